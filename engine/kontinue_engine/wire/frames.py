@@ -1,0 +1,346 @@
+"""Internal. Every frame between a supervisor and its runners, as tagged msgspec structs (msgpack on the pipe).
+
+Pure data: ``wire.framing`` turns frames into bytes and back, ``wire.session`` knows which frame is legal when.
+Commands (supervisor to runner) are imperative, events (runner to supervisor) are past tense. User values travel as
+JSON bytes that the supervisor never reads. ``activation`` numbers one run of user code; the supervisor never
+reuses a number, so a frame of an activation that it has given up is recognised and dropped.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Frame(msgspec.Struct, frozen=True, array_like=True, tag=True, tag_field="frame"):
+    """Base of all frames."""
+
+
+# Parts of frames.
+
+
+class ErrorInfo(Frame, tag="ErrorInfo"):
+    """An exception of user code.
+
+    Attributes:
+        types: qualified names of all its classes, most derived first.
+        traceback: at most 8 KiB of text.
+    """
+
+    type: str
+    message: str = ""
+    traceback: str = ""
+    types: list[str] = []
+
+
+class EncodedRecord(Frame, tag="EncodedRecord"):
+    """One memo record: its step id, and JSON of ``kontinue.replay.records.Record``."""
+
+    step: str
+    json: bytes
+
+
+class CreateChild(Frame, tag="CreateChild"):
+    """Create (or find) the child Execution of this step.
+
+    Attributes:
+        name: deterministic name of the child object.
+        arguments: JSON object.
+        arguments_digest: compared with the annotation of a child that exists already.
+        group: worker group of a ``@remote`` function, or empty for the caller's own.
+        spec: JSON object of further spec fields (retry, timeout, ttl, mutex), or empty.
+    """
+
+    name: str
+    function: str
+    arguments: bytes
+    arguments_digest: str
+    group: str = ""
+    spec: bytes = b""
+    display_name: str = ""
+
+
+class StartTimer(Frame, tag="StartTimer"):
+    """Wake the step after ``duration_ms``; a timer that the memo already knows keeps its wake time."""
+
+    duration_ms: int
+    display_name: str = ""
+
+
+class CancelChild(Frame, tag="CancelChild"):
+    """Cancel the child of this step: the program has abandoned it."""
+
+    name: str
+    message: str = ""
+
+
+class CancelTimer(Frame, tag="CancelTimer"):
+    """Forget the timer of this step: the program has abandoned it."""
+
+
+class WaitingItem(Frame, tag="WaitingItem"):
+    """One thing that a parked activation waits for; ``kind`` is Execution, Timer or Step."""
+
+    kind: str
+    name: str
+    step: str = ""
+
+
+class ChildFinished(Frame, tag="ChildFinished"):
+    """Outcome of a child: ``result`` (JSON) when it completed or was skipped, else ``error``."""
+
+    name: str
+    uid: str
+    attempt: int
+    phase: str
+    finished_at_ms: int
+    result: bytes | None = None
+    error: ErrorInfo | None = None
+
+
+class TimerFired(Frame, tag="TimerFired"):
+    """The wake time of a timer has come."""
+
+    at_ms: int
+
+
+# Supervisor to runner.
+
+
+class Activate(Frame, tag="Activate"):
+    """Run a function: from the start, or by replaying ``memo``.
+
+    Attributes:
+        arguments: JSON object, not yet checked against the signature.
+        memo: JSON of ``status.state``, or empty.
+        fencing_token: the owner's epoch.
+    """
+
+    activation: int
+    namespace: str
+    execution: str
+    uid: str
+    function: str
+    arguments: bytes
+    memo: bytes
+    attempt: int
+    resumption: int
+    run_epoch: int
+    created_at_ms: int
+    fencing_token: int
+
+
+class StepRecorded(Frame, tag="StepRecorded"):
+    """Every record up to and including ``flush`` is durable."""
+
+    activation: int
+    flush: int
+
+
+class StepArrived(Frame, tag="StepArrived"):
+    """What a requested step waited for has happened."""
+
+    activation: int
+    step: str
+    outcome: ChildFinished | TimerFired
+
+
+class StepRejected(Frame, tag="StepRejected"):
+    """A requested step cannot start; raised at the call (``reason``: for example UnknownFunction)."""
+
+    activation: int
+    step: str
+    error: ErrorInfo
+
+
+class CancelActivation(Frame, tag="CancelActivation"):
+    """Raise ExecutionInterrupted / CancelledError in user code; the runner answers ``Interrupted`` when it has ended."""
+
+    activation: int
+    message: str
+
+
+class Recall(Frame, tag="Recall"):
+    """Give an activation back if it has not started; answered by ``Recalled`` or not at all."""
+
+    activation: int
+
+
+# Runner to supervisor.
+
+
+class Ready(Frame, tag="Ready"):
+    """The runner serves its pipe and has the user's module loaded."""
+
+    pid: int
+
+
+class LoadFailed(Frame, tag="LoadFailed"):
+    """The user's module does not import, or holds no usable App."""
+
+    message: str
+    traceback: str
+
+
+class Running(Frame, tag="Running"):
+    """User code of this activation is about to run (first start, or after being parked)."""
+
+    activation: int
+
+
+class Recalled(Frame, tag="Recalled"):
+    """The activation was given back unstarted."""
+
+    activation: int
+
+
+class StepRequested(Frame, tag="StepRequested"):
+    """The program wants an effect that the supervisor performs."""
+
+    activation: int
+    step: str
+    command: CreateChild | StartTimer | CancelChild | CancelTimer
+
+
+class RecordsProduced(Frame, tag="RecordsProduced"):
+    """Make these records durable, then answer ``StepRecorded`` with the same ``flush`` (or a later one)."""
+
+    activation: int
+    flush: int
+    records: list[EncodedRecord]
+
+
+class Waiting(Frame, tag="Waiting"):
+    """The activation is parked: it holds no slot until something arrives."""
+
+    activation: int
+    waiting_for: list[WaitingItem]
+
+
+class Completed(Frame, tag="Completed"):
+    """The function returned. ``records`` are those not yet sent in ``RecordsProduced``."""
+
+    activation: int
+    result: bytes
+    records: list[EncodedRecord] = []
+
+
+class Failed(Frame, tag="Failed"):
+    """The function raised, or its arguments or result do not fit.
+
+    Attributes:
+        reason: UserError, NonRetryable, InvalidArguments, InvalidResult, ContextMisuse.
+        seqs: records whose errors were found in the escaping exception's chain.
+    """
+
+    activation: int
+    reason: str
+    error: ErrorInfo
+    records: list[EncodedRecord] = []
+    seqs: list[int] = []
+
+
+class Mismatched(Frame, tag="Mismatched"):
+    """The program does not match its memo: phase Blocked. Texts name step, kind, name, arguments digest and line."""
+
+    activation: int
+    step: str
+    recorded: str
+    requested: str
+
+
+class Interrupted(Frame, tag="Interrupted"):
+    """User code has ended after ``CancelActivation``; its outcome is discarded."""
+
+    activation: int
+
+
+class LogLine(Frame, tag="LogLine"):
+    """One line of user output or logging.
+
+    Attributes:
+        activation: 0 for output that belongs to no activation.
+        level: ``info``, ``warning`` ... for logging; ``stdout`` or ``stderr`` for output.
+        logger: logger name, or empty.
+        at_ms: milliseconds since the epoch.
+    """
+
+    activation: int
+    level: str
+    text: str
+    logger: str = ""
+    step: str = ""
+    at_ms: int = 0
+
+
+Command = Activate | StepRecorded | StepArrived | StepRejected | CancelActivation | Recall
+RunnerEvent = (
+    Ready
+    | LoadFailed
+    | Running
+    | Recalled
+    | StepRequested
+    | RecordsProduced
+    | Waiting
+    | Completed
+    | Failed
+    | Mismatched
+    | Interrupted
+    | LogLine
+)
+
+
+# Supervisor and zygote (over a socket of their own; pipe ends travel as file descriptors beside ForkRunner).
+
+
+class FunctionDescription(Frame, tag="FunctionDescription"):
+    """A function as the user's module declares it. Schemas and defaults are JSON objects, or empty."""
+
+    name: str
+    is_async: bool
+    takes_context: bool
+    description: str = ""
+    arguments_schema: bytes = b""
+    result_schema: bytes = b""
+    defaults: bytes = b""
+    limit: int = 0
+    hidden: bool = False
+
+
+class AppLoaded(Frame, tag="AppLoaded"):
+    """The zygote has imported the user's module.
+
+    Attributes:
+        build: digest of the user's code and the Python minor version.
+        warnings: for the operator, for example "importing app started 2 threads".
+    """
+
+    pid: int
+    group: str
+    build: str
+    functions: list[FunctionDescription]
+    warnings: list[str] = []
+
+
+class ForkRunner(Frame, tag="ForkRunner"):
+    """Fork a runner; ``colour`` is ``sync`` or ``async``; file descriptors: command pipe, event pipe, output pipe."""
+
+    runner: int
+    colour: str
+
+
+class RunnerForked(Frame, tag="RunnerForked"):
+    """A runner process exists."""
+
+    runner: int
+    pid: int
+
+
+class RunnerExited(Frame, tag="RunnerExited"):
+    """A runner process ended: ``code`` is its exit status, negative for a signal (as in ``subprocess``)."""
+
+    runner: int
+    pid: int
+    code: int
+
+
+ZygoteEvent = AppLoaded | LoadFailed | RunnerForked | RunnerExited

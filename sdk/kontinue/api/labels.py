@@ -1,0 +1,38 @@
+"""Names of labels, annotations and API groups: the only place where these strings are written."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Final
+
+GROUP: Final = "kontinue.cloud"
+VERSION: Final = "v1alpha1"
+API_VERSION: Final = f"{GROUP}/{VERSION}"
+
+WORKER_GROUP: Final = "kontinue.cloud/worker-group"
+SHARD: Final = "kontinue.cloud/shard"
+FUNCTION: Final = "kontinue.cloud/function"
+ROOT: Final = "kontinue.cloud/root"
+PARENT: Final = "kontinue.cloud/parent"
+PARENT_GROUP: Final = "kontinue.cloud/parent-group"
+SCHEDULE: Final = "kontinue.cloud/schedule"
+
+HIDDEN: Final = "kontinue.cloud/hidden"
+"""Annotation of a Function that lists leave out by default."""
+STEP: Final = "kontinue.cloud/step"
+"""Annotation of a child Execution: the step id of the call in its parent."""
+ARGUMENTS_DIGEST: Final = "kontinue.cloud/arguments-digest"
+"""Annotation of a child Execution: digest of the arguments it was created with."""
+NONCE: Final = "kontinue.cloud/spawn-nonce"
+"""Annotation of a spawned Execution: tells a retried POST from somebody else's object."""
+
+MAX_LABEL_VALUE_LENGTH: Final = 63
+"""Kubernetes' limit, https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/."""
+
+
+def label_value(text: str) -> str:
+    """Return ``text`` as a label value: as it is up to 63 characters, else cut and hashed (stable)."""
+    if len(text) <= MAX_LABEL_VALUE_LENGTH:
+        return text
+    digest = hashlib.blake2b(text.encode(), digest_size=5).hexdigest()
+    return f"{text[: MAX_LABEL_VALUE_LENGTH - len(digest) - 1].rstrip('-_.')}-{digest}"

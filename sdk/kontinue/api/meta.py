@@ -1,0 +1,125 @@
+"""Kubernetes' object metadata as frozen structs (camelCase on the wire). Only the fields that kontinue reads."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Generic, TypeVar
+
+import msgspec
+
+T = TypeVar("T")
+
+
+class ApiStruct(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """Base of every API struct: immutable, camelCase, defaults left out when encoded."""
+
+
+class ApiObject(ApiStruct, frozen=True, kw_only=True, omit_defaults=False):
+    """Base of whole objects: ``apiVersion`` and ``kind`` are always encoded, as custom resources need them."""
+
+
+class OwnerReference(ApiStruct):
+    """Names the object that this one belongs to; ``uid`` decides."""
+
+    api_version: str
+    kind: str
+    name: str
+    uid: str
+    controller: bool = False
+
+
+class ObjectMeta(ApiStruct):
+    """``metadata`` of any object."""
+
+    name: str = ""
+    generate_name: str = ""
+    namespace: str = ""
+    uid: str = ""
+    resource_version: str = ""
+    generation: int = 0
+    creation_timestamp: datetime | None = None
+    deletion_timestamp: datetime | None = None
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
+    owner_references: list[OwnerReference] = []
+    finalizers: list[str] = []
+
+
+class ListMeta(ApiStruct):
+    """``metadata`` of a list; in kube's JSON ``continue`` marks that more pages follow."""
+
+    resource_version: str = ""
+    continue_: str = msgspec.field(name="continue", default="")
+    remaining_item_count: int | None = None
+
+
+class ObjectList(ApiStruct, Generic[T]):
+    """One page of a list."""
+
+    metadata: ListMeta
+    items: list[T] = []
+
+
+class Condition(ApiStruct):
+    """One entry of ``status.conditions``; ``status`` is ``True``, ``False`` or ``Unknown``."""
+
+    type: str
+    status: str
+    reason: str = ""
+    message: str = ""
+    last_transition_time: datetime | None = None
+    observed_generation: int = 0
+
+
+class Lease(ApiObject):
+    """``coordination.k8s.io/v1`` Lease."""
+
+    metadata: ObjectMeta
+    spec: LeaseSpec
+    api_version: str = "coordination.k8s.io/v1"
+    kind: str = "Lease"
+
+
+class LeaseSpec(ApiStruct):
+    """Who holds a Lease, since when and for how long (seconds)."""
+
+    holder_identity: str = ""
+    lease_duration_seconds: int = 0
+    acquire_time: datetime | None = None
+    renew_time: datetime | None = None
+    lease_transitions: int = 0
+
+
+class ObjectReference(ApiStruct):
+    """Names the object that an Event is about."""
+
+    api_version: str = ""
+    kind: str = ""
+    namespace: str = ""
+    name: str = ""
+    uid: str = ""
+
+
+class Event(ApiObject):
+    """Core ``v1`` Event: what ``kubectl describe`` prints at the end."""
+
+    metadata: ObjectMeta
+    involved_object: ObjectReference
+    reason: str = ""
+    message: str = ""
+    type: str = "Normal"
+    count: int = 1
+    first_timestamp: datetime | None = None
+    last_timestamp: datetime | None = None
+    source: EventSource | None = None
+    reporting_component: str = ""
+    reporting_instance: str = ""
+    api_version: str = "v1"
+    kind: str = "Event"
+
+
+class EventSource(ApiStruct):
+    """Component that reported an Event."""
+
+    component: str = ""
+    host: str = ""

@@ -1,0 +1,273 @@
+"""The one exception tree of the SDK: what users raise, catch and read.
+
+KontinueError
+├── DefinitionError              a function, step or App is declared wrongly (user; at import)
+├── CodecError                   a value does not fit JSON or a type (user)
+│   ├── InvalidArguments         .path
+│   ├── InvalidPayload           .path
+│   ├── InvalidResult
+│   └── ResultDecodeError
+├── NonRetryableError            raised by users: fail now, whatever the retry policy says
+├── ContextError                 a context is used wrongly: outside its function, inside a step, I/O in the body (user)
+├── StepFailed, ChildFailed      a recorded failure of a step or child: .type .message .traceback, is_a()
+├── WaitTimeout                  a durable wait or a client's wait took too long (is a TimeoutError)
+├── SuspendTimeout               nobody resumed in time (is a TimeoutError)
+├── ExecutionFailed, ExecutionCanceled, ExecutionBlocked   how an Execution ended, seen by a client
+├── UnknownFunction              no such Function; with a suggestion
+├── InvalidState                 the object's phase does not allow this
+├── ConfigError                  no server found, or a kubeconfig that cannot be used
+└── ApiError                     the API server's answer: .status .reason .message
+    ├── NotFound, AlreadyExists, Conflict, Forbidden, Unauthorized, Invalid, Gone, TooLarge
+    └── Unavailable              no answer, 429, 5xx: worth retrying
+
+ExecutionInterrupted (BaseException) is raised into user code by a cancel only; catch ``Exception`` instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+__all__ = [
+    "AlreadyExists",
+    "ApiError",
+    "ChildFailed",
+    "CodecError",
+    "ConfigError",
+    "Conflict",
+    "ContextError",
+    "DefinitionError",
+    "ExecutionBlocked",
+    "ExecutionCanceled",
+    "ExecutionFailed",
+    "ExecutionInterrupted",
+    "Forbidden",
+    "Gone",
+    "Invalid",
+    "InvalidArguments",
+    "InvalidPayload",
+    "InvalidResult",
+    "InvalidState",
+    "KontinueError",
+    "NonRetryableError",
+    "NotFound",
+    "RecordedFailure",
+    "ResultDecodeError",
+    "StepFailed",
+    "SuspendTimeout",
+    "TooLarge",
+    "Unauthorized",
+    "Unavailable",
+    "UnknownFunction",
+    "WaitTimeout",
+]
+
+
+class KontinueError(Exception):
+    """Base of every error that kontinue raises on purpose."""
+
+
+class DefinitionError(KontinueError):
+    """A function, step or App is declared in a way that cannot work; raised when the module is imported."""
+
+
+class ContextError(KontinueError):
+    """A context method was used where it cannot work: in a step, from another thread, after the function ended."""
+
+
+class NonRetryableError(KontinueError):
+    """Raise it to fail the Execution at once, whatever its retry policy says."""
+
+
+class CodecError(KontinueError):
+    """A value does not fit JSON or the declared type.
+
+    Attributes:
+        path: where in the value, as a JSON path such as ``$.targets[2]``; ``$`` is the value itself.
+    """
+
+    def __init__(self, message: str, *, path: str = "$") -> None:
+        super().__init__(message)
+        self.path = path
+
+
+class InvalidArguments(CodecError):
+    """Arguments do not fit the function's signature. Nothing was created."""
+
+
+class InvalidPayload(CodecError):
+    """A payload does not fit the schema of the Suspension that it should resume."""
+
+
+class InvalidResult(CodecError):
+    """A function or step returned something that JSON cannot carry, that has the wrong type or is too large."""
+
+
+class ResultDecodeError(CodecError):
+    """A stored result does not decode as the type asked for."""
+
+
+class RecordedFailure(KontinueError):
+    """A failure read from a record: the same on the first run as on every replay.
+
+    Attributes:
+        type: qualified class name of the original exception, for example ``requests.exceptions.Timeout``.
+        message: ``str()`` of the original exception.
+        traceback: its traceback as text, cut to 8 KiB; may be empty.
+        types: qualified names of all its classes, most derived first.
+        seq: number of the record in the memo.
+    """
+
+    def __init__(
+        self, message: str, *, type: str = "", types: Sequence[str] = (), traceback: str = "", seq: int = -1  # noqa: A002
+    ) -> None:
+        super().__init__(f"{type}: {message}" if type else message)
+        self.type = type
+        self.message = message
+        self.traceback = traceback
+        self.types = tuple(types)
+        self.seq = seq
+
+    def is_a(self, *types: type[BaseException]) -> bool:
+        """Tell whether the original exception was an instance of one of ``types``, by qualified name."""
+        return any(f"{t.__module__}.{t.__qualname__}" in self.types for t in types)
+
+
+class StepFailed(RecordedFailure):
+    """A step raised. The original exception is described, not carried: it may not exist in this process."""
+
+
+class ChildFailed(RecordedFailure):
+    """A child Execution failed or was canceled.
+
+    Attributes:
+        child: name of the child Execution.
+        phase: ``Failed`` or ``Canceled``.
+    """
+
+    def __init__(self, message: str, *, child: str = "", phase: str = "Failed", **recorded: Any) -> None:
+        super().__init__(message, **recorded)
+        self.child = child
+        self.phase = phase
+
+
+class WaitTimeout(KontinueError, TimeoutError):
+    """A wait took longer than its ``timeout``. What was waited for goes on, unless the wait was a durable one."""
+
+
+class SuspendTimeout(KontinueError, TimeoutError):
+    """Nobody resumed the Suspension within its ``timeout``."""
+
+
+class ExecutionEnded(KontinueError):
+    """An Execution did not complete.
+
+    Attributes:
+        execution: name of the Execution.
+        type: qualified class name of the exception that ended it, or the reason.
+        traceback: text of its traceback; may be empty.
+    """
+
+    def __init__(self, message: str, *, execution: str, type: str = "", traceback: str = "") -> None:  # noqa: A002
+        super().__init__(message)
+        self.execution = execution
+        self.type = type
+        self.traceback = traceback
+
+
+class ExecutionFailed(ExecutionEnded):
+    """The Execution failed for good."""
+
+
+class ExecutionCanceled(ExecutionEnded):
+    """The Execution was canceled."""
+
+
+class ExecutionBlocked(ExecutionEnded):
+    """The code no longer matches the Execution's records; it waits for a matching build, a cancel or a retry."""
+
+
+class UnknownFunction(KontinueError):
+    """No Function of that name is registered in the namespace.
+
+    Attributes:
+        function: the name asked for.
+        suggestion: the nearest registered name, or an empty string.
+    """
+
+    def __init__(self, message: str, *, function: str, suggestion: str = "") -> None:
+        super().__init__(message)
+        self.function = function
+        self.suggestion = suggestion
+
+
+class InvalidState(KontinueError):
+    """The object's phase does not allow the operation, for example a cancel of a completed Execution."""
+
+
+class ConfigError(KontinueError):
+    """No API server was found, or the kubeconfig cannot be used. The message says what was tried."""
+
+
+class ApiError(KontinueError):
+    """The API server refused a request.
+
+    Attributes:
+        status: HTTP status code; 0 when no answer came.
+        reason: machine-readable reason, as in Kubernetes' Status (``NotFound``, ``Conflict``, ``Invalid`` ...).
+        message: the server's message.
+        retry_after_s: seconds that the server asked to wait, or None.
+    """
+
+    def __init__(
+        self, message: str, *, status: int = 0, reason: str = "", retry_after_s: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.status = status
+        self.reason = reason
+        self.retry_after_s = retry_after_s
+
+
+class NotFound(ApiError):
+    """404: the object, namespace or resource does not exist."""
+
+
+class AlreadyExists(ApiError):
+    """409, reason AlreadyExists: an object of that name exists."""
+
+
+class Conflict(ApiError):
+    """409: the object changed since it was read, or a precondition failed."""
+
+
+class Forbidden(ApiError):
+    """403: the credentials do not allow this."""
+
+
+class Unauthorized(ApiError):
+    """401: no or wrong credentials."""
+
+
+class Invalid(ApiError):
+    """400 or 422: the server cannot accept this object or request; retrying is useless."""
+
+
+class Gone(ApiError):
+    """410: the resourceVersion is too old; list again."""
+
+
+class TooLarge(ApiError):
+    """413, or 500 for an object past the storage limit: permanent, never retried."""
+
+
+class Unavailable(ApiError):
+    """No answer, 429 or 5xx: the request may be sent again later."""
+
+
+class ExecutionInterrupted(BaseException):
+    """Raised inside user code when its Execution is canceled.
+
+    It derives from BaseException so that ``except Exception`` does not swallow it. Clean up in ``finally`` and let
+    it pass: every later context call raises it again and a return value is discarded.
+    """

@@ -1,0 +1,90 @@
+"""Memo records: what one durable call left behind, and the memo that ``status.state`` carries.
+
+Pure data. ``kontinue.replay.journal`` consumes and produces records; a runner sends each one to its supervisor as
+encoded JSON (``encode_record``), and the supervisor stores those bytes in ``status.state.records`` unread.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Final
+
+import msgspec
+
+
+class RecordKind(enum.StrEnum):
+    """Which durable call made a record."""
+
+    STEP = "step"
+    CHILD = "child"
+    TIMER = "timer"
+
+
+class RecordedError(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """A failure as recorded: class names and texts, never a pickled exception."""
+
+    type: str
+    message: str = ""
+    traceback: str = ""
+    types: list[str] = []
+
+
+class ChildOutcome(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """Which run of which child the record's value or error came from."""
+
+    name: str
+    uid: str = ""
+    attempt: int = 1
+    phase: str = ""
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """The recorded outcome of one durable call.
+
+    Attributes:
+        id: step id: where in the program the call was made.
+        kind: which kind of call.
+        name: of the step function, the child's function, or the timer's display name.
+        digest: of the encoded arguments.
+        seq: position in the order of delivery; starts at 1, no gaps.
+        at_ms: time of the outcome, milliseconds since the epoch: what ``ctx.now()`` returns after delivery.
+        value: JSON of the result; unset when it failed or was abandoned.
+        error: the failure, if it failed.
+        abandoned: the program stopped waiting for it (lost a race, timed out) before it had an outcome.
+        child: for children: whose outcome this is.
+        generation: raised when an attempt cuts the memo; names of later children differ by it.
+        line: ``file:line`` of the call, for messages; not compared.
+    """
+
+    id: str
+    kind: RecordKind
+    name: str
+    digest: str
+    seq: int
+    at_ms: int
+    value: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    error: RecordedError | None = None
+    abandoned: bool = False
+    child: ChildOutcome | None = None
+    generation: int = 0
+    line: str = ""
+
+
+class Memo(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """``status.state``: every record of the Execution, and the timers that are running.
+
+    Attributes:
+        build: digest of the code that wrote it last.
+        records: in ``seq`` order.
+        timers: step id -> wake time in milliseconds since the epoch, for started timers without a record.
+    """
+
+    build: str = ""
+    records: list[Record] = []
+    timers: dict[str, int] = {}
+
+
+EMPTY_MEMO: Final = Memo()
+
+encode_record = msgspec.json.Encoder().encode
+decode_memo = msgspec.json.Decoder(Memo).decode
