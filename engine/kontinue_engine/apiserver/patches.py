@@ -1,0 +1,214 @@
+"""Internal. JSON patch (RFC 6902) and merge patch (RFC 7386) on plain JSON values.
+
+Both return a new document and leave the given one alone: changed containers are copied, the rest is shared.
+Called by the handlers inside the compare-and-swap loop, so cost counts. As in kube-apiserver, ``test`` takes an
+absent member for null. Not here: server-side apply, and strategic merge, for which maps are merged all the same.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any, Final
+
+import orjson
+
+from kontinue_engine.apiserver import statuses
+
+MAX_OPERATIONS: Final = 10_000
+"""As in kube-apiserver."""
+MAX_COPIED_BYTES: Final = statuses.MAX_BODY_BYTES
+"""What ``copy`` may add in all, as in kube-apiserver: copies of copies double."""
+
+_INDEX: Final = re.compile(r"0|[1-9][0-9]{0,9}", re.ASCII)
+_ESCAPE: Final = re.compile(r"~(.?)", re.DOTALL)
+_NEEDS_VALUE: Final = frozenset({"add", "replace", "test"})
+_NEEDS_FROM: Final = frozenset({"move", "copy"})
+_ABSENT: Final = object()
+
+
+def apply_merge_patch(document: Any, patch: Any) -> Any:
+    """Return ``document`` changed by a merge patch: null removes, objects merge, anything else replaces.
+
+    Raises:
+        StatusError: 400, the patch is nested too deeply.
+    """
+    try:
+        return _merged(document, patch)
+    except RecursionError:
+        raise statuses.bad_request("merge patch is nested too deeply") from None
+
+
+def _merged(document: Any, patch: Any) -> Any:
+    if not isinstance(patch, dict):
+        return patch
+    merged = dict(document) if isinstance(document, dict) else {}
+    for key, value in patch.items():
+        if value is None:
+            merged.pop(key, None)
+        elif isinstance(value, dict):
+            merged[key] = _merged(merged.get(key), value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def apply_json_patch(document: Any, operations: Any) -> Any:
+    """Return ``document`` changed by all ``operations``, or by none.
+
+    Raises:
+        StatusError: 400 when this is no JSON patch, 413 when it has too many operations or copies too much,
+            422 when an operation cannot be applied or a ``test`` fails.
+    """
+    if not isinstance(operations, list):
+        raise statuses.bad_request("json patch must be an array of operations")
+    if len(operations) > MAX_OPERATIONS:
+        raise statuses.too_large(
+            f"The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {len(operations)}"
+        )
+    try:
+        return _applied(document, operations)
+    except RecursionError:
+        raise statuses.bad_request("the document is nested too deeply for a JSON patch") from None
+
+
+def _applied(document: Any, operations: list[Any]) -> Any:
+    copied_bytes = 0
+    for number, operation in enumerate(operations):
+        kind, path, source = _checked(operation, number)
+        value = operation.get("value")
+        if kind == "test":
+            found = _read(document, path)
+            if not _equal(None if found is _ABSENT else found, value):
+                raise statuses.unprocessable_patch(f"testing value {operation['path']} failed")
+            continue
+        if kind in _NEEDS_FROM:
+            value = _read(document, source)
+            if value is _ABSENT:
+                raise _missing(kind, operation["from"])
+            if kind == "copy":
+                copied_bytes += len(orjson.dumps(value))
+                if copied_bytes > MAX_COPIED_BYTES:
+                    raise statuses.too_large(f"a JSON patch may copy at most {MAX_COPIED_BYTES} bytes")
+            elif path[: len(source)] == source and len(path) > len(source):
+                raise statuses.unprocessable_patch(f"move of {operation['from']} into itself")
+            else:
+                document = _changed(document, source, "remove", None)
+            kind = "add"
+        document = _changed(document, path, kind, value)
+    return document
+
+
+def parse_pointer(text: str) -> tuple[str, ...]:
+    """Split a JSON pointer into its unescaped keys.
+
+    Raises:
+        StatusError: 400, it does not start with ``/`` or has an escape other than ``~0`` and ``~1``.
+    """
+    if not text:
+        return ()
+    if not text.startswith("/"):
+        raise statuses.bad_request(f"JSON pointer {text!r} must start with /")
+    if "~" not in text:
+        return tuple(text[1:].split("/"))
+    return tuple(_ESCAPE.sub(lambda match: _unescaped(match, text), key) for key in text[1:].split("/"))
+
+
+def _unescaped(match: re.Match[str], text: str) -> str:
+    if match[1] not in {"0", "1"}:
+        raise statuses.bad_request(f"JSON pointer {text!r} has an unknown escape {match[0]!r}")
+    return "~" if match[1] == "0" else "/"
+
+
+def _checked(operation: Any, number: int) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
+    if not isinstance(operation, dict):
+        raise statuses.bad_request(f"json patch operation {number} must be an object")
+    kind, path, source = operation.get("op"), operation.get("path"), operation.get("from", "")
+    if not isinstance(path, str) or not isinstance(source, str):
+        raise statuses.bad_request(f"json patch operation {number}: path and from must be strings, path is required")
+    if kind in _NEEDS_FROM:
+        if "from" not in operation:
+            raise statuses.bad_request(f"json patch operation {number}: {kind} needs from")
+    elif kind in _NEEDS_VALUE:
+        if "value" not in operation:
+            raise statuses.bad_request(f"json patch operation {number}: {kind} needs value")
+    elif kind != "remove":
+        raise statuses.unprocessable_patch(f"Unexpected kind: {kind}")
+    return kind, parse_pointer(path), parse_pointer(source)
+
+
+def _read(document: Any, path: Sequence[str]) -> Any:
+    """Return the value at ``path``; ``_ABSENT`` when only its last key is missing.
+
+    Raises:
+        StatusError: 422, the path runs through something that does not exist.
+    """
+    for depth, key in enumerate(path):
+        if isinstance(document, dict) and key in document:
+            document = document[key]
+        elif isinstance(document, list) and _INDEX.fullmatch(key) and int(key) < len(document):
+            document = document[int(key)]
+        elif depth == len(path) - 1 and isinstance(document, dict):
+            return _ABSENT
+        else:
+            raise _missing("read", "/" + "/".join(path))
+    return document
+
+
+def _changed(node: Any, path: Sequence[str], kind: str, value: Any) -> Any:
+    """Return a copy of ``node`` with one add, replace or remove done, sharing everything off the path."""
+    if not path:
+        return None if kind == "remove" else value
+    key, rest = path[0], path[1:]
+    if isinstance(node, dict):
+        return _changed_object(node, key, rest, kind, value)
+    if isinstance(node, list):
+        return _changed_array(node, key, rest, kind, value)
+    raise _missing(kind, key)
+
+
+def _changed_object(node: dict[str, Any], key: str, rest: Sequence[str], kind: str, value: Any) -> dict[str, Any]:
+    if key not in node and (rest or kind != "add"):
+        raise _missing(kind, key)
+    copied = dict(node)
+    if rest:
+        copied[key] = _changed(node[key], rest, kind, value)
+    elif kind == "remove":
+        del copied[key]
+    else:
+        copied[key] = value
+    return copied
+
+
+def _changed_array(node: list[Any], key: str, rest: Sequence[str], kind: str, value: Any) -> list[Any]:
+    is_add = kind == "add" and not rest
+    if is_add and key == "-":
+        return [*node, value]
+    index = int(key) if _INDEX.fullmatch(key) else len(node) + 1
+    if index > len(node) or (index == len(node) and not is_add):
+        raise _missing(kind, key)
+    copied = list(node)
+    if rest:
+        copied[index] = _changed(node[index], rest, kind, value)
+    elif is_add:
+        copied.insert(index, value)
+    elif kind == "remove":
+        del copied[index]
+    else:
+        copied[index] = value
+    return copied
+
+
+def _missing(kind: str, key: str) -> statuses.StatusError:
+    return statuses.unprocessable_patch(f"{kind} operation does not apply: no such key or index: {key}")
+
+
+def _equal(left: Any, right: Any) -> bool:
+    """Compare as JSON does: ``True`` is not ``1``, ``1`` is ``1.0``."""
+    if isinstance(left, bool) or isinstance(right, bool):
+        return left is right
+    if isinstance(left, dict) and isinstance(right, dict):
+        return left.keys() == right.keys() and all(_equal(value, right[key]) for key, value in left.items())
+    if isinstance(left, list) and isinstance(right, list):
+        return len(left) == len(right) and all(map(_equal, left, right))
+    return bool(left == right)

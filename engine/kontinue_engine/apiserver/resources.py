@@ -1,0 +1,309 @@
+"""Internal. What the server knows of one kind of one group and version: ``ResourceInfo``, and the built-in kinds.
+
+Discovery, tables, OpenAPI and the router are all built from these values; the kinds of CRDs are made by
+``kontinue_engine.apiserver.custom_resources``. Built-in kinds have loose schemas: kontinue and kubectl need them
+stored and listed, not judged. No I/O here.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+ALL_VERBS: Final = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
+METADATA_FIELDS: Final = ("metadata.name", "metadata.namespace")
+
+
+class Column(msgspec.Struct, frozen=True, kw_only=True):
+    """One column of server-side printing; ``json_path`` is the dotted form of CRDs, ``.spec.function``."""
+
+    name: str
+    type: str
+    json_path: str
+    description: str = ""
+    format: str = ""
+    priority: int = 0
+
+
+class ResourceInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """One resource as served: names, verbs, how it is printed and selected, and its schema.
+
+    Attributes:
+        subresources: of ``status`` and ``finalize``.
+        columns: after NAME; kube's default is one Age column.
+        selectable_fields: field selectors besides ``metadata.name`` and ``metadata.namespace``, as ``status.phase``.
+        schema: OpenAPI v3 schema of whole objects, as in a CRD.
+        custom: whether a CRD defines it (no strategic merge patch, structural schema).
+        stored_as: key of the store; the two Event resources share one.
+    """
+
+    group: str
+    version: str
+    plural: str
+    kind: str
+    singular: str
+    list_kind: str
+    namespaced: bool = True
+    short_names: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+    subresources: tuple[str, ...] = ()
+    verbs: tuple[str, ...] = ALL_VERBS
+    columns: tuple[Column, ...] = ()
+    selectable_fields: tuple[str, ...] = ()
+    schema: dict[str, Any] = {}
+    custom: bool = False
+    stored_as: str = ""
+
+    @property
+    def api_version(self) -> str:
+        """``apiVersion`` of objects: ``v1`` or ``group/version``."""
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+    @property
+    def group_resource(self) -> str:
+        """``executions.kontinue.cloud``, or just the plural in the core group: how messages name it."""
+        return f"{self.plural}.{self.group}" if self.group else self.plural
+
+    @property
+    def store_key(self) -> str:
+        """Under which the objects are stored."""
+        return self.stored_as or self.group_resource
+
+    @property
+    def field_selectors(self) -> tuple[str, ...]:
+        """Every field that a field selector may name."""
+        return METADATA_FIELDS + self.selectable_fields
+
+
+AGE: Final = Column(name="Age", type="date", json_path=".metadata.creationTimestamp")
+
+_ANY_OBJECT: Final[dict[str, Any]] = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+
+
+def _loose(description: str, **properties: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "description": description,
+        "x-kubernetes-preserve-unknown-fields": True,
+        "properties": {
+            "apiVersion": {"type": "string"},
+            "kind": {"type": "string"},
+            "metadata": {"type": "object"},
+            **properties,
+        },
+    }
+
+
+def _text(description: str = "") -> dict[str, Any]:
+    return {"type": "string", "description": description} if description else {"type": "string"}
+
+
+def _texts(description: str) -> dict[str, Any]:
+    return {"type": "object", "description": description, "additionalProperties": {"type": "string"}}
+
+
+def _object(description: str, **properties: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "description": description,
+        "x-kubernetes-preserve-unknown-fields": True,
+        "properties": properties,
+    }
+
+
+def _built_in(
+    kind: str,
+    plural: str,
+    *,
+    group: str = "",
+    version: str = "v1",
+    schema: dict[str, Any],
+    columns: tuple[Column, ...] = (AGE,),
+    **fields: Any,
+) -> ResourceInfo:
+    return ResourceInfo(
+        group=group,
+        version=version,
+        plural=plural,
+        kind=kind,
+        singular=kind.lower(),
+        list_kind=f"{kind}List",
+        schema=schema,
+        columns=columns,
+        **fields,
+    )
+
+
+NAMESPACES: Final = _built_in(
+    "Namespace",
+    "namespaces",
+    namespaced=False,
+    short_names=("ns",),
+    subresources=("status", "finalize"),
+    verbs=("create", "delete", "get", "list", "patch", "update", "watch"),
+    columns=(Column(name="Status", type="string", json_path=".status.phase"), AGE),
+    selectable_fields=("status.phase",),
+    schema=_loose(
+        "A scope for names; kontinue's boundary of trust.",
+        spec=_object("How the namespace is finalized.", finalizers={"type": "array", "items": {"type": "string"}}),
+        status=_object("Whether the namespace terminates.", phase=_text("Active or Terminating.")),
+    ),
+)
+
+_EVENT_SCHEMA: Final = _loose(
+    "A report of something that happened to an object.",
+    reason=_text("Machine-readable reason."),
+    type=_text("Normal or Warning."),
+    reportingComponent=_text("Controller that reported it."),
+)
+
+EVENTS: Final = _built_in(
+    "Event",
+    "events",
+    short_names=("ev",),
+    columns=(
+        Column(name="Last Seen", type="date", json_path=".lastTimestamp"),
+        Column(name="Type", type="string", json_path=".type"),
+        Column(name="Reason", type="string", json_path=".reason"),
+        Column(name="Kind", type="string", json_path=".involvedObject.kind"),
+        Column(name="Object", type="string", json_path=".involvedObject.name"),
+        Column(name="Message", type="string", json_path=".message"),
+        Column(name="Count", type="integer", json_path=".count", priority=1),
+    ),
+    selectable_fields=(
+        "involvedObject.kind",
+        "involvedObject.namespace",
+        "involvedObject.name",
+        "involvedObject.uid",
+        "involvedObject.apiVersion",
+        "involvedObject.resourceVersion",
+        "involvedObject.fieldPath",
+        "reason",
+        "reportingComponent",
+        "source",
+        "type",
+    ),
+    schema=_EVENT_SCHEMA,
+    stored_as="events",
+)
+
+EVENTS_V1: Final = _built_in(
+    "Event",
+    "events",
+    group="events.k8s.io",
+    short_names=("ev",),
+    columns=(
+        Column(name="Last Seen", type="date", json_path=".deprecatedLastTimestamp"),
+        Column(name="Type", type="string", json_path=".type"),
+        Column(name="Reason", type="string", json_path=".reason"),
+        Column(name="Kind", type="string", json_path=".regarding.kind"),
+        Column(name="Object", type="string", json_path=".regarding.name"),
+        Column(name="Message", type="string", json_path=".note"),
+        Column(name="Count", type="integer", json_path=".deprecatedCount", priority=1),
+    ),
+    selectable_fields=(
+        "regarding.kind",
+        "regarding.namespace",
+        "regarding.name",
+        "regarding.uid",
+        "regarding.apiVersion",
+        "regarding.resourceVersion",
+        "regarding.fieldPath",
+        "reason",
+        "reportingController",
+        "type",
+    ),
+    schema=_EVENT_SCHEMA,
+    stored_as="events",
+)
+
+CONFIG_MAPS: Final = _built_in(
+    "ConfigMap",
+    "configmaps",
+    short_names=("cm",),
+    schema=_loose(
+        "Configuration that programs read.",
+        data=_texts("Values by key."),
+        binaryData=_texts("Values in base64 by key."),
+        immutable={"type": "boolean"},
+    ),
+)
+
+SECRETS: Final = _built_in(
+    "Secret",
+    "secrets",
+    columns=(Column(name="Type", type="string", json_path=".type"), AGE),
+    selectable_fields=("type",),
+    schema=_loose(
+        "Configuration that only some may read.",
+        data=_texts("Values in base64 by key."),
+        stringData=_texts("Values by key; written into data."),
+        type=_text("Opaque unless said otherwise."),
+        immutable={"type": "boolean"},
+    ),
+)
+
+SERVICE_ACCOUNTS: Final = _built_in(
+    "ServiceAccount",
+    "serviceaccounts",
+    short_names=("sa",),
+    schema=_loose("An identity for programs; stored, not enforced, by this server."),
+)
+
+LEASES: Final = _built_in(
+    "Lease",
+    "leases",
+    group="coordination.k8s.io",
+    columns=(Column(name="Holder", type="string", json_path=".spec.holderIdentity"), AGE),
+    schema=_loose(
+        "Who holds a lock, and until when.",
+        spec=_object(
+            "Holder and term.",
+            holderIdentity=_text("Who holds it."),
+            leaseDurationSeconds={"type": "integer", "format": "int32"},
+            acquireTime=_text("When the holder took it."),
+            renewTime=_text("When the holder last renewed it."),
+            leaseTransitions={"type": "integer", "format": "int32"},
+        ),
+    ),
+)
+
+CUSTOM_RESOURCE_DEFINITIONS: Final = _built_in(
+    "CustomResourceDefinition",
+    "customresourcedefinitions",
+    group="apiextensions.k8s.io",
+    namespaced=False,
+    short_names=("crd", "crds"),
+    categories=("api-extensions",),
+    subresources=("status",),
+    columns=(Column(name="Created At", type="date", json_path=".metadata.creationTimestamp"),),
+    schema=_loose("A kind that this server stores and validates by its schema.", spec=_ANY_OBJECT, status=_ANY_OBJECT),
+)
+
+BUILT_IN: Final = (
+    NAMESPACES,
+    EVENTS,
+    CONFIG_MAPS,
+    SECRETS,
+    SERVICE_ACCOUNTS,
+    EVENTS_V1,
+    LEASES,
+    CUSTOM_RESOURCE_DEFINITIONS,
+)
+"""Every kind that needs no CRD."""
+
+
+def field_values(resource: ResourceInfo, obj: dict[str, Any]) -> dict[str, str]:
+    """Return the selectable fields that ``obj`` has, as text; a field selector takes a missing one for ``""``."""
+    metadata = obj.get("metadata", {})
+    values = {"metadata.name": metadata.get("name", ""), "metadata.namespace": metadata.get("namespace", "")}
+    for path in resource.selectable_fields:
+        value: Any = obj
+        for key in path.split("."):
+            value = value.get(key) if isinstance(value, dict) else None
+        if isinstance(value, dict):
+            value = value.get("component")  # the source of an Event
+        if value is not None:
+            values[path] = ("true" if value else "false") if isinstance(value, bool) else str(value)
+    return values

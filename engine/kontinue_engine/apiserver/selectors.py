@@ -1,0 +1,128 @@
+"""Internal. Label and field selectors as the list API takes them, parsed once and then asked per object.
+
+Commas mean AND; a label that is absent satisfies ``!=`` and ``notin``, a field that is absent counts as ``""``.
+What cannot be parsed is a 400 that says why. Not here: ``>`` and ``<``, which lists do not support; the fields that
+objects have come from ``kontinue_engine.apiserver.resources.field_values``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from typing import Final
+
+import msgspec
+
+from kontinue_engine.apiserver import metadata, statuses
+
+_WORD: Final = r"[^\s=!,()<>]"
+_LABEL_TERM: Final = re.compile(
+    rf"\s*(?:!\s*(?P<absent>{_WORD}+)"
+    rf"|(?P<key>{_WORD}+)(?:\s*(?P<equality>==|=|!=)\s*(?P<value>{_WORD}*)"
+    r"|\s+(?P<membership>in|notin)\s*\((?P<values>[^()]*)\))?)\s*(?P<end>,|$)"
+)
+_FIELD_TERM: Final = re.compile(
+    r"(?P<field>[^=!,\\]+)(?P<operator>==|=|!=)(?P<value>(?:[^=,\\]|\\[\\,=])*)(?:,|$)", re.DOTALL
+)
+_ESCAPED: Final = re.compile(r"\\([\\,=])")
+
+
+class LabelRequirement(msgspec.Struct, frozen=True):
+    """One term: the key, whether the values are wanted or excluded; ``values`` None asks for the key itself."""
+
+    key: str
+    is_wanted: bool
+    values: frozenset[str] | None
+
+
+class LabelSelector(msgspec.Struct, frozen=True):
+    """A parsed label selector."""
+
+    requirements: tuple[LabelRequirement, ...] = ()
+
+    def matches(self, labels: Mapping[str, str]) -> bool:
+        """Tell whether an object with these labels is selected."""
+        for term in self.requirements:
+            value = labels.get(term.key)
+            has = value is not None if term.values is None else value in term.values
+            if has is not term.is_wanted:
+                return False
+        return True
+
+
+class FieldRequirement(msgspec.Struct, frozen=True):
+    """One term: field, value, and whether it must be equal or different."""
+
+    field: str
+    is_wanted: bool
+    value: str
+
+
+class FieldSelector(msgspec.Struct, frozen=True):
+    """A parsed field selector."""
+
+    requirements: tuple[FieldRequirement, ...] = ()
+
+    def matches(self, fields: Mapping[str, str]) -> bool:
+        """Tell whether an object with these field values is selected."""
+        return all((fields.get(term.field, "") == term.value) is term.is_wanted for term in self.requirements)
+
+    def exact(self, field: str) -> str | None:
+        """Return the value that ``field`` must have, or None: lets a list by name read one object."""
+        return next((term.value for term in self.requirements if term.is_wanted and term.field == field), None)
+
+
+def parse_label_selector(text: str) -> LabelSelector:
+    """Parse ``a=b,c!=d,e in (f,g),h notin (i),j,!k``.
+
+    Raises:
+        StatusError: 400, the text is no selector, or a key or value has the wrong syntax.
+    """
+    requirements: list[LabelRequirement] = []
+    position, expects_term = 0, bool(text.strip())
+    while expects_term:
+        match = _LABEL_TERM.match(text, position)
+        if match is None:
+            raise statuses.bad_request(f"unable to parse requirement: label selector {text!r} at {text[position:]!r}")
+        requirements.append(_label_requirement(match))
+        position, expects_term = match.end(), match["end"] == ","
+    return LabelSelector(tuple(requirements))
+
+
+def _label_requirement(match: re.Match[str]) -> LabelRequirement:
+    key = match["absent"] or match["key"]
+    if problem := metadata.qualified_name_problem(key):
+        raise statuses.bad_request(f"unable to parse requirement: key {key!r}: {problem}")
+    if match["equality"]:
+        values = frozenset({match["value"]})
+    elif match["membership"]:
+        values = frozenset(value.strip() for value in match["values"].split(","))
+    else:
+        return LabelRequirement(key, is_wanted=match["absent"] is None, values=None)
+    for value in values:
+        if problem := metadata.label_value_problem(value):
+            raise statuses.bad_request(f"unable to parse requirement: value {value!r} of {key!r}: {problem}")
+    return LabelRequirement(key, is_wanted=match["equality"] != "!=" and match["membership"] != "notin", values=values)
+
+
+def parse_field_selector(text: str, supported: Collection[str]) -> FieldSelector:
+    r"""Parse ``a=b,c!=d``; ``\``, ``,`` and ``=`` inside values are escaped by ``\``.
+
+    Raises:
+        StatusError: 400, the text is no selector or names a field that is not in ``supported``.
+    """
+    requirements: list[FieldRequirement] = []
+    position = 0
+    while position < len(text):
+        if text[position] == ",":
+            position += 1
+            continue
+        match = _FIELD_TERM.match(text, position)
+        if match is None:
+            raise statuses.bad_request(f"invalid selector: {text!r}; can't understand {text[position:]!r}")
+        if match["field"] not in supported:
+            raise statuses.bad_request(f"field label not supported: {match['field']}")
+        value = _ESCAPED.sub(r"\1", match["value"])
+        requirements.append(FieldRequirement(match["field"], is_wanted=match["operator"] != "!=", value=value))
+        position = match.end()
+    return FieldSelector(tuple(requirements))

@@ -1,0 +1,226 @@
+"""Internal. Kubernetes' Status answers: the one exception that handlers raise, and the wording of each refusal.
+
+A refusal is a ``StatusError``; whoever answers the request writes ``error.code`` and ``error.body()``. Wording and
+fields follow kube-apiserver, because clients parse ``reason``, ``details`` and ``causes`` and people read the rest.
+Causes of a 422 are built by ``kontinue_engine.apiserver.schema``. No I/O, no HTTP here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import msgspec
+import orjson
+
+from kontinue_engine.apiserver.resources import ResourceInfo
+
+MAX_BODY_BYTES: Final = 3 * 1024 * 1024
+"""Largest request body, as in kube-apiserver."""
+MAX_LISTED_VALUE_CHARS: Final = 400
+"""Judgement: a refusal names the value, it does not repeat a document."""
+
+CUSTOM_PATCH_TYPES: Final = ("application/json-patch+json", "application/merge-patch+json")
+BUILT_IN_PATCH_TYPES: Final = (*CUSTOM_PATCH_TYPES, "application/strategic-merge-patch+json")
+
+_BODIES: Final = {
+    "FieldValueRequired": "Required value",
+    "FieldValueInvalid": "Invalid value",
+    "FieldValueTypeInvalid": "Invalid value",
+    "FieldValueNotSupported": "Unsupported value",
+    "FieldValueDuplicate": "Duplicate value",
+    "FieldValueForbidden": "Forbidden",
+    "FieldValueTooLong": "Too long",
+    "FieldValueTooMany": "Too many",
+}
+_WITHOUT_VALUE: Final = frozenset({"FieldValueRequired", "FieldValueForbidden", "FieldValueTooLong"})
+
+
+class Cause(msgspec.Struct, frozen=True):
+    """One reason why an object is invalid; ``message`` does not repeat the field."""
+
+    reason: str
+    message: str
+    field: str
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.message}" if self.field else self.message
+
+
+def cause(reason: str, field: str, *, value: object = None, detail: str = "") -> Cause:
+    """Word a cause as Kubernetes' field errors do, for example ``Invalid value: -1: must be positive``."""
+    message = _BODIES[reason]
+    if reason not in _WITHOUT_VALUE:
+        message += f": {_shown(value)}"
+    if detail:
+        message += f": {detail}"
+    return Cause(reason, message, field)
+
+
+def _shown(value: object) -> str:
+    text = orjson.dumps(value, default=str).decode()
+    return text if len(text) <= MAX_LISTED_VALUE_CHARS else f"{text[:MAX_LISTED_VALUE_CHARS]}..."
+
+
+class StatusError(Exception):
+    """A refused request.
+
+    Attributes:
+        code: HTTP status code.
+        reason: machine-readable reason such as ``NotFound``.
+        message: for people.
+        details: ``details`` of the Status, or None.
+    """
+
+    def __init__(self, code: int, reason: str, message: str, *, details: dict[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.reason = reason
+        self.message = message
+        self.details = details
+
+    def status(self) -> dict[str, Any]:
+        """Return the Status object, as it also stands in the ERROR event of a watch."""
+        return build_status(self.code, message=self.message, reason=self.reason, details=self.details)
+
+    def body(self) -> bytes:
+        """Return the Status object as JSON."""
+        return orjson.dumps(self.status())
+
+
+def build_status(code: int, *, message: str = "", reason: str = "", details: dict[str, Any] | None) -> dict[str, Any]:
+    """Return a Status object; codes below 400 mean Success."""
+    body: dict[str, Any] = {
+        "kind": "Status",
+        "apiVersion": "v1",
+        "metadata": {},
+        "status": "Failure" if code >= 400 else "Success",
+    }
+    if message:
+        body["message"] = message
+    if reason:
+        body["reason"] = reason
+    if details:
+        body["details"] = details
+    body["code"] = code
+    return body
+
+
+def deleted(resource: ResourceInfo, name: str, uid: str) -> dict[str, Any]:
+    """Return the Status of a completed delete."""
+    return build_status(200, details={**_details(resource, name), "uid": uid})
+
+
+def not_found(resource: ResourceInfo, name: str) -> StatusError:
+    """404: no such object."""
+    return StatusError(
+        404, "NotFound", f'{resource.group_resource} "{name}" not found', details=_details(resource, name)
+    )
+
+
+def already_exists(resource: ResourceInfo, name: str) -> StatusError:
+    """409: an object of that name exists."""
+    return StatusError(
+        409, "AlreadyExists", f'{resource.group_resource} "{name}" already exists', details=_details(resource, name)
+    )
+
+
+def conflict(
+    resource: ResourceInfo,
+    name: str,
+    problem: str = "the object has been modified; please apply your changes to the latest version and try again",
+) -> StatusError:
+    """409: the object changed since it was read, or a precondition does not hold (say which in ``problem``)."""
+    return StatusError(
+        409,
+        "Conflict",
+        f'Operation cannot be fulfilled on {resource.group_resource} "{name}": {problem}',
+        details=_details(resource, name),
+    )
+
+
+def invalid(resource: ResourceInfo, name: str, causes: Sequence[Cause]) -> StatusError:
+    """422: the object breaks its schema or rules; every cause is listed."""
+    kind = f"{resource.kind}.{resource.group}" if resource.group else resource.kind
+    listed = str(causes[0]) if len(causes) == 1 else f"[{', '.join(map(str, causes))}]"
+    details = {**_details(resource, name), "kind": resource.kind, "causes": [msgspec.to_builtins(c) for c in causes]}
+    return StatusError(422, "Invalid", f'{kind} "{name}" is invalid: {listed}', details=details)
+
+
+def unprocessable_patch(problem: str) -> StatusError:
+    """422: a JSON patch could not be applied, a failed ``test`` included."""
+    return StatusError(
+        422, "Invalid", f"the server rejected our request due to an error in our request: {problem}", details={}
+    )
+
+
+def forbidden(resource: ResourceInfo, name: str, problem: str, *, causes: Sequence[Cause] = ()) -> StatusError:
+    """403: not allowed now, for example in a namespace that terminates."""
+    details = _details(resource, name)
+    if causes:
+        details["causes"] = [msgspec.to_builtins(c) for c in causes]
+    return StatusError(403, "Forbidden", f'{resource.group_resource} "{name}" is forbidden: {problem}', details=details)
+
+
+def bad_request(message: str) -> StatusError:
+    """400: the request itself cannot be understood."""
+    return StatusError(400, "BadRequest", message)
+
+
+def unauthorized() -> StatusError:
+    """401: no or a wrong token."""
+    return StatusError(401, "Unauthorized", "Unauthorized")
+
+
+def method_not_allowed(resource: ResourceInfo | None = None) -> StatusError:
+    """405: the resource or path does not support the verb."""
+    details = _details(resource, "") if resource else None
+    return StatusError(
+        405, "MethodNotAllowed", "the server does not allow this method on the requested resource", details=details
+    )
+
+
+def not_acceptable(accepted: Iterable[str]) -> StatusError:
+    """406: none of the media types in Accept can be served."""
+    listed = ", ".join(accepted)
+    return StatusError(406, "NotAcceptable", f"only the following media types are accepted: {listed}")
+
+
+def unsupported_media_type(accepted: Iterable[str]) -> StatusError:
+    """415: the body has a content type that the server cannot read here."""
+    listed = ", ".join(accepted)
+    return StatusError(
+        415,
+        "UnsupportedMediaType",
+        "the body of the request was in an unknown format - accepted media types include: " + listed,
+    )
+
+
+def expired(message: str) -> StatusError:
+    """410: the resourceVersion or continue token is older than the history kept."""
+    return StatusError(410, "Expired", message)
+
+
+def too_large(message: str = f"Request entity too large: limit is {MAX_BODY_BYTES}") -> StatusError:
+    """413: the body or patch is larger than the server takes."""
+    return StatusError(413, "RequestEntityTooLarge", message)
+
+
+def future_resource_version(wanted: int, current: int) -> StatusError:
+    """504: the resourceVersion asked for did not come up in time."""
+    message = f"Too large resource version: {wanted}, current: {current}"
+    causes = [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}]
+    return StatusError(504, "Timeout", f"Timeout: {message}", details={"causes": causes, "retryAfterSeconds": 1})
+
+
+def storage_failed(problem: str) -> StatusError:
+    """500: the write could not be made durable; nothing was acknowledged and nothing changed."""
+    return StatusError(500, "InternalError", f"Internal error occurred: {problem}")
+
+
+def _details(resource: ResourceInfo, name: str) -> dict[str, Any]:
+    details = {"name": name} if name else {}
+    if resource.group:
+        details["group"] = resource.group
+    details["kind"] = resource.plural
+    return details
