@@ -1,0 +1,418 @@
+"""Internal. The one place where phases change: ``decide(observed, worker, now_ms) -> Plan``.
+
+Pure and idempotent: called again with the same facts it gives the same plan; once the plan is applied and observed,
+nothing is left to do. It knows no API, no runner and no clock. ``controllers.execution`` calls it and applies plans.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Final
+
+import msgspec
+
+from kontinue.api.meta import Condition
+from kontinue.api.v1alpha1 import (
+    MAX_MEMO_BYTES,
+    ExecutionAttempt,
+    ExecutionError,
+    ExecutionOwner,
+    ExecutionStatus,
+    Phase,
+    WaitingFor,
+)
+from kontinue_engine.lifecycle import plan as plans
+from kontinue_engine.lifecycle.memo import MemoBytes
+from kontinue_engine.lifecycle.observed import EVICTED, Activation, News, Observed, Worker
+from kontinue_engine.lifecycle.phases import PhaseEvent, next_phase
+from kontinue_engine.lifecycle.plan import NOTHING, Plan
+from kontinue_engine.wire import frames
+
+MAX_WAITING_FOR: Final = 10
+"""Entries of ``status.waitingFor``: enough to explain, few enough to stay small (judgement)."""
+
+STOPPED: Final = "Stopped"
+"""Condition: nothing of this Execution runs any more (design.md section 5)."""
+
+PARENT_ENDED_MESSAGE: Final = "Canceled because its parent has ended"
+
+
+def decide(observed: Observed, worker: Worker, now_ms: int) -> Plan:
+    """Return what to do about one Execution now."""
+    if observed.phase.is_terminal:
+        return _stop(observed, now_ms, worker)
+    if observed.parent_ended:
+        return _cancel(observed, worker, now_ms)
+    if observed.news.outcome is not None:
+        return _conclude(observed, worker, now_ms, observed.news.outcome)
+    if observed.news.lost is not None:
+        return _recover(observed, worker, now_ms)
+    if observed.activation is None:
+        return _start(observed, worker, now_ms)
+    return _progress(observed, worker, now_ms, observed.activation)
+
+
+# Nothing runs: start it.
+
+
+def _start(observed: Observed, worker: Worker, now_ms: int) -> Plan:
+    status = observed.status
+    if not observed.function_known:
+        waiting = [WaitingFor(kind="Function", name=observed.spec.function, message="no worker group owns it")]
+        if status.waiting_for == waiting:
+            return NOTHING
+        return Plan(status=msgspec.structs.replace(status, phase=observed.phase, waiting_for=waiting))
+    if observed.phase is Phase.BLOCKED and observed.memo.build == worker.build:
+        return NOTHING
+    if observed.dormant and not observed.woken:
+        return NOTHING
+    if observed.inherited or (status.owner is not None and status.owner.incarnation != worker.incarnation):
+        return _claim(observed, worker, now_ms)
+    resumption = status.resumptions + (1 if observed.dormant else 0)
+    return Plan(actions=(_dispatch(status, resumption=resumption),))
+
+
+def _claim(observed: Observed, worker: Worker, now_ms: int) -> Plan:
+    """Nothing that somebody else may have started runs before this write."""
+    status = observed.status
+    was_running = observed.phase is Phase.EXECUTING and status.owner is not None
+    crashes = status.crashes + (1 if was_running and not observed.predecessor_released else 0)
+    if crashes > worker.crash_budget:
+        message = f"the worker died {crashes} times while it ran this Execution, without a new record in between"
+        return _fail(observed, worker, now_ms, observed.memo, reason="RunnerCrashed", message=message)
+    claimed = _written(
+        observed,
+        worker,
+        now_ms,
+        phase=next_phase(observed.phase, PhaseEvent.STARTED),
+        memo=observed.memo,
+        owner=ExecutionOwner(
+            shard=worker.shard, incarnation=worker.incarnation, epoch=status.owner.epoch + 1 if status.owner else 1
+        ),
+        crashes=crashes,
+        resumptions=status.resumptions + (1 if status.owner is not None else 0),
+        reason="",
+        message="",
+        waiting_for=[],
+    )
+    actions: list[plans.Action] = [_dispatch(claimed, resumption=claimed.resumptions)]
+    if status.owner is not None:
+        message = f"Resumed by {worker.shard} after {status.owner.shard} ended"
+        actions.append(plans.Report(type="Normal", reason="Resumed", message=message))
+    return Plan(status=claimed, memo=observed.memo, actions=tuple(actions))
+
+
+def _dispatch(status: ExecutionStatus, *, resumption: int) -> plans.Dispatch:
+    return plans.Dispatch(
+        attempt=max(1, status.attempt_count),
+        resumption=resumption,
+        fencing_token=status.owner.epoch if status.owner else 1,
+    )
+
+
+# It runs: persist what it reported, and say what it waits for.
+
+
+def _progress(observed: Observed, worker: Worker, now_ms: int, activation: Activation) -> Plan:
+    if activation.running_since_ms is None:
+        return NOTHING
+    news = observed.news
+    memo = _extended(observed.memo, news, worker)
+    if memo.size_bytes > MAX_MEMO_BYTES:
+        return _fail_memo_too_large(observed, worker, now_ms, memo)
+    phase, due_in_ms = _wanted_phase(observed, worker, now_ms, activation, memo)
+    if not news.needs_write and (phase is observed.phase or due_in_ms > 0):
+        return Plan(requeue_after_ms=None if phase is observed.phase else due_in_ms) if due_in_ms > 0 else NOTHING
+    status = _written(
+        observed,
+        worker,
+        now_ms,
+        phase=phase,
+        memo=memo,
+        crashes=0 if news.records else observed.status.crashes,
+        waiting_for=_waiting_for(activation, memo.timers) if phase is Phase.SUSPENDED else [],
+        reason="",
+        message="",
+    )
+    actions: tuple[plans.Action, ...] = (plans.Acknowledge(news.flush),) if news.flush else ()
+    requeue = due_in_ms if phase is not Phase.SUSPENDED and due_in_ms > 0 else None
+    return Plan(status=status, memo=memo, actions=actions, requeue_after_ms=requeue)
+
+
+def _wanted_phase(
+    observed: Observed, worker: Worker, now_ms: int, activation: Activation, memo: MemoBytes
+) -> tuple[Phase, int]:
+    """Return the phase that a write now carries, and in how many ms the phase alone will be worth one (0: now)."""
+    if activation.parked_since_ms is not None:
+        wakes = [memo.timers.get(item.step, 0) for item in activation.waiting_for if item.kind == "Timer"]
+        is_long = bool(wakes) and len(wakes) == len(activation.waiting_for) and min(wakes) - now_ms > worker.parking_ms
+        left_ms = activation.parked_since_ms + worker.parking_ms - now_ms
+        if is_long or left_ms <= 0:
+            return next_phase(observed.phase, PhaseEvent.PARKED), 0
+        if observed.phase is Phase.EXECUTING:
+            return Phase.EXECUTING, left_ms
+    since = activation.running_since_ms if activation.running_since_ms is not None else now_ms
+    event = PhaseEvent.WOKEN if observed.phase is Phase.SUSPENDED else PhaseEvent.STARTED
+    return next_phase(observed.phase, event), max(0, since + worker.executing_after_ms - now_ms)
+
+
+def _waiting_for(activation: Activation, timers: Mapping[str, int]) -> list[WaitingFor]:
+    listed = [
+        WaitingFor(
+            kind=item.kind,
+            name=item.name,
+            until=_time(timers[item.step]) if item.step in timers else None,
+        )
+        for item in activation.waiting_for[:MAX_WAITING_FOR]
+    ]
+    hidden = len(activation.waiting_for) - len(listed)
+    if hidden:
+        listed[-1] = msgspec.structs.replace(listed[-1], message=f"and {hidden} more")
+    return listed
+
+
+# It ended.
+
+
+def _conclude(observed: Observed, worker: Worker, now_ms: int, outcome: frames.Frame) -> Plan:
+    match outcome:
+        case frames.Completed():
+            memo = _extended(observed.memo, observed.news, worker, outcome.records)
+            if memo.size_bytes > MAX_MEMO_BYTES:
+                return _fail_memo_too_large(observed, worker, now_ms, memo)
+            return _end(observed, worker, now_ms, PhaseEvent.COMPLETED, memo, result=msgspec.Raw(outcome.result))
+        case frames.Failed():
+            memo = _extended(observed.memo, observed.news, worker, outcome.records)
+            error = outcome.error
+            return _fail(
+                observed,
+                worker,
+                now_ms,
+                memo if memo.size_bytes <= MAX_MEMO_BYTES else observed.memo,
+                reason=outcome.reason,
+                message=f"{error.type}: {error.message}" if error.type else error.message,
+                error=ExecutionError(
+                    type=error.type, message=error.message, traceback=error.traceback, types=list(error.types)
+                ),
+            )
+        case frames.Mismatched():
+            return _block(observed, worker, now_ms, outcome)
+        case _:
+            # Interrupted without a cancel: the runner gave it back.
+            resumption = observed.activation.resumption + 1 if observed.activation else observed.status.resumptions
+            return Plan(actions=(plans.ForgetActivation(), _dispatch(observed.status, resumption=resumption)))
+
+
+def _fail_memo_too_large(observed: Observed, worker: Worker, now_ms: int, memo: MemoBytes) -> Plan:
+    message = (
+        f"the memo would be {memo.size_bytes} bytes, the limit is {MAX_MEMO_BYTES}: return less from steps and "
+        "children (for example a reference to an object store), or split the function into children"
+    )
+    return _fail(observed, worker, now_ms, observed.memo, reason="MemoTooLarge", message=message)
+
+
+def _fail(
+    observed: Observed,
+    worker: Worker,
+    now_ms: int,
+    memo: MemoBytes,
+    *,
+    reason: str,
+    message: str,
+    error: ExecutionError | None = None,
+) -> Plan:
+    return _end(observed, worker, now_ms, PhaseEvent.FAILED, memo, reason=reason, message=message, error=error)
+
+
+def _cancel(observed: Observed, worker: Worker, now_ms: int) -> Plan:
+    return _end(
+        observed,
+        worker,
+        now_ms,
+        PhaseEvent.CANCELED,
+        _extended(observed.memo, observed.news, worker),
+        reason="ParentEnded",
+        message=PARENT_ENDED_MESSAGE,
+    )
+
+
+def _end(
+    observed: Observed,
+    worker: Worker,
+    now_ms: int,
+    event: PhaseEvent,
+    memo: MemoBytes,
+    *,
+    result: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET,
+    reason: str = "",
+    message: str = "",
+    error: ExecutionError | None = None,
+) -> Plan:
+    """Write a terminal phase. User code that still runs is stopped afterwards (``_stop``)."""
+    news = observed.news
+    has_stopped = observed.activation is None or news.outcome is not None or news.lost is not None
+    phase = next_phase(observed.phase, event)
+    status = _written(
+        observed,
+        worker,
+        now_ms,
+        phase=phase,
+        memo=memo,
+        result=result,
+        reason=reason,
+        message=message,
+        waiting_for=[],
+        finished_at=_time(now_ms),
+        conditions=_with_stopped(observed.status.conditions, phase, now_ms)
+        if has_stopped
+        else observed.status.conditions,
+    )
+    attempt = msgspec.structs.replace(
+        status.attempts[-1],
+        finished_at=_time(now_ms),
+        phase=phase,
+        reason=reason,
+        message=message,
+        error=error,
+    )
+    status = msgspec.structs.replace(status, attempts=[*status.attempts[:-1], attempt])
+    actions: list[plans.Action] = []
+    if phase is not Phase.COMPLETED:
+        kind = "Warning" if phase is Phase.FAILED else "Normal"
+        actions.append(plans.Report(type=kind, reason=reason or phase.value, message=message))
+    actions.append(plans.CancelChildren(PARENT_ENDED_MESSAGE))
+    if has_stopped:
+        actions += [plans.ForgetActivation(), plans.Finish()]
+    return Plan(status=status, memo=memo, actions=tuple(actions))
+
+
+def _block(observed: Observed, worker: Worker, now_ms: int, outcome: frames.Mismatched) -> Plan:
+    message = (
+        f"the code does not match the records at step {outcome.step}: recorded {outcome.recorded}; "
+        f"requested {outcome.requested} by build {worker.build}. Deploy a build that matches, or cancel it"
+    )
+    memo = observed.memo.extended(build=worker.build)
+    status = _written(
+        observed,
+        worker,
+        now_ms,
+        phase=next_phase(observed.phase, PhaseEvent.MISMATCHED),
+        memo=memo,
+        reason="CodeChanged",
+        message=message,
+        waiting_for=[WaitingFor(kind="Build", message="a build whose code matches the records")],
+    )
+    return Plan(
+        status=status,
+        memo=memo,
+        actions=(
+            plans.ForgetActivation(),
+            plans.Report(type="Warning", reason="Blocked", message=message),
+        ),
+    )
+
+
+def _recover(observed: Observed, worker: Worker, now_ms: int) -> Plan:
+    """The runner died, or was evicted: run it again from the memo."""
+    lost = observed.news.lost
+    activation = observed.activation
+    if lost is None or activation is None:
+        return Plan(actions=(plans.ForgetActivation(),))
+    news = observed.news
+    memo = _extended(observed.memo, news, worker)
+    crashes = (0 if news.records else observed.status.crashes) + (1 if lost.was_active else 0)
+    if crashes > worker.crash_budget:
+        message = f"{lost.message} ({crashes} times without a new record in between)"
+        return _fail(observed, worker, now_ms, memo, reason=lost.reason, message=message)
+    resumption = activation.resumption + 1
+    actions: list[plans.Action] = [plans.ForgetActivation()]
+    if lost.reason != EVICTED or any(item.kind == "Step" for item in activation.waiting_for):
+        actions.append(_dispatch(observed.status, resumption=resumption))
+    if lost.was_active:
+        actions.append(plans.Report(type="Warning", reason=lost.reason, message=f"{lost.message}; resuming"))
+    if not lost.was_active and not news.needs_write:
+        return Plan(actions=tuple(actions))
+    status = _written(
+        observed,
+        worker,
+        now_ms,
+        phase=next_phase(observed.phase, PhaseEvent.STARTED) if lost.was_active else observed.phase,
+        memo=memo,
+        crashes=crashes,
+        resumptions=resumption,
+    )
+    return Plan(status=status, memo=memo, actions=tuple(actions))
+
+
+def _stop(observed: Observed, now_ms: int, worker: Worker) -> Plan:
+    """It is terminal; make sure that nothing of it runs any more, then say so."""
+    activation = observed.activation
+    news = observed.news
+    if activation is not None and news.outcome is None and news.lost is None:
+        if activation.stopping_since_ms is None:
+            message = observed.status.message or "Canceled"
+            return Plan(
+                actions=(plans.StopActivation(message), plans.CancelChildren(PARENT_ENDED_MESSAGE)),
+                requeue_after_ms=worker.cancel_grace_ms,
+            )
+        left_ms = activation.stopping_since_ms + worker.cancel_grace_ms - now_ms
+        return Plan(requeue_after_ms=left_ms) if left_ms > 0 else Plan(actions=(plans.KillActivation(),))
+    actions = (plans.ForgetActivation(), plans.CancelChildren(PARENT_ENDED_MESSAGE), plans.Finish())
+    if is_stopped(observed.status.conditions):
+        return Plan(actions=actions)
+    status = msgspec.structs.replace(
+        observed.status,
+        finished_at=observed.status.finished_at or _time(now_ms),
+        waiting_for=[],
+        conditions=_with_stopped(observed.status.conditions, observed.phase, now_ms),
+    )
+    return Plan(status=status, memo=observed.memo, actions=actions)
+
+
+# Parts.
+
+
+def is_stopped(conditions: Sequence[Condition]) -> bool:
+    """Tell whether the condition Stopped is True."""
+    return any(condition.type == STOPPED and condition.status == "True" for condition in conditions)
+
+
+def _with_stopped(conditions: Sequence[Condition], phase: Phase, now_ms: int) -> list[Condition]:
+    stopped = Condition(type=STOPPED, status="True", reason=phase.value, last_transition_time=_time(now_ms))
+    return [*(condition for condition in conditions if condition.type != STOPPED), stopped]
+
+
+def _extended(memo: MemoBytes, news: News, worker: Worker, more: Sequence[frames.EncodedRecord] = ()) -> MemoBytes:
+    if not (news.records or more or news.timers_started or news.timers_canceled):
+        return memo
+    return memo.extended(
+        build=worker.build,
+        records=(*news.records, *more),
+        started=news.timers_started,
+        forgotten=news.timers_canceled,
+    )
+
+
+def _written(
+    observed: Observed, worker: Worker, now_ms: int, *, phase: Phase, memo: MemoBytes, **changes: object
+) -> ExecutionStatus:
+    """Return the stored status with what every write of ours carries."""
+    status = observed.status
+    activation = observed.activation
+    since = activation.running_since_ms if activation else None
+    started_at = status.started_at or _time(since if since is not None else now_ms)
+    base = {
+        "phase": phase,
+        "owner": status.owner or ExecutionOwner(shard=worker.shard, incarnation=worker.incarnation, epoch=1),
+        "state": status.state if memo.is_empty else memo.encode(),
+        "attempts": status.attempts or [ExecutionAttempt(number=1, started_at=started_at, worker=worker.shard)],
+        "attempt_count": max(1, status.attempt_count),
+        "resumptions": activation.resumption if activation else status.resumptions,
+        "started_at": started_at,
+    }
+    return msgspec.structs.replace(status, **{**base, **changes})
+
+
+def _time(at_ms: int) -> datetime:
+    return datetime.fromtimestamp(at_ms / 1000, tz=UTC)

@@ -1,0 +1,90 @@
+"""Internal. The memo as the supervisor keeps it: encoded records that it never reads, and running timers.
+
+``controllers`` holds one ``MemoBytes`` per live Execution; ``decide`` appends to it; ``encode`` gives the JSON of
+``status.state`` (see ``kontinue.replay.records.Memo`` for its meaning). Records are joined, not re-encoded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+
+from kontinue_engine.errors import MemoUnreadableError
+from kontinue_engine.wire.frames import EncodedRecord
+
+
+class MemoBytes(msgspec.Struct, frozen=True, kw_only=True):
+    """An immutable memo.
+
+    Attributes:
+        build: digest of the code that wrote it last.
+        records: JSON of each record, in ``seq`` order.
+        timers: step id -> wake time (ms since the epoch) of timers that have no record yet.
+        size_bytes: sum of the records' sizes.
+    """
+
+    build: str = ""
+    records: tuple[bytes, ...] = ()
+    timers: Mapping[str, int] = {}
+    size_bytes: int = 0
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to store."""
+        return not self.records and not self.timers
+
+    def extended(
+        self,
+        *,
+        build: str,
+        records: Sequence[EncodedRecord] = (),
+        started: Mapping[str, int] = {},
+        forgotten: Iterable[str] = (),
+    ) -> MemoBytes:
+        """Return the memo with ``records`` appended; timers that they or ``forgotten`` name are gone."""
+        timers = self.timers
+        if started or (timers and (records or forgotten)):
+            timers = {**timers, **started}
+            for step in (*(record.step for record in records), *forgotten):
+                timers.pop(step, None)
+        return MemoBytes(
+            build=build,
+            records=(*self.records, *(record.json for record in records)),
+            timers=timers,
+            size_bytes=self.size_bytes + sum(len(record.json) + 1 for record in records),
+        )
+
+    def encode(self) -> msgspec.Raw:
+        """Return the JSON of ``status.state``."""
+        parts = [b'{"build":', msgspec.json.encode(self.build), b',"records":[', b",".join(self.records), b"]"]
+        if self.timers:
+            parts += [b',"timers":', msgspec.json.encode(self.timers)]
+        return msgspec.Raw(b"".join((*parts, b"}")))
+
+
+class _StoredMemo(msgspec.Struct):
+    build: str = ""
+    records: list[msgspec.Raw] = []
+    timers: dict[str, int] = {}
+
+
+_decode = msgspec.json.Decoder(_StoredMemo).decode
+
+
+def parse_memo(state: msgspec.Raw | msgspec.UnsetType) -> MemoBytes:
+    """Return the memo in ``status.state``.
+
+    Raises:
+        MemoUnreadableError: it is not a memo.
+    """
+    if state is msgspec.UNSET:
+        return MemoBytes()
+    try:
+        stored = _decode(state)
+    except msgspec.DecodeError as error:
+        raise MemoUnreadableError(f"status.state is not a memo: {error}") from error
+    records = tuple(bytes(record) for record in stored.records)
+    return MemoBytes(
+        build=stored.build, records=records, timers=stored.timers, size_bytes=sum(len(record) + 1 for record in records)
+    )

@@ -1,0 +1,130 @@
+"""Internal. What is known about one Execution at one moment: the frozen input of ``decide``.
+
+Built by ``controllers.execution`` from its store, without an API read. Times are milliseconds since the epoch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from kontinue.api.v1alpha1 import ExecutionSpec, ExecutionStatus, Phase
+from kontinue_engine.lifecycle.memo import MemoBytes
+from kontinue_engine.wire.frames import Completed, EncodedRecord, Failed, Interrupted, Mismatched, WaitingItem
+
+
+class Worker(msgspec.Struct, frozen=True, kw_only=True):
+    """This replica, and the rules it works by.
+
+    Attributes:
+        shard: shard id.
+        incarnation: random id of this process.
+        build: digest of the user's code.
+        executing_after_ms: from dispatch until phase Executing is written (design.md section 7).
+        parking_ms: a wait longer than this is written as Suspended.
+        crash_budget: runner deaths without a new record that an Execution survives.
+        cancel_grace_ms: time that user code has to clean up before its runner is killed.
+    """
+
+    shard: str
+    incarnation: str
+    build: str
+    executing_after_ms: int = 50
+    parking_ms: int = 5_000
+    crash_budget: int = 3
+    cancel_grace_ms: int = 5_000
+
+
+class Activation(msgspec.Struct, frozen=True, kw_only=True):
+    """A run of user code in a runner, as last reported.
+
+    Attributes:
+        number: the activation's number on the wire.
+        resumption: which re-entry of the attempt this is; 0 for the first.
+        running_since_ms: when user code first ran; None while it is queued.
+        parked_since_ms: since when it waits; None while it is active.
+        waiting_for: what it waits for, while parked.
+        stopping_since_ms: when it was told to stop, or None.
+    """
+
+    number: int
+    resumption: int = 0
+    running_since_ms: int | None = None
+    parked_since_ms: int | None = None
+    waiting_for: tuple[WaitingItem, ...] = ()
+    stopping_since_ms: int | None = None
+
+
+class Lost(msgspec.Struct, frozen=True, kw_only=True):
+    """An activation ended with its runner."""
+
+    was_active: bool
+    reason: str
+    message: str
+
+
+EVICTED: Final = "Evicted"
+"""Reason of a ``Lost`` that is the pool's own doing: not a crash."""
+
+Outcome = Completed | Failed | Mismatched | Interrupted
+
+
+class News(msgspec.Struct, frozen=True, kw_only=True):
+    """What an activation has reported that is not in the stored status yet.
+
+    Attributes:
+        records: in ``seq`` order.
+        flush: highest flush asked for; 0 for none.
+        timers_started: step id -> wake time.
+        timers_canceled: step ids.
+        outcome: how it ended.
+        lost: that it died with its runner.
+    """
+
+    records: tuple[EncodedRecord, ...] = ()
+    flush: int = 0
+    timers_started: Mapping[str, int] = {}
+    timers_canceled: tuple[str, ...] = ()
+    outcome: Outcome | None = None
+    lost: Lost | None = None
+
+    @property
+    def needs_write(self) -> bool:
+        """Whether somebody waits for these facts to be durable."""
+        return bool(self.flush or self.timers_started)
+
+
+NO_NEWS: Final = News()
+
+
+class Observed(msgspec.Struct, frozen=True, kw_only=True):
+    """One Execution.
+
+    Attributes:
+        inherited: found by listing at start-up: a predecessor may have started it.
+        predecessor_released: the replica before this one shut down cleanly, so nothing crashed.
+        function_known: this worker's app has the function.
+        parent_ended: its parent is terminal or gone.
+        dormant: it waits without an activation (evicted): only a wake dispatches it.
+        woken: something that it waited for has happened while it was dormant.
+    """
+
+    spec: ExecutionSpec
+    status: ExecutionStatus
+    memo: MemoBytes
+    created_at_ms: int
+    activation: Activation | None = None
+    news: News = NO_NEWS
+    inherited: bool = False
+    predecessor_released: bool = False
+    function_known: bool = True
+    parent_ended: bool = False
+    dormant: bool = False
+    woken: bool = False
+
+    @property
+    def phase(self) -> Phase:
+        """The stored phase."""
+        return self.status.phase or Phase.PENDING

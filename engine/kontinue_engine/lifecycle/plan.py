@@ -1,0 +1,79 @@
+"""Internal. What to do about one Execution: what ``decide`` returns and ``controllers.execution`` applies.
+
+A status, if there is one, is written first; the actions happen only once it is durable.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from kontinue.api.v1alpha1 import ExecutionStatus
+from kontinue_engine.lifecycle.memo import MemoBytes
+
+
+class Dispatch(msgspec.Struct, frozen=True):
+    """Give it to a runner."""
+
+    attempt: int
+    resumption: int
+    fencing_token: int
+
+
+class Acknowledge(msgspec.Struct, frozen=True):
+    """Tell the runner that every record up to ``flush`` is durable."""
+
+    flush: int
+
+
+class StopActivation(msgspec.Struct, frozen=True):
+    """Raise the cancel in user code."""
+
+    message: str
+
+
+class KillActivation(msgspec.Struct, frozen=True):
+    """User code did not end in time: kill its runner."""
+
+
+class ForgetActivation(msgspec.Struct, frozen=True):
+    """The activation has ended; nothing of it is needed any more."""
+
+
+class CancelChildren(msgspec.Struct, frozen=True):
+    """Cancel every child that still lives."""
+
+    message: str
+
+
+class Finish(msgspec.Struct, frozen=True):
+    """The Execution has ended and stopped: tell the parent, drop it from the store."""
+
+
+class Report(msgspec.Struct, frozen=True):
+    """Log it, and create a Kubernetes Event."""
+
+    type: str
+    reason: str
+    message: str
+
+
+Action = Dispatch | Acknowledge | StopActivation | KillActivation | ForgetActivation | CancelChildren | Finish | Report
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What to do.
+
+    Attributes:
+        status: to be written, or None.
+        memo: the memo that this status carries (meaningful with ``status``).
+        actions: in order, after the write.
+        requeue_after_ms: look again then, or None.
+    """
+
+    status: ExecutionStatus | None = None
+    memo: MemoBytes = MemoBytes()
+    actions: tuple[Action, ...] = ()
+    requeue_after_ms: int | None = None
+
+
+NOTHING = Plan()
