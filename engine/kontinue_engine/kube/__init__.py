@@ -1,0 +1,1 @@
+"""Internal. The engine's side of the Kubernetes API: informer, work queue, Lease, events."""

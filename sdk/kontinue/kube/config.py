@@ -1,0 +1,260 @@
+"""Finds the API server and the credentials for it.
+
+The order is the one that users are told: arguments, KUBECONFIG, a running ``kontinue dev`` here or in a parent folder,
+the pod's service account, ``~/.kube/config``. Kubeconfigs with a token or a client certificate are read here, so that
+a command starts fast; exec plugins and OIDC are left to the ``kubernetes`` package, imported only then.
+Called by the client, the CLI and the worker; the result goes to ``kontinue.kube.http.KubeTransport``.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import socket
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import msgspec
+import yaml
+
+from kontinue.errors import ConfigError
+
+SERVICE_ACCOUNT_DIR: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+DEV_KUBECONFIG: Final = Path(".kontinue") / "kubeconfig"
+_PROBE_S: Final = 0.5
+"""A server on loopback accepts at once or not at all."""
+
+_yaml_loader: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class KubeConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything needed to reach one API server.
+
+    Attributes:
+        server: base URL.
+        namespace: namespace to work in.
+        token: bearer token, or empty.
+        token_source: returns a fresh bearer token; may block. It is asked again now and then, and after a 401.
+        ca_data: PEM of the authorities to trust; empty: the system's.
+        client_cert_data: PEM of the client certificate.
+        client_key_data: PEM of its key.
+        insecure: whether the server's certificate goes unchecked.
+        tls_server_name: name expected in the server's certificate, if not the URL's.
+        source: where this came from, for people.
+    """
+
+    server: str
+    namespace: str = "default"
+    token: str = ""
+    token_source: Callable[[], str] | None = None
+    ca_data: str = ""
+    client_cert_data: str = ""
+    client_key_data: str = ""
+    insecure: bool = False
+    tls_server_name: str = ""
+    source: str = ""
+
+
+def load_config(
+    *,
+    kubeconfig: str | Path | None = None,
+    context: str | None = None,
+    namespace: str | None = None,
+    start_dir: str | Path | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> KubeConfig:
+    """Find the server to talk to.
+
+    Args:
+        kubeconfig: use this file and nothing else.
+        context: use this context of the kubeconfig (of KUBECONFIG or ``~/.kube/config`` if no file is given).
+        namespace: overrides the namespace of whatever is found.
+        start_dir: where to start looking for ``.kontinue/kubeconfig``; by default the working directory.
+        environ: environment variables; by default the process's.
+
+    Raises:
+        ConfigError: nothing was found (the message lists what was tried), or what was asked for cannot be used.
+    """
+    environ = os.environ if environ is None else environ
+    home_file = Path(environ.get("HOME") or Path.home()) / ".kube" / "config"
+    variable = [Path(part) for part in environ.get("KUBECONFIG", "").split(os.pathsep) if part]
+    found: KubeConfig | None
+    if kubeconfig is not None:
+        found = _from_files([Path(kubeconfig)], context, "--kubeconfig")
+    elif context is not None:
+        found = _from_files(variable or [home_file], context, "--context")
+    elif variable:
+        found = _from_files(variable, None, "KUBECONFIG")
+    else:
+        found = _search(Path(start_dir or Path.cwd()), environ, home_file)
+    return msgspec.structs.replace(found, namespace=namespace) if namespace else found
+
+
+def _search(start_dir: Path, environ: Mapping[str, str], home_file: Path) -> KubeConfig:
+    tried = ["KUBECONFIG: not set"]
+    for folder in (start_dir.absolute(), *start_dir.absolute().parents):
+        path = folder / DEV_KUBECONFIG
+        if not path.is_file():
+            continue
+        found = _from_files([path], None, "kontinue dev")
+        if _answers(found.server):
+            return found
+        tried.append(f"{path}: {found.server} does not answer (is `kontinue dev` running?)")
+        break
+    else:
+        tried.append(f"{DEV_KUBECONFIG} in {start_dir.absolute()} and its parents: no such file")
+    if environ.get("KUBERNETES_SERVICE_HOST"):
+        return _in_cluster(environ)
+    tried.append("in-cluster: KUBERNETES_SERVICE_HOST is not set")
+    if home_file.is_file():
+        return _from_files([home_file], None, "default")
+    tried.append(f"{home_file}: no such file")
+    listing = "\n".join(f"  - {line}" for line in tried)
+    raise ConfigError(
+        f"no Kubernetes API server found. Tried:\n{listing}\n"
+        "Start one with `kontinue dev`, or name one by --kubeconfig, --context or KUBECONFIG."
+    )
+
+
+def _answers(server: str) -> bool:
+    parts = urlsplit(server)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        socket.create_connection((parts.hostname or "", port), timeout=_PROBE_S).close()
+    except OSError:
+        return False
+    return True
+
+
+def _in_cluster(environ: Mapping[str, str]) -> KubeConfig:
+    token_file = SERVICE_ACCOUNT_DIR / "token"
+    host = environ["KUBERNETES_SERVICE_HOST"]
+    host = f"[{host}]" if ":" in host else host
+
+    def read_token() -> str:
+        # The kubelet replaces the file before the token in it expires.
+        return token_file.read_text(encoding="ascii").strip()
+
+    try:
+        return KubeConfig(
+            server=f"https://{host}:{environ.get('KUBERNETES_SERVICE_PORT', '443')}",
+            namespace=(SERVICE_ACCOUNT_DIR / "namespace").read_text(encoding="utf-8").strip() or "default",
+            token=read_token(),
+            token_source=read_token,
+            ca_data=(SERVICE_ACCOUNT_DIR / "ca.crt").read_text(encoding="ascii"),
+            source="service account of this pod",
+        )
+    except OSError as error:
+        raise ConfigError(f"in-cluster configuration: {error}. Is automountServiceAccountToken off?") from error
+
+
+def _from_files(paths: list[Path], context: str | None, why: str) -> KubeConfig:
+    """Read kubeconfigs; of several, the first one that defines a name or the current context wins, as in kubectl."""
+    existing = [path for path in paths if path.is_file()]
+    if not existing:
+        raise ConfigError(f"{why}: no such file: {', '.join(map(str, paths))}")
+    documents = [(path, _read(path)) for path in existing]
+    name = context or next((text for _, d in documents if (text := d.get("current-context"))), "")
+    source = f"{why} ({os.pathsep.join(map(str, existing))}, context {name!r})"
+    if not name:
+        raise ConfigError(f"{source}: there is no current-context; choose one with --context")
+    chosen, _ = _entry(documents, "contexts", "context", name, source)
+    cluster, cluster_path = _entry(documents, "clusters", "cluster", str(chosen.get("cluster", "")), source)
+    user: dict[str, Any] = {}
+    user_path = cluster_path
+    if chosen.get("user"):
+        user, user_path = _entry(documents, "users", "user", str(chosen["user"]), source)
+    namespace = str(chosen.get("namespace") or "default")
+    if "exec" in user or "auth-provider" in user:
+        return _through_kubernetes(user_path, name, namespace, source)
+    if not cluster.get("server"):
+        raise ConfigError(f"{source}: cluster {chosen.get('cluster')!r} has no server")
+    token_file = user.get("tokenFile")
+    token_path = user_path.parent / str(token_file) if token_file else None
+
+    def read_token() -> str:
+        return token_path.read_text(encoding="ascii").strip() if token_path else ""
+
+    try:
+        return KubeConfig(
+            server=str(cluster["server"]).rstrip("/"),
+            namespace=namespace,
+            token=read_token() if token_path else str(user.get("token") or ""),
+            token_source=read_token if token_path else None,
+            ca_data=_pem(cluster, "certificate-authority", cluster_path),
+            client_cert_data=_pem(user, "client-certificate", user_path),
+            client_key_data=_pem(user, "client-key", user_path),
+            insecure=bool(cluster.get("insecure-skip-tls-verify")),
+            tls_server_name=str(cluster.get("tls-server-name") or ""),
+            source=source,
+        )
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{source}: {error}") from error
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        document = yaml.load(path.read_text(encoding="utf-8"), Loader=_yaml_loader)  # noqa: S506 - a safe loader
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path} cannot be read as a kubeconfig: {error}") from error
+    if not isinstance(document, dict):
+        raise ConfigError(f"{path} is no kubeconfig: expected a mapping, found {type(document).__name__}")
+    return document
+
+
+def _entry(
+    documents: list[tuple[Path, dict[str, Any]]], section: str, key: str, name: str, source: str
+) -> tuple[dict[str, Any], Path]:
+    known: list[str] = []
+    for path, document in documents:
+        for item in document.get(section) or []:
+            if isinstance(item, dict):
+                if item.get("name") == name:
+                    return dict(item.get(key) or {}), path
+                known.append(str(item.get("name")))
+    there = ", ".join(known) or "none"
+    raise ConfigError(f"{source}: no {key} named {name!r}; there are: {there}")
+
+
+def _pem(entry: Mapping[str, Any], key: str, path: Path) -> str:
+    """Return the PEM text of ``<key>-data`` (base64) or of the file ``<key>``, relative to the kubeconfig."""
+    if data := entry.get(f"{key}-data"):
+        return base64.b64decode(str(data)).decode("ascii")
+    if file := entry.get(key):
+        return (path.parent / str(file)).read_text(encoding="ascii")
+    return ""
+
+
+def _through_kubernetes(path: Path, context: str, namespace: str, source: str) -> KubeConfig:
+    """Let the official client run exec plugins and OIDC; it refreshes tokens when they run out."""
+    import kubernetes.client  # here: half a second that only these users pay
+    import kubernetes.config
+
+    try:
+        loaded = kubernetes.client.Configuration()
+        load: Callable[..., None] = kubernetes.config.load_kube_config
+        load(str(path), context=context, client_configuration=loaded)
+    except Exception as error:  # a plugin may fail in any way, and the package has no base class for it
+        raise ConfigError(f"{source}: {error}") from error
+
+    def read_token() -> str:
+        header = loaded.get_api_key_with_prefix("authorization") or ""
+        return str(header).removeprefix("Bearer ")
+
+    def read_pem(file: object) -> str:
+        return Path(str(file)).read_text(encoding="ascii") if file else ""
+
+    return KubeConfig(
+        server=str(loaded.host).rstrip("/"),
+        namespace=namespace,
+        token=read_token(),
+        token_source=read_token,
+        ca_data=read_pem(loaded.ssl_ca_cert),
+        client_cert_data=read_pem(loaded.cert_file),
+        client_key_data=read_pem(loaded.key_file),
+        insecure=not loaded.verify_ssl,
+        tls_server_name=str(loaded.tls_server_name or ""),
+        source=source,
+    )

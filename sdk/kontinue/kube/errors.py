@@ -1,0 +1,117 @@
+"""Maps what the API server answers to ``kontinue.errors``: the only place that reads a Status body.
+
+Called by ``kontinue.kube.http`` for responses and by ``kontinue.kube.watch`` for ERROR events. Pure.
+``is_worth_retrying`` is narrower than ``Unavailable``: a plain 500 may be a bug that comes back every time, so only
+answers that promise to pass are repeated by the transport. Callers may still try an ``Unavailable`` again later.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from kontinue import errors
+
+TRANSIENT_STATUSES: Final = frozenset({429, 502, 503, 504})
+TRANSIENT_REASONS: Final = frozenset({"ServerTimeout", "Timeout", "TooManyRequests", "ServiceUnavailable"})
+NOT_SENT: Final = "NotSent"
+"""Reason of an ``Unavailable`` whose request never left this process."""
+
+_BY_STATUS: Final[dict[int, type[errors.ApiError]]] = {
+    400: errors.Invalid,
+    401: errors.Unauthorized,
+    403: errors.Forbidden,
+    404: errors.NotFound,
+    405: errors.Invalid,
+    406: errors.Invalid,
+    409: errors.Conflict,
+    410: errors.Gone,
+    413: errors.TooLarge,
+    415: errors.Invalid,
+    422: errors.Invalid,
+    429: errors.Unavailable,
+}
+_MAX_TEXT: Final = 500
+"""Bytes shown of an answer that is not a Status, such as a proxy's HTML page. Judgement."""
+
+
+class StatusDetails(msgspec.Struct, frozen=True, rename="camel"):
+    """What of ``details`` we read."""
+
+    retry_after_seconds: float | None = None
+
+
+class Status(msgspec.Struct, frozen=True):
+    """``kind: Status`` of ``v1``: the body of every error."""
+
+    message: str = ""
+    reason: str = ""
+    code: int = 0
+    details: StatusDetails | None = None
+
+
+_decoder: Final = msgspec.json.Decoder(Status)
+
+
+def from_response(status: int, body: bytes, *, retry_after: str = "", request: str = "") -> errors.ApiError:
+    """Return the error for an HTTP answer of 400 and above.
+
+    Args:
+        status: the HTTP status code.
+        body: the body, a Status or anything else (a proxy's page).
+        retry_after: the Retry-After header; only its form in seconds is understood.
+        request: method and path, named when the server's message does not say what went wrong.
+    """
+    try:
+        answer = _decoder.decode(body)
+    except msgspec.MsgspecError:
+        text = body[:_MAX_TEXT].decode("utf-8", "replace").strip() or "no body"
+        answer = Status(message=f"{request}: HTTP {status}: {text}".lstrip(": "))
+    try:
+        wait_s = float(retry_after) if retry_after else None
+    except ValueError:
+        wait_s = None
+    return from_status(answer, code=status, retry_after_s=wait_s)
+
+
+def from_status(answer: Status, *, code: int = 0, retry_after_s: float | None = None) -> errors.ApiError:
+    """Return the error for a Status, as it stands in a response or in a watch's ERROR event."""
+    code = code or answer.code
+    if retry_after_s is None and answer.details is not None:
+        retry_after_s = answer.details.retry_after_seconds
+    message = answer.message or f"HTTP {code} {answer.reason}".strip()
+    return _error_class(code, answer)(message, status=code, reason=answer.reason, retry_after_s=retry_after_s)
+
+
+def no_answer(request: str, cause: BaseException, *, sent: bool = True) -> errors.Unavailable:
+    """Return the error for a request that got no answer: refused, cut or timed out.
+
+    ``sent`` is False when no connection was made, so that the server cannot have acted.
+    """
+    detail = str(cause) or type(cause).__name__
+    reason = "" if sent else NOT_SENT
+    return errors.Unavailable(f"{request}: no answer from the API server: {detail}", reason=reason)
+
+
+def is_worth_retrying(error: errors.ApiError) -> bool:
+    """Tell whether the same request may well succeed a moment later."""
+    if not isinstance(error, errors.Unavailable):
+        return False
+    if error.status == 0 or error.status in TRANSIENT_STATUSES:
+        return True
+    return error.reason in TRANSIENT_REASONS or error.retry_after_s is not None
+
+
+def was_not_processed(error: errors.ApiError) -> bool:
+    """Tell whether the server surely did not act: then even a create may be repeated."""
+    return error.status == 429 or error.reason == NOT_SENT
+
+
+def _error_class(code: int, answer: Status) -> type[errors.ApiError]:
+    if code == 409 and answer.reason == "AlreadyExists":
+        return errors.AlreadyExists
+    if code >= 500:
+        # etcd refuses objects past 1.5 MiB with a 500, which no retry will cure.
+        return errors.TooLarge if "request is too large" in answer.message else errors.Unavailable
+    return _BY_STATUS.get(code, errors.ApiError)

@@ -1,0 +1,183 @@
+"""Kubernetes API requests as values: which path, which query, which bytes. Pure.
+
+Knows the shape of the API (paths, selectors, patch types), not how a request is sent: that is
+``kontinue.kube.http``. Called by the client, the engine's informer, its lease and its controllers.
+Selectors and names are percent-encoded here once, so that the transport need not parse anything again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Literal
+from urllib.parse import quote
+
+import msgspec
+
+JSON: Final = "application/json"
+JSON_PATCH: Final = "application/json-patch+json"
+MERGE_PATCH: Final = "application/merge-patch+json"
+
+Propagation = Literal["Background", "Foreground", "Orphan"]
+Subresource = Literal["", "status", "scale"]
+
+
+class Resource(msgspec.Struct, frozen=True):
+    """A resource type of the API: enough to build paths of its objects and lists."""
+
+    group: str
+    version: str
+    plural: str
+    kind: str
+    namespaced: bool = True
+
+    @property
+    def api_version(self) -> str:
+        """``apiVersion`` of its objects, for example ``kontinue.cloud/v1alpha1``."""
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+    def path(self, namespace: str, name: str = "", subresource: str = "") -> str:
+        """Return the path of the list or, with ``name``, of one object.
+
+        An empty namespace means all namespaces (lists), or none (cluster-scoped resources).
+        """
+        root = f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
+        scope = f"/namespaces/{quote(namespace, safe='')}" if self.namespaced and namespace else ""
+        path = f"{root}{scope}/{self.plural}"
+        if name:
+            path += f"/{quote(name, safe='')}"
+        if subresource:
+            path += f"/{subresource}"
+        return path
+
+
+EXECUTIONS: Final = Resource("kontinue.cloud", "v1alpha1", "executions", "Execution")
+FUNCTIONS: Final = Resource("kontinue.cloud", "v1alpha1", "functions", "Function")
+LEASES: Final = Resource("coordination.k8s.io", "v1", "leases", "Lease")
+EVENTS: Final = Resource("", "v1", "events", "Event")
+CONFIGMAPS: Final = Resource("", "v1", "configmaps", "ConfigMap")
+NAMESPACES: Final = Resource("", "v1", "namespaces", "Namespace", namespaced=False)
+CRDS: Final = Resource(
+    "apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", namespaced=False
+)
+
+
+class Request(msgspec.Struct, frozen=True):
+    """One request, ready to be sent: ``query`` is encoded and has no question mark."""
+
+    method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
+    path: str
+    query: str = ""
+    body: bytes = b""
+    content_type: str = JSON
+    accept: str = JSON
+
+    @property
+    def target(self) -> str:
+        """Path and query as they stand in the request line."""
+        return f"{self.path}?{self.query}" if self.query else self.path
+
+
+def create(resource: Resource, namespace: str, body: object, *, subresource: str = "", name: str = "") -> Request:
+    """POST an object. ``name`` is needed only for subresources that are created, such as ``pods/binding``."""
+    return Request("POST", resource.path(namespace, name, subresource), body=_encode(body))
+
+
+def get(resource: Resource, namespace: str, name: str, *, subresource: str = "") -> Request:
+    """GET one object, linearisable: it shows every write acknowledged before."""
+    return Request("GET", resource.path(namespace, name, subresource))
+
+
+def list_objects(
+    resource: Resource,
+    namespace: str,
+    *,
+    label_selector: str = "",
+    field_selector: str = "",
+    limit: int = 0,
+    continue_token: str = "",
+    resource_version: str = "",
+) -> Request:
+    """GET a list, or one page of it; follow ``metadata.continue`` with ``continue_token``."""
+    query = _query(
+        ("labelSelector", label_selector),
+        ("fieldSelector", field_selector),
+        ("limit", str(limit) if limit else ""),
+        ("continue", continue_token),
+        ("resourceVersion", resource_version),
+    )
+    return Request("GET", resource.path(namespace), query)
+
+
+def watch(
+    resource: Resource,
+    namespace: str,
+    *,
+    resource_version: str,
+    label_selector: str = "",
+    field_selector: str = "",
+    allow_bookmarks: bool = True,
+    timeout_s: int = 0,
+) -> Request:
+    """GET a watch: the answer is a stream of JSON lines that the server ends after ``timeout_s``."""
+    query = _query(
+        ("watch", "true"),
+        ("labelSelector", label_selector),
+        ("fieldSelector", field_selector),
+        ("resourceVersion", resource_version),
+        ("allowWatchBookmarks", "true" if allow_bookmarks else ""),
+        ("timeoutSeconds", str(timeout_s) if timeout_s else ""),
+    )
+    return Request("GET", resource.path(namespace), query)
+
+
+def replace(
+    resource: Resource, namespace: str, name: str, body: object, *, subresource: Subresource = "status"
+) -> Request:
+    """PUT a whole object; its ``metadata.resourceVersion`` is the precondition. Writes the status by default."""
+    return Request("PUT", resource.path(namespace, name, subresource), body=_encode(body))
+
+
+def json_patch(
+    resource: Resource,
+    namespace: str,
+    name: str,
+    operations: Sequence[Mapping[str, Any]],
+    *,
+    subresource: Subresource = "",
+) -> Request:
+    """PATCH by RFC 6902 operations; a failed ``test`` is answered with 422."""
+    path = resource.path(namespace, name, subresource)
+    return Request("PATCH", path, body=_encode(operations), content_type=JSON_PATCH)
+
+
+def merge_patch(
+    resource: Resource, namespace: str, name: str, patch: object, *, subresource: Subresource = ""
+) -> Request:
+    """PATCH by RFC 7386 merge; a ``metadata.resourceVersion`` inside is a precondition."""
+    path = resource.path(namespace, name, subresource)
+    return Request("PATCH", path, body=_encode(patch), content_type=MERGE_PATCH)
+
+
+def delete(
+    resource: Resource,
+    namespace: str,
+    name: str,
+    *,
+    uid: str = "",
+    resource_version: str = "",
+    propagation: Propagation = "Background",
+) -> Request:
+    """DELETE one object; ``uid`` and ``resource_version`` are preconditions (409 when they do not hold)."""
+    options: dict[str, Any] = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": propagation}
+    preconditions = {"uid": uid, "resourceVersion": resource_version}
+    if wanted := {key: value for key, value in preconditions.items() if value}:
+        options["preconditions"] = wanted
+    return Request("DELETE", resource.path(namespace, name), body=_encode(options))
+
+
+def _encode(body: object) -> bytes:
+    return body if isinstance(body, bytes) else msgspec.json.encode(body)
+
+
+def _query(*pairs: tuple[str, str]) -> str:
+    return "&".join(f"{key}={quote(value, safe='')}" for key, value in pairs if value)
