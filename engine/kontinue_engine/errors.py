@@ -2,9 +2,13 @@
 
 EngineError
 ├── IllegalTransitionError    a phase event that the lifecycle table does not allow (ours: a bug)
+├── WireError                 a pipe between supervisor and runner carried what it must not (ours, or a broken runner)
+│   ├── ProtocolError         bytes that are no frame, or a frame that is not legal now
+│   └── FrameTooLargeError    a frame past the limit was about to be sent
 ├── MemoUnreadableError       status.state does not decode (user: edited by hand, or written by a newer version)
 └── StartupError              the worker cannot start: message says what to do (user)
-    └── FunctionOwnedError    a function belongs to another worker group
+    ├── FunctionOwnedError    a function belongs to another worker group
+    └── AppLoadFailedError    the user's module does not import, or holds no usable App
 """
 
 from __future__ import annotations
@@ -28,6 +32,30 @@ class IllegalTransitionError(EngineError):
         self.event = event
 
 
+class WireError(EngineError):
+    """A pipe between supervisor and runner carried, or was about to carry, what it must not."""
+
+
+class ProtocolError(WireError):
+    """The peer sent bytes that are no frame, or a frame that is not legal now. Give the peer up."""
+
+
+class FrameTooLargeError(WireError):
+    """A frame past the limit was not sent; the stream is intact.
+
+    Attributes:
+        frame: name of the frame's type.
+        size_bytes: its encoded size.
+        limit_bytes: the limit.
+    """
+
+    def __init__(self, *, frame: str, size_bytes: int, limit_bytes: int) -> None:
+        super().__init__(f"frame {frame} has {size_bytes} bytes, the limit is {limit_bytes}")
+        self.frame = frame
+        self.size_bytes = size_bytes
+        self.limit_bytes = limit_bytes
+
+
 class MemoUnreadableError(EngineError):
     """``status.state`` is not a memo of this version."""
 
@@ -47,3 +75,17 @@ class FunctionOwnedError(StartupError):
         self.function = function
         self.owner = owner
         self.group = group
+
+
+class AppLoadFailedError(StartupError):
+    """The user's module does not import, or holds no usable App.
+
+    Attributes:
+        message: what was found.
+        traceback: of the import error, without the engine's own frames; may be empty.
+    """
+
+    def __init__(self, message: str, traceback: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.traceback = traceback

@@ -18,7 +18,7 @@ class Frame(msgspec.Struct, frozen=True, array_like=True, tag=True, tag_field="f
 # Parts of frames.
 
 
-class ErrorInfo(Frame, tag="ErrorInfo"):
+class ErrorInfo(Frame, frozen=True, tag="ErrorInfo"):
     """An exception of user code.
 
     Attributes:
@@ -32,14 +32,14 @@ class ErrorInfo(Frame, tag="ErrorInfo"):
     types: list[str] = []
 
 
-class EncodedRecord(Frame, tag="EncodedRecord"):
+class EncodedRecord(Frame, frozen=True, tag="EncodedRecord"):
     """One memo record: its step id, and JSON of ``kontinue.replay.records.Record``."""
 
     step: str
     json: bytes
 
 
-class CreateChild(Frame, tag="CreateChild"):
+class CreateChild(Frame, frozen=True, tag="CreateChild"):
     """Create (or find) the child Execution of this step.
 
     Attributes:
@@ -59,25 +59,25 @@ class CreateChild(Frame, tag="CreateChild"):
     display_name: str = ""
 
 
-class StartTimer(Frame, tag="StartTimer"):
+class StartTimer(Frame, frozen=True, tag="StartTimer"):
     """Wake the step after ``duration_ms``; a timer that the memo already knows keeps its wake time."""
 
     duration_ms: int
     display_name: str = ""
 
 
-class CancelChild(Frame, tag="CancelChild"):
+class CancelChild(Frame, frozen=True, tag="CancelChild"):
     """Cancel the child of this step: the program has abandoned it."""
 
     name: str
     message: str = ""
 
 
-class CancelTimer(Frame, tag="CancelTimer"):
+class CancelTimer(Frame, frozen=True, tag="CancelTimer"):
     """Forget the timer of this step: the program has abandoned it."""
 
 
-class WaitingItem(Frame, tag="WaitingItem"):
+class WaitingItem(Frame, frozen=True, tag="WaitingItem"):
     """One thing that a parked activation waits for; ``kind`` is Execution, Timer or Step."""
 
     kind: str
@@ -85,7 +85,7 @@ class WaitingItem(Frame, tag="WaitingItem"):
     step: str = ""
 
 
-class ChildFinished(Frame, tag="ChildFinished"):
+class ChildFinished(Frame, frozen=True, tag="ChildFinished"):
     """Outcome of a child: ``result`` (JSON) when it completed or was skipped, else ``error``."""
 
     name: str
@@ -97,7 +97,7 @@ class ChildFinished(Frame, tag="ChildFinished"):
     error: ErrorInfo | None = None
 
 
-class TimerFired(Frame, tag="TimerFired"):
+class TimerFired(Frame, frozen=True, tag="TimerFired"):
     """The wake time of a timer has come."""
 
     at_ms: int
@@ -106,7 +106,7 @@ class TimerFired(Frame, tag="TimerFired"):
 # Supervisor to runner.
 
 
-class Activate(Frame, tag="Activate"):
+class Activate(Frame, frozen=True, tag="Activate"):
     """Run a function: from the start, or by replaying ``memo``.
 
     Attributes:
@@ -129,14 +129,14 @@ class Activate(Frame, tag="Activate"):
     fencing_token: int
 
 
-class StepRecorded(Frame, tag="StepRecorded"):
+class StepRecorded(Frame, frozen=True, tag="StepRecorded"):
     """Every record up to and including ``flush`` is durable."""
 
     activation: int
     flush: int
 
 
-class StepArrived(Frame, tag="StepArrived"):
+class StepArrived(Frame, frozen=True, tag="StepArrived"):
     """What a requested step waited for has happened."""
 
     activation: int
@@ -144,7 +144,7 @@ class StepArrived(Frame, tag="StepArrived"):
     outcome: ChildFinished | TimerFired
 
 
-class StepRejected(Frame, tag="StepRejected"):
+class StepRejected(Frame, frozen=True, tag="StepRejected"):
     """A requested step cannot start; raised at the call (``reason``: for example UnknownFunction)."""
 
     activation: int
@@ -152,14 +152,14 @@ class StepRejected(Frame, tag="StepRejected"):
     error: ErrorInfo
 
 
-class CancelActivation(Frame, tag="CancelActivation"):
-    """Raise ExecutionInterrupted / CancelledError in user code; the runner answers ``Interrupted`` when it has ended."""
+class CancelActivation(Frame, frozen=True, tag="CancelActivation"):
+    """Raise ExecutionInterrupted / CancelledError in user code; then ``Interrupted`` comes."""
 
     activation: int
     message: str
 
 
-class Recall(Frame, tag="Recall"):
+class Recall(Frame, frozen=True, tag="Recall"):
     """Give an activation back if it has not started; answered by ``Recalled`` or not at all."""
 
     activation: int
@@ -168,32 +168,32 @@ class Recall(Frame, tag="Recall"):
 # Runner to supervisor.
 
 
-class Ready(Frame, tag="Ready"):
+class Ready(Frame, frozen=True, tag="Ready"):
     """The runner serves its pipe and has the user's module loaded."""
 
     pid: int
 
 
-class LoadFailed(Frame, tag="LoadFailed"):
+class LoadFailed(Frame, frozen=True, tag="LoadFailed"):
     """The user's module does not import, or holds no usable App."""
 
     message: str
     traceback: str
 
 
-class Running(Frame, tag="Running"):
+class Running(Frame, frozen=True, tag="Running"):
     """User code of this activation is about to run (first start, or after being parked)."""
 
     activation: int
 
 
-class Recalled(Frame, tag="Recalled"):
+class Recalled(Frame, frozen=True, tag="Recalled"):
     """The activation was given back unstarted."""
 
     activation: int
 
 
-class StepRequested(Frame, tag="StepRequested"):
+class StepRequested(Frame, frozen=True, tag="StepRequested"):
     """The program wants an effect that the supervisor performs."""
 
     activation: int
@@ -201,7 +201,7 @@ class StepRequested(Frame, tag="StepRequested"):
     command: CreateChild | StartTimer | CancelChild | CancelTimer
 
 
-class RecordsProduced(Frame, tag="RecordsProduced"):
+class RecordsProduced(Frame, frozen=True, tag="RecordsProduced"):
     """Make these records durable, then answer ``StepRecorded`` with the same ``flush`` (or a later one)."""
 
     activation: int
@@ -209,14 +209,14 @@ class RecordsProduced(Frame, tag="RecordsProduced"):
     records: list[EncodedRecord]
 
 
-class Waiting(Frame, tag="Waiting"):
+class Waiting(Frame, frozen=True, tag="Waiting"):
     """The activation is parked: it holds no slot until something arrives."""
 
     activation: int
     waiting_for: list[WaitingItem]
 
 
-class Completed(Frame, tag="Completed"):
+class Completed(Frame, frozen=True, tag="Completed"):
     """The function returned. ``records`` are those not yet sent in ``RecordsProduced``."""
 
     activation: int
@@ -224,7 +224,7 @@ class Completed(Frame, tag="Completed"):
     records: list[EncodedRecord] = []
 
 
-class Failed(Frame, tag="Failed"):
+class Failed(Frame, frozen=True, tag="Failed"):
     """The function raised, or its arguments or result do not fit.
 
     Attributes:
@@ -239,7 +239,7 @@ class Failed(Frame, tag="Failed"):
     seqs: list[int] = []
 
 
-class Mismatched(Frame, tag="Mismatched"):
+class Mismatched(Frame, frozen=True, tag="Mismatched"):
     """The program does not match its memo: phase Blocked. Texts name step, kind, name, arguments digest and line."""
 
     activation: int
@@ -248,13 +248,13 @@ class Mismatched(Frame, tag="Mismatched"):
     requested: str
 
 
-class Interrupted(Frame, tag="Interrupted"):
+class Interrupted(Frame, frozen=True, tag="Interrupted"):
     """User code has ended after ``CancelActivation``; its outcome is discarded."""
 
     activation: int
 
 
-class LogLine(Frame, tag="LogLine"):
+class LogLine(Frame, frozen=True, tag="LogLine"):
     """One line of user output or logging.
 
     Attributes:
@@ -292,7 +292,7 @@ RunnerEvent = (
 # Supervisor and zygote (over a socket of their own; pipe ends travel as file descriptors beside ForkRunner).
 
 
-class FunctionDescription(Frame, tag="FunctionDescription"):
+class FunctionDescription(Frame, frozen=True, tag="FunctionDescription"):
     """A function as the user's module declares it. Schemas and defaults are JSON objects, or empty."""
 
     name: str
@@ -306,7 +306,7 @@ class FunctionDescription(Frame, tag="FunctionDescription"):
     hidden: bool = False
 
 
-class AppLoaded(Frame, tag="AppLoaded"):
+class AppLoaded(Frame, frozen=True, tag="AppLoaded"):
     """The zygote has imported the user's module.
 
     Attributes:
@@ -321,21 +321,21 @@ class AppLoaded(Frame, tag="AppLoaded"):
     warnings: list[str] = []
 
 
-class ForkRunner(Frame, tag="ForkRunner"):
+class ForkRunner(Frame, frozen=True, tag="ForkRunner"):
     """Fork a runner; ``colour`` is ``sync`` or ``async``; file descriptors: command pipe, event pipe, output pipe."""
 
     runner: int
     colour: str
 
 
-class RunnerForked(Frame, tag="RunnerForked"):
+class RunnerForked(Frame, frozen=True, tag="RunnerForked"):
     """A runner process exists."""
 
     runner: int
     pid: int
 
 
-class RunnerExited(Frame, tag="RunnerExited"):
+class RunnerExited(Frame, frozen=True, tag="RunnerExited"):
     """A runner process ended: ``code`` is its exit status, negative for a signal (as in ``subprocess``)."""
 
     runner: int
