@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Generic, TypeVar
+from typing import Annotated, Generic, TypeVar
 
 import msgspec
 
@@ -63,12 +63,12 @@ class ObjectList(ApiStruct, Generic[T]):
 class Condition(ApiStruct):
     """One entry of ``status.conditions``; ``status`` is ``True``, ``False`` or ``Unknown``."""
 
-    type: str
-    status: str
-    reason: str = ""
-    message: str = ""
-    last_transition_time: datetime | None = None
-    observed_generation: int = 0
+    type: Annotated[str, msgspec.Meta(description="Name of the fact, such as Stopped.")]
+    status: Annotated[str, msgspec.Meta(description="True, False or Unknown.")]
+    reason: Annotated[str, msgspec.Meta(description="Machine-readable cause.")] = ""
+    message: Annotated[str, msgspec.Meta(description="Cause, for people.")] = ""
+    last_transition_time: Annotated[datetime | None, msgspec.Meta(description="When status last changed.")] = None
+    observed_generation: Annotated[int, msgspec.Meta(description="metadata.generation that this speaks about.")] = 0
 
 
 class Lease(ApiObject):

@@ -17,9 +17,13 @@ from kontinue.api import labels
 from kontinue.api.meta import ApiObject, ApiStruct, Condition, ObjectMeta
 
 Description = msgspec.Meta
-RawObject = Annotated[msgspec.Raw, Description(description="A JSON object.")]
-RawValue = Annotated[msgspec.Raw, Description(description="Any JSON value.")]
-GoDuration = Annotated[str, Description(description="A duration such as 5s, 10m or 1h30m.")]
+RawObject = Annotated[msgspec.Raw, Description(extra_json_schema={"type": "object"})]
+RawValue = msgspec.Raw
+GoDuration = Annotated[
+    str,
+    # Not ``pattern=``: the API server judges, a worker must be able to read whatever is stored.
+    Description(extra_json_schema={"pattern": r"^(0|([0-9]+(\.[0-9]+)?(ns|us|ms|s|m|h))+)$", "maxLength": 32}),
+]
 
 MAX_ARGUMENTS_BYTES: Final = 256 * 1024
 MAX_RESULT_BYTES: Final = 512 * 1024
@@ -63,30 +67,38 @@ class ExecutionRetry(ApiStruct):
     """How often and how fast a failed attempt is repeated."""
 
     retries: Annotated[int, Description(ge=0, description="Attempts after the first one.")] = 0
-    backoff: GoDuration = "5s"
+    backoff: Annotated[GoDuration, Description(description="Pause before the next attempt, as 10s or 1m30s.")] = "5s"
     multiplier: Annotated[float, Description(ge=1, description="Factor by which backoff grows.")] = 1.0
-    max_backoff: GoDuration = ""
-    child_policy: ChildPolicy | None = None
+    max_backoff: Annotated[GoDuration, Description(description="Where backoff stops growing; unset means never.")] = ""
+    child_policy: Annotated[
+        ChildPolicy | None,
+        Description(
+            description="What happens to the children of the failed attempt: None keeps them as they ended, RetryFailed"
+            " retries those that failed or were canceled, RetryAll runs everything anew."
+        ),
+    ] = None
 
 
 class ExecutionTimeout(ApiStruct):
     """Limits of time; unset means none."""
 
-    attempt: GoDuration = ""
-    overall: GoDuration = ""
+    attempt: Annotated[GoDuration, Description(description="Of one attempt, as 10m; such a failure is retried.")] = ""
+    overall: Annotated[
+        GoDuration, Description(description="From the first start over all attempts and pauses, as 24h; final.")
+    ] = ""
 
 
 class ExecutionTTL(ApiStruct):
     """When a finished root Execution is archived or deleted; unset means never."""
 
-    archive_after: GoDuration = ""
-    delete_after: GoDuration = ""
+    archive_after: Annotated[GoDuration, Description(description="Since the end, as 24h.")] = ""
+    delete_after: Annotated[GoDuration, Description(description="Since the end, as 720h.")] = ""
 
 
 class ExecutionMutex(ApiStruct):
     """At most one Execution holds the mutex of this name at a time."""
 
-    name: Annotated[str, Description(min_length=1, max_length=253)]
+    name: Annotated[str, Description(min_length=1, max_length=253, description="Name of the mutex, per group.")]
 
 
 class ExecutionSpec(ApiStruct):
@@ -95,7 +107,9 @@ class ExecutionSpec(ApiStruct):
     function: Annotated[
         str, Description(min_length=1, max_length=253, description="Registered name of the function to run.")
     ]
-    arguments: RawObject = msgspec.Raw(b"{}")
+    arguments: Annotated[
+        RawObject, Description(description="Arguments by parameter name, at most 256 KiB of JSON.")
+    ] = msgspec.Raw(b"{}")
     retry: ExecutionRetry | None = None
     timeout: ExecutionTimeout | None = None
     ttl: ExecutionTTL | None = None
@@ -114,7 +128,7 @@ class ExecutionError(ApiStruct):
     """An exception as recorded."""
 
     type: Annotated[str, Description(description="Qualified class name.")] = ""
-    message: str = ""
+    message: Annotated[str, Description(description="The exception as text.")] = ""
     traceback: Annotated[str, Description(description="At most 8 KiB.")] = ""
     types: Annotated[list[str], Description(description="Qualified names of all classes, most derived first.")] = []
 
@@ -122,12 +136,12 @@ class ExecutionError(ApiStruct):
 class ExecutionAttempt(ApiStruct):
     """One run of the function from start to outcome."""
 
-    number: Annotated[int, Description(ge=1)]
-    started_at: datetime | None = None
-    finished_at: datetime | None = None
-    phase: Phase | None = None
-    reason: str = ""
-    message: str = ""
+    number: Annotated[int, Description(ge=1, description="Counts from 1.")]
+    started_at: Annotated[datetime | None, Description(description="When a runner took it.")] = None
+    finished_at: Annotated[datetime | None, Description(description="When its outcome was known.")] = None
+    phase: Annotated[Phase | None, Description(description="How it ended.")] = None
+    reason: Annotated[str, Description(description="Machine-readable cause of the end.")] = ""
+    message: Annotated[str, Description(description="Cause of the end, for people.")] = ""
     error: ExecutionError | None = None
     worker: Annotated[str, Description(description="Shard id of the replica that ran it.")] = ""
 
@@ -136,31 +150,49 @@ class WaitingFor(ApiStruct):
     """One thing that an Execution waits for."""
 
     kind: Annotated[str, Description(description="Execution, Timer, Step, Worker, Function, Build ...")]
-    name: str = ""
-    until: datetime | None = None
-    message: str = ""
+    name: Annotated[str, Description(description="Name of the object or step waited for.")] = ""
+    until: Annotated[datetime | None, Description(description="When the wait ends at the latest.")] = None
+    message: Annotated[str, Description(description="Why it waits, for people.")] = ""
 
 
 class ExecutionStatus(ApiStruct):
     """What happened so far. Written by the owning worker; clients change the phase by a tested JSON patch."""
 
-    phase: Phase | None = None
+    phase: Annotated[
+        Phase | None,
+        Description(description="Where it is in its life; unset means Pending. Completed and Skipped stay."),
+    ] = None
     reason: Annotated[str, Description(description="Machine-readable cause of the phase.")] = ""
     message: Annotated[str, Description(description="Cause of the phase, for people.")] = ""
-    result: RawValue | msgspec.UnsetType = msgspec.UNSET
+    result: Annotated[
+        RawValue | msgspec.UnsetType,
+        Description(description="What the function returned, any JSON value up to 512 KiB."),
+    ] = msgspec.UNSET
     owner: ExecutionOwner | None = None
-    state: RawObject | msgspec.UnsetType = msgspec.UNSET
-    attempts: Annotated[list[ExecutionAttempt], Description(max_length=MAX_ATTEMPTS_KEPT)] = []
+    state: Annotated[
+        RawObject | msgspec.UnsetType,
+        Description(description="Memo: the recorded outcomes of steps, children and timers."),
+    ] = msgspec.UNSET
+    attempts: Annotated[
+        list[ExecutionAttempt], Description(max_length=MAX_ATTEMPTS_KEPT, description="The last ten, oldest first.")
+    ] = []
     attempt_count: Annotated[int, Description(ge=0, description="Attempts so far; the last ten are listed.")] = 0
     resumptions: Annotated[int, Description(ge=0, description="Re-entries after a crash or eviction.")] = 0
     crashes: Annotated[int, Description(ge=0, description="Runner deaths since the last recorded step.")] = 0
-    observed_retries: Annotated[int, Description(ge=0)] = 0
-    run_epoch: Annotated[int, Description(ge=0)] = 0
-    started_at: datetime | None = None
-    finished_at: datetime | None = None
-    deadline: datetime | None = None
-    waiting_for: list[WaitingFor] = []
-    conditions: list[Condition] = []
+    observed_retries: Annotated[
+        int,
+        Description(
+            ge=0, description="spec.retry.retries when the last end was written; a larger one asks for a retry."
+        ),
+    ] = 0
+    run_epoch: Annotated[
+        int, Description(ge=0, description="How often everything was run anew, children included.")
+    ] = 0
+    started_at: Annotated[datetime | None, Description(description="When the first attempt started.")] = None
+    finished_at: Annotated[datetime | None, Description(description="When it reached its last phase.")] = None
+    deadline: Annotated[datetime | None, Description(description="When the overall timeout strikes.")] = None
+    waiting_for: Annotated[list[WaitingFor], Description(description="What it waits for, the most telling first.")] = []
+    conditions: Annotated[list[Condition], Description(description="Facts beside the phase, one per type.")] = []
 
 
 class Execution(ApiObject):
@@ -189,7 +221,7 @@ class FunctionDefaults(ApiStruct):
 class FunctionConcurrency(ApiStruct):
     """Limit on how many Executions of the function run at once, in the whole group."""
 
-    limit: Annotated[int, Description(ge=1)]
+    limit: Annotated[int, Description(ge=1, description="How many.")]
 
 
 class FunctionSpec(ApiStruct):
@@ -197,9 +229,13 @@ class FunctionSpec(ApiStruct):
 
     name: Annotated[str, Description(min_length=1, max_length=253, description="Name used in Execution spec.function.")]
     worker_group: Annotated[str, Description(min_length=1, max_length=63, description="Group that runs it.")]
-    description: str = ""
-    arguments: RawObject | msgspec.UnsetType = msgspec.UNSET
-    result: RawObject | msgspec.UnsetType = msgspec.UNSET
+    description: Annotated[str, Description(description="First lines of the function's docstring.")] = ""
+    arguments: Annotated[
+        RawObject | msgspec.UnsetType, Description(description="JSON Schema of the arguments, from the signature.")
+    ] = msgspec.UNSET
+    result: Annotated[
+        RawObject | msgspec.UnsetType, Description(description="JSON Schema of the result, from the signature.")
+    ] = msgspec.UNSET
     defaults: FunctionDefaults | None = None
     concurrency: FunctionConcurrency | None = None
 
