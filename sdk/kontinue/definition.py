@@ -1,0 +1,162 @@
+"""What ``@app.function`` and ``remote`` return: a function with its name, options and typed codec.
+
+Not callable: inside functions a context runs it (``ctx.execute``), outside a client spawns it, unit tests call ``.fn``.
+``kontinue.app`` makes definitions, ``kontinue.context``, ``kontinue.client`` and the runners use them.
+``kontinue.signatures`` reads the signature; everything wrong with it is an error here, at import.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, Generic, ParamSpec, TypeVar
+
+from kontinue import signatures
+from kontinue.errors import DefinitionError
+from kontinue.options import CallOptions, FunctionDefaultOptions, Retention, RetryPolicy, TimeoutPolicy
+from kontinue.signatures import AsyncContextMarker, FunctionCodec, SyncContextMarker
+
+__all__ = ["AsyncContextMarker", "FunctionCodec", "FunctionDefinition", "SyncContextMarker", "define"]
+
+P = ParamSpec("P")
+R_co = TypeVar("R_co", covariant=True)
+
+
+class FunctionDefinition(Generic[P, R_co]):
+    """A registered function. ``P`` are its parameters without the context, ``R_co`` is its result.
+
+    Attributes:
+        name: name in ``spec.function``.
+        fn: the plain function, for unit tests.
+        codec: JSON of its arguments and result.
+        is_async: declared with ``async def``.
+        takes_context: its first parameter is a context.
+        is_remote: a signature only; a worker of another group runs it.
+        group: worker group; empty means the group of the App that runs, and for remote ones that of the Function object.
+        description: first paragraph of the docstring.
+        location: ``file:line``, for messages.
+        defaults: options of Executions whose call says nothing.
+        limit: how many may run at once in the group; None means no limit. Recorded, not enforced by this version.
+        checkpoint: ``strict``, or ``batched``, which this version runs as strict.
+        hidden: left out of lists unless asked for.
+        call_options: set by ``options``.
+    """
+
+    __slots__ = (
+        "call_options",
+        "checkpoint",
+        "codec",
+        "defaults",
+        "description",
+        "fn",
+        "group",
+        "hidden",
+        "is_async",
+        "is_remote",
+        "limit",
+        "location",
+        "name",
+        "takes_context",
+    )
+
+    def __init__(
+        self,
+        signature: signatures.FunctionSignature,
+        *,
+        name: str,
+        is_remote: bool,
+        defaults: FunctionDefaultOptions,
+        limit: int | None,
+        checkpoint: str,
+        hidden: bool,
+    ) -> None:
+        self.name = name
+        self.fn: Callable[..., Any] = signature.fn
+        self.codec = signature.codec
+        self.is_async = signature.is_async
+        self.takes_context = signature.takes_context
+        self.is_remote = is_remote
+        self.group = ""
+        self.description = signature.description
+        self.location = signature.location
+        self.defaults = defaults
+        self.limit = limit
+        self.checkpoint = checkpoint
+        self.hidden = hidden
+        self.call_options = _NO_OPTIONS
+
+    def options(
+        self,
+        *,
+        name: str | None = None,
+        retry: RetryPolicy | None = None,
+        timeout: TimeoutPolicy | None = None,
+        ttl: Retention | None = None,
+        mutex: str | None = None,
+        display_name: str | None = None,
+        description: str | None = None,
+        disable_shard_inheritance: bool = False,
+        parallelism: int | None = None,
+    ) -> FunctionDefinition[P, R_co]:
+        """Return a copy whose calls use these options; what is not given here keeps its value.
+
+        Everything is recorded in the Execution. This version of the engine acts on ``parallelism``, ``display_name``
+        and ``name``; retry, timeout, ttl and mutex take effect with later versions. See ``CallOptions``.
+        """
+        given = {
+            "name": name,
+            "retry": retry,
+            "timeout": timeout,
+            "ttl": ttl,
+            "mutex": mutex,
+            "display_name": display_name,
+            "description": description,
+            "disable_shard_inheritance": disable_shard_inheritance or None,
+            "parallelism": parallelism,
+        }
+        changed: FunctionDefinition[P, R_co] = object.__new__(FunctionDefinition)
+        for slot in self.__slots__:
+            setattr(changed, slot, getattr(self, slot))
+        changed.call_options = dataclasses.replace(
+            self.call_options, **{key: value for key, value in given.items() if value is not None}
+        )
+        return changed
+
+    def __repr__(self) -> str:
+        return f"<kontinue function {self.name!r} at {self.location}>"
+
+
+_NO_OPTIONS = CallOptions()
+
+
+def define(
+    fn: Callable[..., Any],
+    *,
+    name: str | None = None,
+    is_remote: bool = False,
+    retry: RetryPolicy | None = None,
+    timeout: TimeoutPolicy | None = None,
+    ttl: Retention | None = None,
+    limit: int | None = None,
+    checkpoint: str = "strict",
+    hidden: bool = False,
+) -> FunctionDefinition[Any, Any]:
+    """Return the definition of ``fn``; users reach it through ``app.function`` and ``remote``.
+
+    Raises:
+        DefinitionError: the signature cannot work; the message starts with ``file:line``.
+    """
+    signature = signatures.read_signature(fn, name=name, is_remote=is_remote)
+    if limit is not None and limit < 1:
+        raise DefinitionError(f"{signature.where}: limit={limit}: expected 1 or more")
+    if checkpoint not in ("strict", "batched"):
+        raise DefinitionError(f"{signature.where}: checkpoint={checkpoint!r}: expected 'strict' or 'batched'")
+    return FunctionDefinition(
+        signature,
+        name=signature.name,
+        is_remote=is_remote,
+        defaults=FunctionDefaultOptions(retry=retry, timeout=timeout, ttl=ttl),
+        limit=limit,
+        checkpoint=checkpoint,
+        hidden=hidden,
+    )

@@ -1,0 +1,205 @@
+"""Options of functions, calls and steps, as users write them: frozen, durations are ``timedelta``.
+
+``to_api`` turns them into the fields of Function and Execution objects. What an option says is always recorded there;
+the docstring of each says what this version of the engine does about it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Literal
+
+import msgspec
+
+from kontinue.api import durations
+from kontinue.api.v1alpha1 import (
+    ChildPolicy,
+    ExecutionMutex,
+    ExecutionRetry,
+    ExecutionTimeout,
+    ExecutionTTL,
+    FunctionDefaults,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetryPolicy:
+    """How often and how fast a failed attempt is repeated.
+
+    Steps obey it. For functions this version records it in the Execution and does not repeat attempts yet.
+
+    Attributes:
+        retries: attempts after the first one.
+        backoff: wait before the first repetition.
+        multiplier: factor by which the wait grows with each further one; at least 1.
+        max_backoff: longest wait; None means no limit.
+        child_policy: what a new attempt does with the children of the one before; unset means RetryFailed.
+        non_retryable: exceptions that fail at once. Known to the process that runs the code only, not to the API.
+    """
+
+    retries: int = 0
+    backoff: timedelta = timedelta(seconds=5)
+    multiplier: float = 1.0
+    max_backoff: timedelta | None = None
+    child_policy: Literal["None", "RetryFailed", "RetryAll"] | None = None
+    non_retryable: tuple[type[Exception], ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.retries < 0:
+            raise ValueError(f"retries={self.retries}: expected 0 or more")
+        if not self.multiplier >= 1:
+            raise ValueError(f"multiplier={self.multiplier}: expected 1 or more")
+        _refuse_negative(backoff=self.backoff, max_backoff=self.max_backoff)
+
+    def to_api(self) -> ExecutionRetry:
+        """Return it as ``spec.retry`` of an Execution."""
+        return ExecutionRetry(
+            retries=self.retries,
+            backoff=durations.format_(self.backoff),
+            multiplier=self.multiplier,
+            max_backoff=_text(self.max_backoff),
+            child_policy=None if self.child_policy is None else ChildPolicy(self.child_policy),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimeoutPolicy:
+    """Limits of time of an Execution. Recorded; this version of the engine does not enforce them yet.
+
+    Attributes:
+        attempt: for one attempt; None means no limit.
+        overall: from the first start to the end, all attempts and waits included; None means no limit.
+    """
+
+    attempt: timedelta | None = None
+    overall: timedelta | None = None
+
+    def __post_init__(self) -> None:
+        _refuse_negative(attempt=self.attempt, overall=self.overall)
+
+    def to_api(self) -> ExecutionTimeout:
+        """Return it as ``spec.timeout`` of an Execution."""
+        return ExecutionTimeout(attempt=_text(self.attempt), overall=_text(self.overall))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retention:
+    """When a finished root Execution goes. Recorded; this version of the engine keeps every Execution.
+
+    Attributes:
+        archive_after: time from the end to the archive; None means never.
+        delete_after: time from the end to the deletion; None means never.
+    """
+
+    archive_after: timedelta | None = None
+    delete_after: timedelta | None = None
+
+    def __post_init__(self) -> None:
+        _refuse_negative(archive_after=self.archive_after, delete_after=self.delete_after)
+
+    def to_api(self) -> ExecutionTTL:
+        """Return it as ``spec.ttl`` of an Execution."""
+        return ExecutionTTL(archive_after=_text(self.archive_after), delete_after=_text(self.delete_after))
+
+
+@dataclass(frozen=True, kw_only=True)
+class FunctionDefaultOptions:
+    """What Executions of a function get when their call says nothing."""
+
+    retry: RetryPolicy | None = None
+    timeout: TimeoutPolicy | None = None
+    ttl: Retention | None = None
+
+    def to_api(self) -> FunctionDefaults | None:
+        """Return it as ``spec.defaults`` of a Function; None when nothing is set."""
+        if self.retry is None and self.timeout is None and self.ttl is None:
+            return None
+        return FunctionDefaults(
+            retry=self.retry and self.retry.to_api(),
+            timeout=self.timeout and self.timeout.to_api(),
+            ttl=self.ttl and self.ttl.to_api(),
+        )
+
+
+class _SpecFields(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """The fields of ``ExecutionSpec`` that a call may set."""
+
+    retry: ExecutionRetry | None = None
+    timeout: ExecutionTimeout | None = None
+    ttl: ExecutionTTL | None = None
+    mutex: ExecutionMutex | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CallOptions:
+    """What ``fn.options(...)`` sets for the calls made with its result.
+
+    Attributes:
+        name: name of the child Execution; None lets kontinue choose. Recorded names must not repeat.
+        retry: overrides the function's default.
+        timeout: overrides the function's default.
+        ttl: overrides the function's default; counts for root Executions only.
+        mutex: name of the mutex to hold. Recorded; this version of the engine does not enforce it yet.
+        display_name: for people, in trees and lists.
+        description: for people.
+        disable_shard_inheritance: let the leader place the child instead of keeping it on the parent's shard.
+        parallelism: how many children ``ctx.map`` keeps running; None means all.
+    """
+
+    name: str | None = None
+    retry: RetryPolicy | None = None
+    timeout: TimeoutPolicy | None = None
+    ttl: Retention | None = None
+    mutex: str | None = None
+    display_name: str | None = None
+    description: str | None = None
+    disable_shard_inheritance: bool = False
+    parallelism: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.parallelism is not None and self.parallelism < 1:
+            raise ValueError(f"parallelism={self.parallelism}: expected 1 or more")
+        if self.mutex == "":
+            raise ValueError("mutex='': expected a name")
+
+    def spec_json(self) -> bytes:
+        """Return the spec fields of the child (retry, timeout, ttl, mutex) as a JSON object; empty when none is set."""
+        if self.retry is None and self.timeout is None and self.ttl is None and self.mutex is None:
+            return b""
+        return msgspec.json.encode(
+            _SpecFields(
+                retry=self.retry and self.retry.to_api(),
+                timeout=self.timeout and self.timeout.to_api(),
+                ttl=self.ttl and self.ttl.to_api(),
+                mutex=None if self.mutex is None else ExecutionMutex(name=self.mutex),
+            )
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepOptions:
+    """What ``@step(...)`` sets.
+
+    Attributes:
+        name: what records and trees show.
+        retry: repetitions within the activation; only the outcome is recorded.
+        timeout: for one try; None means no limit.
+    """
+
+    name: str
+    retry: RetryPolicy | None = None
+    timeout: timedelta | None = None
+
+    def __post_init__(self) -> None:
+        _refuse_negative(timeout=self.timeout)
+
+
+def _refuse_negative(**values: timedelta | None) -> None:
+    for name, value in values.items():
+        if value is not None and value < timedelta():
+            raise ValueError(f"{name}={durations.format_(value)}: expected 0 or more")
+
+
+def _text(duration: timedelta | None) -> str:
+    return "" if duration is None else durations.format_(duration)
