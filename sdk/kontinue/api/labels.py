@@ -26,6 +26,17 @@ ARGUMENTS_DIGEST: Final = "kontinue.cloud/arguments-digest"
 NONCE: Final = "kontinue.cloud/spawn-nonce"
 """Annotation of a spawned Execution: tells a retried POST from somebody else's object."""
 
+INCARNATION: Final = "kontinue.cloud/incarnation"
+"""Annotation of a Lease: random id of the process that holds it."""
+HOST: Final = "kontinue.cloud/host"
+"""Annotation of a Lease: host name of its holder, for people."""
+BOOT_ID: Final = "kontinue.cloud/boot-id"
+"""Annotation of a Lease: where its holder's pid means something, one boot and one pid namespace."""
+PID: Final = "kontinue.cloud/pid"
+"""Annotation of a Lease: process id of its holder."""
+PROCESS_STARTED: Final = "kontinue.cloud/process-started"
+"""Annotation of a Lease: when that process started, so that a reused pid is not taken for it."""
+
 MAX_LABEL_VALUE_LENGTH: Final = 63
 """Kubernetes' limit, https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/."""
 
