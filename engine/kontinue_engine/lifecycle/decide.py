@@ -36,13 +36,14 @@ STOPPED: Final = "Stopped"
 """Condition: nothing of this Execution runs any more (design.md section 5)."""
 
 PARENT_ENDED_MESSAGE: Final = "Canceled because its parent has ended"
+"""Message of children that outlive their parent."""
 
 
 def decide(observed: Observed, worker: Worker, now_ms: int) -> Plan:
     """Return what to do about one Execution now."""
     if observed.phase.is_terminal:
         return _stop(observed, now_ms, worker)
-    if observed.parent_ended:
+    if observed.cancel_message:
         return _cancel(observed, worker, now_ms)
     if observed.news.outcome is not None:
         return _conclude(observed, worker, now_ms, observed.news.outcome)
@@ -232,8 +233,8 @@ def _cancel(observed: Observed, worker: Worker, now_ms: int) -> Plan:
         now_ms,
         PhaseEvent.CANCELED,
         _extended(observed.memo, observed.news, worker),
-        reason="ParentEnded",
-        message=PARENT_ENDED_MESSAGE,
+        reason="CanceledByParent",
+        message=observed.cancel_message,
     )
 
 
@@ -279,8 +280,11 @@ def _end(
     status = msgspec.structs.replace(status, attempts=[*status.attempts[:-1], attempt])
     actions: list[plans.Action] = []
     if phase is not Phase.COMPLETED:
-        kind = "Warning" if phase is Phase.FAILED else "Normal"
-        actions.append(plans.Report(type=kind, reason=reason or phase.value, message=message))
+        actions.append(
+            plans.Report(
+                type="Warning" if phase is Phase.FAILED else "Normal", reason=reason or phase.value, message=message
+            )
+        )
     actions.append(plans.CancelChildren(PARENT_ENDED_MESSAGE))
     if has_stopped:
         actions += [plans.ForgetActivation(), plans.Finish()]
@@ -326,8 +330,10 @@ def _recover(observed: Observed, worker: Worker, now_ms: int) -> Plan:
         message = f"{lost.message} ({crashes} times without a new record in between)"
         return _fail(observed, worker, now_ms, memo, reason=lost.reason, message=message)
     resumption = activation.resumption + 1
-    actions: list[plans.Action] = [plans.ForgetActivation()]
-    if lost.reason != EVICTED or any(item.kind == "Step" for item in activation.waiting_for):
+    # A step that runs beside a parked body is lost with its runner: nothing else would wake it.
+    is_dormant = lost.reason == EVICTED and all(item.kind != "Step" for item in activation.waiting_for)
+    actions: list[plans.Action] = [plans.ForgetActivation(is_dormant=is_dormant)]
+    if not is_dormant:
         actions.append(_dispatch(observed.status, resumption=resumption))
     if lost.was_active:
         actions.append(plans.Report(type="Warning", reason=lost.reason, message=f"{lost.message}; resuming"))
@@ -358,7 +364,7 @@ def _stop(observed: Observed, now_ms: int, worker: Worker) -> Plan:
             )
         left_ms = activation.stopping_since_ms + worker.cancel_grace_ms - now_ms
         return Plan(requeue_after_ms=left_ms) if left_ms > 0 else Plan(actions=(plans.KillActivation(),))
-    actions = (plans.ForgetActivation(), plans.CancelChildren(PARENT_ENDED_MESSAGE), plans.Finish())
+    actions = (plans.CancelChildren(PARENT_ENDED_MESSAGE), plans.ForgetActivation(), plans.Finish())
     if is_stopped(observed.status.conditions):
         return Plan(actions=actions)
     status = msgspec.structs.replace(

@@ -90,6 +90,17 @@ class News(msgspec.Struct, frozen=True, kw_only=True):
     outcome: Outcome | None = None
     lost: Lost | None = None
 
+    def merged(self, later: News) -> News:
+        """Return both as one: what was not persisted, and what has come since."""
+        return News(
+            records=self.records + later.records,
+            flush=max(self.flush, later.flush),
+            timers_started={**self.timers_started, **later.timers_started},
+            timers_canceled=self.timers_canceled + later.timers_canceled,
+            outcome=later.outcome or self.outcome,
+            lost=later.lost or self.lost,
+        )
+
     @property
     def needs_write(self) -> bool:
         """Whether somebody waits for these facts to be durable."""
@@ -106,7 +117,7 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
         inherited: found by listing at start-up: a predecessor may have started it.
         predecessor_released: the replica before this one shut down cleanly, so nothing crashed.
         function_known: this worker's app has the function.
-        parent_ended: its parent is terminal or gone.
+        cancel_message: why its parent no longer wants it; empty while it does.
         dormant: it waits without an activation (evicted): only a wake dispatches it.
         woken: something that it waited for has happened while it was dormant.
     """
@@ -120,7 +131,7 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     inherited: bool = False
     predecessor_released: bool = False
     function_known: bool = True
-    parent_ended: bool = False
+    cancel_message: str = ""
     dormant: bool = False
     woken: bool = False
 

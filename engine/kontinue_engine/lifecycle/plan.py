@@ -5,6 +5,8 @@ A status, if there is one, is written first; the actions happen only once it is 
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from kontinue.api.v1alpha1 import ExecutionStatus
@@ -36,7 +38,13 @@ class KillActivation(msgspec.Struct, frozen=True):
 
 
 class ForgetActivation(msgspec.Struct, frozen=True):
-    """The activation has ended; nothing of it is needed any more."""
+    """The activation has ended; nothing of it is needed any more.
+
+    Attributes:
+        is_dormant: the Execution goes on waiting without one; a wake dispatches it.
+    """
+
+    is_dormant: bool = False
 
 
 class CancelChildren(msgspec.Struct, frozen=True):
@@ -52,7 +60,7 @@ class Finish(msgspec.Struct, frozen=True):
 class Report(msgspec.Struct, frozen=True):
     """Log it, and create a Kubernetes Event."""
 
-    type: str
+    type: Literal["Normal", "Warning"]
     reason: str
     message: str
 

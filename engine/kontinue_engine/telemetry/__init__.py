@@ -1,0 +1,1 @@
+"""Internal. What operators see beside the API: log lines (``logs``)."""

@@ -1,0 +1,233 @@
+"""Internal. Child Executions as API objects: build, create or find, read their outcome, cancel from outside.
+
+Called by ``controllers.execution`` for ``CreateChild`` and ``CancelChild``. Idempotent by deterministic names: a child
+that exists already is ours only if owner uid, function and arguments digest match (design.md section 6).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from kontinue import errors
+from kontinue.api import labels
+from kontinue.api.meta import ApiStruct, ObjectMeta, OwnerReference
+from kontinue.api.v1alpha1 import (
+    Execution,
+    ExecutionMutex,
+    ExecutionRetry,
+    ExecutionSpec,
+    ExecutionStatus,
+    ExecutionTimeout,
+    ExecutionTTL,
+    Function,
+    Phase,
+)
+from kontinue.kube import requests
+from kontinue.kube.transport import Transport
+from kontinue.naming import dns_name
+from kontinue_engine.controllers.entries import Entry
+from kontinue_engine.controllers.status_writer import read_execution
+from kontinue_engine.wire import frames
+
+_decode_execution: Final = msgspec.json.Decoder(Execution).decode
+_decode_function: Final = msgspec.json.Decoder(Function).decode
+
+
+class ChildRejectedError(Exception):
+    """The child cannot be created; ``info`` is what the call in user code raises."""
+
+    def __init__(self, info: frames.ErrorInfo) -> None:
+        super().__init__(info.message)
+        self.info = info
+
+
+class _SpecExtras(ApiStruct, frozen=True, kw_only=True):
+    retry: ExecutionRetry | None = None
+    timeout: ExecutionTimeout | None = None
+    ttl: ExecutionTTL | None = None
+    mutex: ExecutionMutex | None = None
+
+
+_decode_extras: Final = msgspec.json.Decoder(_SpecExtras).decode
+
+
+def build_child(parent: Entry, step: str, command: frames.CreateChild, *, group: str, parent_group: str) -> Execution:
+    """Return the object to create."""
+    extras = _decode_extras(command.spec) if command.spec else _SpecExtras()
+    child_labels = {
+        labels.WORKER_GROUP: group,
+        labels.FUNCTION: labels.label_value(command.function),
+        labels.ROOT: parent.root,
+        labels.PARENT: labels.label_value(parent.name),
+    }
+    if group != parent_group:
+        child_labels[labels.PARENT_GROUP] = parent_group
+    owner = OwnerReference(
+        api_version=labels.API_VERSION, kind="Execution", name=parent.name, uid=parent.uid, controller=True
+    )
+    return Execution(
+        metadata=ObjectMeta(
+            name=command.name,
+            labels=child_labels,
+            annotations={labels.STEP: step, labels.ARGUMENTS_DIGEST: command.arguments_digest},
+            owner_references=[owner],
+        ),
+        spec=ExecutionSpec(
+            function=command.function,
+            arguments=msgspec.Raw(command.arguments),
+            retry=extras.retry,
+            timeout=extras.timeout,
+            ttl=extras.ttl,
+            mutex=extras.mutex,
+        ),
+    )
+
+
+async def create_child(transport: Transport, *, namespace: str, child: Execution, look_first: bool) -> Execution:
+    """Create ``child``, or return the one that an earlier run created.
+
+    Args:
+        transport: where to.
+        namespace: of parent and child.
+        child: as built by ``build_child``.
+        look_first: GET before POST: after a crash it usually exists.
+
+    Raises:
+        ChildRejectedError: the server refuses it, or the name is taken by something else.
+    """
+    if look_first:
+        found = await _find_own(transport, namespace, child)
+        if found is not None:
+            return found
+    for _ in range(2):
+        try:
+            request = requests.create(requests.EXECUTIONS, namespace, child)
+            return _decode_execution(await transport.send(request, repeatable=True))
+        except errors.AlreadyExists:
+            found = await _find_own(transport, namespace, child)
+            if found is not None:
+                return found
+        except (errors.Invalid, errors.TooLarge, errors.Forbidden, errors.NotFound) as error:
+            raise ChildRejectedError(
+                frames.ErrorInfo(type=f"kontinue.errors.{type(error).__name__}", message=str(error))
+            ) from error
+    raise ChildRejectedError(_taken(child))
+
+
+async def _find_own(transport: Transport, namespace: str, child: Execution) -> Execution | None:
+    """Return the existing child if it is ours; delete one that a vanished owner left behind."""
+    found = await read_execution(transport, namespace=namespace, name=child.metadata.name)
+    if found is None:
+        return None
+    owners = {owner.uid for owner in found.metadata.owner_references}
+    wanted = child.metadata
+    if (
+        wanted.owner_references[0].uid in owners
+        and found.spec.function == child.spec.function
+        and found.metadata.annotations.get(labels.ARGUMENTS_DIGEST) == wanted.annotations[labels.ARGUMENTS_DIGEST]
+    ):
+        return found
+    if wanted.owner_references[0].uid in owners:
+        raise ChildRejectedError(_taken(child))
+    for owner in found.metadata.owner_references:
+        living = await read_execution(transport, namespace=namespace, name=owner.name)
+        if living is not None and living.metadata.uid == owner.uid:
+            raise ChildRejectedError(_taken(child))
+    try:
+        request = requests.delete(
+            requests.EXECUTIONS,
+            namespace,
+            child.metadata.name,
+            uid=found.metadata.uid,
+            resource_version=found.metadata.resource_version,
+        )
+        await transport.send(request)
+    except (errors.NotFound, errors.Conflict):
+        pass
+    return None
+
+
+def _taken(child: Execution) -> frames.ErrorInfo:
+    message = (
+        f"Execution {child.metadata.name} exists already, with another owner, function or arguments: "
+        "delete it if it is a leftover, or give the child another name by options(name=...)"
+    )
+    return frames.ErrorInfo(type="kontinue.errors.AlreadyExists", message=message)
+
+
+async def find_group(transport: Transport, *, namespace: str, function: str) -> str:
+    """Return the worker group that owns ``function``.
+
+    Raises:
+        ChildRejectedError: no Function of that name is registered.
+    """
+    try:
+        answer = await transport.send(requests.get(requests.FUNCTIONS, namespace, dns_name(function)))
+    except errors.NotFound:
+        message = (
+            f"no worker group owns a function {function!r} in namespace {namespace}: "
+            "start the worker that has it, or check the name given to @remote"
+        )
+        raise ChildRejectedError(frames.ErrorInfo(type="kontinue.errors.UnknownFunction", message=message)) from None
+    return _decode_function(answer).spec.worker_group
+
+
+def outcome_of(*, name: str, uid: str, status: ExecutionStatus, now_ms: int) -> frames.ChildFinished:
+    """Return how a terminal child ended; ``now_ms`` stands in where a client ended it without a time."""
+    attempt = status.attempts[-1] if status.attempts else None
+    error = None
+    result = None
+    if status.phase in {Phase.COMPLETED, Phase.SKIPPED}:
+        result = b"null" if status.result is msgspec.UNSET else bytes(status.result)
+    elif status.phase is Phase.FAILED and attempt is not None and attempt.error is not None:
+        error = frames.ErrorInfo(
+            type=attempt.error.type,
+            message=attempt.error.message,
+            traceback=attempt.error.traceback,
+            types=list(attempt.error.types),
+        )
+    elif status.phase is Phase.FAILED:
+        error = frames.ErrorInfo(type=status.reason, message=status.message)
+    else:
+        error = frames.ErrorInfo(type="kontinue.errors.ExecutionCanceled", message=status.message or "Canceled")
+    return frames.ChildFinished(
+        name=name,
+        uid=uid,
+        attempt=max(1, status.attempt_count),
+        phase=status.phase.value if status.phase else "",
+        finished_at_ms=int(status.finished_at.timestamp() * 1000) if status.finished_at else now_ms,
+        result=result,
+        error=error,
+    )
+
+
+async def cancel_from_outside(transport: Transport, *, namespace: str, name: str, message: str) -> None:
+    """Cancel an Execution of another worker group, as a client does: a JSON patch that tests the phase."""
+    while True:
+        child = await read_execution(transport, namespace=namespace, name=name)
+        if child is None or child.phase.is_terminal:
+            return
+        status = {"phase": Phase.CANCELED, "reason": "CanceledByParent", "message": message}
+        operations: list[dict[str, object]]
+        changes = [{"op": "add", "path": f"/status/{key}", "value": value} for key, value in status.items()]
+        if child.status.phase is None:
+            operations = [
+                {"op": "test", "path": "/status", "value": None},
+                {"op": "add", "path": "/status", "value": status},
+            ]
+        else:
+            operations = [
+                {"op": "test", "path": "/status/phase", "value": child.status.phase},
+                *changes,
+            ]
+        try:
+            await transport.send(
+                requests.json_patch(requests.EXECUTIONS, namespace, name, operations, subresource="status")
+            )
+        except errors.NotFound:
+            return
+        except (errors.Invalid, errors.Conflict):
+            continue  # the phase changed meanwhile: look again
+        return

@@ -1,0 +1,106 @@
+"""Internal. Writes the status of one Execution by PUT with resourceVersion, and explains a conflict.
+
+Called by ``controllers.execution`` with at most one write in flight per Execution. Decides nothing: a conflict is
+returned as what the server has now, and the caller decides again.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from kontinue import errors
+from kontinue.api import labels
+from kontinue.api.meta import ApiStruct
+from kontinue.api.v1alpha1 import Execution, ExecutionStatus
+from kontinue.kube import requests
+from kontinue.kube.transport import Transport
+
+
+class Written(msgspec.Struct, frozen=True):
+    """The status is durable under this resourceVersion."""
+
+    version: str
+
+
+class Changed(msgspec.Struct, frozen=True):
+    """Somebody else wrote first; this is what the server has."""
+
+    execution: Execution
+
+
+class Gone(msgspec.Struct, frozen=True):
+    """The Execution does not exist any more."""
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """The server will never accept this status: too large, or against the schema."""
+
+    error: errors.ApiError
+
+
+class _Metadata(ApiStruct, frozen=True, kw_only=True):
+    name: str = ""
+    namespace: str = ""
+    uid: str = ""
+    resource_version: str = ""
+
+
+class _StatusBody(ApiStruct, frozen=True, kw_only=True, omit_defaults=False):
+    """What a PUT of a status needs; the server takes everything else from the stored object."""
+
+    metadata: _Metadata
+    status: ExecutionStatus
+    api_version: str = labels.API_VERSION
+    kind: str = "Execution"
+
+
+class _Answer(msgspec.Struct):
+    metadata: _Metadata
+
+
+_encode: Final = msgspec.json.Encoder().encode
+_decode_answer: Final = msgspec.json.Decoder(_Answer).decode
+_decode_execution: Final = msgspec.json.Decoder(Execution).decode
+
+
+async def write_status(
+    transport: Transport, *, namespace: str, name: str, uid: str, version: str, status: ExecutionStatus
+) -> Written | Changed | Gone | Refused:
+    """Replace the status; safe to be sent again, because the resourceVersion admits one write only.
+
+    Raises:
+        ApiError: the server refused for a reason that no retry and no new decision can mend (credentials).
+    """
+    body = _StatusBody(
+        metadata=_Metadata(name=name, namespace=namespace, uid=uid, resource_version=version), status=status
+    )
+    request = requests.replace(requests.EXECUTIONS, namespace, name, _encode(body))
+    try:
+        return Written(_decode_answer(await transport.send(request)).metadata.resource_version)
+    except errors.NotFound:
+        return Gone()
+    except (errors.TooLarge, errors.Invalid) as error:
+        return Refused(error)
+    except errors.Conflict:
+        pass
+    execution = await read_execution(transport, namespace=namespace, name=name)
+    if execution is None or execution.metadata.uid != uid:
+        return Gone()
+    if _is_same(execution.status, status):
+        return Written(execution.metadata.resource_version)
+    return Changed(execution)
+
+
+async def read_execution(transport: Transport, *, namespace: str, name: str) -> Execution | None:
+    """GET an Execution; None when there is none of that name."""
+    try:
+        return _decode_execution(await transport.send(requests.get(requests.EXECUTIONS, namespace, name)))
+    except errors.NotFound:
+        return None
+
+
+def _is_same(stored: ExecutionStatus, sent: ExecutionStatus) -> bool:
+    """Tell whether a conflict was with our own write, whose answer got lost: the server may order keys anew."""
+    return bool(msgspec.json.decode(_encode(stored)) == msgspec.json.decode(_encode(sent)))

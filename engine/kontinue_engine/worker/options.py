@@ -1,0 +1,119 @@
+"""Internal. What one replica is told at start-up: ``WorkerOptions``, and the command line that makes them.
+
+Parsed with argparse, because a supervisor must not load the CLI's libraries (memory is a budget).
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+LEASE_DURATION_S: Final = 40
+LEASE_RENEW_S: Final = 10.0
+"""Reference: sharding, default lease configuration."""
+GRACE_S: Final = 3.0
+"""How long active work may go on after SIGTERM; what is left is killed and resumed by the next replica (judgement)."""
+
+
+class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """Options of one replica.
+
+    Attributes:
+        app: ``module:attribute`` of the user's App.
+        app_dir: put first on ``sys.path`` of runners.
+        namespace: None for that of the kubeconfig.
+        group: overrides the App's group; None keeps it.
+        kubeconfig: path, or None to search.
+        context: of the kubeconfig, or None for the current one.
+        shard: shard id; None for the host name.
+        sync_runners: number of runners for sync functions; None for one per core.
+        async_runners: number of runners for async functions.
+        runner_memory_bytes: a runner above it is killed; None for no limit.
+        crash_budget: runner deaths without a new record that an Execution survives.
+        lease_duration_s: how long the leader Lease lasts without renewal.
+        lease_renew_s: time between renewals.
+        grace_s: how long active work may go on after SIGTERM.
+        max_in_flight: requests to the API server at a time.
+        log_level: debug, info, warning or error.
+    """
+
+    app: str
+    app_dir: str = "."
+    namespace: str | None = None
+    group: str | None = None
+    kubeconfig: str | None = None
+    context: str | None = None
+    shard: str | None = None
+    sync_runners: int | None = None
+    async_runners: int = 1
+    runner_memory_bytes: int | None = None
+    crash_budget: int = 3
+    lease_duration_s: int = LEASE_DURATION_S
+    lease_renew_s: float = LEASE_RENEW_S
+    grace_s: float = GRACE_S
+    max_in_flight: int = 64
+    log_level: str = "info"
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of ``python -m kontinue_engine.worker``."""
+    defaults = WorkerOptions(app="")
+    parser = argparse.ArgumentParser(
+        prog="kontinue worker run", description="Run one replica of a worker group until SIGTERM."
+    )
+    parser.add_argument("app", metavar="MODULE:APP", help="the App, for example shop.jobs:app")
+    parser.add_argument("--app-dir", default=defaults.app_dir, help="where to import it from (default: here)")
+    parser.add_argument("-n", "--namespace", help="default: that of the kubeconfig")
+    parser.add_argument("--group", help="worker group (default: the App's)")
+    parser.add_argument("--kubeconfig")
+    parser.add_argument("--context")
+    parser.add_argument("--shard", help="shard id (default: host name)")
+    parser.add_argument("--sync-runners", type=_positive, help="default: one per core")
+    parser.add_argument("--async-runners", type=_positive, default=defaults.async_runners)
+    parser.add_argument("--runner-memory-mib", type=_positive, help="kill a runner above this (default: no limit)")
+    parser.add_argument("--crash-budget", type=int, default=defaults.crash_budget)
+    parser.add_argument("--lease-duration", type=_positive, default=defaults.lease_duration_s, metavar="SECONDS")
+    parser.add_argument("--lease-renew", type=float, default=defaults.lease_renew_s, metavar="SECONDS")
+    parser.add_argument("--grace", type=float, default=defaults.grace_s, metavar="SECONDS")
+    parser.add_argument("--max-in-flight", type=_positive, default=defaults.max_in_flight, metavar="REQUESTS")
+    parser.add_argument("--log-level", choices=["debug", "info", "warning", "error"], default=defaults.log_level)
+    return parser
+
+
+def parse_options(arguments: Sequence[str]) -> WorkerOptions:
+    """Return the options of a command line; exits with status 2 on a usage error."""
+    parser = build_parser()
+    parsed = parser.parse_args(arguments)
+    if parsed.lease_renew * 2 > parsed.lease_duration:
+        parser.error(
+            f"--lease-renew {parsed.lease_renew:g} must be at most half of --lease-duration {parsed.lease_duration}: "
+            "one lost renewal must not cost the Lease"
+        )
+    return WorkerOptions(
+        app=parsed.app,
+        app_dir=parsed.app_dir,
+        namespace=parsed.namespace,
+        group=parsed.group,
+        kubeconfig=parsed.kubeconfig,
+        context=parsed.context,
+        shard=parsed.shard,
+        sync_runners=parsed.sync_runners,
+        async_runners=parsed.async_runners,
+        runner_memory_bytes=parsed.runner_memory_mib * 2**20 if parsed.runner_memory_mib else None,
+        crash_budget=parsed.crash_budget,
+        lease_duration_s=parsed.lease_duration,
+        lease_renew_s=parsed.lease_renew,
+        grace_s=parsed.grace,
+        max_in_flight=parsed.max_in_flight,
+        log_level=parsed.log_level,
+    )
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return value
