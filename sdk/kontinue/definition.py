@@ -2,19 +2,20 @@
 
 Not callable: inside functions a context runs it (``ctx.execute``), outside a client spawns it, unit tests call ``.fn``.
 ``kontinue.app`` makes definitions, ``kontinue.context``, ``kontinue.client`` and the runners use them.
-``kontinue.signatures`` reads the signature; everything wrong with it is an error here, at import.
+``kontinue._signatures`` reads the signature; everything wrong with it is an error here, at import.
 """
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Callable
 from typing import Any, Generic, ParamSpec, TypeVar
 
-from kontinue import signatures
+from kontinue import _signatures
+from kontinue._signatures import AsyncContextMarker, FunctionCodec, SyncContextMarker
 from kontinue.errors import DefinitionError
 from kontinue.options import CallOptions, FunctionDefaultOptions, Retention, RetryPolicy, TimeoutPolicy
-from kontinue.signatures import AsyncContextMarker, FunctionCodec, SyncContextMarker
 
 __all__ = ["AsyncContextMarker", "FunctionCodec", "FunctionDefinition", "SyncContextMarker", "define"]
 
@@ -32,7 +33,7 @@ class FunctionDefinition(Generic[P, R_co]):
         is_async: declared with ``async def``.
         takes_context: its first parameter is a context.
         is_remote: a signature only; a worker of another group runs it.
-        group: worker group; empty means the group of the App that runs, and for remote ones that of the Function object.
+        group: worker group; empty means that of the App that runs, or for a remote one that of the Function object.
         description: first paragraph of the docstring.
         location: ``file:line``, for messages.
         defaults: options of Executions whose call says nothing.
@@ -61,7 +62,7 @@ class FunctionDefinition(Generic[P, R_co]):
 
     def __init__(
         self,
-        signature: signatures.FunctionSignature,
+        signature: _signatures.FunctionSignature,
         *,
         name: str,
         is_remote: bool,
@@ -103,7 +104,7 @@ class FunctionDefinition(Generic[P, R_co]):
         Everything is recorded in the Execution. This version of the engine acts on ``parallelism``, ``display_name``
         and ``name``; retry, timeout, ttl and mutex take effect with later versions. See ``CallOptions``.
         """
-        given = {
+        given: dict[str, Any] = {
             "name": name,
             "retry": retry,
             "timeout": timeout,
@@ -114,9 +115,7 @@ class FunctionDefinition(Generic[P, R_co]):
             "disable_shard_inheritance": disable_shard_inheritance or None,
             "parallelism": parallelism,
         }
-        changed: FunctionDefinition[P, R_co] = object.__new__(FunctionDefinition)
-        for slot in self.__slots__:
-            setattr(changed, slot, getattr(self, slot))
+        changed = copy.copy(self)
         changed.call_options = dataclasses.replace(
             self.call_options, **{key: value for key, value in given.items() if value is not None}
         )
@@ -146,7 +145,7 @@ def define(
     Raises:
         DefinitionError: the signature cannot work; the message starts with ``file:line``.
     """
-    signature = signatures.read_signature(fn, name=name, is_remote=is_remote)
+    signature = _signatures.read_signature(fn, name=name, is_remote=is_remote)
     if limit is not None and limit < 1:
         raise DefinitionError(f"{signature.where}: limit={limit}: expected 1 or more")
     if checkpoint not in ("strict", "batched"):

@@ -116,9 +116,9 @@ class FunctionDefaultOptions:
         if self.retry is None and self.timeout is None and self.ttl is None:
             return None
         return FunctionDefaults(
-            retry=self.retry and self.retry.to_api(),
-            timeout=self.timeout and self.timeout.to_api(),
-            ttl=self.ttl and self.ttl.to_api(),
+            retry=None if self.retry is None else self.retry.to_api(),
+            timeout=None if self.timeout is None else self.timeout.to_api(),
+            ttl=None if self.ttl is None else self.ttl.to_api(),
         )
 
 
@@ -169,9 +169,9 @@ class CallOptions:
             return b""
         return msgspec.json.encode(
             _SpecFields(
-                retry=self.retry and self.retry.to_api(),
-                timeout=self.timeout and self.timeout.to_api(),
-                ttl=self.ttl and self.ttl.to_api(),
+                retry=None if self.retry is None else self.retry.to_api(),
+                timeout=None if self.timeout is None else self.timeout.to_api(),
+                ttl=None if self.ttl is None else self.ttl.to_api(),
                 mutex=None if self.mutex is None else ExecutionMutex(name=self.mutex),
             )
         )

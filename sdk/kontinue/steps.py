@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
-import sys
 import types
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar, Token
@@ -18,7 +17,7 @@ from datetime import timedelta
 from typing import Any, Final, TypeVar, overload
 from weakref import WeakKeyDictionary
 
-from kontinue import codec, typehints
+from kontinue import _typehints, codec
 from kontinue.definition import FunctionDefinition
 from kontinue.errors import ContextError, DefinitionError
 from kontinue.options import RetryPolicy, StepOptions
@@ -99,11 +98,12 @@ def step(
     Raises:
         DefinitionError: not a function, or no name.
     """
-    scope = sys._getframe(1)
+    frame = inspect.currentframe()
+    scope = frame and frame.f_back
 
     def decorate(fn: Callable[..., Any]) -> Callable[..., Any]:
         if not callable(fn) or isinstance(fn, FunctionDefinition):
-            raise DefinitionError(f"step: expected a function, got {codec.type_name(type(fn))} {fn!r}")
+            raise DefinitionError(f"step: expected a function, got {fn!r}")
         try:
             options = StepOptions(name=name or _name_of(fn), retry=retry, timeout=timeout)
         except ValueError as error:
@@ -154,8 +154,8 @@ def step_codec(fn: Callable[..., Any]) -> StepCodec:
     except (KeyError, TypeError):
         pass
     where = f"step {getattr(fn, '__name__', fn)!r}"
-    resolved = typehints.resolve(annotation, fn, what=f"{where}: result")
-    typehints.require_json(resolved, what=f"{where}: result")
+    resolved = _typehints.resolve(annotation, fn, what=f"{where}: result")
+    _typehints.require_json(resolved, what=f"{where}: result")
     built = StepCodec(resolved)
     with contextlib.suppress(TypeError):  # an object without weak references: built anew each time
         _codecs[fn] = built
@@ -174,13 +174,14 @@ def _name_of(fn: Callable[..., Any]) -> str:
     return str(name)
 
 
-def _is_being_defined(fn: Callable[..., Any], scope: types.FrameType) -> bool:
+def _is_being_defined(fn: Callable[..., Any], scope: types.FrameType | None) -> bool:
     """Tell whether ``fn`` comes straight from a ``def`` in ``scope``: nobody else can hold it yet.
 
     Options may then be set on the function itself. On a function in use that would rename its other steps.
     """
     return (
-        isinstance(fn, types.FunctionType)
+        scope is not None
+        and isinstance(fn, types.FunctionType)
         and fn.__name__ != "<lambda>"
         and fn.__code__ in scope.f_code.co_consts
         and scope.f_locals.get(fn.__name__) is not fn

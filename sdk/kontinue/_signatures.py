@@ -13,11 +13,11 @@ import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from inspect import Parameter
-from typing import Any, Final, NoReturn, get_args, is_typeddict
+from typing import Any, Final, NoReturn, cast, get_args, is_typeddict
 
 import msgspec
 
-from kontinue import codec, naming, typehints
+from kontinue import _typehints, codec, naming
 from kontinue.api.v1alpha1 import MAX_ARGUMENTS_BYTES
 from kontinue.errors import CodecError, DefinitionError, InvalidArguments
 
@@ -145,11 +145,11 @@ class FunctionCodec(codec.ResultCodec):
     def _explain_keys(self, data: bytes) -> None:
         """Raise an error that names every missing and unknown key, if keys are what is wrong."""
         try:
-            value = msgspec.json.decode(data)
+            value: Any = msgspec.json.decode(data)
         except msgspec.DecodeError:
             return
         if isinstance(value, dict) and not self._whole:
-            self._refuse_keys(value)
+            self._refuse_keys(cast("dict[str, Any]", value))
 
     def _refuse_keys(self, given: Mapping[str, Any]) -> None:
         missing = [name for name in self._parameters if name in self._required and name not in given]
@@ -235,7 +235,7 @@ class _Reader:
 
     def _resolve(self, parameter: Parameter) -> Any:
         what = f"{self.where}: parameter {parameter.name!r}"
-        return typehints.resolve(parameter.annotation, inspect.unwrap(self.fn), what=what)
+        return _typehints.resolve(parameter.annotation, inspect.unwrap(self.fn), what=what)
 
     def _check_context(self, parameters: Sequence[Parameter], types: Mapping[str, Any]) -> bool:
         for index, parameter in enumerate(parameters):
@@ -278,7 +278,7 @@ class _Reader:
             if parameter.kind in (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD):
                 stars = "*" if parameter.kind is Parameter.VAR_POSITIONAL else "**"
                 self._refuse(f"{stars}{parameter.name}: arguments are stored by name: take a list or a dict instead")
-            typehints.require_json(types[parameter.name], what=f"{self.where}: parameter {parameter.name!r}")
+            _typehints.require_json(types[parameter.name], what=f"{self.where}: parameter {parameter.name!r}")
         only = [parameter for parameter in parameters if parameter.kind is Parameter.POSITIONAL_ONLY]
         whole = bool(only)
         if whole:
@@ -328,12 +328,12 @@ class _Reader:
         return msgspec.defstruct("Arguments", fields, kw_only=True, forbid_unknown_fields=True)
 
     def _check_default(self, parameter: Parameter, type_: Any) -> None:
-        what = f"parameter {parameter.name!r}: default {parameter.default!r}"
+        what = f"parameter {parameter.name!r}: default {codec.shown(parameter.default)}"
         try:
             hash(parameter.default)
         except TypeError:
             self._refuse(
-                f"{what} can change, and every Execution in a runner would share it: use None, a tuple or a frozen class"
+                f"{what} can change, and all Executions of a runner would share it: use None, or a frozen value"
             )
         try:
             codec.encode(parameter.default, type_)
@@ -343,18 +343,18 @@ class _Reader:
     def _result_type(self) -> Any:
         what = f"{self.where}: its result"
         plain = inspect.unwrap(self.fn)
-        type_ = typehints.resolve(inspect.signature(self.fn).return_annotation, plain, what=what)
-        if typehints.never_returns(type_):
+        type_ = _typehints.resolve(inspect.signature(self.fn).return_annotation, plain, what=what)
+        if _typehints.never_returns(type_):
             return None
-        if typehints.is_awaitable(type_):
+        if _typehints.is_awaitable(type_):
             self._refuse(
                 f"it returns {codec.type_name(type_)}: declare it with async def and annotate the result itself"
             )
-        typehints.require_json(type_, what=what)
+        _typehints.require_json(type_, what=what)
         return type_
 
 
-def _context_marker(type_: Any) -> type[AsyncContextMarker] | type[SyncContextMarker] | None:
+def _context_marker(type_: Any) -> type[AsyncContextMarker | SyncContextMarker] | None:
     """Return which context ``type_`` is, or holds."""
     for marker in (AsyncContextMarker, SyncContextMarker):
         if isinstance(type_, type) and issubclass(type_, marker):
@@ -363,11 +363,9 @@ def _context_marker(type_: Any) -> type[AsyncContextMarker] | type[SyncContextMa
 
 
 def _is_struct(type_: Any) -> bool:
-    return (
-        (isinstance(type_, type) and (dataclasses.is_dataclass(type_) or issubclass(type_, msgspec.Struct)))
-        or is_typeddict(type_)
-        or codec.is_model(type_)
-    )
+    if is_typeddict(type_) or codec.is_model(type_):
+        return True
+    return isinstance(type_, type) and (dataclasses.is_dataclass(type_) or issubclass(type_, msgspec.Struct))
 
 
 def _argument_descriptions(doc: str) -> dict[str, str]:

@@ -6,10 +6,9 @@ Called at definition, so its errors come when the user's module is imported and 
 from __future__ import annotations
 
 import inspect
-import sys
 import types
-from collections.abc import Awaitable, Callable, Iterator
-from typing import Any, Never, NoReturn, get_args, get_origin, get_type_hints
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from typing import Any, Never, NoReturn, cast, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -97,17 +96,17 @@ def _union_remedy(message: str) -> str:
     text = message.replace("`", "")
     if "union" not in text:
         return text
-    return f"{text}; JSON could not tell them apart: use msgspec.Struct with tag=True, or one dataclass with optional fields"
+    return f"{text}; JSON cannot tell them apart: use msgspec.Struct with tag=True, or one class with optional fields"
 
 
 def _custom_types(info: msgspec.inspect.Type) -> Iterator[Any]:
     """Yield every class in ``info`` that msgspec leaves to hooks."""
     seen: set[int] = set()
-    todo: list[Any] = [info]
+    todo: list[object] = [info]
     while todo:
         node = todo.pop()
         if isinstance(node, tuple | list):
-            todo.extend(node)
+            todo.extend(cast("Iterable[object]", node))
         elif isinstance(node, msgspec.inspect.CustomType):
             yield node.cls
         elif isinstance(node, msgspec.Struct) and id(node) not in seen:
@@ -129,7 +128,7 @@ class _Scopes(dict[str, Any]):
         self._globals = getattr(fn, "__globals__", {})
 
     def __missing__(self, name: str) -> Any:
-        frame: types.FrameType | None = sys._getframe(1)
+        frame: types.FrameType | None = inspect.currentframe()
         while frame is not None:
             if frame.f_globals is self._globals and name in frame.f_locals:
                 return frame.f_locals[name]
