@@ -11,9 +11,9 @@ from __future__ import annotations
 import base64
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, TypeVar, cast
 from urllib.parse import urlsplit
 
 import msgspec
@@ -150,81 +150,126 @@ def _in_cluster(environ: Mapping[str, str]) -> KubeConfig:
         raise ConfigError(f"in-cluster configuration: {error}. Is automountServiceAccountToken off?") from error
 
 
+class _Cluster(msgspec.Struct, frozen=True, rename="kebab"):
+    server: str | None = None
+    certificate_authority: str | None = None
+    certificate_authority_data: str | None = None
+    insecure_skip_tls_verify: bool | None = None
+    tls_server_name: str | None = None
+
+
+class _User(msgspec.Struct, frozen=True, rename="kebab"):
+    token: str | None = None
+    token_file: str | None = msgspec.field(name="tokenFile", default=None)
+    client_certificate: str | None = None
+    client_certificate_data: str | None = None
+    client_key: str | None = None
+    client_key_data: str | None = None
+    exec: object = None
+    auth_provider: object = None
+
+
+class _Context(msgspec.Struct, frozen=True):
+    cluster: str | None = None
+    user: str | None = None
+    namespace: str | None = None
+
+
+class _NamedCluster(msgspec.Struct, frozen=True):
+    name: str
+    cluster: _Cluster
+
+
+class _NamedUser(msgspec.Struct, frozen=True):
+    name: str
+    user: _User | None = None
+
+
+class _NamedContext(msgspec.Struct, frozen=True):
+    name: str
+    context: _Context
+
+
+class _File(msgspec.Struct, frozen=True, rename="kebab"):
+    """What of a kubeconfig we read."""
+
+    current_context: str | None = None
+    clusters: list[_NamedCluster] | None = None
+    users: list[_NamedUser] | None = None
+    contexts: list[_NamedContext] | None = None
+
+
+_E = TypeVar("_E", _NamedCluster, _NamedUser, _NamedContext)
+
+
 def _from_files(paths: list[Path], context: str | None, why: str) -> KubeConfig:
     """Read kubeconfigs; of several, the first one that defines a name or the current context wins, as in kubectl."""
     existing = [path for path in paths if path.is_file()]
     if not existing:
         raise ConfigError(f"{why}: no such file: {', '.join(map(str, paths))}")
-    documents = [(path, _read(path)) for path in existing]
-    name = context or next((text for _, d in documents if (text := d.get("current-context"))), "")
+    files = [(path, _read(path)) for path in existing]
+    name = context or next((file.current_context for _, file in files if file.current_context), "")
     source = f"{why} ({os.pathsep.join(map(str, existing))}, context {name!r})"
     if not name:
         raise ConfigError(f"{source}: there is no current-context; choose one with --context")
-    chosen, _ = _entry(documents, "contexts", "context", name, source)
-    cluster, cluster_path = _entry(documents, "clusters", "cluster", str(chosen.get("cluster", "")), source)
-    user: dict[str, Any] = {}
-    user_path = cluster_path
-    if chosen.get("user"):
-        user, user_path = _entry(documents, "users", "user", str(chosen["user"]), source)
-    namespace = str(chosen.get("namespace") or "default")
-    if "exec" in user or "auth-provider" in user:
+    chosen = _entry([(path, file.contexts) for path, file in files], "context", name, source)[1].context
+    cluster_name = chosen.cluster or ""
+    cluster_path, named = _entry([(path, file.clusters) for path, file in files], "cluster", cluster_name, source)
+    cluster = named.cluster
+    user_path, user = cluster_path, _User()
+    if chosen.user:
+        user_path, named_user = _entry([(path, file.users) for path, file in files], "user", chosen.user, source)
+        user = named_user.user or user
+    namespace = chosen.namespace or "default"
+    if user.exec or user.auth_provider:
         return _through_kubernetes(user_path, name, namespace, source)
-    if not cluster.get("server"):
-        raise ConfigError(f"{source}: cluster {chosen.get('cluster')!r} has no server")
-    token_file = user.get("tokenFile")
-    token_path = user_path.parent / str(token_file) if token_file else None
+    if not cluster.server:
+        raise ConfigError(f"{source}: cluster {cluster_name!r} has no server")
+    token_path = user_path.parent / user.token_file if user.token_file else None
 
     def read_token() -> str:
         return token_path.read_text(encoding="ascii").strip() if token_path else ""
 
     try:
         return KubeConfig(
-            server=str(cluster["server"]).rstrip("/"),
+            server=cluster.server.rstrip("/"),
             namespace=namespace,
-            token=read_token() if token_path else str(user.get("token") or ""),
+            token=read_token() if token_path else user.token or "",
             token_source=read_token if token_path else None,
-            ca_data=_pem(cluster, "certificate-authority", cluster_path),
-            client_cert_data=_pem(user, "client-certificate", user_path),
-            client_key_data=_pem(user, "client-key", user_path),
-            insecure=bool(cluster.get("insecure-skip-tls-verify")),
-            tls_server_name=str(cluster.get("tls-server-name") or ""),
+            ca_data=_pem(cluster.certificate_authority_data, cluster.certificate_authority, cluster_path),
+            client_cert_data=_pem(user.client_certificate_data, user.client_certificate, user_path),
+            client_key_data=_pem(user.client_key_data, user.client_key, user_path),
+            insecure=bool(cluster.insecure_skip_tls_verify),
+            tls_server_name=cluster.tls_server_name or "",
             source=source,
         )
     except (OSError, ValueError) as error:
         raise ConfigError(f"{source}: {error}") from error
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> _File:
     try:
-        document = yaml.load(path.read_text(encoding="utf-8"), Loader=_yaml_loader)  # noqa: S506 - a safe loader
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        document: object = yaml.load(path.read_text(encoding="utf-8"), Loader=_yaml_loader)  # noqa: S506 - a safe loader
+        return msgspec.convert(document, _File, strict=False)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, msgspec.ValidationError) as error:
         raise ConfigError(f"{path} cannot be read as a kubeconfig: {error}") from error
-    if not isinstance(document, dict):
-        raise ConfigError(f"{path} is no kubeconfig: expected a mapping, found {type(document).__name__}")
-    return document
 
 
-def _entry(
-    documents: list[tuple[Path, dict[str, Any]]], section: str, key: str, name: str, source: str
-) -> tuple[dict[str, Any], Path]:
-    known: list[str] = []
-    for path, document in documents:
-        for item in document.get(section) or []:
-            if isinstance(item, dict):
-                if item.get("name") == name:
-                    return dict(item.get(key) or {}), path
-                known.append(str(item.get("name")))
-    there = ", ".join(known) or "none"
-    raise ConfigError(f"{source}: no {key} named {name!r}; there are: {there}")
+def _entry(files: Sequence[tuple[Path, Sequence[_E] | None]], what: str, name: str, source: str) -> tuple[Path, _E]:
+    """Return the first entry of that name and the file that holds it."""
+    for path, entries in files:
+        for entry in entries or ():
+            if entry.name == name:
+                return path, entry
+    known = ", ".join(entry.name for _, entries in files for entry in entries or ()) or "none"
+    raise ConfigError(f"{source}: no {what} named {name!r}; there are: {known}")
 
 
-def _pem(entry: Mapping[str, Any], key: str, path: Path) -> str:
-    """Return the PEM text of ``<key>-data`` (base64) or of the file ``<key>``, relative to the kubeconfig."""
-    if data := entry.get(f"{key}-data"):
-        return base64.b64decode(str(data)).decode("ascii")
-    if file := entry.get(key):
-        return (path.parent / str(file)).read_text(encoding="ascii")
-    return ""
+def _pem(data: str | None, file: str | None, path: Path) -> str:
+    """Return PEM text given inline (base64) or in a file, relative to the kubeconfig."""
+    if data:
+        return base64.b64decode(data).decode("ascii")
+    return (path.parent / file).read_text(encoding="ascii") if file else ""
 
 
 def _through_kubernetes(path: Path, context: str, namespace: str, source: str) -> KubeConfig:
@@ -234,7 +279,7 @@ def _through_kubernetes(path: Path, context: str, namespace: str, source: str) -
 
     try:
         loaded = kubernetes.client.Configuration()
-        load: Callable[..., None] = kubernetes.config.load_kube_config
+        load = cast("Callable[..., None]", kubernetes.config.load_kube_config)  # pyright: ignore[reportUnknownMemberType]
         load(str(path), context=context, client_configuration=loaded)
     except Exception as error:  # a plugin may fail in any way, and the package has no base class for it
         raise ConfigError(f"{source}: {error}") from error

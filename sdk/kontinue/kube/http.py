@@ -50,6 +50,7 @@ class KubeTransport:
     ) -> None:
         self.config = config
         self._base = config.server.rstrip("/")
+        self._server_hostname = config.tls_server_name or None
         self._slots = asyncio.Semaphore(max_in_flight)
         self._static_headers = {"User-Agent": user_agent, "Accept-Encoding": "identity"}
         if impersonate:
@@ -96,10 +97,10 @@ class KubeTransport:
                 _log.debug("retrying in %.2f s: %s", delay_s, error)
             await asyncio.sleep(delay_s)
 
-    async def stream(self, request: Request) -> AsyncGenerator[bytes, None]:
+    async def stream(self, request: Request, *, timeout_s: float | None = None) -> AsyncGenerator[bytes, None]:
         """Open a watch and yield its lines until the server ends it; see ``Transport.stream``."""
         session = self._session or self._open()
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S)
+        timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=CONNECT_S)
         splitter = LineSplitter()
         try:
             async with session.get(
@@ -107,6 +108,7 @@ class KubeTransport:
                 headers=await self._headers_of(request),
                 timeout=timeout,
                 allow_redirects=False,
+                server_hostname=self._server_hostname,
             ) as response:
                 if response.status >= 300:
                     raise self._error(request, response, await response.read())
@@ -135,6 +137,7 @@ class KubeTransport:
                     headers=headers,
                     timeout=timeout,
                     allow_redirects=False,
+                    server_hostname=self._server_hostname,
                 ) as response,
             ):
                 body = await response.read()

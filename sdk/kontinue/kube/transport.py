@@ -38,9 +38,12 @@ class Transport(Protocol):
         """
         ...
 
-    def stream(self, request: Request) -> AsyncGenerator[bytes, None]:
-        """Open a watch and yield its lines until the server ends it. No retries, no limit of time.
+    def stream(self, request: Request, *, timeout_s: float | None = None) -> AsyncGenerator[bytes, None]:
+        """Open a watch and yield its lines until the server ends it. No retries.
 
-        Close it (``contextlib.aclosing``) when leaving early.
+        Close it (``contextlib.aclosing``) when leaving early. By default it has no limit of time.
+
+        Raises:
+            ApiError: the server refused it; ``Unavailable`` when it was cut or took longer than ``timeout_s``.
         """
         ...

@@ -1,0 +1,215 @@
+"""Follows one selection of objects: list, then watch, for ever, as a stream of typed news.
+
+A watch that ends is resumed from the last resourceVersion; a version that is too old (410) leads to a new list. Each
+watch has an end (240-300 s), so even a connection that died silently costs minutes at worst. Errors of the server are
+logged and retried with back-off. Consumed by the engine's informer and by the client's waits and trees, which are all
+level-based: what they believe follows from the last ``Listed`` and the changes since.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from random import Random
+from typing import Final, Generic, Protocol, TypeVar
+
+import msgspec
+
+from kontinue import errors
+from kontinue.api.meta import ListMeta, ObjectMeta
+from kontinue.kube import requests, watch
+from kontinue.kube.backoff import Backoff
+from kontinue.kube.requests import Resource
+from kontinue.kube.transport import Transport
+from kontinue.kube.watch import Changed
+
+PAGE_SIZE: Final = 500
+"""kubectl's and client-go's page size."""
+WATCH_S: Final = (240, 300)
+"""Length of one watch: random, so that the watches of all replicas do not end together."""
+WATCH_GRACE_S: Final = 15.0
+"""A server that has not ended the watch this long after its time is gone."""
+SHORT_WATCH_S: Final = 1.0
+"""A watch that ends sooner without an event counts as a failure, lest a broken proxy makes us spin."""
+
+_log = logging.getLogger(__name__)
+_rng: Final = Random()  # noqa: S311 - jitter is no secret
+
+
+class HasMetadata(Protocol):
+    """Any API object."""
+
+    @property
+    def metadata(self) -> ObjectMeta:
+        """Name and resourceVersion are read."""
+        ...
+
+
+T = TypeVar("T", bound=HasMetadata)
+
+
+class Listed(msgspec.Struct, Generic[T], frozen=True):
+    """The whole selection as it is now; what is not in it has left it. Empty when only watching."""
+
+    objects: list[T]
+    resource_version: str
+
+
+class Reconnected(msgspec.Struct, frozen=True):
+    """Another watch follows on the last one; no change of the selection was missed."""
+
+
+class _Page(msgspec.Struct, frozen=True):
+    metadata: ListMeta
+    items: list[msgspec.Raw] = []
+
+
+_decode_page: Final = msgspec.json.Decoder(_Page).decode
+_decode_metadata: Final = msgspec.json.Decoder(watch.MetadataOnly).decode
+
+
+class Reflector(Generic[T]):
+    """List and watch of one resource, decoded as ``type_``.
+
+    Args:
+        transport: where to ask.
+        resource: what to follow.
+        namespace: where; empty means everywhere.
+        type_: type of the objects. What does not fit it is logged and left out.
+        label_selector: which of them.
+        field_selector: which of them.
+        watch_only: report only changes from now on; ``Listed`` then carries no objects.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        resource: Resource,
+        namespace: str,
+        *,
+        type_: type[T],
+        label_selector: str = "",
+        field_selector: str = "",
+        watch_only: bool = False,
+    ) -> None:
+        self.last_error: errors.ApiError | None = None
+        """Why it does not get on at the moment; None while all is well."""
+        self._transport = transport
+        self._resource = resource
+        self._namespace = namespace
+        self._label_selector = label_selector
+        self._field_selector = field_selector
+        self._watch_only = watch_only
+        self._decode_object = msgspec.json.Decoder(type_).decode
+        self._events = watch.EventDecoder(type_)
+        self._version = ""
+
+    async def follow(self) -> AsyncGenerator[Listed[T] | Changed[T] | Reconnected, None]:
+        """Yield the selection, then its changes in the server's order, until closed or cancelled.
+
+        Close it (``contextlib.aclosing``) when leaving early.
+        """
+        loop = asyncio.get_running_loop()
+        backoff = Backoff()
+        while True:
+            started_s = loop.time()
+            useful = False
+            try:
+                if not self._version:
+                    listed = await self.fetch()
+                    self._version = listed.resource_version
+                    yield listed
+                else:
+                    yield Reconnected()
+                async with aclosing(self._watch()) as changes:
+                    async for change in changes:
+                        useful = True
+                        self.last_error = None
+                        if change is not None:
+                            yield change
+                self.last_error = None
+                useful = useful or loop.time() - started_s > SHORT_WATCH_S
+            except errors.Gone as error:
+                _log.info("watch is too old, listing again", extra={"resource": self._resource.plural})
+                self._version = ""
+                self.last_error = error
+            except errors.ApiError as error:
+                self.last_error = error
+                _log.warning("watch of %s failed: %s", self._resource.plural, error)
+            if useful:
+                backoff.reset()
+            if self.last_error is not None:
+                await asyncio.sleep(backoff.next_s(at_least_s=self.last_error.retry_after_s))
+            elif not useful:
+                await asyncio.sleep(backoff.next_s())
+
+    async def fetch(self) -> Listed[T]:
+        """List the selection once, page by page; transient errors are retried without end.
+
+        Raises:
+            ApiError: the server refuses.
+        """
+        if self._watch_only:
+            newest = await self._fetch_pages(limit=1, pages=1)
+            return Listed([], newest.resource_version)
+        try:
+            return await self._fetch_pages(limit=PAGE_SIZE)
+        except errors.Gone:
+            # The snapshot behind the continue token is gone: one whole list cannot lose it.
+            return await self._fetch_pages(limit=0)
+
+    async def _fetch_pages(self, *, limit: int, pages: int = -1) -> Listed[T]:
+        objects: list[T] = []
+        token = ""
+        while True:
+            request = requests.list_objects(
+                self._resource,
+                self._namespace,
+                label_selector=self._label_selector,
+                field_selector=self._field_selector,
+                limit=limit,
+                continue_token=token,
+            )
+            try:
+                page = _decode_page(await self._transport.send(request))
+            except msgspec.MsgspecError as error:
+                raise errors.Unavailable(f"the answer to {request.path} is no list: {error}") from error
+            for raw in page.items:
+                try:
+                    objects.append(self._decode_object(raw))
+                except msgspec.MsgspecError as error:
+                    self._skip(_decode_metadata(raw).metadata.name, str(error))
+            token = page.metadata.continue_
+            pages -= 1
+            if not token or pages == 0:
+                return Listed(objects, page.metadata.resource_version)
+
+    async def _watch(self) -> AsyncGenerator[Changed[T] | None, None]:
+        """Yield the changes of one watch until the server ends it; None for lines that carry none."""
+        length_s = _rng.randint(*WATCH_S)
+        request = requests.watch(
+            self._resource,
+            self._namespace,
+            resource_version=self._version,
+            label_selector=self._label_selector,
+            field_selector=self._field_selector,
+            timeout_s=length_s,
+        )
+        async with aclosing(self._transport.stream(request, timeout_s=length_s + WATCH_GRACE_S)) as lines:
+            async for line in lines:
+                match self._events.decode(line):
+                    case Changed() as change:
+                        yield change
+                        self._version = change.object.metadata.resource_version
+                    case watch.Bookmark(resource_version=version):
+                        self._version = version
+                        yield None
+                    case watch.Undecodable(resource_version=version, name=name, problem=problem):
+                        self._skip(name, problem)
+                        self._version = version
+                        yield None
+
+    def _skip(self, name: str, problem: str) -> None:
+        _log.error("%s %s does not fit its type, ignoring it: %s", self._resource.kind, name, problem)
