@@ -14,6 +14,7 @@ from typing import Any, Final
 import orjson
 
 from kontinue_engine.apiserver import statuses
+from kontinue_engine.apiserver.values import json_equal
 
 MAX_OPERATIONS: Final = 10_000
 """As in kube-apiserver."""
@@ -79,7 +80,7 @@ def _applied(document: Any, operations: list[Any]) -> Any:
         value = operation.get("value")
         if kind == "test":
             found = _read(document, path)
-            if not _equal(None if found is _ABSENT else found, value):
+            if not json_equal(None if found is _ABSENT else found, value):
                 raise statuses.unprocessable_patch(f"testing value {operation['path']} failed")
             continue
         if kind in _NEEDS_FROM:
@@ -201,14 +202,3 @@ def _changed_array(node: list[Any], key: str, rest: Sequence[str], kind: str, va
 
 def _missing(kind: str, key: str) -> statuses.StatusError:
     return statuses.unprocessable_patch(f"{kind} operation does not apply: no such key or index: {key}")
-
-
-def _equal(left: Any, right: Any) -> bool:
-    """Compare as JSON does: ``True`` is not ``1``, ``1`` is ``1.0``."""
-    if isinstance(left, bool) or isinstance(right, bool):
-        return left is right
-    if isinstance(left, dict) and isinstance(right, dict):
-        return left.keys() == right.keys() and all(_equal(value, right[key]) for key, value in left.items())
-    if isinstance(left, list) and isinstance(right, list):
-        return len(left) == len(right) and all(map(_equal, left, right))
-    return bool(left == right)

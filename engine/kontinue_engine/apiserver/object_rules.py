@@ -1,0 +1,141 @@
+"""Internal. Rules that JSON Schema cannot say: unique keys of lists, and CEL rules with the value before.
+
+Compiled once per schema into a tree that reaches only the places where such rules stand. Called by
+``kontinue_engine.apiserver.schema`` after the types were found right, so predicates may rely on them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import orjson
+
+from kontinue_engine.apiserver import celrules
+from kontinue_engine.apiserver.statuses import Cause, cause
+from kontinue_engine.apiserver.values import json_equal, type_name
+
+ABSENT: Final = object()
+"""Stands for the old value where there is none; null is a value."""
+
+Checker = Callable[[Any, Any, str, list[Cause]], None]
+"""Checks (value, old value or ABSENT, path) and appends what is wrong."""
+
+
+def compile_rules(schema: dict[str, Any], *, has_old: bool) -> Checker | None:
+    """Compile the rules at and below ``schema``; None when there are none.
+
+    Transition rules are left out unless ``has_old``: a create has nothing to compare with.
+
+    Raises:
+        UnknownRuleError: a CEL rule is not in the table.
+    """
+    checkers = [
+        checker
+        for checker in (
+            _cel(schema.get("x-kubernetes-validations") or [], has_old=has_old),
+            _unique(schema),
+            _properties(schema.get("properties") or {}, has_old=has_old),
+            _entries(schema.get("additionalProperties"), has_old=has_old),
+            _items(schema, has_old=has_old),
+        )
+        if checker
+    ]
+    if len(checkers) < 2:
+        return checkers[0] if checkers else None
+
+    def check(value: Any, old: Any, path: str, causes: list[Cause]) -> None:
+        for checker in checkers:
+            checker(value, old, path, causes)
+
+    return check
+
+
+def _cel(entries: list[dict[str, Any]], *, has_old: bool) -> Checker | None:
+    compiled = [celrules.compile_rule(entry) for entry in entries]
+    rules = tuple(rule for rule in compiled if has_old or not rule.is_transition)
+    if not rules:
+        return None
+
+    def check(value: Any, old: Any, path: str, causes: list[Cause]) -> None:
+        for rule in rules:
+            if rule.is_transition and type(old) is not type(value):
+                continue
+            # What was wrong before and did not change is tolerated (ratcheting).
+            if not rule.holds(value, old) and not json_equal(value, old):
+                shown = type_name(value) if isinstance(value, dict | list) else value
+                field = f"{path}{rule.field}" if path else rule.field.removeprefix(".")
+                causes.append(cause(rule.reason, field, value=shown, detail=rule.message))
+
+    return check
+
+
+def _unique(schema: dict[str, Any]) -> Checker | None:
+    kind = schema.get("x-kubernetes-list-type")
+    if kind not in {"set", "map"}:
+        return None
+    keys: list[str] = schema.get("x-kubernetes-list-map-keys") or []
+
+    def check(value: Any, old: Any, path: str, causes: list[Cause]) -> None:
+        seen: set[bytes] = set()
+        repeated: list[Cause] = []
+        for index, item in enumerate(value):
+            identity = _identity(item, keys) if kind == "map" else item
+            encoded = orjson.dumps(identity, option=orjson.OPT_SORT_KEYS)
+            if encoded in seen:
+                repeated.append(cause("FieldValueDuplicate", f"{path}[{index}]", value=identity))
+            seen.add(encoded)
+        if repeated and not json_equal(value, old):
+            causes += repeated
+
+    return check
+
+
+def _identity(item: dict[str, Any], keys: list[str]) -> dict[str, Any]:
+    return {key: item.get(key) for key in keys}
+
+
+def _properties(properties: dict[str, dict[str, Any]], *, has_old: bool) -> Checker | None:
+    children = tuple(
+        (key, child) for key, value in properties.items() if (child := compile_rules(value, has_old=has_old))
+    )
+    if not children:
+        return None
+
+    def check(value: Any, old: Any, path: str, causes: list[Cause]) -> None:
+        before = old if isinstance(old, dict) else {}
+        for key, child in children:
+            if key in value:
+                child(value[key], before.get(key, ABSENT), f"{path}.{key}" if path else key, causes)
+
+    return check
+
+
+def _entries(entries: Any, *, has_old: bool) -> Checker | None:
+    child = compile_rules(entries, has_old=has_old) if isinstance(entries, dict) else None
+    if child is None:
+        return None
+
+    def check(value: Any, old: Any, path: str, causes: list[Cause]) -> None:
+        before = old if isinstance(old, dict) else {}
+        for key, item in value.items():
+            child(item, before.get(key, ABSENT), f"{path}[{key}]", causes)
+
+    return check
+
+
+def _items(schema: dict[str, Any], *, has_old: bool) -> Checker | None:
+    child = compile_rules(schema["items"], has_old=has_old) if "items" in schema else None
+    if child is None:
+        return None
+    keys: list[str] = schema.get("x-kubernetes-list-map-keys") or []
+
+    def check(value: Any, old: Any, path: str, causes: list[Cause]) -> None:
+        # Only items of a list map have an identity by which the old one is found.
+        before = old if keys and isinstance(old, list) else []
+        old_by_key = {orjson.dumps(_identity(item, keys)): item for item in before}
+        for index, item in enumerate(value):
+            was = old_by_key.get(orjson.dumps(_identity(item, keys)), ABSENT) if keys else ABSENT
+            child(item, was, f"{path}[{index}]", causes)
+
+    return check
