@@ -1,0 +1,62 @@
+"""Internal. From global options to an open connection, and from a coroutine to an exit code. Called by every verb."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+
+import msgspec
+import typer
+from kontinue.client.client import Client
+
+from kontinue.kube.config import KubeConfig, load_config
+from kontinue.kube.http import KubeTransport
+from kontinue_engine.cli.options import GlobalOptions, note
+
+RETRY_FOR_S = 15.0
+"""How long a verb goes on asking a server that is away: a restart of ``kontinue dev``'s server is shorter."""
+
+
+class Connection(msgspec.Struct, frozen=True):
+    """An open connection."""
+
+    config: KubeConfig
+    transport: KubeTransport
+    client: Client
+
+    @property
+    def namespace(self) -> str:
+        """Namespace that the verb works in."""
+        return self.config.namespace
+
+
+@asynccontextmanager
+async def connect(options: GlobalOptions) -> AsyncIterator[Connection]:
+    """Find the server, open a transport, close it at the end.
+
+    Raises:
+        ConfigError: no server was found; says what was tried.
+    """
+    config = load_config(kubeconfig=options.kubeconfig, context=options.context, namespace=options.namespace)
+    transport = KubeTransport(config, user_agent="kontinue-cli")
+    try:
+        yield Connection(config, transport, Client.from_kube(transport, config.namespace))
+    finally:
+        await transport.close()
+
+
+def say_target(options: GlobalOptions, connection: Connection, action: str) -> None:
+    """Say on stderr what is about to be changed, and where."""
+    config = connection.config
+    source = f" ({config.source})" if config.source else ""
+    note(options, f"{action} in namespace {config.namespace} on {config.server}{source}")
+
+
+def run(main: Callable[[], Coroutine[None, None, int]], *, on_interrupt: Callable[[], int] | None = None) -> None:
+    """Run a verb's coroutine and leave with its exit code; Ctrl-C cancels it, then ``on_interrupt`` gives the code."""
+    try:
+        code = asyncio.run(main())
+    except KeyboardInterrupt:
+        code = on_interrupt() if on_interrupt else 130
+    raise typer.Exit(code)

@@ -1,0 +1,46 @@
+"""Internal. ``kontinue describe NAME...``: everything known about an Execution."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from kontinue.api.meta import Event
+from kontinue.errors import ApiError
+from kontinue.kube import requests
+from kontinue_engine.cli import exit_codes
+from kontinue_engine.cli.connection import Connection, connect, run
+from kontinue_engine.cli.description import describe_execution
+from kontinue_engine.cli.executions import fetch_execution, list_objects
+from kontinue_engine.cli.options import OutputFormat, global_options
+
+
+def command(ctx: typer.Context, names: Annotated[list[str], typer.Argument(metavar="NAME...")]) -> None:
+    """Show arguments, result, attempts with tracebacks, recorded steps, conditions and Events."""
+    options = global_options(ctx)
+
+    async def main() -> int:
+        async with connect(options) as connection:
+            for number, name in enumerate(names):
+                execution = await fetch_execution(connection.transport, connection.namespace, name)
+                events = await _fetch_events(connection, execution.metadata.uid)
+                if number:
+                    print("\n---\n")
+                whole = options.output is OutputFormat.WIDE
+                print(describe_execution(execution, events, datetime.now(UTC), whole=whole))
+        return exit_codes.OK
+
+    run(main)
+
+
+async def _fetch_events(connection: Connection, uid: str) -> list[Event]:
+    selector = f"involvedObject.uid={uid}"
+    try:
+        page = await list_objects(
+            connection.transport, requests.EVENTS, connection.namespace, Event, field_selector=selector
+        )
+    except ApiError:
+        return []  # Events are an extra: a role without access to them can still describe
+    return page.items

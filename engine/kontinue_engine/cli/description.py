@@ -1,0 +1,199 @@
+"""Internal. One Execution in full, as text: what ``kontinue describe`` prints. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+
+import msgspec
+
+from kontinue.api import labels
+from kontinue.api.meta import Event
+from kontinue.api.v1alpha1 import Execution, ExecutionAttempt, ExecutionSpec, Phase
+from kontinue.replay.records import Memo, Record, decode_memo
+from kontinue_engine.cli.execution_tree import duration_of, parent_name
+from kontinue_engine.cli.text import format_age, format_duration, format_table, indent, shorten
+
+_MAX_JSON = 2000
+_MAX_STEPS = 200
+
+
+def describe_execution(execution: Execution, events: Sequence[Event], now: datetime, *, whole: bool) -> str:
+    """Return the description.
+
+    Args:
+        execution: what to describe.
+        events: of this Execution.
+        now: for ages.
+        whole: whether long values are shown to their end.
+    """
+    sections = [
+        _head(execution, now),
+        _blocked(execution),
+        _waiting(execution, now),
+        _json_section("Arguments", execution.spec.arguments, whole=whole),
+        _json_section("Result", execution.status.result, whole=whole),
+        _attempts(execution),
+        _steps(execution, whole=whole),
+        _conditions(execution, now),
+        _events(events, now),
+    ]
+    return "\n\n".join(section for section in sections if section)
+
+
+def _head(execution: Execution, now: datetime) -> str:
+    metadata, status = execution.metadata, execution.status
+    created = metadata.creation_timestamp
+    reason = f" ({status.reason})" if status.reason else ""
+    owner = status.owner
+    fields = {
+        "Name": metadata.name,
+        "Namespace": metadata.namespace,
+        "Function": execution.spec.function,
+        "Phase": f"{execution.phase.value}{reason}",
+        "Message": status.message,
+        "Parent": parent_name(execution),
+        "Root": metadata.labels.get(labels.ROOT, ""),
+        "Group": metadata.labels.get(labels.WORKER_GROUP, ""),
+        "Worker": f"{owner.shard}, epoch {owner.epoch}" if owner else "",
+        "Created": f"{created.isoformat()} ({format_age(created, now)} ago)" if created else "",
+        "Started": status.started_at.isoformat() if status.started_at else "",
+        "Finished": status.finished_at.isoformat() if status.finished_at else "",
+        "Duration": format_duration(duration_of(execution, now)) if status.started_at or status.finished_at else "",
+        "Deadline": status.deadline.isoformat() if status.deadline else "",
+        "Resumed": f"{status.resumptions} times" if status.resumptions else "",
+        "Crashes": f"{status.crashes} since the last recorded step" if status.crashes else "",
+        **_policies(execution.spec),
+        "UID": metadata.uid,
+    }
+    return "\n".join(f"{label + ':':<12}{value}" for label, value in fields.items() if value)
+
+
+def _policies(spec: ExecutionSpec) -> dict[str, str]:
+    retry, timeout = spec.retry, spec.timeout
+    limits = {"per attempt": timeout.attempt, "overall": timeout.overall} if timeout else {}
+    return {
+        "Retry": f"{retry.retries} retries, back-off {retry.backoff}" if retry else "",
+        "Timeout": ", ".join(f"{value} {name}" for name, value in limits.items() if value),
+        "Mutex": spec.mutex.name if spec.mutex else "",
+    }
+
+
+def _blocked(execution: Execution) -> str:
+    if execution.phase is not Phase.BLOCKED:
+        return ""
+    return (
+        "Blocked: the code no longer matches what was recorded.\n"
+        f"{indent(execution.status.message or 'no message', '  ')}\n"
+        "  Way out: run a worker whose code matches (it is tried again with each new build), or\n"
+        f"  kontinue cancel {execution.metadata.name}"
+    )
+
+
+def _waiting(execution: Execution, now: datetime) -> str:
+    lines = []
+    for item in execution.status.waiting_for:
+        until = f" until {item.until.isoformat()} (in {format_duration(item.until - now)})" if item.until else ""
+        message = f": {item.message}" if item.message else ""
+        lines.append(f"  {' '.join(part for part in (item.kind, item.name) if part)}{until}{message}")
+    return "\n".join(["Waiting for:", *lines]) if lines else ""
+
+
+def _json_section(title: str, raw: msgspec.Raw | msgspec.UnsetType, *, whole: bool) -> str:
+    if isinstance(raw, msgspec.UnsetType):
+        return ""
+    text = msgspec.json.format(bytes(raw), indent=2).decode()
+    if len(text) > _MAX_JSON and not whole:
+        text = f"{text[:_MAX_JSON]}\n... {len(text) - _MAX_JSON} characters more: -o wide"
+    return f"{title}:\n{indent(text, '  ')}"
+
+
+def _attempts(execution: Execution) -> str:
+    attempts = execution.status.attempts
+    if not attempts:
+        return ""
+    lines = [f"Attempts ({execution.status.attempt_count}):"]
+    for attempt in attempts:
+        lines += _attempt(attempt)
+    return "\n".join(lines)
+
+
+def _attempt(attempt: ExecutionAttempt) -> Iterator[str]:
+    started, finished = attempt.started_at, attempt.finished_at
+    took = format_duration(finished - started) if started and finished else ""
+    parts = [
+        f"  {attempt.number}",
+        attempt.phase.value if attempt.phase else "",
+        attempt.reason,
+        took,
+        f"on {attempt.worker}" if attempt.worker else "",
+    ]
+    yield "  ".join(part for part in parts if part)
+    if attempt.message:
+        yield indent(attempt.message, "     ")
+    if attempt.error and attempt.error.traceback:
+        yield indent(attempt.error.traceback, "     ")
+
+
+def _steps(execution: Execution, *, whole: bool) -> str:
+    memo = _memo(execution)
+    if memo is None or not (memo.records or memo.timers):
+        return ""
+    shown = memo.records if whole else memo.records[:_MAX_STEPS]
+    rows = [_step_row(record, whole=whole) for record in shown]
+    rows += [
+        ["", step, "timer", "", f"wakes at {datetime.fromtimestamp(at_ms / 1000, UTC).isoformat()}", ""]
+        for step, at_ms in memo.timers.items()
+    ]
+    table = format_table(["SEQ", "STEP", "KIND", "NAME", "OUTCOME", "CALLED AT"], rows)
+    more = f"\n  ... {len(memo.records) - len(shown)} more: -o wide" if len(shown) < len(memo.records) else ""
+    return f"Steps ({len(memo.records)} recorded):\n{indent(table, '  ')}{more}"
+
+
+def _memo(execution: Execution) -> Memo | None:
+    state = execution.status.state
+    if isinstance(state, msgspec.UnsetType):
+        return None
+    try:
+        return decode_memo(state)
+    except msgspec.MsgspecError:
+        return None
+
+
+def _step_row(record: Record, *, whole: bool) -> list[str]:
+    name = record.child.name if record.child else record.name
+    if record.abandoned:
+        outcome = "abandoned"
+    elif record.error is not None:
+        outcome = f"{record.error.type}: {record.error.message}"
+    elif isinstance(record.value, msgspec.UnsetType):
+        outcome = "done"
+    else:
+        outcome = bytes(record.value).decode(errors="replace")
+    shown = outcome if whole else shorten(outcome, 60)
+    return [str(record.seq), record.id, record.kind.value, name, shown, record.line]
+
+
+def _conditions(execution: Execution, now: datetime) -> str:
+    rows = [
+        [item.type, item.status, item.reason, format_age(item.last_transition_time, now), item.message]
+        for item in execution.status.conditions
+    ]
+    if not rows:
+        return ""
+    return f"Conditions:\n{indent(format_table(['TYPE', 'STATUS', 'REASON', 'AGE', 'MESSAGE'], rows), '  ')}"
+
+
+def _events(events: Sequence[Event], now: datetime) -> str:
+    oldest = datetime.min.replace(tzinfo=UTC)
+    ordered = sorted(events, key=lambda event: event.last_timestamp or event.first_timestamp or oldest)
+    rows = [
+        [
+            event.type,
+            event.reason,
+            format_age(event.last_timestamp or event.first_timestamp, now),
+            f"{event.message} (x{event.count})" if event.count > 1 else event.message,
+        ]
+        for event in ordered
+    ]
+    return f"Events:\n{indent(format_table(['TYPE', 'REASON', 'AGE', 'MESSAGE'], rows), '  ')}" if rows else ""

@@ -1,0 +1,45 @@
+"""Internal. ``kontinue dev module:app``: parses, takes the data directory and the port, runs a session."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from kontinue_engine.cli.dev.console import Console
+from kontinue_engine.cli.dev.data_dir import DataDir, choose_port
+from kontinue_engine.cli.dev.session import DevOptions, Session
+from kontinue_engine.cli.options import global_options
+
+DEFAULT_PORT: Final = 6470
+"""Fixed, so that a kubeconfig in a shell stays right; not registered with IANA for anything common."""
+
+
+def command(
+    ctx: typer.Context,
+    app: Annotated[str, typer.Argument(metavar="MODULE:APP", help="Where the App is, e.g. app:app.")],
+    runners: Annotated[int | None, typer.Option(min=1, help="Sync runners. Default: one per core.")] = None,
+    data_dir: Annotated[Path, typer.Option(help="Database, kubeconfig and logs.")] = Path(".kontinue"),
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Of the API server; 0 picks a free one.")] = DEFAULT_PORT,
+    app_dir: Annotated[Path, typer.Option(help="Folder that the module is imported from.", file_okay=False)] = Path(),
+) -> None:
+    """Run API server and worker here, and restart either when it ends."""
+    options = global_options(ctx)
+    if not all(part.strip() for part in app.partition(":")):
+        raise typer.BadParameter(f"{app!r}: write it as module:app, for example app:app", param_hint="MODULE:APP")
+    if not app_dir.is_dir():
+        raise typer.BadParameter(f"{app_dir} is not a folder", param_hint="--app-dir")
+    with DataDir(data_dir) as locked:
+        dev_options = DevOptions(
+            app=app,
+            app_dir=app_dir.resolve(),
+            namespace=options.namespace or "default",
+            port=choose_port(port),
+            runners=runners,
+        )
+        console = Console(color=options.colors_on(sys.stderr), quiet=options.quiet)
+        code = asyncio.run(Session(dev_options, locked, console).run())
+    raise typer.Exit(code)

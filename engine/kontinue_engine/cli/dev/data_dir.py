@@ -1,0 +1,124 @@
+"""Internal. The data directory of ``kontinue dev``: who uses it, and which processes run on it.
+
+``dev.lock`` is locked by the running session (the kernel frees it with the process, however that ends) and
+``dev.json`` says what runs, for people, ``kontinue logs`` and the demo.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+from pathlib import Path
+from typing import BinaryIO, Self
+
+import msgspec
+
+from kontinue.errors import KontinueError
+
+
+class DataDirInUseError(KontinueError):
+    """Another ``kontinue dev`` runs on the data directory."""
+
+
+class PortInUseError(KontinueError):
+    """Another process listens on the port."""
+
+
+class DevState(msgspec.Struct, frozen=True, kw_only=True):
+    """What runs: ``dev.json``.
+
+    Attributes:
+        app: the ``module:app`` that the worker serves.
+        server_pid: None while the process is not running; so is ``worker_pid``.
+    """
+
+    app: str
+    namespace: str
+    url: str
+    kubeconfig: str
+    dev_pid: int
+    server_pid: int | None = None
+    worker_pid: int | None = None
+    runner_pids: list[int] = []
+
+
+class DataDir:
+    """A locked data directory. Use it as a context manager."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.resolve()
+        self._lock: BinaryIO | None = None
+
+    @property
+    def kubeconfig(self) -> Path:
+        """Written by the API server."""
+        return self.path / "kubeconfig"
+
+    @property
+    def logs(self) -> Path:
+        """Folder of the JSON logs."""
+        return self.path / "logs"
+
+    def __enter__(self) -> Self:
+        """Lock it.
+
+        Raises:
+            DataDirInUseError: another session holds the lock; names its pid.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock = (self.path / "dev.lock").open("a+b")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            pid = lock.read(32).decode(errors="replace").strip() or "unknown"
+            lock.close()
+            raise DataDirInUseError(
+                f"another kontinue dev (pid {pid}) runs on {self.path}. "
+                "Stop it with Ctrl-C, or give this one a directory of its own: --data-dir DIR --port N"
+            ) from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()).encode())
+        lock.flush()
+        self._lock = lock
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Free it. The lock file stays: removing it would let two sessions lock two files of one name."""
+        (self.path / "dev.json").unlink(missing_ok=True)
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def write_state(self, state: DevState) -> None:
+        """Replace ``dev.json`` in one go: a reader sees the old or the new one."""
+        temporary = self.path / "dev.json.new"
+        temporary.write_bytes(msgspec.json.format(msgspec.json.encode(state)) + b"\n")
+        temporary.replace(self.path / "dev.json")
+
+
+def read_state(path: Path) -> DevState | None:
+    """Return what runs on the data directory ``path``; None if nothing does."""
+    try:
+        return msgspec.json.decode((path / "dev.json").read_bytes(), type=DevState)
+    except (OSError, msgspec.DecodeError):
+        return None
+
+
+def choose_port(port: int, *, host: str = "127.0.0.1") -> int:
+    """Return ``port``, or a free one for 0: it stays the same when the server restarts.
+
+    Raises:
+        PortInUseError: another process listens on it.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise PortInUseError(
+                f"port {port} on {host} cannot be used: {error.strerror}. "
+                "Stop what listens there, or choose another one: kontinue dev ... --port N (0 picks a free one)"
+            ) from error
+        return int(probe.getsockname()[1])

@@ -1,0 +1,107 @@
+"""Internal. Starts a child process of ``kontinue dev`` and reads its two streams line by line. All process I/O is here.
+
+A child gets a session of its own, so that Ctrl-C in the terminal reaches ``dev`` alone, which stops its children in
+order; and on Linux the kernel kills it when ``dev`` dies, however that happens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+_PR_SET_PDEATHSIG: Final = 1
+MAX_LINE_BYTES: Final = 4 * 1024 * 1024
+"""Longest line read whole: the largest log line is one line of user output. Longer ones are passed on in pieces."""
+
+LineHandler = Callable[[bytes], None]
+
+
+class ChildProcess:
+    """One running process; ``on_stdout`` and ``on_stderr`` get its lines without the newline."""
+
+    def __init__(self, process: asyncio.subprocess.Process, readers: list[asyncio.Task[None]]) -> None:
+        self._process = process
+        self._readers = readers
+
+    @property
+    def pid(self) -> int:
+        """Process id."""
+        return self._process.pid
+
+    def send(self, signal_number: int) -> None:
+        """Send a signal; a process that has ended already is fine."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.send_signal(signal_number)
+
+    async def wait(self) -> int:
+        """Wait for the end and for all of its output; return the exit code, negative for a signal."""
+        code = await self._process.wait()
+        # Runners may hold the pipe for a moment longer than the worker that they die with.
+        await asyncio.wait(self._readers, timeout=2)
+        for reader in self._readers:
+            reader.cancel()
+        return code
+
+
+async def start_process(
+    command: Sequence[str], *, directory: Path, on_stdout: LineHandler, on_stderr: LineHandler
+) -> ChildProcess:
+    """Start ``command`` in ``directory``. Must be called from the main thread: the kernel ties the child to it."""
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        cwd=directory,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        start_new_session=True,
+        preexec_fn=_die_with(os.getpid()) if sys.platform == "linux" else None,
+        limit=MAX_LINE_BYTES,
+    )
+    if process.stdout is None or process.stderr is None:
+        raise RuntimeError("a child process without pipes")
+    readers = [
+        asyncio.create_task(_read_lines(process.stdout, on_stdout), name=f"stdout of {process.pid}"),
+        asyncio.create_task(_read_lines(process.stderr, on_stderr), name=f"stderr of {process.pid}"),
+    ]
+    return ChildProcess(process, readers)
+
+
+def describe_exit(code: int) -> str:
+    """Return an exit code as people say it."""
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return f"killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"killed by signal {-code}"
+
+
+async def _read_lines(stream: asyncio.StreamReader, handle: LineHandler) -> None:
+    while True:
+        try:
+            line = await stream.readuntil(b"\n")
+        except asyncio.IncompleteReadError as end:
+            if end.partial:
+                handle(end.partial)
+            return
+        except asyncio.LimitOverrunError as overrun:
+            line = await stream.readexactly(overrun.consumed)
+        handle(line.removesuffix(b"\n"))
+
+
+def _die_with(parent: int) -> Callable[[], None]:
+    prctl = ctypes.CDLL(None).prctl  # looked up before the fork: the child only calls it
+
+    def prepare() -> None:
+        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # the parent died before prctl took effect
+            os._exit(1)
+
+    return prepare

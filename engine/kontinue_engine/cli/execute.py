@@ -1,0 +1,126 @@
+"""Internal. ``kontinue execute FUNCTION``: creates an Execution, shows its tree, prints its result."""
+
+from __future__ import annotations
+
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+from kontinue.client.client import SpawnOptions
+
+from kontinue.api.v1alpha1 import Function
+from kontinue.kube import requests
+from kontinue_engine.cli import exit_codes
+from kontinue_engine.cli.connection import Connection, connect, run, say_target
+from kontinue_engine.cli.executions import fetch_raw
+from kontinue_engine.cli.following import explain_end, follow, say_detached, say_timeout
+from kontinue_engine.cli.objects import format_raw
+from kontinue_engine.cli.options import GlobalOptions, OutputFormat, global_options, is_terminal
+from kontinue_engine.cli.parameters import ParameterError, parse_arguments, parse_parameters
+from kontinue_engine.cli.progress import open_progress
+from kontinue_engine.cli.signatures import decode_schema
+from kontinue_engine.cli.text import parse_duration
+
+ParameterOption = Annotated[
+    list[str] | None,
+    typer.Option("-p", "--param", metavar="NAME=VALUE", help="One argument: JSON, or text where a string is wanted."),
+]
+ArgumentsOption = Annotated[
+    str, typer.Option("--args", metavar="JSON|@FILE|-", help="All arguments as a JSON object, from a file, or stdin.")
+]
+TimeoutOption = Annotated[str, typer.Option("--timeout", metavar="DURATION", help="Stop watching after e.g. 90s, 5m.")]
+
+
+def command(
+    ctx: typer.Context,
+    function: Annotated[str, typer.Argument(metavar="FUNCTION", help="Registered name, see `kontinue functions`.")],
+    param: ParameterOption = None,
+    args: ArgumentsOption = "",
+    name: Annotated[str, typer.Option(help="Name of the Execution. Default: made from the function's.")] = "",
+    detach: Annotated[bool, typer.Option("--detach", help="Print the name and leave.")] = False,  # noqa: FBT002
+    timeout: TimeoutOption = "",
+) -> None:
+    """Run a function: live tree on stderr, its result as JSON on stdout.
+
+    Exit codes: 0 Completed or Skipped, 1 error, 2 usage, 3 Failed, 4 Canceled, 5 Blocked, 124 timeout, 130 Ctrl-C
+    (the Execution goes on).
+    """
+    options = global_options(ctx)
+    limit = duration_option(timeout, "--timeout")
+    base = read_arguments(args)
+    created: list[tuple[str, str]] = []
+
+    async def main() -> int:
+        async with connect(options) as connection:
+            found = await connection.client.function(function)
+            arguments = merge_arguments(base, param, found)
+            say_target(options, connection, f"creating an Execution of {function}")
+            handle = await connection.client.spawn(function, arguments, options=SpawnOptions(name=name or None))
+            created.append((handle.name, connection.namespace))
+            if detach:
+                print(handle.name)
+                return exit_codes.OK
+            return await _watch(connection, options, handle.name, limit)
+
+    run(main, on_interrupt=lambda: say_detached(options, *created[0]) if created else exit_codes.DETACHED)
+
+
+async def _watch(connection: Connection, options: GlobalOptions, name: str, limit: timedelta | None) -> int:
+    try:
+        tree = await follow(connection, name, open_progress(options, sys.stderr), limit=limit)
+    except TimeoutError:
+        return say_timeout(options, name, limit or timedelta())
+    execution = tree.execution
+    if options.output is not OutputFormat.TABLE and options.output is not OutputFormat.WIDE:
+        raw = await fetch_raw(connection.transport, requests.EXECUTIONS, connection.namespace, name)
+        print(format_raw([msgspec.Raw(raw)], output=options.output, as_list=False, plural="executions"))
+    elif not isinstance(execution.status.result, msgspec.UnsetType):
+        print(format_result(execution.status.result, pretty=is_terminal(sys.stdout)))
+    if ending := explain_end(execution, flags=options.flags()):
+        print(ending, file=sys.stderr)
+    return exit_codes.exit_code_of(execution.phase)
+
+
+def format_result(result: msgspec.Raw, *, pretty: bool) -> str:
+    """Return a result as JSON: indented for people, as it is for programs."""
+    return (msgspec.json.format(bytes(result), indent=2) if pretty else bytes(result)).decode()
+
+
+def read_arguments(text: str) -> dict[str, Any]:
+    """Return the object of ``--args``; empty when it was not given."""
+    if not text:
+        return {}
+    source = "--args"
+    if text == "-":
+        text, source = sys.stdin.read(), "stdin (--args -)"
+    elif text.startswith("@"):
+        source = text[1:]
+        try:
+            text = Path(source).read_text(encoding="utf-8")
+        except OSError as error:
+            raise typer.BadParameter(f"{source}: {error.strerror}", param_hint="--args") from error
+    try:
+        return parse_arguments(text, source=source)
+    except ParameterError as error:
+        raise typer.BadParameter(str(error), param_hint="--args") from error
+
+
+def merge_arguments(base: dict[str, Any], pairs: list[str] | None, function: Function) -> dict[str, Any]:
+    """Return ``--args`` overlaid by ``-p``, read as the function's schema asks."""
+    try:
+        return base | parse_parameters(pairs or [], decode_schema(function.spec.arguments))
+    except ParameterError as error:
+        raise typer.BadParameter(str(error), param_hint="-p") from error
+
+
+def duration_option(text: str, option: str) -> timedelta | None:
+    """Parse an option that holds a duration; None when it was not given."""
+    if not text:
+        return None
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint=option) from error

@@ -1,0 +1,190 @@
+"""Internal. A set of Executions as a tree, and the tree as lines of text. Pure.
+
+Used by ``kontinue tree`` and by the live progress of ``kontinue execute``. Siblings of one function are folded into a
+line of counts when there are many; those that run or went wrong are still shown.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime, timedelta
+from typing import Final
+
+import msgspec
+
+from kontinue.api import labels
+from kontinue.api.v1alpha1 import Execution, Phase
+from kontinue_engine.cli.text import GLYPHS, format_duration, paint_phase, shorten
+
+FOLD_FROM: Final = 8
+"""As many siblings of one function are shown one by one; more are folded. A judgement: they still fit a screen."""
+MAX_SHOWN_OF_FOLD: Final = 4
+"""Running or broken siblings shown below a folded line."""
+_MAX_MESSAGE: Final = 100
+
+_DIGITS: Final = re.compile(r"(\d+)")
+
+
+class TreeNode(msgspec.Struct, frozen=True):
+    """An Execution and its children, in order of creation."""
+
+    execution: Execution
+    children: tuple[TreeNode, ...] = ()
+
+    def walk(self) -> Iterator[TreeNode]:
+        """Yield this node and everything below it."""
+        yield self
+        for child in self.children:
+            yield from child.walk()
+
+
+class TreeLine(msgspec.Struct, frozen=True):
+    """One line: of an Execution, or of a fold of siblings (then ``phase`` is the most telling one of theirs)."""
+
+    branch: str
+    name: str
+    phase: Phase
+    detail: str
+
+
+def build_tree(executions: Iterable[Execution], root: str) -> TreeNode | None:
+    """Return the tree below the Execution called ``root``; None if it is not among ``executions``."""
+    everyone = list(executions)
+    children: dict[str, list[Execution]] = {}
+    for execution in everyone:
+        if parent := parent_name(execution):
+            children.setdefault(parent, []).append(execution)
+
+    def node(execution: Execution) -> TreeNode:
+        below = sorted(children.get(execution.metadata.name, []), key=_creation_order)
+        return TreeNode(execution, tuple(node(child) for child in below))
+
+    return next((node(execution) for execution in everyone if execution.metadata.name == root), None)
+
+
+def parent_name(execution: Execution) -> str:
+    """Return the name of the Execution that started this one; empty for a root."""
+    for owner in execution.metadata.owner_references:
+        if owner.kind == "Execution":
+            return owner.name
+    return ""
+
+
+def root_name(execution: Execution) -> str:
+    """Return the value of the root label that the tree of this Execution carries."""
+    return execution.metadata.labels.get(labels.ROOT) or labels.label_value(execution.metadata.name)
+
+
+def duration_of(execution: Execution, now: datetime) -> timedelta | None:
+    """Return how long it ran, or has been running; None before its start."""
+    started = execution.status.started_at
+    if started is None:
+        started = execution.metadata.creation_timestamp if execution.status.finished_at else None
+    return None if started is None else max(timedelta(), (execution.status.finished_at or now) - started)
+
+
+def waiting_text(execution: Execution, now: datetime) -> str:
+    """Return what the Execution waits for, in one line; empty when it waits for nothing."""
+    parts = []
+    for item in execution.status.waiting_for:
+        what = " ".join(part for part in (item.kind, item.name) if part)
+        if item.until is not None:
+            what += f" in {format_duration(item.until - now)}"
+        parts.append(f"{what}: {item.message}" if item.message else what)
+    return f"{parts[0]} and {len(parts) - 1} more" if len(parts) > 1 else "".join(parts)
+
+
+def message_of(execution: Execution, now: datetime) -> str:
+    """Return the one line that says why the Execution is where it is."""
+    status = execution.status
+    if status.phase is Phase.COMPLETED:
+        return ""
+    reason = ": ".join(part for part in (status.reason, status.message) if part)
+    return shorten(reason or waiting_text(execution, now), _MAX_MESSAGE)
+
+
+def draw_tree(root: TreeNode, now: datetime) -> list[TreeLine]:
+    """Return the lines of the tree, the root first."""
+    return [_line(root, "", now), *_draw_below(root, "", now)]
+
+
+def format_line(line: TreeLine, *, color: bool) -> str:
+    """Return a line as text."""
+    glyph = paint_phase(GLYPHS[line.phase], line.phase, color=color)
+    return f"{line.branch}{glyph} {line.name}  {line.detail}".rstrip()
+
+
+def _draw_below(node: TreeNode, prefix: str, now: datetime) -> Iterator[TreeLine]:
+    rows = _rows(node.children)
+    for number, row in enumerate(rows):
+        last = number == len(rows) - 1
+        branch, deeper = (prefix + "└─ ", prefix + "   ") if last else (prefix + "├─ ", prefix + "│  ")
+        if isinstance(row, TreeNode):
+            yield _line(row, branch, now)
+            yield from _draw_below(row, deeper, now)
+        else:
+            yield _fold_line(row, branch)
+            shown = _telling(row)
+            for position, child in enumerate(shown):
+                yield _line(child, deeper + ("└─ " if position == len(shown) - 1 else "├─ "), now)
+
+
+def _rows(children: Sequence[TreeNode]) -> list[TreeNode | list[TreeNode]]:
+    by_function: dict[str, list[TreeNode]] = {}
+    for child in children:
+        by_function.setdefault(child.execution.spec.function, []).append(child)
+    rows: list[TreeNode | list[TreeNode]] = []
+    for child in children:
+        siblings = by_function.get(child.execution.spec.function, [])
+        if len(siblings) <= FOLD_FROM:
+            rows.append(child)
+        elif siblings[0] is child:
+            rows.append(siblings)
+    return rows
+
+
+def _fold_line(siblings: Sequence[TreeNode], branch: str) -> TreeLine:
+    phases = Counter(node.execution.phase for node in siblings)
+    done = phases[Phase.COMPLETED] + phases[Phase.SKIPPED]
+    others = [
+        f"{phases[phase]} {phase.lower()}"
+        for phase in Phase
+        if phases[phase] and phase not in {Phase.COMPLETED, Phase.SKIPPED, Phase.PENDING}
+    ]
+    name = siblings[0].execution.spec.function
+    return TreeLine(branch, f"{name} {done}/{len(siblings)}", _fold_phase(phases), ", ".join(others))
+
+
+def _fold_phase(phases: Counter[Phase]) -> Phase:
+    for phase in (Phase.FAILED, Phase.BLOCKED, Phase.EXECUTING, Phase.BACKOFF, Phase.SUSPENDED, Phase.PENDING):
+        if phases[phase]:
+            return phase
+    return Phase.CANCELED if phases[Phase.CANCELED] else Phase.COMPLETED
+
+
+def _telling(siblings: Sequence[TreeNode]) -> list[TreeNode]:
+    order = [Phase.FAILED, Phase.BLOCKED, Phase.BACKOFF, Phase.EXECUTING]
+    telling = [node for node in siblings if node.execution.phase in order]
+    return sorted(telling, key=lambda node: order.index(node.execution.phase))[:MAX_SHOWN_OF_FOLD]
+
+
+def _line(node: TreeNode, branch: str, now: datetime) -> TreeLine:
+    execution = node.execution
+    duration = duration_of(execution, now)
+    parts = [execution.phase.value, format_duration(duration) if duration is not None else ""]
+    if execution.status.attempt_count > 1:
+        parts.append(f"attempt {execution.status.attempt_count}")
+    if execution.status.resumptions:
+        parts.append(f"resumed {execution.status.resumptions}x")
+    parts.append(message_of(execution, now))
+    return TreeLine(branch, execution.metadata.name, execution.phase, "  ".join(part for part in parts if part))
+
+
+def _creation_order(execution: Execution) -> tuple[str, list[tuple[int, str]]]:
+    created = execution.metadata.creation_timestamp
+    step = execution.metadata.annotations.get(labels.STEP, execution.metadata.name)
+    # creationTimestamp has whole seconds: the step id, with its numbers compared as numbers, orders the rest.
+    natural = [(int(part), "") if part.isdigit() else (-1, part) for part in _DIGITS.split(step)]
+    return (created.isoformat() if created else "", natural)

@@ -1,0 +1,101 @@
+"""Internal. Follows an Execution to its end while showing its tree; and says how it ended.
+
+Used by ``execute``, ``tree -w`` and ``wait``. What is followed is never changed: leaving by Ctrl-C or a timeout lets it
+go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Collection
+from contextlib import aclosing
+from datetime import timedelta
+
+from kontinue.api.v1alpha1 import TERMINAL_PHASES, Execution, Phase
+from kontinue_engine.cli import exit_codes
+from kontinue_engine.cli.connection import Connection
+from kontinue_engine.cli.execution_tree import TreeNode
+from kontinue_engine.cli.executions import TreeFeed
+from kontinue_engine.cli.options import GlobalOptions
+from kontinue_engine.cli.progress import Progress
+from kontinue_engine.cli.text import format_duration, indent
+
+ENDED = TERMINAL_PHASES | {Phase.BLOCKED}
+"""Where nothing happens any more without somebody's help."""
+_REDRAW_S = 0.1
+_IDLE_S = 0.5
+
+
+async def follow(
+    connection: Connection,
+    name: str,
+    progress: Progress,
+    *,
+    until: Collection[Phase] = ENDED,
+    limit: timedelta | None = None,
+) -> TreeNode:
+    """Show the tree until its root is in one of the phases; return it then.
+
+    Raises:
+        TimeoutError: it took longer than ``limit``.
+        NotFound: there is no such Execution.
+    """
+    feed = TreeFeed(connection.transport, connection.namespace, name)
+    try:
+        async with asyncio.timeout(limit.total_seconds() if limit else None):
+            async with aclosing(feed.changes(every_s=_REDRAW_S, idle_s=_IDLE_S)) as changes:
+                async for tree in changes:
+                    progress.show(tree)
+                    if tree.execution.phase in until:
+                        return tree
+    finally:
+        progress.close()
+    raise RuntimeError("a feed of changes ended by itself")
+
+
+def explain_end(execution: Execution, *, flags: str) -> str:
+    """Return why the Execution did not complete and what to do; empty if it did.
+
+    Args:
+        execution: it.
+        flags: global options to repeat in the commands that are suggested.
+    """
+    status, name = execution.status, execution.metadata.name
+    phase = execution.phase
+    if phase in {Phase.COMPLETED, Phase.SKIPPED}:
+        return ""
+    attempt = status.attempts[-1] if status.attempts else None
+    error = attempt.error if attempt else None
+    reason = status.reason or (attempt.reason if attempt else "")
+    message = status.message or (attempt.message if attempt else "")
+    lines = [f"Execution {name} is {phase.value}{f' ({reason})' if reason else ''}: {message or 'no message'}"]
+    if error and error.traceback:
+        lines.append(indent(error.traceback, "    "))
+    if phase is Phase.BLOCKED:
+        lines.append(
+            "Its code no longer matches what it has recorded. Start a worker whose code does, "
+            f"or give it up: kontinue cancel {name}{flags}"
+        )
+    lines.append(f"More: kontinue describe {name}{flags}")
+    return "\n".join(lines)
+
+
+def say_detached(options: GlobalOptions, name: str, namespace: str) -> int:
+    """Say on stderr that the Execution goes on, and how to watch or cancel it; return the exit code of Ctrl-C."""
+    flags = options.flags() if options.namespace else f" -n {namespace}{options.flags()}"
+    print(
+        f"\nDetached: {name} goes on. Watch it: kontinue tree -w {name}{flags}\nStop it: kontinue cancel {name}{flags}",
+        file=sys.stderr,
+    )
+    return exit_codes.DETACHED
+
+
+def say_timeout(options: GlobalOptions, name: str, timeout: timedelta) -> int:
+    """Say on stderr that the time is up and that the Execution goes on; return the exit code."""
+    print(
+        f"timeout: {name} has not ended within {format_duration(timeout)} and goes on. "
+        f"Watch it: kontinue tree -w {name}{options.flags()}",
+        file=sys.stderr,
+    )
+    return exit_codes.TIMEOUT

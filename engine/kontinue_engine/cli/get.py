@@ -1,0 +1,73 @@
+"""Internal. ``kontinue get [NAME...]``: Executions as a table, JSON, YAML or names."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+from typing import Annotated
+
+import msgspec
+import typer
+
+from kontinue.api import labels
+from kontinue.api.v1alpha1 import Execution
+from kontinue.kube import requests
+from kontinue_engine.cli import exit_codes
+from kontinue_engine.cli.connection import connect, run
+from kontinue_engine.cli.executions import fetch_raw, list_objects
+from kontinue_engine.cli.objects import execution_table, format_raw
+from kontinue_engine.cli.options import OutputFormat, global_options
+
+
+def command(
+    ctx: typer.Context,
+    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...")] = None,
+    function: Annotated[str, typer.Option(help="Only Executions of this function.")] = "",
+    phase: Annotated[str, typer.Option(help="Only Executions in this phase.")] = "",
+    roots: Annotated[bool, typer.Option("--roots", help="Leave out children.")] = False,  # noqa: FBT002
+) -> None:
+    """List Executions, oldest first, or show some by name."""
+    options = global_options(ctx)
+    fields = [f"spec.function={function}"] if function else []
+    fields += [f"status.phase={phase}"] if phase else []
+    selectors = [options.selector] if options.selector else []
+    selectors += [f"!{labels.ROOT}"] if roots else []
+
+    async def main() -> int:
+        async with connect(options) as connection:
+            if names:
+                raws = [
+                    msgspec.Raw(await fetch_raw(connection.transport, requests.EXECUTIONS, connection.namespace, name))
+                    for name in names
+                ]
+            else:
+                namespace = "" if options.all_namespaces else connection.namespace
+                page = await list_objects(
+                    connection.transport,
+                    requests.EXECUTIONS,
+                    namespace,
+                    msgspec.Raw,
+                    label_selector=",".join(selectors),
+                    field_selector=",".join(fields),
+                )
+                raws = page.items
+        if options.output not in {OutputFormat.TABLE, OutputFormat.WIDE}:
+            print(format_raw(raws, output=options.output, as_list=not names or len(names) > 1, plural="executions"))
+            return exit_codes.OK
+        if not raws:
+            print(
+                f"No Executions found in namespace {namespace}." if namespace else "No Executions found.",
+                file=sys.stderr,
+            )
+            return exit_codes.OK
+        executions = sorted((msgspec.json.decode(raw, type=Execution) for raw in raws), key=_age_order)
+        wide = options.output is OutputFormat.WIDE
+        print(execution_table(executions, datetime.now(UTC), wide=wide, with_namespace=options.all_namespaces))
+        return exit_codes.OK
+
+    run(main)
+
+
+def _age_order(execution: Execution) -> tuple[str, str]:
+    created = execution.metadata.creation_timestamp
+    return (created.isoformat() if created else "", execution.metadata.name)

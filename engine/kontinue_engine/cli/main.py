@@ -1,0 +1,129 @@
+"""Internal. ``kontinue``: finds the verb, loads its module and nothing else, and turns errors into one message.
+
+A verb's module defines ``command`` (or ``app`` with commands below it). Modules are imported only when their verb is
+called, because the client behind most of them costs more than the start of Python.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Final
+
+import msgspec
+import typer
+
+from kontinue.errors import ApiError, KontinueError
+from kontinue_engine.cli import exit_codes
+from kontinue_engine.cli.options import GlobalOptions, OutputFormat, color_wanted, hoist_globals
+
+
+class Verb(msgspec.Struct, frozen=True):
+    """One verb: its name, the module behind it, and its line in ``kontinue --help``."""
+
+    name: str
+    module: str
+    help: str
+    panel: str
+
+
+_RUN: Final = "Run"
+_LOOK: Final = "Look"
+_CHANGE: Final = "Change"
+_CLI: Final = "kontinue_engine.cli"
+
+VERBS: Final = (
+    Verb("dev", f"{_CLI}.dev.command", "Run API server and worker on this machine.", _RUN),
+    Verb("worker", f"{_CLI}.worker", "Run functions against any API server.", _RUN),
+    Verb("apiserver", f"{_CLI}.apiserver", "Run the local API server alone.", _RUN),
+    Verb("execute", f"{_CLI}.execute", "Run a function; live tree, then its result.", _RUN),
+    Verb("bench", f"{_CLI}.bench", "Run a function many times: throughput, latency, API writes.", _RUN),
+    Verb("functions", f"{_CLI}.functions", "List what can be executed.", _LOOK),
+    Verb("get", f"{_CLI}.get", "List Executions, or show some.", _LOOK),
+    Verb("describe", f"{_CLI}.describe", "Attempts, tracebacks, steps, arguments of an Execution.", _LOOK),
+    Verb("tree", f"{_CLI}.tree", "An Execution and everything below it; -w follows.", _LOOK),
+    Verb("logs", f"{_CLI}.logs", "Output of an Execution and its children; -f follows.", _LOOK),
+    Verb("wait", f"{_CLI}.wait", "Wait until an Execution has ended.", _LOOK),
+    Verb("result", f"{_CLI}.result", "Result of an Execution as JSON.", _LOOK),
+    Verb("cancel", f"{_CLI}.cancel", "End Executions for good.", _CHANGE),
+    Verb("version", f"{_CLI}.version", "Versions of kontinue and Python.", _LOOK),
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code; entry point of ``kontinue`` and ``kubectl-kontinue``."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        build_app(arguments)(args=hoist_globals(arguments), prog_name="kontinue")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else exit_codes.ERROR
+    except KontinueError as error:
+        if os.environ.get("KONTINUE_DEBUG"):
+            raise
+        print(f"error: {error_text(error)}", file=sys.stderr)
+        return exit_codes.ERROR
+    return exit_codes.OK
+
+
+def build_app(arguments: Sequence[str]) -> typer.Typer:
+    """Return the application, with real commands for the verbs in ``arguments`` and empty ones for others."""
+    app = typer.Typer(
+        name="kontinue",
+        help="Durable Python functions on the Kubernetes API.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_read_globals)
+    for verb in VERBS:
+        module = importlib.import_module(verb.module) if verb.name in arguments else None
+        if module is not None and hasattr(module, "app"):
+            app.add_typer(module.app, name=verb.name, rich_help_panel=verb.panel)
+        elif module is not None:
+            app.command(verb.name, rich_help_panel=verb.panel, epilog=_EPILOG)(module.command)
+        else:
+            app.command(verb.name, help=verb.help, rich_help_panel=verb.panel)(_not_called)
+    return app
+
+
+_EPILOG: Final = "Global options (-n -A -l -o -q ...): kontinue --help"
+
+
+def error_text(error: KontinueError) -> str:
+    """Return what went wrong, in words; for a refused request, what to check."""
+    text = str(error)
+    if isinstance(error, ApiError) and error.status == 0:
+        text += (
+            "\nIs the server running? `kontinue dev MODULE:APP` starts one; --kubeconfig and --context choose others."
+        )
+    return text
+
+
+def _read_globals(
+    ctx: typer.Context,
+    namespace: Annotated[str | None, typer.Option("-n", "--namespace", help="Default: the context's.")] = None,
+    all_namespaces: Annotated[bool, typer.Option("-A", "--all-namespaces")] = False,  # noqa: FBT002
+    context: Annotated[str | None, typer.Option(help="Context of the kubeconfig.")] = None,
+    kubeconfig: Annotated[str | None, typer.Option(help="Use this file.")] = None,
+    selector: Annotated[str, typer.Option("-l", "--selector", help="Label selector.")] = "",
+    output: Annotated[OutputFormat, typer.Option("-o", "--output")] = OutputFormat.TABLE,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress on stderr.")] = False,  # noqa: FBT002
+    no_color: Annotated[bool, typer.Option("--no-color")] = False,  # noqa: FBT002
+) -> None:
+    ctx.obj = GlobalOptions(
+        namespace=namespace,
+        all_namespaces=all_namespaces,
+        context=context,
+        kubeconfig=kubeconfig,
+        selector=selector,
+        output=output,
+        quiet=quiet,
+        color=color_wanted(no_color=no_color),
+    )
+
+
+def _not_called() -> None:
+    """Stand in for a verb that this call does not use."""

@@ -1,0 +1,113 @@
+"""Internal. Global options (``-n -A --context --kubeconfig -l -o -q --no-color``): allowed before and after the verb.
+
+``hoist_globals`` moves them in front of the verb, where the group's callback parses them once; verbs read the result
+with ``global_options(ctx)``. It knows the spelling of these options only, not their meaning.
+"""
+
+from __future__ import annotations
+
+import enum
+import os
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+import typer
+
+
+class OutputFormat(enum.StrEnum):
+    """How data on stdout looks."""
+
+    TABLE = "table"
+    WIDE = "wide"
+    JSON = "json"
+    YAML = "yaml"
+    NAME = "name"
+
+
+class GlobalOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What the global options say.
+
+    Attributes:
+        namespace: None takes the one of the kubeconfig context.
+        selector: label selector, or empty.
+        quiet: no progress on stderr.
+        color: ANSI colours where the stream is a terminal.
+    """
+
+    namespace: str | None = None
+    all_namespaces: bool = False
+    context: str | None = None
+    kubeconfig: str | None = None
+    selector: str = ""
+    output: OutputFormat = OutputFormat.TABLE
+    quiet: bool = False
+    color: bool = True
+
+    def flags(self) -> str:
+        """Return the options that say which server and namespace, as text to paste behind a verb."""
+        parts = []
+        if self.namespace:
+            parts.append(f" -n {self.namespace}")
+        if self.context:
+            parts.append(f" --context {self.context}")
+        if self.kubeconfig:
+            parts.append(f" --kubeconfig {self.kubeconfig}")
+        return "".join(parts)
+
+    def colors_on(self, stream: object) -> bool:
+        """Tell whether to colour what goes to ``stream``."""
+        return self.color and is_terminal(stream)
+
+
+_WITH_VALUE: Final = frozenset(
+    {"-n", "--namespace", "--context", "--kubeconfig", "-l", "--selector", "-o", "--output"},
+)
+_FLAGS: Final = frozenset({"-A", "--all-namespaces", "-q", "--quiet", "--no-color"})
+
+
+def hoist_globals(arguments: Sequence[str]) -> list[str]:
+    """Return ``arguments`` with the global options first, else in order. Nothing behind ``--`` is touched."""
+    hoisted: list[str] = []
+    rest: list[str] = []
+    queue = list(arguments)
+    while queue:
+        word = queue.pop(0)
+        if word == "--":
+            rest += [word, *queue]
+            break
+        name, equals, _ = word.partition("=")
+        if word in _FLAGS:
+            hoisted.append(word)
+        elif word in _WITH_VALUE:
+            hoisted += [word, *queue[:1]]
+            del queue[:1]
+        elif equals and name.startswith("--") and name in _WITH_VALUE:
+            hoisted.append(word)
+        else:
+            rest.append(word)
+    return hoisted + rest
+
+
+def global_options(ctx: typer.Context) -> GlobalOptions:
+    """Return the global options of this call."""
+    options = ctx.find_root().obj
+    return options if isinstance(options, GlobalOptions) else GlobalOptions()
+
+
+def is_terminal(stream: object) -> bool:
+    """Tell whether a person looks at ``stream``."""
+    isatty = getattr(stream, "isatty", None)
+    return bool(isatty and isatty())
+
+
+def color_wanted(*, no_color: bool) -> bool:
+    """Obey ``--no-color`` and https://no-color.org."""
+    return not no_color and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def note(options: GlobalOptions, text: str) -> None:
+    """Print one line of progress on stderr, unless the user asked for quiet."""
+    if not options.quiet:
+        print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,40 @@
+"""Internal. ``kontinue result NAME``: the result of an Execution as JSON, and nothing else."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import msgspec
+import typer
+
+from kontinue_engine.cli import exit_codes
+from kontinue_engine.cli.connection import connect, run
+from kontinue_engine.cli.execute import format_result
+from kontinue_engine.cli.executions import fetch_execution
+from kontinue_engine.cli.following import ENDED, explain_end
+from kontinue_engine.cli.options import global_options, is_terminal
+
+
+def command(ctx: typer.Context, name: Annotated[str, typer.Argument(metavar="NAME")]) -> None:
+    """Print the result; the exit code says whether there is one (0), or how the Execution ended."""
+    options = global_options(ctx)
+
+    async def main() -> int:
+        async with connect(options) as connection:
+            execution = await fetch_execution(connection.transport, connection.namespace, name)
+        if execution.phase not in ENDED:
+            print(
+                f"Execution {name} is {execution.phase.value}: no result yet. Wait for it: kontinue wait {name}"
+                f"{options.flags()}",
+                file=sys.stderr,
+            )
+        elif not isinstance(execution.status.result, msgspec.UnsetType):
+            print(format_result(execution.status.result, pretty=is_terminal(sys.stdout)))
+        elif ending := explain_end(execution, flags=options.flags()):
+            print(ending, file=sys.stderr)
+        else:
+            print("null")  # Skipped without a result
+        return exit_codes.exit_code_of(execution.phase)
+
+    run(main)
