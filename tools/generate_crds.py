@@ -109,7 +109,7 @@ EXECUTION: Final = Kind(
             at=("spec",),
             rule="self.__function__ == oldSelf.__function__",
             message="function is immutable",
-            field_path=".__function__",
+            field_path=".function",
         ),
         *(_immutable(field) for field in ("arguments", "timeout", "ttl", "mutex")),
         *(_immutable_retry(field) for field in ("backoff", "multiplier", "maxBackoff")),

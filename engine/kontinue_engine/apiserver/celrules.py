@@ -7,7 +7,6 @@ rules stand is done by ``kontinue_engine.apiserver.object_rules``.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -18,7 +17,6 @@ from kontinue_engine.apiserver.values import json_equal
 Predicate = Callable[[Any, Any], bool]
 
 _UNSUPPORTED_SETTINGS: Final = ("messageExpression", "optionalOldSelf")
-_RESERVED: Final = re.compile(r"__([a-z]+)__")
 
 
 class UnknownRuleError(Exception):
@@ -58,7 +56,7 @@ def compile_rule(entry: dict[str, Any]) -> CelRule:
     return CelRule(
         message=entry.get("message") or f"failed rule: {text}",
         reason=entry.get("reason") or "FieldValueInvalid",
-        field=_RESERVED.sub(r"\1", entry.get("fieldPath", "")),
+        field=entry.get("fieldPath", ""),
         is_transition="oldSelf" in text,
         holds=predicate,
     )
