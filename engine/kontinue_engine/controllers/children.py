@@ -211,7 +211,9 @@ async def cancel_from_outside(transport: Transport, *, namespace: str, name: str
             return
         status = {"phase": Phase.CANCELED, "reason": "CanceledByParent", "message": message}
         operations: list[dict[str, object]]
-        changes = [{"op": "add", "path": f"/status/{key}", "value": value} for key, value in status.items()]
+        changes: list[dict[str, object]] = [
+            {"op": "add", "path": f"/status/{key}", "value": value} for key, value in status.items()
+        ]
         if child.status.phase is None:
             operations = [
                 {"op": "test", "path": "/status", "value": None},

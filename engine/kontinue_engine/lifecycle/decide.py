@@ -122,9 +122,9 @@ def _progress(observed: Observed, worker: Worker, now_ms: int, activation: Activ
     memo = _extended(observed.memo, news, worker)
     if memo.size_bytes > MAX_MEMO_BYTES:
         return _fail_memo_too_large(observed, worker, now_ms, memo)
-    phase, due_in_ms = _wanted_phase(observed, worker, now_ms, activation, memo)
-    if not news.needs_write and (phase is observed.phase or due_in_ms > 0):
-        return Plan(requeue_after_ms=None if phase is observed.phase else due_in_ms) if due_in_ms > 0 else NOTHING
+    phase, is_due, again_ms = _wanted_phase(observed, worker, now_ms, activation, memo)
+    if not news.needs_write and not is_due:
+        return Plan(requeue_after_ms=again_ms)
     status = _written(
         observed,
         worker,
@@ -137,25 +137,30 @@ def _progress(observed: Observed, worker: Worker, now_ms: int, activation: Activ
         message="",
     )
     actions: tuple[plans.Action, ...] = (plans.Acknowledge(news.flush),) if news.flush else ()
-    requeue = due_in_ms if phase is not Phase.SUSPENDED and due_in_ms > 0 else None
-    return Plan(status=status, memo=memo, actions=actions, requeue_after_ms=requeue)
+    return Plan(status=status, memo=memo, actions=actions, requeue_after_ms=again_ms)
 
 
 def _wanted_phase(
     observed: Observed, worker: Worker, now_ms: int, activation: Activation, memo: MemoBytes
-) -> tuple[Phase, int]:
-    """Return the phase that a write now carries, and in how many ms the phase alone will be worth one (0: now)."""
+) -> tuple[Phase, bool, int | None]:
+    """Return the phase that a write carries now, whether it alone is worth a write, and when to look again (ms)."""
+    parked_for_ms: int | None = None
     if activation.parked_since_ms is not None:
+        parked_for_ms = now_ms - activation.parked_since_ms
         wakes = [memo.timers.get(item.step, 0) for item in activation.waiting_for if item.kind == "Timer"]
         is_long = bool(wakes) and len(wakes) == len(activation.waiting_for) and min(wakes) - now_ms > worker.parking_ms
-        left_ms = activation.parked_since_ms + worker.parking_ms - now_ms
-        if is_long or left_ms <= 0:
-            return next_phase(observed.phase, PhaseEvent.PARKED), 0
-        if observed.phase is Phase.EXECUTING:
-            return Phase.EXECUTING, left_ms
-    since = activation.running_since_ms if activation.running_since_ms is not None else now_ms
-    event = PhaseEvent.WOKEN if observed.phase is Phase.SUSPENDED else PhaseEvent.STARTED
-    return next_phase(observed.phase, event), max(0, since + worker.executing_after_ms - now_ms)
+        if is_long or parked_for_ms >= worker.parking_ms:
+            return next_phase(observed.phase, PhaseEvent.PARKED), observed.phase is not Phase.SUSPENDED, None
+    phase = next_phase(observed.phase, PhaseEvent.WOKEN if observed.phase is Phase.SUSPENDED else PhaseEvent.STARTED)
+    waits_ms = [] if parked_for_ms is None else [worker.parking_ms - parked_for_ms]
+    is_due = False
+    if phase is not observed.phase:
+        since_ms = activation.running_since_ms if activation.running_since_ms is not None else now_ms
+        left_ms = since_ms + worker.executing_after_ms - now_ms
+        is_due = left_ms <= 0
+        if not is_due:
+            waits_ms.append(left_ms)
+    return phase, is_due, min(waits_ms, default=None)
 
 
 def _waiting_for(activation: Activation, timers: Mapping[str, int]) -> list[WaitingFor]:

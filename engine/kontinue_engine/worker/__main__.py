@@ -1,4 +1,4 @@
-"""Internal. ``python -m kontinue_engine.worker module:app``: what ``kontinue worker run`` and ``kontinue dev`` start."""
+"""Internal. ``python -m kontinue_engine.worker module:app``: one replica."""
 
 from __future__ import annotations
 

@@ -1,0 +1,307 @@
+"""Internal. Builds one replica and runs it: the only place of the engine that constructs I/O objects.
+
+Order of start: runners (so that an import error is the first thing said), leader Lease, Function objects, controller,
+informers. Order of stop: dispatch nothing, let active work end within the grace, kill the runners, give the Lease back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import socket
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from typing import Final
+
+from kontinue.api import labels
+from kontinue.api.v1alpha1 import Execution
+from kontinue.errors import KontinueError, NotFound
+from kontinue.kube import requests
+from kontinue.kube.config import KubeConfig, load_config
+from kontinue.kube.http import KubeTransport
+from kontinue.kube.watch import EventType
+from kontinue_engine.clock import SystemClock
+from kontinue_engine.controllers.execution import LIVE_PHASES_SELECTOR, ExecutionController
+from kontinue_engine.controllers.function import register_functions
+from kontinue_engine.errors import StartupError
+from kontinue_engine.kube.events import EventRecorder
+from kontinue_engine.kube.informer import Informer
+from kontinue_engine.kube.lease import LeaderLease
+from kontinue_engine.kube.process_identity import LeaseIdentity, local_identity
+from kontinue_engine.lifecycle.observed import Worker
+from kontinue_engine.pool.pool import Pool, PoolOptions
+from kontinue_engine.telemetry.logs import get_logger
+from kontinue_engine.wire import frames
+from kontinue_engine.worker.options import WorkerOptions
+
+USER_AGENT: Final = "kontinue-worker"
+DRAIN_POLL_S: Final = 0.02
+
+_log = get_logger(__name__)
+
+
+async def run_replica(options: WorkerOptions, stop: asyncio.Event) -> None:
+    """Run one replica until ``stop`` is set.
+
+    Raises:
+        AppLoadFailed: the user's module does not import, or has no App.
+        StartupError: it cannot start; the message says what to do.
+        LeaseHeld: another replica of the group lives.
+        LeaseLost: somebody else holds the Lease now, or the API server was away for too long.
+        KontinueError: the API server refuses what the worker needs.
+    """
+    config = load_config(kubeconfig=options.kubeconfig, context=options.context, namespace=options.namespace)
+    listener = _Listener()
+    pool = Pool(_pool_options(options), listener)
+    async with _closing(pool):
+        app = await pool.start()
+        for warning in app.warnings:
+            _log.warning("app warning", app=options.app, message=warning)
+        group = options.group or app.group
+        _check_group(group)
+        replica = _Replica(options, config, pool, app, group, listener)
+        await replica.run(stop)
+
+
+class _Listener:
+    """Hands what the pool reports to the controller, which exists only once the app is loaded."""
+
+    def __init__(self) -> None:
+        self.controller: ExecutionController | None = None
+
+    def on_frame(self, frame: frames.RunnerEvent) -> None:
+        """Take a frame of a runner."""
+        if self.controller is not None:
+            self.controller.on_frame(frame)
+
+    def on_lost(self, activation: int, *, was_active: bool, reason: str, message: str) -> None:
+        """Take the end of an activation together with its runner."""
+        if self.controller is not None:
+            self.controller.on_lost(activation, was_active=was_active, reason=reason, message=message)
+
+    def on_log(self, runner_pid: int, frame: frames.LogLine) -> None:
+        """Write a line of user output or logging, with the Execution it belongs to."""
+        entry = self.controller.entries.by_activation(frame.activation) if self.controller is not None else None
+        owner = {"execution": entry.name, "uid": entry.uid} if entry is not None else {}
+        if frame.step:
+            owner["step"] = frame.step
+        if frame.logger:
+            owner["user_logger"] = frame.logger
+        _log.info("output", stream=frame.level, text=frame.text, runner=runner_pid, at_ms=frame.at_ms, **owner)
+
+
+class _ForeignChildren:
+    """Informer handler: children that other worker groups run for parents of this one."""
+
+    def __init__(self, controller: ExecutionController) -> None:
+        self._controller = controller
+
+    def on_list(self, objects: Sequence[Execution], *, initial: bool) -> None:
+        """Take every such child; which of them are waited for, the controller knows."""
+        del initial
+        for execution in objects:
+            self._controller.on_foreign_child(execution)
+
+    def on_event(self, type: EventType, obj: Execution) -> None:  # noqa: A002 - the wire's word
+        """Take one change."""
+        del type
+        self._controller.on_foreign_child(obj)
+
+
+class _Replica:
+    def __init__(
+        self,
+        options: WorkerOptions,
+        config: KubeConfig,
+        pool: Pool,
+        app: frames.AppLoaded,
+        group: str,
+        listener: _Listener,
+    ) -> None:
+        self._options = options
+        self._config = config
+        self._pool = pool
+        self._app = app
+        self._group = group
+        self._listener = listener
+        self._clock = SystemClock()
+        self._identity = local_identity(options.shard or socket.gethostname())
+
+    async def run(self, stop: asyncio.Event) -> None:
+        async with _transport(self._config, 1) as lease_transport:
+            lease = self._build_lease(lease_transport)
+            await _until(lease.acquire(), stop)
+            if stop.is_set():
+                await lease.release()
+                return
+            try:
+                async with _transport(self._config, self._options.max_in_flight) as transport:
+                    await self._register(transport)
+                    await self._work(transport, lease, stop)
+            finally:
+                # Runners first: nothing of ours may run once somebody else can take over.
+                await self._pool.stop()
+                await asyncio.shield(lease.release())
+
+    def _build_lease(self, transport: KubeTransport) -> LeaderLease:
+        return LeaderLease(
+            transport,
+            self._config.namespace,
+            f"kontinue-leader.{self._group}",
+            self._identity,
+            clock=self._clock,
+            duration_s=self._options.lease_duration_s,
+            renew_s=self._options.lease_renew_s,
+        )
+
+    async def _register(self, transport: KubeTransport) -> None:
+        try:
+            await register_functions(
+                transport, namespace=self._config.namespace, group=self._group, functions=self._app.functions
+            )
+        except NotFound as error:
+            raise StartupError(
+                f"cannot register functions in namespace {self._config.namespace} at {self._config.server}: {error}. "
+                "Create the namespace, and install the CRDs (kubectl apply -f crds/)"
+            ) from error
+
+    async def _work(self, transport: KubeTransport, lease: LeaderLease, stop: asyncio.Event) -> None:
+        events = EventRecorder(transport, component=USER_AGENT, instance=self._identity.shard, clock=self._clock)
+        controller = self._build_controller(transport, events, lease)
+        self._listener.controller = controller
+        own = self._build_informer(transport, controller)
+        foreign = Informer(
+            transport,
+            requests.EXECUTIONS,
+            self._config.namespace,
+            type_=Execution,
+            handler=_ForeignChildren(controller),
+            label_selector=f"{labels.PARENT_GROUP}={self._group}",
+        )
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                running = [tasks.create_task(lease.run(), name="lease")]
+                running.append(tasks.create_task(events.run(), name="events"))
+                running.append(tasks.create_task(controller.run(), name="controller"))
+                await controller.started.wait()
+                running.append(tasks.create_task(own.run(), name="informer"))
+                running.append(tasks.create_task(foreign.run(), name="foreign-children"))
+                await _until(own.synced.wait(), stop)
+                gc.collect()
+                gc.freeze()  # what was built so far lives as long as the process
+                self._say_ready()
+                await stop.wait()
+                await self._drain(controller)
+                for task in running:
+                    task.cancel()
+        except* KontinueError as group:
+            raise _first(group) from group
+
+    def _build_controller(
+        self, transport: KubeTransport, events: EventRecorder, lease: LeaderLease
+    ) -> ExecutionController:
+        return ExecutionController(
+            transport,
+            self._pool,
+            events,
+            self._clock,
+            worker=Worker(
+                shard=self._identity.shard,
+                incarnation=self._identity.incarnation,
+                build=self._app.build,
+                crash_budget=self._options.crash_budget,
+            ),
+            namespace=self._config.namespace,
+            group=self._group,
+            functions=frozenset(function.name for function in self._app.functions),
+            predecessor_released=lease.previous_released,
+        )
+
+    def _build_informer(self, transport: KubeTransport, controller: ExecutionController) -> Informer[Execution]:
+        return Informer(
+            transport,
+            requests.EXECUTIONS,
+            self._config.namespace,
+            type_=Execution,
+            handler=controller,
+            label_selector=f"{labels.WORKER_GROUP}={self._group}",
+            field_selector=LIVE_PHASES_SELECTOR,
+        )
+
+    def _say_ready(self) -> None:
+        identity: LeaseIdentity = self._identity
+        _log.info(
+            "worker ready",
+            group=self._group,
+            namespace=self._config.namespace,
+            server=self._config.server,
+            shard=identity.shard,
+            incarnation=identity.incarnation,
+            pid=identity.pid,
+            build=self._app.build,
+            functions=[function.name for function in self._app.functions],
+            runners=[{"pid": runner.pid, "colour": runner.colour} for runner in self._pool.runners()],
+        )
+
+    async def _drain(self, controller: ExecutionController) -> None:
+        _log.info("worker draining", grace_s=self._options.grace_s)
+        controller.drain()
+        deadline = asyncio.get_running_loop().time() + self._options.grace_s
+        while controller.busy and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110 - ends by itself, once
+            await asyncio.sleep(DRAIN_POLL_S)
+        _log.info("worker stopped", unfinished=controller.busy)
+
+
+def _pool_options(options: WorkerOptions) -> PoolOptions:
+    return PoolOptions(
+        app=options.app,
+        app_dir=options.app_dir,
+        sync_runners=options.sync_runners,
+        async_runners=options.async_runners,
+        memory_limit_bytes=options.runner_memory_bytes,
+    )
+
+
+def _check_group(group: str) -> None:
+    if not group or "." in group or len(group) > labels.MAX_LABEL_VALUE_LENGTH:
+        raise StartupError(
+            f"worker group {group!r} cannot be used: it must be a label value without dots, because it becomes part "
+            "of Lease names. Change App(group=...) or --group"
+        )
+
+
+@asynccontextmanager
+async def _closing(pool: Pool) -> AsyncIterator[None]:
+    try:
+        yield
+    finally:
+        await pool.stop()
+
+
+@asynccontextmanager
+async def _transport(config: KubeConfig, max_in_flight: int) -> AsyncIterator[KubeTransport]:
+    transport = KubeTransport(config, user_agent=USER_AGENT, max_in_flight=max_in_flight)
+    try:
+        yield transport
+    finally:
+        await transport.close()
+
+
+async def _until(work: Coroutine[object, None, object], stop: asyncio.Event) -> None:
+    """Await ``work``, but not longer than until ``stop`` is set."""
+    task: asyncio.Task[object] = asyncio.create_task(work)
+    stopped = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            task.result()
+    finally:
+        for one in (task, stopped):
+            one.cancel()
+        await asyncio.gather(task, stopped, return_exceptions=True)
+
+
+def _first(group: BaseExceptionGroup[KontinueError]) -> KontinueError:
+    for error in group.exceptions:
+        return _first(error) if isinstance(error, BaseExceptionGroup) else error
+    raise AssertionError("an exception group is never empty")
