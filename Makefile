@@ -1,0 +1,42 @@
+# Every target creates the environment that it needs; a fresh machine needs only Python (3.11 or later) and make.
+PYTHON ?= python3
+UV_VERSION := 0.13.8
+BOOTSTRAP := .venvs/bootstrap
+UV := $(BOOTSTRAP)/bin/uv
+RUN := .venv/bin
+
+export UV_PYTHON_DOWNLOADS := never
+
+.PHONY: help demo test check bench generate clean
+
+help:  ## say what there is
+	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+
+demo: .venv/.synced  ## index Python's standard library, kill a runner and the worker on the way, compare the results
+	@$(RUN)/python tools/demo.py
+
+test: .venv/.synced  ## linters, type checkers, and the tests on every Python found
+	@$(RUN)/python tools/run_tests.py --uv $(UV) $(ARGS)
+
+check: .venv/.synced  ## linters and type checkers only
+	@$(RUN)/python tools/run_tests.py --uv $(UV) --only-checks
+
+bench: .venv/.synced  ## measure, print a table, write .bench/latest.json
+	@$(RUN)/python -m bench $(ARGS)
+
+generate: .venv/.synced  ## write crds/ from the typed API
+	@$(RUN)/python tools/generate_crds.py
+
+clean:  ## remove environments and caches
+	rm -rf .venv .venvs .demo .bench .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage
+
+$(UV):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "kontinue needs Python 3.11 or later; $(PYTHON) is $$($(PYTHON) --version). Try: make PYTHON=python3.12 ..."; exit 1; }
+	@$(PYTHON) -m venv $(BOOTSTRAP) || \
+	  { echo "$(PYTHON) cannot create environments; on Debian and Ubuntu: apt install python3-venv"; exit 1; }
+	@$(BOOTSTRAP)/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+
+.venv/.synced: $(UV) pyproject.toml uv.lock
+	@$(UV) sync --quiet --frozen --python $(PYTHON)
+	@touch $@

@@ -1,0 +1,114 @@
+"""Run linters, type checkers and the tests on every Python that is found; say at the end what ran and what did not.
+
+    make test                       everything
+    make test ARGS='-k replay'      further arguments go to pytest (on the environment's own Python only)
+
+KONTINUE_REQUIRE_PYTHONS="3.11 3.12 3.13" makes a missing version a failure instead of a line at the end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+VERSIONS = ("3.11", "3.12", "3.13")
+CHECKS = (
+    ("ruff check", ["ruff", "check", "."]),
+    ("ruff format", ["ruff", "format", "--check", "."]),
+    ("codespell", ["codespell", "sdk", "engine", "tests", "tools", "bench", "docs", "examples", "README.md"]),
+    ("import contracts", ["lint-imports"]),
+    ("mypy", ["mypy"]),
+    ("pyright", ["pyright"]),
+    ("lock file", ["uv", "lock", "--check"]),
+    ("CRDs", ["python", "tools/generate_crds.py", "--check"]),
+)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--uv", default="uv")
+    parser.add_argument("--only-checks", action="store_true")
+    arguments, pytest_arguments = parser.parse_known_args()
+    uv = str(Path(arguments.uv).absolute()) if os.sep in arguments.uv else shutil.which(arguments.uv) or arguments.uv
+
+    results: list[tuple[str, bool, float]] = []
+    if not pytest_arguments:
+        for name, command in CHECKS:
+            program = uv if command[0] == "uv" else str(Path(sys.executable).parent / command[0])
+            results.append(run(name, [program, *command[1:]]))
+    missing: list[str] = []
+    if not arguments.only_checks:
+        own = f"{sys.version_info.major}.{sys.version_info.minor}"
+        pytest = [str(Path(sys.executable).parent / "pytest"), "-q"]
+        results.append(run(f"tests on Python {own} (all)", [*pytest, *pytest_arguments]))
+        if not pytest_arguments:
+            for version in VERSIONS:
+                if version == own:
+                    continue
+                python = find_python(version)
+                if python is None:
+                    missing.append(version)
+                    continue
+                results.append(test_on(uv, version, python))
+    return report(results, missing)
+
+
+def test_on(uv: str, version: str, python: str) -> tuple[str, bool, float]:
+    """Replay depends on the interpreter, and so may everything else that is not a whole process of its own."""
+    folder = ROOT / ".venvs" / version
+    environment = {**os.environ, "UV_PROJECT_ENVIRONMENT": str(folder)}
+    sync = [uv, "sync", "--quiet", "--frozen", "--no-default-groups", "--group", "test", "--python", python]
+    synced = run(f"environment for Python {version}", sync, environment)
+    if not synced[1]:
+        return synced
+    return run(f"tests on Python {version} (unit, replay)", [str(folder / "bin" / "pytest"), "-q", "tests/unit"])
+
+
+def find_python(version: str) -> str | None:
+    """Look on PATH first, then where pyenv keeps its versions."""
+    found = shutil.which(f"python{version}")
+    if found and works(found):
+        return found
+    versions = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    for candidate in sorted(versions.glob(f"{version}.*/bin/python"), reverse=True):
+        if works(str(candidate)):
+            return str(candidate)
+    return None
+
+
+def works(python: str) -> bool:
+    """A pyenv shim exists for versions that are installed, but answers only for those that are switched on."""
+    return subprocess.run([python, "-c", ""], check=False, capture_output=True).returncode == 0
+
+
+def run(name: str, command: list[str], environment: dict[str, str] | None = None) -> tuple[str, bool, float]:
+    print(f"--- {name}", flush=True)
+    started = time.monotonic()
+    try:
+        code = subprocess.run(command, check=False, cwd=ROOT, env=environment).returncode
+    except FileNotFoundError:
+        print(f"{command[0]} is missing: make clean, then again")
+        code = 1
+    return name, code == 0, time.monotonic() - started
+
+
+def report(results: list[tuple[str, bool, float]], missing: list[str]) -> int:
+    required = os.environ.get("KONTINUE_REQUIRE_PYTHONS", "").split()
+    print()
+    for name, passed, seconds in results:
+        print(f"{'ok    ' if passed else 'FAILED'} {seconds:7.1f} s  {name}")
+    for version in missing:
+        print(f"{'FAILED' if version in required else 'absent'}            Python {version} was not found")
+    failed = [name for name, passed, _ in results if not passed] + [v for v in missing if v in required]
+    print("everything passed" if not failed else f"failed: {', '.join(failed)}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
