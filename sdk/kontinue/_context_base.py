@@ -1,0 +1,69 @@
+"""What both contexts share: facts about the Execution, time, identity, randomness and logging, all replay-safe."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import random
+from datetime import UTC, datetime, timedelta
+from typing import Final, Generic, TypeVar
+from uuid import UUID
+
+from kontinue.ports import ExecutionInfo, Port
+
+PortT = TypeVar("PortT", bound=Port)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class ReplayLogger(logging.LoggerAdapter[logging.Logger]):
+    """A logger that is silent while the function repeats what it did before."""
+
+    def __init__(self, logger: logging.Logger, port: Port) -> None:
+        super().__init__(logger, {})
+        self._port = port
+
+    def isEnabledFor(self, level: int) -> bool:  # noqa: N802
+        """Tell whether a message of ``level`` would be written now."""
+        return not self._port.is_replaying and super().isEnabledFor(level)
+
+
+class ContextBase(Generic[PortT]):
+    """Attributes and methods that need no waiting.
+
+    Attributes:
+        execution: name, uid, arguments ... of the Execution.
+        attempt: 1 for the first.
+        resumption: how often this attempt was re-entered after a crash or an eviction.
+        idempotency_key: the same in every attempt and replay of this Execution.
+        log: a logger that is silent on replay.
+    """
+
+    def __init__(self, port: PortT) -> None:
+        self._port = port
+        self._randoms: dict[str, random.Random] = {}
+        self.execution: ExecutionInfo = port.info
+        self.attempt: int = port.info.attempt
+        self.resumption: int = port.info.resumption
+        self.idempotency_key: str = port.info.uid
+        self.log: logging.LoggerAdapter[logging.Logger] = ReplayLogger(
+            logging.getLogger(f"kontinue.function.{port.info.function}"), port
+        )
+
+    def now(self) -> datetime:
+        """Return the time of the latest outcome that this function has seen; use it instead of ``datetime.now``."""
+        return _EPOCH + timedelta(milliseconds=self._port.now_ms)
+
+    def uuid(self) -> UUID:
+        """Return a new UUID, the same in every replay."""
+        return UUID(bytes=self._seed(self._port.branch().next_draw()), version=4)
+
+    @property
+    def random(self) -> random.Random:
+        """Random numbers that are the same in every replay; each branch has its own sequence."""
+        branch = self._port.branch().id
+        if branch not in self._randoms:
+            self._randoms[branch] = random.Random(self._seed(f"random {branch}"))  # noqa: S311
+        return self._randoms[branch]
+
+    def _seed(self, what: str) -> bytes:
+        return hashlib.blake2b(f"{self._port.info.uid}\0{what}".encode(), digest_size=16).digest()

@@ -1,0 +1,206 @@
+"""``ExecutionContext``: what an async function may do durably. ``SyncExecutionContext`` is its twin for sync functions.
+
+Each method checks and encodes its call, gives it a step id, and hands it to the activation (``kontinue.ports``).
+Methods that return a coroutine take the step id when they are *called*, so that ``asyncio.gather(ctx.step(a),
+ctx.step(b))`` numbers them as written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
+from datetime import timedelta
+from types import CodeType
+from typing import Any, Concatenate, Final, Literal, ParamSpec, TypeVar, overload
+
+from kontinue import durable_calls
+from kontinue._context_base import ContextBase
+from kontinue.children import Child
+from kontinue.definition import AsyncContextMarker, FunctionDefinition
+from kontinue.durations import DurableTimeout
+from kontinue.ports import AsyncPort
+from kontinue.replay.call import Call
+from kontinue.replay.records import RecordKind
+from kontinue.sync_context import SyncExecutionContext
+
+__all__ = ["CONTEXT_COROUTINES", "ExecutionContext", "SyncExecutionContext", "context_coroutine"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+A = TypeVar("A")
+B = TypeVar("B")
+CoroutineFunction = TypeVar("CoroutineFunction", bound=Callable[..., Coroutine[Any, Any, Any]])
+
+CONTEXT_COROUTINES: Final[set[CodeType]] = set()
+"""Code of the coroutines that context calls return: a task that only wraps one belongs to its creator's branch."""
+
+
+def context_coroutine(function: CoroutineFunction) -> CoroutineFunction:
+    """Mark a coroutine function as part of the context."""
+    CONTEXT_COROUTINES.add(function.__code__)
+    return function
+
+
+class ExecutionContext(ContextBase[AsyncPort], AsyncContextMarker):
+    """The first parameter of an async function that wants to do anything durably."""
+
+    def execute(
+        self, function: FunctionDefinition[P, R], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Coroutine[object, None, R]:
+        """Run ``function`` as a child Execution and return its result. Canceled, it cancels the child.
+
+        Raises:
+            ChildFailed: the child failed or was canceled.
+        """
+        return self._outcome(durable_calls.child_call(function, args, kwargs))
+
+    def spawn(
+        self, function: FunctionDefinition[P, R], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Coroutine[object, None, Child[R]]:
+        """Start ``function`` as a child Execution and return its handle at once."""
+        call = durable_calls.child_call(function, args, kwargs)
+        self._port.open(call)
+        return self._port.watch(self._spawned(call), f"ctx.spawn({call.name})", call.line)
+
+    def map(
+        self,
+        function: FunctionDefinition[Concatenate[A, P], R],
+        items: Iterable[A],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Coroutine[object, None, list[R]]:
+        """Run ``function`` as a child Execution for each item, and return the results in the order of the items.
+
+        ``function.options(parallelism=n)`` keeps at most n running. When one fails, the others are canceled.
+
+        Raises:
+            ChildFailed: of the first child that failed.
+        """
+        calls = durable_calls.map_calls(function, items, args, kwargs)
+        for call in calls:
+            self._port.open(call)
+        return self._port.watch(self._mapped(calls), f"ctx.map({function.name})", durable_calls.line_of_caller())
+
+    @overload
+    def step(
+        self, fn: Callable[P, Coroutine[Any, Any, R]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Coroutine[object, None, R]: ...
+    @overload
+    def step(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[object, None, R]: ...
+    def step(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Coroutine[object, None, Any]:
+        """Call ``fn`` here, once: its outcome is recorded and every replay gets the record.
+
+        Async functions run on the runner's event loop, sync ones in a thread; both may do any I/O.
+
+        Raises:
+            StepFailed: ``fn`` raised.
+        """
+        return self._outcome(durable_calls.step_call(fn, args, kwargs, may_be_async=True))
+
+    def sleep(self, duration: timedelta, *, display_name: str = "") -> Coroutine[object, None, None]:
+        """Wait durably: the wait goes on while no process runs."""
+        return self._outcome(durable_calls.timer_call(duration, display_name))
+
+    @overload
+    def race(
+        self, a: Awaitable[A], b: Awaitable[B], /
+    ) -> Coroutine[object, None, tuple[Literal[0], A] | tuple[Literal[1], B]]: ...
+    @overload
+    def race(self, *aws: Awaitable[T]) -> Coroutine[object, None, tuple[int, T]]: ...
+    def race(self, *aws: Awaitable[Any]) -> Coroutine[object, None, tuple[int, Any]]:
+        """Wait for the first to end and return its position and result; the others are canceled and have ended.
+
+        Children behind handles go on: cancel them through the handle.
+        """
+        if not aws:
+            raise ValueError("ctx.race() needs at least one awaitable")
+        return self._port.watch(_raced(aws), "ctx.race", durable_calls.line_of_caller())
+
+    async def as_completed(self, aws: Iterable[Awaitable[T]], /) -> AsyncIterator[tuple[int, T]]:
+        """Iterate over (position, result) in the order in which they end; leaving the loop cancels the rest."""
+        tasks: list[asyncio.Future[T]] = [asyncio.ensure_future(aw) for aw in aws]
+        ended: asyncio.Queue[asyncio.Future[T]] = asyncio.Queue()
+        for task in tasks:
+            task.add_done_callback(ended.put_nowait)
+        positions = {task: position for position, task in enumerate(tasks)}
+        try:
+            for _ in tasks:
+                task = await ended.get()
+                yield positions[task], task.result()
+        finally:
+            await _cancel(tasks)
+
+    def wait_for(self, aw: Awaitable[T], /, timeout: timedelta | None) -> Coroutine[object, None, T]:
+        """Wait for ``aw`` for at most ``timeout``, then cancel it.
+
+        Raises:
+            WaitTimeout: it took longer.
+        """
+        return self._port.watch(_waited(aw, timeout), "ctx.wait_for", durable_calls.line_of_caller())
+
+    def timeout(self, duration: timedelta | None) -> DurableTimeout:
+        """Limit a block: ``async with ctx.timeout(timedelta(minutes=5)): ...`` raises WaitTimeout in it."""
+        return DurableTimeout(duration)
+
+    def _outcome(self, call: Call) -> Coroutine[object, None, Any]:
+        self._port.open(call)
+        return self._port.watch(self._port.outcome(call), f"ctx.{_VERBS[call.kind]}({call.name})", call.line)
+
+    @context_coroutine
+    async def _spawned(self, call: Call) -> Child[Any]:
+        return Child(self._port, call)
+
+    @context_coroutine
+    async def _mapped(self, calls: Sequence[Call]) -> list[Any]:
+        left = len(calls)
+        ended: asyncio.Future[Call | None] = asyncio.get_running_loop().create_future()
+
+        def count(call: Call, _: asyncio.Future[None]) -> None:
+            nonlocal left
+            left -= 1
+            if not ended.done() and (left == 0 or call.is_failed):
+                ended.set_result(call if call.is_failed else None)
+
+        try:
+            for call in calls:
+                self._port.start(call).add_done_callback(functools.partial(count, call))
+            failed = await ended if calls else None
+        finally:
+            for call in calls:
+                self._port.abandon(call)
+        return [call.result() for call in ([failed] if failed is not None else calls)]
+
+
+@context_coroutine
+async def _raced(aws: Sequence[Awaitable[Any]]) -> tuple[int, Any]:
+    tasks = [asyncio.ensure_future(aw) for aw in aws]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        winner = next(position for position, task in enumerate(tasks) if task.done())
+    finally:
+        await _cancel(tasks)
+    return winner, tasks[winner].result()
+
+
+@context_coroutine
+async def _waited(aw: Awaitable[T], limit: timedelta | None) -> T:
+    async with DurableTimeout(limit, "ctx.wait_for"):
+        return await aw
+
+
+async def _cancel(tasks: Iterable[asyncio.Future[Any]]) -> None:
+    """Cancel what is not done and wait until it has ended; what it raises is nobody's business any more."""
+    losers = [task for task in tasks if not task.done()]
+    for task in losers:
+        task.cancel()
+    if losers:
+        await asyncio.wait(losers)
+    for task in tasks:
+        if task.done() and not task.cancelled():
+            task.exception()
+
+
+_VERBS: Final = {RecordKind.CHILD: "execute", RecordKind.STEP: "step", RecordKind.TIMER: "sleep"}

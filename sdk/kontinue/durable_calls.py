@@ -1,0 +1,173 @@
+"""Builds durable calls from what users pass to a context: checked, encoded and digested at the call.
+
+What is wrong with a call is said where the call stands, before anything is recorded. The contexts use the builders;
+runners read the requests to perform them. Order and replay are ``kontinue.replay``'s business.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+
+from kontinue import codec, steps
+from kontinue.definition import FunctionDefinition
+from kontinue.errors import ChildFailed, ContextError, DefinitionError, StepFailed
+from kontinue.options import StepOptions
+from kontinue.replay.call import Call, Parallelism
+from kontinue.replay.records import Record, RecordKind
+
+_SHOWN_PATH_PARTS: Final = 2
+"""Of a file's path in ``file:line``; judgement: enough to recognise it, and the memo stays small."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChildRequest:
+    """Run ``function`` as a child Execution; ``arguments`` is its JSON object."""
+
+    function: FunctionDefinition[Any, Any]
+    arguments: bytes
+
+    def decode(self, data: bytes) -> Any:
+        """Return the child's result."""
+        return self.function.codec.decode_result(data)
+
+    def failure(self, record: Record) -> Exception:
+        """Return ChildFailed."""
+        child = record.child
+        return ChildFailed(
+            child=child.name if child else "", phase=child.phase if child else "Failed", **_recorded(record)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class StepRequest:
+    """Call ``fn`` in the runner."""
+
+    fn: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    options: StepOptions
+    codec: steps.StepCodec
+
+    @property
+    def is_async(self) -> bool:
+        """Whether ``fn`` is a coroutine function."""
+        return inspect.iscoroutinefunction(self.fn)
+
+    def decode(self, data: bytes) -> Any:
+        """Return the step's result."""
+        return self.codec.decode_result(data)
+
+    def failure(self, record: Record) -> Exception:
+        """Return StepFailed."""
+        return StepFailed(**_recorded(record))
+
+
+@dataclass(frozen=True, slots=True)
+class TimerRequest:
+    """Wake up after ``duration_ms``."""
+
+    duration_ms: int
+
+    def decode(self, data: bytes) -> None:
+        """Return nothing: a timer has no result."""
+
+    def failure(self, record: Record) -> Exception:
+        """Return ContextError: the supervisor refused the timer."""
+        error = record.error
+        return ContextError(f"timer refused: {error.message if error else ''}")
+
+
+def child_call(
+    function: object,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    *,
+    parallelism: Parallelism | None = None,
+) -> Call:
+    """Return the call of a child Execution.
+
+    Raises:
+        DefinitionError: not a kontinue function.
+        InvalidArguments: they do not fit the signature, or JSON, or the limit.
+    """
+    if not isinstance(function, FunctionDefinition):
+        name = getattr(function, "__name__", repr(function))
+        raise DefinitionError(
+            f"{name!r} is not a kontinue function: use ctx.step({name}, ...) to run it as a step, "
+            "or decorate it with @app.function"
+        )
+    arguments = function.codec.encode_arguments(args, kwargs)
+    request = ChildRequest(function, arguments)
+    return Call(
+        RecordKind.CHILD,
+        function.name,
+        request,
+        digest=codec.digest(arguments),
+        line=line_of_caller(),
+        parallelism=parallelism,
+    )
+
+
+def map_calls(
+    function: FunctionDefinition[Any, Any], items: Iterable[Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> list[Call]:
+    """Return one call per item; they share the function's ``parallelism``. Raises like ``child_call``."""
+    limit = function.call_options.parallelism if isinstance(function, FunctionDefinition) else None
+    shared = None if limit is None else Parallelism(limit)
+    return [child_call(function, (item, *args), kwargs, parallelism=shared) for item in items]
+
+
+def step_call(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], *, may_be_async: bool) -> Call:
+    """Return the call of a step.
+
+    Raises:
+        DefinitionError: a kontinue function, something without a name, or options that this version does not support.
+    """
+    options = steps.step_options(fn)
+    step_codec = steps.step_codec(fn)
+    request = StepRequest(fn, args, kwargs, options, step_codec)
+    if request.is_async and not may_be_async:
+        raise DefinitionError(f"step {options.name!r} is async: a sync function needs a sync step")
+    if options.timeout is not None and not request.is_async:
+        raise DefinitionError(
+            f"step {options.name!r}: a timeout works for async steps only in this version: "
+            "a thread cannot be stopped; use a timeout of the library that the step calls"
+        )
+    digest = step_codec.digest_arguments(args, kwargs)
+    return Call(RecordKind.STEP, options.name, request, digest=digest, line=line_of_caller())
+
+
+def timer_call(duration: timedelta, name: str = "") -> Call:
+    """Return the call of a timer. Its length is not compared on replay: it may be changed while it runs."""
+    return Call(
+        RecordKind.TIMER, name, TimerRequest(max(0, round(duration / timedelta(milliseconds=1)))), line=line_of_caller()
+    )
+
+
+def _recorded(record: Record) -> dict[str, Any]:
+    error = record.error
+    assert error is not None  # noqa: S101
+    return {
+        "message": error.message,
+        "type": error.type,
+        "types": error.types,
+        "traceback": error.traceback,
+        "seq": record.seq,
+    }
+
+
+def line_of_caller() -> str:
+    """Return ``file:line`` of the user's call: the nearest frame that is not kontinue's or asyncio's."""
+    frame = sys._getframe(2)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _OURS:
+        frame = frame.f_back
+    parts = frame.f_code.co_filename.replace("\\", "/").split("/")
+    return f"{'/'.join(parts[-_SHOWN_PATH_PARTS:])}:{frame.f_lineno}"
+
+
+_OURS: Final = frozenset({"kontinue", "kontinue_engine", "asyncio"})

@@ -1,0 +1,40 @@
+"""Durable time limits for blocks of async code."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from types import TracebackType
+from typing import Self
+
+from kontinue.errors import WaitTimeout
+
+
+class DurableTimeout:
+    """``async with``: raise WaitTimeout in the block after ``duration``; None means no limit.
+
+    On a deterministic event loop a timer of asyncio is a durable one, so this is ``asyncio.timeout`` with our error.
+    """
+
+    def __init__(self, duration: timedelta | None, what: str = "the block") -> None:
+        self._duration = duration
+        self._what = what
+        self._timeout: asyncio.Timeout | None = None
+
+    async def __aenter__(self) -> Self:
+        if self._duration is not None:
+            self._timeout = asyncio.timeout(self._duration.total_seconds())
+            await self._timeout.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._timeout is None:
+            return
+        try:
+            await self._timeout.__aexit__(kind, error, traceback)
+        except TimeoutError as expired:
+            if not self._timeout.expired():
+                raise
+            raise WaitTimeout(f"{self._what} took longer than {self._duration}") from expired

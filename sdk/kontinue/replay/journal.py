@@ -1,0 +1,306 @@
+"""The journal of one activation: which outcomes user code gets, in which order, and what may be started when.
+
+Sans-io. A host of user code tells it what the program requests and abandons, feeds it what has arrived, and calls
+``advance`` whenever the program has settled (nothing in it can run). It performs no effect and reads no clock.
+Called by ``kontinue_engine.runner``; what it hands out goes to the supervisor as frames.
+
+Replay must give a program the same outcomes in the same order, or two workers on one queue swap their values
+silently. What does not work: handing out outcomes as they arrive (the order of two that arrive together is lost);
+waiting some rounds of the event loop before each (no number of rounds is enough); starting what is requested at once
+(a loser of a race, about to be canceled by the next record, would run again). So:
+
+1. Every outcome gets a ``seq`` when it arrives. Outcomes are delivered one at a time in that order, each only after
+   the program has settled, live as on replay.
+2. Nothing is started before every record of the memo is delivered and the program has settled.
+3. A call that the program gave up is *abandoned*. That follows from what was delivered before, so it needs no record:
+   a replay abandons it again before anything starts. If it has a record all the same (it arrived, and the program
+   gave up before delivery), the record is consumed without effect.
+4. A step's outcome exists nowhere but here: it is delivered after its record is durable. Children and timers are
+   durable elsewhere, so theirs are delivered at once and their records ride on a later write. But when such a
+   delivery was a choice (another call could have been answered instead), a crash might choose differently; so what
+   is requested after a choice starts only when the choice is durable. What was requested before need not wait.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any, NamedTuple
+
+import msgspec
+
+from kontinue.errors import ResultDecodeError
+from kontinue.replay.call import Call, CallState, Mismatch, Outcome, describe
+from kontinue.replay.records import Memo, Record, RecordedError, RecordKind, encode_record
+
+
+class Effect(NamedTuple):
+    """Something to perform now: start the call, or (``is_cancel``) stop what was started for it."""
+
+    call: Call
+    is_cancel: bool = False
+    message: str = ""
+
+
+class Flush(NamedTuple):
+    """Records to make durable: (step id, JSON) each, up to ``seq``."""
+
+    seq: int
+    records: list[tuple[str, bytes]]
+
+
+class _Waiting(NamedTuple):
+    """An effect that may not be performed yet."""
+
+    effect: Effect
+    needs: int
+
+
+class _Arrival(NamedTuple):
+    """An outcome that has its place in the order; ``value`` is unset for records of the memo: not decoded yet."""
+
+    record: Record
+    value: Any
+    is_durable: bool
+
+
+class Journal:
+    """What one activation has asked for and been told.
+
+    After every call of an input method (``request``, ``arrive``, ``recorded`` ...) the host looks at ``take_flush``;
+    when the program has settled it calls ``advance`` until that returns None, and performs ``take_effects``.
+
+    Attributes:
+        now_ms: time of the latest outcome delivered; before any, of the Execution's creation.
+
+    Raises:
+        Mismatch: the memo's records are not numbered without gaps.
+    """
+
+    def __init__(self, memo: Memo, *, created_at_ms: int) -> None:
+        self.now_ms = created_at_ms
+        self._build = memo.build
+        self._arrivals = deque(_Arrival(record, msgspec.UNSET, is_durable=True) for record in memo.records)
+        for seq, record in enumerate(memo.records, 1):
+            if record.seq != seq:
+                raise Mismatch(step=record.id, recorded=f"record {record.seq} in place {seq}", requested="no gaps")
+        self._left_to_replay = len(memo.records)
+        self._next_seq = len(memo.records) + 1
+        self._delivered = 0
+        self._durable = len(memo.records)
+        self._in_flight = 0
+        self._last_choice = 0
+        self._unsent: list[tuple[str, bytes]] = []
+        self._wants_flush = False
+        self._calls: dict[str, Call] = {}
+        self._abandoned: dict[str, Call] = {}
+        self._waiting: dict[tuple[str, bool], _Waiting] = {}
+        self._effects: list[Effect] = []
+
+    @property
+    def is_replaying(self) -> bool:
+        """Whether records of the memo are left to deliver."""
+        return self._left_to_replay > 0
+
+    @property
+    def outstanding(self) -> list[Call]:
+        """Calls that the program has made and that have no outcome yet."""
+        return list(self._calls.values())
+
+    @property
+    def is_flushing(self) -> bool:
+        """Whether records are on their way to be made durable."""
+        return self._in_flight > 0
+
+    # What the program does.
+
+    def request(self, call: Call) -> None:
+        """The program waits for ``call``, or has spawned it. Its effect starts when the rules above allow."""
+        call.state = CallState.REQUESTED
+        call.position = self._delivered
+        call.needs = self._last_choice
+        self._calls[call.id] = call
+        self._waiting[call.id, False] = _Waiting(Effect(call), call.needs)
+
+    def abandon(self, call: Call, message: str = "") -> None:
+        """The program has given up ``call``: nothing of it will be delivered. No effect on a finished call."""
+        if self._calls.pop(call.id, None) is None:
+            return
+        before = call.state
+        self._leave_group(call)
+        call.state = CallState.ABANDONED
+        self._waiting.pop((call.id, False), None)
+        if before is CallState.ARRIVED or self.is_replaying:  # else no record of it can come
+            self._abandoned[call.id] = call
+        # An earlier activation may have started it only if something was delivered between request and now.
+        if before is CallState.STARTED or (
+            before is CallState.REQUESTED and call.kind is not RecordKind.STEP and call.position < self._delivered
+        ):
+            self.cancel(call, message)
+
+    def cancel(self, call: Call, message: str = "") -> None:
+        """Stop what was started for ``call``; unlike ``abandon`` its outcome is still awaited."""
+        # To forget a timer early is harmless, to cancel a child before the choice is durable is not: the next
+        # activation could meet the canceled child before the winner.
+        needs = self._last_choice if call.kind is RecordKind.CHILD else 0
+        self._waiting[call.id, True] = _Waiting(Effect(call, is_cancel=True, message=message), needs)
+
+    def finish(self) -> list[tuple[str, bytes]]:
+        """The function has ended: return the records not handed out yet.
+
+        Raises:
+            Mismatch: the memo holds a record that the program never asked for.
+        """
+        for record, _, _ in self._arrivals:
+            if record.id not in self._calls and record.id not in self._abandoned:
+                raise self._mismatch(record, "the function ended without this call")
+        unsent, self._unsent = self._unsent, []
+        return unsent
+
+    # What the world does.
+
+    def arrive(self, step_id: str, outcome: Outcome) -> bool:
+        """Something started here has its outcome. Returns whether it counts: not abandoned, not the second one."""
+        call = self._calls.get(step_id)
+        if call is None or call.state is not CallState.STARTED:
+            return False
+        self._leave_group(call)
+        call.state = CallState.ARRIVED
+        value, error = None, outcome.error
+        if error is None:
+            try:
+                value = call.request.decode(outcome.value)
+            except ResultDecodeError as undecodable:
+                name = f"{type(undecodable).__module__}.{type(undecodable).__qualname__}"
+                error = RecordedError(type=name, message=str(undecodable), types=[name])
+        record = Record(
+            id=call.id,
+            kind=call.kind,
+            name=call.name,
+            digest=call.digest,
+            seq=self._next_seq,
+            at_ms=outcome.at_ms,
+            value=msgspec.Raw(outcome.value) if error is None else msgspec.UNSET,
+            error=error,
+            child=outcome.child,
+            line=call.line,
+        )
+        self._next_seq += 1
+        self._unsent.append((record.id, encode_record(record)))
+        self._arrivals.append(_Arrival(record, value, outcome.is_durable))
+        self._wants_flush = self._wants_flush or not outcome.is_durable
+        return True
+
+    def recorded(self, flush: int) -> None:
+        """Every record up to ``flush`` is durable."""
+        self._durable = max(self._durable, flush)
+        if self._durable >= self._in_flight:
+            self._in_flight = 0
+
+    # What is to be done.
+
+    def take_flush(self) -> Flush | None:
+        """Return records that must be made durable now. One flush at a time: later records share the next one."""
+        if not self._wants_flush or self._in_flight or not self._unsent:
+            return None
+        self._wants_flush = False
+        self._in_flight = self._next_seq - 1
+        records, self._unsent = self._unsent, []
+        return Flush(self._in_flight, records)
+
+    def take_effects(self) -> list[Effect]:
+        """Return what to perform now, in order."""
+        effects, self._effects = self._effects, []
+        return effects
+
+    @property
+    def can_advance(self) -> bool:
+        """Whether ``advance`` would deliver or start something, if the program has settled."""
+        return self._is_deliverable() or any(
+            waiting.needs <= self._durable and not self._is_full(waiting.effect) for waiting in self._waiting.values()
+        )
+
+    def advance(self) -> Call | None:
+        """Deliver one outcome and return its call, or None. Only for a program that has settled.
+
+        Raises:
+            Mismatch: the next record of the memo is not what the program asks for.
+        """
+        while True:
+            if not self._left_to_replay:
+                self._start_effects()
+            if not self._is_deliverable():
+                return None
+            record, value, _ = self._arrivals.popleft()
+            is_replayed = self._left_to_replay > 0
+            self._left_to_replay -= is_replayed
+            self._delivered = record.seq
+            call = self._calls.pop(record.id, None)
+            if call is None:
+                self._consume_abandoned(record)
+                continue
+            if is_replayed:
+                value = self._match(call, record)
+            self._waiting.pop((call.id, False), None)
+            self._waiting.pop((call.id, True), None)
+            if self._calls:
+                self._last_choice = record.seq
+            self.now_ms = max(self.now_ms, record.at_ms)
+            call.deliver(record, value)
+            return call
+
+    def _is_deliverable(self) -> bool:
+        if not self._arrivals:
+            return False
+        record, _, is_durable = self._arrivals[0]
+        return is_durable or record.seq <= self._durable
+
+    def _start_effects(self) -> None:
+        for key, (effect, needs) in list(self._waiting.items()):
+            if needs > self._durable:
+                self._wants_flush = True
+                continue
+            if self._is_full(effect):
+                continue
+            del self._waiting[key]
+            if not effect.is_cancel:
+                effect.call.state = CallState.STARTED
+                if effect.call.parallelism is not None:
+                    effect.call.parallelism.running += 1
+            self._effects.append(effect)
+
+    @staticmethod
+    def _is_full(effect: Effect) -> bool:
+        group = effect.call.parallelism
+        return group is not None and not effect.is_cancel and group.running >= group.limit
+
+    @staticmethod
+    def _leave_group(call: Call) -> None:
+        if call.parallelism is not None and call.state is CallState.STARTED:
+            call.parallelism.running -= 1
+
+    def _consume_abandoned(self, record: Record) -> None:
+        call = self._abandoned.pop(record.id, None)
+        if call is None:
+            waits_for = ", ".join(f"{call.id}: {call.describe()}" for call in self._calls.values())
+            raise self._mismatch(record, f"no such call; the program waits for {waits_for or 'nothing'}")
+        self._check(call, record)
+        self._waiting.pop((call.id, True), None)
+
+    def _match(self, call: Call, record: Record) -> Any:
+        """Return the value of a record of the memo that belongs to ``call``."""
+        self._check(call, record)
+        if record.error is not None or record.value is msgspec.UNSET:
+            return None
+        try:
+            return call.request.decode(bytes(record.value))
+        except ResultDecodeError as error:
+            raise self._mismatch(record, f"{call.describe()}: {error}") from error
+
+    def _check(self, call: Call, record: Record) -> None:
+        if (call.kind, call.name, call.digest) != (record.kind, record.name, record.digest):
+            raise self._mismatch(record, call.describe())
+
+    def _mismatch(self, record: Record, requested: str) -> Mismatch:
+        recorded = describe(record.kind, record.name, record.digest, record.line)
+        by_build = f", recorded by build {self._build}" if self._build else ""
+        return Mismatch(step=record.id, recorded=recorded + by_build, requested=requested)

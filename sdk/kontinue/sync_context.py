@@ -1,0 +1,208 @@
+"""``SyncExecutionContext``: what a sync function may do durably. The twin of ``kontinue.context.ExecutionContext``.
+
+Concurrent code is a *branch*: a function without parameters given to ``gather``, ``race``, ``as_completed`` or
+``wait_for``. Branches run one at a time and take turns at durable calls, so they need no locks; a lock that is held
+across a durable call blocks the others for good. Handles of children can stand wherever a branch can.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import timedelta
+from typing import Any, Concatenate, Literal, ParamSpec, TypeAlias, TypeVar, overload
+
+from kontinue import durable_calls
+from kontinue._context_base import ContextBase
+from kontinue.children import SyncChild
+from kontinue.definition import FunctionDefinition, SyncContextMarker
+from kontinue.errors import DefinitionError, WaitTimeout
+from kontinue.ports import SyncBranch, SyncPort
+from kontinue.replay.call import Call
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+A = TypeVar("A")
+B = TypeVar("B")
+C = TypeVar("C")
+
+Strand: TypeAlias = SyncChild[T] | Callable[[], T]
+"""What can be waited for: a child's handle, or code to run as a branch."""
+
+
+class SyncExecutionContext(ContextBase[SyncPort], SyncContextMarker):
+    """The first parameter of a sync function that wants to do anything durably."""
+
+    def __init__(self, port: SyncPort) -> None:
+        super().__init__(port)
+        self._alarms: dict[str, list[Call]] = {}
+
+    def execute(self, function: FunctionDefinition[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run ``function`` as a child Execution and return its result.
+
+        Raises:
+            ChildFailed: the child failed or was canceled.
+        """
+        result: R = self._outcome(durable_calls.child_call(function, args, kwargs))
+        return result
+
+    def spawn(self, function: FunctionDefinition[P, R], /, *args: P.args, **kwargs: P.kwargs) -> SyncChild[R]:
+        """Start ``function`` as a child Execution and return its handle at once."""
+        call = durable_calls.child_call(function, args, kwargs)
+        self._port.open(call)
+        return SyncChild(self._port, call, self._result_of)
+
+    def map(
+        self,
+        function: FunctionDefinition[Concatenate[A, P], R],
+        items: Iterable[A],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> list[R]:
+        """Run ``function`` as a child Execution for each item, and return the results in the order of the items.
+
+        ``function.options(parallelism=n)`` keeps at most n running. When one fails, the others are canceled.
+
+        Raises:
+            ChildFailed: of the first child that failed.
+        """
+        calls = durable_calls.map_calls(function, items, args, kwargs)
+        try:
+            for call in calls:
+                self._port.open(call)
+            self._wait(calls, for_all=True)
+        finally:
+            self._port.abandon(calls)
+        return _results(calls)
+
+    def step(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call ``fn`` here, once: its outcome is recorded and every replay gets the record.
+
+        Raises:
+            StepFailed: ``fn`` raised.
+        """
+        result: R = self._outcome(durable_calls.step_call(fn, args, kwargs, may_be_async=False))
+        return result
+
+    def sleep(self, duration: timedelta, *, display_name: str = "") -> None:
+        """Wait durably: the wait goes on while no process runs."""
+        self._outcome(durable_calls.timer_call(duration, display_name))
+
+    @overload
+    def gather(self, a: Strand[A], b: Strand[B], /) -> tuple[A, B]: ...
+    @overload
+    def gather(self, a: Strand[A], b: Strand[B], c: Strand[C], /) -> tuple[A, B, C]: ...
+    @overload
+    def gather(self, *strands: Strand[T]) -> tuple[T, ...]: ...
+    def gather(self, *strands: Strand[Any]) -> tuple[Any, ...]:
+        """Wait for all and return their results in order.
+
+        The first failure is raised at once: branches are interrupted and have ended by then, children behind handles
+        go on.
+        """
+        with self._started(strands) as waitables:
+            self._wait(waitables, for_all=True)
+            return tuple(_results(waitables))
+
+    @overload
+    def race(self, a: Strand[A], b: Strand[B], /) -> tuple[Literal[0], A] | tuple[Literal[1], B]: ...
+    @overload
+    def race(self, *strands: Strand[T]) -> tuple[int, T]: ...
+    def race(self, *strands: Strand[Any]) -> tuple[int, Any]:
+        """Wait for the first to end and return its position and result.
+
+        The other branches are interrupted and have ended by then; children behind handles go on.
+        """
+        if not strands:
+            raise ValueError("ctx.race() needs at least one branch or child")
+        with self._started(strands) as waitables:
+            self._wait(waitables)
+            winner = _first_finished(waitables)
+        return winner, waitables[winner].result()
+
+    def as_completed(self, strands: Iterable[Strand[T]], /) -> Iterator[tuple[int, T]]:
+        """Iterate over (position, result) in the order in which they end; leaving the loop interrupts the rest."""
+        with self._started(tuple(strands)) as waitables:
+            left = dict(enumerate(waitables))
+            while left:
+                self._wait(list(left.values()))
+                for position in [position for position, waitable in left.items() if waitable.is_finished]:
+                    yield position, left.pop(position).result()
+
+    def wait_for(self, strand: Strand[T], /, timeout: timedelta | None) -> T:
+        """Wait for at most ``timeout``, then interrupt the branch (a child behind a handle goes on).
+
+        Raises:
+            WaitTimeout: it took longer.
+        """
+        with self.timeout(timeout):
+            return self.gather(strand)[0]
+
+    @contextlib.contextmanager
+    def timeout(self, duration: timedelta | None) -> Iterator[None]:
+        """Limit a block: past ``duration`` its durable calls raise WaitTimeout. Code between calls is not stopped."""
+        if duration is None:
+            yield
+            return
+        alarm = durable_calls.timer_call(duration, "timeout")
+        self._port.open(alarm)
+        alarms = self._alarms.setdefault(self._port.branch().id, [])
+        alarms.append(alarm)
+        try:
+            yield
+        finally:
+            alarms.remove(alarm)
+            self._port.abandon([alarm])
+
+    def _outcome(self, call: Call) -> Any:
+        self._port.open(call)
+        try:
+            self._wait([call])
+        finally:
+            self._port.abandon([call])
+        return call.result()
+
+    def _result_of(self, child: SyncChild[Any], timeout: timedelta | None) -> Any:
+        with self.timeout(timeout):
+            self._wait([child.call])
+        return child.call.result()
+
+    def _wait(self, waitables: Sequence[Call | SyncBranch], *, for_all: bool = False) -> None:
+        """Wait like the port does, within the time limits of the blocks around."""
+        alarms = self._alarms.get(self._port.branch().id, ()) if self._alarms else ()
+        self._port.wait(waitables, alarms=alarms, for_all=for_all)
+        for alarm in alarms:
+            if alarm.is_finished:
+                raise WaitTimeout(f"the block at {alarm.line} took longer than its time limit")
+
+    @contextlib.contextmanager
+    def _started(self, strands: Sequence[Strand[Any]]) -> Iterator[list[Call | SyncBranch]]:
+        """Start the branches; on leaving, those that have not ended are interrupted."""
+        branches: list[Call | SyncBranch] = []
+        waitables: list[Call | SyncBranch] = []
+        try:
+            for strand in strands:
+                if isinstance(strand, SyncChild):
+                    waitables.append(strand.call)
+                    continue
+                if isinstance(strand, FunctionDefinition) or not callable(strand):
+                    raise DefinitionError(f"expected a child's handle or a function without parameters, got {strand!r}")
+                branches.append(self._port.fork(strand))
+                waitables.append(branches[-1])
+            yield waitables
+        finally:
+            self._port.abandon(branches)
+
+
+def _first_finished(waitables: Sequence[Call | SyncBranch]) -> int:
+    return next(position for position, waitable in enumerate(waitables) if waitable.is_finished)
+
+
+def _results(waitables: Sequence[Call | SyncBranch]) -> list[Any]:
+    """Return all results, or raise the failure that ended the wait."""
+    for waitable in waitables:
+        if waitable.is_finished and waitable.is_failed:
+            waitable.result()
+    return [waitable.result() for waitable in waitables]
