@@ -83,9 +83,7 @@ def _name_problems(crd: dict[str, Any], spec: dict[str, Any]) -> list[Cause]:
         return [cause("FieldValueRequired", "spec.names")]
     if problem := metadata.subdomain_problem(group):
         causes.append(cause("FieldValueInvalid", "spec.group", value=group, detail=problem))
-    for field in ("plural", "kind"):
-        if not names.get(field):
-            causes.append(cause("FieldValueRequired", f"spec.names.{field}"))
+    causes += [cause("FieldValueRequired", f"spec.names.{key}") for key in ("plural", "kind") if not names.get(key)]
     for field in _NAMES:
         value = names.get(field)
         if value and (not isinstance(value, str) or (problem := metadata.dns_label_problem(value.lower()))):
