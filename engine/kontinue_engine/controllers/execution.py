@@ -310,6 +310,8 @@ class ExecutionController:
         entry.activation = msgspec.structs.replace(
             activation, running_since_ms=since_ms, parked_since_ms=None, waiting_for=()
         )
+        if is_first and activation.resumption:
+            _log.info("resumed running", execution=entry.name, uid=entry.uid, resumption=activation.resumption)
         if is_first or is_woken:
             self._queue.add_after(entry.name, self._worker.executing_after_ms / 1000)
 
