@@ -39,8 +39,8 @@ def resolve(annotation: Any, fn: Callable[..., Any], *, what: str) -> Any:
         return get_type_hints(holder, getattr(fn, "__globals__", {}), _Scopes(fn), include_extras=True)["it"]
     except NameError as error:
         raise DefinitionError(
-            f"{what}: annotation {annotation!r} names {error.name!r}, which is unknown when the module runs: import it "
-            "at run time, not under TYPE_CHECKING"
+            f"{what}: annotation {annotation!r} names {error.name!r}, which is unknown when the function is defined: "
+            "define it above, and import it at run time, not under TYPE_CHECKING"
         ) from error
     except (TypeError, SyntaxError, AttributeError) as error:
         raise DefinitionError(f"{what}: annotation {annotation!r} cannot be evaluated: {error}") from error
@@ -88,7 +88,7 @@ def _refuse(custom: Any, type_: Any, what: str) -> NoReturn:
     if module == "collections.abc" and custom.__name__ not in ("Callable", "Awaitable", "Coroutine"):
         remedy = "annotate a list, dict, set or tuple"
     else:
-        remedy = "pass an id, name or address instead and open it in a step"
+        remedy = "use an id, name or address instead and open it in a step"
     raise DefinitionError(f"{what} is a {codec.type_name(custom)}{inside}, which JSON cannot carry: {remedy}")
 
 

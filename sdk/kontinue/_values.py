@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 import sys
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, TypeGuard, cast, get_args
@@ -19,6 +20,9 @@ from kontinue.errors import CodecError
 
 _SHOWN_LENGTH: Final = 80
 """Characters of a value shown in a message; judgement."""
+_INTEGERS: Final = range(-(2**63), 2**63)
+"""Kubernetes reads larger integers as floats, which changes them."""
+_LONG_NUMBER = re.compile(rb"\d{19}")
 _REFUSALS: Final = (TypeError, ValueError, OverflowError)
 
 
@@ -96,14 +100,14 @@ def encode_any(value: object) -> bytes:
     """Return the JSON of ``value``, whatever its type.
 
     Raises:
-        CodecError: JSON cannot carry it; NaN and infinity among others.
+        CodecError: JSON cannot carry it; NaN, infinity and integers past 64 bits among others.
     """
     try:
         data = _encode(value)
     except (*_REFUSALS, RecursionError):
         data = _encode_slowly(value)
-    if b"null" in data and value is not None:  # msgspec writes NaN as null
-        _refuse_nan(value)
+    if (b"null" in data and value is not None) or _LONG_NUMBER.search(data):  # msgspec writes NaN as null
+        _refuse_numbers(value)
     return data
 
 
@@ -163,19 +167,21 @@ def _first_refused(value: Any, path: str) -> tuple[str, str] | None:
     return None
 
 
-def _refuse_nan(value: object) -> None:
-    found = _first_nan(_to_builtins(value), "$")
+def _refuse_numbers(value: object) -> None:
+    found = _first_bad_number(_to_builtins(value), "$")
     if found is not None:
-        path, number = found
-        message = f"expected a finite number, got {number}, which JSON cannot carry"
+        path, message = found
         raise CodecError(message if path == "$" else f"{path}: {message}", path=path)
 
 
-def _first_nan(value: Any, path: str) -> tuple[str, float] | None:
+def _first_bad_number(value: Any, path: str) -> tuple[str, str] | None:
+    """Return path and reason of a number that does not survive a Kubernetes API server; None when all do."""
     if isinstance(value, float):
-        return None if math.isfinite(value) else (path, value)
+        return None if math.isfinite(value) else (path, f"expected a finite number, got {value}")
+    if isinstance(value, int):
+        return None if value in _INTEGERS else (path, f"expected an integer of 64 bits, got {value}")
     for part, inner in _parts(value):
-        found = _first_nan(inner, path + part)
+        found = _first_bad_number(inner, path + part)
         if found is not None:
             return found
     return None

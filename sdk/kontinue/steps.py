@@ -153,9 +153,11 @@ def step_codec(fn: Callable[..., Any]) -> StepCodec:
         return _codecs[fn]
     except (KeyError, TypeError):
         pass
-    where = f"step {getattr(fn, '__name__', fn)!r}"
-    resolved = _typehints.resolve(annotation, fn, what=f"{where}: result")
-    _typehints.require_json(resolved, what=f"{where}: result")
+    code = getattr(fn, "__code__", None)
+    place = f"{code.co_filename}:{code.co_firstlineno}: " if code is not None else ""
+    what = f"{place}step {getattr(fn, '__name__', fn)!r}: its result"
+    resolved = _typehints.resolve(annotation, fn, what=what)
+    _typehints.require_json(resolved, what=what)
     built = StepCodec(resolved)
     with contextlib.suppress(TypeError):  # an object without weak references: built anew each time
         _codecs[fn] = built
