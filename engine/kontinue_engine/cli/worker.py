@@ -1,18 +1,22 @@
-"""Internal. ``kontinue worker run module:app``: becomes a worker process. The command of a container image."""
+"""Internal. ``kontinue worker run module:app``: becomes a worker process. The command of a container image.
+
+The worker parses its options itself (``kontinue_engine.worker.options``), without the libraries of the command line;
+here they are passed on as they are.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
-from typing import Annotated
+from typing import Final
 
 import typer
 
-from kontinue.kube.config import load_config
 from kontinue_engine.cli.options import global_options
 
 app = typer.Typer(help="Run functions against any API server.", no_args_is_help=True)
+
+_PASS_ON: Final = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
 
 
 @app.callback()
@@ -20,28 +24,12 @@ def worker() -> None:
     """Run functions against any API server."""
 
 
-@app.command("run")
-def run_worker(
-    ctx: typer.Context,
-    module: Annotated[str, typer.Argument(metavar="MODULE:APP", help="Where the App is, e.g. app:app.")],
-    group: Annotated[str, typer.Option(help="Worker group. Default: the App's.")] = "",
-    runners: Annotated[int | None, typer.Option(min=1, help="Sync runners. Default: one per core.")] = None,
-    async_runners: Annotated[int | None, typer.Option(min=1, help="Async runners. Default: 1.")] = None,
-    log_file: Annotated[Path | None, typer.Option(help="JSON log lines go there too.")] = None,
-) -> None:
-    """Run one replica of a worker group until SIGTERM. JSON log lines on stdout."""
+@app.command("run", context_settings=_PASS_ON)
+def run_worker(ctx: typer.Context) -> None:
+    """Run one replica of a worker group until SIGTERM; `kontinue worker run --help` lists its options."""
     options = global_options(ctx)
-    config = load_config(kubeconfig=options.kubeconfig, context=options.context, namespace=options.namespace)
-    command = [module, "--namespace", config.namespace]
-    optional = {
-        "--kubeconfig": options.kubeconfig,
-        "--context": options.context,
-        "--group": group,
-        "--sync-runners": runners,
-        "--async-runners": async_runners,
-        "--log-file": log_file,
-    }
-    for name, value in optional.items():
-        if value is not None and value != "":
-            command += [name, str(value)]
-    os.execv(sys.executable, [sys.executable, "-m", "kontinue_engine.worker", *command])  # noqa: S606
+    found = {"--namespace": options.namespace, "--kubeconfig": options.kubeconfig, "--context": options.context}
+    command = ["-m", "kontinue_engine.worker", *ctx.args]
+    for name, value in found.items():
+        command += [name, value] if value else []
+    os.execv(sys.executable, [sys.executable, *command])  # noqa: S606  it takes our place, no shell is involved
