@@ -13,9 +13,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from kontinue.errors import KontinueError
-from kontinue_engine.errors import StartupError
+from kontinue_engine.errors import AppLoadFailedError, StartupError
 from kontinue_engine.kube.lease import LeaseLost
-from kontinue_engine.pool.errors import AppLoadFailed
 from kontinue_engine.telemetry import logs
 from kontinue_engine.worker.options import WorkerOptions, parse_options
 from kontinue_engine.worker.replica import run_replica
@@ -46,7 +45,7 @@ async def _run(options: WorkerOptions) -> int:
         loop.add_signal_handler(number, stop.set)
     try:
         await run_replica(options, stop)
-    except AppLoadFailed as error:
+    except AppLoadFailedError as error:
         _log.error("app failed to load", app=options.app, message=error.message, traceback=error.traceback)
         return EXIT_STARTUP
     except LeaseLost as error:

@@ -29,7 +29,8 @@ from kontinue_engine.kube.informer import Informer
 from kontinue_engine.kube.lease import LeaderLease
 from kontinue_engine.kube.process_identity import LeaseIdentity, local_identity
 from kontinue_engine.lifecycle.observed import Worker
-from kontinue_engine.pool.pool import Pool, PoolOptions
+from kontinue_engine.pool.options import PoolOptions
+from kontinue_engine.pool.pool import Pool
 from kontinue_engine.telemetry.logs import get_logger
 from kontinue_engine.wire import frames
 from kontinue_engine.worker.options import WorkerOptions
@@ -44,7 +45,7 @@ async def run_replica(options: WorkerOptions, stop: asyncio.Event) -> None:
     """Run one replica until ``stop`` is set.
 
     Raises:
-        AppLoadFailed: the user's module does not import, or has no App.
+        AppLoadFailedError: the user's module does not import, or has no App.
         StartupError: it cannot start; the message says what to do.
         LeaseHeld: another replica of the group lives.
         LeaseLost: somebody else holds the Lease now, or the API server was away for too long.
