@@ -2,7 +2,7 @@
 
 Both return a new document and leave the given one alone: changed containers are copied, the rest is shared.
 Called by the handlers inside the compare-and-swap loop, so cost counts. As in kube-apiserver, ``test`` takes an
-absent member for null. Not here: server-side apply, and strategic merge, for which maps are merged all the same.
+absent member for null. Strategic merge stands in ``strategic_patch``; server-side apply is not supported.
 """
 
 from __future__ import annotations

@@ -35,7 +35,6 @@ class ResourceInfo(msgspec.Struct, frozen=True, kw_only=True):
         selectable_fields: field selectors besides ``metadata.name`` and ``metadata.namespace``, as ``status.phase``.
         schema: OpenAPI v3 schema of whole objects, as in a CRD.
         custom: whether a CRD defines it (no strategic merge patch, structural schema).
-        stored_as: key of the store; the two Event resources share one.
     """
 
     group: str
@@ -53,7 +52,6 @@ class ResourceInfo(msgspec.Struct, frozen=True, kw_only=True):
     selectable_fields: tuple[str, ...] = ()
     schema: dict[str, Any] = {}
     custom: bool = False
-    stored_as: str = ""
 
     @property
     def api_version(self) -> str:
@@ -67,8 +65,8 @@ class ResourceInfo(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def store_key(self) -> str:
-        """Under which the objects are stored."""
-        return self.stored_as or self.group_resource
+        """Under which the objects of all versions are stored."""
+        return self.group_resource
 
     @property
     def field_selectors(self) -> tuple[str, ...]:
@@ -185,37 +183,6 @@ EVENTS: Final = _built_in(
         "type",
     ),
     schema=_EVENT_SCHEMA,
-    stored_as="events",
-)
-
-EVENTS_V1: Final = _built_in(
-    "Event",
-    "events",
-    group="events.k8s.io",
-    short_names=("ev",),
-    columns=(
-        Column(name="Last Seen", type="date", json_path=".deprecatedLastTimestamp"),
-        Column(name="Type", type="string", json_path=".type"),
-        Column(name="Reason", type="string", json_path=".reason"),
-        Column(name="Kind", type="string", json_path=".regarding.kind"),
-        Column(name="Object", type="string", json_path=".regarding.name"),
-        Column(name="Message", type="string", json_path=".note"),
-        Column(name="Count", type="integer", json_path=".deprecatedCount", priority=1),
-    ),
-    selectable_fields=(
-        "regarding.kind",
-        "regarding.namespace",
-        "regarding.name",
-        "regarding.uid",
-        "regarding.apiVersion",
-        "regarding.resourceVersion",
-        "regarding.fieldPath",
-        "reason",
-        "reportingController",
-        "type",
-    ),
-    schema=_EVENT_SCHEMA,
-    stored_as="events",
 )
 
 CONFIG_MAPS: Final = _built_in(
@@ -287,7 +254,6 @@ BUILT_IN: Final = (
     CONFIG_MAPS,
     SECRETS,
     SERVICE_ACCOUNTS,
-    EVENTS_V1,
     LEASES,
     CUSTOM_RESOURCE_DEFINITIONS,
 )
