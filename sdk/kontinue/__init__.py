@@ -2,3 +2,54 @@
 
 What authors of functions import; the client is ``kontinue.client``. Loads msgspec and the standard library only.
 """
+
+from kontinue.app import App, remote
+from kontinue.children import Child, SyncChild
+from kontinue.context import ExecutionContext, SyncExecutionContext
+from kontinue.definition import FunctionDefinition
+from kontinue.errors import (
+    ChildFailed,
+    CodecError,
+    ContextError,
+    DefinitionError,
+    ExecutionInterrupted,
+    InvalidArguments,
+    InvalidResult,
+    KontinueError,
+    NonRetryableError,
+    RecordedFailure,
+    ResultDecodeError,
+    StepFailed,
+    WaitTimeout,
+)
+from kontinue.options import Retention, RetryPolicy, TimeoutPolicy
+from kontinue.steps import StepInfo, current_step, step
+
+__all__ = [
+    "App",
+    "Child",
+    "ChildFailed",
+    "CodecError",
+    "ContextError",
+    "DefinitionError",
+    "ExecutionContext",
+    "ExecutionInterrupted",
+    "FunctionDefinition",
+    "InvalidArguments",
+    "InvalidResult",
+    "KontinueError",
+    "NonRetryableError",
+    "RecordedFailure",
+    "ResultDecodeError",
+    "Retention",
+    "RetryPolicy",
+    "StepFailed",
+    "StepInfo",
+    "SyncChild",
+    "SyncExecutionContext",
+    "TimeoutPolicy",
+    "WaitTimeout",
+    "current_step",
+    "remote",
+    "step",
+]
