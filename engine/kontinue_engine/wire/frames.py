@@ -344,3 +344,29 @@ class RunnerExited(Frame, frozen=True, tag="RunnerExited"):
 
 
 ZygoteEvent = AppLoaded | LoadFailed | RunnerForked | RunnerExited
+
+
+# The one argument of ``python -m kontinue_engine.runner``, as JSON.
+
+
+class LaunchZygote(Frame, frozen=True, tag="LaunchZygote"):
+    """Start as the zygote of the supervisor ``parent_pid``, which listens at the other end of ``control_fd``."""
+
+    parent_pid: int
+    control_fd: int
+    app: str
+    app_dir: str
+    nice: int
+
+
+class LaunchRunner(Frame, frozen=True, tag="LaunchRunner"):
+    """Start as a runner without fork: the user's module left threads in the zygote ``parent_pid``."""
+
+    parent_pid: int
+    colour: str
+    command_fd: int
+    event_fd: int
+    output_fd: int
+    app: str
+    app_dir: str
+    nice: int

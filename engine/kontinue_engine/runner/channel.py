@@ -1,0 +1,65 @@
+"""Internal. The runner's ends of its pipes: commands in, events out.
+
+Reading is blocking for sync runners and on readiness for async ones; both call ``receive``. ``send`` writes directly
+from the thread that has something to say. The supervisor always reads, so a full pipe only slows a runner down.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from typing import Final, NoReturn
+
+from kontinue_engine.wire import frames, framing
+
+_READ_BYTES: Final = 256 * 1024  # judgement: a memo of 512 KiB in a few reads
+
+
+class Channel:
+    """Both pipes of a runner."""
+
+    def __init__(self, *, command_fd: int, event_fd: int) -> None:
+        self._command_fd = command_fd
+        self._event_fd = event_fd
+        self._decoder: framing.FrameDecoder[frames.Command] = framing.FrameDecoder(frames.Command)
+        # Reentrant: a finalizer that prints may run between two bytecodes of ``send`` in the same thread.
+        self._lock = threading.RLock()
+
+    @property
+    def command_fd(self) -> int:
+        """What to watch for commands."""
+        return self._command_fd
+
+    def send(self, event: frames.RunnerEvent) -> None:
+        """Send an event. Thread-safe; events of one thread arrive in order. Ends the process if nobody reads.
+
+        Raises:
+            FrameTooLargeError: nothing was sent.
+        """
+        data = framing.encode(event)
+        with self._lock:
+            try:
+                written = os.write(self._event_fd, data)
+                while written < len(data):
+                    written += os.write(self._event_fd, memoryview(data)[written:])
+            except BrokenPipeError:
+                end_process()
+
+    def receive(self) -> Iterator[frames.Command]:
+        """Read once and return the commands that are complete now. Ends the process at the end of the pipe.
+
+        Raises:
+            ProtocolError: while iterating; the supervisor is broken.
+        """
+        data = os.read(self._command_fd, _READ_BYTES)
+        if not data:
+            end_process()
+        return self._decoder.feed(data)
+
+
+def end_process() -> NoReturn:
+    """End this process at once: no ``finally`` block, no exit handler and no other thread of the user runs on."""
+    os.kill(os.getpid(), signal.SIGKILL)
+    os._exit(1)
