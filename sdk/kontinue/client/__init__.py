@@ -1,0 +1,20 @@
+"""Client of kontinue: spawn Executions and follow them from outside of a worker."""
+
+from kontinue.client.client import Client, Ref
+from kontinue.client.handle import ExecutionHandle
+from kontinue.client.options import ClientOptions, SpawnOptions
+from kontinue.client.results import parse_result
+from kontinue.client.tree import ExecutionTree, ExecutionTreeNode, NodeKind, TreeWatcher
+
+__all__ = [
+    "Client",
+    "ClientOptions",
+    "ExecutionHandle",
+    "ExecutionTree",
+    "ExecutionTreeNode",
+    "NodeKind",
+    "Ref",
+    "SpawnOptions",
+    "TreeWatcher",
+    "parse_result",
+]

@@ -81,6 +81,7 @@ class Reflector(Generic[T]):
         label_selector: which of them.
         field_selector: which of them.
         watch_only: report only changes from now on; ``Listed`` then carries no objects.
+        fatal: errors that end ``follow`` instead of being retried.
     """
 
     def __init__(
@@ -93,6 +94,7 @@ class Reflector(Generic[T]):
         label_selector: str = "",
         field_selector: str = "",
         watch_only: bool = False,
+        fatal: tuple[type[errors.ApiError], ...] = (),
     ) -> None:
         self.last_error: errors.ApiError | None = None
         """Why it does not get on at the moment; None while all is well."""
@@ -102,6 +104,7 @@ class Reflector(Generic[T]):
         self._label_selector = label_selector
         self._field_selector = field_selector
         self._watch_only = watch_only
+        self._fatal = fatal
         self._decode_object = msgspec.json.Decoder(type_).decode
         self._events = watch.EventDecoder(type_)
         self._version = ""
@@ -137,6 +140,8 @@ class Reflector(Generic[T]):
                 self.last_error = error
             except errors.ApiError as error:
                 self.last_error = error
+                if isinstance(error, self._fatal):
+                    raise
                 _log.warning("watch of %s failed: %s", self._resource.plural, error)
             if useful:
                 backoff.reset()

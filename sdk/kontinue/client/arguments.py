@@ -1,0 +1,85 @@
+"""Arguments of a function called by name, checked against the JSON Schema in its Function object. Pure.
+
+Calls by definition do not come here: their codec knows the types. The check finds unknown and missing names by
+itself; with ``jsonschema_rs`` at hand everything else is checked too, else the worker finds it when the function
+starts. Called by ``kontinue.client.client.Client.spawn``.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from kontinue import codec
+from kontinue.api.v1alpha1 import MAX_ARGUMENTS_BYTES, Function
+from kontinue.errors import CodecError, InvalidArguments
+
+
+def encode_for(function: Function, arguments: object) -> bytes:
+    """Return ``arguments`` as the JSON object of ``spec.arguments``; None means no arguments.
+
+    Raises:
+        InvalidArguments: no JSON object, too large, or not what the function takes; ``path`` says where.
+    """
+    name = function.spec.name
+    try:
+        data = b"{}" if arguments is None else codec.encode_any(arguments)
+    except CodecError as error:
+        raise InvalidArguments(f"{name}: {error}", path=error.path) from error
+    if len(data) > MAX_ARGUMENTS_BYTES:
+        raise InvalidArguments(
+            f"{name}: arguments are {len(data):,} bytes of JSON, the limit is {MAX_ARGUMENTS_BYTES:,}: "
+            "store the data elsewhere and pass where it is"
+        )
+    try:
+        value = msgspec.json.decode(data, type=dict[str, Any])
+    except msgspec.ValidationError as error:
+        raise InvalidArguments(
+            f"{name}: arguments must be a mapping of parameter names to values, got {type(arguments).__name__}"
+        ) from error
+    if function.spec.arguments is not msgspec.UNSET:
+        schema = msgspec.json.decode(function.spec.arguments, type=dict[str, Any])
+        _check_names(name, schema, value)
+        _check_values(name, schema, value)
+    return data
+
+
+def _check_names(name: str, schema: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    known: Mapping[str, Any] = schema.get("properties", {})
+    required: Iterable[str] = schema.get("required", ())
+    missing = [key for key in required if key not in given]
+    unknown = [key for key in given if key not in known] if _is_closed(schema) else []
+    problems = [f"missing {', '.join(missing)}"] if missing else []
+    for key in unknown:
+        near = difflib.get_close_matches(key, known, n=1)
+        problems.append(f"unknown {key}" + (f" (did you mean {near[0]}?)" if near else ""))
+    if problems:
+        expected = f"its parameters are {', '.join(known) or 'none'}"
+        raise InvalidArguments(f"{name}: {', '.join(problems)}; {expected}", path=f"$.{(missing or unknown)[0]}")
+
+
+def _is_closed(schema: Mapping[str, Any]) -> bool:
+    """Tell whether the schema lists all parameters: as kontinue writes it, or without any further key allowed."""
+    return schema.get("additionalProperties") is False
+
+
+def _check_values(name: str, schema: Mapping[str, Any], value: object) -> None:
+    try:
+        import jsonschema_rs  # here: optional
+    except ImportError:
+        return
+    try:
+        problem = next(iter(jsonschema_rs.validator_for(dict(schema)).iter_errors(value)), None)
+    except ValueError:
+        return  # a schema that nobody can use, for example with an unknown reference: the worker decides
+    if problem is not None:
+        path = json_path(problem.instance_path)
+        raise InvalidArguments(f"{name}: {path}: {problem.message}", path=path)
+
+
+def json_path(parts: Iterable[str | int]) -> str:
+    """Return the path of a value in the form ``$.targets[2]``."""
+    return "$" + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts)

@@ -1,0 +1,564 @@
+"""The client: spawn Executions, look at them, wait for them and cancel them, from outside of a worker.
+
+Called by users, by the CLI and by the web page. Every call is a request or a few (``kontinue.kube.requests``); waits
+share one watch per namespace (``kontinue.client.ended_watch``). Reading functions, checking arguments and making
+errors out of ended Executions stand in modules of their own beside this one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from contextlib import aclosing
+from datetime import timedelta
+from types import TracebackType
+from typing import Any, Final, ParamSpec, Self, TypeVar, cast, overload
+
+import msgspec
+
+from kontinue import codec, errors, naming
+from kontinue.api import labels
+from kontinue.api.meta import ApiObject, ObjectList, ObjectMeta
+from kontinue.api.v1alpha1 import Execution, ExecutionMutex, ExecutionSpec, Function, Phase
+from kontinue.client import arguments as argument_check
+from kontinue.client import patches
+from kontinue.client.ended_watch import EndedWatch
+from kontinue.client.functions import FunctionDirectory
+from kontinue.client.handle import ExecutionHandle
+from kontinue.client.options import ClientOptions, SpawnOptions
+from kontinue.client.results import error_of
+from kontinue.client.selectors import execution_selectors
+from kontinue.client.throttle import Throttle
+from kontinue.client.tree import ExecutionTree, TreeWatcher, build_tree, call_order, root_of
+from kontinue.definition import FunctionDefinition
+from kontinue.kube import requests
+from kontinue.kube.config import load_config
+from kontinue.kube.http import KubeTransport
+from kontinue.kube.reflector import Listed, Reflector
+from kontinue.kube.requests import Request
+from kontinue.kube.transport import Transport
+from kontinue.kube.watch import Changed
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+Ref = Execution | ExecutionHandle[Any] | str
+"""An Execution as callers may name it: the object, a handle, or its name."""
+
+RETRY_S: Final = 30.0
+"""How long a request is retried when the client has no timeout."""
+PAGE_SIZE: Final = 500
+USER_AGENT: Final = "kontinue-client"
+_ENDED: Final = frozenset({*(phase for phase in Phase if phase.is_terminal), Phase.BLOCKED})
+_NO_SPAWN_OPTIONS: Final = SpawnOptions()
+
+_decode_execution: Final = msgspec.json.Decoder(Execution).decode
+_decode_page: Final = msgspec.json.Decoder(ObjectList[Execution]).decode
+
+
+class _NewExecution(ApiObject, frozen=True, kw_only=True):
+    """An Execution as created: without a status."""
+
+    metadata: ObjectMeta
+    spec: ExecutionSpec
+    api_version: str = labels.API_VERSION
+    kind: str = "Execution"
+
+
+class _Created(msgspec.Struct, frozen=True):
+    """What is read of the answer to a create."""
+
+    metadata: ObjectMeta
+
+
+_decode_created: Final = msgspec.json.Decoder(_Created).decode
+
+
+class _Target(msgspec.Struct, frozen=True):
+    """A ``Ref``, resolved. Without a uid any Execution of that name is meant."""
+
+    namespace: str
+    name: str
+    uid: str = ""
+    version: str = ""
+
+
+class _Shared:
+    """What a client and the views made by ``with_...`` have in common."""
+
+    def __init__(self, transport: Transport, throttle: Throttle) -> None:
+        self.transport = transport
+        self.throttle = throttle
+        self.ended: dict[str, EndedWatch] = {}
+
+
+class Client:
+    """Client of one API server, asynchronous. Use it as a context manager, or call ``close``.
+
+    Executions may be given as object, handle or name. Every method that takes ``namespace`` uses the client's own
+    unless told otherwise. All methods may be cancelled; a cancelled spawn may have created its Execution.
+
+    Attributes:
+        namespace: the namespace that calls use by default.
+        timeout: limit of every call, waits included; None: waits have none, requests are retried for 30 s.
+    """
+
+    def __init__(self, options: ClientOptions | None = None) -> None:
+        """Find the API server and its credentials; no connection is made yet.
+
+        Raises:
+            ConfigError: there is no server to be found.
+        """
+        options = options or ClientOptions()
+        config = load_config(kubeconfig=options.kubeconfig, context=options.context, namespace=options.namespace)
+        transport = KubeTransport(config, user_agent=USER_AGENT, impersonate=options.impersonate or "")
+        self._shared = _Shared(transport, Throttle(options.qps, options.burst))
+        self._close_transport: Callable[[], Coroutine[Any, Any, None]] | None = transport.close
+        self.namespace = config.namespace
+        self.timeout = options.timeout
+        self._functions = FunctionDirectory(self._send)
+
+    @classmethod
+    def from_kube(cls, kube: Transport, namespace: str) -> Self:
+        """Return a client over a transport that exists; it is not throttled, and the caller closes the transport."""
+        client = cls.__new__(cls)
+        client._shared = _Shared(kube, Throttle(None, 1))
+        client._close_transport = None
+        client.namespace = namespace
+        client.timeout = None
+        client._functions = FunctionDirectory(client._send)
+        return client
+
+    @property
+    def kube(self) -> Transport:
+        """The transport, for requests that the client has no method for. Not throttled."""
+        return self._shared.transport
+
+    def with_namespace(self, namespace: str) -> Self:
+        """Return a view of this client that works in another namespace. Close only the original."""
+        return self._view(namespace, self.timeout)
+
+    def with_timeout(self, timeout: timedelta | None) -> Self:
+        """Return a view of this client whose calls have another limit of time. Close only the original."""
+        return self._view(self.namespace, timeout)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None, /
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close watches and connections; waits under way raise InvalidState."""
+        for watch in self._shared.ended.values():
+            await watch.close()
+        self._shared.ended.clear()
+        if self._close_transport is not None:
+            await self._close_transport()
+
+    # Spawning.
+
+    @overload
+    def spawn(
+        self, function: FunctionDefinition[P, R], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Coroutine[object, None, ExecutionHandle[R]]: ...
+    @overload
+    def spawn(
+        self, function: str, arguments: object = ..., /, *, result: type[R], options: SpawnOptions = ...
+    ) -> Coroutine[object, None, ExecutionHandle[R]]: ...
+    @overload
+    def spawn(
+        self, function: str, arguments: object = ..., /, *, options: SpawnOptions = ...
+    ) -> Coroutine[object, None, ExecutionHandle[Any]]: ...
+    def spawn(self, function: Any, /, *args: Any, **kwargs: Any) -> Coroutine[object, None, ExecutionHandle[Any]]:
+        """Create an Execution: one write. It returns when the Execution is durable, not when it has run.
+
+        Either ``spawn(definition, *args, **kwargs)``, with options by ``definition.options(...)``; or by name
+        ``spawn("name", {"parameter": value}, result=T, options=SpawnOptions(...))``.
+
+        Raises:
+            UnknownFunction: no worker registered it in the namespace; with a suggestion.
+            InvalidArguments: they do not fit; ``path`` says where. Nothing was created.
+            AlreadyExists: an Execution of the wanted name exists.
+            ApiError: the server refuses, or was away for too long.
+        """
+        if isinstance(function, FunctionDefinition):
+            return self._spawn_definition(cast("FunctionDefinition[..., Any]", function), args, kwargs)
+        if isinstance(function, str):
+            return self._spawn_named(function, *args, **kwargs)
+        raise TypeError(
+            f"spawn takes a function definition or a name, got {function!r}: decorate it with @app.function"
+        )
+
+    async def _spawn_definition(
+        self, definition: FunctionDefinition[..., R], args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> ExecutionHandle[R]:
+        arguments = definition.codec.encode_arguments(args, kwargs)
+        call = definition.call_options
+        function = await self._functions.find(self.namespace, definition.name)
+        options = SpawnOptions(name=call.name, retry=call.retry, timeout=call.timeout, ttl=call.ttl, mutex=call.mutex)
+        return await self._create(function, arguments, options, definition.codec.decode_result)
+
+    async def _spawn_named(
+        self,
+        name: str,
+        arguments: object = None,
+        *,
+        result: type[Any] | None = None,
+        options: SpawnOptions = _NO_SPAWN_OPTIONS,
+    ) -> ExecutionHandle[Any]:
+        function = await self._functions.find(options.namespace or self.namespace, name)
+        encoded = argument_check.encode_for(function, arguments)
+        wanted: Any = Any if result is None else result
+        return await self._create(function, encoded, options, codec.codec_for(wanted).decode)
+
+    async def _create(
+        self, function: Function, arguments: bytes, options: SpawnOptions, decode: Callable[[bytes], R]
+    ) -> ExecutionHandle[R]:
+        namespace = options.namespace or self.namespace
+        nonce = uuid.uuid4().hex
+        name = options.name or naming.root_name(function.spec.name, nonce[:10])
+        new = _NewExecution(
+            metadata=ObjectMeta(
+                name=name,
+                namespace=namespace,
+                labels={
+                    labels.WORKER_GROUP: labels.label_value(function.spec.worker_group),
+                    labels.FUNCTION: labels.label_value(function.spec.name),
+                },
+                annotations={labels.NONCE: nonce},
+            ),
+            spec=ExecutionSpec(
+                function=function.spec.name,
+                arguments=msgspec.Raw(arguments),
+                retry=options.retry.to_api() if options.retry else None,
+                timeout=options.timeout.to_api() if options.timeout else None,
+                ttl=options.ttl.to_api() if options.ttl else None,
+                mutex=ExecutionMutex(name=options.mutex) if options.mutex else None,
+            ),
+        )
+        try:
+            # Repeating it is safe: the name is ours, and the nonce tells our object from somebody else's.
+            body = await self._send(requests.create(requests.EXECUTIONS, namespace, new), repeatable=True)
+            metadata = _decode_created(body).metadata
+        except errors.AlreadyExists as error:
+            metadata = await self._adopt(namespace, name, nonce, function, options, error)
+        return ExecutionHandle(
+            name=name,
+            namespace=namespace,
+            uid=metadata.uid,
+            resource_version=metadata.resource_version,
+            wait=self.wait_for_execution,
+            decode=decode,
+        )
+
+    async def _adopt(
+        self,
+        namespace: str,
+        name: str,
+        nonce: str,
+        function: Function,
+        options: SpawnOptions,
+        error: errors.AlreadyExists,
+    ) -> ObjectMeta:
+        """Return the object that stands where ours should: our own, if only the answer was lost."""
+        existing = await self._get(namespace, name)
+        if existing.metadata.annotations.get(labels.NONCE) == nonce:
+            return existing.metadata
+        where = f"Execution {namespace}/{name}"
+        if options.if_exists != "attach":
+            raise errors.AlreadyExists(
+                f"{where} exists already (function {existing.spec.function!r}, phase {existing.phase}): choose another "
+                "name, or spawn it with if_exists='attach' to wait for the one that exists",
+                status=error.status,
+                reason=error.reason,
+            ) from error
+        if existing.spec.function != function.spec.name:
+            raise errors.AlreadyExists(
+                f"{where} cannot be attached to: it runs {existing.spec.function!r}, not {function.spec.name!r}",
+                status=error.status,
+                reason=error.reason,
+            ) from error
+        return existing.metadata
+
+    # Reading.
+
+    async def get(self, name: str, *, namespace: str | None = None) -> Execution:
+        """Read an Execution by name.
+
+        Raises:
+            NotFound: there is none of that name.
+        """
+        return await self._get(namespace or self.namespace, name)
+
+    async def get_execution(self, name: str, *, namespace: str | None = None) -> Execution:
+        """Read an Execution by name; the same as ``get``."""
+        return await self.get(name, namespace=namespace)
+
+    async def get_child_executions(self, parent: Ref, *, namespace: str | None = None) -> Sequence[Execution]:
+        """Read what an Execution started itself, in the order of the calls."""
+        target = self._target(parent, namespace)
+        selector = {labels.PARENT: labels.label_value(target.name)}
+        return sorted(await self.list(labels=selector, namespace=target.namespace), key=call_order)
+
+    async def list(
+        self,
+        *,
+        function: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        root: str | None = None,
+        schedule: str | None = None,
+        worker_group: str | None = None,
+        phases: Sequence[Phase | str] = (),
+        only_root: bool = False,
+        namespace: str | None = None,
+    ) -> Sequence[Execution]:
+        """Read all Executions that fit; see ``iterate``."""
+        stream = self.iterate(
+            function=function,
+            labels=labels,
+            root=root,
+            schedule=schedule,
+            worker_group=worker_group,
+            phases=phases,
+            only_root=only_root,
+            namespace=namespace,
+        )
+        return [execution async for execution in stream]
+
+    async def iterate(
+        self,
+        *,
+        function: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        root: str | None = None,
+        schedule: str | None = None,
+        worker_group: str | None = None,
+        phases: Sequence[Phase | str] = (),
+        only_root: bool = False,
+        namespace: str | None = None,
+    ) -> AsyncIterator[Execution]:
+        """Yield the Executions that fit, reading page by page as they are consumed.
+
+        Args:
+            function: registered name of their function.
+            labels: labels that they carry.
+            root: name of the root that they descend from; the root itself is left out.
+            schedule: name of the ScheduledExecution that started them.
+            worker_group: group that runs them.
+            phases: phases that they are in; none given means all.
+            only_root: leave out children.
+            namespace: where; an empty string means all namespaces.
+        """
+        selectors = execution_selectors(
+            function=function,
+            wanted_labels=labels or {},
+            root=root,
+            schedule=schedule,
+            worker_group=worker_group,
+            phases=phases,
+            only_root=only_root,
+        )
+        token = ""
+        while True:
+            request = requests.list_objects(
+                requests.EXECUTIONS,
+                self.namespace if namespace is None else namespace,
+                label_selector=selectors.labels,
+                field_selector=selectors.fields,
+                limit=PAGE_SIZE,
+                continue_token=token,
+            )
+            page = _decode_page(await self._send(request))
+            for execution in page.items:
+                yield execution
+            token = page.metadata.continue_
+            if not token:
+                return
+
+    async def function(self, name: str, *, namespace: str | None = None) -> Function:
+        """Read a Function by its registered name.
+
+        Raises:
+            UnknownFunction: no worker registered it; with a suggestion.
+        """
+        return await self._functions.fetch(namespace or self.namespace, name)
+
+    async def functions(
+        self, *, include_hidden: bool = False, worker_group: str | None = None, namespace: str | None = None
+    ) -> Sequence[Function]:
+        """Read the Functions that workers registered, sorted by name."""
+        selector = f"{labels.WORKER_GROUP}={labels.label_value(worker_group)}" if worker_group else ""
+        found = await self._functions.fetch_all(namespace or self.namespace, label_selector=selector)
+        shown = [item for item in found if include_hidden or labels.HIDDEN not in item.metadata.annotations]
+        return sorted(shown, key=lambda item: item.spec.name)
+
+    async def get_tree(self, execution: Ref, *, namespace: str | None = None) -> ExecutionTree:
+        """Read an Execution and everything below it."""
+        target = self._target(execution, namespace)
+        top = await self._get(target.namespace, target.name)
+        return build_tree(top, await self.list(root=root_of(top), namespace=target.namespace))
+
+    def watch_tree(self, execution: Ref, *, namespace: str | None = None) -> TreeWatcher:
+        """Return a watcher of the tree: ``async with client.watch_tree(e) as watcher: async for tree in watcher``.
+
+        Entering it raises NotFound when there is no such Execution.
+        """
+        target = self._target(execution, namespace)
+        return TreeWatcher(self._shared.transport, lambda: self._get(target.namespace, target.name))
+
+    # Waiting.
+
+    async def wait_for_execution(
+        self,
+        execution: Ref,
+        *,
+        until: Sequence[Phase | str] | None = None,
+        timeout: timedelta | None = None,  # noqa: ASYNC109 - part of the API
+    ) -> Execution:
+        """Wait until an Execution is in one of the phases ``until``, by default in any terminal one.
+
+        Thousands of waits share one watch. A wait that ends early leaves the Execution as it is.
+
+        Raises:
+            ExecutionBlocked: the code no longer matches its records, unless Blocked is among ``until``.
+            InvalidState: it ended in a phase that is not among ``until``.
+            WaitTimeout: it took longer than ``timeout``.
+            NotFound: there is no such Execution, or it was deleted.
+        """
+        wanted = frozenset(Phase(phase) for phase in until) if until is not None else None
+        target = self._target(execution, None)
+        limit = timeout if timeout is not None else self.timeout
+        limit_s = None if limit is None else limit.total_seconds()
+        scope = asyncio.timeout(limit_s)
+        try:
+            async with scope:
+                found = await self._wait(target, wanted)
+        except TimeoutError as error:
+            if not scope.expired():
+                raise
+            raise errors.WaitTimeout(
+                f"Execution {target.namespace}/{target.name} did not get there within {limit_s:g} s; it goes on"
+            ) from error
+        phase = found.phase
+        if wanted is None:
+            if phase is Phase.BLOCKED:
+                raise error_of(found) or AssertionError
+            return found
+        if phase in wanted:
+            return found
+        if phase is Phase.BLOCKED:
+            raise error_of(found) or AssertionError
+        raise errors.InvalidState(
+            f"Execution {target.namespace}/{target.name} is {phase} and will not become {' or '.join(sorted(wanted))}"
+        )
+
+    async def _wait(self, target: _Target, wanted: frozenset[Phase] | None) -> Execution:
+        """Return the Execution when it is in a wanted phase, has ended, or is blocked."""
+        if wanted is None or wanted <= _ENDED:
+            watch = self._shared.ended.get(target.namespace)
+            if watch is None:
+                watch = self._shared.ended[target.namespace] = EndedWatch(self._shared.transport, target.namespace)
+            return await watch.wait(target.name, uid=target.uid, version=target.version)
+        reflector = Reflector(
+            self._shared.transport,
+            requests.EXECUTIONS,
+            target.namespace,
+            type_=Execution,
+            field_selector=f"metadata.name={target.name}",
+            fatal=(errors.Forbidden, errors.Unauthorized, errors.NotFound, errors.Invalid),
+        )
+        async with aclosing(reflector.follow()) as stream:
+            async for news in stream:
+                match news:
+                    case Listed(objects=[found]):
+                        pass
+                    case Changed(type="ADDED" | "MODIFIED", object=found):
+                        pass
+                    case Listed() | Changed():
+                        raise errors.NotFound(
+                            f"no Execution {target.name!r} in namespace {target.namespace!r}", status=404
+                        )
+                    case _:
+                        continue
+                if found.phase in wanted or found.phase in _ENDED:
+                    return found
+        raise AssertionError("follow ends only by an error")
+
+    # Acting.
+
+    async def cancel(self, execution: Ref, *, message: str = "Canceled by client") -> None:
+        """Cancel an Execution and everything that it started. Final at once; the code is stopped right after.
+
+        Raises:
+            InvalidState: it has ended already.
+            NotFound: there is no such Execution.
+        """
+        target = self._target(execution, None)
+        refused = False
+        while True:
+            found = await self._get(target.namespace, target.name)
+            if target.uid and found.metadata.uid != target.uid:
+                raise errors.NotFound(
+                    f"Execution {target.namespace}/{target.name} was deleted and created again", status=404
+                )
+            if found.phase.is_terminal:
+                if refused and found.phase is Phase.CANCELED:
+                    return  # ours, and its answer was lost, or somebody else's: the wish is fulfilled
+                raise errors.InvalidState(
+                    f"Execution {target.namespace}/{target.name} cannot be canceled: it is {found.phase} already"
+                )
+            operations = patches.cancel_operations(found, message)
+            request = requests.json_patch(
+                requests.EXECUTIONS, target.namespace, target.name, operations, subresource="status"
+            )
+            try:
+                await self._send(request)
+            except (errors.Invalid, errors.Conflict) as error:
+                if error.status not in (409, 422):
+                    raise
+                if refused and found.status.phase is None:
+                    raise
+                refused = True  # the phase changed meanwhile: look again
+                continue
+            return
+
+    # Parts.
+
+    def _view(self, namespace: str, timeout: timedelta | None) -> Self:
+        view = type(self).__new__(type(self))
+        view._shared = self._shared
+        view._close_transport = None
+        view._functions = self._functions
+        view.namespace = namespace
+        view.timeout = timeout
+        return view
+
+    def _target(self, execution: Ref, namespace: str | None) -> _Target:
+        match execution:
+            case str():
+                return _Target(namespace or self.namespace, execution)
+            case ExecutionHandle():
+                return _Target(execution.namespace, execution.name, execution.uid, execution.resource_version)
+            case _:
+                metadata = execution.metadata
+                version = "" if execution.phase in _ENDED else metadata.resource_version
+                return _Target(metadata.namespace, metadata.name, metadata.uid, version)
+
+    async def _get(self, namespace: str, name: str) -> Execution:
+        try:
+            return _decode_execution(await self._send(requests.get(requests.EXECUTIONS, namespace, name)))
+        except errors.NotFound as error:
+            raise errors.NotFound(
+                f"no Execution {name!r} in namespace {namespace!r} ({error})", status=error.status, reason=error.reason
+            ) from error
+
+    async def _send(self, request: Request, *, repeatable: bool | None = None) -> bytes:
+        await self._shared.throttle.wait()
+        limit_s = None if self.timeout is None else self.timeout.total_seconds()
+        return await self._shared.transport.send(
+            request, repeatable=repeatable, retry_for_s=RETRY_S if limit_s is None else limit_s, timeout_s=limit_s
+        )

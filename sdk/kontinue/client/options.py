@@ -1,0 +1,62 @@
+"""Options of the client and of a spawn, as users write them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Literal
+
+from kontinue.options import Retention, RetryPolicy, TimeoutPolicy
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClientOptions:
+    """Where the client connects and how fast it goes.
+
+    Attributes:
+        namespace: namespace to work in; None: that of the configuration found.
+        context: context of the kubeconfig.
+        kubeconfig: path of a kubeconfig; None: looked for, see ``kontinue.kube.config.load_config``.
+        impersonate: user name to act as.
+        qps: requests per second on average; None switches throttling off. Watches are not counted.
+        burst: requests that may be sent at once before ``qps`` limits them.
+        timeout: limit of every call, waits included; None: waits have none, requests are retried for 30 s.
+    """
+
+    namespace: str | None = None
+    context: str | None = None
+    kubeconfig: str | None = None
+    impersonate: str | None = None
+    qps: float | None = 5.0
+    burst: int = 10
+    timeout: timedelta | None = None
+
+    def __post_init__(self) -> None:
+        if self.qps is not None and self.qps <= 0:
+            raise ValueError(f"qps={self.qps}: expected more than 0, or None for no limit")
+        if self.burst < 1:
+            raise ValueError(f"burst={self.burst}: expected 1 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpawnOptions:
+    """How to create an Execution of a function called by name; definitions carry theirs by ``fn.options(...)``.
+
+    Attributes:
+        name: its name; None: chosen by the client from the function's name.
+        namespace: where; None: the client's namespace.
+        retry: overrides the function's default.
+        ttl: overrides the function's default.
+        timeout: overrides the function's default.
+        mutex: name of the mutex to hold while it runs.
+        if_exists: what to do when ``name`` is taken: raise AlreadyExists, or attach to the Execution that exists,
+            provided that it is one of the same function. Its arguments are not compared.
+    """
+
+    name: str | None = None
+    namespace: str | None = None
+    retry: RetryPolicy | None = None
+    ttl: Retention | None = None
+    timeout: TimeoutPolicy | None = None
+    mutex: str | None = None
+    if_exists: Literal["error", "attach"] = "error"
