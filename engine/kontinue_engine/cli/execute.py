@@ -9,9 +9,9 @@ from typing import Annotated, Any
 
 import msgspec
 import typer
-from kontinue.client.client import SpawnOptions
 
 from kontinue.api.v1alpha1 import Function
+from kontinue.client.options import SpawnOptions
 from kontinue.kube import requests
 from kontinue_engine.cli import exit_codes
 from kontinue_engine.cli.connection import Connection, connect, run, say_target
@@ -70,10 +70,9 @@ def command(
 
 async def _watch(connection: Connection, options: GlobalOptions, name: str, limit: timedelta | None) -> int:
     try:
-        tree = await follow(connection, name, open_progress(options, sys.stderr), limit=limit)
+        execution = await follow(connection, name, open_progress(options, sys.stderr), limit=limit)
     except TimeoutError:
         return say_timeout(options, name, limit or timedelta())
-    execution = tree.execution
     if options.output is not OutputFormat.TABLE and options.output is not OutputFormat.WIDE:
         raw = await fetch_raw(connection.transport, requests.EXECUTIONS, connection.namespace, name)
         print(format_raw([msgspec.Raw(raw)], output=options.output, as_list=False, plural="executions"))

@@ -1,4 +1,4 @@
-"""Internal. A set of Executions as a tree, and the tree as lines of text. Pure.
+"""Internal. A tree of Executions (``kontinue.client.tree``) as lines of text. Pure.
 
 Used by ``kontinue tree`` and by the live progress of ``kontinue execute``. Siblings of one function are folded into a
 line of counts when there are many; those that run or went wrong are still shown.
@@ -6,16 +6,15 @@ line of counts when there are many; those that run or went wrong are still shown
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
 import msgspec
 
-from kontinue.api import labels
 from kontinue.api.v1alpha1 import Execution, Phase
+from kontinue.client.tree import ExecutionTree, ExecutionTreeNode
 from kontinue_engine.cli.text import GLYPHS, format_duration, paint_phase, shorten
 
 FOLD_FROM: Final = 8
@@ -23,21 +22,6 @@ FOLD_FROM: Final = 8
 MAX_SHOWN_OF_FOLD: Final = 4
 """Running or broken siblings shown below a folded line."""
 _MAX_MESSAGE: Final = 100
-
-_DIGITS: Final = re.compile(r"(\d+)")
-
-
-class TreeNode(msgspec.Struct, frozen=True):
-    """An Execution and its children, in order of creation."""
-
-    execution: Execution
-    children: tuple[TreeNode, ...] = ()
-
-    def walk(self) -> Iterator[TreeNode]:
-        """Yield this node and everything below it."""
-        yield self
-        for child in self.children:
-            yield from child.walk()
 
 
 class TreeLine(msgspec.Struct, frozen=True):
@@ -49,32 +33,12 @@ class TreeLine(msgspec.Struct, frozen=True):
     detail: str
 
 
-def build_tree(executions: Iterable[Execution], root: str) -> TreeNode | None:
-    """Return the tree below the Execution called ``root``; None if it is not among ``executions``."""
-    everyone = list(executions)
-    children: dict[str, list[Execution]] = {}
-    for execution in everyone:
-        if parent := parent_name(execution):
-            children.setdefault(parent, []).append(execution)
-
-    def node(execution: Execution) -> TreeNode:
-        below = sorted(children.get(execution.metadata.name, []), key=_creation_order)
-        return TreeNode(execution, tuple(node(child) for child in below))
-
-    return next((node(execution) for execution in everyone if execution.metadata.name == root), None)
-
-
 def parent_name(execution: Execution) -> str:
     """Return the name of the Execution that started this one; empty for a root."""
     for owner in execution.metadata.owner_references:
         if owner.kind == "Execution":
             return owner.name
     return ""
-
-
-def root_name(execution: Execution) -> str:
-    """Return the value of the root label that the tree of this Execution carries."""
-    return execution.metadata.labels.get(labels.ROOT) or labels.label_value(execution.metadata.name)
 
 
 def duration_of(execution: Execution, now: datetime) -> timedelta | None:
@@ -105,9 +69,16 @@ def message_of(execution: Execution, now: datetime) -> str:
     return shorten(reason or waiting_text(execution, now), _MAX_MESSAGE)
 
 
-def draw_tree(root: TreeNode, now: datetime) -> list[TreeLine]:
+def executions_of(tree: ExecutionTree) -> Iterator[Execution]:
+    """Yield every Execution of the tree, parents first."""
+    for _, node in tree.walk():
+        if node.execution is not None:
+            yield node.execution
+
+
+def draw_tree(tree: ExecutionTree, now: datetime) -> list[TreeLine]:
     """Return the lines of the tree, the root first."""
-    return [_line(root, "", now), *_draw_below(root, "", now)]
+    return [_line(tree.root, "", now), *_draw_below(tree.root, "", now)]
 
 
 def format_line(line: TreeLine, *, color: bool) -> str:
@@ -116,12 +87,12 @@ def format_line(line: TreeLine, *, color: bool) -> str:
     return f"{line.branch}{glyph} {line.name}  {line.detail}".rstrip()
 
 
-def _draw_below(node: TreeNode, prefix: str, now: datetime) -> Iterator[TreeLine]:
+def _draw_below(node: ExecutionTreeNode, prefix: str, now: datetime) -> Iterator[TreeLine]:
     rows = _rows(node.children)
     for number, row in enumerate(rows):
         last = number == len(rows) - 1
         branch, deeper = (prefix + "└─ ", prefix + "   ") if last else (prefix + "├─ ", prefix + "│  ")
-        if isinstance(row, TreeNode):
+        if isinstance(row, ExecutionTreeNode):
             yield _line(row, branch, now)
             yield from _draw_below(row, deeper, now)
         else:
@@ -131,30 +102,35 @@ def _draw_below(node: TreeNode, prefix: str, now: datetime) -> Iterator[TreeLine
                 yield _line(child, deeper + ("└─ " if position == len(shown) - 1 else "├─ "), now)
 
 
-def _rows(children: Sequence[TreeNode]) -> list[TreeNode | list[TreeNode]]:
-    by_function: dict[str, list[TreeNode]] = {}
+def _rows(children: Sequence[ExecutionTreeNode]) -> list[ExecutionTreeNode | list[ExecutionTreeNode]]:
+    """Return nodes to draw one by one, and lists of siblings to fold."""
+    by_function: dict[str, list[ExecutionTreeNode]] = {}
     for child in children:
-        by_function.setdefault(child.execution.spec.function, []).append(child)
-    rows: list[TreeNode | list[TreeNode]] = []
+        by_function.setdefault(_function_of(child), []).append(child)
+    rows: list[ExecutionTreeNode | list[ExecutionTreeNode]] = []
     for child in children:
-        siblings = by_function.get(child.execution.spec.function, [])
-        if len(siblings) <= FOLD_FROM:
+        siblings = by_function[_function_of(child)]
+        if child.execution is None or len(siblings) <= FOLD_FROM:
             rows.append(child)
         elif siblings[0] is child:
             rows.append(siblings)
     return rows
 
 
-def _fold_line(siblings: Sequence[TreeNode], branch: str) -> TreeLine:
-    phases = Counter(node.execution.phase for node in siblings)
+def _function_of(node: ExecutionTreeNode) -> str:
+    return node.execution.spec.function if node.execution is not None else ""
+
+
+def _fold_line(siblings: Sequence[ExecutionTreeNode], branch: str) -> TreeLine:
+    phases = Counter(Phase(node.phase) for node in siblings)
     done = phases[Phase.COMPLETED] + phases[Phase.SKIPPED]
     others = [
         f"{phases[phase]} {phase.lower()}"
         for phase in Phase
         if phases[phase] and phase not in {Phase.COMPLETED, Phase.SKIPPED, Phase.PENDING}
     ]
-    name = siblings[0].execution.spec.function
-    return TreeLine(branch, f"{name} {done}/{len(siblings)}", _fold_phase(phases), ", ".join(others))
+    name = f"{_function_of(siblings[0])} {done}/{len(siblings)}"
+    return TreeLine(branch, name, _fold_phase(phases), ", ".join(others))
 
 
 def _fold_phase(phases: Counter[Phase]) -> Phase:
@@ -164,14 +140,17 @@ def _fold_phase(phases: Counter[Phase]) -> Phase:
     return Phase.CANCELED if phases[Phase.CANCELED] else Phase.COMPLETED
 
 
-def _telling(siblings: Sequence[TreeNode]) -> list[TreeNode]:
+def _telling(siblings: Sequence[ExecutionTreeNode]) -> list[ExecutionTreeNode]:
     order = [Phase.FAILED, Phase.BLOCKED, Phase.BACKOFF, Phase.EXECUTING]
-    telling = [node for node in siblings if node.execution.phase in order]
-    return sorted(telling, key=lambda node: order.index(node.execution.phase))[:MAX_SHOWN_OF_FOLD]
+    telling = [node for node in siblings if node.phase in order]
+    return sorted(telling, key=lambda node: order.index(Phase(node.phase)))[:MAX_SHOWN_OF_FOLD]
 
 
-def _line(node: TreeNode, branch: str, now: datetime) -> TreeLine:
+def _line(node: ExecutionTreeNode, branch: str, now: datetime) -> TreeLine:
     execution = node.execution
+    if execution is None:
+        detail = ": ".join(part for part in (node.phase, shorten(node.message, _MAX_MESSAGE)) if part)
+        return TreeLine(branch, f"attempt {node.attempt_number}", Phase(node.phase or Phase.FAILED), detail)
     duration = duration_of(execution, now)
     parts = [execution.phase.value, format_duration(duration) if duration is not None else ""]
     if execution.status.attempt_count > 1:
@@ -180,11 +159,3 @@ def _line(node: TreeNode, branch: str, now: datetime) -> TreeLine:
         parts.append(f"resumed {execution.status.resumptions}x")
     parts.append(message_of(execution, now))
     return TreeLine(branch, execution.metadata.name, execution.phase, "  ".join(part for part in parts if part))
-
-
-def _creation_order(execution: Execution) -> tuple[str, list[tuple[int, str]]]:
-    created = execution.metadata.creation_timestamp
-    step = execution.metadata.annotations.get(labels.STEP, execution.metadata.name)
-    # creationTimestamp has whole seconds: the step id, with its numbers compared as numbers, orders the rest.
-    natural = [(int(part), "") if part.isdigit() else (-1, part) for part in _DIGITS.split(step)]
-    return (created.isoformat() if created else "", natural)

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Collection
+from collections.abc import AsyncGenerator, Collection
 from contextlib import aclosing
 from datetime import timedelta
 
 from kontinue.api.v1alpha1 import TERMINAL_PHASES, Execution, Phase
+from kontinue.client.tree import ExecutionTree
+from kontinue.errors import NotFound
 from kontinue_engine.cli import exit_codes
 from kontinue_engine.cli.connection import Connection
-from kontinue_engine.cli.execution_tree import TreeNode
-from kontinue_engine.cli.executions import TreeFeed
 from kontinue_engine.cli.options import GlobalOptions
 from kontinue_engine.cli.progress import Progress
 from kontinue_engine.cli.text import format_duration, indent
@@ -34,24 +34,46 @@ async def follow(
     *,
     until: Collection[Phase] = ENDED,
     limit: timedelta | None = None,
-) -> TreeNode:
-    """Show the tree until its root is in one of the phases; return it then.
+) -> Execution:
+    """Show the tree until its root is in one of the phases; return the root then.
 
     Raises:
         TimeoutError: it took longer than ``limit``.
-        NotFound: there is no such Execution.
+        NotFound: there is no such Execution, or it was deleted meanwhile.
     """
-    feed = TreeFeed(connection.transport, connection.namespace, name)
     try:
         async with asyncio.timeout(limit.total_seconds() if limit else None):
-            async with aclosing(feed.changes(every_s=_REDRAW_S, idle_s=_IDLE_S)) as changes:
-                async for tree in changes:
+            async with aclosing(_trees(connection, name)) as trees:
+                async for tree in trees:
                     progress.show(tree)
-                    if tree.execution.phase in until:
-                        return tree
+                    execution = tree.root.execution
+                    if execution is not None and execution.phase in until:
+                        return execution
+                    await asyncio.sleep(_REDRAW_S)
     finally:
         progress.close()
-    raise RuntimeError("a feed of changes ended by itself")
+    raise NotFound(f"Execution {name!r} was deleted from namespace {connection.namespace}", status=404)
+
+
+async def _trees(connection: Connection, name: str) -> AsyncGenerator[ExecutionTree, None]:
+    """Yield the tree when it has changed, and the same again now and then so that running times go on."""
+    watcher = connection.client.watch_tree(name, namespace=connection.namespace)
+    async with watcher:
+        states = aiter(watcher)
+        latest: ExecutionTree | None = None
+        coming = asyncio.ensure_future(anext(states, None))
+        try:
+            while True:
+                await asyncio.wait([coming], timeout=_IDLE_S)
+                if coming.done():
+                    latest = coming.result()
+                    if latest is None:
+                        return
+                    coming = asyncio.ensure_future(anext(states, None))
+                if latest is not None:
+                    yield latest
+        finally:
+            coming.cancel()
 
 
 def explain_end(execution: Execution, *, flags: str) -> str:

@@ -17,12 +17,12 @@ from typing import Annotated, Any, Final
 import msgspec
 import typer
 
+from kontinue.client.tree import ExecutionTree
 from kontinue.errors import ConfigError, KontinueError, Unavailable
 from kontinue_engine.cli import exit_codes
 from kontinue_engine.cli.connection import Connection, connect, run
 from kontinue_engine.cli.dev.log_files import rotated_path
-from kontinue_engine.cli.execution_tree import TreeNode
-from kontinue_engine.cli.executions import fetch_tree
+from kontinue_engine.cli.execution_tree import executions_of
 from kontinue_engine.cli.following import ENDED
 from kontinue_engine.cli.log_lines import format_log_line, parse_log_line
 from kontinue_engine.cli.options import GlobalOptions, OutputFormat, global_options
@@ -72,9 +72,9 @@ class TreeFilter:
         self._uids: set[str] = set()
         self._unknown: deque[Mapping[str, Any]] = deque(maxlen=_KEPT_UNKNOWN)
 
-    def learn(self, tree: TreeNode) -> list[Mapping[str, Any]]:
+    def learn(self, tree: ExecutionTree) -> list[Mapping[str, Any]]:
         """Take in the members of the tree; return earlier lines that turn out to be theirs."""
-        uids = {node.execution.metadata.uid for node in tree.walk()}
+        uids = {execution.metadata.uid for execution in executions_of(tree)}
         if uids <= self._uids:
             return []
         self._uids |= uids
@@ -127,18 +127,18 @@ async def _print_logs(
     connection: Connection, options: GlobalOptions, name: str, logs_dir: Path, *, follow: bool
 ) -> int:
     lines = TreeFilter(name, connection.namespace)
-    tree = await fetch_tree(connection.transport, connection.namespace, name)
+    tree = await connection.client.get_tree(name)
     lines.learn(tree)
     _print_new(options, lines, LineTail(rotated_path(logs_dir / WORKER_LOG)).read())
     tail = LineTail(logs_dir / WORKER_LOG)
     while True:
-        ended = tree.execution.phase in ENDED
+        ended = tree.root.phase in ENDED
         _print_new(options, lines, tail.read())
         if not follow or ended:
             return exit_codes.OK
         await asyncio.sleep(_POLL_S)
         try:
-            tree = await fetch_tree(connection.transport, connection.namespace, name)
+            tree = await connection.client.get_tree(name)
         except Unavailable:
             continue  # a restarting server: the file is still there
         for fields in lines.learn(tree):

@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 from typing import Protocol, TextIO
 
 from kontinue.api.v1alpha1 import Phase
-from kontinue_engine.cli.execution_tree import TreeNode, draw_tree, duration_of, format_line, message_of
+from kontinue.client.tree import ExecutionTree
+from kontinue_engine.cli.execution_tree import draw_tree, duration_of, executions_of, format_line, message_of
 from kontinue_engine.cli.options import GlobalOptions, is_terminal
 from kontinue_engine.cli.text import GLYPHS, format_duration, paint_phase
 
@@ -18,7 +19,7 @@ from kontinue_engine.cli.text import GLYPHS, format_duration, paint_phase
 class Progress(Protocol):
     """Where a changing tree is shown."""
 
-    def show(self, tree: TreeNode) -> None:
+    def show(self, tree: ExecutionTree) -> None:
         """Show the tree as it is now."""
         ...
 
@@ -30,7 +31,7 @@ class Progress(Protocol):
 class NoProgress:
     """Shows nothing."""
 
-    def show(self, tree: TreeNode) -> None:
+    def show(self, tree: ExecutionTree) -> None:
         """Show nothing."""
 
     def close(self) -> None:
@@ -45,7 +46,7 @@ class LineProgress:
         self._color = color
         self._phases: dict[str, Phase] = {}
 
-    def show(self, tree: TreeNode) -> None:
+    def show(self, tree: ExecutionTree) -> None:
         """Print what has changed since the last call."""
         for line in transition_lines(tree, self._phases, datetime.now(UTC), color=self._color):
             print(line, file=self._stream, flush=True)
@@ -68,7 +69,7 @@ class LiveProgress:
         self._live = Live(console=console, auto_refresh=False, vertical_overflow="ellipsis")
         self._live.start()
 
-    def show(self, tree: TreeNode) -> None:
+    def show(self, tree: ExecutionTree) -> None:
         """Draw the tree over the one before."""
         lines = draw_tree(tree, datetime.now(UTC))
         text = self._parse("\n".join(format_line(line, color=self._color) for line in lines))
@@ -89,10 +90,9 @@ def open_progress(options: GlobalOptions, stream: TextIO) -> Progress:
     return LiveProgress(stream, color=color) if is_terminal(stream) else LineProgress(stream, color=color)
 
 
-def transition_lines(tree: TreeNode, phases: dict[str, Phase], now: datetime, *, color: bool) -> Iterator[str]:
+def transition_lines(tree: ExecutionTree, phases: dict[str, Phase], now: datetime, *, color: bool) -> Iterator[str]:
     """Yield a line for each Execution whose phase differs from ``phases``, and bring ``phases`` up to date."""
-    for node in tree.walk():
-        execution = node.execution
+    for execution in executions_of(tree):
         uid = execution.metadata.uid
         if phases.get(uid) is execution.phase:
             continue

@@ -11,7 +11,6 @@ import typer
 from kontinue_engine.cli import exit_codes
 from kontinue_engine.cli.connection import connect, run
 from kontinue_engine.cli.execution_tree import draw_tree, format_line
-from kontinue_engine.cli.executions import fetch_tree
 from kontinue_engine.cli.following import follow, say_detached
 from kontinue_engine.cli.options import global_options
 from kontinue_engine.cli.progress import open_progress
@@ -28,9 +27,9 @@ def command(
     async def main() -> int:
         async with connect(options) as connection:
             if watch:
-                tree = await follow(connection, name, open_progress(options, sys.stdout))
-                return exit_codes.exit_code_of(tree.execution.phase)
-            tree = await fetch_tree(connection.transport, connection.namespace, name)
+                execution = await follow(connection, name, open_progress(options, sys.stdout))
+                return exit_codes.exit_code_of(execution.phase)
+            tree = await connection.client.get_tree(name)
         for line in draw_tree(tree, datetime.now(UTC)):
             print(format_line(line, color=options.colors_on(sys.stdout)))
         return exit_codes.OK

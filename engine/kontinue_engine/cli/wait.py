@@ -25,10 +25,10 @@ def command(
     async def main() -> int:
         async with connect(options) as connection:
             try:
-                tree = await follow(connection, name, NoProgress(), limit=limit)
+                execution = await follow(connection, name, NoProgress(), limit=limit)
             except TimeoutError:
                 return say_timeout(options, name, limit or timedelta())
-        print(tree.execution.phase.value)
-        return exit_codes.exit_code_of(tree.execution.phase)
+        print(execution.phase.value)
+        return exit_codes.exit_code_of(execution.phase)
 
     run(main, on_interrupt=lambda: say_detached(options, name, options.namespace or ""))

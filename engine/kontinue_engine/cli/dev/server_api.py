@@ -1,4 +1,4 @@
-"""Internal. What ``kontinue dev`` asks its own server: whether it is there, its Functions, a namespace.
+"""Internal. What ``kontinue dev`` asks its own server: the Functions, and to create a namespace.
 
 Standard library only and blocking (called in a thread): the parent stays small and starts no HTTP client for this.
 """
@@ -18,15 +18,6 @@ from kontinue.kube.config import KubeConfig
 
 _TIMEOUT_S: Final = 5.0
 _CONFLICT: Final = 409
-
-
-def is_serving(config: KubeConfig) -> bool:
-    """Tell whether the server answers."""
-    try:
-        _call(config, "GET", "/readyz")
-    except OSError:  # URLError is one
-        return False
-    return True
 
 
 def fetch_functions(config: KubeConfig, namespace: str) -> list[Function]:

@@ -17,7 +17,6 @@ from typing import Any, Final
 import msgspec
 
 from kontinue.api.v1alpha1 import Function
-from kontinue.errors import ConfigError
 from kontinue.kube.config import KubeConfig, load_config
 from kontinue_engine.cli import log_lines
 from kontinue_engine.cli.dev import processes, server_api, supervision
@@ -27,8 +26,6 @@ from kontinue_engine.cli.dev.log_files import LogFile
 from kontinue_engine.cli.dev.supervision import Role
 from kontinue_engine.cli.signatures import example_command, format_signature
 
-WORKER_READY_EVENT: Final = "worker ready"
-_POLL_S: Final = 0.05
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -125,12 +122,7 @@ class Session:
         self._write_state()
         if self._supervision.stopping:  # the user left while it was being started
             process.send(signal.SIGTERM)
-        watcher = None
-        if role is Role.SERVER:
-            watcher = self._tasks.create_task(self._await_server(), name="await server")
         code = await process.wait()
-        if watcher is not None:
-            watcher.cancel()
         del self._processes[role]
         if role is Role.WORKER:
             self._runner_pids = []
@@ -147,40 +139,39 @@ class Session:
             arguments += ["--sync-runners", str(options.runners)]
         return [sys.executable, "-m", "kontinue_engine.worker", *arguments]
 
-    async def _await_server(self) -> None:
-        while True:
-            config = self._load_config()
-            if config is not None and await asyncio.to_thread(server_api.is_serving, config):
-                break
-            await asyncio.sleep(_POLL_S)
+    async def _on_server_ready(self) -> None:
+        self._config = load_config(kubeconfig=self._data_dir.kubeconfig)
+        self._write_state()
         if not self._announced:
-            await asyncio.to_thread(server_api.create_namespace, config, self._options.namespace)
-            self._say_server(config)
+            self._say_server(self._config)
+            await self._create_namespace(self._config)
         self._perform(self._supervision.ready(Role.SERVER, time.monotonic()))
 
-    def _load_config(self) -> KubeConfig | None:
-        # The file of an earlier run may name another port until the server has replaced it.
-        try:
-            config = load_config(kubeconfig=str(self._data_dir.kubeconfig))
-        except (ConfigError, OSError):
-            return None
-        self._config = config if config.server.endswith(f":{self._options.port}") else None
-        return self._config
+    async def _create_namespace(self, config: KubeConfig) -> None:
+        if self._options.namespace != "default":
+            try:
+                await asyncio.to_thread(server_api.create_namespace, config, self._options.namespace)
+            except OSError as error:
+                self._console.warn(f"cannot create namespace {self._options.namespace}: {error}")
 
     def _on_line(self, role: Role, line: bytes) -> None:
         self._logs[role].write(line)
         fields = log_lines.parse_log_line(line)
-        if role is Role.WORKER and fields and fields["event"] == WORKER_READY_EVENT:
-            self._on_worker_ready(fields)
-        else:
-            self._console.log_line(line, now_s=time.monotonic())
+        match role, fields["event"] if fields else "":
+            case Role.SERVER, "api server ready":
+                self._tasks.create_task(self._on_server_ready(), name="server ready")
+            case Role.WORKER, "worker ready" if fields:
+                self._on_worker_ready(fields)
+            case _:
+                self._console.log_line(line, now_s=time.monotonic())
 
     def _on_worker_ready(self, fields: dict[str, Any]) -> None:
-        self._runner_pids = _pids(fields.get("runners"))
+        runners = fields.get("runners", [])
+        self._runner_pids = [runner["pid"] for runner in runners]
         self._write_state()
         self._perform(self._supervision.ready(Role.WORKER, time.monotonic()))
         worker = self._processes.get(Role.WORKER)
-        pids = " ".join(str(pid) for pid in self._runner_pids)
+        pids = ", ".join(f"{runner['pid']} ({runner['colour']})" for runner in runners)
         self._console.field("worker", f"ready, pid {worker.pid if worker else '?'}, runners {pids or 'none yet'}")
         if not self._announced:
             self._announced = True
@@ -240,12 +231,6 @@ class Session:
                 "the API server could not start: see the error above. Its data is untouched in "
                 f"{_shown(self._data_dir.path)}; --data-dir and --port choose others."
             )
-
-
-def _pids(runners: Any) -> list[int]:
-    if not isinstance(runners, list):
-        return []
-    return [runner["pid"] if isinstance(runner, dict) else int(runner) for runner in runners]
 
 
 def _shown(path: Path) -> str:
