@@ -1,0 +1,1 @@
+"""Internal. The local Kubernetes-compatible API server."""

@@ -1,0 +1,83 @@
+"""Internal. Who asks, and whether they may: the bearer token, and the one seam for authorization.
+
+The token is random and stands in a kubeconfig of mode 0600; whoever can read that file is the administrator of this
+server. It is taken as a bearer token, or as the first part of the path: kubectl and all of client-go send no
+credentials over plain HTTP, but they keep the path of the server's address.
+``authorize`` is where roles would be enforced; today the one user may do everything. Called by ``router``.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+import secrets
+from pathlib import Path
+from typing import Final
+
+import yaml
+
+from kontinue_engine.apiserver import statuses
+
+ADMIN: Final = "kontinue-admin"
+CONTEXT: Final = "kontinue"
+_PUBLIC_PATHS: Final = ("/healthz", "/livez", "/readyz", "/version")
+
+
+class Authenticator:
+    """Knows the token."""
+
+    def __init__(self, token: str) -> None:
+        self._header = f"Bearer {token}".encode()
+        self._prefix = f"/{token}"
+
+    def authenticate(self, path: str, header: bytes) -> tuple[str, str]:
+        """Return the user and the path without a token; health and version are open, as in kube-apiserver.
+
+        Raises:
+            StatusError: 401, no or a wrong token.
+        """
+        if hmac.compare_digest(header, self._header):
+            return ADMIN, path.removeprefix(self._prefix)
+        prefix, rest = path[: len(self._prefix)], path[len(self._prefix) :]
+        if hmac.compare_digest(prefix.encode(), self._prefix.encode()):
+            return ADMIN, rest
+        if path.startswith(_PUBLIC_PATHS):
+            return "", path
+        raise statuses.unauthorized()
+
+
+def authorize(user: str, verb: str, group: str, plural: str, namespace: str | None, name: str) -> None:
+    """Allow the request, or raise a 403 StatusError. The one user of this server may do everything."""
+    _ = (user, verb, group, plural, namespace, name)
+
+
+def new_token() -> str:
+    """Return a fresh random token."""
+    return secrets.token_urlsafe(32)
+
+
+def read_token(kubeconfig: Path) -> str | None:
+    """Return the token of a kubeconfig that this server wrote before; None when there is none to be reused."""
+    try:
+        document = yaml.safe_load(kubeconfig.read_text())
+        token = next(user["user"]["token"] for user in document["users"] if user["name"] == CONTEXT)
+    except (OSError, yaml.YAMLError, KeyError, TypeError, StopIteration):
+        return None
+    return token if isinstance(token, str) and token else None
+
+
+def write_kubeconfig(path: Path, *, url: str, token: str) -> None:
+    """Write a kubeconfig that only its owner can read; replaces the file at once, so no reader sees half of it."""
+    document = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": CONTEXT, "cluster": {"server": f"{url}/{token}"}}],
+        "users": [{"name": CONTEXT, "user": {"token": token}}],
+        "contexts": [{"name": CONTEXT, "context": {"cluster": CONTEXT, "user": CONTEXT, "namespace": "default"}}],
+        "current-context": CONTEXT,
+    }
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(fd, "w") as file:
+        file.write(yaml.safe_dump(document, sort_keys=False))
+    temporary.replace(path)

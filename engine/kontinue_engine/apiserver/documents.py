@@ -1,0 +1,98 @@
+"""Internal. Everything under GET that is no object: discovery, OpenAPI, version, health, metrics.
+
+Built once from the registry and kept as bytes, metrics aside. Called by ``router`` for every path that names no
+resource; the documents themselves are made by ``discovery`` and ``openapi``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import orjson
+
+from kontinue_engine.apiserver import discovery, openapi, statuses
+from kontinue_engine.apiserver.http_protocol import Request, Response
+from kontinue_engine.apiserver.registry import Registry
+
+TEXT: Final = "text/plain; charset=utf-8"
+METRICS_TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
+_HEALTH: Final = frozenset({"healthz", "livez", "readyz"})
+_ADDRESS: Final = "127.0.0.1"
+
+
+class Documents:
+    """Answers requests for documents."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        *,
+        write_counts: Callable[[], Mapping[tuple[str, str], int]],
+        watch_count: Callable[[], int],
+    ) -> None:
+        self._write_counts = write_counts
+        self._watch_count = watch_count
+        self._documents = _build(registry)
+        self._aggregated = {
+            (path, version): orjson.dumps(
+                discovery.build_aggregated(registry.resources, version=version, is_core=path == "/api")
+            )
+            for path in ("/api", "/apis")
+            for version in discovery.AGGREGATED_CONTENT_TYPE
+        }
+
+    def answer(self, request: Request) -> Response:
+        """Return the document, or the plain 404 that kube-apiserver gives for unknown paths.
+
+        Raises:
+            StatusError: 405, documents cannot be written.
+        """
+        path = request.path.rstrip("/") or "/"
+        if path == "/metrics":
+            return Response(200, self._metrics(), METRICS_TEXT)
+        if path.split("/")[1] in _HEALTH:
+            return Response(200, b"ok", TEXT)
+        body = self._documents.get(path)
+        if body is None:
+            return Response(404, b"404 page not found\n", TEXT)
+        if request.method not in {"GET", "HEAD"}:
+            raise statuses.method_not_allowed()
+        if path in {"/api", "/apis"}:
+            version = discovery.negotiate(request.headers.get(b"accept", b"").decode("latin-1"))
+            if version:
+                return Response(200, self._aggregated[path, version], discovery.AGGREGATED_CONTENT_TYPE[version])
+        return Response(200, body)
+
+    def _metrics(self) -> bytes:
+        lines = [
+            "# HELP kontinue_apiserver_writes_total Committed writes; a write that changes nothing is none.",
+            "# TYPE kontinue_apiserver_writes_total counter",
+            *(
+                f'kontinue_apiserver_writes_total{{resource="{resource}",verb="{verb}"}} {count}'
+                for (resource, verb), count in sorted(self._write_counts().items())
+            ),
+            "# HELP kontinue_apiserver_watches Open watches.",
+            "# TYPE kontinue_apiserver_watches gauge",
+            f"kontinue_apiserver_watches {self._watch_count()}",
+        ]
+        return ("\n".join(lines) + "\n").encode()
+
+
+def _build(registry: Registry) -> dict[str, bytes]:
+    found = registry.resources
+    documents: dict[str, Any] = {
+        "/version": discovery.build_version(),
+        "/api": discovery.build_api_versions(_ADDRESS),
+        "/apis": discovery.build_group_list(found),
+    }
+    for info in found:
+        if info.group:
+            documents[f"/apis/{info.group}"] = discovery.build_group(found, info.group)
+        root = f"/apis/{info.group}/{info.version}" if info.group else f"/api/{info.version}"
+        documents[root] = discovery.build_resource_list(found, info.group, info.version)
+    schemas = openapi.build_documents(found)
+    documents["/openapi/v3"] = openapi.build_index(schemas)
+    documents["/"] = {"paths": sorted([*documents, "/healthz", "/livez", "/metrics", "/readyz"])}
+    encoded = {path: orjson.dumps(document) for path, document in documents.items()}
+    return encoded | {f"/openapi/v3/{root}": text for root, text in schemas.items()}

@@ -1,0 +1,89 @@
+"""Internal. ``python -m kontinue_engine.apiserver``: the local API server as a process of its own.
+
+Prints JSON lines to stdout, the first of them when it is ready; SIGTERM and SIGINT stop it gracefully. Exit code 1
+says that it could not start, with the reason and the remedy on stderr. ``run`` is also what ``kontinue dev`` and
+``kontinue apiserver`` call.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+
+from kontinue_engine.apiserver import access
+from kontinue_engine.apiserver.server import LocalServer
+from kontinue_engine.apiserver.sqlite_storage import SqliteStorage
+from kontinue_engine.apiserver.storage import StorageError
+from kontinue_engine.clock import SystemClock
+from kontinue_engine.errors import StartupError
+
+DATABASE: Final = "kontinue.db"
+KUBECONFIG: Final = "kubeconfig"
+READY: Final = "api server ready"
+STOPPED: Final = "api server stopped"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the server until it is told to stop; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="kontinue apiserver", description="Kontinue's local API server.")
+    parser.add_argument("--data-dir", type=Path, required=True, help="folder of the data file and the kubeconfig")
+    parser.add_argument("--host", default="127.0.0.1", help="loopback address to listen on")
+    parser.add_argument("--port", type=int, default=0, help="port to listen on; 0 takes a free one")
+    options = parser.parse_args(arguments)
+    try:
+        options.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _run_loop(options.data_dir, host=options.host, port=options.port)
+    except (StartupError, StorageError, OSError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    return 0
+
+
+async def run(data_dir: Path, *, host: str, port: int, stop: asyncio.Event) -> None:
+    """Serve ``data_dir``, which exists, until ``stop`` is set; the token outlives restarts.
+
+    Raises:
+        StartupError, StorageError: it cannot start; the message says what to do.
+    """
+    kubeconfig = data_dir / KUBECONFIG
+    token = access.read_token(kubeconfig) or access.new_token()
+    storage = SqliteStorage(data_dir / DATABASE)
+    async with LocalServer(storage, token=token, host=host, port=port) as server:
+        server.write_kubeconfig(kubeconfig)
+        _log(READY, url=server.url, port=server.port, kubeconfig=str(kubeconfig), pid=os.getpid())
+        await stop.wait()
+    _log(STOPPED)
+
+
+def _run_loop(data_dir: Path, *, host: str, port: int) -> None:
+    async def serve() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        await run(data_dir, host=host, port=port, stop=stop)
+
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(serve())
+
+
+def _loop_factory() -> Any:
+    if sys.platform == "win32":
+        return None
+    import uvloop
+
+    return uvloop.new_event_loop
+
+
+def _log(event: str, **fields: object) -> None:
+    line = {"time": SystemClock().now().isoformat(), "level": "info", "logger": "apiserver", "event": event, **fields}
+    sys.stdout.write(orjson.dumps(line).decode() + "\n")
+    sys.stdout.flush()

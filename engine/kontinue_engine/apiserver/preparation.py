@@ -1,0 +1,191 @@
+"""Internal. From what a client sent to what will be stored: system metadata, status split, generation, finalizers.
+
+Pure rules of the generic API machinery for creates and updates of any kind; schemas are applied afterwards by
+``kontinue_engine.apiserver.writing``, which calls this. Nothing here mutates its arguments.
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import Any, Final
+
+from kontinue_engine.apiserver import statuses
+from kontinue_engine.apiserver.resources import NAMESPACES, SECRETS, ResourceInfo
+
+FOREGROUND_FINALIZER: Final = "foregroundDeletion"
+ORPHAN_FINALIZER: Final = "orphan"
+NAMESPACE_FINALIZER: Final = "kubernetes"
+NAMESPACE_NAME_LABEL: Final = "kubernetes.io/metadata.name"
+
+_SYSTEM_FIELDS: Final = ("uid", "creationTimestamp", "generation", "deletionTimestamp", "deletionGracePeriodSeconds")
+_DROPPED_FIELDS: Final = ("managedFields", "selfLink", "resourceVersion")
+
+
+def check_shape(resource: ResourceInfo, document: Any) -> dict[str, Any]:
+    """Return ``document`` with apiVersion, kind and metadata in place; typed clients leave the first two out.
+
+    Raises:
+        StatusError: 400, it is no object, or of another kind or version than the path says.
+    """
+    if not isinstance(document, dict):
+        raise statuses.bad_request("the body of the request must be an object")
+    api_version, kind = document.get("apiVersion"), document.get("kind")
+    if api_version and api_version != resource.api_version:
+        raise statuses.bad_request(
+            f"the API version in the data ({api_version}) does not match the expected API version "
+            f"({resource.api_version})"
+        )
+    if kind and kind != resource.kind:
+        raise statuses.bad_request(f"{kind} in version {api_version!r} cannot be handled as a {resource.kind}")
+    metadata = document.get("metadata")
+    if metadata is None:
+        metadata = {}
+    if not isinstance(metadata, dict):
+        raise statuses.bad_request("metadata must be an object")
+    return {**document, "apiVersion": resource.api_version, "kind": resource.kind, "metadata": metadata}
+
+
+def prepare_create(
+    resource: ResourceInfo, document: dict[str, Any], *, namespace: str, name: str, uid: str, now: str
+) -> dict[str, Any]:
+    """Return the object as it is to be stored, before pruning and defaulting."""
+    metadata = {key: value for key, value in document["metadata"].items() if value is not None}
+    for field in (*_SYSTEM_FIELDS, *_DROPPED_FIELDS):
+        metadata.pop(field, None)
+    metadata["name"] = name
+    if namespace:
+        metadata["namespace"] = namespace
+    else:
+        metadata.pop("namespace", None)
+    metadata["uid"] = uid
+    metadata["creationTimestamp"] = now
+    if resource.custom:
+        metadata["generation"] = 1
+    prepared = {**document, "metadata": metadata}
+    if "status" in resource.subresources:
+        prepared.pop("status", None)
+    if resource is NAMESPACES:
+        metadata["labels"] = {**(metadata.get("labels") or {}), NAMESPACE_NAME_LABEL: name}
+        prepared["spec"] = {"finalizers": [NAMESPACE_FINALIZER]}
+        prepared["status"] = {"phase": "Active"}
+    return _with_secret_data(prepared) if resource is SECRETS else prepared
+
+
+def prepare_update(
+    resource: ResourceInfo, current: dict[str, Any], document: dict[str, Any], *, subresource: str
+) -> dict[str, Any]:
+    """Return ``document`` as it would replace ``current``: what the subresource does not own stays as it is.
+
+    Raises:
+        StatusError: 400 another name or namespace, 409 another uid, 422 finalizers added to an object being deleted.
+    """
+    _check_identity(resource, current["metadata"], document["metadata"])
+    if subresource:
+        field = "spec" if subresource == "finalize" else subresource
+        return _with_field(current, document, field)
+    metadata = {key: value for key, value in document["metadata"].items() if value is not None}
+    old = current["metadata"]
+    for field in _DROPPED_FIELDS:
+        metadata.pop(field, None)
+    for field in (*_SYSTEM_FIELDS, "name", "namespace"):
+        if field in old:
+            metadata[field] = old[field]
+        else:
+            metadata.pop(field, None)
+    if "deletionTimestamp" in old:
+        _check_finalizers(resource, old, metadata)
+    prepared = {**document, "metadata": metadata}
+    if "status" in resource.subresources:
+        prepared = _with_field(prepared, current, "status")
+    if resource is NAMESPACES:
+        prepared = _with_field(prepared, current, "spec")
+    return _with_secret_data(prepared) if resource is SECRETS else prepared
+
+
+def with_generation(resource: ResourceInfo, current: dict[str, Any], updated: dict[str, Any]) -> dict[str, Any]:
+    """Return ``updated`` with its generation: one more when anything but metadata (and a split status) changed."""
+    if not resource.custom:
+        return updated
+    ignored = {"metadata", "status"} if "status" in resource.subresources else {"metadata"}
+    keys = (current.keys() | updated.keys()) - ignored
+    if all(current.get(key) == updated.get(key) for key in keys):
+        return updated
+    metadata = updated["metadata"]
+    return {**updated, "metadata": {**metadata, "generation": int(metadata.get("generation", 0)) + 1}}
+
+
+def mark_deleted(resource: ResourceInfo, current: dict[str, Any], *, now: str, propagation: str) -> dict[str, Any]:
+    """Return ``current`` being deleted: with a deletionTimestamp and the finalizer of its propagation policy."""
+    metadata = dict(current["metadata"])
+    finalizers = [
+        finalizer
+        for finalizer in metadata.get("finalizers") or []
+        if finalizer not in {FOREGROUND_FINALIZER, ORPHAN_FINALIZER}
+    ]
+    if propagation == "Foreground":
+        finalizers.append(FOREGROUND_FINALIZER)
+    elif propagation == "Orphan":
+        finalizers.append(ORPHAN_FINALIZER)
+    metadata["finalizers"] = finalizers
+    if not finalizers:
+        del metadata["finalizers"]
+    if "deletionTimestamp" not in metadata:
+        metadata["deletionTimestamp"] = now
+        metadata["deletionGracePeriodSeconds"] = 0
+        if resource.custom:
+            metadata["generation"] = int(metadata.get("generation", 0)) + 1
+    marked = {**current, "metadata": metadata}
+    if resource is NAMESPACES:
+        marked["status"] = {**(current.get("status") or {}), "phase": "Terminating"}
+    return marked
+
+
+def is_held(resource: ResourceInfo, document: dict[str, Any]) -> bool:
+    """Tell whether a finalizer keeps the object from going away."""
+    if document["metadata"].get("finalizers"):
+        return True
+    return resource is NAMESPACES and bool((document.get("spec") or {}).get("finalizers"))
+
+
+def _with_field(document: dict[str, Any], source: dict[str, Any], field: str) -> dict[str, Any]:
+    result = dict(document)
+    if source.get(field) is None:
+        result.pop(field, None)
+    else:
+        result[field] = source[field]
+    return result
+
+
+def _check_identity(resource: ResourceInfo, old: dict[str, Any], new: dict[str, Any]) -> None:
+    name = old["name"]
+    if new.get("name") and new["name"] != name:
+        raise statuses.bad_request(
+            f"the name of the object ({new['name']}) does not match the name on the URL ({name})"
+        )
+    if new.get("namespace") and new["namespace"] != old.get("namespace"):
+        raise statuses.bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request"
+        )
+    if new.get("uid") and new["uid"] != old["uid"]:
+        problem = f"Precondition failed: UID in precondition: {new['uid']}, UID in object meta: {old['uid']}"
+        raise statuses.conflict(resource, name, problem)
+
+
+def _check_finalizers(resource: ResourceInfo, old: dict[str, Any], new: dict[str, Any]) -> None:
+    before = old.get("finalizers") or []
+    added = [finalizer for finalizer in new.get("finalizers") or [] if finalizer not in before]
+    if added:
+        detail = f"no new finalizers can be added if the object is being deleted, found new finalizers {added}"
+        raise statuses.invalid(
+            resource, old["name"], [statuses.cause("FieldValueForbidden", "metadata.finalizers", detail=detail)]
+        )
+
+
+def _with_secret_data(document: dict[str, Any]) -> dict[str, Any]:
+    plain = document.get("stringData")
+    result = {"type": "Opaque", **document}
+    if isinstance(plain, dict):
+        del result["stringData"]
+        encoded = {key: base64.b64encode(str(value).encode()).decode() for key, value in plain.items()}
+        result["data"] = {**(document.get("data") or {}), **encoded}
+    return result

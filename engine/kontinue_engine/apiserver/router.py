@@ -1,0 +1,178 @@
+"""Internal. From a request to its answer: who asks, which resource and verb, which handler; errors become Statuses.
+
+The one function that the HTTP protocol calls is ``Router.__call__``. Reads answer at once, writes by a coroutine.
+Documents that are not objects (discovery, OpenAPI, health, metrics) come from ``documents``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import Any, Final
+
+import orjson
+
+from kontinue_engine.apiserver import access, requests, statuses, views
+from kontinue_engine.apiserver.documents import Documents
+from kontinue_engine.apiserver.http_protocol import Answer, Request, Response
+from kontinue_engine.apiserver.reading import Reader
+from kontinue_engine.apiserver.registry import Registry
+from kontinue_engine.apiserver.requests import Target
+from kontinue_engine.apiserver.resources import NAMESPACES
+from kontinue_engine.apiserver.writing import Writer
+
+_log: Final = logging.getLogger(__name__)
+DELETE_BATCH_OBJECTS: Final = 64
+"""Judgement: deletes of one deletecollection that are under way at once."""
+
+_VERBS: Final = {
+    ("GET", False): "list",
+    ("GET", True): "get",
+    ("HEAD", False): "list",
+    ("HEAD", True): "get",
+    ("POST", False): "create",
+    ("PUT", True): "update",
+    ("PATCH", True): "patch",
+    ("DELETE", True): "delete",
+    ("DELETE", False): "deletecollection",
+}
+"""Verb by (method, whether the path names an object)."""
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
+
+
+class Router:
+    """Answers requests."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        reader: Reader,
+        writer: Writer,
+        documents: Documents,
+        authenticator: access.Authenticator,
+    ) -> None:
+        self._registry = registry
+        self._reader = reader
+        self._writer = writer
+        self._documents = documents
+        self._authenticator = authenticator
+
+    def __call__(self, request: Request) -> Answer | Coroutine[Any, Any, Answer]:
+        """Answer ``request``; never raises."""
+        try:
+            answer = self._route(request)
+        except statuses.StatusError as error:
+            return error_response(error)
+        except Exception:  # noqa: BLE001 - a bug of ours must not take the server down
+            _log.exception("request failed", extra={"method": request.method, "path": request.path})
+            return _internal_error()
+        return self._guarded(request, answer) if isinstance(answer, Coroutine) else answer
+
+    async def _guarded(self, request: Request, answer: Coroutine[Any, Any, Answer]) -> Answer:
+        try:
+            return await answer
+        except statuses.StatusError as error:
+            return error_response(error)
+        except Exception:  # noqa: BLE001 - a bug of ours must not take the server down
+            _log.exception("request failed", extra={"method": request.method, "path": request.path})
+            return _internal_error()
+
+    def _route(self, request: Request) -> Answer | Coroutine[Any, Any, Answer]:
+        headers = request.headers
+        user, request.path = self._authenticator.authenticate(request.path, headers.get(b"authorization", b""))
+        if request.method not in _METHODS:
+            raise statuses.method_not_allowed()
+        target = self._target(request.path)
+        if target is None:
+            return self._documents.answer(request)
+        query = requests.parse_query(request.query)
+        verb = self._verb(request.method, target, query)
+        resource = target.resource
+        access.authorize(user, verb, resource.group, resource.plural, target.namespace, target.name)
+        content_type = headers.get(b"content-type", b"").decode("latin-1")
+        match verb:
+            case "get":
+                return self._reader.get(target, query, self._view(request, query))
+            case "list" | "watch":
+                return self._reader.list(target, query, self._view(request, query))
+            case "create":
+                return self._writer.create(target, request.body, content_type, query)
+            case "update":
+                return self._writer.update(target, request.body, content_type, query)
+            case "patch":
+                return self._writer.patch(target, request.body, content_type, query)
+            case "delete":
+                return self._writer.delete(target, request.body, content_type, query)
+            case _:
+                return self._delete_collection(target, request.body, content_type, query)
+
+    @staticmethod
+    def _view(request: Request, query: dict[str, str]) -> views.View:
+        return views.negotiate(request.headers.get(b"accept", b""), query.get("includeObject", ""))
+
+    def _target(self, path: str) -> Target | None:
+        """Return what ``path`` names; None when it names no object, kind or subresource that is served."""
+        parts = path.rstrip("/").split("/")
+        if len(parts) > 4 and parts[1] == "apis":
+            group, version, rest = parts[2], parts[3], parts[4:]
+        elif len(parts) > 3 and parts[1] == "api":
+            group, version, rest = "", parts[2], parts[3:]
+        else:
+            return None
+        namespace: str | None = None
+        is_namespace_itself = not group and len(rest) == 3 and rest[2] in NAMESPACES.subresources
+        if rest[0] == "namespaces" and len(rest) > 2 and not is_namespace_itself:
+            namespace, rest = rest[1], rest[2:]
+        resource = self._registry.find(group, version, rest[0])
+        if resource is None or len(rest) > 3:
+            return None
+        name = rest[1] if len(rest) > 1 else ""
+        subresource = rest[2] if len(rest) > 2 else ""
+        if subresource and subresource not in resource.subresources:
+            return None
+        if not resource.namespaced:
+            return Target(resource, "", name, subresource) if namespace is None else None
+        if namespace is None and name:
+            return None
+        return Target(resource, namespace, name, subresource)
+
+    @staticmethod
+    def _verb(method: str, target: Target, query: dict[str, str]) -> str:
+        verb = _VERBS.get((method, bool(target.name)), "")
+        if verb in {"get", "list"} and not target.subresource and requests.is_true(query.get("watch", "")):
+            verb = "watch"
+        if verb not in target.resource.verbs:
+            raise statuses.method_not_allowed(target.resource)
+        if target.subresource and verb not in {"get", "update", "patch"}:
+            raise statuses.method_not_allowed(target.resource)
+        if target.namespace is None and verb in {"create", "deletecollection"}:
+            raise statuses.method_not_allowed(target.resource)
+        return verb
+
+    async def _delete_collection(self, target: Target, body: bytes, content_type: str, query: dict[str, str]) -> Answer:
+        options = requests.parse_list_options(query, target.resource)
+        delete_options = requests.parse_delete_options(query, body, content_type)
+        selected = list(self._reader.select(target, options))
+        for start in range(0, len(selected), DELETE_BATCH_OBJECTS):
+            deletes = [
+                self._writer.delete_object(target._replace(name=entry.name), delete_options)
+                for entry in selected[start : start + DELETE_BATCH_OBJECTS]
+            ]
+            for outcome in await asyncio.gather(*deletes, return_exceptions=True):
+                if isinstance(outcome, statuses.StatusError) and outcome.code == 404:
+                    continue
+                if isinstance(outcome, BaseException):
+                    raise outcome
+        return Response(200, orjson.dumps(statuses.build_status(200, details=None)))
+
+
+def error_response(error: statuses.StatusError) -> Response:
+    """Return the answer that tells of ``error``."""
+    retry = (error.details or {}).get("retryAfterSeconds")
+    headers = (("Retry-After", str(retry)),) if retry else ()
+    return Response(error.code, error.body(), headers=headers)
+
+
+def _internal_error() -> Response:
+    return error_response(statuses.storage_failed("an internal error occurred; the server's log has the details"))

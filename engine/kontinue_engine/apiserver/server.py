@@ -1,0 +1,259 @@
+"""Internal. The local API server put together: storage, memory, handlers, background work, socket.
+
+``LocalServer`` is an async context manager, used in-process by tests and by ``kontinue_engine.apiserver.main``. It
+installs kontinue's CRDs and the standing namespaces at start, and on exit finishes requests in flight, ends watches
+and closes the storage.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import ipaddress
+from collections.abc import Coroutine
+from datetime import timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from kontinue_engine import clock as clocks
+from kontinue_engine.apiserver import access, router, statuses
+from kontinue_engine.apiserver.documents import Documents
+from kontinue_engine.apiserver.garbage_collector import PLAIN_WRITE, GarbageCollector
+from kontinue_engine.apiserver.http_protocol import HttpProtocol
+from kontinue_engine.apiserver.namespaces import NamespaceController
+from kontinue_engine.apiserver.object_store import ObjectStore
+from kontinue_engine.apiserver.reading import Reader
+from kontinue_engine.apiserver.registry import Registry, load_crds
+from kontinue_engine.apiserver.requests import DeleteOptions, Target
+from kontinue_engine.apiserver.resources import CUSTOM_RESOURCE_DEFINITIONS, EVENTS
+from kontinue_engine.apiserver.storage import Storage, StorageFailedError
+from kontinue_engine.apiserver.watch import BOOKMARK_PERIOD_S, WatchHub
+from kontinue_engine.apiserver.writing import Writer
+from kontinue_engine.clock import Clock
+from kontinue_engine.errors import StartupError
+
+EVENT_TTL: Final = timedelta(hours=1)
+"""As in kube-apiserver."""
+MAINTENANCE_PERIOD_S: Final = 15.0
+"""Judgement: how often history is compacted and Events are expired."""
+STOP_TIMEOUT_S: Final = 5.0
+"""Judgement: how long requests in flight may take at a stop."""
+LISTEN_BACKLOG: Final = 1024
+
+
+class AddressInUseError(StartupError):
+    """Something else listens on the port."""
+
+
+class LocalServer:
+    """A Kubernetes-compatible API server on loopback."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        *,
+        token: str,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        clock: Clock | None = None,
+    ) -> None:
+        """Prepare a server; nothing is opened before ``async with``.
+
+        Args:
+            storage: not yet opened; the server opens and closes it.
+            token: bearer token of the one user.
+            host: a loopback address.
+            port: 0 takes a free one.
+            clock: what objects' timestamps are taken from.
+
+        Raises:
+            StartupError: ``host`` is not a loopback address.
+        """
+        if not _is_loopback(host):
+            raise StartupError(f"the local API server listens on loopback only, not on {host}; use --host 127.0.0.1")
+        self._clock = clock or clocks.SystemClock()
+        self._storage = storage
+        self._token = token
+        self._host = host
+        self._port = port
+        self._registry = Registry(load_crds())
+        self._store = ObjectStore(storage, monotonic_s=self._clock.monotonic_s)
+        self._hub = WatchHub(self._store, now=self._clock.now)
+        self._writer = Writer(self._store, storage, self._registry, now=self._clock.now)
+        self._reader = Reader(self._store, self._hub, now=self._clock.now)
+        self._namespaces = NamespaceController(self._store, self._registry, self._writer)
+        self._collector = GarbageCollector(self._store, self._registry, self._writer)
+        documents = Documents(
+            self._registry, write_counts=lambda: self._writer.counts, watch_count=lambda: self._hub.count
+        )
+        self._router = router.Router(self._registry, self._reader, self._writer, documents, access.Authenticator(token))
+        self._connections: set[HttpProtocol] = set()
+        self._server: asyncio.Server | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def url(self) -> str:
+        """Address for clients, ``http://127.0.0.1:PORT``."""
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"http://{host}:{self._port}"
+
+    @property
+    def port(self) -> int:
+        """Port that the server listens on."""
+        return self._port
+
+    @property
+    def token(self) -> str:
+        """Bearer token that requests must carry."""
+        return self._token
+
+    def write_kubeconfig(self, path: Path) -> None:
+        """Write a kubeconfig of mode 0600 for this server."""
+        access.write_kubeconfig(path, url=self.url, token=self._token)
+
+    async def compact(self) -> None:
+        """Forget all history: watches from revisions before now get 410."""
+        await self._store.compact_to(self._store.rev)
+
+    async def __aenter__(self) -> Self:
+        """Open the storage, bring it up to date and listen.
+
+        Raises:
+            StorageError: the storage cannot be opened.
+            AddressInUseError: the port is taken.
+        """
+        self._storage.open()
+        try:
+            await self._start()
+        except BaseException:
+            await self.__aexit__(None, None, None)
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Finish requests in flight, end watches, close the storage."""
+        if self._server is not None:
+            self._server.close()
+        for connection in list(self._connections):
+            connection.close_when_idle()
+        deadline_s = asyncio.get_running_loop().time() + STOP_TIMEOUT_S
+        while self._connections and asyncio.get_running_loop().time() < deadline_s:
+            await asyncio.sleep(0.005)
+        for connection in list(self._connections):
+            connection.abort()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+        await self._storage.close()
+
+    async def _start(self) -> None:
+        self._store.load(self._registry.resources)
+        for listener in (self._hub, self._namespaces, self._collector):
+            self._store.listen(listener)
+        await self._namespaces.create_missing()
+        await self._install_crds()
+        self._namespaces.add_all()
+        self._collector.add_all()
+        self._run("garbage collector", self._collector.run())
+        self._run("namespaces", self._namespaces.run())
+        self._run("maintenance", self._maintain())
+        self._run("bookmarks", self._bookmark())
+        await self._listen()
+
+    def _run(self, name: str, coroutine: Coroutine[Any, Any, None]) -> None:
+        self._tasks.append(asyncio.create_task(coroutine, name=f"apiserver {name}"))
+
+    async def _listen(self) -> None:
+        too_large = router.error_response(statuses.too_large())
+        bad_request = router.error_response(statuses.bad_request("the request is not valid HTTP"))
+        try:
+            self._server = await asyncio.get_running_loop().create_server(
+                lambda: HttpProtocol(
+                    self._router, connections=self._connections, too_large=too_large, bad_request=bad_request
+                ),
+                self._host,
+                self._port,
+                backlog=LISTEN_BACKLOG,
+            )
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            raise AddressInUseError(
+                f"port {self._port} on {self._host} is in use; choose another one with --port "
+                "(--port 0 takes a free one)"
+            ) from error
+        self._port = self._server.sockets[0].getsockname()[1]
+
+    async def _install_crds(self) -> None:
+        """Store kontinue's CRDs as objects, so that kubectl shows them and waits for them."""
+        table = self._store.table(CUSTOM_RESOURCE_DEFINITIONS.store_key)
+        for crd in self._registry.crds:
+            name = crd["metadata"]["name"]
+            target = Target(CUSTOM_RESOURCE_DEFINITIONS, "", name, "")
+            if table.get("", name) is None:
+                await self._writer.create_object(target._replace(name=""), crd, PLAIN_WRITE)
+            else:
+                await self._writer.change(target, lambda _current, crd=crd: crd, PLAIN_WRITE, verb="update")  # type: ignore[misc]
+            await self._writer.change(
+                target._replace(subresource="status"),
+                lambda current, crd=crd: {**current, "status": _crd_status(crd, self._writer.now_text(), current)},  # type: ignore[misc]
+                PLAIN_WRITE,
+                verb="update",
+            )
+
+    async def _maintain(self) -> None:
+        while True:
+            await asyncio.sleep(MAINTENANCE_PERIOD_S)
+            try:
+                await self._store.compact()
+                await self._expire_events()
+            except StorageFailedError:
+                continue  # the disk is full; the next round may find room
+
+    async def _expire_events(self) -> None:
+        oldest = (self._clock.now() - EVENT_TTL).strftime("%Y-%m-%dT%H:%M:%S")
+        expired = [entry for entry in self._store.table(EVENTS.store_key).entries() if entry.facts.last_seen < oldest]
+        for entry in expired:
+            options = DeleteOptions(entry.facts.uid, str(entry.rev), "Background", is_dry_run=False)
+            try:
+                await self._writer.delete_object(Target(EVENTS, entry.namespace, entry.name, ""), options)
+            except statuses.StatusError:
+                continue  # changed or deleted meanwhile: the next round looks again
+
+    async def _bookmark(self) -> None:
+        while True:
+            await asyncio.sleep(BOOKMARK_PERIOD_S)
+            self._hub.send_bookmarks()
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _crd_status(crd: dict[str, Any], now: str, current: dict[str, Any]) -> dict[str, Any]:
+    old = {condition["type"]: condition for condition in (current.get("status") or {}).get("conditions") or []}
+    conditions = [
+        {"type": "NamesAccepted", "reason": "NoConflicts", "message": "no conflicts found"},
+        {"type": "Established", "reason": "InitialNamesAccepted", "message": "the initial names have been accepted"},
+    ]
+    return {
+        "acceptedNames": crd["spec"]["names"],
+        "conditions": [
+            {
+                **condition,
+                "status": "True",
+                "lastTransitionTime": old.get(condition["type"], {}).get("lastTransitionTime", now),
+            }
+            for condition in conditions
+        ],
+        "storedVersions": [version["name"] for version in crd["spec"]["versions"] if version.get("storage")],
+    }

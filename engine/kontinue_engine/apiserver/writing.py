@@ -1,0 +1,384 @@
+"""Internal. Handlers of create, update, patch and delete: read, change, judge, commit by compare-and-swap, answer.
+
+A write that does not name a resourceVersion starts again when another one came between; one that names it gets 409.
+The answer leaves only after the commit is durable. Called by ``router``, and by ``garbage_collector``, ``namespaces``
+and ``server`` for the server's own writes. The rules of what is stored stand in ``preparation`` and ``schema``.
+"""
+
+from __future__ import annotations
+
+import random
+import uuid
+from collections import Counter
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+
+import orjson
+
+from kontinue_engine.apiserver import metadata, object_store, patches, preparation, requests, statuses, strategic_patch
+from kontinue_engine.apiserver.http_protocol import Response
+from kontinue_engine.apiserver.object_store import Entry, ObjectStore
+from kontinue_engine.apiserver.registry import Registry
+from kontinue_engine.apiserver.requests import DeleteOptions, Target, WriteOptions
+from kontinue_engine.apiserver.resources import (
+    CUSTOM_RESOURCE_DEFINITIONS,
+    NAMESPACES,
+    ResourceInfo,
+)
+from kontinue_engine.apiserver.schema import CompiledSchema
+from kontinue_engine.apiserver.storage import RevisionMismatchError, Storage, StorageFailedError, Write
+
+MAX_ATTEMPTS: Final = 50
+"""Judgement: times that an unconditional write starts again because another one came between."""
+MAX_GENERATED_NAMES: Final = 8
+"""As in kube-apiserver."""
+_PATCHES: Final[dict[str, Callable[[Any, Any], Any]]] = {
+    "application/json-patch+json": patches.apply_json_patch,
+    "application/merge-patch+json": patches.apply_merge_patch,
+    "application/strategic-merge-patch+json": strategic_patch.apply_strategic_patch,
+}
+
+Change = Callable[[dict[str, Any]], dict[str, Any]]
+"""From the current object (resourceVersion included) to what the client wants it to be."""
+
+
+class Stored(NamedTuple):
+    """Outcome of a write: the object's JSON and the warnings about it."""
+
+    data: bytes
+    warnings: tuple[str, ...]
+
+
+class Writer:
+    """Writes of any kind.
+
+    Attributes:
+        counts: committed writes by (plural, verb), for ``/metrics``.
+    """
+
+    def __init__(
+        self, store: ObjectStore, storage: Storage, registry: Registry, *, now: Callable[[], datetime]
+    ) -> None:
+        self._store = store
+        self._storage = storage
+        self._registry = registry
+        self._now = now
+        self.counts: Counter[tuple[str, str]] = Counter()
+
+    async def create(self, target: Target, body: bytes, content_type: str, query: dict[str, str]) -> Response:
+        """Create an object.
+
+        Raises:
+            StatusError: it is refused.
+        """
+        options = requests.parse_write_options(query)
+        document = requests.parse_body(body, content_type)
+        _refuse_crds(target)
+        stored = await self.create_object(target, document, options, body=body)
+        return Response(201, stored.data, headers=_warning_headers(stored.warnings))
+
+    async def create_object(self, target: Target, document: Any, options: WriteOptions, *, body: bytes = b"") -> Stored:
+        """Create a parsed object; the server's own writes come in here.
+
+        Raises:
+            StatusError: it is refused.
+        """
+        resource = target.resource
+        document = preparation.check_shape(resource, document)
+        given = document["metadata"]
+        namespace = self._namespace_for_create(target, given)
+        if given.get("resourceVersion"):
+            raise statuses.bad_request("resourceVersion should not be set on objects to be created")
+        prefix = given.get("generateName") or ""
+        for _ in range(MAX_GENERATED_NAMES if not given.get("name") and prefix else 1):
+            name = given.get("name") or (_generated_name(prefix) if prefix else "")
+            if not name:
+                causes = [
+                    statuses.cause("FieldValueRequired", "metadata.name", detail="name or generateName is required")
+                ]
+                raise statuses.invalid(resource, "", causes)
+            try:
+                return await self._create_named(resource, document, namespace, name, options, body)
+            except statuses.StatusError as error:
+                if error.reason != "AlreadyExists" or given.get("name"):
+                    raise
+        raise statuses.already_exists(resource, name)
+
+    async def update(self, target: Target, body: bytes, content_type: str, query: dict[str, str]) -> Response:
+        """Replace an object or its subresource.
+
+        Raises:
+            StatusError: it is refused.
+        """
+        options = requests.parse_write_options(query)
+        document = preparation.check_shape(target.resource, requests.parse_body(body, content_type))
+        wanted_rev = document["metadata"].get("resourceVersion") or ""
+        if not wanted_rev and target.resource.custom:
+            detail = "must be specified for an update"
+            cause = statuses.Cause("FieldValueInvalid", f"Invalid value: 0x0: {detail}", "metadata.resourceVersion")
+            raise statuses.invalid(target.resource, target.name, [cause])
+
+        def change(current: dict[str, Any]) -> dict[str, Any]:
+            _refuse_other_spec(target, current, document)
+            return document
+
+        stored = await self.change(target, change, options, verb="update", body=body)
+        return Response(200, stored.data, headers=_warning_headers(stored.warnings))
+
+    async def patch(self, target: Target, body: bytes, content_type: str, query: dict[str, str]) -> Response:
+        """Patch an object or its subresource.
+
+        Raises:
+            StatusError: it is refused.
+        """
+        options = requests.parse_write_options(query)
+        kind = requests.media_type(content_type)
+        accepted = statuses.CUSTOM_PATCH_TYPES if target.resource.custom else statuses.BUILT_IN_PATCH_TYPES
+        if kind not in accepted:
+            raise statuses.unsupported_media_type(accepted)
+        patch = requests.parse_body(body, content_type)
+        if "merge" in kind and not isinstance(patch, dict):
+            raise statuses.bad_request("a merge patch must be an object")
+        apply = _PATCHES[kind]
+
+        def change(current: dict[str, Any]) -> dict[str, Any]:
+            patched = apply(current, patch)
+            wanted = preparation.check_shape(target.resource, patched)
+            _refuse_other_spec(target, current, wanted)
+            return wanted
+
+        stored = await self.change(target, change, options, verb="patch")
+        return Response(200, stored.data, headers=_warning_headers(stored.warnings))
+
+    async def change(
+        self, target: Target, change: Change, options: WriteOptions, *, verb: str, body: bytes = b""
+    ) -> Stored:
+        """Apply ``change`` to the current object until no other write comes between.
+
+        Raises:
+            StatusError: it is refused.
+        """
+        resource = target.resource
+        table = self._store.table(resource.store_key)
+        for _ in range(MAX_ATTEMPTS):
+            entry = table.get(target.namespace or "", target.name)
+            if entry is None:
+                raise statuses.not_found(resource, target.name)
+            current = orjson.loads(entry.data)
+            wanted = change(current)
+            wanted_rev = wanted["metadata"].get("resourceVersion") or ""
+            if wanted_rev and wanted_rev != current["metadata"]["resourceVersion"]:
+                if not wanted_rev.isdecimal():
+                    raise statuses.bad_request(f"metadata.resourceVersion: invalid value {wanted_rev!r}")
+                raise statuses.conflict(resource, target.name)
+            updated = preparation.prepare_update(resource, current, wanted, subresource=target.subresource)
+            updated, warnings = self._judged(resource, updated, current, options, body)
+            updated = preparation.with_generation(resource, current, updated)
+            stored = object_store.encode(updated)
+            if _is_same(stored, entry):
+                return Stored(entry.data, warnings)
+            is_gone = "deletionTimestamp" in updated["metadata"] and not preparation.is_held(resource, updated)
+            if options.is_dry_run:
+                return Stored(object_store.with_revision(stored, entry.rev), warnings)
+            facts = object_store.facts_of(self._registry.stored(resource.store_key), updated)
+            try:
+                rev = await self._commit(Write(entry.key, entry.rev, None if is_gone else stored, facts))
+            except RevisionMismatchError:
+                if wanted_rev and verb == "update":
+                    raise statuses.conflict(resource, target.name) from None
+                continue
+            self._count(resource, target.subresource, verb)
+            return Stored(object_store.with_revision(stored, rev), warnings)
+        raise statuses.conflict(resource, target.name)
+
+    async def delete(self, target: Target, body: bytes, content_type: str, query: dict[str, str]) -> Response:
+        """Delete an object, or mark it when a finalizer holds it.
+
+        Raises:
+            StatusError: it is refused.
+        """
+        options = requests.parse_delete_options(query, body, content_type)
+        _refuse_crds(target)
+        marked, uid = await self.delete_object(target, options)
+        if marked is not None:
+            return Response(200, marked)
+        return Response(200, orjson.dumps(statuses.deleted(target.resource, target.name, uid)))
+
+    async def delete_object(self, target: Target, options: DeleteOptions) -> tuple[bytes | None, str]:
+        """Delete an object; returns its JSON when finalizers hold it (None: gone), and its uid.
+
+        Raises:
+            StatusError: 404, or 409 when a precondition does not hold.
+        """
+        resource = target.resource
+        table = self._store.table(resource.store_key)
+        for _ in range(MAX_ATTEMPTS):
+            entry = table.get(target.namespace or "", target.name)
+            if entry is None:
+                raise statuses.not_found(resource, target.name)
+            _check_preconditions(resource, entry, options)
+            current = orjson.loads(entry.data)
+            if not entry.facts.is_deleting or options.propagation != "Background":
+                marked = preparation.mark_deleted(
+                    resource, current, now=self.now_text(), propagation=options.propagation
+                )
+            else:
+                marked = current
+            is_held = preparation.is_held(resource, marked)
+            stored = object_store.encode(marked)
+            if (is_held and _is_same(stored, entry)) or options.is_dry_run:
+                return (entry.data if is_held else None), entry.facts.uid
+            facts = object_store.facts_of(self._registry.stored(resource.store_key), marked)
+            try:
+                rev = await self._commit(Write(entry.key, entry.rev, stored if is_held else None, facts))
+            except RevisionMismatchError:
+                continue
+            self._count(resource, "", "delete")
+            return (object_store.with_revision(stored, rev) if is_held else None), entry.facts.uid
+        raise statuses.conflict(resource, target.name)
+
+    def now_text(self) -> str:
+        """Return the time as creationTimestamps carry it."""
+        return self._now().strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    async def _create_named(
+        self,
+        resource: ResourceInfo,
+        document: dict[str, Any],
+        namespace: str,
+        name: str,
+        options: WriteOptions,
+        body: bytes,
+    ) -> Stored:
+        if not isinstance(name, str):
+            raise statuses.bad_request("metadata.name must be a string")
+        table = self._store.table(resource.store_key)
+        if table.get(namespace, name) is not None:
+            raise statuses.already_exists(resource, name)
+        created = preparation.prepare_create(
+            resource, document, namespace=namespace, name=name, uid=str(uuid.uuid4()), now=self.now_text()
+        )
+        created, warnings = self._judged(resource, created, None, options, body)
+        stored = object_store.encode(created)
+        if options.is_dry_run:
+            return Stored(stored, warnings)
+        facts = object_store.facts_of(self._registry.stored(resource.store_key), created)
+        key = object_store.storage_key(resource, namespace, name)
+        try:
+            rev = await self._commit(Write(key, 0, stored, facts))
+        except RevisionMismatchError:
+            raise statuses.already_exists(resource, name) from None
+        self._count(resource, "", "create")
+        return Stored(object_store.with_revision(stored, rev), warnings)
+
+    def _namespace_for_create(self, target: Target, given: Mapping[str, Any]) -> str:
+        resource = target.resource
+        if not resource.namespaced:
+            return ""
+        namespace = target.namespace or ""
+        if given.get("namespace") and given["namespace"] != namespace:
+            raise statuses.bad_request(
+                "the namespace of the provided object does not match the namespace sent on the request"
+            )
+        entry = self._store.table(NAMESPACES.store_key).get("", namespace)
+        if entry is None:
+            raise statuses.not_found(NAMESPACES, namespace)
+        if entry.facts.is_deleting:
+            problem = f"unable to create new content in namespace {namespace} because it is being terminated"
+            cause = statuses.Cause(
+                "NamespaceTerminating", f"namespace {namespace} is being terminated", "metadata.namespace"
+            )
+            raise statuses.forbidden(resource, str(given.get("name", "")), problem, causes=[cause])
+        return namespace
+
+    def _judged(
+        self,
+        resource: ResourceInfo,
+        document: dict[str, Any],
+        old: dict[str, Any] | None,
+        options: WriteOptions,
+        body: bytes,
+    ) -> tuple[dict[str, Any], tuple[str, ...]]:
+        """Prune, default and validate; returns the object and warnings."""
+        causes = metadata.validate(document["metadata"], is_namespace=resource is NAMESPACES)
+        schema = self._registry.schema(resource)
+        warnings: tuple[str, ...] = ()
+        if schema is not None:
+            document, warnings = _checked_fields(schema, document, options, body)
+            causes = [*causes, *schema.validate(document, old)]
+        if causes:
+            raise statuses.invalid(resource, document["metadata"].get("name", ""), causes)
+        return document, warnings
+
+    async def _commit(self, write: Write) -> int:
+        try:
+            revs = await self._storage.commit((write,))
+        except StorageFailedError as error:
+            raise statuses.storage_failed(str(error)) from error
+        return revs[0]
+
+    def _count(self, resource: ResourceInfo, subresource: str, verb: str) -> None:
+        self.counts[f"{resource.plural}/{subresource}" if subresource else resource.plural, verb] += 1
+
+
+def _checked_fields(
+    schema: CompiledSchema, document: dict[str, Any], options: WriteOptions, body: bytes
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Prune and default ``document`` (in place); what was unknown is refused, warned of or ignored as asked."""
+    unknown = [f'unknown field "{path}"' for path in schema.prune(document)]
+    schema.default(document)
+    if body and options.field_validation == "Strict":
+        unknown += [f'duplicate field "{key}"' for key in requests.duplicate_fields(body)]
+    if not unknown or options.field_validation == "Ignore":
+        return document, ()
+    if options.field_validation == "Strict":
+        raise statuses.bad_request(f"strict decoding error: {', '.join(unknown)}")
+    return document, tuple(unknown)
+
+
+def _generated_name(prefix: str) -> str:
+    suffix = "".join(random.choices(metadata.NAME_ALPHABET, k=5))  # noqa: S311 - a name, not a secret
+    return prefix[: metadata.MAX_GENERATED_PREFIX] + suffix
+
+
+def _check_preconditions(resource: ResourceInfo, entry: Entry, options: DeleteOptions) -> None:
+    if options.uid is not None and options.uid != entry.facts.uid:
+        raise statuses.conflict(
+            resource,
+            entry.name,
+            f"Precondition failed: UID in precondition: {options.uid}, UID in object meta: {entry.facts.uid}",
+        )
+    if options.resource_version is not None and options.resource_version != str(entry.rev):
+        raise statuses.conflict(
+            resource,
+            entry.name,
+            f"Precondition failed: ResourceVersion in precondition: {options.resource_version}, "
+            f"ResourceVersion in object meta: {entry.rev}",
+        )
+
+
+def _is_same(stored: bytes, entry: Entry) -> bool:
+    """Tell whether nothing would change: equal but for the order of members. Such a write keeps the resourceVersion."""
+    filled = object_store.with_revision(stored, entry.rev)
+    if len(filled) != len(entry.data):
+        return False
+    if filled == entry.data:
+        return True
+    sort = orjson.OPT_SORT_KEYS
+    return orjson.dumps(orjson.loads(filled), option=sort) == orjson.dumps(orjson.loads(entry.data), option=sort)
+
+
+def _warning_headers(warnings: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    return tuple(("Warning", "299 - " + orjson.dumps(text).decode()) for text in warnings)
+
+
+def _refuse_crds(target: Target) -> None:
+    if target.resource is CUSTOM_RESOURCE_DEFINITIONS:
+        problem = "the definitions of this server come with its version and cannot be changed"
+        raise statuses.forbidden(CUSTOM_RESOURCE_DEFINITIONS, target.name, problem)
+
+
+def _refuse_other_spec(target: Target, current: dict[str, Any], wanted: Any) -> None:
+    if target.resource is CUSTOM_RESOURCE_DEFINITIONS and current.get("spec") != wanted.get("spec"):
+        _refuse_crds(target)
