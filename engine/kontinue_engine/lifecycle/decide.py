@@ -88,9 +88,6 @@ def _claim(observed: Observed, worker: Worker, now_ms: int) -> Plan:
         now_ms,
         phase=next_phase(observed.phase, PhaseEvent.STARTED),
         memo=observed.memo,
-        owner=ExecutionOwner(
-            shard=worker.shard, incarnation=worker.incarnation, epoch=status.owner.epoch + 1 if status.owner else 1
-        ),
         crashes=crashes,
         resumptions=status.resumptions + (1 if status.owner is not None else 0),
         reason="",
@@ -415,7 +412,7 @@ def _written(
     started_at = status.started_at or _time(since if since is not None else now_ms)
     base = {
         "phase": phase,
-        "owner": status.owner or ExecutionOwner(shard=worker.shard, incarnation=worker.incarnation, epoch=1),
+        "owner": _owned(status, worker),
         "state": status.state if memo.is_empty else memo.encode(),
         "attempts": status.attempts or [ExecutionAttempt(number=1, started_at=started_at, worker=worker.shard)],
         "attempt_count": max(1, status.attempt_count),
@@ -423,6 +420,14 @@ def _written(
         "started_at": started_at,
     }
     return msgspec.structs.replace(status, **{**base, **changes})
+
+
+def _owned(status: ExecutionStatus, worker: Worker) -> ExecutionOwner:
+    """Return the owner that a write of ours names: an epoch more if it was somebody else's."""
+    if status.owner is not None and status.owner.incarnation == worker.incarnation:
+        return status.owner
+    epoch = status.owner.epoch + 1 if status.owner is not None else 1
+    return ExecutionOwner(shard=worker.shard, incarnation=worker.incarnation, epoch=epoch)
 
 
 def _time(at_ms: int) -> datetime:
