@@ -23,6 +23,7 @@ from kontinue.kube import requests
 from kontinue.kube.backoff import Backoff
 from kontinue.kube.transport import Transport
 from kontinue_engine.clock import Clock
+from kontinue_engine.errors import EngineError, StartupError
 from kontinue_engine.kube import lease_decision
 from kontinue_engine.kube.process_identity import LeaseIdentity, process_start
 
@@ -37,7 +38,7 @@ _log = logging.getLogger(__name__)
 _decode: Final = msgspec.json.Decoder(Lease).decode
 
 
-class LeaseHeld(errors.KontinueError):
+class LeaseHeld(StartupError):
     """Somebody else holds the Lease and lives.
 
     Attributes:
@@ -58,7 +59,7 @@ class LeaseHeld(errors.KontinueError):
         self.holder = holder
 
 
-class LeaseLost(errors.KontinueError):
+class LeaseLost(EngineError):
     """The Lease is no longer ours, or could not be renewed in time: stop writing."""
 
 
