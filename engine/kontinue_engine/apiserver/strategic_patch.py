@@ -81,4 +81,5 @@ def _merged_list(field: str, items: Any, patches: list[Any]) -> list[Any]:
 def _list_of(patch: dict[str, Any], key: str) -> list[Any]:
     if not isinstance(patch[key], list):
         raise statuses.bad_request(f"{key} must be an array")
-    return patch[key]
+    values: list[Any] = patch[key]
+    return values
