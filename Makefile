@@ -22,7 +22,7 @@ check: .venv/.synced  ## linters and type checkers only
 	@$(RUN)/python tools/run_tests.py --uv $(UV) --only-checks
 
 bench: .venv/.synced  ## measure, print a table, write .bench/latest.json
-	@$(RUN)/python -m bench $(ARGS)
+	@PYTHONPATH=tests/support $(RUN)/python -m bench $(ARGS)
 
 generate: .venv/.synced  ## write crds/ from the typed API
 	@$(RUN)/python tools/generate_crds.py

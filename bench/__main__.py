@@ -22,8 +22,8 @@ from pathlib import Path
 import uvloop
 
 from bench import app as bench_app
-from bench.cluster import Cluster, children_of
 from bench.figures import TARGETS, Figure, figure, print_table, store
+from cluster import Cluster, children_of
 from kontinue.client import Client, ClientOptions
 
 ROOT = Path(__file__).resolve().parents[1]
