@@ -38,7 +38,7 @@ _log = logging.getLogger(__name__)
 _decode: Final = msgspec.json.Decoder(Lease).decode
 
 
-class LeaseHeld(StartupError):
+class LeaseHeld(StartupError):  # noqa: N818 - a state of the world, not our error
     """Somebody else holds the Lease and lives.
 
     Attributes:
@@ -59,7 +59,7 @@ class LeaseHeld(StartupError):
         self.holder = holder
 
 
-class LeaseLost(EngineError):
+class LeaseLost(EngineError):  # noqa: N818
     """The Lease is no longer ours, or could not be renewed in time: stop writing."""
 
 

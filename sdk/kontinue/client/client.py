@@ -440,8 +440,9 @@ class Client:
         except TimeoutError as error:
             if not scope.expired():
                 raise
+            aim = "end" if wanted is None else f"become {' or '.join(sorted(wanted))}"
             raise errors.WaitTimeout(
-                f"Execution {target.namespace}/{target.name} did not get there within {limit_s:g} s; it goes on"
+                f"Execution {target.namespace}/{target.name} did not {aim} within {limit_s:g} s; it goes on"
             ) from error
         phase = found.phase
         if wanted is None:

@@ -176,9 +176,11 @@ class EndedWatch:
             async with self._checks:
                 body = await self._transport.send(requests.get(requests.EXECUTIONS, self._namespace, name))
             self._tell(_decode(body), is_current=True)
+        except errors.NotFound as error:
+            gone = errors.NotFound(f"no Execution {name!r} in namespace {self._namespace!r} ({error})", status=404)
+            self._fail_one(name, gone)
         except (errors.ApiError, msgspec.MsgspecError) as error:
-            for waiter in self._waiters.get(name, ()):
-                _set_error(waiter, error)
+            self._fail_one(name, error)
 
     def _tell(self, execution: Execution, *, is_current: bool = False) -> None:
         """Tell those who wait for it. Only what was just read shows that a namesake took its place."""
@@ -194,9 +196,12 @@ class EndedWatch:
                 waiter.ended.set_result(execution)
 
     def _fail(self, error: Exception) -> None:
-        for waiting in self._waiters.values():
-            for waiter in waiting:
-                _set_error(waiter, error)
+        for name in self._waiters:
+            self._fail_one(name, error)
+
+    def _fail_one(self, name: str, error: Exception) -> None:
+        for waiter in self._waiters.get(name, ()):
+            _set_error(waiter, error)
 
 
 def _set_error(waiter: _Waiter, error: Exception) -> None:
