@@ -129,7 +129,7 @@ async def _find_own(transport: Transport, namespace: str, child: Execution) -> E
         and found.metadata.annotations.get(labels.ARGUMENTS_DIGEST) == wanted.annotations[labels.ARGUMENTS_DIGEST]
     ):
         return found
-    if wanted.owner_references[0].uid in owners:
+    if not owners or wanted.owner_references[0].uid in owners:
         raise ChildRejectedError(_taken(child))
     for owner in found.metadata.owner_references:
         living = await read_execution(transport, namespace=namespace, name=owner.name)

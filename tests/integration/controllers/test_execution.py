@@ -154,23 +154,26 @@ def steps_of(execution: Execution) -> list[str]:
     return [record["id"] for record in msgspec.json.decode(execution.status.state)["records"]]
 
 
-async def test_a_trivial_execution_costs_two_writes(world: World, local_server: Any) -> None:
+async def test_a_trivial_execution_costs_two_writes(world: World) -> None:
     """Create and terminal status: nothing else is written."""
-    before = executions_written(local_server)
+    before = await executions_written(world)
     activate = await world.start("e")
     world.controller.on_frame(frames.Completed(activate.activation, b"42"))
     done = await world.phase("e", Phase.COMPLETED)
     assert bytes(done.status.result) == b"42"
-    assert executions_written(local_server) - before == 2
+    assert await executions_written(world) - before == 2
 
 
-def executions_written(server: Any) -> int:
-    return sum(count for (resource, _), count in server.write_counts().items() if "executions" in resource)
+async def executions_written(world: World) -> int:
+    """Return how many writes of Executions the server has counted."""
+    text = (await world.transport.send(requests.Request("GET", "/metrics"))).decode()
+    counts = [line for line in text.splitlines() if line.startswith("kontinue_apiserver_writes_total")]
+    return sum(int(line.rpartition(" ")[2]) for line in counts if "executions" in line)
 
 
-async def test_each_step_costs_one_write_and_is_acknowledged_once_durable(world: World, local_server: Any) -> None:
+async def test_each_step_costs_one_write_and_is_acknowledged_once_durable(world: World) -> None:
     """A flush is answered only after the server has the record; two steps of one flush share the write."""
-    before = executions_written(local_server)
+    before = await executions_written(world)
     activate = await world.start("e")
     number = activate.activation
     world.controller.on_frame(frames.RecordsProduced(number, 1, [step_record(1)]))
@@ -181,7 +184,7 @@ async def test_each_step_costs_one_write_and_is_acknowledged_once_durable(world:
     world.controller.on_frame(frames.Completed(number, b"null"))
     done = await world.phase("e", Phase.COMPLETED)
     assert steps_of(done) == ["1", "2", "3"]
-    assert executions_written(local_server) - before == 4
+    assert await executions_written(world) - before == 4
 
 
 async def test_records_that_come_during_a_write_join_the_next_one(world: World) -> None:
