@@ -140,7 +140,7 @@ class LocalServer:
         for connection in list(self._connections):
             connection.close_when_idle()
         deadline_s = asyncio.get_running_loop().time() + STOP_TIMEOUT_S
-        while self._connections and asyncio.get_running_loop().time() < deadline_s:
+        while self._connections and asyncio.get_running_loop().time() < deadline_s:  # noqa: ASYNC110 - at a stop only, and bounded
             await asyncio.sleep(0.005)
         for connection in list(self._connections):
             connection.abort()
