@@ -88,7 +88,7 @@ def _applied(document: Any, operations: list[Any]) -> Any:
             if value is _ABSENT:
                 raise _missing(kind, operation["from"])
             if kind == "copy":
-                copied_bytes += len(orjson.dumps(value))
+                copied_bytes += _encoded_size(value)
                 if copied_bytes > MAX_COPIED_BYTES:
                     raise statuses.too_large(f"a JSON patch may copy at most {MAX_COPIED_BYTES} bytes")
             elif path[: len(source)] == source and len(path) > len(source):
@@ -98,6 +98,13 @@ def _applied(document: Any, operations: list[Any]) -> Any:
             kind = "add"
         document = _changed(document, path, kind, value)
     return document
+
+
+def _encoded_size(value: Any) -> int:
+    try:
+        return len(orjson.dumps(value))
+    except orjson.JSONEncodeError as error:
+        raise statuses.bad_request(f"a copied value cannot be encoded: {error}") from error
 
 
 def parse_pointer(text: str) -> tuple[str, ...]:

@@ -58,7 +58,10 @@ def cause(reason: str, field: str, *, value: object = None, detail: str = "") ->
 
 
 def _shown(value: object) -> str:
-    text = orjson.dumps(value, default=str).decode()
+    try:
+        text = orjson.dumps(value).decode()
+    except orjson.JSONEncodeError:  # nested too deeply, or an integer of more than 64 bits
+        text = repr(value)
     return text if len(text) <= MAX_LISTED_VALUE_CHARS else f"{text[:MAX_LISTED_VALUE_CHARS]}..."
 
 
