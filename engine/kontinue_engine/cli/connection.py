@@ -8,11 +8,12 @@ from contextlib import asynccontextmanager
 
 import msgspec
 import typer
-from kontinue.client.client import Client
 
+from kontinue.client.client import Client
 from kontinue.kube.config import KubeConfig, load_config
 from kontinue.kube.http import KubeTransport
 from kontinue_engine.cli.options import GlobalOptions, note
+from kontinue_engine.cli.text import server_address
 
 RETRY_FOR_S = 15.0
 """How long a verb goes on asking a server that is away: a restart of ``kontinue dev``'s server is shorter."""
@@ -50,7 +51,7 @@ def say_target(options: GlobalOptions, connection: Connection, action: str) -> N
     """Say on stderr what is about to be changed, and where."""
     config = connection.config
     source = f" ({config.source})" if config.source else ""
-    note(options, f"{action} in namespace {config.namespace} on {config.server}{source}")
+    note(options, f"{action} in namespace {config.namespace} on {server_address(config.server)}{source}")
 
 
 def run(main: Callable[[], Coroutine[None, None, int]], *, on_interrupt: Callable[[], int] | None = None) -> None:

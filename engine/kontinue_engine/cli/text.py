@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Final
+from urllib.parse import urlsplit
 
 from kontinue.api.v1alpha1 import Phase
 
@@ -118,6 +119,12 @@ def shorten(text: str, length: int) -> str:
 def indent(text: str, prefix: str) -> str:
     """Return ``text`` with ``prefix`` before each line."""
     return "\n".join(prefix + line for line in text.rstrip("\n").split("\n"))
+
+
+def server_address(url: str) -> str:
+    """Return scheme, host and port of a server's URL: the local server carries its token in the path."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 
 def _one_line(text: str) -> str:

@@ -25,6 +25,13 @@ class PortInUseError(KontinueError):
     """Another process listens on the port."""
 
 
+class RunnerState(msgspec.Struct, frozen=True):
+    """A runner as the worker named it when it became ready; ``colour`` is sync or async."""
+
+    pid: int
+    colour: str
+
+
 class DevState(msgspec.Struct, frozen=True, kw_only=True):
     """What runs: ``dev.json``.
 
@@ -40,7 +47,7 @@ class DevState(msgspec.Struct, frozen=True, kw_only=True):
     dev_pid: int
     server_pid: int | None = None
     worker_pid: int | None = None
-    runner_pids: list[int] = []
+    runners: list[RunnerState] = []
 
 
 class DataDir:

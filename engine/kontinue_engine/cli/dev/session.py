@@ -21,10 +21,11 @@ from kontinue.kube.config import KubeConfig, load_config
 from kontinue_engine.cli import log_lines
 from kontinue_engine.cli.dev import processes, server_api, supervision
 from kontinue_engine.cli.dev.console import Console
-from kontinue_engine.cli.dev.data_dir import DataDir, DevState
+from kontinue_engine.cli.dev.data_dir import DataDir, DevState, RunnerState
 from kontinue_engine.cli.dev.log_files import LogFile
 from kontinue_engine.cli.dev.supervision import Role
 from kontinue_engine.cli.signatures import example_command, format_signature
+from kontinue_engine.cli.text import server_address
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -56,7 +57,7 @@ class Session:
         self._supervision = supervision.Supervision()
         self._processes: dict[Role, processes.ChildProcess] = {}
         self._logs = {role: LogFile(data_dir.logs / f"{role.value}.jsonl") for role in Role}
-        self._runner_pids: list[int] = []
+        self._runners: list[RunnerState] = []
         self._config: KubeConfig | None = None
         self._finished: asyncio.Future[Role | None]
         self._tasks: asyncio.TaskGroup
@@ -125,7 +126,7 @@ class Session:
         code = await process.wait()
         del self._processes[role]
         if role is Role.WORKER:
-            self._runner_pids = []
+            self._runners = []
         self._write_state()
         self._perform(self._supervision.exited(role, code, time.monotonic()))
 
@@ -160,18 +161,19 @@ class Session:
         match role, fields["event"] if fields else "":
             case Role.SERVER, "api server ready":
                 self._tasks.create_task(self._on_server_ready(), name="server ready")
+            case Role.SERVER, "api server stopped":
+                pass
             case Role.WORKER, "worker ready" if fields:
                 self._on_worker_ready(fields)
             case _:
                 self._console.log_line(line, now_s=time.monotonic())
 
     def _on_worker_ready(self, fields: dict[str, Any]) -> None:
-        runners = fields.get("runners", [])
-        self._runner_pids = [runner["pid"] for runner in runners]
+        self._runners = msgspec.convert(fields.get("runners", []), list[RunnerState])
         self._write_state()
         self._perform(self._supervision.ready(Role.WORKER, time.monotonic()))
         worker = self._processes.get(Role.WORKER)
-        pids = ", ".join(f"{runner['pid']} ({runner['colour']})" for runner in runners)
+        pids = ", ".join(f"{runner.pid} ({runner.colour})" for runner in self._runners)
         self._console.field("worker", f"ready, pid {worker.pid if worker else '?'}, runners {pids or 'none yet'}")
         if not self._announced:
             self._announced = True
@@ -188,14 +190,14 @@ class Session:
                 dev_pid=os.getpid(),
                 server_pid=server.pid if server else None,
                 worker_pid=worker.pid if worker else None,
-                runner_pids=self._runner_pids,
+                runners=self._runners,
             )
         )
 
     def _say_server(self, config: KubeConfig) -> None:
         server = self._processes.get(Role.SERVER)
         self._console.say(f"kontinue dev {self._options.app}")
-        self._console.field("server", f"{config.server} (pid {server.pid if server else '?'})")
+        self._console.field("server", f"{server_address(config.server)} (pid {server.pid if server else '?'})")
         self._console.field("kubectl", f"export KUBECONFIG={_shown(self._data_dir.kubeconfig)}")
         self._console.field("logs", f"{_shown(self._data_dir.logs)}/*.jsonl")
 

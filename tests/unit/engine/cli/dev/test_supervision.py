@@ -1,0 +1,191 @@
+"""When ``kontinue dev`` starts, restarts and stops its processes."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kontinue_engine.cli.dev.supervision import (
+    MAX_BACKOFF_S,
+    STABLE_AFTER_S,
+    STOP_GRACE_S,
+    Action,
+    Finish,
+    Kill,
+    Restarting,
+    Role,
+    Start,
+    State,
+    Supervision,
+    Terminate,
+    WakeAt,
+)
+
+SERVER, WORKER = Role.SERVER, Role.WORKER
+
+
+def running() -> Supervision:
+    supervision = Supervision()
+    supervision.begin()
+    supervision.ready(SERVER, 1.0)
+    supervision.ready(WORKER, 2.0)
+    return supervision
+
+
+def test_the_worker_starts_once_the_server_answers() -> None:
+    """It would only fail before."""
+    supervision = Supervision()
+    assert supervision.begin() == [Start(SERVER)]
+    assert supervision.ready(SERVER, 1.0) == [Start(WORKER)]
+    assert supervision.ready(WORKER, 2.0) == []
+
+
+def test_a_worker_that_never_was_ready_ends_the_session() -> None:
+    """A module that does not import is a mistake to correct, not to repeat: the server is stopped and the role named."""
+    supervision = Supervision()
+    supervision.begin()
+    supervision.ready(SERVER, 1.0)
+    assert supervision.exited(WORKER, 1, 2.0) == [Terminate(SERVER), WakeAt(2.0 + STOP_GRACE_S["server"])]
+    assert supervision.exited(SERVER, 0, 3.0) == [Finish(WORKER)]
+
+
+def test_a_server_that_never_was_ready_ends_the_session() -> None:
+    """Nothing else runs yet."""
+    supervision = Supervision()
+    supervision.begin()
+    assert supervision.exited(SERVER, 1, 1.0) == [Finish(SERVER)]
+
+
+def test_a_killed_worker_starts_again_at_once() -> None:
+    """The first end of a process that worked costs no back-off."""
+    supervision = running()
+    assert supervision.exited(WORKER, -9, 3.0) == [Restarting(WORKER, -9, 0.0, True), Start(WORKER)]
+
+
+def test_a_worker_that_does_not_come_up_again_is_tried_with_growing_pauses() -> None:
+    """A module broken by an edit is tried until it is repaired, without burning a core."""
+    supervision = running()
+    supervision.exited(WORKER, -9, 3.0)
+    delays = []
+    now_s = 3.0
+    for _ in range(8):
+        told, wake = supervision.exited(WORKER, 1, now_s)
+        assert isinstance(told, Restarting)
+        assert isinstance(wake, WakeAt)
+        assert not told.was_ready
+        assert supervision.tick(wake.at_s - 0.001) == []
+        assert supervision.tick(wake.at_s) == [Start(WORKER)]
+        assert supervision.tick(wake.at_s) == []
+        delays.append(told.delay_s)
+        now_s = wake.at_s
+    assert delays == sorted(delays)
+    assert delays[-1] == MAX_BACKOFF_S
+
+
+def test_a_stable_process_is_forgiven() -> None:
+    """Failures of long ago do not slow down a restart."""
+    supervision = running()
+    supervision.exited(WORKER, -9, 3.0)
+    supervision.ready(WORKER, 4.0)
+    assert len(supervision.exited(WORKER, -9, 5.0)) == 2
+    supervision.tick(100.0)
+    supervision.ready(WORKER, 100.0)
+    assert supervision.exited(WORKER, -9, 100.0 + STABLE_AFTER_S)[1] == Start(WORKER)
+
+
+def test_a_restarted_server_leaves_the_worker_alone() -> None:
+    """The worker reconnects by itself."""
+    supervision = running()
+    assert supervision.exited(SERVER, -9, 3.0) == [Restarting(SERVER, -9, 0.0, True), Start(SERVER)]
+    assert supervision.ready(SERVER, 4.0) == []
+    assert supervision.state(WORKER) is State.READY
+
+
+def test_stop_ends_the_worker_before_the_server() -> None:
+    """The worker flushes to the server."""
+    supervision = running()
+    assert supervision.stop(10.0) == [Terminate(WORKER), WakeAt(20.0)]
+    assert supervision.exited(WORKER, 0, 11.0) == [Terminate(SERVER), WakeAt(16.0)]
+    assert supervision.exited(SERVER, 0, 12.0) == [Finish()]
+
+
+def test_a_process_that_does_not_stop_in_time_is_killed() -> None:
+    """Stopping is bounded."""
+    supervision = running()
+    supervision.stop(10.0)
+    assert supervision.tick(19.9) == []
+    assert supervision.tick(20.0) == [Kill(WORKER)]
+    assert supervision.exited(WORKER, -9, 20.1)[0] == Terminate(SERVER)
+
+
+def test_the_second_stop_kills_what_runs() -> None:
+    """Whoever presses Ctrl-C twice means it."""
+    supervision = running()
+    supervision.stop(10.0)
+    assert supervision.stop(10.5) == [Kill(SERVER), Kill(WORKER)]
+
+
+def test_stop_while_the_worker_waits_to_be_restarted_goes_straight_to_the_server() -> None:
+    """A process in back-off has nothing to stop, and is not started any more."""
+    supervision = running()
+    supervision.exited(WORKER, -9, 3.0)
+    supervision.exited(WORKER, 1, 3.1)
+    assert supervision.stop(3.2)[0] == Terminate(SERVER)
+    assert supervision.tick(100.0) == [Kill(SERVER)]
+    assert supervision.exited(SERVER, -9, 100.1) == [Finish()]
+
+
+def test_a_late_ready_changes_nothing_while_stopping() -> None:
+    """A server that comes up after Ctrl-C starts no worker."""
+    supervision = Supervision()
+    supervision.begin()
+    supervision.stop(1.0)
+    assert supervision.ready(SERVER, 1.1) == []
+    assert supervision.exited(SERVER, 0, 1.2) == [Finish()]
+    assert supervision.stop(2.0) == []
+
+
+EVENTS = st.lists(
+    st.tuples(st.sampled_from(["ready", "exit", "stop", "tick"]), st.sampled_from(list(Role)), st.integers(0, 1)),
+    max_size=40,
+)
+
+
+@given(EVENTS)
+def test_whatever_happens_the_session_can_be_ended_and_leaves_no_process(events: list[tuple[str, Role, int]]) -> None:
+    """A simulated world: processes run after Start and until they exit; after two stops nothing runs and it finishes."""
+    supervision = Supervision()
+    alive: set[Role] = set()
+    finished: list[Action] = []
+    now_s = 0.0
+
+    def perform(actions: list[Action]) -> None:
+        for action in actions:
+            match action:
+                case Start(role):
+                    assert role not in alive, "started twice"
+                    assert not finished
+                    alive.add(role)
+                case Finish():
+                    assert not alive
+                    finished.append(action)
+                case _:
+                    pass
+
+    perform(supervision.begin())
+    for kind, role, code in events:
+        now_s += 1.0
+        if kind == "ready" and role in alive:
+            perform(supervision.ready(role, now_s))
+        elif kind == "exit" and role in alive:
+            alive.discard(role)
+            perform(supervision.exited(role, code, now_s))
+        elif kind == "stop":
+            perform(supervision.stop(now_s))
+        elif kind == "tick":
+            perform(supervision.tick(now_s))
+    for _ in range(4):
+        now_s += 100.0
+        perform(supervision.stop(now_s))
+        for role in sorted(alive):
+            alive.discard(role)
+            perform(supervision.exited(role, -9, now_s))
+    assert len(finished) == 1

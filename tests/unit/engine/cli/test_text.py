@@ -1,0 +1,84 @@
+"""Durations, ages, tables and colours read as people write them."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kontinue.api.v1alpha1 import Phase
+from kontinue_engine.cli import text
+
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("duration", "shown"),
+    [
+        (None, "-"),
+        (timedelta(milliseconds=35), "35ms"),
+        (timedelta(seconds=1.23), "1.2s"),
+        (timedelta(seconds=42.4), "42s"),
+        (timedelta(seconds=185), "3m05s"),
+        (timedelta(hours=2, minutes=10), "2h10m"),
+        (timedelta(seconds=-3), "0ms"),
+    ],
+)
+def test_a_duration_has_the_precision_that_people_want(duration: timedelta | None, shown: str) -> None:
+    """Short ones in ms, long ones in two units, clock skew never negative."""
+    assert text.format_duration(duration) == shown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(0, "0s"), (119, "119s"), (125, "2m5s"), (180, "3m"), (3600, "60m"), (4 * 3600, "4h"), (5 * 86400, "5d")],
+)
+def test_an_age_reads_as_in_kubectl(seconds: int, shown: str) -> None:
+    """One or two units, growing coarser."""
+    assert text.format_age(NOW - timedelta(seconds=seconds), NOW) == shown
+
+
+def test_an_unknown_age_says_so() -> None:
+    """Objects without a creation time do not break a table."""
+    assert text.format_age(None, NOW) == "<unknown>"
+
+
+@pytest.mark.parametrize(
+    ("given_text", "seconds"), [("30", 30), ("1.5", 1.5), ("90s", 90), ("1m30s", 90), ("500ms", 0.5), ("1h", 3600)]
+)
+def test_a_duration_is_parsed(given_text: str, seconds: float) -> None:
+    """Bare numbers are seconds; units may be combined."""
+    assert text.parse_duration(given_text) == timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize("given_text", ["", "soon", "5x", "10 s", "-5s", "1m 30s"])
+def test_nonsense_is_no_duration(given_text: str) -> None:
+    """The error names what was given and shows how to write it."""
+    with pytest.raises(ValueError, match="is not a duration such as 30s"):
+        text.parse_duration(given_text)
+
+
+def test_a_table_is_aligned_without_trailing_blanks() -> None:
+    """Columns start at the same place in every line, and line feeds in cells do not break rows."""
+    table = text.format_table(["NAME", "PHASE"], [["a", "Completed"], ["longer", ""], ["b", "two\nlines"]])
+    assert table.split("\n") == ["NAME     PHASE", "a        Completed", "longer", "b        two lines"]
+
+
+@given(st.text(), st.integers(min_value=1, max_value=50))
+def test_shortened_text_fits(any_text: str, length: int) -> None:
+    """Whatever comes, the result is one line of at most that length."""
+    short = text.shorten(any_text, length)
+    assert len(short) <= length
+    assert "\n" not in short
+
+
+def test_colours_appear_only_when_wanted() -> None:
+    """A pipe gets plain text."""
+    assert text.paint_phase("Failed", Phase.FAILED, color=False) == "Failed"
+    assert text.paint_phase("Failed", Phase.FAILED, color=True) == "\x1b[31mFailed\x1b[0m"
+
+
+def test_the_address_of_a_server_shows_no_secret() -> None:
+    """The local server's token stands in the path of its URL."""
+    assert text.server_address("http://127.0.0.1:6470/secret-token") == "http://127.0.0.1:6470"
+    assert text.server_address("https://user:password@host/x") == "https://host"

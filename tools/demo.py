@@ -1,0 +1,278 @@
+"""Show that nothing is lost: index Python's standard library twice, once undisturbed and once under SIGKILL.
+
+``make demo`` runs this. It starts a ``kontinue dev`` of its own in ``.demo``, runs ``examples/stdlib_index``, kills a
+runner and then the worker while the second run is under way, compares the counts of both runs, and says where the
+report is. Exit status 0 says that it all held.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+EXAMPLES = REPOSITORY / "examples"
+sys.path.insert(0, str(EXAMPLES))
+
+import msgspec  # noqa: E402
+from stdlib_index.app import Index, index  # noqa: E402
+from stdlib_index.report import Mark  # noqa: E402
+
+from kontinue.client.client import Client  # noqa: E402
+from kontinue.client.handle import ExecutionHandle  # noqa: E402
+from kontinue.client.options import ClientOptions  # noqa: E402
+from kontinue.replay.records import EMPTY_MEMO, decode_memo  # noqa: E402
+
+HOME = REPOSITORY / ".demo"
+STATE = HOME / "state"
+LOG = STATE / "logs" / "worker.jsonl"
+START_S, RUN_S, RESUME_S = 60.0, 180.0, 60.0
+KILL_RUNNER_AT, KILL_WORKER_AT = 0.2, 0.5
+"""Shares of the children that have ended when something is killed."""
+
+
+class DemoError(Exception):
+    """The demo did not show what it promises."""
+
+
+@dataclass(frozen=True)
+class Kill:
+    """What was killed, when, and how long it took until its work ran again."""
+
+    what: str
+    at_s: float
+    resumed_after_s: float
+    executions: int
+
+
+class Dev:
+    """A ``kontinue dev`` of the demo's own; its messages go to ``dev.log``."""
+
+    def __init__(self) -> None:
+        shutil.rmtree(HOME, ignore_errors=True)
+        STATE.mkdir(parents=True)
+        command = [sys.executable, "-m", "kontinue_engine.cli", "dev", "stdlib_index.app:app"]
+        command += ["--app-dir", str(EXAMPLES), "--data-dir", str(STATE), "--port", "0"]
+        self._log = (HOME / "dev.log").open("wb")
+        # A session of its own: Ctrl-C reaches the demo alone, which then stops dev in order.
+        self.process = subprocess.Popen(command, stdout=self._log, stderr=self._log, start_new_session=True)
+
+    def state(self) -> dict[str, Any]:
+        """Return what dev says about its processes; empty before it says anything."""
+        try:
+            state: dict[str, Any] = json.loads((STATE / "dev.json").read_bytes())
+            return state
+        except FileNotFoundError:
+            return {}
+
+    async def ready(self) -> dict[str, Any]:
+        """Wait until the worker is ready."""
+        deadline = time.monotonic() + START_S
+        while time.monotonic() < deadline and self.process.poll() is None:
+            if (state := self.state()).get("runners"):
+                return state
+            await asyncio.sleep(0.05)
+        raise DemoError(f"kontinue dev did not get ready:\n{(HOME / 'dev.log').read_text()}")
+
+    def stop(self) -> None:
+        """Stop everything."""
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self._log.close()
+
+
+async def main() -> None:
+    """Run the demo."""
+    say(f"starting kontinue dev in {shown(HOME)}")
+    dev = Dev()
+    try:
+        state = await dev.ready()
+        runners = ", ".join(f"{runner['pid']} ({runner['colour']})" for runner in state["runners"])
+        say(f"API server pid {state['server_pid']}, worker pid {state['worker_pid']}, runners {runners}")
+        say("while it runs, look at it from a second shell:")
+        kubectl = shown(Path(sys.executable).parent / "kubectl")
+        kubectl = kubectl if Path(sys.executable).with_name("kubectl").exists() else "kubectl"
+        for command in (
+            "get executions",
+            "get executions -w",
+            "describe execution NAME",
+            "get functions.kontinue.cloud",
+        ):
+            print(f"             {kubectl} --kubeconfig {shown(STATE / 'kubeconfig')} {command}")
+        async with Client(ClientOptions(kubeconfig=str(STATE / "kubeconfig"), qps=None)) as client:
+            calm = await run_calm(client)
+            disturbed, kills = await run_disturbed(client, dev)
+            compare(calm, disturbed, kills)
+    finally:
+        say("stopping kontinue dev")
+        dev.stop()
+
+
+async def run_calm(client: Client) -> Index:
+    """Index the library and disturb nothing."""
+    say("first run, undisturbed")
+    started_s = time.monotonic()
+    handle = await client.spawn(index, str(HOME / "undisturbed"))
+    result = await handle.result(timeout=timedelta(seconds=RUN_S))
+    totals = result.totals
+    say(f"  {totals.files:,} files, {totals.lines:,} lines, {totals.functions:,} functions in {since(started_s)}")
+    return result
+
+
+async def run_disturbed(client: Client, dev: Dev) -> tuple[Index, list[Kill]]:
+    """Index the library while a runner and then the worker are killed."""
+    say("second run, disturbed")
+    started_s = time.monotonic()
+    folder = HOME / "disturbed"
+    handle = await client.spawn(index, str(folder))
+    kills = []
+    await progress(client, handle, KILL_RUNNER_AT)
+    state = await dev.ready()
+    runner = next(runner["pid"] for runner in state["runners"] if runner["colour"] == "sync")
+    kills.append(await kill(runner, f"runner {runner}", folder, resumed_by("runner ended")))
+    await progress(client, handle, KILL_WORKER_AT)
+    worker = dev.state()["worker_pid"]
+    kills.append(await kill(worker, f"worker {worker} with its runners", folder, resumed_by("worker ready")))
+    result = await handle.result(timeout=timedelta(seconds=RUN_S))
+    say(f"  done in {since(started_s)}")
+    await check_once(client, handle)
+    return result, kills
+
+
+async def progress(client: Client, handle: ExecutionHandle[Index], share: float) -> None:
+    """Wait until this share of the children has ended."""
+    deadline = time.monotonic() + RUN_S
+    while time.monotonic() < deadline:
+        children = await client.get_child_executions(handle.name)
+        ended = sum(child.phase.is_terminal for child in children)
+        if children and ended >= share * len(children):
+            say(f"  {ended} of {len(children)} children have ended")
+            return
+        await asyncio.sleep(0.1)
+    raise DemoError(f"the run did not get to {share:.0%} within {RUN_S:g} s")
+
+
+async def kill(
+    pid: int, what: str, folder: Path, resumed: Callable[[list[dict[str, Any]]], list[dict[str, Any]]]
+) -> Kill:
+    """SIGKILL a process and wait until the work that it held runs again."""
+    at_s = time.time()
+    os.kill(pid, signal.SIGKILL)
+    say(f"  SIGKILL to {what}")
+    mark(folder, Mark(round(at_s * 1000), "kill", f"{what} killed"))
+    deadline = time.monotonic() + RESUME_S
+    while time.monotonic() < deadline:
+        if lines := resumed(log_lines(at_s)):
+            after_s = max(0.0, time_of(lines[0]) - at_s)
+            names = sorted({line["execution"] for line in lines})
+            say(f"  resumed after {after_s * 1000:.0f} ms: {', '.join(names[:3])}{' ...' if len(names) > 3 else ''}")
+            mark(folder, Mark(round((at_s + after_s) * 1000), "resume", f"resumed after {after_s * 1000:.0f} ms"))
+            return Kill(what, at_s, after_s, len(names))
+        await asyncio.sleep(0.02)
+    raise DemoError(f"nothing was resumed within {RESUME_S:g} s after {what} was killed; see {shown(LOG)}")
+
+
+def resumed_by(cause: str) -> Callable[[list[dict[str, Any]]], list[dict[str, Any]]]:
+    """Return a function that finds, in log lines, the Executions that ran again after the event ``cause``."""
+
+    def find(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        events = [line["event"] for line in lines]
+        if cause not in events:
+            return []
+        return [line for line in lines if line["event"] == "resumed running"]
+
+    return find
+
+
+def log_lines(since_s: float) -> list[dict[str, Any]]:
+    """Return the worker's log lines from then on."""
+
+    def parsed() -> Iterator[dict[str, Any]]:
+        for line in LOG.read_bytes().splitlines():
+            if line.startswith(b"{") and line.endswith(b"}"):
+                yield json.loads(line)
+
+    return [line for line in parsed() if time_of(line) >= since_s]
+
+
+def time_of(line: dict[str, Any]) -> float:
+    """Return when a log line was written, seconds since the epoch."""
+    return datetime.fromisoformat(line["time"]).timestamp()
+
+
+def mark(folder: Path, new: Mark) -> None:
+    """Leave a mark for the report's timeline."""
+    path = folder / "marks.json"
+    folder.mkdir(parents=True, exist_ok=True)
+    marks = json.loads(path.read_text()) if path.exists() else []
+    path.write_text(json.dumps([*marks, asdict(new)]))
+
+
+async def check_once(client: Client, handle: ExecutionHandle[Index]) -> None:
+    """Raise unless every step of the root is recorded exactly once."""
+    execution = await client.get_execution(handle.name)
+    state = execution.status.state
+    memo = decode_memo(state) if isinstance(state, msgspec.Raw) else EMPTY_MEMO
+    twice = [step for step, count in Counter(record.id for record in memo.records).items() if count > 1]
+    if twice:
+        raise DemoError(f"recorded more than once: {', '.join(twice)}")
+    say(f"  {len(memo.records)} steps, each recorded once; the root resumed {execution.status.resumptions} times")
+
+
+def compare(calm: Index, disturbed: Index, kills: list[Kill]) -> None:
+    """Raise unless both runs counted the same."""
+    print()
+    for one in kills:
+        after = f"{one.resumed_after_s * 1000:.0f} ms"
+        print(f"  killed {one.what}: {one.executions} Executions ran again, the first after {after}")
+    print(f"  undisturbed {calm.digest}  {calm.totals.files:,} files, {calm.totals.functions:,} functions")
+    print(
+        f"  disturbed   {disturbed.digest}  {disturbed.totals.files:,} files, {disturbed.totals.functions:,} functions"
+    )
+    print(f"  report      {shown(Path(disturbed.report))} and {shown(Path(disturbed.chart))}")
+    print()
+    if (calm.digest, calm.totals) != (disturbed.digest, disturbed.totals):
+        raise DemoError("the counts of the two runs differ")
+    print("  The counts are equal: nothing was lost, nothing was counted twice.\n")
+
+
+def say(text: str) -> None:
+    """Print a line with the time since the start."""
+    print(f"{time.monotonic() - STARTED_S:7.1f} s  {text}", flush=True)
+
+
+def since(started_s: float) -> str:
+    """Return the time since then."""
+    return f"{time.monotonic() - started_s:.1f} s"
+
+
+def shown(path: Path) -> str:
+    """Return a path as short as it can be pasted."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+STARTED_S = time.monotonic()
+
+if __name__ == "__main__":
+    try:
+        asyncio.run(main())
+    except DemoError as error:
+        sys.exit(f"demo failed: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
