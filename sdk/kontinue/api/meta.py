@@ -18,7 +18,7 @@ class ApiObject(ApiStruct, frozen=True, kw_only=True, omit_defaults=False):
     """Base of whole objects: ``apiVersion`` and ``kind`` are always encoded, as custom resources need them."""
 
 
-class OwnerReference(ApiStruct):
+class OwnerReference(ApiStruct, frozen=True):
     """Names the object that this one belongs to; ``uid`` decides."""
 
     api_version: str
@@ -28,7 +28,7 @@ class OwnerReference(ApiStruct):
     controller: bool = False
 
 
-class ObjectMeta(ApiStruct):
+class ObjectMeta(ApiStruct, frozen=True):
     """``metadata`` of any object."""
 
     name: str = ""
@@ -45,7 +45,7 @@ class ObjectMeta(ApiStruct):
     finalizers: list[str] = []
 
 
-class ListMeta(ApiStruct):
+class ListMeta(ApiStruct, frozen=True):
     """``metadata`` of a list; in kube's JSON ``continue`` marks that more pages follow."""
 
     resource_version: str = ""
@@ -53,14 +53,14 @@ class ListMeta(ApiStruct):
     remaining_item_count: int | None = None
 
 
-class ObjectList(ApiStruct, Generic[T]):
+class ObjectList(ApiStruct, Generic[T], frozen=True):
     """One page of a list."""
 
     metadata: ListMeta
     items: list[T] = []
 
 
-class Condition(ApiStruct):
+class Condition(ApiStruct, frozen=True):
     """One entry of ``status.conditions``; ``status`` is ``True``, ``False`` or ``Unknown``."""
 
     type: Annotated[str, msgspec.Meta(description="Name of the fact, such as Stopped.")]
@@ -71,7 +71,7 @@ class Condition(ApiStruct):
     observed_generation: Annotated[int, msgspec.Meta(description="metadata.generation that this speaks about.")] = 0
 
 
-class Lease(ApiObject):
+class Lease(ApiObject, frozen=True):
     """``coordination.k8s.io/v1`` Lease."""
 
     metadata: ObjectMeta
@@ -80,7 +80,7 @@ class Lease(ApiObject):
     kind: str = "Lease"
 
 
-class LeaseSpec(ApiStruct):
+class LeaseSpec(ApiStruct, frozen=True):
     """Who holds a Lease, since when and for how long (seconds)."""
 
     holder_identity: str = ""
@@ -90,7 +90,7 @@ class LeaseSpec(ApiStruct):
     lease_transitions: int = 0
 
 
-class ObjectReference(ApiStruct):
+class ObjectReference(ApiStruct, frozen=True):
     """Names the object that an Event is about."""
 
     api_version: str = ""
@@ -100,7 +100,7 @@ class ObjectReference(ApiStruct):
     uid: str = ""
 
 
-class Event(ApiObject):
+class Event(ApiObject, frozen=True):
     """Core ``v1`` Event: what ``kubectl describe`` prints at the end."""
 
     metadata: ObjectMeta
@@ -118,7 +118,7 @@ class Event(ApiObject):
     kind: str = "Event"
 
 
-class EventSource(ApiStruct):
+class EventSource(ApiStruct, frozen=True):
     """Component that reported an Event."""
 
     component: str = ""

@@ -63,7 +63,7 @@ class ChildPolicy(enum.StrEnum):
     RETRY_ALL = "RetryAll"
 
 
-class ExecutionRetry(ApiStruct):
+class ExecutionRetry(ApiStruct, frozen=True):
     """How often and how fast a failed attempt is repeated."""
 
     retries: Annotated[int, Description(ge=0, description="Attempts after the first one.")] = 0
@@ -79,7 +79,7 @@ class ExecutionRetry(ApiStruct):
     ] = None
 
 
-class ExecutionTimeout(ApiStruct):
+class ExecutionTimeout(ApiStruct, frozen=True):
     """Limits of time; unset means none."""
 
     attempt: Annotated[GoDuration, Description(description="Of one attempt, as 10m; such a failure is retried.")] = ""
@@ -88,20 +88,20 @@ class ExecutionTimeout(ApiStruct):
     ] = ""
 
 
-class ExecutionTTL(ApiStruct):
+class ExecutionTTL(ApiStruct, frozen=True):
     """When a finished root Execution is archived or deleted; unset means never."""
 
     archive_after: Annotated[GoDuration, Description(description="Since the end, as 24h.")] = ""
     delete_after: Annotated[GoDuration, Description(description="Since the end, as 720h.")] = ""
 
 
-class ExecutionMutex(ApiStruct):
+class ExecutionMutex(ApiStruct, frozen=True):
     """At most one Execution holds the mutex of this name at a time."""
 
     name: Annotated[str, Description(min_length=1, max_length=253, description="Name of the mutex, per group.")]
 
 
-class ExecutionSpec(ApiStruct):
+class ExecutionSpec(ApiStruct, frozen=True):
     """What to run. Immutable after creation, retry.retries and retry.childPolicy aside."""
 
     function: Annotated[
@@ -116,7 +116,7 @@ class ExecutionSpec(ApiStruct):
     mutex: ExecutionMutex | None = None
 
 
-class ExecutionOwner(ApiStruct):
+class ExecutionOwner(ApiStruct, frozen=True):
     """Who may write this status: grows by one epoch with every claim."""
 
     shard: Annotated[str, Description(description="Shard id of the owning replica.")]
@@ -124,7 +124,7 @@ class ExecutionOwner(ApiStruct):
     epoch: Annotated[int, Description(ge=1, description="Fencing token; grows with every claim.")]
 
 
-class ExecutionError(ApiStruct):
+class ExecutionError(ApiStruct, frozen=True):
     """An exception as recorded."""
 
     type: Annotated[str, Description(description="Qualified class name.")] = ""
@@ -133,7 +133,7 @@ class ExecutionError(ApiStruct):
     types: Annotated[list[str], Description(description="Qualified names of all classes, most derived first.")] = []
 
 
-class ExecutionAttempt(ApiStruct):
+class ExecutionAttempt(ApiStruct, frozen=True):
     """One run of the function from start to outcome."""
 
     number: Annotated[int, Description(ge=1, description="Counts from 1.")]
@@ -146,7 +146,7 @@ class ExecutionAttempt(ApiStruct):
     worker: Annotated[str, Description(description="Shard id of the replica that ran it.")] = ""
 
 
-class WaitingFor(ApiStruct):
+class WaitingFor(ApiStruct, frozen=True):
     """One thing that an Execution waits for."""
 
     kind: Annotated[str, Description(description="Execution, Timer, Step, Worker, Function, Build ...")]
@@ -155,7 +155,7 @@ class WaitingFor(ApiStruct):
     message: Annotated[str, Description(description="Why it waits, for people.")] = ""
 
 
-class ExecutionStatus(ApiStruct):
+class ExecutionStatus(ApiStruct, frozen=True):
     """What happened so far. Written by the owning worker; clients change the phase by a tested JSON patch."""
 
     phase: Annotated[
@@ -195,7 +195,7 @@ class ExecutionStatus(ApiStruct):
     conditions: Annotated[list[Condition], Description(description="Facts beside the phase, one per type.")] = []
 
 
-class Execution(ApiObject):
+class Execution(ApiObject, frozen=True):
     """One durable call of a function: what to run, how far it is, and how it ended."""
 
     metadata: ObjectMeta
@@ -210,7 +210,7 @@ class Execution(ApiObject):
         return self.status.phase or Phase.PENDING
 
 
-class FunctionDefaults(ApiStruct):
+class FunctionDefaults(ApiStruct, frozen=True):
     """Used by Executions that do not say otherwise."""
 
     retry: ExecutionRetry | None = None
@@ -218,13 +218,13 @@ class FunctionDefaults(ApiStruct):
     ttl: ExecutionTTL | None = None
 
 
-class FunctionConcurrency(ApiStruct):
+class FunctionConcurrency(ApiStruct, frozen=True):
     """Limit on how many Executions of the function run at once, in the whole group."""
 
     limit: Annotated[int, Description(ge=1, description="How many.")]
 
 
-class FunctionSpec(ApiStruct):
+class FunctionSpec(ApiStruct, frozen=True):
     """A registered function: its name, owner and signature."""
 
     name: Annotated[str, Description(min_length=1, max_length=253, description="Name used in Execution spec.function.")]
@@ -240,7 +240,7 @@ class FunctionSpec(ApiStruct):
     concurrency: FunctionConcurrency | None = None
 
 
-class Function(ApiObject):
+class Function(ApiObject, frozen=True):
     """A function that workers of a group can run. Created by workers, read by clients."""
 
     metadata: ObjectMeta

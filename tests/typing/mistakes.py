@@ -1,0 +1,89 @@
+"""Wrong uses of the authoring API. Never run: ``test_typing.py`` proves that mypy and pyright report each marked line.
+
+A line that ends in the marker has to be an error for both checkers, and no other line may be one.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from kontinue import App, Child, ExecutionContext, FunctionDefinition, SyncExecutionContext, remote, step
+
+app = App(group="mistakes")
+no_group = App()  # error
+positional_group = App("mistakes")  # error
+
+
+@app.function
+def build(target: str, version: str, *, opt: int = 2) -> bytes:
+    return f"{target}{version}{opt}".encode()
+
+
+@app.function
+async def release(ctx: ExecutionContext, version: str) -> int:
+    return ctx.attempt + len(version)
+
+
+@remote("check")
+def check(version: str) -> bool:
+    raise NotImplementedError
+
+
+@step
+def charge(amount: int) -> str:
+    return str(amount)
+
+
+@app.function(retry=3)  # error
+def wrong_retry() -> None: ...
+
+
+@app.function(limits=3)  # error
+def unknown_option() -> None: ...
+
+
+@step(timeout=30)  # error
+def wrong_step_timeout() -> None: ...
+
+
+async def in_an_async_function(ctx: ExecutionContext) -> None:
+    build("amd64", "1")  # error
+    check("1")  # error
+    ctx.execute(build, "amd64", "1")  # error
+    await ctx.execute(build, "amd64")  # error
+    await ctx.execute(build, "amd64", 1)  # error
+    await ctx.execute(build, "amd64", "1", 3)  # error
+    await ctx.execute(build, "amd64", "1", optimise=3)  # error
+    await ctx.execute(release, ctx, "1")  # error
+    await ctx.execute(charge, 1)  # error
+    await ctx.execute("build", "amd64", "1")  # error
+    text: str = await ctx.execute(build, "amd64", "1")  # error
+    await ctx.map(build, [1, 2], "1")  # error
+    await ctx.map(build, ["amd64"])  # error
+    await ctx.map(build, ["amd64"], "1", opt="x")  # error
+    await ctx.step(charge, "1")  # error
+    await ctx.step(charge)  # error
+    await ctx.sleep(5)  # error
+    child: Child[str] = await ctx.spawn(build, "amd64", "1")  # error
+    unawaited = ctx.spawn(build, "amd64", "1")
+    await unawaited.result()  # error
+    await ctx.execute(build.options(retries=2), "amd64", "1")  # error
+    await ctx.execute(build.options(retry=2), "amd64", "1")  # error
+    await ctx.wait_for(ctx.step(charge, 1), timeout=3.5)  # error
+    del text, child
+
+
+def in_a_sync_function(ctx: SyncExecutionContext) -> None:
+    text: str = ctx.execute(build, "amd64", "1")  # error
+    ctx.execute(build, "amd64")  # error
+    first, second, third = ctx.gather(ctx.spawn(check, "1"), ctx.spawn(release, "1"))  # error
+    ctx.sleep(5)  # error
+    ctx.map(build, ["amd64"], 1)  # error
+    ctx.step(charge, "1")  # error
+    with ctx.timeout(5):  # error
+        ctx.sleep(timedelta(seconds=1))
+    del text, first, second, third
+
+
+narrower: FunctionDefinition[[str], bool] = release  # error
