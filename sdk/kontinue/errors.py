@@ -119,7 +119,13 @@ class RecordedFailure(KontinueError):
     """
 
     def __init__(
-        self, message: str, *, type: str = "", types: Sequence[str] = (), traceback: str = "", seq: int = -1  # noqa: A002
+        self,
+        message: str,
+        *,
+        type: str = "",  # noqa: A002
+        types: Sequence[str] = (),
+        traceback: str = "",
+        seq: int = -1,
     ) -> None:
         super().__init__(f"{type}: {message}" if type else message)
         self.type = type
@@ -219,9 +225,7 @@ class ApiError(KontinueError):
         retry_after_s: seconds that the server asked to wait, or None.
     """
 
-    def __init__(
-        self, message: str, *, status: int = 0, reason: str = "", retry_after_s: float | None = None
-    ) -> None:
+    def __init__(self, message: str, *, status: int = 0, reason: str = "", retry_after_s: float | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.status = status
