@@ -1,44 +1,40 @@
 """The client: spawn Executions, look at them, wait for them and cancel them, from outside of a worker.
 
 Called by users, by the CLI and by the web page. Every call is a request or a few (``kontinue.kube.requests``); waits
-share one watch per namespace (``kontinue.client.ended_watch``). Reading functions, checking arguments and making
-errors out of ended Executions stand in modules of their own beside this one.
+share one watch per namespace (``kontinue.client.waiting``). What a call does beyond sending stands in the modules
+beside this one, mostly as pure functions.
 """
 
 from __future__ import annotations
 
 import asyncio
-import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
-from contextlib import aclosing
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Final, ParamSpec, Self, TypeVar, cast, overload
 
 import msgspec
 
-from kontinue import codec, errors, naming
+from kontinue import codec, errors
 from kontinue.api import labels
-from kontinue.api.meta import ApiObject, ObjectList, ObjectMeta
-from kontinue.api.v1alpha1 import Execution, ExecutionMutex, ExecutionSpec, Function, Phase
+from kontinue.api.meta import ObjectList
+from kontinue.api.v1alpha1 import Execution, Function, Phase
 from kontinue.client import arguments as argument_check
 from kontinue.client import patches
-from kontinue.client.ended_watch import EndedWatch
 from kontinue.client.functions import FunctionDirectory
 from kontinue.client.handle import ExecutionHandle
 from kontinue.client.options import ClientOptions, SpawnOptions
-from kontinue.client.results import error_of
 from kontinue.client.selectors import execution_selectors
+from kontinue.client.spawning import create_execution
 from kontinue.client.throttle import Throttle
 from kontinue.client.tree import ExecutionTree, TreeWatcher, build_tree, call_order, root_of
+from kontinue.client.waiting import ENDED, Target, Waits, judge
 from kontinue.definition import FunctionDefinition
 from kontinue.kube import requests
 from kontinue.kube.config import load_config
 from kontinue.kube.http import KubeTransport
-from kontinue.kube.reflector import Listed, Reflector
 from kontinue.kube.requests import Request
 from kontinue.kube.transport import Transport
-from kontinue.kube.watch import Changed
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -50,38 +46,10 @@ RETRY_S: Final = 30.0
 """How long a request is retried when the client has no timeout."""
 PAGE_SIZE: Final = 500
 USER_AGENT: Final = "kontinue-client"
-_ENDED: Final = frozenset({*(phase for phase in Phase if phase.is_terminal), Phase.BLOCKED})
 _NO_SPAWN_OPTIONS: Final = SpawnOptions()
 
 _decode_execution: Final = msgspec.json.Decoder(Execution).decode
 _decode_page: Final = msgspec.json.Decoder(ObjectList[Execution]).decode
-
-
-class _NewExecution(ApiObject, frozen=True, kw_only=True):
-    """An Execution as created: without a status."""
-
-    metadata: ObjectMeta
-    spec: ExecutionSpec
-    api_version: str = labels.API_VERSION
-    kind: str = "Execution"
-
-
-class _Created(msgspec.Struct, frozen=True):
-    """What is read of the answer to a create."""
-
-    metadata: ObjectMeta
-
-
-_decode_created: Final = msgspec.json.Decoder(_Created).decode
-
-
-class _Target(msgspec.Struct, frozen=True):
-    """A ``Ref``, resolved. Without a uid any Execution of that name is meant."""
-
-    namespace: str
-    name: str
-    uid: str = ""
-    version: str = ""
 
 
 class _Shared:
@@ -90,7 +58,7 @@ class _Shared:
     def __init__(self, transport: Transport, throttle: Throttle) -> None:
         self.transport = transport
         self.throttle = throttle
-        self.ended: dict[str, EndedWatch] = {}
+        self.waits = Waits(transport)
 
 
 class Client:
@@ -153,9 +121,7 @@ class Client:
 
     async def close(self) -> None:
         """Close watches and connections; waits under way raise InvalidState."""
-        for watch in self._shared.ended.values():
-            await watch.close()
-        self._shared.ended.clear()
+        await self._shared.waits.close()
         if self._close_transport is not None:
             await self._close_transport()
 
@@ -219,70 +185,15 @@ class Client:
         self, function: Function, arguments: bytes, options: SpawnOptions, decode: Callable[[bytes], R]
     ) -> ExecutionHandle[R]:
         namespace = options.namespace or self.namespace
-        nonce = uuid.uuid4().hex
-        name = options.name or naming.root_name(function.spec.name, nonce[:10])
-        new = _NewExecution(
-            metadata=ObjectMeta(
-                name=name,
-                namespace=namespace,
-                labels={
-                    labels.WORKER_GROUP: labels.label_value(function.spec.worker_group),
-                    labels.FUNCTION: labels.label_value(function.spec.name),
-                },
-                annotations={labels.NONCE: nonce},
-            ),
-            spec=ExecutionSpec(
-                function=function.spec.name,
-                arguments=msgspec.Raw(arguments),
-                retry=options.retry.to_api() if options.retry else None,
-                timeout=options.timeout.to_api() if options.timeout else None,
-                ttl=options.ttl.to_api() if options.ttl else None,
-                mutex=ExecutionMutex(name=options.mutex) if options.mutex else None,
-            ),
-        )
-        try:
-            # Repeating it is safe: the name is ours, and the nonce tells our object from somebody else's.
-            body = await self._send(requests.create(requests.EXECUTIONS, namespace, new), repeatable=True)
-            metadata = _decode_created(body).metadata
-        except errors.AlreadyExists as error:
-            metadata = await self._adopt(namespace, name, nonce, function, options, error)
+        metadata = await create_execution(self._send, namespace, function, arguments, options)
         return ExecutionHandle(
-            name=name,
+            name=metadata.name,
             namespace=namespace,
             uid=metadata.uid,
             resource_version=metadata.resource_version,
             wait=self.wait_for_execution,
             decode=decode,
         )
-
-    async def _adopt(
-        self,
-        namespace: str,
-        name: str,
-        nonce: str,
-        function: Function,
-        options: SpawnOptions,
-        error: errors.AlreadyExists,
-    ) -> ObjectMeta:
-        """Return the object that stands where ours should: our own, if only the answer was lost."""
-        existing = await self._get(namespace, name)
-        if existing.metadata.annotations.get(labels.NONCE) == nonce:
-            return existing.metadata
-        where = f"Execution {namespace}/{name}"
-        if options.if_exists != "attach":
-            raise errors.AlreadyExists(
-                f"{where} exists already (function {existing.spec.function!r}, phase {existing.phase}): choose another "
-                "name, or spawn it with if_exists='attach' to wait for the one that exists",
-                status=error.status,
-                reason=error.reason,
-            ) from error
-        if existing.spec.function != function.spec.name:
-            raise errors.AlreadyExists(
-                f"{where} cannot be attached to: it runs {existing.spec.function!r}, not {function.spec.name!r}",
-                status=error.status,
-                reason=error.reason,
-            ) from error
-        return existing.metadata
 
     # Reading.
 
@@ -436,58 +347,12 @@ class Client:
         scope = asyncio.timeout(limit_s)
         try:
             async with scope:
-                found = await self._wait(target, wanted)
+                return judge(await self._shared.waits.wait(target, wanted), wanted)
         except TimeoutError as error:
             if not scope.expired():
                 raise
             aim = "end" if wanted is None else f"become {' or '.join(sorted(wanted))}"
-            raise errors.WaitTimeout(
-                f"Execution {target.namespace}/{target.name} did not {aim} within {limit_s:g} s; it goes on"
-            ) from error
-        phase = found.phase
-        if wanted is None:
-            if phase is Phase.BLOCKED:
-                raise error_of(found) or AssertionError
-            return found
-        if phase in wanted:
-            return found
-        if phase is Phase.BLOCKED:
-            raise error_of(found) or AssertionError
-        raise errors.InvalidState(
-            f"Execution {target.namespace}/{target.name} is {phase} and will not become {' or '.join(sorted(wanted))}"
-        )
-
-    async def _wait(self, target: _Target, wanted: frozenset[Phase] | None) -> Execution:
-        """Return the Execution when it is in a wanted phase, has ended, or is blocked."""
-        if wanted is None or wanted <= _ENDED:
-            watch = self._shared.ended.get(target.namespace)
-            if watch is None:
-                watch = self._shared.ended[target.namespace] = EndedWatch(self._shared.transport, target.namespace)
-            return await watch.wait(target.name, uid=target.uid, version=target.version)
-        reflector = Reflector(
-            self._shared.transport,
-            requests.EXECUTIONS,
-            target.namespace,
-            type_=Execution,
-            field_selector=f"metadata.name={target.name}",
-            fatal=(errors.Forbidden, errors.Unauthorized, errors.NotFound, errors.Invalid),
-        )
-        async with aclosing(reflector.follow()) as stream:
-            async for news in stream:
-                match news:
-                    case Listed(objects=[found]):
-                        pass
-                    case Changed(type="ADDED" | "MODIFIED", object=found):
-                        pass
-                    case Listed() | Changed():
-                        raise errors.NotFound(
-                            f"no Execution {target.name!r} in namespace {target.namespace!r}", status=404
-                        )
-                    case _:
-                        continue
-                if found.phase in wanted or found.phase in _ENDED:
-                    return found
-        raise AssertionError("follow ends only by an error")
+            raise errors.WaitTimeout(f"Execution {target} did not {aim} within {limit_s:g} s; it goes on") from error
 
     # Acting.
 
@@ -503,15 +368,11 @@ class Client:
         while True:
             found = await self._get(target.namespace, target.name)
             if target.uid and found.metadata.uid != target.uid:
-                raise errors.NotFound(
-                    f"Execution {target.namespace}/{target.name} was deleted and created again", status=404
-                )
+                raise errors.NotFound(f"Execution {target} was deleted and created again", status=404)
             if found.phase.is_terminal:
                 if refused and found.phase is Phase.CANCELED:
                     return  # ours, and its answer was lost, or somebody else's: the wish is fulfilled
-                raise errors.InvalidState(
-                    f"Execution {target.namespace}/{target.name} cannot be canceled: it is {found.phase} already"
-                )
+                raise errors.InvalidState(f"Execution {target} cannot be canceled: it is {found.phase} already")
             operations = patches.cancel_operations(found, message)
             request = requests.json_patch(
                 requests.EXECUTIONS, target.namespace, target.name, operations, subresource="status"
@@ -538,16 +399,16 @@ class Client:
         view.timeout = timeout
         return view
 
-    def _target(self, execution: Ref, namespace: str | None) -> _Target:
+    def _target(self, execution: Ref, namespace: str | None) -> Target:
         match execution:
             case str():
-                return _Target(namespace or self.namespace, execution)
+                return Target(namespace or self.namespace, execution)
             case ExecutionHandle():
-                return _Target(execution.namespace, execution.name, execution.uid, execution.resource_version)
+                return Target(execution.namespace, execution.name, execution.uid, execution.resource_version)
             case _:
                 metadata = execution.metadata
-                version = "" if execution.phase in _ENDED else metadata.resource_version
-                return _Target(metadata.namespace, metadata.name, metadata.uid, version)
+                version = "" if execution.phase in ENDED else metadata.resource_version
+                return Target(metadata.namespace, metadata.name, metadata.uid, version)
 
     async def _get(self, namespace: str, name: str) -> Execution:
         try:

@@ -3,7 +3,7 @@
 It selects only Executions that have ended or are blocked, so running ones cost nothing. Those seen lately are
 remembered: an Execution that ended between its spawn and the wait is found without a read. Level-based: when the watch
 is opened anew, everything waited for is read again, which also notices deleted ones.
-Used by ``kontinue.client.client.Client``; opened by the first wait, closed some time after the last one.
+Used by ``kontinue.client.waiting``; opened by the first wait, closed some time after the last one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import msgspec
 from kontinue import errors
 from kontinue.api.v1alpha1 import TERMINAL_PHASES, Execution, Phase
 from kontinue.kube import requests
-from kontinue.kube.reflector import Listed, Reflector
+from kontinue.kube.reflector import REFUSALS, Listed, Reflector
 from kontinue.kube.transport import Transport
 from kontinue.kube.watch import Changed
 
@@ -35,7 +35,6 @@ MAX_REMEMBERED_BYTES: Final = 16 * 1024
 CHECKS_AT_ONCE: Final = 16
 
 _decode: Final = msgspec.json.Decoder(Execution).decode
-_FATAL: Final = (errors.Forbidden, errors.Unauthorized, errors.NotFound, errors.Invalid)
 
 
 class _Waiter(msgspec.Struct, eq=False):
@@ -133,7 +132,7 @@ class EndedWatch:
             type_=Execution,
             field_selector=ENDED_SELECTOR,
             watch_only=True,
-            fatal=_FATAL,
+            fatal=REFUSALS,
         )
         try:
             async with asyncio.TaskGroup() as checks, aclosing(reflector.follow()) as stream:

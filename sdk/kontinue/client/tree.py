@@ -21,11 +21,10 @@ from kontinue import errors
 from kontinue.api import labels
 from kontinue.api.v1alpha1 import Execution, ExecutionAttempt
 from kontinue.kube import requests
-from kontinue.kube.reflector import Listed, Reflector
+from kontinue.kube.reflector import REFUSALS, Listed, Reflector
 from kontinue.kube.transport import Transport
 from kontinue.kube.watch import Changed
 
-_FATAL: Final = (errors.Forbidden, errors.Unauthorized, errors.NotFound, errors.Invalid)
 _DIGITS: Final = re.compile(r"(\d+)")
 
 
@@ -222,7 +221,7 @@ class TreeWatcher:
             type_=Execution,
             label_selector=label_selector,
             field_selector=field_selector,
-            fatal=_FATAL,
+            fatal=REFUSALS,
         )
 
     async def _follow(self, part: str, reflector: Reflector[Execution]) -> None:

@@ -34,6 +34,9 @@ WATCH_GRACE_S: Final = 15.0
 SHORT_WATCH_S: Final = 1.0
 """A watch that ends sooner without an event counts as a failure, lest a broken proxy makes us spin."""
 
+REFUSALS: Final = (errors.Forbidden, errors.Unauthorized, errors.NotFound, errors.Invalid)
+"""Errors that do not pass by themselves: a client raises them, a worker waits until somebody grants what is missing."""
+
 _log = logging.getLogger(__name__)
 _rng: Final = Random()  # noqa: S311 - jitter is no secret
 

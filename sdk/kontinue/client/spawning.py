@@ -1,0 +1,104 @@
+"""The one write of a spawn: create the Execution, or recognise it when it exists already.
+
+Called by ``Client.spawn`` once the function is known and its arguments are encoded. The client chooses name and nonce,
+so a create whose answer was lost can be repeated: AlreadyExists with our own nonce is success.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Coroutine
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from kontinue import errors, naming
+from kontinue.api import labels
+from kontinue.api.meta import ApiObject, ObjectMeta
+from kontinue.api.v1alpha1 import Execution, ExecutionMutex, ExecutionSpec, Function
+from kontinue.client.options import SpawnOptions
+from kontinue.kube import requests
+from kontinue.kube.requests import Request
+
+
+class Send(Protocol):
+    """Sends one request, throttled and retried as its client says."""
+
+    def __call__(self, request: Request, *, repeatable: bool | None = None) -> Coroutine[Any, Any, bytes]:
+        """Return the body of the answer, or raise an ApiError."""
+        ...
+
+
+class _NewExecution(ApiObject, frozen=True, kw_only=True):
+    """An Execution as created: without a status."""
+
+    metadata: ObjectMeta
+    spec: ExecutionSpec
+    api_version: str = labels.API_VERSION
+    kind: str = "Execution"
+
+
+class _Created(msgspec.Struct, frozen=True):
+    """What is read of the answer to a create."""
+
+    metadata: ObjectMeta
+
+
+_decode_created: Final = msgspec.json.Decoder(_Created).decode
+_decode_execution: Final = msgspec.json.Decoder(Execution).decode
+
+
+async def create_execution(
+    send: Send, namespace: str, function: Function, arguments: bytes, options: SpawnOptions
+) -> ObjectMeta:
+    """Create an Execution of ``function`` and return its metadata.
+
+    Raises:
+        AlreadyExists: somebody else's object has the wanted name and cannot be attached to.
+        ApiError: the server refuses.
+    """
+    nonce = uuid.uuid4().hex
+    name = options.name or naming.root_name(function.spec.name, nonce[:10])
+    new = _NewExecution(
+        metadata=ObjectMeta(
+            name=name,
+            namespace=namespace,
+            labels={
+                labels.WORKER_GROUP: labels.label_value(function.spec.worker_group),
+                labels.FUNCTION: labels.label_value(function.spec.name),
+            },
+            annotations={labels.NONCE: nonce},
+        ),
+        spec=ExecutionSpec(
+            function=function.spec.name,
+            arguments=msgspec.Raw(arguments),
+            retry=options.retry.to_api() if options.retry else None,
+            timeout=options.timeout.to_api() if options.timeout else None,
+            ttl=options.ttl.to_api() if options.ttl else None,
+            mutex=ExecutionMutex(name=options.mutex) if options.mutex else None,
+        ),
+    )
+    try:
+        body = await send(requests.create(requests.EXECUTIONS, namespace, new), repeatable=True)
+    except errors.AlreadyExists as error:
+        existing = _decode_execution(await send(requests.get(requests.EXECUTIONS, namespace, name)))
+        if existing.metadata.annotations.get(labels.NONCE) != nonce:
+            _check_attachable(existing, function, options, error)
+        return existing.metadata
+    return _decode_created(body).metadata
+
+
+def _check_attachable(
+    existing: Execution, function: Function, options: SpawnOptions, error: errors.AlreadyExists
+) -> None:
+    where = f"Execution {existing.metadata.namespace}/{existing.metadata.name}"
+    if options.if_exists != "attach":
+        message = (
+            f"{where} exists already (function {existing.spec.function!r}, phase {existing.phase}): choose another "
+            "name, or spawn it with if_exists='attach' to wait for the one that exists"
+        )
+    elif existing.spec.function != function.spec.name:
+        message = f"{where} cannot be attached to: it runs {existing.spec.function!r}, not {function.spec.name!r}"
+    else:
+        return
+    raise errors.AlreadyExists(message, status=error.status, reason=error.reason) from error
