@@ -6,6 +6,7 @@ Pure data and texts. Contexts create calls, ``kontinue.replay.journal`` moves th
 from __future__ import annotations
 
 import enum
+from collections import deque
 from typing import Any, Protocol
 
 from kontinue.replay.records import ChildOutcome, Record, RecordedError, RecordKind
@@ -33,13 +34,19 @@ class CallState(enum.Enum):
 
 
 class Parallelism:
-    """A limit on how many of the calls that share it are started at a time."""
+    """A limit on how many of the calls that share it are started at a time; the journal keeps its counts.
 
-    __slots__ = ("limit", "running")
+    Attributes:
+        taken: places taken by calls that may start or have started.
+        queue: calls without a place, in order; given up or answered ones may still stand in it.
+    """
+
+    __slots__ = ("limit", "queue", "taken")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self.running = 0
+        self.taken = 0
+        self.queue: deque[Call] = deque()
 
 
 class Call:
@@ -51,14 +58,27 @@ class Call:
         line: ``file:line`` of the call.
         position: records delivered when it was requested.
         needs: seq that must be durable before its effect may start.
+        parallelism: limit that it shares with others; ``has_place`` says whether it counts there.
         record: its outcome, once delivered.
         listener: what the engine wakes on delivery; not the journal's business.
     """
 
     __slots__ = (
-        "_value", "digest", "id", "kind", "line", "listener", "name", "needs", "parallelism", "position", "record",
-        "request", "state",
-    )  # fmt: skip
+        "_value",
+        "digest",
+        "has_place",
+        "id",
+        "kind",
+        "line",
+        "listener",
+        "name",
+        "needs",
+        "parallelism",
+        "position",
+        "record",
+        "request",
+        "state",
+    )
 
     def __init__(
         self,
@@ -77,6 +97,7 @@ class Call:
         self.digest = digest
         self.line = line
         self.parallelism = parallelism
+        self.has_place = False
         self.state = CallState.OPEN
         self.position = 0
         self.needs = 0

@@ -23,6 +23,7 @@ waiting some rounds of the event loop before each (no number of rounds is enough
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from typing import Any, NamedTuple
 
@@ -101,15 +102,9 @@ class Journal:
         """Whether records of the memo are left to deliver."""
         return self._left_to_replay > 0
 
-    @property
-    def outstanding(self) -> list[Call]:
-        """Calls that the program has made and that have no outcome yet."""
-        return list(self._calls.values())
-
-    @property
-    def is_flushing(self) -> bool:
-        """Whether records are on their way to be made durable."""
-        return self._in_flight > 0
+    def outstanding(self, limit: int) -> list[Call]:
+        """Return calls that the program has made and that are not delivered yet, at most ``limit``."""
+        return list(itertools.islice(self._calls.values(), limit))
 
     # What the program does.
 
@@ -119,22 +114,27 @@ class Journal:
         call.position = self._delivered
         call.needs = self._last_choice
         self._calls[call.id] = call
-        self._waiting[call.id, False] = _Waiting(Effect(call), call.needs)
+        group = call.parallelism
+        if group is not None and group.taken >= group.limit:
+            group.queue.append(call)
+        else:
+            self._admit(call)
 
     def abandon(self, call: Call, message: str = "") -> None:
         """The program has given up ``call``: nothing of it will be delivered. No effect on a finished call."""
         if self._calls.pop(call.id, None) is None:
             return
         before = call.state
-        self._leave_group(call)
         call.state = CallState.ABANDONED
+        self._leave_group(call)
         self._waiting.pop((call.id, False), None)
         if before is CallState.ARRIVED or self.is_replaying:  # else no record of it can come
             self._abandoned[call.id] = call
-        # An earlier activation may have started it only if something was delivered between request and now.
-        if before is CallState.STARTED or (
-            before is CallState.REQUESTED and call.kind is not RecordKind.STEP and call.position < self._delivered
-        ):
+        # An earlier activation may have started it only if something was delivered between request and now. Steps run
+        # here: whoever runs them stops them.
+        if call.kind is RecordKind.STEP or before is CallState.ARRIVED:
+            return
+        if before is CallState.STARTED or call.position < self._delivered:
             self.cancel(call, message)
 
     def cancel(self, call: Call, message: str = "") -> None:
@@ -163,8 +163,8 @@ class Journal:
         call = self._calls.get(step_id)
         if call is None or call.state is not CallState.STARTED:
             return False
-        self._leave_group(call)
         call.state = CallState.ARRIVED
+        self._leave_group(call)
         value, error = None, outcome.error
         if error is None:
             try:
@@ -215,9 +215,7 @@ class Journal:
     @property
     def can_advance(self) -> bool:
         """Whether ``advance`` would deliver or start something, if the program has settled."""
-        return self._is_deliverable() or any(
-            waiting.needs <= self._durable and not self._is_full(waiting.effect) for waiting in self._waiting.values()
-        )
+        return self._is_deliverable() or any(waiting.needs <= self._durable for waiting in self._waiting.values())
 
     def advance(self) -> Call | None:
         """Deliver one outcome and return its call, or None. Only for a program that has settled.
@@ -246,6 +244,7 @@ class Journal:
                 self._last_choice = record.seq
             self.now_ms = max(self.now_ms, record.at_ms)
             call.deliver(record, value)
+            self._leave_group(call)
             return call
 
     def _is_deliverable(self) -> bool:
@@ -259,24 +258,29 @@ class Journal:
             if needs > self._durable:
                 self._wants_flush = True
                 continue
-            if self._is_full(effect):
-                continue
             del self._waiting[key]
             if not effect.is_cancel:
                 effect.call.state = CallState.STARTED
-                if effect.call.parallelism is not None:
-                    effect.call.parallelism.running += 1
             self._effects.append(effect)
 
-    @staticmethod
-    def _is_full(effect: Effect) -> bool:
-        group = effect.call.parallelism
-        return group is not None and not effect.is_cancel and group.running >= group.limit
+    def _admit(self, call: Call) -> None:
+        if call.parallelism is not None:
+            call.parallelism.taken += 1
+            call.has_place = True
+        self._waiting[call.id, False] = _Waiting(Effect(call), call.needs)
 
-    @staticmethod
-    def _leave_group(call: Call) -> None:
-        if call.parallelism is not None and call.state is CallState.STARTED:
-            call.parallelism.running -= 1
+    def _leave_group(self, call: Call) -> None:
+        """Give the place of ``call`` to the next one; its state says already that it does not need it."""
+        group = call.parallelism
+        if group is None or not call.has_place:
+            return
+        call.has_place = False
+        group.taken -= 1
+        while group.queue:
+            following = group.queue.popleft()
+            if following.state is CallState.REQUESTED:
+                self._admit(following)
+                return
 
     def _consume_abandoned(self, record: Record) -> None:
         call = self._abandoned.pop(record.id, None)

@@ -1,0 +1,207 @@
+"""Internal. What sync and async activations share: the journal of one run of user code, and its frames.
+
+Not thread-safe: the hosts see to that. ``SyncActivation`` and ``AsyncActivation`` add how user code is run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import msgspec
+
+from kontinue import naming, steps
+from kontinue.durable_calls import ChildRequest, TimerRequest
+from kontinue.errors import ContextError
+from kontinue.ports import ExecutionInfo
+from kontinue.replay.call import Call, Mismatch, Outcome
+from kontinue.replay.journal import Effect, Journal
+from kontinue.replay.records import EMPTY_MEMO, ChildOutcome, Memo, RecordKind, decode_memo
+from kontinue_engine.runner import failures
+from kontinue_engine.runner.failures import Failure
+from kontinue_engine.runner.step_calls import StepRun
+from kontinue_engine.wire import frames
+
+Send = Callable[[frames.RunnerEvent], None]
+NowMs = Callable[[], int]
+Command = frames.CreateChild | frames.StartTimer | frames.CancelChild | frames.CancelTimer
+
+_WAITING_KINDS: Final = {RecordKind.CHILD: "Execution", RecordKind.TIMER: "Timer", RecordKind.STEP: "Step"}
+_MAX_WAITING_SHOWN: Final = 10
+"""Of what a parked activation waits for; judgement: status and people need a few, a fan-out has thousands."""
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Activation:
+    """One run of a function with a context.
+
+    Raises:
+        Mismatch: the memo cannot be read.
+    """
+
+    def __init__(self, activate: frames.Activate, *, send: Send, now_ms: NowMs) -> None:
+        self.number = activate.activation
+        self.activate = activate
+        self.journal = Journal(_read_memo(activate.memo), created_at_ms=activate.created_at_ms)
+        self.info = ExecutionInfo(
+            name=activate.execution,
+            namespace=activate.namespace,
+            uid=activate.uid,
+            function=activate.function,
+            attempt=activate.attempt,
+            resumption=activate.resumption,
+            created_at=_EPOCH + timedelta(milliseconds=activate.created_at_ms),
+            raw_arguments=activate.arguments,
+        )
+        self.send = send
+        self._host_now_ms = now_ms
+
+    # For contexts (``kontinue.ports.Port``).
+
+    @property
+    def now_ms(self) -> int:
+        """Time of the latest outcome that the program has seen."""
+        return self.journal.now_ms
+
+    @property
+    def is_replaying(self) -> bool:
+        """Whether the program repeats what an earlier activation did."""
+        return self.journal.is_replaying
+
+    def child_name(self, call: Call) -> str:
+        """Return the name of the child Execution of an open call."""
+        request = call.request
+        if isinstance(request, ChildRequest) and request.function.call_options.name is not None:
+            return request.function.call_options.name
+        activate = self.activate
+        return naming.child_name(activate.execution, call.id, activate.uid, activate.run_epoch, 0)
+
+    # For hosts.
+
+    def arrived(self, frame: frames.StepArrived | frames.StepRejected) -> None:
+        """Take in what the supervisor says about a step."""
+        self.journal.arrive(frame.step, self._outcome(frame))
+
+    def step_run(self, call: Call) -> StepRun:
+        """Return what runs the step of ``call``."""
+        return StepRun(
+            call,
+            execution=self.info.name,
+            uid=self.info.uid,
+            fencing_token=self.activate.fencing_token,
+            now_ms=self._host_now_ms,
+        )
+
+    def send_flush(self) -> None:
+        """Send the records that must be made durable now, if any."""
+        flush = self.journal.take_flush()
+        if flush is not None:
+            self.send(frames.RecordsProduced(self.number, flush.seq, _encoded(flush.records)))
+
+    def send_effect(self, effect: Effect) -> None:
+        """Ask the supervisor for the effect of a child or a timer."""
+        self.send(frames.StepRequested(self.number, effect.call.id, self._command(effect)))
+
+    def send_waiting(self) -> None:
+        """Say that the activation is parked, and what it waits for."""
+        items = [
+            frames.WaitingItem(
+                kind=_WAITING_KINDS[call.kind],
+                name=self.child_name(call) if call.kind is RecordKind.CHILD else call.name,
+                step=call.id,
+            )
+            for call in self.journal.outstanding(_MAX_WAITING_SHOWN)
+        ]
+        self.send(frames.Waiting(self.number, items))
+
+    def send_mismatched(self, mismatch: Mismatch) -> None:
+        """End the activation: the program does not match its memo."""
+        send_mismatched(self.send, self.number, mismatch)
+
+    def send_ended(self, result: bytes | Failure) -> None:
+        """End the activation with JSON of its result, or with its failure."""
+        try:
+            records = _encoded(self.journal.finish())
+        except Mismatch as mismatch:
+            if isinstance(result, Failure):
+                error = failures.error_info(result.error)
+                requested = f"{mismatch.requested}: it raised {error.type}: {error.message}"
+                mismatch = Mismatch(step=mismatch.step, recorded=mismatch.recorded, requested=requested)
+            self.send_mismatched(mismatch)
+            return
+        send_ended(self.send, self.number, result, records)
+
+    def _command(self, effect: Effect) -> Command:
+        call = effect.call
+        request = call.request
+        if isinstance(request, TimerRequest):
+            return frames.CancelTimer() if effect.is_cancel else frames.StartTimer(request.duration_ms, call.name)
+        if effect.is_cancel:
+            return frames.CancelChild(self.child_name(call), effect.message)
+        assert isinstance(request, ChildRequest)  # noqa: S101
+        function = request.function
+        return frames.CreateChild(
+            name=self.child_name(call),
+            function=function.name,
+            arguments=request.arguments,
+            arguments_digest=call.digest,
+            group=function.group,
+            spec=function.call_options.spec_json(),
+            display_name=function.call_options.display_name or "",
+        )
+
+    def _outcome(self, frame: frames.StepArrived | frames.StepRejected) -> Outcome:
+        if isinstance(frame, frames.StepRejected):
+            return Outcome(at_ms=self._host_now_ms(), error=failures.recorded_error(frame.error))
+        arrived = frame.outcome
+        if isinstance(arrived, frames.TimerFired):
+            return Outcome(at_ms=arrived.at_ms, is_durable=True)
+        child = ChildOutcome(name=arrived.name, uid=arrived.uid, attempt=arrived.attempt, phase=arrived.phase)
+        error = None if arrived.error is None else failures.recorded_error(arrived.error)
+        value = b"null" if arrived.result is None else arrived.result
+        return Outcome(at_ms=arrived.finished_at_ms, value=value, error=error, child=child, is_durable=True)
+
+
+def context_misuse(function: str, *, has_ended: bool) -> ContextError:
+    """Return the error for a context call that comes from where none may come from."""
+    if has_ended:
+        return ContextError(f"the function {function!r} has ended: its context cannot be used any more")
+    try:
+        step = steps.current_step().step
+    except ContextError:
+        return ContextError(
+            "context used outside its function: in another thread, event loop or callback. "
+            "Durable calls belong into the function's own tasks and branches"
+        )
+    return ContextError(f"context used inside step {step}: return from the step first, then make durable calls")
+
+
+def send_ended(
+    send: Send, activation: int, result: bytes | Failure, records: list[frames.EncodedRecord] | None = None
+) -> None:
+    """Send Completed with JSON of a result, or Failed."""
+    if isinstance(result, bytes):
+        send(frames.Completed(activation, result, records or []))
+        return
+    error = failures.error_info(result.error)
+    send(frames.Failed(activation, result.reason, error, records or [], failures.seqs_of(result.error)))
+
+
+def send_mismatched(send: Send, activation: int, mismatch: Mismatch) -> None:
+    """Send Mismatched."""
+    requested = f"{mismatch.requested}, requested by the code now"
+    send(frames.Mismatched(activation, mismatch.step, mismatch.recorded, requested))
+
+
+def _read_memo(data: bytes) -> Memo:
+    if not data:
+        return EMPTY_MEMO
+    try:
+        return decode_memo(data)
+    except msgspec.MsgspecError as error:
+        raise Mismatch(step="", recorded=f"a memo that cannot be read: {error}", requested="a memo") from error
+
+
+def _encoded(records: list[tuple[str, bytes]]) -> list[frames.EncodedRecord]:
+    return [frames.EncodedRecord(step, json) for step, json in records]

@@ -1,0 +1,47 @@
+"""Internal. Calls a user's function with JSON arguments and encodes what it returns; failures become values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from kontinue.definition import FunctionDefinition
+from kontinue.errors import InvalidArguments, InvalidResult
+from kontinue_engine.runner.failures import Failure, user_failure
+
+Definition = FunctionDefinition[..., Any]
+
+
+def call(function: Definition, first: tuple[Any, ...], arguments: bytes) -> bytes | Failure:
+    """Call a sync function; ``first`` are the parameters before the arguments: the context, if any."""
+    try:
+        args, kwargs = function.codec.decode_arguments(arguments)
+    except InvalidArguments as error:
+        return Failure(error, "InvalidArguments")
+    fn: Callable[..., Any] = function.fn
+    try:
+        value = fn(*first, *args, **kwargs)
+    except BaseException as error:  # noqa: BLE001 - sys.exit() in user code must not end the runner
+        return user_failure(error)
+    return _encode(function, value)
+
+
+async def call_async(function: Definition, first: tuple[Any, ...], arguments: bytes) -> bytes | Failure:
+    """Call an async function like ``call`` does. A cancellation is a failure like others: who canceled knows."""
+    try:
+        args, kwargs = function.codec.decode_arguments(arguments)
+    except InvalidArguments as error:
+        return Failure(error, "InvalidArguments")
+    fn: Callable[..., Any] = function.fn
+    try:
+        value = await fn(*first, *args, **kwargs)
+    except BaseException as error:  # noqa: BLE001 - sys.exit() in user code must not end the runner
+        return user_failure(error)
+    return _encode(function, value)
+
+
+def _encode(function: Definition, value: object) -> bytes | Failure:
+    try:
+        return function.codec.encode_result(value)
+    except InvalidResult as error:
+        return Failure(error, "InvalidResult")

@@ -1,0 +1,159 @@
+"""Internal. Runs sync functions in one runner: at most one activation is active, the parked ones wait in their threads.
+
+``receive`` is called by the thread that reads the pipe and never blocks on user code. One lock guards the host and
+its activations; user code runs without it. Functions without a context take the short way through ``_run_plain``.
+Next: ``sync_activation``.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+from kontinue.definition import FunctionDefinition
+from kontinue.errors import UnknownFunction
+from kontinue.replay.call import Mismatch
+from kontinue_engine.runner import function_calls
+from kontinue_engine.runner.activation import NowMs, Send, send_ended, send_mismatched
+from kontinue_engine.runner.current import clean_context
+from kontinue_engine.runner.failures import Failure
+from kontinue_engine.runner.sync_activation import SyncActivation
+from kontinue_engine.runner.threads import Threads
+from kontinue_engine.wire import frames
+
+
+class SyncHost:
+    """Runs activations of sync functions, one active at a time.
+
+    The *slot* belongs to the activation whose code or steps run. Who waits gives it up; woken activations get it
+    before new ones, each kind in the order of arrival.
+
+    Args:
+        functions: by registered name.
+        send: thread-safe and ordered; called with the host's lock held.
+        now_ms: milliseconds since the epoch; read when a step ends.
+    """
+
+    def __init__(self, functions: Mapping[str, FunctionDefinition[..., Any]], *, send: Send, now_ms: NowMs) -> None:
+        self.lock = threading.Lock()
+        self.threads = Threads()
+        self._functions = functions
+        self._send = send
+        self._now_ms = now_ms
+        self._is_busy = False
+        self._is_passing_on = False
+        self._new: deque[frames.Activate] = deque()
+        self._woken: deque[SyncActivation] = deque()
+        self._activations: dict[int, SyncActivation] = {}
+        self._plain = 0
+        self._plain_is_interrupted = False
+
+    def receive(self, frame: frames.Command) -> None:
+        """Take in a frame of the supervisor. Frames of activations that have ended are ignored."""
+        with self.lock:
+            match frame:
+                case frames.Activate():
+                    self._new.append(frame)
+                    if not self._is_busy:
+                        self.give_slot_away()
+                case frames.Recall():
+                    if self._drop_new(frame.activation):
+                        self._send(frames.Recalled(frame.activation))
+                case frames.CancelActivation():
+                    self._cancel(frame)
+                case frames.StepRecorded():
+                    if (activation := self._activations.get(frame.activation)) is not None:
+                        activation.recorded(frame.flush)
+                case frames.StepArrived() | frames.StepRejected():
+                    if (activation := self._activations.get(frame.activation)) is not None:
+                        activation.arrived(frame)
+
+    # For activations; the lock is held.
+
+    def wake(self, activation: SyncActivation) -> None:
+        """Give the slot to a parked activation as soon as it is free."""
+        self._woken.append(activation)
+        if not self._is_busy:
+            self.give_slot_away()
+
+    def give_slot_away(self) -> None:
+        """The slot is free: the next activation gets it, in another thread."""
+        self._is_busy = False
+        if self._is_passing_on:  # one that parks at once comes back here: the loop below goes on, no recursion
+            return
+        self._is_passing_on = True
+        while not self._is_busy and (self._woken or self._new):
+            self._is_busy = True
+            if self._woken:
+                self._woken.popleft().resume()
+            else:
+                self.threads.start(functools.partial(self._work, self._new.popleft()))
+        self._is_passing_on = False
+
+    def forget(self, activation: SyncActivation) -> None:
+        """The activation has ended."""
+        self._activations.pop(activation.number, None)
+
+    def _drop_new(self, number: int) -> bool:
+        for frame in self._new:
+            if frame.activation == number:
+                self._new.remove(frame)
+                return True
+        return False
+
+    def _cancel(self, frame: frames.CancelActivation) -> None:
+        activation = self._activations.get(frame.activation)
+        if activation is not None:
+            activation.interrupt(frame.message)
+        elif self._drop_new(frame.activation):
+            self._send(frames.Interrupted(frame.activation))
+        elif self._plain == frame.activation:
+            self._plain_is_interrupted = True
+
+    # In threads of activations, which have the slot; the lock is not held.
+
+    def _work(self, frame: frames.Activate) -> None:
+        """Run an activation, and the next ones as long as they are new: no other thread need wake up for them."""
+        while True:
+            self._run(frame)
+            with self.lock:
+                if self._woken or not self._new:
+                    self.give_slot_away()
+                    return
+                frame = self._new.popleft()
+
+    def _run(self, frame: frames.Activate) -> None:
+        function = self._functions.get(frame.function)
+        if function is None:
+            error = UnknownFunction(f"this worker has no function {frame.function!r}", function=frame.function)
+            send_ended(self._send, frame.activation, Failure(error, "UnknownFunction"))
+        elif function.takes_context:
+            self._run_durable(frame, function)
+        else:
+            self._run_plain(frame, function)
+
+    def _run_durable(self, frame: frames.Activate, function: FunctionDefinition[..., Any]) -> None:
+        try:
+            activation = SyncActivation(self, frame, function, send=self._send, now_ms=self._now_ms)
+        except Mismatch as mismatch:
+            send_mismatched(self._send, frame.activation, mismatch)
+            return
+        with self.lock:
+            self._activations[frame.activation] = activation
+        activation.run()
+
+    def _run_plain(self, frame: frames.Activate, function: FunctionDefinition[..., Any]) -> None:
+        number = frame.activation
+        with self.lock:
+            self._plain, self._plain_is_interrupted = number, False
+        self._send(frames.Running(number))
+        result = clean_context(number).run(function_calls.call, function, (), frame.arguments)
+        with self.lock:
+            is_interrupted, self._plain = self._plain_is_interrupted, 0
+        if is_interrupted:
+            self._send(frames.Interrupted(number))
+        else:
+            send_ended(self._send, number, result)
