@@ -151,7 +151,7 @@ def _choose(runners: Sequence[_Slots], estimate_s: float | None) -> _Slots | Non
 
 
 def _plan_recalls(runners: Sequence[_Slots], *, queue_is_empty: bool) -> list[Assignment]:
-    if len(runners) < 2:  # noqa: PLR2004 - nobody else could take them
+    if len(runners) < 2:
         return []
     recalls: list[Assignment] = []
     idle = sum(runner.free for runner in runners if runner.free > 0) if queue_is_empty else 0

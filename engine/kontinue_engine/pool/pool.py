@@ -111,8 +111,9 @@ class Pool:
         self._is_stopping = True
         for timer in self._timers:
             timer.cancel()
-        for runner in self._runners.values():
+        for runner in list(self._runners.values()):
             runner.kill(Verdict(LostReason.EVICTED, "the pool stopped", charge=False))
+            runner.orphaned()
         if self._zygote is not None:
             self._zygote.kill()
         deadline = self._loop.time() + _STOP_WAIT_S

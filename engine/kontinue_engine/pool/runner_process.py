@@ -19,7 +19,7 @@ import msgspec
 
 from kontinue_engine.errors import ProtocolError
 from kontinue_engine.pool import pipes
-from kontinue_engine.pool.dispatch import Running, RunnerLoad, Unstarted
+from kontinue_engine.pool.dispatch import RunnerLoad, Running, Unstarted
 from kontinue_engine.pool.lines import LineSplitter
 from kontinue_engine.pool.options import Colour, LostReason, RunnerState
 from kontinue_engine.wire import frames, framing
@@ -110,7 +110,7 @@ class RunnerProcess:
         self._output_fd, output_write = os.pipe()
         self._remote_fds = (command_read, event_write, output_write)
         for fd in (command_write, self._event_fd, self._output_fd):
-            os.set_blocking(fd, False)  # noqa: FBT003 - no keyword exists
+            os.set_blocking(fd, False)
         self._commands = pipes.PipeWriter(self._loop, command_write)
         self._loop.add_reader(self._event_fd, self._on_event_bytes)
         self._loop.add_reader(self._output_fd, self._read_output)
@@ -178,9 +178,9 @@ class RunnerProcess:
             self._kill()
 
     def orphaned(self) -> None:
-        """Its zygote is gone and the kernel kills it: nobody will say how it ended."""
+        """Its zygote is gone or going: nobody will say how it ends. Kill both."""
         self._is_orphan = True
-        if self._pidfd < 0:
+        if self._pidfd < 0 or self._exit_timer is not None:
             self.exited(None)
 
     def exited(self, code: int | None) -> None:

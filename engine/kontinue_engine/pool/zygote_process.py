@@ -81,7 +81,7 @@ class ZygoteProcess:
         self.pid = self._process.pid
         self._pidfd = os.pidfd_open(self.pid) if hasattr(os, "pidfd_open") else -1
         self._control.setblocking(False)  # noqa: FBT003 - no keyword exists
-        os.set_blocking(self._output_fd, False)  # noqa: FBT003 - no keyword exists
+        os.set_blocking(self._output_fd, False)
         loop.add_reader(self._control, self._on_control)
         loop.add_reader(self._output_fd, self._on_output)
         if self._pidfd >= 0:

@@ -95,7 +95,7 @@ class Zygote:
         # Objects of the import stay where they are: a runner's first collection would copy every page of them.
         gc.collect()
         gc.freeze()
-        os.set_blocking(self._child_write_fd, False)  # noqa: FBT003 - no keyword exists
+        os.set_blocking(self._child_write_fd, False)
         signal.set_wakeup_fd(self._child_write_fd, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda _signal, _frame: None)
         while True:

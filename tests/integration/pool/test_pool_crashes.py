@@ -1,0 +1,221 @@
+import asyncio
+import os
+import signal
+import time
+from typing import Any
+
+import pytest
+
+from kontinue_engine.pool.options import LostReason
+from kontinue_engine.wire import frames
+
+FUNCTIONS = """
+@app.function
+def nap(s: float) -> int:
+    time.sleep(s)
+    return os.getpid()
+
+@app.function
+def die(how: str) -> None:
+    if how == "signal":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if how == "segfault":
+        import ctypes
+        ctypes.string_at(0)
+    if how == "exit":
+        os._exit(3)
+    if how == "garbage":
+        for fd in os.listdir("/proc/self/fd"):
+            try:
+                if int(fd) > 2:
+                    os.write(int(fd), b"\\xff" * 16)
+            except OSError:
+                pass
+        time.sleep(60)
+
+@app.function
+def hoard(mib: int) -> None:
+    kept = bytearray(mib << 20)
+    for page in range(0, len(kept), 4096):
+        kept[page] = 1
+    time.sleep(60)
+
+@app.function
+def fork_and_exit() -> None:
+    if os.fork() == 0:
+        time.sleep(3)
+    os._exit(1)
+
+@app.function
+def guard(path: str) -> None:
+    try:
+        time.sleep(0.3)
+        open(path + "-finished", "w").close()
+    finally:
+        open(path + "-finally", "w").close()
+
+@app.function
+def parked(ctx: SyncExecutionContext, path: str) -> None:
+    try:
+        ctx.sleep(timedelta(hours=1))
+    finally:
+        open(path, "w").close()
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("signal", "the runner was killed by SIGKILL"),
+        ("segfault", "the runner was killed by SIGSEGV"),
+        ("exit", "the runner exited with status 3"),
+        ("garbage", "the runner broke the protocol: the peer announces a frame of 4294967295 bytes"),
+    ],
+)
+async def test_a_dying_runner_concerns_only_its_own_activation(start_pool: Any, how: str, message: str) -> None:
+    """The other runner goes on, the dead one is replaced at once, and the message says how it died."""
+    running = await start_pool(FUNCTIONS, sync_runners=2)
+    other = running.submit("nap", s=0.4)
+    await running.running(other)
+    victim = running.submit("die", how=how)
+    lost = await running.lost(victim)
+    assert lost.was_active
+    assert lost.reason == "RunnerCrashed"
+    assert lost.message.startswith(message)
+    assert await running.call("nap", s=0.0) > 0
+    assert other not in running.heard.ends
+    assert await running.result(other) > 0
+    assert set(running.heard.lost) == {victim}
+    assert len(await running.ready(2)) == 2
+
+
+async def test_a_segfault_leaves_the_python_stack_in_the_log(start_pool: Any) -> None:
+    """The user sees which line of theirs called the code that crashed."""
+    running = await start_pool(FUNCTIONS)
+    victim = running.submit("die", how="segfault")
+    await running.lost(victim)
+    stack = [line for _, line in running.heard.lines if "tasks.py" in line.text]
+    assert stack
+    assert stack[0].activation == victim
+
+
+async def test_activations_that_the_dead_runner_had_not_started_run_elsewhere(start_pool: Any) -> None:
+    """They are neither lost nor charged: the pool still has them."""
+    running = await start_pool(FUNCTIONS)
+    for _ in range(5):
+        await running.call("nap", s=0.0)
+    (before,) = await running.ready(1)
+    victim = running.submit("nap", s=5)
+    waiting = [running.submit("nap", s=0.0) for _ in range(5)]
+    await running.running(victim)
+    os.kill(before, signal.SIGKILL)
+    assert before not in [await running.result(activation) for activation in waiting]
+    assert set(running.heard.lost) == {victim}
+
+
+async def test_a_death_is_noticed_while_a_grandchild_holds_the_pipes(start_pool: Any) -> None:
+    """The end of a pipe would come only when the last process that holds it ends."""
+    running = await start_pool(FUNCTIONS)
+    started = time.monotonic()
+    lost = await running.lost(running.submit("fork_and_exit"))
+    assert time.monotonic() - started < 1
+    assert lost.message == "the runner exited with status 1"
+
+
+async def test_death_to_ready_takes_milliseconds(start_pool: Any) -> None:
+    """The replacement is a fork of a warm parent."""
+    running = await start_pool(FUNCTIONS)
+    (pid,) = await running.ready(1)
+    await running.call("nap", s=0.0)
+    started = time.monotonic()
+    os.kill(pid, signal.SIGKILL)
+    await running.heard.until(lambda: [r.pid for r in running.pool.runners()] != [pid])
+    await running.ready(1)
+    assert time.monotonic() - started < 0.5
+
+
+async def test_a_runner_past_the_memory_limit_is_killed_alone(start_pool: Any) -> None:
+    """The reason is OutOfMemory, and the message has the figures."""
+    running = await start_pool(FUNCTIONS, sync_runners=2, memory_limit_bytes=150 << 20)
+    hoarder = running.submit("hoard", mib=200)
+    lost = await running.lost(hoarder)
+    assert lost.was_active
+    assert lost.reason is LostReason.OUT_OF_MEMORY
+    assert lost.message.endswith("MiB of memory, the limit is 150 MiB")
+    assert await running.call("nap", s=0.0) > 0
+    assert set(running.heard.lost) == {hoarder}
+
+
+async def test_after_the_death_of_the_zygote_everything_is_started_anew(start_pool: Any) -> None:
+    """Runners die with their zygote; what was active is lost, and new work runs."""
+    running = await start_pool(FUNCTIONS, sync_runners=2)
+    before = await running.ready(2)
+    victim = running.submit("nap", s=60)
+    await running.running(victim)
+    zygote = running.pool.app.pid
+    os.kill(zygote, signal.SIGKILL)
+    lost = await running.lost(victim)
+    assert (lost.was_active, lost.reason) == (True, "RunnerCrashed")
+    assert "the zygote was killed by SIGKILL" in lost.message
+    assert await running.call("nap", s=0.0) not in before
+    assert running.pool.app.pid != zygote
+
+
+async def test_runners_that_die_before_ready_are_restarted_with_growing_delays(start_pool: Any, tmp_path: Any) -> None:
+    """A runner that cannot start does not keep a CPU busy with starting it."""
+    source = f"""
+os.register_at_fork(after_in_child=lambda: open({str(tmp_path)!r} + f"/{{time.time_ns()}}.try", "w").close())
+os.register_at_fork(after_in_child=lambda: os.path.exists({str(tmp_path / "ok")!r}) or os._exit(9))
+"""
+    starting = asyncio.create_task(start_pool(source + FUNCTIONS))
+    while len(list(tmp_path.glob("*.try"))) < 3:
+        await asyncio.sleep(0.01)
+    (tmp_path / "ok").touch()
+    running = await starting
+    times_ns = sorted(int(path.stem) for path in tmp_path.glob("*.try"))
+    assert times_ns[1] - times_ns[0] > 0.09e9
+    assert times_ns[2] - times_ns[1] > 0.19e9
+    assert await running.call("nap", s=0.0) > 0
+
+
+async def test_a_drained_runner_finishes_its_active_work_and_runs_no_finally_of_parked_work(
+    start_pool: Any, tmp_path: Any
+) -> None:
+    """Eviction never unwinds user code: parked activations are lost uncharged and silently."""
+    running = await start_pool(FUNCTIONS)
+    (pid,) = await running.ready(1)
+    parked = running.submit("parked", path=str(tmp_path / "parked-finally"))
+    await running.heard.until(lambda: any(isinstance(event, frames.Waiting) for event in running.heard.frames))
+    active = running.submit("guard", path=str(tmp_path / "active"))
+    await running.running(active)
+    running.pool.drain_runner(pid)
+    later = running.submit("nap", s=0.0)
+    assert await running.result(active) is None
+    assert await running.result(later) != pid
+    lost = running.heard.lost[parked]
+    assert (lost.was_active, lost.reason, lost.message) == (False, "Evicted", "the runner was drained")
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(("active", "parked"))) == [
+        "active-finally",
+        "active-finished",
+    ]
+    assert set(running.heard.lost) == {parked}
+
+
+async def test_a_runner_is_recycled_after_a_number_of_activations(start_pool: Any) -> None:
+    """Leaks of user code end with the runner; nothing is lost."""
+    running = await start_pool(FUNCTIONS, recycle_after=3)
+    pids = [await running.call("nap", s=0.0) for _ in range(9)]
+    assert len(set(pids)) >= 3
+    assert max(pids.count(pid) for pid in pids) == 3
+    assert not running.heard.lost
+
+
+async def test_an_activation_can_be_killed_whatever_it_does(start_pool: Any) -> None:
+    """Its runner is killed; nothing on it is charged with a crash."""
+    running = await start_pool(FUNCTIONS)
+    stuck = running.submit("nap", s=60)
+    await running.running(stuck)
+    running.pool.kill_activation(stuck)
+    lost = await running.lost(stuck)
+    assert (lost.was_active, lost.reason) == (False, "Evicted")
+    assert await running.call("nap", s=0.0) > 0
