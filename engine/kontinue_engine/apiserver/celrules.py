@@ -74,16 +74,21 @@ def _immutable(field: str) -> tuple[str, Predicate]:
 
 def _immutable_retry(field: str) -> tuple[str, Predicate]:
     def holds(new: Any, old: Any) -> bool:
-        return json_equal(new.get("retry", {}).get(field), old.get("retry", {}).get(field))
+        return json_equal(_retry(new).get(field), _retry(old).get(field))
 
     now, before = (f"has({side}.retry) && has({side}.retry.{field})" for side in ("self", "oldSelf"))
     return f"({now}) == ({before}) && (!({now}) || self.retry.{field} == oldSelf.retry.{field})", holds
 
 
+def _retry(spec: dict[str, Any]) -> dict[str, Any]:
+    retry = spec.get("retry")
+    return retry if isinstance(retry, dict) else {}
+
+
 RULES: Final[dict[str, Predicate]] = {
     "!has(oldSelf.status) || has(self.status)": lambda new, old: "status" not in old or "status" in new,
     "!has(oldSelf.phase) || has(self.phase)": lambda new, old: "phase" not in old or "phase" in new,
-    "self.__function__ == oldSelf.__function__": lambda new, old: json_equal(new["function"], old.get("function")),
+    "self.__function__ == oldSelf.__function__": lambda new, old: json_equal(new.get("function"), old.get("function")),
     "!(oldSelf in ['Completed', 'Skipped']) || self == oldSelf": lambda new, old: (
         old not in {"Completed", "Skipped"} or new == old
     ),
@@ -93,4 +98,4 @@ RULES: Final[dict[str, Predicate]] = {
     **dict(map(_immutable, ("arguments", "timeout", "ttl", "mutex"))),
     **dict(map(_immutable_retry, ("backoff", "multiplier", "maxBackoff"))),
 }
-"""Predicates by rule text; fields are those of a value that its schema already accepted."""
+"""Predicates by rule text. They may rely on the type of the value itself, not on the types of its fields."""

@@ -1,7 +1,8 @@
 """Internal. Rules that JSON Schema cannot say: unique keys of lists, and CEL rules with the value before.
 
 Compiled once per schema into a tree that reaches only the places where such rules stand. Called by
-``kontinue_engine.apiserver.schema`` after the types were found right, so predicates may rely on them.
+``kontinue_engine.apiserver.schema`` after the types were judged. A value of a wrong type can still come here, when it
+was stored under an older schema and is tolerated: rules pass over it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ import orjson
 
 from kontinue_engine.apiserver import celrules
 from kontinue_engine.apiserver.statuses import Cause, cause
-from kontinue_engine.apiserver.values import json_equal, type_name
+from kontinue_engine.apiserver.values import json_equal
+
+_TYPES: Final[dict[str, type]] = {"object": dict, "array": list, "string": str}
 
 ABSENT: Final = object()
 """Stands for the old value where there is none; null is a value."""
@@ -41,12 +44,14 @@ def compile_rules(schema: dict[str, Any], *, has_old: bool) -> Checker | None:
         )
         if checker
     ]
-    if len(checkers) < 2:
-        return checkers[0] if checkers else None
+    if not checkers:
+        return None
+    expected = _TYPES.get(schema.get("type", ""), object)
 
     def check(value: Any, old: Any, path: str, causes: list[Cause]) -> None:
-        for checker in checkers:
-            checker(value, old, path, causes)
+        if isinstance(value, expected):
+            for checker in checkers:
+                checker(value, old, path, causes)
 
     return check
 
@@ -63,9 +68,9 @@ def _cel(entries: list[dict[str, Any]], *, has_old: bool) -> Checker | None:
                 continue
             # What was wrong before and did not change is tolerated (ratcheting).
             if not rule.holds(value, old) and not json_equal(value, old):
-                shown = type_name(value) if isinstance(value, dict | list) else value
                 field = f"{path}{rule.field}" if path else rule.field.removeprefix(".")
-                causes.append(cause(rule.reason, field, value=shown, detail=rule.message))
+                shown = {} if isinstance(value, dict | list) else {"value": value}
+                causes.append(cause(rule.reason, field, **shown, detail=rule.message))
 
     return check
 
@@ -91,8 +96,8 @@ def _unique(schema: dict[str, Any]) -> Checker | None:
     return check
 
 
-def _identity(item: dict[str, Any], keys: list[str]) -> dict[str, Any]:
-    return {key: item.get(key) for key in keys}
+def _identity(item: Any, keys: list[str]) -> Any:
+    return {key: item.get(key) for key in keys} if isinstance(item, dict) else item
 
 
 def _properties(properties: dict[str, dict[str, Any]], *, has_old: bool) -> Checker | None:

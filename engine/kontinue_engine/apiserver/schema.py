@@ -50,22 +50,24 @@ def _is_base64(text: str) -> bool:
 
 _OWN_FORMATS: Final[dict[str, Callable[[str], bool]]] = {
     "byte": _is_base64,
-    "go-duration": lambda text: _DURATION.fullmatch(text) is not None,
+    "duration": lambda text: _DURATION.fullmatch(text) is not None,
 }
-_FORMATS: Final = {
-    "byte": "byte",
-    "cidr": "cidr",
-    "date": "date",
-    "date-time": "date-time",
-    "duration": "go-duration",
-    "email": "email",
-    "hostname": "hostname",
-    "ipv4": "ipv4",
-    "ipv6": "ipv6",
-    "uri": "uri",
-    "uuid": "uuid",
-}
-"""Names of formats in CRDs and here; others are ignored, as in kube-apiserver."""
+_FORMATS: Final = frozenset(
+    {
+        "byte",
+        "cidr",
+        "date",
+        "date-time",
+        "duration",
+        "email",
+        "hostname",
+        "ipv4",
+        "ipv6",
+        "uri",
+        "uuid",
+    }
+)
+"""Formats that are judged; others are ignored, as in kube-apiserver."""
 
 
 class SchemaError(Exception):
@@ -138,8 +140,8 @@ def _translated(schema: dict[str, Any]) -> dict[str, Any]:
         result["type"] = [*_as_list(result["type"]), "null"]
         if "enum" in result:
             result["enum"] = [*result["enum"], None]
-    if "format" in schema and schema["format"] in _FORMATS:
-        result["format"] = _FORMATS[schema["format"]]
+    if schema.get("format") in _FORMATS:
+        result["format"] = schema["format"]
     for limit, exclusive in (("minimum", "exclusiveMinimum"), ("maximum", "exclusiveMaximum")):
         if limit in schema:
             result[exclusive if schema.get(exclusive) else limit] = schema[limit]
@@ -192,6 +194,10 @@ def _cause(error: jsonschema_rs.ValidationError) -> Cause:
             return cause("FieldValueNotSupported", path, value=value, detail=f"supported values: {options}")
         case "maxLength":
             return cause("FieldValueTooLong", path, detail=f"may not be more than {limit} bytes")
+        case "format":
+            shown = orjson.dumps(value).decode()
+            detail = f"{path} in body must be of type {limit}: {shown}"
+            return cause("FieldValueTypeInvalid", path, value=value, detail=detail)
         case "maxItems" | "maxProperties":
             return cause("FieldValueTooMany", path, value=len(value), detail=f"must have at most {limit} items")
         case _:
@@ -217,6 +223,4 @@ def _complaint(keyword: str, error: jsonschema_rs.ValidationError) -> str:
         "oneOf": "must validate one and only one schema (oneOf)",
         "not": "must not validate the schema (not)",
     }
-    if keyword == "format":
-        return f"must be of type {limit}: {orjson.dumps(error.instance).decode()}"
     return texts.get(keyword, error.message)

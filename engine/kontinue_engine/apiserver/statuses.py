@@ -34,6 +34,7 @@ _BODIES: Final = {
     "FieldValueTooMany": "Too many",
 }
 _WITHOUT_VALUE: Final = frozenset({"FieldValueRequired", "FieldValueForbidden", "FieldValueTooLong"})
+_NO_VALUE: Final = object()
 
 
 class Cause(msgspec.Struct, frozen=True):
@@ -47,10 +48,13 @@ class Cause(msgspec.Struct, frozen=True):
         return f"{self.field}: {self.message}" if self.field else self.message
 
 
-def cause(reason: str, field: str, *, value: object = None, detail: str = "") -> Cause:
-    """Word a cause as Kubernetes' field errors do, for example ``Invalid value: -1: must be positive``."""
+def cause(reason: str, field: str, *, value: object = _NO_VALUE, detail: str = "") -> Cause:
+    """Word a cause as Kubernetes' field errors do, for example ``Invalid value: -1: must be positive``.
+
+    Leave ``value`` out where showing it says nothing, as for whole objects.
+    """
     message = _BODIES[reason]
-    if reason not in _WITHOUT_VALUE:
+    if value is not _NO_VALUE and reason not in _WITHOUT_VALUE:
         message += f": {_shown(value)}"
     if detail:
         message += f": {detail}"

@@ -24,7 +24,12 @@ def root(**properties: Any) -> dict[str, Any]:
         ({"l": {"type": "array", "items": POINT}}, {"l": [{"y": 1}, 3]}, {"l": [{}, 3]}, ["spec.l[0].y"]),
         ({"l": {"type": "array", "items": POINT}}, {"l": "text"}, {"l": "text"}, []),
         ({"l": {"type": "array", "items": TEXT}}, {"l": [{"y": 1}]}, {"l": [{"y": 1}]}, []),
-        ({"m": {"type": "object", "additionalProperties": POINT}}, {"m": {"k": {"y": 1}}}, {"m": {"k": {}}}, ["spec.m.k.y"]),
+        (
+            {"m": {"type": "object", "additionalProperties": POINT}},
+            {"m": {"k": {"y": 1}}},
+            {"m": {"k": {}}},
+            ["spec.m.k.y"],
+        ),
         ({"m": {"type": "object", "additionalProperties": POINT}}, {"m": 1}, {"m": 1}, []),
         ({"m": {"type": "object", "additionalProperties": TEXT}}, {"m": {"k": "v"}}, {"m": {"k": "v"}}, []),
         ({"m": {"type": "object", "additionalProperties": True}}, {"m": {"k": 1}}, {"m": {"k": 1}}, []),
@@ -60,7 +65,12 @@ def test_metadata_keeps_the_fields_of_kubernetes():
 def test_nulls_that_are_not_allowed_count_as_unset():
     """Clients in Python send None for "unset"; a default or nullable keeps the null for later."""
     prune = pruning.compile_root_pruner(
-        root(a=TEXT, b={**TEXT, "nullable": True}, c={**TEXT, "default": "x"}, f={pruning.PRESERVE: True, "nullable": True})
+        root(
+            a=TEXT,
+            b={**TEXT, "nullable": True},
+            c={**TEXT, "default": "x"},
+            f={pruning.PRESERVE: True, "nullable": True},
+        )
     )
     obj = {"spec": dict.fromkeys("abcf")}
     assert prune(obj) == []
@@ -91,9 +101,7 @@ def test_defaults_fill_what_is_missing_or_null():
     fill(first)
     fill(second)
     first["spec"]["d"]["l"].append(2)
-    assert first == {
-        "spec": {"a": "x", "n": None, "d": {"l": [1, 2]}, "i": [{"b": True}, 1], "m": {"k": {"c": "y"}}}
-    }
+    assert first == {"spec": {"a": "x", "n": None, "d": {"l": [1, 2]}, "i": [{"b": True}, 1], "m": {"k": {"c": "y"}}}}
     assert second == {"spec": {"a": "x", "n": "x", "d": {"l": [1]}, "i": 1, "m": 2}}
     fill([])
 

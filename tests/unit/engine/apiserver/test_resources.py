@@ -5,7 +5,7 @@ from kontinue_engine.apiserver.resources import ResourceInfo
 
 
 def test_names_of_grouped_and_core_resources(execution_resource: ResourceInfo):
-    """apiVersion and the name in messages leave an empty group out."""
+    """An apiVersion and the name in messages leave an empty group out."""
     assert execution_resource.api_version == "kontinue.cloud/v1alpha1"
     assert execution_resource.group_resource == "executions.kontinue.cloud"
     assert (resources.EVENTS.api_version, resources.EVENTS.store_key) == ("v1", "events")

@@ -161,7 +161,7 @@ def test_exact_finds_only_terms_that_demand_one_value():
 
 
 def test_events_are_found_by_their_object():
-    """kubectl describe asks for the events of one object."""
+    """As kubectl describe asks for them."""
     selector = selectors.parse_field_selector(
         "involvedObject.name=a,involvedObject.kind=Execution", resources.EVENTS.field_selectors
     )

@@ -113,6 +113,6 @@ def test_forbidden_carries_causes():
 
 
 def test_unsupported_media_type_lists_what_is_accepted():
-    """kubectl falls back to another patch type by this text."""
+    """By this text kubectl falls back to another patch type."""
     message = statuses.unsupported_media_type(statuses.CUSTOM_PATCH_TYPES).message
     assert message.endswith("application/json-patch+json, application/merge-patch+json")
