@@ -1,8 +1,8 @@
-"""The picture of a run as hand-written SVG: totals, time per package, and which runner did what when. Pure."""
+"""The picture of a run as hand-written SVG: totals, a map of time per package, and which runner did what when. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from html import escape
 
 from stdlib_index.metrics import total
@@ -10,39 +10,41 @@ from stdlib_index.report import Mark, PackageRow, PartStats, busy_s, by_package,
 
 WIDTH = 1120
 MARGIN = 40
-LABEL_WIDTH = 170
-ROW = 22
-LANE = 30
-SHOWN_PACKAGES = 18
-PALETTE = ("#4263eb", "#0ca678", "#f08c00", "#7048e8", "#1098ad", "#e64980", "#74b816", "#ae3ec9")
-REST_COLOR = "#adb5bd"
-INK, MUTED, GRID, PAPER = "#1f2933", "#7b8794", "#e4e7eb", "#ffffff"
-KILL, RESUME = "#e03131", "#2f9e44"
+MAP_HEIGHT = 380
+LABEL_WIDTH = 100
+LANE = 32
+PALETTE = ("#4263eb", "#0ca678", "#f08c00", "#7048e8", "#1098ad", "#d6336c", "#5c940d", "#9c36b5", "#c2571a", "#2f7d9b")
+REST = "#8a97a6"
+INK, MUTED, GRID, PANEL, PAPER = "#1f2933", "#6b7885", "#dfe3e8", "#f5f7fa", "#ffffff"
+KILL, RESUME = "#e03131", "#2b8a3e"
 
 STYLE = f"""
-text {{ font-family: system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', sans-serif; fill: {INK}; }}
+text {{ font-family: system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif; fill: {INK}; }}
 .title {{ font-size: 24px; font-weight: 650; letter-spacing: -0.4px; }}
-.sub, .axis, .note {{ fill: {MUTED}; }}
-.sub {{ font-size: 13px; }} .axis {{ font-size: 11px; }} .note {{ font-size: 11px; }}
-.head {{ font-size: 14px; font-weight: 600; }}
+.sub {{ font-size: 13px; fill: {MUTED}; }}
+.note {{ font-size: 11px; fill: {MUTED}; }}
+.head {{ font-size: 15px; font-weight: 600; }}
 .label {{ font-size: 12px; }}
 .big {{ font-size: 22px; font-weight: 650; letter-spacing: -0.3px; }}
 .mark {{ font-size: 11px; font-weight: 600; }}
+.tile {{ fill: #fff; font-weight: 600; }}
+.value {{ fill: #fff; fill-opacity: 0.85; font-size: 11px; }}
 """
+
+Tile = tuple[float, float, float, float]
 
 
 def draw(parts: Sequence[PartStats], marks: Sequence[Mark], *, python: str) -> str:
     """Return the whole picture."""
     rows = by_package(parts)
-    colors = {row.package: PALETTE[number % len(PALETTE)] for number, row in enumerate(rows[:8])}
+    colors = {row.package: PALETTE[number] for number, row in enumerate(rows[: len(PALETTE)])}
     lanes = runner_lanes(parts)
-    bars_top = 190
-    shown = rows[:SHOWN_PACKAGES]
-    timeline_top = bars_top + 40 + ROW * (len(shown) + (1 if len(rows) > len(shown) else 0)) + 40
-    height = timeline_top + 70 + LANE * max(1, len(lanes)) + 60
+    map_top = 206
+    timeline_top = map_top + MAP_HEIGHT + 60
+    height = timeline_top + 118 + LANE * max(1, len(lanes))
     body = [
         *_header(parts, rows, python),
-        *_bars(rows, colors, bars_top),
+        *_map(rows, parts, colors, map_top),
         *_timeline(parts, lanes, marks, colors, timeline_top),
     ]
     return (
@@ -61,7 +63,7 @@ def runner_lanes(parts: Sequence[PartStats]) -> list[int]:
 
 
 def tick_step(span: float) -> float:
-    """Return a round distance between ticks that gives four to ten of them."""
+    """Return a round distance between ticks that gives at most ten of them."""
     step = 0.001
     while True:
         for factor in (1, 2, 5):
@@ -70,63 +72,105 @@ def tick_step(span: float) -> float:
         step *= 10
 
 
+def squarify(values: Sequence[float], x: float, y: float, width: float, height: float) -> list[Tile]:
+    """Lay out tiles whose areas are as ``values`` (positive, largest first) and that are as square as can be.
+
+    The algorithm of Bruls, Huizing and van Wijk: fill the shorter side with a row as long as that makes its tiles
+    squarer, then go on with what is left of the area.
+    """
+    tiles: list[Tile] = []
+    rest = list(values)
+    while rest:
+        scale = width * height / sum(rest)
+        side = min(width, height)
+        count = 1
+        while count < len(rest) and _worst(rest[: count + 1], scale, side) <= _worst(rest[:count], scale, side):
+            count += 1
+        row, rest = rest[:count], rest[count:]
+        depth = sum(row) * scale / side
+        offset = 0.0
+        for value in row:
+            length = value * scale / depth
+            tiles.append((x, y + offset, depth, length) if width >= height else (x + offset, y, length, depth))
+            offset += length
+        if width >= height:
+            x, width = x + depth, width - depth
+        else:
+            y, height = y + depth, height - depth
+        if min(width, height) <= 0:  # nothing is left but rounding
+            return tiles + [(x, y, 0.0, 0.0)] * len(rest)
+    return tiles
+
+
+def _worst(row: Sequence[float], scale: float, side: float) -> float:
+    """Return the worst ratio of the sides of a row's tiles."""
+    depth = sum(row) * scale / side
+    lengths = [value * scale / depth for value in (row[0], row[-1])]
+    return max(max(depth / length, length / depth) for length in lengths)
+
+
 def _header(parts: Sequence[PartStats], rows: Sequence[PackageRow], python: str) -> Iterator[str]:
     sums = total(row.counts for row in rows)
     wall, busy = wall_s(parts), busy_s(parts)
-    yield _text(MARGIN, 50, f"The standard library of Python {python}, indexed", "title")
-    yield _text(
-        MARGIN,
-        73,
-        f"{len(parts)} Executions, one for each package or part of a large one, on CPU-bound runners of kontinue",
-        "sub",
-    )
+    yield _text(MARGIN, 50, f"The standard library of Python {python}", "title")
+    yield _text(MARGIN, 73, f"indexed by {len(parts)} Executions on CPU-bound runners of kontinue", "sub")
     tiles = [
         (f"{sums.files:,}", "files"),
         (f"{sums.lines:,}", "lines"),
         (f"{sums.functions:,}", "functions"),
         (f"{sums.classes:,}", "classes"),
-        (f"{wall:.1f} s", "wall time"),
-        (f"{busy:.1f} s", f"of work, {busy / wall:.1f} at once" if wall else "of work"),
+        (f"{wall:.1f} s", "from start to end"),
+        (f"{busy:.1f} s", f"of work, {busy / wall:.1f} at a time" if wall else "of work"),
     ]
     width = (WIDTH - 2 * MARGIN - 5 * 12) / 6
     for number, (value, caption) in enumerate(tiles):
         x = MARGIN + number * (width + 12)
-        yield f'<rect x="{x:.1f}" y="92" width="{width:.1f}" height="62" rx="8" fill="#f5f7fa"/>'
+        yield f'<rect x="{x:.1f}" y="92" width="{width:.1f}" height="62" rx="8" fill="{PANEL}"/>'
         yield _text(x + 14, 120, value, "big")
         yield _text(x + 14, 141, caption, "note")
 
 
-def _bars(rows: Sequence[PackageRow], colors: dict[str, str], top: int) -> Iterator[str]:
-    yield _text(MARGIN, top, "Where time went", "head")
-    yield _text(MARGIN + 130, top, "per package, all its parts together", "note")
-    shown, hidden = rows[:SHOWN_PACKAGES], rows[SHOWN_PACKAGES:]
-    bars = [(row.package, row.took_ms, row.counts.lines, colors.get(row.package, REST_COLOR)) for row in shown]
-    if hidden:
-        took, lines = sum(row.took_ms for row in hidden), sum(row.counts.lines for row in hidden)
-        bars.append((f"{len(hidden)} others", took, lines, REST_COLOR))
-    left, right = MARGIN + LABEL_WIDTH, WIDTH - MARGIN - 150
-    longest = max((took for _, took, _, _ in bars), default=1) or 1
-    y = top + 20
-    for name, took, lines, color in bars:
-        width = max(2.0, (right - left) * took / longest)
-        yield _text(left - 10, y + 14, name, "label", anchor="end")
-        yield f'<rect x="{left}" y="{y + 3}" width="{width:.1f}" height="{ROW - 7}" rx="3" fill="{color}"/>'
-        yield _text(left + width + 8, y + 14, f"{took / 1000:.2f} s, {lines:,} lines", "note")
-        y += ROW
+def _map(rows: Sequence[PackageRow], parts: Sequence[PartStats], colors: dict[str, str], top: int) -> Iterator[str]:
+    yield _text(MARGIN, top - 14, "Where time went", "head")
+    yield _text(MARGIN + 130, top - 14, "area is time; a package is cut into the parts that were Executions", "note")
+    frames = squarify([max(row.took_ms, 0.5) for row in rows], MARGIN, top, WIDTH - 2 * MARGIN, MAP_HEIGHT)
+    for row, (x, y, width, height) in zip(rows, frames, strict=True):
+        color = colors.get(row.package, REST)
+        own = sorted((part for part in parts if part.package == row.package), key=lambda part: -part.took_ms)
+        tip = f"{row.package}: {row.took_ms / 1000:.2f} s, {row.counts.files:,} files, {row.counts.lines:,} lines"
+        yield f"<g><title>{escape(tip)}</title>"
+        for number, tile in enumerate(squarify([max(part.took_ms, 0.5) for part in own], x, y, width, height)):
+            opacity = 1.0 if number % 2 else 0.92
+            yield _rect(tile, color, f' fill-opacity="{opacity}" stroke="{PAPER}" stroke-opacity="0.35"')
+        yield _rect((x, y, width, height), "none", f' stroke="{PAPER}" stroke-width="2"')
+        yield from _tile_label(row, x, y, width, height)
+        yield "</g>"
+
+
+def _tile_label(row: PackageRow, x: float, y: float, width: float, height: float) -> Iterator[str]:
+    size = max(10.0, min(30.0, width / (0.62 * max(6, len(row.package))), height / 2.6))
+    if size * 0.6 * len(row.package) > width - 12 or height < size + 10:
+        return
+    yield _text(x + 9, y + size + 5, row.package, "tile", css=f"font-size:{size:.0f}px")
+    value = f"{row.took_ms / 1000:.2f} s"
+    if height > size + 26 and width > 50:
+        yield _text(x + 9, y + size + 21, f"{value}, {row.counts.lines:,} lines" if width > 150 else value, "value")
 
 
 def _timeline(
     parts: Sequence[PartStats], lanes: Sequence[int], marks: Sequence[Mark], colors: dict[str, str], top: int
 ) -> Iterator[str]:
     yield _text(MARGIN, top, "Who did what when", "head")
-    yield _text(MARGIN + 145, top, "one lane per runner process, one block per Execution", "note")
+    yield _text(
+        MARGIN + 145, top, "a lane is a runner process, a block an Execution, in the colour of its package", "note"
+    )
     if not parts:
         return
     start = min([part.started_ms for part in parts] + [mark.at_ms for mark in marks])
     end = max([part.started_ms + part.took_ms for part in parts] + [mark.at_ms for mark in marks])
     span_s = max(0.001, (end - start) / 1000)
     left, right = MARGIN + LABEL_WIDTH, WIDTH - MARGIN
-    first_lane = top + 40
+    first_lane = top + 56
     bottom = first_lane + LANE * len(lanes)
 
     def x_of(at_ms: float) -> float:
@@ -135,35 +179,40 @@ def _timeline(
     step = tick_step(span_s)
     for number in range(int(span_s / step) + 1):
         x = x_of(start + number * step * 1000)
-        yield f'<line x1="{x:.1f}" y1="{first_lane - 6}" x2="{x:.1f}" y2="{bottom}" stroke="{GRID}"/>'
-        yield _text(x, bottom + 17, f"{number * step:g} s", "axis", anchor="middle")
+        yield f'<line x1="{x:.1f}" y1="{first_lane - 4}" x2="{x:.1f}" y2="{bottom + 4}" stroke="{GRID}"/>'
+        yield _text(x, bottom + 19, f"{number * step:g} s", "note", anchor="middle")
     for number, runner in enumerate(lanes):
         y = first_lane + number * LANE
-        yield _text(left - 10, y + 17, f"runner {runner}", "label", anchor="end")
-        yield f'<rect x="{left}" y="{y + 3}" width="{right - left}" height="{LANE - 8}" rx="4" fill="#f5f7fa"/>'
+        yield _text(left - 12, y + 20, f"runner {runner}", "label", anchor="end")
+        yield f'<rect x="{left}" y="{y + 3}" width="{right - left}" height="{LANE - 6}" rx="4" fill="{PANEL}"/>'
         for part in sorted((part for part in parts if part.runner == runner), key=lambda part: part.started_ms):
             x, width = x_of(part.started_ms), (right - left) * part.took_ms / 1000 / span_s
-            color = colors.get(part.package, REST_COLOR)
-            yield (
-                f'<rect x="{x:.1f}" y="{y + 3}" width="{max(1.0, width - 0.6):.1f}" height="{LANE - 8}" rx="2" '
-                f'fill="{color}"><title>{escape(part.package)} part {part.number}: {part.took_ms} ms, '
-                f"{part.counts.lines:,} lines</title></rect>"
-            )
+            tip = f"{part.package} part {part.number}: {part.took_ms} ms, {part.counts.lines:,} lines"
+            block = _rect((x, y + 3, max(1.0, width - 0.8), LANE - 6), colors.get(part.package, REST), ' rx="2"')
+            yield block.removesuffix("/>") + f' class="block"><title>{escape(tip)}</title></rect>'
+    yield from _marks(marks, x_of, first_lane, bottom, (left + right) / 2)
+
+
+def _marks(
+    marks: Sequence[Mark], x_of: Callable[[float], float], top: int, bottom: int, middle: float
+) -> Iterator[str]:
     for number, mark in enumerate(sorted(marks, key=lambda mark: mark.at_ms)):
         x, color = x_of(mark.at_ms), RESUME if mark.kind == "resume" else KILL
-        anchor, offset = ("end", -5) if x > (left + right) / 2 else ("start", 5)
-        y = first_lane - 10 if number % 2 else first_lane - 22
+        anchor, offset = ("end", -6) if x > middle else ("start", 6)
+        y = top - 12 - 16 * ((number + 1) % 2)
         yield (
-            f'<line x1="{x:.1f}" y1="{y - 8}" x2="{x:.1f}" y2="{bottom}" stroke="{color}" stroke-width="1.5" '
+            f'<line x1="{x:.1f}" y1="{y - 9}" x2="{x:.1f}" y2="{bottom + 4}" stroke="{color}" stroke-width="1.5" '
             'stroke-dasharray="4 3"/>'
         )
-        yield _text(x + offset, y, mark.label, "mark", anchor=anchor, fill=color)
-    yield _text(
-        MARGIN, bottom + 42, "Colours as above; grey: all other packages. Point at a block for its name.", "note"
-    )
+        yield _text(x + offset, y, mark.label, "mark", anchor=anchor, css=f"fill:{color}")
 
 
-def _text(x: float, y: float, text: str, style: str, *, anchor: str = "start", fill: str = "") -> str:
-    color = f' style="fill:{fill}"' if fill else ""
+def _rect(tile: Tile, color: str, more: str = "") -> str:
+    x, y, width, height = tile
+    return f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" fill="{color}"{more}/>'
+
+
+def _text(x: float, y: float, text: str, style: str, *, anchor: str = "start", css: str = "") -> str:
+    own = f' style="{css}"' if css else ""
     at = "" if anchor == "start" else f' text-anchor="{anchor}"'
-    return f'<text x="{x:.1f}" y="{y:.1f}" class="{style}"{at}{color}>{escape(text)}</text>'
+    return f'<text x="{x:.1f}" y="{y:.1f}" class="{style}"{at}{own}>{escape(text)}</text>'

@@ -69,7 +69,7 @@ def test_a_name_given_twice_is_refused() -> None:
 def test_arguments_must_be_an_object() -> None:
     """The error names the source and what was found."""
     assert parse_arguments('{"a": 1}', source="--args") == {"a": 1}
-    with pytest.raises(ParameterError, match="args.json must be a JSON object .* not array"):
+    with pytest.raises(ParameterError, match=r"args\.json must be a JSON object .* not array"):
         parse_arguments("[1]", source="args.json")
     with pytest.raises(ParameterError, match="stdin is not JSON"):
         parse_arguments("{", source="stdin")

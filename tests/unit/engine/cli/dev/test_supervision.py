@@ -39,7 +39,7 @@ def test_the_worker_starts_once_the_server_answers() -> None:
 
 
 def test_a_worker_that_never_was_ready_ends_the_session() -> None:
-    """A module that does not import is a mistake to correct, not to repeat: the server is stopped and the role named."""
+    """A module that does not import is a mistake to correct, not to repeat: the server stops, the role is named."""
     supervision = Supervision()
     supervision.begin()
     supervision.ready(SERVER, 1.0)
@@ -151,7 +151,7 @@ EVENTS = st.lists(
 
 @given(EVENTS)
 def test_whatever_happens_the_session_can_be_ended_and_leaves_no_process(events: list[tuple[str, Role, int]]) -> None:
-    """A simulated world: processes run after Start and until they exit; after two stops nothing runs and it finishes."""
+    """In a world where processes run from Start until they exit, nothing runs after the stops and it finishes."""
     supervision = Supervision()
     alive: set[Role] = set()
     finished: list[Action] = []

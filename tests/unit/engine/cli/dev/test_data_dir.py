@@ -1,0 +1,46 @@
+"""One data directory, one session; one port, one server."""
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from kontinue_engine.cli.dev.data_dir import (
+    DataDir,
+    DataDirInUseError,
+    DevState,
+    PortInUseError,
+    choose_port,
+    read_state,
+)
+
+
+def test_a_second_session_is_refused_by_pid(tmp_path: Path) -> None:
+    """The error names who holds it and what to do; afterwards the directory is free again."""
+    with DataDir(tmp_path), pytest.raises(DataDirInUseError, match=rf"pid {os.getpid()}\) .*--data-dir"):
+        DataDir(tmp_path).__enter__()
+    with DataDir(tmp_path):
+        pass
+
+
+def test_what_runs_is_readable_while_it_runs(tmp_path: Path) -> None:
+    """And gone afterwards."""
+    state = DevState(app="a:app", namespace="default", url="http://x", kubeconfig="k", dev_pid=1, worker_pid=2)
+    with DataDir(tmp_path) as data_dir:
+        data_dir.write_state(state)
+        assert read_state(tmp_path) == state
+    assert read_state(tmp_path) is None
+
+
+def test_a_port_in_use_is_named_with_the_option() -> None:
+    """Zero picks a free one that can be bound then."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(PortInUseError, match=rf"port {port} .*--port N"):
+            choose_port(port)
+    free = choose_port(0)
+    assert free > 0
+    assert choose_port(free) == free

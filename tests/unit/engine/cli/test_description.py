@@ -1,0 +1,106 @@
+"""``kontinue describe``: everything that an object says, for people."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+import msgspec
+
+from kontinue.api.meta import Condition, Event, ObjectMeta, ObjectReference
+from kontinue.api.v1alpha1 import Execution, ExecutionAttempt, ExecutionError, ExecutionOwner, Phase, WaitingFor
+from kontinue.replay.records import ChildOutcome, Memo, Record, RecordedError, RecordKind
+from kontinue_engine.cli.description import describe_execution
+
+Make = Callable[..., Execution]
+
+
+def describe(execution: Execution, now: datetime, *, events: list[Event] | None = None, whole: bool = False) -> str:
+    return describe_execution(execution, events or [], now, whole=whole)
+
+
+def test_a_fresh_execution_has_no_empty_sections(make_execution: Make, now: datetime) -> None:
+    """What is unknown is left out."""
+    text = describe(make_execution("x"), now)
+    assert "Name:       x" in text
+    assert "Phase:      Pending" in text
+    assert "Attempts" not in text
+    assert "Steps" not in text
+    assert "\n\n\n" not in text
+
+
+def test_attempts_show_their_traceback(make_execution: Make, now: datetime) -> None:
+    """Which attempt failed where, with what."""
+    attempt = ExecutionAttempt(
+        number=2,
+        started_at=now,
+        finished_at=now + timedelta(seconds=3),
+        phase=Phase.FAILED,
+        reason="Error",
+        message="ValueError: no luck",
+        error=ExecutionError(type="ValueError", message="no luck", traceback="Traceback:\n  line 1\n"),
+        worker="host-1",
+    )
+    execution = make_execution("x", phase=Phase.FAILED, reason="Error", attempts=[attempt], attempt_count=2)
+    text = describe(execution, now)
+    assert "Phase:      Failed (Error)" in text
+    assert "Attempts (2):\n  2  Failed  Error  3.0s  on host-1\n     ValueError: no luck\n" in text
+    assert "     Traceback:\n       line 1" in text
+
+
+def test_steps_show_what_was_recorded(make_execution: Make, now: datetime) -> None:
+    """Values, errors, abandoned calls and running timers, with the line of the call."""
+    records = [
+        Record(id="1", kind=RecordKind.STEP, name="fetch", digest="", seq=1, at_ms=0, value=msgspec.Raw(b'{"a":1}'),
+               line="app.py:7"),
+        Record(id="2", kind=RecordKind.CHILD, name="build", digest="", seq=2, at_ms=0,
+               error=RecordedError(type="ValueError", message="no"), child=ChildOutcome(name="x-build-1")),
+        Record(id="3", kind=RecordKind.TIMER, name="bake", digest="", seq=3, at_ms=0),
+        Record(id="4", kind=RecordKind.STEP, name="slow", digest="", seq=4, at_ms=0, abandoned=True),
+    ]  # fmt: skip
+    memo = Memo(records=records, timers={"5": 0})
+    execution = make_execution("x", phase=Phase.SUSPENDED, state=msgspec.Raw(msgspec.json.encode(memo)))
+    lines = [" ".join(line.split()) for line in describe(execution, now).split("\n")]
+    assert "Steps (4 recorded):" in lines
+    assert '1 1 step fetch {"a":1} app.py:7' in lines
+    assert "2 2 child x-build-1 ValueError: no" in lines
+    assert "3 3 timer bake done" in lines
+    assert "4 4 step slow abandoned" in lines
+    assert "5 timer wakes at 1970-01-01T00:00:00+00:00" in lines
+
+
+def test_a_blocked_execution_shows_both_sides_and_the_way_out(make_execution: Make, now: datetime) -> None:
+    """The message of the mismatch stands whole, line by line."""
+    execution = make_execution("x", phase=Phase.BLOCKED, message="recorded: step fetch\nrequested: child build")
+    text = describe(execution, now)
+    assert "  recorded: step fetch\n  requested: child build\n" in text
+    assert "kontinue cancel x" in text
+
+
+def test_waits_conditions_owner_and_events_are_listed(make_execution: Make, now: datetime) -> None:
+    """Everything else that helps."""
+    execution = make_execution(
+        "x",
+        phase=Phase.SUSPENDED,
+        owner=ExecutionOwner(shard="host", incarnation="i", epoch=4),
+        waiting_for=[WaitingFor(kind="Timer", name="bake", until=now + timedelta(seconds=5))],
+        conditions=[Condition(type="Stopped", status="True", reason="Done", last_transition_time=now)],
+        crashes=2,
+        resumptions=1,
+    )
+    about = ObjectReference(kind="Execution", name="x")
+    events = [
+        Event(metadata=ObjectMeta(name="b"), involved_object=about, reason="Second", last_timestamp=now, count=3),
+        Event(metadata=ObjectMeta(name="a"), involved_object=about, reason="First", message="m"),
+    ]
+    text = describe(execution, now, events=events)
+    assert "Worker:     host, epoch 4" in text
+    assert "Timer bake until" in text
+    assert "Stopped" in text
+    assert text.index("First") < text.index("Second")
+    assert "(x3)" in text
+
+
+def test_long_values_are_cut_unless_asked_for(make_execution: Make, now: datetime) -> None:
+    """The text says how much is missing and how to see it."""
+    execution = make_execution("x", phase=Phase.COMPLETED, result=msgspec.Raw(b'"' + b"a" * 5000 + b'"'))
+    assert "characters more: -o wide" in describe(execution, now)
+    assert "a" * 5000 in describe(execution, now, whole=True)

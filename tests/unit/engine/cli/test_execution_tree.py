@@ -1,0 +1,105 @@
+"""A tree of Executions as lines."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from kontinue.api.v1alpha1 import Execution, ExecutionAttempt, Phase, WaitingFor
+from kontinue.client.tree import build_tree
+from kontinue_engine.cli import execution_tree
+
+Make = Callable[..., Execution]
+
+
+def draw(top: Execution, others: list[Execution], now: datetime) -> list[str]:
+    tree = build_tree(top, others)
+    return [execution_tree.format_line(line, color=False) for line in execution_tree.draw_tree(tree, now)]
+
+
+def test_children_stand_below_their_parent(make_execution: Make, now: datetime) -> None:
+    """Branches, glyphs, phases and durations."""
+    root = make_execution("root", function="index", phase=Phase.EXECUTING, started_at=now - timedelta(seconds=90))
+    child = make_execution("root-a", parent="root", phase=Phase.SUSPENDED)
+    grandchild = make_execution("root-a-b", parent="root-a", phase=Phase.COMPLETED, started_at=now, finished_at=now)
+    assert draw(root, [child, grandchild, make_execution("root-c", parent="root")], now) == [
+        "▸ root  Executing  1m30s",
+        "├─ ‖ root-a  Suspended",
+        "│  └─ ✓ root-a-b  Completed  0ms",
+        "└─ · root-c  Pending",
+    ]
+
+
+def test_many_siblings_are_folded_but_trouble_is_shown(make_execution: Make, now: datetime) -> None:
+    """Counts for all of them; failed and running ones by name, failed first."""
+    root = make_execution("root", function="index", phase=Phase.EXECUTING)
+    phases = [Phase.COMPLETED] * 6 + [Phase.EXECUTING, Phase.FAILED, Phase.PENDING, Phase.PENDING]
+    children = [make_execution(f"root-{n}", parent="root", phase=phase) for n, phase in enumerate(phases)]
+    assert draw(root, children, now) == [
+        "▸ root  Executing",
+        "└─ ✗ build 6/10  1 executing, 1 failed",
+        "   ├─ ✗ root-7  Failed",
+        "   └─ ▸ root-6  Executing",
+    ]
+
+
+def test_siblings_of_other_functions_are_not_folded_along(make_execution: Make, now: datetime) -> None:
+    """A fold is of one function."""
+    root = make_execution("root", phase=Phase.EXECUTING)
+    children = [make_execution(f"root-{n}", parent="root", phase=Phase.COMPLETED) for n in range(9)]
+    lines = draw(root, [*children, make_execution("root-x", parent="root", function="deploy")], now)
+    assert lines[1:] == ["├─ ✓ build 9/9", "└─ · root-x  Pending"]
+
+
+def test_children_are_in_the_order_of_their_calls(make_execution: Make, now: datetime) -> None:
+    """The tenth call stands after the second."""
+    root = make_execution("root")
+    lines = draw(root, [make_execution(f"call-{n}", parent="root") for n in (10, 2, 1)], now)
+    assert [line.split()[2] for line in lines[1:]] == ["call-1", "call-2", "call-10"]
+
+
+def test_a_line_says_why(make_execution: Make, now: datetime) -> None:
+    """Failures with reason and message, retries and resumptions with their number."""
+    execution = make_execution(
+        "x", phase=Phase.FAILED, reason="ValueError", message="no\nluck", attempt_count=3, resumptions=2
+    )
+    assert draw(execution, [], now) == ["✗ x  Failed  attempt 3  resumed 2x  ValueError: no luck"]
+
+
+def test_earlier_attempts_are_shown(make_execution: Make, now: datetime) -> None:
+    """What failed before the attempt that runs."""
+    attempts = [
+        ExecutionAttempt(number=1, phase=Phase.FAILED, message="timeout"),
+        ExecutionAttempt(number=2, phase=Phase.EXECUTING),
+    ]
+    execution = make_execution("x", phase=Phase.EXECUTING, attempts=attempts, attempt_count=2)
+    assert draw(execution, [], now)[1] == "└─ ✗ attempt 1  Failed: timeout"
+
+
+def test_what_is_waited_for_is_one_line(make_execution: Make, now: datetime) -> None:
+    """The first thing in full, the others as a number."""
+    waiting = [
+        WaitingFor(kind="Timer", name="bake", until=now + timedelta(minutes=5)),
+        WaitingFor(kind="Execution", name="x-1"),
+    ]
+    execution = make_execution("x", phase=Phase.SUSPENDED, waiting_for=waiting)
+    assert execution_tree.waiting_text(execution, now) == "Timer bake in 5m00s and 1 more"
+    assert execution_tree.waiting_text(make_execution("y"), now) == ""
+
+
+def test_a_skipped_or_canceled_fold_is_not_called_running(make_execution: Make, now: datetime) -> None:
+    """The glyph of a fold is that of its most telling phase."""
+    root = make_execution("root")
+    done = [make_execution(f"root-{n}", parent="root", phase=Phase.CANCELED) for n in range(9)]
+    assert draw(root, done, now)[1] == "└─ ⊘ build 0/9  9 canceled"
+
+
+def test_duration_needs_a_start_or_an_end(make_execution: Make, now: datetime) -> None:
+    """A short Execution is written only at its end: then it counts from its creation."""
+    assert execution_tree.duration_of(make_execution("x"), now) is None
+    ended = make_execution("x", phase=Phase.COMPLETED, finished_at=now)
+    assert execution_tree.duration_of(ended, now) == timedelta(minutes=1)
+
+
+def test_the_parent_is_the_owning_execution(make_execution: Make) -> None:
+    """Roots have none."""
+    assert execution_tree.parent_name(make_execution("x", parent="root")) == "root"
+    assert execution_tree.parent_name(make_execution("root")) == ""

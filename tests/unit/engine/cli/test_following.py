@@ -1,0 +1,28 @@
+"""How an end is explained."""
+
+from collections.abc import Callable
+
+from kontinue.api.v1alpha1 import Execution, ExecutionAttempt, ExecutionError, Phase
+from kontinue_engine.cli.following import explain_end
+
+Make = Callable[..., Execution]
+
+
+def test_success_needs_no_words(make_execution: Make) -> None:
+    """The result says it."""
+    assert explain_end(make_execution("x", phase=Phase.COMPLETED), flags="") == ""
+
+
+def test_a_failure_shows_reason_traceback_and_where_to_look(make_execution: Make) -> None:
+    """Commands repeat the namespace in use."""
+    attempt = ExecutionAttempt(number=1, error=ExecutionError(type="ValueError", traceback="Traceback\n  here"))
+    execution = make_execution("x", phase=Phase.FAILED, reason="Error", message="no luck", attempts=[attempt])
+    text = explain_end(execution, flags=" -n demo")
+    assert text.startswith("Execution x is Failed (Error): no luck\n    Traceback\n      here")
+    assert text.endswith("More: kontinue describe x -n demo")
+
+
+def test_blocked_says_how_to_get_out(make_execution: Make) -> None:
+    """A matching worker, or cancel."""
+    text = explain_end(make_execution("x", phase=Phase.BLOCKED, message="step 1 differs"), flags="")
+    assert "kontinue cancel x" in text

@@ -1,0 +1,91 @@
+"""The command line as a whole: help, usage errors, and our errors without tracebacks."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kontinue_engine.cli.main import VERBS, build_app, main
+
+
+@pytest.fixture(autouse=True)
+def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No server can be found from here."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+
+
+def test_help_lists_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
+    """Also those whose modules are not loaded."""
+    assert main(["--help"]) == 0
+    out = capsys.readouterr().out
+    assert all(verb.name in out for verb in VERBS)
+
+
+@pytest.mark.parametrize("verb", [verb.name for verb in VERBS if verb.name != "worker"])
+def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its module loads and defines a command."""
+    assert main([verb, "--help"]) == 0
+    assert "Usage" in capsys.readouterr().out
+
+
+def test_the_worker_has_help_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    """Worker run is listed below worker."""
+    assert main(["worker", "--help"]) == 0
+    assert "run" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["no-such-verb"],
+        ["get", "-o", "xml"],
+        ["execute"],
+        ["execute", "f", "--timeout", "soon"],
+        ["execute", "f", "--args", "{"],
+        ["execute", "f", "--args", "@missing.json"],
+        ["cancel"],
+        ["cancel", "x", "-l", "a=b"],
+        ["dev", "no-colon"],
+        ["dev", "app:app", "--port", "70000"],
+    ],
+)
+def test_usage_errors_exit_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """And say something on stderr, nothing on stdout."""
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.err
+    assert not captured.out
+
+
+def test_no_server_is_one_message(capsys: pytest.CaptureFixture[str]) -> None:
+    """It lists what was tried, without a traceback."""
+    assert main(["get"]) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("error: no Kubernetes API server found. Tried:")
+    assert "Traceback" not in err
+
+
+def test_logs_without_files_is_one_message(capsys: pytest.CaptureFixture[str]) -> None:
+    """It says where else the lines may be."""
+    assert main(["logs", "x"]) == 1
+    assert capsys.readouterr().err.startswith("error: no log files")
+
+
+def test_only_the_verb_called_is_loaded() -> None:
+    """Start time is a promise: help needs neither the HTTP library nor rich's live display."""
+    code = (
+        "import sys; from kontinue_engine.cli.main import build_app; build_app(['--help']);"
+        "print([name for name in ('aiohttp', 'kubernetes', 'uvloop', 'rich.live') if name in sys.modules])"
+    )
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert loaded.strip() == "[]"
+
+
+def test_verbs_are_built_by_name() -> None:
+    """A verb that is not named gets an empty stand-in."""
+    names = {command.name for command in build_app(["get"]).registered_commands}
+    assert {"get", "dev", "execute"} <= names
