@@ -285,7 +285,7 @@ def _through_kubernetes(path: Path, context: str, namespace: str, source: str) -
         raise ConfigError(f"{source}: {error}") from error
 
     def read_token() -> str:
-        header = loaded.get_api_key_with_prefix("authorization") or ""
+        header = loaded.get_api_key_with_prefix("BearerToken", "authorization") or ""
         return str(header).removeprefix("Bearer ")
 
     def read_pem(file: object) -> str:

@@ -1,0 +1,64 @@
+"""Arguments of a call by name are checked before anything is created."""
+
+import json
+
+import msgspec
+import pytest
+
+from kontinue.api.meta import ObjectMeta
+from kontinue.api.v1alpha1 import Function, FunctionSpec
+from kontinue.client.arguments import encode_for, json_path
+from kontinue.errors import InvalidArguments
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"name": {"type": "string"}, "tags": {"type": "array", "items": {"type": "integer"}}},
+    "required": ["name"],
+    "additionalProperties": False,
+}
+
+
+def function(schema=SCHEMA):
+    arguments = msgspec.UNSET if schema is None else msgspec.Raw(json.dumps(schema).encode())
+    return Function(metadata=ObjectMeta(name="f"), spec=FunctionSpec(name="f", worker_group="g", arguments=arguments))
+
+
+def test_fitting_arguments_are_encoded():
+    """A mapping becomes a JSON object, None an empty one."""
+    assert encode_for(function(), {"name": "x", "tags": [1]}) == b'{"name":"x","tags":[1]}'
+    assert encode_for(function(None), None) == b"{}"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "path", "message"),
+    [
+        ({}, "$.name", "missing name; its parameters are name, tags"),
+        ({"name": "x", "tag": []}, "$.tag", r"unknown tag \(did you mean tags\?\)"),
+        ({"name": 7}, "$.name", "string"),
+        ({"name": "x", "tags": [1, "b"]}, "$.tags[1]", "integer"),
+        ([1], "$", "mapping of parameter names to values, got list"),
+        ({"name": object()}, "$", "f: "),
+        ({"name": "x" * 300_000}, "$", "limit is 262,144"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_refused_with_their_path(arguments, path, message):
+    """The error names the function, the path and what was expected."""
+    with pytest.raises(InvalidArguments, match=message) as caught:
+        encode_for(function(), arguments)
+    assert caught.value.path.startswith(path)
+    assert str(caught.value).startswith("f: ")
+
+
+def test_an_open_schema_takes_further_names():
+    """Only a closed schema knows all names."""
+    assert encode_for(function({"type": "object"}), {"any": 1}) == b'{"any":1}'
+
+
+def test_a_schema_that_cannot_be_used_is_left_to_the_worker():
+    """A broken schema does not make its function uncallable."""
+    assert encode_for(function({"$ref": "#/nowhere"}), {"any": 1}) == b'{"any":1}'
+
+
+def test_json_path_has_the_form_of_other_errors():
+    """As the codecs write it."""
+    assert json_path(["targets", 2, "name"]) == "$.targets[2].name"

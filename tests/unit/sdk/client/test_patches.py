@@ -1,0 +1,26 @@
+"""A cancel changes the phase only if it is still the one seen."""
+
+from kontinue.api.meta import ObjectMeta
+from kontinue.api.v1alpha1 import Execution, ExecutionSpec, ExecutionStatus, Phase
+from kontinue.client.patches import cancel_operations
+
+
+def execution(phase):
+    return Execution(
+        metadata=ObjectMeta(name="x"), spec=ExecutionSpec(function="f"), status=ExecutionStatus(phase=phase)
+    )
+
+
+def test_a_phase_is_tested_before_it_is_changed():
+    """The test comes first: all operations fail with it."""
+    operations = cancel_operations(execution(Phase.EXECUTING), "why")
+    assert operations[0] == {"op": "test", "path": "/status/phase", "value": "Executing"}
+    assert {"op": "add", "path": "/status/phase", "value": "Canceled"} in operations
+    assert {"op": "add", "path": "/status/message", "value": "why"} in operations
+
+
+def test_without_a_status_its_absence_is_tested():
+    """A new object has no phase that could be tested."""
+    test, add = cancel_operations(execution(None), "why")
+    assert test == {"op": "test", "path": "/status", "value": None}
+    assert add["value"] == {"phase": "Canceled", "reason": "CanceledByClient", "message": "why"}

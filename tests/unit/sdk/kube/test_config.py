@@ -1,0 +1,130 @@
+"""The API server is found in the order that users are told, and errors list what was tried."""
+
+import base64
+
+import pytest
+import yaml
+
+from kontinue.errors import ConfigError
+from kontinue.kube import config
+from kontinue.kube.config import load_config
+
+
+def kubeconfig(path, server, *, context="c", user=None, cluster=None, namespace=None):
+    """Write a kubeconfig with one context."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    chosen = {"cluster": "k", "user": "u"} | ({"namespace": namespace} if namespace else {})
+    document = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": context,
+        "clusters": [{"name": "k", "cluster": {"server": server, **(cluster or {})}}],
+        "users": [{"name": "u", "user": user or {"token": "t"}}],
+        "contexts": [{"name": context, "context": chosen}],
+    }
+    path.write_text(yaml.safe_dump(document))
+    return path
+
+
+@pytest.fixture
+def home(tmp_path):
+    """An environment with an empty home."""
+    return {"HOME": str(tmp_path / "home")}
+
+
+def test_a_named_kubeconfig_beats_everything(tmp_path, home):
+    """``--kubeconfig`` wins over KUBECONFIG."""
+    named = kubeconfig(tmp_path / "a", "http://a")
+    other = kubeconfig(tmp_path / "b", "http://b")
+    found = load_config(kubeconfig=named, environ={**home, "KUBECONFIG": str(other)})
+    assert (found.server, found.token, found.namespace) == ("http://a", "t", "default")
+
+
+def test_kubeconfig_variable_beats_home(tmp_path, home):
+    """KUBECONFIG comes before ``~/.kube/config``."""
+    kubeconfig(tmp_path / "home/.kube/config", "http://home")
+    variable = kubeconfig(tmp_path / "b", "http://b", namespace="ns")
+    found = load_config(environ={**home, "KUBECONFIG": str(variable)}, start_dir=tmp_path)
+    assert (found.server, found.namespace) == ("http://b", "ns")
+    assert load_config(environ=home, start_dir=tmp_path).server == "http://home"
+
+
+def test_namespace_argument_overrides_the_context(tmp_path, home):
+    """``-n`` wins."""
+    path = kubeconfig(tmp_path / "a", "http://a", namespace="ns")
+    assert load_config(kubeconfig=path, namespace="mine", environ=home).namespace == "mine"
+
+
+def test_files_of_kubeconfig_variable_are_merged(tmp_path, home):
+    """The first file that sets the current context wins; entries come from any of them."""
+    first = kubeconfig(tmp_path / "a", "http://a", context="one")
+    second = kubeconfig(tmp_path / "b", "http://b", context="two")
+    environ = {**home, "KUBECONFIG": f"{first}:{second}"}
+    assert load_config(environ=environ).server == "http://a"
+    # Both files name their cluster k: the first definition counts, as in kubectl.
+    assert load_config(context="two", environ=environ).server == "http://a"
+
+
+def test_unknown_context_lists_those_that_exist(tmp_path, home):
+    """The error names the file and the choices."""
+    path = kubeconfig(tmp_path / "a", "http://a", context="dev")
+    with pytest.raises(ConfigError, match=r"no context named 'prod'; there are: dev"):
+        load_config(kubeconfig=path, context="prod", environ=home)
+
+
+def test_credentials_may_stand_in_files_beside_the_kubeconfig(tmp_path, home):
+    """Relative paths start at the kubeconfig; inline data wins over files."""
+    (tmp_path / "token").write_text("secret\n")
+    (tmp_path / "ca.pem").write_text("CA")
+    user = {"tokenFile": "token", "client-certificate-data": base64.b64encode(b"CERT").decode()}
+    path = kubeconfig(tmp_path / "a", "https://a/", user=user, cluster={"certificate-authority": "ca.pem"})
+    found = load_config(kubeconfig=path, environ=home)
+    assert (found.server, found.token, found.ca_data, found.client_cert_data) == ("https://a", "secret", "CA", "CERT")
+    (tmp_path / "token").write_text("newer")
+    assert found.token_source is not None
+    assert found.token_source() == "newer"
+
+
+def test_in_cluster_reads_the_service_account(tmp_path, home, monkeypatch):
+    """Token, namespace and CA come from the mounted folder; IPv6 addresses get brackets."""
+    for name, text in {"token": "tok\n", "namespace": "prod", "ca.crt": "CA"}.items():
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(config, "SERVICE_ACCOUNT_DIR", tmp_path)
+    environ = {**home, "KUBERNETES_SERVICE_HOST": "fd00::1", "KUBERNETES_SERVICE_PORT": "6443"}
+    found = load_config(environ=environ, start_dir=tmp_path)
+    assert (found.server, found.namespace, found.token) == ("https://[fd00::1]:6443", "prod", "tok")
+
+
+def test_nothing_found_lists_what_was_tried(tmp_path, home):
+    """Every place is named, and what to do."""
+    with pytest.raises(ConfigError) as caught:
+        load_config(environ=home, start_dir=tmp_path)
+    message = str(caught.value)
+    for place in ("KUBECONFIG", ".kontinue/kubeconfig", "KUBERNETES_SERVICE_HOST", ".kube/config", "kontinue dev"):
+        assert place in message
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[]", "cannot be read as a kubeconfig"),
+        ("{", "cannot be read as a kubeconfig"),
+        ("clusters: 7", r"\$\.clusters"),
+        ("{}", "no current-context"),
+        ("{current-context: a, contexts: [{name: a, context: {cluster: x}}]}", "no cluster named 'x'"),
+    ],
+)
+def test_unusable_kubeconfig_says_what_is_wrong(tmp_path, home, text, message):
+    """The message names the file and the field."""
+    path = tmp_path / "a"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=message) as caught:
+        load_config(kubeconfig=path, environ=home)
+    assert str(path) in str(caught.value)
+
+
+def test_missing_kubeconfig_is_an_error_not_a_fallback(tmp_path, home):
+    """Who names a file does not want another one."""
+    kubeconfig(tmp_path / "home/.kube/config", "http://home")
+    with pytest.raises(ConfigError, match="no such file"):
+        load_config(kubeconfig=tmp_path / "none", environ=home)

@@ -1,0 +1,73 @@
+"""Every answer of an API server becomes the error that tells its caller what to do."""
+
+import json
+
+import pytest
+
+from kontinue import errors
+from kontinue.kube import errors as kube_errors
+
+
+def status(code, reason, message="m", **details):
+    return json.dumps({"kind": "Status", "code": code, "reason": reason, "message": message, "details": details})
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "message", "kind", "retried"),
+    [
+        (400, "BadRequest", "m", errors.Invalid, False),
+        (401, "Unauthorized", "m", errors.Unauthorized, False),
+        (403, "Forbidden", "m", errors.Forbidden, False),
+        (404, "NotFound", "m", errors.NotFound, False),
+        (409, "AlreadyExists", "m", errors.AlreadyExists, False),
+        (409, "Conflict", "m", errors.Conflict, False),
+        (410, "Expired", "m", errors.Gone, False),
+        (413, "RequestEntityTooLarge", "m", errors.TooLarge, False),
+        (415, "UnsupportedMediaType", "m", errors.Invalid, False),
+        (418, "Teapot", "m", errors.ApiError, False),
+        (422, "Invalid", "m", errors.Invalid, False),
+        (429, "TooManyRequests", "m", errors.Unavailable, True),
+        (500, "InternalError", "m", errors.Unavailable, False),
+        (500, "ServerTimeout", "m", errors.Unavailable, True),
+        (500, "", "etcdserver: request is too large", errors.TooLarge, False),
+        (503, "ServiceUnavailable", "m", errors.Unavailable, True),
+        (504, "Timeout", "m", errors.Unavailable, True),
+    ],
+)
+def test_status_becomes_the_error_of_its_code(code, reason, message, kind, retried):
+    """The class follows from code and reason; only answers that pass by themselves are worth a retry."""
+    error = kube_errors.from_response(code, status(code, reason, message).encode())
+    assert type(error) is kind
+    assert (error.status, error.reason, error.message) == (code, reason, message)
+    assert kube_errors.is_worth_retrying(error) is retried
+
+
+def test_answer_that_is_no_status_is_shown_with_its_request():
+    """A proxy's page names the request and is cut."""
+    error = kube_errors.from_response(502, b"<html>" + b"x" * 9999, request="GET /api")
+    assert isinstance(error, errors.Unavailable)
+    assert str(error).startswith("GET /api: HTTP 502: <html>x")
+    assert len(str(error)) < 600
+
+
+def test_retry_after_comes_from_the_header_or_the_details():
+    """The header wins; a date in it is ignored."""
+    body = status(429, "TooManyRequests", retryAfterSeconds=3).encode()
+    assert kube_errors.from_response(429, body).retry_after_s == 3
+    assert kube_errors.from_response(429, body, retry_after="7").retry_after_s == 7
+    assert kube_errors.from_response(429, b"", retry_after="Fri, 31 Dec 1999 23:59:59 GMT").retry_after_s is None
+
+
+def test_an_internal_error_with_retry_after_is_worth_retrying():
+    """A server that says when to come back means it."""
+    assert kube_errors.is_worth_retrying(kube_errors.from_response(500, b"{}", retry_after="1"))
+
+
+def test_no_answer_tells_whether_the_server_may_have_acted():
+    """A create may be repeated only if it surely was not processed."""
+    refused = kube_errors.no_answer("POST /x", ConnectionRefusedError("refused"), sent=False)
+    cut = kube_errors.no_answer("POST /x", TimeoutError())
+    assert kube_errors.is_worth_retrying(refused)
+    assert kube_errors.is_worth_retrying(cut)
+    assert (kube_errors.was_not_processed(refused), kube_errors.was_not_processed(cut)) == (True, False)
+    assert "TimeoutError" in str(cut)
