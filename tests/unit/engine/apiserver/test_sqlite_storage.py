@@ -236,6 +236,22 @@ async def test_compaction_forgets_history_but_no_object_and_no_revision(tmp_path
     await store.close()
 
 
+async def test_commits_of_one_turn_of_the_loop_share_a_transaction(tmp_path: Path) -> None:
+    """Group commit: 300 writes at once take two fsyncs, as at most 256 share one."""
+    batches: list[int] = []
+
+    class Counting(SqliteStorage):
+        def _make_durable(self, rows: Sequence[tuple[int, int, str, bytes | None]]) -> None:
+            batches.append(len(rows))
+            super()._make_durable(rows)
+
+    store = Counting(tmp_path / "data.db")
+    store.open()
+    await asyncio.gather(*(store.commit([Write(f"k{n}", 0, b"x")]) for n in range(300)))
+    assert batches == [256, 44]
+    await store.close()
+
+
 async def test_close_finishes_what_was_accepted(tmp_path: Path) -> None:
     """Commits that are under way at close are durable and answered."""
     store = SqliteStorage(tmp_path / "data.db")

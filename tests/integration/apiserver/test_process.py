@@ -1,0 +1,171 @@
+"""``python -m kontinue_engine.apiserver`` as a process: start, stop, faults at start, kill -9 under load."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import yaml
+
+START_TIMEOUT_S = 20.0
+
+
+class ServerProcess:
+    """One server process on a data folder."""
+
+    def __init__(self, data_dir: Path, port: int = 0) -> None:
+        self.data_dir = data_dir
+        command = [sys.executable, "-m", "kontinue_engine.apiserver", "--data-dir", str(data_dir), "--port", str(port)]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        assert self._process.stdout is not None
+        self.ready = json.loads(self._process.stdout.readline())
+
+    @property
+    def url(self) -> str:
+        return str(self.ready["url"])
+
+    @property
+    def token(self) -> str:
+        config = yaml.safe_load((self.data_dir / "kubeconfig").read_text())
+        return str(config["users"][0]["user"]["token"])
+
+    def stop(self, number: signal.Signals) -> int:
+        self._process.send_signal(number)
+        self._process.communicate(timeout=START_TIMEOUT_S)
+        return self._process.returncode
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Any]:
+    running: list[ServerProcess] = []
+
+    def begin(port: int = 0) -> ServerProcess:
+        running.append(ServerProcess(tmp_path / "data", port))
+        return running[-1]
+
+    yield begin
+    for server in running:
+        with contextlib.suppress(ProcessLookupError):
+            server.stop(signal.SIGKILL)
+
+
+def fail_to_start(data_dir: Path, *options: str) -> str:
+    """Start a server that must refuse, and return its message."""
+    command = [sys.executable, "-m", "kontinue_engine.apiserver", "--data-dir", str(data_dir), *options]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=START_TIMEOUT_S, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_stops_the_server_gracefully_and_a_restart_continues(
+    start: Any, connect: Any, number: signal.Signals
+) -> None:
+    """Watches end cleanly, the exit code is 0; token, objects, revisions and history survive."""
+    server = start()
+    assert server.ready["event"] == "api server ready"
+    assert (server.data_dir / "kubeconfig").stat().st_mode & 0o777 == 0o600
+    token = server.token
+    api = connect(server.url, token)
+    _, first = await api.send("POST", api.executions, api.execution("a"))
+    rev = first["metadata"]["resourceVersion"]
+
+    async def follow() -> list[str]:
+        return [event["type"] async for event in api.watch(f"{api.executions}?watch=1&resourceVersion={rev}")]
+
+    watching = asyncio.create_task(follow())
+    await asyncio.sleep(0.1)
+    await api.send("POST", api.executions, api.execution("b"))
+    assert await asyncio.to_thread(server.stop, number) == 0
+    assert await watching == ["ADDED"]
+    await api.close()
+
+    server = start()
+    assert server.token == token
+    api = connect(server.url, token)
+    assert await api.send("GET", f"{api.executions}/a") == (200, first)
+    path = f"{api.executions}?watch=1&resourceVersion={rev}&timeoutSeconds=1"
+    resumed = [event["object"]["metadata"]["name"] async for event in api.watch(path)]
+    assert resumed == ["b"]
+    await api.close()
+
+
+def test_a_port_in_use_is_an_error_that_names_port_and_option(tmp_path: Path) -> None:
+    """Exit code 1, no traceback."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        message = fail_to_start(tmp_path / "data", "--port", str(port))
+    assert str(port) in message
+    assert "--port" in message
+
+
+def test_a_second_server_on_one_data_dir_is_refused_and_the_holder_named(start: Any) -> None:
+    """The first goes on serving."""
+    server = start()
+    message = fail_to_start(server.data_dir)
+    assert str(server.ready["pid"]) in message
+    assert "--data-dir" in message
+    assert server.stop(signal.SIGTERM) == 0
+
+
+def test_a_corrupt_data_file_is_refused_and_left_alone(tmp_path: Path) -> None:
+    """The message names the file and the remedy."""
+    data_dir = tmp_path / "data"
+    data_dir.mkdir()
+    path = data_dir / "kontinue.db"
+    path.write_bytes(os.urandom(8192))
+    before = path.read_bytes()
+    message = fail_to_start(data_dir)
+    assert str(path) in message
+    assert "nothing was changed" in message
+    assert path.read_bytes() == before
+
+
+def test_an_address_that_is_not_loopback_is_refused(tmp_path: Path) -> None:
+    """The server has no TLS and one token: it never listens to a network."""
+    assert "loopback" in fail_to_start(tmp_path / "data", "--host", "0.0.0.0")
+
+
+async def test_kill_9_under_concurrent_writers_keeps_every_acknowledged_write(start: Any, connect: Any) -> None:
+    """In ten rounds: what was answered is there with its revision, and revisions rise strictly over all rounds."""
+    acknowledged: dict[str, int] = {}
+    highest = 0
+    for round_number in range(10):
+        server = start()
+        api = connect(server.url, server.token)
+        _, listed = await api.send("GET", api.executions)
+        found = {item["metadata"]["name"]: int(item["metadata"]["resourceVersion"]) for item in listed["items"]}
+        assert {name: found.get(name) for name in acknowledged} == acknowledged
+        assert int(listed["metadata"]["resourceVersion"]) >= highest
+
+        async def write(writer: int, api: Any = api, round_number: int = round_number, highest: int = highest) -> None:
+            for number in range(100_000):
+                name = f"r{round_number}-{writer}-{number}"
+                _, created = await api.send("POST", api.executions, api.execution(name))
+                rev = int(created["metadata"]["resourceVersion"])
+                assert rev > highest
+                acknowledged[name] = rev
+
+        writers = [asyncio.create_task(write(writer)) for writer in range(8)]
+        deadline_s = time.monotonic() + 0.05 + 0.02 * round_number
+        while time.monotonic() < deadline_s or len(acknowledged) < 5 * (round_number + 1):
+            await asyncio.sleep(0.005)
+        server.stop(signal.SIGKILL)
+        outcomes = await asyncio.gather(*writers, return_exceptions=True)
+        assert all(isinstance(outcome, aiohttp.ClientError) for outcome in outcomes), outcomes
+        assert len(set(acknowledged.values())) == len(acknowledged)
+        highest = max(acknowledged.values())
+        await api.close()
