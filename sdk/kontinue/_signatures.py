@@ -319,12 +319,12 @@ class _Reader:
     def _arguments_struct(self, parameters: Sequence[Parameter], types: Mapping[str, Any]) -> Any:
         fields: list[Any] = []
         for parameter in parameters:
-            type_ = types[parameter.name]
+            type_ = codec.field_type(types[parameter.name])
             if parameter.default is Parameter.empty:
                 fields.append((parameter.name, type_))
             else:
-                self._check_default(parameter, type_)
-                fields.append((parameter.name, type_, parameter.default))
+                self._check_default(parameter, types[parameter.name])
+                fields.append((parameter.name, type_, _field_default(parameter.default)))
         return msgspec.defstruct("Arguments", fields, kw_only=True, forbid_unknown_fields=True)
 
     def _check_default(self, parameter: Parameter, type_: Any) -> None:
@@ -366,6 +366,15 @@ def _is_struct(type_: Any) -> bool:
     if is_typeddict(type_) or codec.is_model(type_):
         return True
     return isinstance(type_, type) and (dataclasses.is_dataclass(type_) or issubclass(type_, msgspec.Struct))
+
+
+def _field_default(default: Any) -> Any:
+    """Return ``default`` for a struct field; one that msgspec alone cannot show in a schema hides in a factory."""
+    try:
+        msgspec.to_builtins(default, str_keys=True)
+    except TypeError:
+        return msgspec.field(default_factory=lambda: default)
+    return default
 
 
 def _argument_descriptions(doc: str) -> dict[str, str]:

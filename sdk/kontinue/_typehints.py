@@ -30,7 +30,7 @@ def resolve(annotation: Any, fn: Callable[..., Any], *, what: str) -> Any:
     Raises:
         DefinitionError: a name is unknown.
     """
-    if annotation is inspect.Parameter.empty or annotation is Any:
+    if annotation in (inspect.Parameter.empty, Any, object):
         return Any
     if isinstance(annotation, type) and not get_args(annotation):
         return annotation

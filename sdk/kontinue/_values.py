@@ -34,6 +34,26 @@ class ModelError(ValueError):
         self.path = path
 
 
+class _Anything(type):
+    """Metaclass of stand-ins: msgspec asks whether what a hook returned is an instance of the field's class."""
+
+    def __instancecheck__(cls, instance: object) -> bool:
+        return True
+
+
+class StandIn(metaclass=_Anything):
+    """Base of classes that take the place of one annotation, in a struct, that only pydantic understands."""
+
+    annotation: Any
+    validator: Any
+
+
+def stand_in(annotation: Any) -> type[StandIn]:
+    """Return a class that msgspec accepts as the type of a field, for an annotation that only pydantic understands."""
+    validator = pydantic().TypeAdapter(annotation).validator
+    return type("StandIn", (StandIn,), {"annotation": annotation, "validator": validator})
+
+
 def encode_other(value: Any) -> Any:
     """Turn what msgspec does not know into what it does; msgspec's ``enc_hook``."""
     if is_model(type(value)):
@@ -50,8 +70,9 @@ def decode_other(type_: Any, value: Any) -> Any:
     """Turn parsed JSON into a type that msgspec does not know; msgspec's ``dec_hook``."""
     if type_ is object:
         return value
-    if is_model(type_):
-        return validate_model(validator_of(type_), msgspec.json.encode(value))
+    validator = validator_of(type_)
+    if validator is not None:
+        return validate_model(validator, msgspec.json.encode(value))
     raise TypeError(f"{type_name(type_)} cannot be read from JSON")
 
 
@@ -84,8 +105,10 @@ def is_model(type_: Any) -> bool:
 
 
 def validator_of(type_: Any) -> Any:
-    """Return the validator of a pydantic model class, None for any other type."""
-    return type_.__pydantic_validator__ if is_model(type_) else None
+    """Return the validator of a pydantic model class or a stand-in, None for any other type."""
+    if is_model(type_):
+        return type_.__pydantic_validator__
+    return type_.validator if isinstance(type_, type) and issubclass(type_, StandIn) else None
 
 
 def mentions_model(type_: Any) -> bool:

@@ -28,6 +28,7 @@ __all__ = [
     "digest_of_any",
     "encode",
     "encode_any",
+    "field_type",
     "is_model",
     "json_schema",
     "mentions_model",
@@ -57,6 +58,11 @@ class TypeCodec:
                 raise
             self._model = _values.pydantic().TypeAdapter(self.type).validator
 
+    @property
+    def is_pydantic(self) -> bool:
+        """Whether pydantic decodes this type, and not msgspec."""
+        return self._model is not None
+
     def encode(self, value: object) -> bytes:
         """Return the JSON of ``value``.
 
@@ -80,6 +86,13 @@ class TypeCodec:
             return _values.validate_model(self._model, data)
         except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
             raise _codec_error(error) from error
+
+
+def field_type(type_: Any) -> Any:
+    """Return what a msgspec struct takes for a field of ``type_``: itself, or a stand-in for unions of models."""
+    if codec_for(type_).is_pydantic and not is_model(type_):
+        return _values.stand_in(type_)
+    return type_
 
 
 class ResultCodec:
@@ -155,9 +168,12 @@ def json_schema(type_: Any) -> dict[str, Any]:
     shared: dict[str, Any] = {}
 
     def model_schema(model: Any) -> dict[str, Any]:
+        if model is object:
+            return {"title": "Any"}
+        model = getattr(model, "annotation", model) if _values.validator_of(model) is not None else model
         if not mentions_model(model):
             raise NotImplementedError
-        prefix = getattr(model, "__qualname__", "Model").replace("/", "_")
+        prefix = getattr(model, "__qualname__", "Model")
         adapter = _values.pydantic().TypeAdapter(model)
         schema: dict[str, Any] = adapter.json_schema(ref_template=f"#/$defs/{prefix}.{{model}}")
         shared.update({f"{prefix}.{name}": part for name, part in schema.pop("$defs", {}).items()})

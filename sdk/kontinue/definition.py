@@ -101,8 +101,9 @@ class FunctionDefinition(Generic[P, R_co]):
     ) -> FunctionDefinition[P, R_co]:
         """Return a copy whose calls use these options; what is not given here keeps its value.
 
-        Everything is recorded in the Execution. This version of the engine acts on ``parallelism``, ``display_name``
-        and ``name``; retry, timeout, ttl and mutex take effect with later versions. See ``CallOptions``.
+        This version of the engine acts on ``name``, ``display_name`` and ``parallelism``. It records retry, timeout,
+        ttl and mutex in the Execution, where they take effect with later versions. description and
+        disable_shard_inheritance have no effect yet. See ``CallOptions``.
         """
         given: dict[str, Any] = {
             "name": name,

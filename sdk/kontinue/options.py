@@ -142,8 +142,9 @@ class CallOptions:
         ttl: overrides the function's default; counts for root Executions only.
         mutex: name of the mutex to hold. Recorded; this version of the engine does not enforce it yet.
         display_name: for people, in trees and lists.
-        description: for people.
-        disable_shard_inheritance: let the leader place the child instead of keeping it on the parent's shard.
+        description: for people. No effect in this version.
+        disable_shard_inheritance: let the leader place the child instead of keeping it on the parent's shard. No
+            effect in this version, which has one shard.
         parallelism: how many children ``ctx.map`` keeps running; None means all.
     """
 

@@ -1,15 +1,18 @@
 """JSON of values, typed by annotations."""
 
 import enum
+import json
 import math
 import subprocess
 import sys
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, NamedTuple, TypedDict
 from uuid import UUID
 
+import jsonschema_rs
 import msgspec
 import pydantic
 import pytest
@@ -84,55 +87,61 @@ class Tree:
     children: list["Tree"] = field(default_factory=list)
 
 
-@pytest.mark.parametrize(
-    ("value", "type_"),
-    [
-        (None, None),
-        (True, bool),
-        (7, int),
-        (2.5, float),
-        ("text", str),
-        (b"\x00\xff", bytes),
-        ([1, 2], list[int]),
-        ((1, "a"), tuple[int, str]),
-        ({3, 1, 2}, set[int]),
-        (frozenset({"b", "a"}), frozenset[str]),
-        ({"a": 1}, dict[str, int]),
-        ({2: "b", 10: "a"}, dict[int, str]),
-        ({Colour.RED: 1}, dict[Colour, int]),
-        (None, int | None),
-        (3, int | str),
-        (datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=UTC), datetime),
-        (date(2026, 1, 2), date),
-        (timedelta(days=1, seconds=1.5), timedelta),
-        (UUID("6ba7b810-9dad-11d1-80b4-00c04fd430c8"), UUID),
-        (Decimal("0.10"), Decimal),
-        (Colour.BLUE, Colour),
-        ("fast", Literal["fast", "slow"]),
-        (Artifact("amd64", 3), Artifact),
-        (Point(1, 2), Point),
-        (Circle(2.0), Circle | Square),
-        ({"version": "1", "digests": ["a"]}, Released),
-        (Span(1, 2), Span),
-        (Approval(approved=True, approvedBy="ada", when=datetime(2026, 1, 2, tzinfo=UTC)), Approval),
-        (None, Approval | None),
-        ([Approval(approved=True, approvedBy="ada")], list[Approval]),
-        (Strict(at=datetime(2026, 1, 2, tzinfo=UTC), tags={2, 1}), Strict),
-        (Strict(at=datetime(2026, 1, 2, tzinfo=UTC), tags={2, 1}), Strict | Approval),
-        (Review([Approval(approved=False, approvedBy="bob")]), Review),
-        (Tree("root", [Tree("leaf")]), Tree),
-        (5, Annotated[int, msgspec.Meta(ge=1)]),
-        ({"a": [1, None, "x", 2.5]}, Any),
-        ([1, "x"], list[Any]),
-        ("x", object),
-    ],
-    ids=str,
-)
+CASES: list[tuple[object, Any]] = [
+    (None, None),
+    (True, bool),
+    (7, int),
+    (2.5, float),
+    ("text", str),
+    (b"\x00\xff", bytes),
+    ([1, 2], list[int]),
+    ((1, "a"), tuple[int, str]),
+    ({3, 1, 2}, set[int]),
+    (frozenset({"b", "a"}), frozenset[str]),
+    ({"a": 1}, dict[str, int]),
+    ({2: "b", 10: "a"}, dict[int, str]),
+    ({Colour.RED: 1}, dict[Colour, int]),
+    (None, int | None),
+    (3, int | str),
+    (datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=UTC), datetime),
+    (date(2026, 1, 2), date),
+    (timedelta(days=1, seconds=1.5), timedelta),
+    (UUID("6ba7b810-9dad-11d1-80b4-00c04fd430c8"), UUID),
+    (Decimal("0.10"), Decimal),
+    (Colour.BLUE, Colour),
+    ("fast", Literal["fast", "slow"]),
+    (Artifact("amd64", 3), Artifact),
+    (Point(1, 2), Point),
+    (Circle(2.0), Circle | Square),
+    ({"version": "1", "digests": ["a"]}, Released),
+    (Span(1, 2), Span),
+    (Approval(approved=True, approvedBy="ada", when=datetime(2026, 1, 2, tzinfo=UTC)), Approval),
+    (None, Approval | None),
+    ([Approval(approved=True, approvedBy="ada")], list[Approval]),
+    (Strict(at=datetime(2026, 1, 2, tzinfo=UTC), tags={2, 1}), Strict),
+    (Strict(at=datetime(2026, 1, 2, tzinfo=UTC), tags={2, 1}), Strict | Approval),
+    (Review([Approval(approved=False, approvedBy="bob")]), Review),
+    (Tree("root", [Tree("leaf")]), Tree),
+    (5, Annotated[int, msgspec.Meta(ge=1)]),
+    ({"a": [1, None, "x", 2.5]}, Any),
+    ([1, "x"], list[Any]),
+    ("x", object),
+]
+
+
+@pytest.mark.parametrize(("value", "type_"), CASES, ids=str)
 def test_value_comes_back_with_its_type(value: object, type_: object) -> None:
     """What a signature may declare survives JSON, and its class with it."""
     decoded = codec.decode(codec.encode(value, type_), type_)
     assert decoded == value
     assert type(decoded) is type(value)
+
+
+@pytest.mark.parametrize(("value", "type_"), CASES, ids=str)
+def test_schema_accepts_what_is_encoded(value: object, type_: Any) -> None:
+    """Clients that know a function by its schema only send what its owner can read."""
+    validator = jsonschema_rs.validator_for(codec.json_schema(type_))
+    validator.validate(json.loads(codec.encode(value, type_)))
 
 
 json_values = st.recursive(
@@ -332,6 +341,32 @@ def test_schema_describes_nested_types() -> None:
     found = references(schema)
     assert found
     assert {ref.removeprefix("#/$defs/") for ref in found} <= defined.keys()
+
+
+def test_schema_of_a_union_of_models_offers_each() -> None:
+    """Where msgspec has no word for the type, pydantic describes it."""
+    schema = codec.json_schema(Strict | Approval)
+    assert {option["$ref"].rpartition(".")[2] for option in schema["anyOf"]} == {"Strict", "Approval"}
+
+
+def test_types_without_a_json_form_cannot_be_described_or_read() -> None:
+    """The codec itself refuses unions that JSON cannot tell apart, and classes that it does not know."""
+    for use in (codec.codec_for, codec.json_schema):
+        with pytest.raises(TypeError, match="union"):
+            use(str | datetime)
+    with pytest.raises(CodecError, match=r"complex cannot be read from JSON"):
+        codec.decode(b"1", complex)
+
+
+def test_annotations_that_cannot_be_looked_up_still_have_a_codec() -> None:
+    """Annotated may carry a value that does not hash."""
+    assert codec.decode(b"[1]", Annotated[list[int], ["note"]]) == [1]
+
+
+def test_objects_and_mappings_of_any_class_are_carried() -> None:
+    """``object`` is any JSON value; a mapping need not be a dict."""
+    assert codec.decode(codec.encode([1, "x"], list[object]), list[object]) == [1, "x"]
+    assert codec.encode_any(MappingProxyType({"a": 1})) == b'{"a":1}'
 
 
 def test_codec_is_built_once_per_type() -> None:

@@ -56,6 +56,10 @@ class DeployModel(pydantic.BaseModel):
     labels: dict[str, str] = {}
 
 
+class OtherModel(pydantic.BaseModel):
+    other: int
+
+
 def build(target: str, version: str, *, opt: int = 2, extra: list[Artifact] | None = None) -> Artifact:
     """Build one target.
 
@@ -303,6 +307,59 @@ def test_classes_local_to_a_function_are_found() -> None:
     assert codec.decode_arguments(b'{"value":{"x":1}}') == ((), {"value": Local(1)})
 
 
+def test_classes_that_the_function_uses_are_found_after_their_scope_has_ended() -> None:
+    """A class of a function that has returned lives on in the closure."""
+
+    @dataclass
+    class Local:
+        x: int
+
+    def factory() -> Callable[..., Any]:
+        def take(value: Local) -> None:
+            assert isinstance(value, Local)
+
+        return take
+
+    assert define(factory()).codec.decode_arguments(b'{"value":{"x":1}}') == ((), {"value": Local(1)})
+
+
+def test_closure_that_is_not_filled_yet_is_no_obstacle() -> None:
+    """A function may use a name that its scope assigns later."""
+
+    def take(value: Artifact) -> object:
+        return value, later
+
+    definition = define(take)
+    later = definition.name
+    assert later == "take"
+
+
+def test_models_that_only_pydantic_can_tell_apart_are_accepted() -> None:
+    """A union of models is pydantic's to decide."""
+
+    def take(value: DeployModel | OtherModel, anything: object, many: list[object]) -> None: ...
+
+    codec = define(take).codec
+    data = codec.encode_arguments((OtherModel(other=1), 1, ["x"]), {})
+    assert codec.decode_arguments(data) == ((), {"value": OtherModel(other=1), "anything": 1, "many": ["x"]})
+    assert codec.arguments_schema()["required"] == ["value", "anything", "many"]
+
+
+def test_default_may_be_a_frozen_model() -> None:
+    """What can be hashed is shared safely; the schema shows it as optional."""
+
+    class Frozen(pydantic.BaseModel, frozen=True):
+        level: int = 1
+
+    default = Frozen(level=2)
+
+    def take(value: Frozen = default) -> None: ...
+
+    codec = define(take).codec
+    assert codec.decode_arguments(b"{}") == ((), {"value": Frozen(level=2)})
+    assert codec.arguments_schema()["required"] == []
+
+
 def test_wrapped_function_keeps_the_signature_of_the_original() -> None:
     """Decorators of users that call functools.wraps stay usable."""
 
@@ -449,6 +506,10 @@ REFUSED = {
         "if typing.TYPE_CHECKING: from decimal import Context as Elsewhere\ndef f() -> Elsewhere: ...",
         "its result: annotation 'Elsewhere' names 'Elsewhere', .* import it at run time, not under TYPE_CHECKING",
     ),
+    "a field annotated with an unknown name": (
+        "def f(a: list[Unresolved]) -> None: ...",
+        r"parameter 'a': a class in list\[.*Unresolved\] has a field annotated with 'Nowhere', which is unknown",
+    ),
     "text that is no type": (
         "def f(a: '1 +') -> None: ...",
         "parameter 'a': annotation .* cannot be evaluated",
@@ -503,6 +564,11 @@ def test_remote_function_is_a_signature_only() -> None:
 
 
 @dataclass
+class Unresolved:
+    field: Nowhere  # type: ignore[name-defined]  # noqa: F821
+
+
+@dataclass
 class Holder:
     db: sqlite3.Connection | None = None
     names: list[str] = field(default_factory=list)
@@ -511,7 +577,7 @@ class Holder:
 def compile_function(source: str) -> Callable[..., Any]:
     """Return the function ``f`` of a module ``app.py`` whose third line is ``source``."""
     module = ModuleType("app")
-    classes = (AsyncContext, SyncContext, Deploy, Artifact, Holder)
+    classes = (AsyncContext, SyncContext, Deploy, Artifact, Holder, Unresolved)
     known = (*classes, Iterable, Iterator, AsyncIterator, Awaitable, Callable, sqlite3, typing)
     vars(module).update({item.__name__: item for item in known})
     text = f"from __future__ import annotations\n\n{textwrap.dedent(source)}\n"
