@@ -13,6 +13,7 @@ MARGIN = 40
 MAP_HEIGHT = 380
 LABEL_WIDTH = 100
 LANE = 32
+MARK_ROW = 16
 PALETTE = ("#4263eb", "#0ca678", "#f08c00", "#7048e8", "#1098ad", "#d6336c", "#5c940d", "#9c36b5", "#c2571a", "#2f7d9b")
 REST = "#8a97a6"
 INK, MUTED, GRID, PANEL, PAPER = "#1f2933", "#6b7885", "#dfe3e8", "#f5f7fa", "#ffffff"
@@ -41,7 +42,7 @@ def draw(parts: Sequence[PartStats], marks: Sequence[Mark], *, python: str) -> s
     lanes = runner_lanes(parts)
     map_top = 206
     timeline_top = map_top + MAP_HEIGHT + 60
-    height = timeline_top + 118 + LANE * max(1, len(lanes))
+    height = timeline_top + 86 + MARK_ROW * len(marks) + LANE * max(1, len(lanes))
     body = [
         *_header(parts, rows, python),
         *_map(rows, parts, colors, map_top),
@@ -132,7 +133,7 @@ def _header(parts: Sequence[PartStats], rows: Sequence[PackageRow], python: str)
 
 def _map(rows: Sequence[PackageRow], parts: Sequence[PartStats], colors: dict[str, str], top: int) -> Iterator[str]:
     yield _text(MARGIN, top - 14, "Where time went", "head")
-    yield _text(MARGIN + 130, top - 14, "area is time; a package is cut into the parts that were Executions", "note")
+    yield _text(MARGIN + 165, top - 14, "area is time; a package is cut into the parts that were Executions", "note")
     frames = squarify([max(row.took_ms, 0.5) for row in rows], MARGIN, top, WIDTH - 2 * MARGIN, MAP_HEIGHT)
     for row, (x, y, width, height) in zip(rows, frames, strict=True):
         color = colors.get(row.package, REST)
@@ -148,13 +149,19 @@ def _map(rows: Sequence[PackageRow], parts: Sequence[PartStats], colors: dict[st
 
 
 def _tile_label(row: PackageRow, x: float, y: float, width: float, height: float) -> Iterator[str]:
-    size = max(10.0, min(30.0, width / (0.62 * max(6, len(row.package))), height / 2.6))
-    if size * 0.6 * len(row.package) > width - 12 or height < size + 10:
+    name = row.package if _label_size(row.package, width, height) >= 10 else row.package.rpartition(".")[2]
+    size = _label_size(name, width, height)
+    if size < 10:
         return
-    yield _text(x + 9, y + size + 5, row.package, "tile", css=f"font-size:{size:.0f}px")
+    yield _text(x + 8, y + size + 5, name, "tile", css=f"font-size:{size:.0f}px")
     value = f"{row.took_ms / 1000:.2f} s"
-    if height > size + 26 and width > 50:
-        yield _text(x + 9, y + size + 21, f"{value}, {row.counts.lines:,} lines" if width > 150 else value, "value")
+    if height > size + 28 and width > 60:
+        yield _text(x + 8, y + size + 21, f"{value}, {row.counts.lines:,} lines" if width > 160 else value, "value")
+
+
+def _label_size(name: str, width: float, height: float) -> float:
+    """Return the font size at which a name fits a tile: a bold letter is about two thirds of its size wide."""
+    return min(30.0, (width - 14) / (0.68 * len(name)), (height - 8) / 1.3)
 
 
 def _timeline(
@@ -162,7 +169,7 @@ def _timeline(
 ) -> Iterator[str]:
     yield _text(MARGIN, top, "Who did what when", "head")
     yield _text(
-        MARGIN + 145, top, "a lane is a runner process, a block an Execution, in the colour of its package", "note"
+        MARGIN + 205, top, "a lane is a runner process, a block an Execution, in the colour of its package", "note"
     )
     if not parts:
         return
@@ -170,7 +177,7 @@ def _timeline(
     end = max([part.started_ms + part.took_ms for part in parts] + [mark.at_ms for mark in marks])
     span_s = max(0.001, (end - start) / 1000)
     left, right = MARGIN + LABEL_WIDTH, WIDTH - MARGIN
-    first_lane = top + 56
+    first_lane = top + 24 + MARK_ROW * len(marks)
     bottom = first_lane + LANE * len(lanes)
 
     def x_of(at_ms: float) -> float:
@@ -199,7 +206,7 @@ def _marks(
     for number, mark in enumerate(sorted(marks, key=lambda mark: mark.at_ms)):
         x, color = x_of(mark.at_ms), RESUME if mark.kind == "resume" else KILL
         anchor, offset = ("end", -6) if x > middle else ("start", 6)
-        y = top - 12 - 16 * ((number + 1) % 2)
+        y = top - 10 - MARK_ROW * (len(marks) - 1 - number)
         yield (
             f'<line x1="{x:.1f}" y1="{y - 9}" x2="{x:.1f}" y2="{bottom + 4}" stroke="{color}" stroke-width="1.5" '
             'stroke-dasharray="4 3"/>'
