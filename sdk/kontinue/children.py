@@ -25,7 +25,7 @@ class Child(Generic[R_co]):
         self.name = port.child_name(call)
         self._port = port
         self._call = call
-        self._arrived = port.start(call)
+        self._arrived = port.start_call(call)
 
     def __await__(self) -> Generator[Any, None, R_co]:
         yield from asyncio.shield(self._arrived).__await__()

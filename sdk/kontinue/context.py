@@ -166,7 +166,7 @@ class ExecutionContext(ContextBase[AsyncPort], AsyncContextMarker):
 
         try:
             for call in calls:
-                self._port.start(call).add_done_callback(functools.partial(count, call))
+                self._port.start_call(call).add_done_callback(functools.partial(count, call))
             failed = await ended if calls else None
         finally:
             for call in calls:

@@ -81,7 +81,7 @@ class AsyncPort(Port, Protocol):
     def open(self, call: Call) -> None:
         """Give the call its step id: now, in the branch of the caller. Nothing starts yet."""
 
-    def start(self, call: Call) -> asyncio.Future[None]:
+    def start_call(self, call: Call) -> asyncio.Future[None]:
         """Request an open call; the future is done when ``call.result()`` may be asked."""
 
     async def outcome(self, call: Call) -> Any:

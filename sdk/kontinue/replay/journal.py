@@ -106,6 +106,11 @@ class Journal:
         """Return calls that the program has made and that are not delivered yet, at most ``limit``."""
         return list(itertools.islice(self._calls.values(), limit))
 
+    @property
+    def is_flushing(self) -> bool:
+        """Whether records are on their way to be made durable."""
+        return self._in_flight > 0
+
     # What the program does.
 
     def request(self, call: Call) -> None:

@@ -1,0 +1,312 @@
+"""Internal. One activation of an async function with a context, on a deterministic loop of its own.
+
+Everything runs on the host loop's thread. The loop tells when the program has settled (``on_idle``), the journal says
+what comes next, and effects are performed between turns (``on_turn_end``): steps as tasks of the host loop or in
+threads, children and timers by the supervisor. Implements ``kontinue.ports.AsyncPort``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import time
+from collections.abc import Callable, Coroutine
+from datetime import timedelta
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
+
+from kontinue import durable_calls
+from kontinue.context import ExecutionContext, context_coroutine
+from kontinue.definition import FunctionDefinition
+from kontinue.durable_calls import StepRequest
+from kontinue.errors import ContextError
+from kontinue.replay.branch import Branch
+from kontinue.replay.call import Call, Mismatch, Outcome
+from kontinue.replay.journal import Effect
+from kontinue.replay.records import RecordKind
+from kontinue_engine.runner import activation as base
+from kontinue_engine.runner import function_calls
+from kontinue_engine.runner.current import clean_context
+from kontinue_engine.runner.deterministic_loop import DeterministicLoop
+from kontinue_engine.runner.failures import Failure
+from kontinue_engine.runner.threads import Threads
+from kontinue_engine.wire import frames
+
+T = TypeVar("T")
+
+_MAX_CANCELS: Final = 20
+"""How often code that has been canceled and waits again is canceled anew; judgement. Then it is left where it is."""
+
+
+class Host(Protocol):
+    """What an activation needs of its host."""
+
+    loop: asyncio.AbstractEventLoop
+    threads: Threads
+
+    def forget(self, activation: AsyncActivation, *, is_blocked: bool) -> None:
+        """This activation has ended."""
+
+
+class _Watched(NamedTuple):
+    """A coroutine that a context call returned."""
+
+    coroutine: Coroutine[object, None, Any]
+    what: str
+    line: str
+
+
+class AsyncActivation(base.Activation):
+    """Runs one function with an ExecutionContext."""
+
+    def __init__(
+        self,
+        host: Host,
+        activate: frames.Activate,
+        function: FunctionDefinition[..., Any],
+        *,
+        send: base.Send,
+        now_ms: base.NowMs,
+    ) -> None:
+        super().__init__(activate, send=send, now_ms=now_ms)
+        self._host = host
+        self._function = function
+        self._loop = DeterministicLoop(self, host.loop)
+        self._main: asyncio.Task[bytes | Failure] | None = None
+        self._steps: dict[str, asyncio.Task[None] | None] = {}
+        self._watched: list[_Watched] = []
+        self._watched_limit = 64
+        self._is_parked = False
+        self._interruption: str | None = None
+        self._cancels = 0
+        self._end: bytes | Failure | Mismatch | None = None
+        self._has_ended = False
+
+    # For the host.
+
+    def start(self) -> None:
+        """Begin to run the function."""
+        self.send(frames.Running(self.number))
+        running = function_calls.call_async(self._function, (ExecutionContext(self),), self.activate.arguments)
+        self._main = self._loop.create_main_task(running, clean_context(self.number))
+
+    def recorded(self, flush: int) -> None:
+        """Records up to ``flush`` are durable."""
+        self.journal.recorded(flush)
+        self._go_on()
+
+    def arrived(self, frame: frames.StepArrived | frames.StepRejected) -> None:
+        """A child or timer has its outcome."""
+        super().arrived(frame)
+        self._go_on()
+
+    def interrupt(self, message: str) -> None:
+        """Raise CancelledError in the function; it is told again at every further context call."""
+        if self._main is None or self._interruption is not None:
+            return
+        self._interruption = message
+        self._set_running()
+        self._main.cancel(message)
+        self._loop.wake()
+
+    def _go_on(self) -> None:
+        self.send_flush()
+        self._loop.wake()
+
+    def _set_running(self) -> None:
+        if self._is_parked:
+            self._is_parked = False
+            self.send(frames.Running(self.number))
+
+    # For the deterministic loop.
+
+    def now_s(self) -> float:
+        """Return the time of the program."""
+        return self.now_ms / 1000
+
+    def on_idle(self) -> bool:
+        """The program has settled: deliver one outcome, or bring it to its end."""
+        assert self._main is not None  # noqa: S101
+        if self._main.done():
+            return self._clean_up(self._main.result())
+        if self._interruption is not None:
+            return self._cancel_again(Failure(asyncio.CancelledError(), "UserError"))
+        try:
+            call = self.journal.advance()
+        except Mismatch as mismatch:
+            self._end = mismatch
+            return False
+        if call is None:
+            return False
+        self._set_running()
+        if isinstance(call.listener, asyncio.Future):
+            if not call.listener.done():
+                call.listener.set_result(None)
+        else:
+            call.listener()
+        return True
+
+    def on_turn_end(self) -> None:
+        """Perform what the turn has asked for; then say how it stands with the function."""
+        if self._end is not None:
+            self._conclude(self._end)
+            return
+        for effect in self.journal.take_effects():
+            self._perform(effect)
+        self.send_flush()
+        waits = self._loop.is_settled and not self._steps and not self.journal.is_flushing
+        if waits and not self._is_parked:
+            self._is_parked = True
+            self.send_waiting()
+
+    def on_spin(self, error: ContextError) -> None:
+        """The program never settles."""
+        self._end = Failure(error, "ContextMisuse")
+
+    def open_timer(self, branch: Branch, when_s: float, fire: Callable[[], None]) -> Callable[[], None]:
+        """Start a durable timer for ``loop.call_at``."""
+        self._raise_if_interrupted()
+        call = durable_calls.timer_call(timedelta(seconds=when_s - self.now_s()))
+        call.id = branch.next_timer()
+        call.listener = fire
+        self.journal.request(call)
+        return functools.partial(self.journal.abandon, call)
+
+    def _clean_up(self, result: bytes | Failure) -> bool:
+        """The function has ended: what it has left running is canceled, like ``asyncio.run`` does."""
+        for generator in self._loop.take_unfinished_generators():
+            self._loop.close_generator(generator)
+        return self._cancel_again(result)
+
+    def _cancel_again(self, result: bytes | Failure) -> bool:
+        tasks = self._loop.unfinished_tasks()
+        if tasks and self._cancels < _MAX_CANCELS:
+            self._cancels += 1
+            for task in tasks:
+                task.cancel(self._interruption)
+            return True
+        self._end = self._checked(result)
+        return False
+
+    def _checked(self, result: bytes | Failure) -> bytes | Failure:
+        """Return the result, or the failure that a context call was never awaited."""
+        forgotten = self._never_awaited()
+        for watched in forgotten:
+            watched.coroutine.close()
+        if isinstance(result, Failure) or not forgotten:
+            return result
+        calls = ", ".join(f"{watched.what} at {watched.line}" for watched in forgotten[:3])
+        return Failure(
+            ContextError(f"never awaited: {calls}. Nothing of it ran: write 'await' before it"), "ContextMisuse"
+        )
+
+    def _never_awaited(self) -> list[_Watched]:
+        return [
+            watched for watched in self._watched if inspect.getcoroutinestate(watched.coroutine) == inspect.CORO_CREATED
+        ]
+
+    def _conclude(self, end: bytes | Failure | Mismatch) -> None:
+        if self._has_ended:
+            return
+        self._has_ended = True
+        self._loop.halt()
+        for task in self._steps.values():
+            if task is not None:
+                task.cancel()
+        self._host.forget(self, is_blocked=isinstance(end, Mismatch))
+        if isinstance(end, Mismatch):
+            self.send_mismatched(end)
+        elif self._interruption is not None:
+            self.send(frames.Interrupted(self.number))
+        else:
+            self.send_ended(end)
+
+    # For contexts.
+
+    def branch(self) -> Branch:
+        """Return the branch of the calling task."""
+        branch = self._loop.branch_of_caller()
+        has_ended = self._main is None or self._main.done()
+        if branch is None or has_ended:
+            raise base.context_misuse(self.info.function, has_ended=has_ended)
+        return branch
+
+    def open(self, call: Call) -> None:
+        """Give the call its step id."""
+        branch = self.branch()
+        self._raise_if_interrupted()
+        call.id = branch.next_step()
+
+    def start_call(self, call: Call) -> asyncio.Future[None]:
+        """Request an open call."""
+        self._raise_if_interrupted()
+        arrived: asyncio.Future[None] = self._loop.create_future()
+        call.listener = arrived
+        self.journal.request(call)
+        return arrived
+
+    @context_coroutine
+    async def outcome(self, call: Call) -> Any:
+        """Request an open call and return its result."""
+        arrived = self.start_call(call)
+        try:
+            await arrived
+        finally:
+            self.abandon(call)
+        return call.result()
+
+    def abandon(self, call: Call) -> None:
+        """Give up a call; nothing happens if it is finished."""
+        if call.is_finished:
+            return
+        self.journal.abandon(call)
+        task = self._steps.pop(call.id, None)
+        if task is not None:
+            task.cancel()
+
+    def cancel_child(self, call: Call, message: str) -> None:
+        """Ask for the child of ``call`` to be canceled."""
+        self.branch()
+        self._raise_if_interrupted()
+        if not call.is_finished:
+            self.journal.cancel(call, message)
+
+    def watch(self, coroutine: Coroutine[object, None, T], what: str, line: str) -> Coroutine[object, None, T]:
+        """Return ``coroutine``; the end of the function looks whether it was awaited."""
+        self._watched.append(_Watched(coroutine, what, line))
+        if len(self._watched) > self._watched_limit:
+            self._watched = self._never_awaited()
+            self._watched_limit = max(64, 2 * len(self._watched))
+        return coroutine
+
+    def _raise_if_interrupted(self) -> None:
+        if self._interruption is not None:
+            raise asyncio.CancelledError(self._interruption)
+
+    # Steps. On the host loop, between turns.
+
+    def _perform(self, effect: Effect) -> None:
+        call = effect.call
+        request = call.request
+        if call.kind is not RecordKind.STEP or not isinstance(request, StepRequest):
+            self.send_effect(effect)
+            return
+        context = clean_context(self.number, call.id)
+        if request.is_async:
+            self._steps[call.id] = self._host.loop.create_task(self._run_step(call), name=call.name, context=context)
+        else:
+            self._steps[call.id] = None
+            self._host.threads.start(functools.partial(context.run, self._run_step_in_thread, call))
+
+    async def _run_step(self, call: Call) -> None:
+        self._step_ended(call, await self.step_run(call).run_async())
+
+    def _run_step_in_thread(self, call: Call) -> None:
+        outcome = self.step_run(call).run(pause=time.sleep)
+        self._host.loop.call_soon_threadsafe(self._step_ended, call, outcome)
+
+    def _step_ended(self, call: Call, outcome: Outcome) -> None:
+        if self._steps.pop(call.id, self) is self or self._has_ended:
+            return  # given up meanwhile
+        self.journal.arrive(call.id, outcome)
+        self._go_on()

@@ -1,0 +1,105 @@
+"""Internal. Runs async functions in one runner: many activations on one event loop, the *host loop*.
+
+Functions with a context run on a deterministic loop each (``async_activation``), in turns on the host loop. Steps,
+and functions without a context, run on the host loop itself and may do any I/O. Everything here is called on it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+from kontinue.definition import FunctionDefinition
+from kontinue.errors import UnknownFunction
+from kontinue.replay.call import Mismatch
+from kontinue_engine.runner import function_calls
+from kontinue_engine.runner.activation import NowMs, Send, send_ended, send_mismatched
+from kontinue_engine.runner.async_activation import AsyncActivation
+from kontinue_engine.runner.current import clean_context
+from kontinue_engine.runner.failures import Failure, user_failure
+from kontinue_engine.runner.threads import Threads
+from kontinue_engine.wire import frames
+
+
+class AsyncHost:
+    """Runs activations of async functions; constructed and called on the host loop.
+
+    Args:
+        functions: by registered name.
+        send: thread-safe and ordered.
+        now_ms: milliseconds since the epoch; read when a step ends.
+    """
+
+    def __init__(self, functions: Mapping[str, FunctionDefinition[..., Any]], *, send: Send, now_ms: NowMs) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.threads = Threads()
+        self._functions = functions
+        self._send = send
+        self._now_ms = now_ms
+        self._activations: dict[int, AsyncActivation] = {}
+        self._blocked: list[AsyncActivation] = []
+        self._plain: dict[int, asyncio.Task[bytes | Failure]] = {}
+        self._interrupted: set[int] = set()
+
+    def receive(self, frame: frames.Command) -> None:
+        """Take in a frame of the supervisor. Frames of activations that have ended are ignored."""
+        match frame:
+            case frames.Activate():
+                self._activate(frame)
+            case frames.Recall():
+                pass  # everything has started
+            case frames.CancelActivation():
+                self._cancel(frame)
+            case frames.StepRecorded():
+                if (activation := self._activations.get(frame.activation)) is not None:
+                    activation.recorded(frame.flush)
+            case frames.StepArrived() | frames.StepRejected():
+                if (activation := self._activations.get(frame.activation)) is not None:
+                    activation.arrived(frame)
+
+    def forget(self, activation: AsyncActivation, *, is_blocked: bool) -> None:
+        """The activation has ended. A blocked one is kept: to drop it would run its ``finally`` blocks."""
+        self._activations.pop(activation.number, None)
+        if is_blocked:
+            self._blocked.append(activation)
+
+    def _activate(self, frame: frames.Activate) -> None:
+        number = frame.activation
+        function = self._functions.get(frame.function)
+        if function is None:
+            error = UnknownFunction(f"this worker has no function {frame.function!r}", function=frame.function)
+            send_ended(self._send, number, Failure(error, "UnknownFunction"))
+        elif function.takes_context:
+            try:
+                activation = AsyncActivation(self, frame, function, send=self._send, now_ms=self._now_ms)
+            except Mismatch as mismatch:
+                send_mismatched(self._send, number, mismatch)
+                return
+            self._activations[number] = activation
+            activation.start()
+        else:
+            self._send(frames.Running(number))
+            running = function_calls.call_async(function, (), frame.arguments)
+            task = self.loop.create_task(running, name=frame.execution, context=clean_context(number))
+            self._plain[number] = task
+            task.add_done_callback(functools.partial(self._plain_ended, number))
+
+    def _plain_ended(self, number: int, task: asyncio.Task[bytes | Failure]) -> None:
+        del self._plain[number]
+        if number in self._interrupted:
+            self._interrupted.discard(number)
+            self._send(frames.Interrupted(number))
+        elif task.cancelled():  # before it began, and not by us
+            send_ended(self._send, number, user_failure(asyncio.CancelledError()))
+        else:
+            send_ended(self._send, number, task.result())
+
+    def _cancel(self, frame: frames.CancelActivation) -> None:
+        activation = self._activations.get(frame.activation)
+        if activation is not None:
+            activation.interrupt(frame.message)
+        elif (task := self._plain.get(frame.activation)) is not None:
+            self._interrupted.add(frame.activation)
+            task.cancel(frame.message)
