@@ -244,7 +244,7 @@ CUSTOM_RESOURCE_DEFINITIONS: Final = _built_in(
     short_names=("crd", "crds"),
     categories=("api-extensions",),
     subresources=("status",),
-    columns=(Column(name="Created At", type="date", json_path=".metadata.creationTimestamp"),),
+    columns=(Column(name="Created At", type="string", json_path=".metadata.creationTimestamp"),),
     schema=_loose("A kind that this server stores and validates by its schema.", spec=_ANY_OBJECT, status=_ANY_OBJECT),
 )
 

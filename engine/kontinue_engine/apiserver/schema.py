@@ -186,7 +186,9 @@ def _cause(error: jsonschema_rs.ValidationError) -> Cause:
         case "required":
             return cause("FieldValueRequired", _path([*error.instance_path, error.kind.as_dict()["property"]]))
         case "type":
-            wanted, found = ",".join(error.kind.as_dict()["types"]), type_name(value)
+            # Null is allowed by ``nullable``, which is no type in Kubernetes.
+            wanted = ",".join(name for name in error.kind.as_dict()["types"] if name != "null")
+            found = type_name(value)
             detail = f'{path} in body must be of type {wanted}: "{found}"'
             return cause("FieldValueTypeInvalid", path, value=found, detail=detail)
         case "enum":

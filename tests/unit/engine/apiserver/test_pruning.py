@@ -97,13 +97,16 @@ def test_defaults_fill_what_is_missing_or_null():
     fill = pruning.compile_defaulter(schema)
     assert fill is not None
     first: dict[str, Any] = {"spec": {"a": None, "n": None, "i": [{}, 1], "m": {"k": {}}}}
-    second: dict[str, Any] = {"spec": {"i": 1, "m": 2}}
+    second: dict[str, Any] = {"spec": {"m": 2}}
     fill(first)
     fill(second)
     first["spec"]["d"]["l"].append(2)
     assert first == {"spec": {"a": "x", "n": None, "d": {"l": [1, 2]}, "i": [{"b": True}, 1], "m": {"k": {"c": "y"}}}}
-    assert second == {"spec": {"a": "x", "n": "x", "d": {"l": [1]}, "i": 1, "m": 2}}
+    assert second == {"spec": {"a": "x", "n": "x", "d": {"l": [1]}, "m": 2}}
+    malformed: dict[str, Any] = {"spec": {"i": 1}}
+    fill(malformed)
     fill([])
+    assert malformed["spec"]["i"] == 1
 
 
 def test_a_schema_without_defaults_costs_nothing():

@@ -213,6 +213,7 @@ def test_no_object_breaks_validation(execution_schema: CompiledSchema, spec: Any
     ("node", "good", "bad", "complaint"),
     [
         ({"type": "string", "nullable": True, "enum": ["a"]}, [None, "a"], "b", "Unsupported value"),
+        ({"type": "string", "nullable": True}, [None, "a"], 1, 'must be of type string: "integer"'),
         ({"x-kubernetes-int-or-string": True}, [1, "50%"], [], "must be of type integer,string"),
         ({"type": "integer", "format": "int64"}, [1, 1.0], 1.5, "must be of type integer"),
         ({"type": "number", "minimum": 1, "exclusiveMinimum": True}, [1.1], 1, "should be greater than 1"),
