@@ -85,6 +85,6 @@ class PoolListener(Protocol):
         """
         ...
 
-    def on_log(self, runner_pid: int, line: frames.LogLine) -> None:
+    def on_log(self, runner_pid: int, frame: frames.LogLine) -> None:
         """A line of output or logging; ``activation`` is 0 if it belongs to none, or the pool cannot tell."""
         ...

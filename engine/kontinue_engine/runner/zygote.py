@@ -1,7 +1,7 @@
 """Internal. The zygote: imports the user's module once and forks runners on request.
 
-Exec'd by ``pool.zygote_process`` from the supervisor's main thread. ``ForkRunner`` comes in and ``ZygoteEvent`` goes
-out over one socket; pipe ends of runners arrive beside the frames. It runs no activation, and it forks only while it has
+Exec'd by ``pool.zygote_process`` from the supervisor's main thread. ``ForkRunner`` comes in, ``ZygoteEvent`` goes out,
+over one socket; pipe ends of runners arrive beside the frames. It runs no activation, and it forks only while it has
 one thread: if the user's import left others, runners are started by exec and import the module themselves.
 """
 
@@ -99,11 +99,11 @@ class Zygote:
         signal.set_wakeup_fd(self._child_write_fd, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda _signal, _frame: None)
         while True:
-            readable, _, _ = select.select([self._control, self._child_read_fd], [], [])
+            readable, _, _ = select.select([self._control.fileno(), self._child_read_fd], [], [])
             if self._child_read_fd in readable:
                 os.read(self._child_read_fd, _READ_BYTES)
                 self._reap()
-            if self._control in readable:
+            if self._control.fileno() in readable:
                 for request, fds in self._control.receive():
                     self._start(request, fds)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
@@ -65,17 +66,16 @@ class Recorder:
         while not condition():
             assert time.monotonic() < deadline, f"never happened; heard {self.frames[-5:]}, lost {self.lost}"
             self.changed.clear()
-            try:
+            with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.changed.wait(), 0.01)
-            except TimeoutError:
-                pass
 
 
 class Running:
     """A started pool with its listener."""
 
-    def __init__(self, pool: Pool, heard: Recorder) -> None:
+    def __init__(self, pool: Pool, app: frames.AppLoaded, heard: Recorder) -> None:
         self.pool = pool
+        self.app = app
         self.heard = heard
         self.next_activation = 1
 
@@ -134,9 +134,8 @@ async def start_pool(tmp_path: Path) -> AsyncIterator[StartPool]:
         (tmp_path / "tasks.py").write_text(header + source)
         heard = Recorder()
         pool = Pool(PoolOptions(app="tasks:app", app_dir=str(tmp_path), **{"sync_runners": 1, **options}), heard)
-        await pool.start()
         pools.append(pool)
-        return Running(pool, heard)
+        return Running(pool, await pool.start(), heard)
 
     yield start
     for pool in pools:

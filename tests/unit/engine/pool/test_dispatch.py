@@ -67,7 +67,7 @@ def test_activations_go_to(queue: str, loads: list[RunnerLoad], runners: list[in
     ],
 )
 def test_unstarted_activations_are_recalled(queue: str, loads: list[RunnerLoad], recalled: list[int]) -> None:
-    """An idle runner gets half of what waits elsewhere if the wait is worth it; an overdue one gives everything back."""
+    """An idle runner gets half of what waits elsewhere if that is worth it; an overdue one gives everything back."""
     plan = plan_dispatch(enumerate(queue.split()), loads, ESTIMATES, NOW_S)
     assert [recall.activation for recall in plan.recalls] == recalled
 

@@ -108,7 +108,8 @@ def test_before_a_runner_exists_output_goes_to_the_descriptor(pipe: tuple[int, i
 def test_logging_becomes_one_line_with_traceback(place: Place, lines: list[LogLine]) -> None:
     """Level, logger, message and traceback of a record arrive together."""
     place.now = (3, "1")
-    logger = logging.Logger("shop.orders")
+    logger = logging.getLogger("shop.orders")
+    logger.propagate = False
     logger.addHandler(LogLineHandler(lines.append, place=place))
     try:
         raise ValueError("no stock")
