@@ -12,6 +12,7 @@ import socket
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
+from urllib.parse import urlsplit
 
 from kontinue.api import labels
 from kontinue.api.v1alpha1 import Execution
@@ -162,7 +163,7 @@ class _Replica:
             )
         except NotFound as error:
             raise StartupError(
-                f"cannot register functions in namespace {self._config.namespace} at {self._config.server}: {error}. "
+                f"cannot register functions in namespace {self._config.namespace} at {_public(self._config.server)}: {error}. "
                 "Create the namespace, and install the CRDs (kubectl apply -f crds/)"
             ) from error
 
@@ -235,7 +236,7 @@ class _Replica:
             "worker ready",
             group=self._group,
             namespace=self._config.namespace,
-            server=self._config.server,
+            server=_public(self._config.server),
             shard=identity.shard,
             incarnation=identity.incarnation,
             pid=identity.pid,
@@ -269,6 +270,12 @@ def _check_group(group: str) -> None:
             f"worker group {group!r} cannot be used: it must be a label value without dots, because it becomes part "
             "of Lease names. Change App(group=...) or --group"
         )
+
+
+def _public(server: str) -> str:
+    """Return the address without its path: that of the local server carries the token."""
+    parts = urlsplit(server)
+    return f"{parts.scheme}://{parts.netloc}"
 
 
 @asynccontextmanager
