@@ -1,0 +1,98 @@
+"""A spawn is one create with a name of its own, and knows its object again."""
+
+import msgspec
+import pytest
+
+from kontinue import errors
+from kontinue.api import labels
+from kontinue.api.meta import ObjectMeta
+from kontinue.api.v1alpha1 import Execution, Function, FunctionSpec
+from kontinue.client.options import SpawnOptions
+from kontinue.client.spawning import create_execution
+from kontinue.options import RetryPolicy
+
+FUNCTION = Function(
+    metadata=ObjectMeta(name="deploy-service"), spec=FunctionSpec(name="deploy_service", worker_group="releases")
+)
+
+
+class Server:
+    """Keeps created Executions; may lose the answer to a create, as a cut connection does."""
+
+    def __init__(self, *, loses_answers=False):
+        self.objects = {}
+        self.requests = []
+        self._loses_answers = loses_answers
+
+    async def __call__(self, request, *, repeatable=None):
+        self.requests.append(request)
+        if request.method == "GET":
+            return msgspec.json.encode(self.objects[request.path.rpartition("/")[2]])
+        assert repeatable, "a create with a nonce may be repeated"
+        created = msgspec.json.decode(request.body, type=Execution)
+        if created.metadata.name in self.objects:
+            raise errors.AlreadyExists("exists", status=409, reason="AlreadyExists")
+        metadata = msgspec.structs.replace(created.metadata, uid="u", resource_version="7")
+        self.objects[created.metadata.name] = msgspec.structs.replace(created, metadata=metadata)
+        if self._loses_answers:
+            return await self(request, repeatable=True)
+        return request.body.replace(b'"metadata":{', b'"metadata":{"uid":"u","resourceVersion":"7",')
+
+
+async def spawn(server, **options):
+    return await create_execution(server, "ns", FUNCTION, b'{"a":1}', SpawnOptions(**options))
+
+
+async def test_a_spawn_is_one_write():
+    """Labels, arguments and options are in it; there is no root label and no status."""
+    server = Server()
+    metadata = await spawn(server, retry=RetryPolicy(retries=3), mutex="m")
+    (request,) = server.requests
+    body = msgspec.json.decode(request.body)
+    assert metadata.name.startswith("deploy-service-")
+    assert metadata.uid == "u"
+    assert body["metadata"]["labels"] == {labels.WORKER_GROUP: "releases", labels.FUNCTION: "deploy_service"}
+    assert body["spec"]["function"] == "deploy_service"
+    assert body["spec"]["arguments"] == {"a": 1}
+    assert body["spec"]["retry"]["retries"] == 3
+    assert body["spec"]["mutex"] == {"name": "m"}
+    assert "status" not in body
+
+
+async def test_names_differ():
+    """Two spawns of one function are two Executions."""
+    server = Server()
+    assert (await spawn(server)).name != (await spawn(server)).name
+
+
+async def test_a_lost_answer_is_no_duplicate():
+    """The object carries our nonce, so AlreadyExists is success."""
+    server = Server(loses_answers=True)
+    metadata = await spawn(server)
+    assert metadata.uid == "u"
+    assert len(server.objects) == 1
+
+
+async def test_a_taken_name_is_an_error_with_a_remedy():
+    """By default somebody else's Execution is not ours."""
+    server = Server()
+    await spawn(server, name="x")
+    with pytest.raises(errors.AlreadyExists, match=r"ns/x exists already .* if_exists='attach'"):
+        await spawn(server, name="x")
+
+
+async def test_attach_takes_the_one_that_exists():
+    """An idempotent spawn."""
+    server = Server()
+    first = await spawn(server, name="x")
+    assert (await spawn(server, name="x", if_exists="attach")).uid == first.uid
+
+
+async def test_attach_refuses_another_function():
+    """Its result would have another type."""
+    server = Server()
+    first = await spawn(server, name="x")
+    other = server.objects[first.name]
+    server.objects["x"] = msgspec.structs.replace(other, spec=msgspec.structs.replace(other.spec, function="other"))
+    with pytest.raises(errors.AlreadyExists, match="it runs 'other', not 'deploy_service'"):
+        await spawn(server, name="x", if_exists="attach")
