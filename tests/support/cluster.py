@@ -113,8 +113,10 @@ class Cluster:
         )
 
     def _start(self, module: str, arguments: list[str]) -> subprocess.Popen[bytes]:
-        log = (self.data_dir / f"{module}.log").open("ab")
-        return subprocess.Popen([sys.executable, "-m", f"kontinue_engine.{module}", *arguments], stdout=log, stderr=log)
+        with (self.data_dir / f"{module}.log").open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", f"kontinue_engine.{module}", *arguments], stdout=log, stderr=log
+            )
 
     def _check(self, process: subprocess.Popen[bytes], name: str, deadline: float) -> None:
         if process.poll() is not None or time.monotonic() > deadline:

@@ -163,8 +163,8 @@ class _Replica:
             )
         except NotFound as error:
             raise StartupError(
-                f"cannot register functions in namespace {self._config.namespace} at {_public(self._config.server)}: {error}. "
-                "Create the namespace, and install the CRDs (kubectl apply -f crds/)"
+                f"cannot register functions in namespace {self._config.namespace} at {_public(self._config.server)}: "
+                f"{error}. Create the namespace, and install the CRDs (kubectl apply -f crds/)"
             ) from error
 
     async def _work(self, transport: KubeTransport, lease: LeaderLease, stop: asyncio.Event) -> None:
