@@ -47,10 +47,10 @@ class NamespaceController:
                 if event.new is not None and event.new.facts.is_deleting:
                     self._add(event.new.name)
             return
-        for event in events:
-            entry = event.new or event.old
-            if entry is not None and entry.namespace and self._is_going(entry.namespace):
-                self._add(entry.namespace)
+        entries = (event.new or event.old for event in events)
+        for namespace in {entry.namespace for entry in entries if entry is not None and entry.namespace}:
+            if self._is_going(namespace):
+                self._add(namespace)
 
     def add_all(self) -> None:
         """Put in line every namespace that terminates, at start."""

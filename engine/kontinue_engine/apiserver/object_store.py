@@ -154,7 +154,7 @@ class ObjectStore:
             for change in self._storage.list_live():
                 self._apply(change)
             self._storage.tail(self._on_tail)
-        except (orjson.JSONDecodeError, AttributeError, TypeError, ValueError) as error:
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
             raise StorageCorruptError(
                 f"the data file holds something that is no object: {error}; nothing was changed. "
                 "Restore it from a copy, or move it away to start with an empty one"

@@ -225,8 +225,9 @@ def parse_body(body: bytes, content_type: str) -> Any:
             raise statuses.bad_request(f"the body of the request is not valid JSON: {error}") from error
     if kind in {"application/yaml", "application/apply-patch+yaml"}:
         try:
-            # Through JSON: dates become text, and what JSON cannot say is refused.
-            return orjson.loads(orjson.dumps(yaml.load(body, Loader=_YAML_LOADER)))  # noqa: S506 - a safe loader
+            loaded = yaml.load(body, Loader=_YAML_LOADER)  # noqa: S506 - a safe loader
+            # Through JSON: keys become text as in kube-apiserver, and what JSON cannot say is refused.
+            return orjson.loads(orjson.dumps(loaded, option=orjson.OPT_NON_STR_KEYS))
         except (yaml.YAMLError, UnicodeDecodeError, TypeError) as error:
             raise statuses.bad_request(f"the body of the request is not valid YAML: {error}") from error
     raise statuses.unsupported_media_type(JSON_TYPES)

@@ -301,7 +301,10 @@ class Writer:
         body: bytes,
     ) -> tuple[dict[str, Any], tuple[str, ...]]:
         """Prune, default and validate; returns the object and warnings."""
-        causes = metadata.validate(document["metadata"], is_namespace=resource is NAMESPACES)
+        causes: list[statuses.Cause] = []
+        if old is None or document["metadata"] is not old["metadata"]:
+            # A write of a subresource leaves metadata as it is stored, which was judged before.
+            causes = metadata.validate(document["metadata"], is_namespace=resource is NAMESPACES)
         schema = self._registry.schema(resource)
         warnings: tuple[str, ...] = ()
         if schema is not None:

@@ -1,0 +1,126 @@
+"""What the server does by itself: Events expire, CRDs are brought up to date, history is bounded."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kontinue_engine.apiserver import server as server_module
+from kontinue_engine.apiserver.registry import load_crds
+from kontinue_engine.apiserver.server import LocalServer
+from kontinue_engine.apiserver.sqlite_storage import MEMORY, SqliteStorage
+from kontinue_engine.apiserver.storage import Change, Write
+
+EVENTS = "/api/v1/namespaces/default/events"
+CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+
+
+class SetClock:
+    """Shows what the test sets."""
+
+    def __init__(self) -> None:
+        self.time = datetime(2026, 1, 1, tzinfo=UTC)
+
+    def now(self) -> datetime:
+        return self.time
+
+    def now_ms(self) -> int:
+        return int(self.time.timestamp() * 1000)
+
+    def monotonic_s(self) -> float:
+        return self.time.timestamp()
+
+
+async def test_events_expire_an_hour_after_they_were_last_seen(connect: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is counted again lives on; other kinds never expire."""
+    monkeypatch.setattr(server_module, "MAINTENANCE_PERIOD_S", 0.01)
+    clock = SetClock()
+    async with LocalServer(SqliteStorage(MEMORY), token="t", clock=clock) as server:
+        api = connect(server.url, "t")
+        for name in ("quiet", "repeated"):
+            body = {"metadata": {"name": name}, "involvedObject": {}, "lastTimestamp": "2026-01-01T00:00:00Z"}
+            assert (await api.send("POST", EVENTS, body))[0] == 201
+        await api.send("POST", api.configmaps, {"metadata": {"name": "kept"}})
+        again = {"lastTimestamp": "2026-01-01T00:50:00Z"}
+        await api.send("PATCH", f"{EVENTS}/repeated", again, content_type=api.merge_patch)
+        clock.time += timedelta(minutes=61)
+        await api.eventually(f"{EVENTS}/quiet", 404)
+        assert (await api.send("GET", f"{EVENTS}/repeated"))[0] == 200
+        assert (await api.send("GET", f"{api.configmaps}/kept"))[0] == 200
+        await api.close()
+
+
+async def test_a_start_stores_newer_definitions_and_leaves_equal_ones_alone(
+    tmp_path: Path, connect: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An equal CRD keeps its resourceVersion over restarts; a changed one is replaced under its uid."""
+    path = tmp_path / "data.db"
+
+    async def definition() -> Any:
+        async with LocalServer(SqliteStorage(path), token="t") as server:
+            api = connect(server.url, "t")
+            _, crd = await api.send("GET", f"{CRDS}/executions.kontinue.cloud")
+            await api.close()
+            return crd
+
+    first = await definition()
+    assert await definition() == first
+    newer = load_crds()
+    for crd in newer:
+        crd["spec"]["names"]["categories"] = ["newer"]
+    monkeypatch.setattr(server_module, "load_crds", lambda: newer)
+    second = await definition()
+    assert second["spec"]["names"]["categories"] == ["newer"]
+    assert second["metadata"]["uid"] == first["metadata"]["uid"]
+
+
+async def test_objects_orphaned_while_the_server_was_down_are_collected_at_start(tmp_path: Path, connect: Any) -> None:
+    """A crash between an owner's deletion and that of its dependents leaves nothing behind."""
+    path = tmp_path / "data.db"
+    storage = SqliteStorage(path)
+    async with LocalServer(storage, token="t") as server:
+        api = connect(server.url, "t")
+        _, owner = await api.send("POST", api.executions, api.execution("owner"))
+        reference = {"apiVersion": owner["apiVersion"], "kind": owner["kind"], "name": "owner"}
+        reference["uid"] = owner["metadata"]["uid"]
+        await api.send("POST", api.executions, api.execution("child", metadata={"ownerReferences": [reference]}))
+        await api.close()
+    raw = SqliteStorage(path)
+    raw.open()
+    key = "executions.kontinue.cloud/default/owner"
+    rev = next(change.rev for change in _all(raw) if change.key == key)
+    await raw.commit([Write(key, rev, None)])
+    await raw.close()
+    async with LocalServer(SqliteStorage(path), token="t") as server:
+        api = connect(server.url, "t")
+        await api.eventually(f"{api.executions}/child", 404)
+        await api.close()
+
+
+async def test_a_watcher_keeps_its_place_while_history_is_compacted(local_server: Any, api: Any) -> None:
+    """Compaction takes nothing from watches that are open."""
+    seen: list[str] = []
+
+    async def follow() -> None:
+        async for event in api.watch(f"{api.executions}?watch=1&timeoutSeconds=10"):
+            seen.append(event["object"]["metadata"]["name"])
+            if len(seen) == 3:
+                return
+
+    watching = asyncio.create_task(follow())
+    await asyncio.sleep(0.05)
+    for name in "abc":
+        await api.send("POST", api.executions, api.execution(name))
+        await local_server.server.compact()
+    await watching
+    assert seen == ["a", "b", "c"]
+
+
+def _all(storage: SqliteStorage) -> list[Change]:
+    changes = list(storage.list_live())
+    storage.tail(changes.extend)
+    return changes

@@ -1,0 +1,120 @@
+"""System metadata, the split of status, generation and finalizers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from kontinue_engine.apiserver import preparation
+from kontinue_engine.apiserver.resources import CONFIG_MAPS, NAMESPACES, SECRETS, ResourceInfo
+from kontinue_engine.apiserver.statuses import StatusError
+
+NOW = "2026-01-01T00:00:00Z"
+
+
+def _created(resource: ResourceInfo, document: dict[str, Any], name: str = "a") -> dict[str, Any]:
+    shaped = preparation.check_shape(resource, document)
+    namespace = "default" if resource.namespaced else ""
+    return preparation.prepare_create(resource, shaped, namespace=namespace, name=name, uid="u1", now=NOW)
+
+
+def test_clients_cannot_set_system_metadata(execution_resource: ResourceInfo) -> None:
+    """What belongs to the server is overwritten or dropped, and status does not come with a create."""
+    forged = {"uid": "x", "generation": 9, "deletionTimestamp": NOW, "managedFields": [], "resourceVersion": "5"}
+    created = _created(execution_resource, {"metadata": forged, "spec": {"function": "f"}, "status": {"phase": "X"}})
+    assert created == {
+        "apiVersion": "kontinue.cloud/v1alpha1",
+        "kind": "Execution",
+        "metadata": {"name": "a", "namespace": "default", "uid": "u1", "creationTimestamp": NOW, "generation": 1},
+        "spec": {"function": "f"},
+    }
+
+
+@pytest.mark.parametrize(
+    "document",
+    [[], "x", None, {"kind": "Secret"}, {"apiVersion": "v2"}, {"metadata": []}],
+)
+def test_documents_of_another_shape_or_kind_are_refused(document: Any) -> None:
+    """400 before anything else is looked at."""
+    with pytest.raises(StatusError) as caught:
+        preparation.check_shape(CONFIG_MAPS, document)
+    assert caught.value.code == 400
+
+
+def test_a_status_write_takes_only_the_status(execution_resource: ResourceInfo) -> None:
+    """Metadata and spec of the body are ignored; without a status in the body it is removed."""
+    current = {**_created(execution_resource, {"spec": {"function": "f"}}), "status": {"phase": "Executing"}}
+    body = {**current, "metadata": {"name": "a", "labels": {"x": "y"}}, "spec": {}, "status": {"phase": "Completed"}}
+    updated = preparation.prepare_update(execution_resource, current, body, subresource="status")
+    assert updated == {**current, "status": {"phase": "Completed"}}
+    del body["status"]
+    updated = preparation.prepare_update(execution_resource, current, body, subresource="status")
+    assert "status" not in updated
+
+
+def test_generation_counts_changes_of_the_spec_alone(execution_resource: ResourceInfo) -> None:
+    """Neither labels nor status raise it; built-in kinds have none."""
+    current = _created(execution_resource, {"spec": {"function": "f"}})
+    labelled = {**current, "metadata": {**current["metadata"], "labels": {"x": "y"}}, "status": {"phase": "Failed"}}
+    assert preparation.with_generation(execution_resource, current, labelled) == labelled
+    changed = {**current, "spec": {"function": "g"}}
+    assert preparation.with_generation(execution_resource, current, changed)["metadata"]["generation"] == 2
+    assert "generation" not in _created(CONFIG_MAPS, {})["metadata"]
+
+
+@pytest.mark.parametrize(("field", "code"), [("name", 400), ("namespace", 400), ("uid", 409)])
+def test_identity_cannot_change(field: str, code: int) -> None:
+    """Another name or namespace is a bad request, another uid a conflict."""
+    current = _created(CONFIG_MAPS, {})
+    body = {**current, "metadata": {field: "other"}}
+    with pytest.raises(StatusError) as caught:
+        preparation.prepare_update(CONFIG_MAPS, current, body, subresource="")
+    assert caught.value.code == code
+
+
+def test_an_object_being_deleted_gets_no_new_finalizers_and_cannot_be_saved() -> None:
+    """Its deletionTimestamp stays whatever a client sends; finalizers only go."""
+    current = _created(CONFIG_MAPS, {"metadata": {"finalizers": ["a/b", "c/d"]}})
+    current = preparation.mark_deleted(CONFIG_MAPS, current, now=NOW, propagation="Background")
+    fewer = {**current, "metadata": {"finalizers": ["a/b"]}}
+    updated = preparation.prepare_update(CONFIG_MAPS, current, fewer, subresource="")
+    assert updated["metadata"]["deletionTimestamp"] == NOW
+    assert preparation.is_held(CONFIG_MAPS, updated)
+    more = {**current, "metadata": {"finalizers": ["a/b", "e/f"]}}
+    with pytest.raises(StatusError) as caught:
+        preparation.prepare_update(CONFIG_MAPS, current, more, subresource="")
+    assert caught.value.code == 422
+
+
+@pytest.mark.parametrize(
+    ("propagation", "finalizers"),
+    [("Background", None), ("Foreground", ["foregroundDeletion"]), ("Orphan", ["orphan"])],
+)
+def test_each_propagation_policy_leaves_its_finalizer(propagation: str, finalizers: list[str] | None) -> None:
+    """A second delete with another policy replaces it and keeps the time of the first."""
+    first = preparation.mark_deleted(CONFIG_MAPS, _created(CONFIG_MAPS, {}), now=NOW, propagation="Foreground")
+    second = preparation.mark_deleted(CONFIG_MAPS, first, now="later", propagation=propagation)
+    assert second["metadata"].get("finalizers") == finalizers
+    assert second["metadata"]["deletionTimestamp"] == NOW
+
+
+def test_a_namespace_is_active_then_terminating_and_held_by_its_own_finalizer() -> None:
+    """Its spec belongs to the server: an update does not change it, /finalize does."""
+    created = _created(NAMESPACES, {"spec": {"finalizers": []}})
+    assert created["status"] == {"phase": "Active"}
+    assert created["metadata"]["labels"] == {"kubernetes.io/metadata.name": "a"}
+    emptied = {**created, "spec": {"finalizers": []}}
+    assert preparation.prepare_update(NAMESPACES, created, emptied, subresource="")["spec"] == created["spec"]
+    marked = preparation.mark_deleted(NAMESPACES, created, now=NOW, propagation="Background")
+    assert marked["status"] == {"phase": "Terminating"}
+    assert preparation.is_held(NAMESPACES, marked)
+    final = preparation.prepare_update(NAMESPACES, marked, emptied, subresource="finalize")
+    assert not preparation.is_held(NAMESPACES, final)
+
+
+def test_plain_text_of_secrets_is_stored_encoded() -> None:
+    """The stringData field is merged into data and dropped; type defaults to Opaque."""
+    created = _created(SECRETS, {"data": {"a": "MQ=="}, "stringData": {"b": "2"}})
+    assert (created["data"], created["type"]) == ({"a": "MQ==", "b": "Mg=="}, "Opaque")
+    assert "stringData" not in created
