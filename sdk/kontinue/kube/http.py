@@ -56,7 +56,8 @@ class KubeTransport:
         if impersonate:
             self._static_headers["Impersonate-User"] = impersonate
         self._token = config.token
-        self._token_read_at = float("-inf") if config.token_source and not config.token else 0.0
+        self._token_read_at: float | None = None
+        self._token_lock = asyncio.Lock()
         self._headers: dict[tuple[str, str], dict[str, str]] = {}
         self._session: aiohttp.ClientSession | None = None
         self._timeout = aiohttp.ClientTimeout(total=REQUEST_S, sock_connect=CONNECT_S)
@@ -77,13 +78,14 @@ class KubeTransport:
         deadline = None if retry_for_s is None else asyncio.get_running_loop().time() + retry_for_s
         renewed = False
         while True:
+            token = self._token
             try:
                 return await self._send_once(request, timeout_s)
             except errors.Unauthorized:
                 if renewed or self.config.token_source is None:
                     raise
                 renewed = True
-                await self._renew_token()
+                await self._renew_token(stale=token)
                 continue
             except errors.Unavailable as error:
                 if not retries or not kube_errors.is_worth_retrying(error):
@@ -158,9 +160,12 @@ class KubeTransport:
 
     async def _headers_of(self, request: Request) -> dict[str, str]:
         """Return the headers, built once per pair of media types and token."""
-        source = self.config.token_source
-        if source is not None and asyncio.get_running_loop().time() - self._token_read_at > TOKEN_REFRESH_S:
-            await self._renew_token()
+        if self.config.token_source is not None:
+            now_s = asyncio.get_running_loop().time()
+            if self._token_read_at is None and self._token:
+                self._token_read_at = now_s
+            elif self._token_read_at is None or now_s - self._token_read_at > TOKEN_REFRESH_S:
+                await self._renew_token(stale=self._token)
         key = (request.content_type if request.body else "", request.accept)
         headers = self._headers.get(key)
         if headers is None:
@@ -172,19 +177,21 @@ class KubeTransport:
             self._headers[key] = headers
         return headers
 
-    async def _renew_token(self) -> None:
+    async def _renew_token(self, *, stale: str) -> None:
+        """Ask the source for a token, unless somebody else replaced ``stale`` meanwhile."""
         source = self.config.token_source
-        if source is None:
-            return
-        self._token_read_at = asyncio.get_running_loop().time()
-        try:
-            token = await asyncio.to_thread(source)  # it may run a plugin or read a file
-        except Exception as error:  # noqa: BLE001 - whatever a plugin raises; the old token may still do
-            _log.warning("no fresh token from %s: %s", self.config.source, error)
-            return
-        if token != self._token:
-            self._token = token
-            self._headers.clear()
+        async with self._token_lock:
+            if source is None or self._token != stale:
+                return
+            self._token_read_at = asyncio.get_running_loop().time()
+            try:
+                token = await asyncio.to_thread(source)  # it may run a plugin or read a file
+            except Exception as error:  # noqa: BLE001 - whatever a plugin raises; the old token may still do
+                _log.warning("no fresh token from %s: %s", self.config.source, error)
+                return
+            if token != self._token:
+                self._token = token
+                self._headers.clear()
 
     def _open(self) -> aiohttp.ClientSession:
         connector = aiohttp.TCPConnector(
