@@ -193,6 +193,7 @@ class TreeWatcher:
         await self.stop()
 
     async def __aiter__(self) -> AsyncIterator[ExecutionTree]:
+        self._changed.set()  # every iteration starts with the state as it is
         while True:
             await self._changed.wait()
             self._changed.clear()

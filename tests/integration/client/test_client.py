@@ -1,0 +1,387 @@
+"""The client against the local API server; the test plays the worker."""
+
+import asyncio
+import contextlib
+import urllib.request
+from datetime import timedelta
+
+import msgspec
+import pytest
+
+from kontinue import App, errors
+from kontinue.api import labels
+from kontinue.api.meta import ObjectMeta, OwnerReference
+from kontinue.api.v1alpha1 import (
+    Execution,
+    ExecutionAttempt,
+    ExecutionError,
+    ExecutionSpec,
+    Function,
+    FunctionSpec,
+    Phase,
+)
+from kontinue.client import Client, ClientOptions, ExecutionHandle, NodeKind, SpawnOptions, parse_result
+from kontinue.kube import requests
+from kontinue.kube.config import KubeConfig
+from kontinue.kube.http import KubeTransport
+from kontinue.kube.requests import EXECUTIONS, FUNCTIONS
+
+app = App(group="releases")
+
+
+@app.function
+def build(target: str, *, opt: int = 2) -> list[str]:
+    """Build a target."""
+    return [target] * opt
+
+
+class CountingTransport(KubeTransport):
+    """Keeps the requests sent and watches opened."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.sent = []
+        self.watched = []
+
+    async def send(self, request, **options):
+        self.sent.append(request)
+        return await super().send(request, **options)
+
+    def stream(self, request, **options):
+        self.watched.append(request)
+        return super().stream(request, **options)
+
+
+class Worker:
+    """Writes statuses as a worker does."""
+
+    def __init__(self, kube):
+        self._kube = kube
+
+    async def register(self, definition=build, *, hidden=False):
+        codec = definition.codec
+        await self._kube.send(
+            requests.create(
+                FUNCTIONS,
+                "default",
+                Function(
+                    metadata=ObjectMeta(
+                        name=definition.name,
+                        labels={labels.WORKER_GROUP: "releases"},
+                        annotations={labels.HIDDEN: "true"} if hidden else {},
+                    ),
+                    spec=FunctionSpec(
+                        name=definition.name,
+                        worker_group="releases",
+                        arguments=msgspec.Raw(msgspec.json.encode(codec.arguments_schema())),
+                    ),
+                ),
+            )
+        )
+
+    async def write(self, name, phase, *, result=None, **status):
+        body = await self._kube.send(requests.get(EXECUTIONS, "default", name))
+        execution = msgspec.json.decode(body, type=Execution)
+        if result is not None:
+            status["result"] = msgspec.Raw(msgspec.json.encode(result))
+        new = msgspec.structs.replace(execution.status, phase=phase, **status)
+        request = requests.replace(EXECUTIONS, "default", name, msgspec.structs.replace(execution, status=new))
+        await self._kube.send(request)
+
+    async def create_child(self, parent, name, step):
+        owner = OwnerReference(
+            api_version=labels.API_VERSION, kind="Execution", name=parent.metadata.name, uid=parent.metadata.uid
+        )
+        child = Execution(
+            metadata=ObjectMeta(
+                name=name,
+                labels={
+                    labels.ROOT: parent.metadata.labels.get(labels.ROOT, parent.metadata.name),
+                    labels.PARENT: parent.metadata.name,
+                },
+                annotations={labels.STEP: step},
+                owner_references=[owner],
+            ),
+            spec=ExecutionSpec(function="build"),
+        )
+        await self._kube.send(requests.create(EXECUTIONS, "default", child))
+
+
+@pytest.fixture
+async def kube(local_server):
+    """A transport that counts."""
+    config = KubeConfig(server=local_server.url, token=local_server.token)
+    transport = CountingTransport(config, user_agent="tests")
+    yield transport
+    await transport.close()
+
+
+@pytest.fixture
+async def worker(local_server):
+    """Somebody who writes statuses, over a transport of their own."""
+    transport = KubeTransport(KubeConfig(server=local_server.url, token=local_server.token), user_agent="worker")
+    subject = Worker(transport)
+    await subject.register()
+    yield subject
+    await transport.close()
+
+
+@pytest.fixture
+async def client(kube):
+    """A client without throttling."""
+    async with Client.from_kube(kube, "default") as subject:
+        yield subject
+
+
+def metrics_writes(local_server):
+    """Return the server's own count of Execution writes."""
+    request = urllib.request.Request(
+        f"{local_server.url}/metrics", headers={"Authorization": f"Bearer {local_server.token}"}
+    )
+    with urllib.request.urlopen(request) as answer:
+        lines = answer.read().decode().splitlines()
+    return sum(
+        float(line.rpartition(" ")[2])
+        for line in lines
+        if line.startswith("kontinue_apiserver_writes_total") and '"executions' in line
+    )
+
+
+async def test_a_spawn_is_one_write_and_one_request(client, kube, worker, local_server):
+    """The Function is read once; every spawn after is a single POST, by the server's own count too."""
+    await client.spawn(build, "amd64")
+    before = await asyncio.to_thread(metrics_writes, local_server)
+    kube.sent.clear()
+    for _ in range(10):
+        await client.spawn(build, "amd64", opt=3)
+    assert [request.method for request in kube.sent] == ["POST"] * 10
+    assert await asyncio.to_thread(metrics_writes, local_server) - before == 10
+
+
+async def test_the_result_of_a_definition_is_typed(client, worker):
+    """Spawned by definition, read through its codec."""
+    handle = await client.spawn(build, "amd64")
+    waiting = asyncio.ensure_future(handle.result())
+    await worker.write(handle.name, Phase.EXECUTING)
+    await worker.write(handle.name, Phase.COMPLETED, result=["amd64"])
+    assert await waiting == ["amd64"]
+    execution = await client.get(handle.name)
+    assert parse_result(execution, list[str]) == ["amd64"]
+    assert msgspec.json.decode(execution.spec.arguments) == {"target": "amd64"}
+
+
+async def test_a_spawn_by_name_is_checked_against_the_schema(client, kube, worker):
+    """Nothing is created when the arguments do not fit."""
+    handle = await client.spawn("build", {"target": "amd64"}, result=list[str], options=SpawnOptions(name="mine"))
+    assert handle.name == "mine"
+    kube.sent.clear()
+    with pytest.raises(errors.InvalidArguments, match="unknown targte"):
+        await client.spawn("build", {"targte": "amd64"})
+    with pytest.raises(errors.InvalidArguments) as caught:
+        await client.spawn("build", {"target": "amd64", "opt": "two"})
+    assert caught.value.path == "$.opt"
+    with pytest.raises(errors.UnknownFunction, match="Did you mean 'build'"):
+        await client.spawn("bulid", {})
+    assert all(request.method == "GET" for request in kube.sent)
+
+
+async def test_spawn_refuses_a_plain_function(client):
+    """The remedy is named."""
+    with pytest.raises(TypeError, match=r"@app\.function"):
+        client.spawn(print, 1)
+
+
+async def test_attach_waits_for_the_one_that_exists(client, worker):
+    """Two spawns of one name are one Execution."""
+    options = SpawnOptions(name="once", if_exists="attach")
+    first = await client.spawn("build", {"target": "a"}, options=options)
+    second = await client.spawn("build", {"target": "a"}, options=options)
+    assert first.uid == second.uid
+    await worker.write("once", Phase.COMPLETED, result=[])
+    assert await second.result() == []
+    with pytest.raises(errors.AlreadyExists, match="if_exists='attach'"):
+        await client.spawn("build", {"target": "a"}, options=SpawnOptions(name="once"))
+
+
+async def test_hundreds_of_waits_share_one_watch_and_read_almost_nothing(client, kube, worker):
+    """Those spawned after the watch began cost no read at all."""
+    first = await client.spawn(build, "first")
+    waiting = asyncio.ensure_future(first.result())
+    await worker.write(first.name, Phase.COMPLETED, result=[])
+    await waiting
+    handles = [await client.spawn(build, str(i)) for i in range(300)]
+    kube.sent.clear()
+    results = asyncio.gather(*(handle.result() for handle in handles))
+    for handle in handles:
+        await worker.write(handle.name, Phase.COMPLETED, result=[handle.name])
+    assert await results == [[handle.name] for handle in handles]
+    assert await asyncio.gather(*(handle.result() for handle in handles)) == await results
+    assert kube.sent == []
+    assert len(kube.watched) == 1
+
+
+async def test_how_an_execution_ended_is_an_error_of_its_own(client, worker):
+    """Failed with type and traceback of the last attempt, canceled, blocked."""
+    failed, canceled, blocked = [await client.spawn(build, name) for name in ("f", "c", "b")]
+    error = ExecutionError(type="app.Broken", message="boom", traceback="Traceback")
+    await worker.write(failed.name, Phase.FAILED, attempts=[ExecutionAttempt(number=1, error=error)])
+    await client.cancel(canceled, message="not needed")
+    await worker.write(blocked.name, Phase.BLOCKED, message="step 1 changed")
+    with pytest.raises(errors.ExecutionFailed, match="boom") as caught:
+        await failed.result()
+    assert (caught.value.type, caught.value.traceback) == ("app.Broken", "Traceback")
+    with pytest.raises(errors.ExecutionCanceled, match="not needed"):
+        await canceled.result()
+    with pytest.raises(errors.ExecutionBlocked, match="step 1 changed"):
+        await blocked.wait()
+    assert (await client.wait_for_execution(blocked, until=["Blocked"])).phase is Phase.BLOCKED
+    assert (await failed.wait()).phase is Phase.FAILED
+
+
+async def test_waits_end_in_time(client, worker):
+    """By their own timeout or by the client's; the Execution goes on."""
+    handle = await client.spawn(build, "slow")
+    with pytest.raises(errors.WaitTimeout, match=r"did not end within 0\.05 s; it goes on"):
+        await handle.result(timeout=timedelta(seconds=0.05))
+    with pytest.raises(TimeoutError):
+        await client.with_timeout(timedelta(seconds=0.05)).wait_for_execution(handle.name)
+    assert (await client.get(handle.name)).phase is Phase.PENDING
+
+
+async def test_a_wait_for_a_phase_on_the_way(client, worker):
+    """It watches that Execution alone; ending before is an error."""
+    handle = await client.spawn(build, "x")
+    waiting = asyncio.ensure_future(client.wait_for_execution(handle, until=[Phase.EXECUTING]))
+    await worker.write(handle.name, Phase.EXECUTING)
+    assert (await waiting).phase is Phase.EXECUTING
+    await worker.write(handle.name, Phase.COMPLETED, result=[])
+    with pytest.raises(errors.InvalidState, match="is Completed and will not become Suspended"):
+        await client.wait_for_execution(handle, until=["Suspended"])
+
+
+async def test_a_wait_for_nothing_says_so(client, worker):
+    """Unknown and deleted Executions end a wait."""
+    with pytest.raises(errors.NotFound, match="no Execution 'none' in namespace 'default'"):
+        await client.wait_for_execution("none")
+    handle = await client.spawn(build, "x")
+    waiting = asyncio.ensure_future(client.wait_for_execution(handle, until=["Executing"]))
+    await asyncio.sleep(0.05)
+    await client.kube.send(requests.delete(EXECUTIONS, "default", handle.name))
+    with pytest.raises(errors.NotFound):
+        await waiting
+
+
+async def test_waits_survive_a_compacted_history(client, worker, local_server):
+    """After 410 everything waited for is read again."""
+    handle = await client.spawn(build, "x")
+    waiting = asyncio.ensure_future(handle.result())
+    await asyncio.sleep(0.05)
+    await worker.write(handle.name, Phase.COMPLETED, result=["done"])
+    await local_server.server.compact()
+    assert await waiting == ["done"]
+
+
+async def test_cancel_works_beside_a_busy_writer(client, worker):
+    """The patch tests the phase only; a running Execution is canceled however often its status is written."""
+    handle = await client.spawn(build, "x")
+    await worker.write(handle.name, Phase.EXECUTING)
+
+    async def write_on():
+        i = 0
+        with contextlib.suppress(errors.Conflict):
+            while True:
+                i += 1
+                await worker.write(handle.name, Phase.EXECUTING, resumptions=i)
+
+    writing = asyncio.ensure_future(write_on())
+    await asyncio.sleep(0.02)
+    await client.cancel(handle)
+    writing.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await writing
+
+
+async def test_cancel_of_an_ended_execution_names_its_phase(client, worker):
+    """Completed stays completed."""
+    handle = await client.spawn(build, "x")
+    await worker.write(handle.name, Phase.COMPLETED, result=[])
+    with pytest.raises(errors.InvalidState, match="it is Completed already"):
+        await client.cancel(handle)
+    with pytest.raises(errors.NotFound):
+        await client.cancel("none")
+
+
+async def test_lists_are_filtered_by_the_server_and_paged(client, worker, monkeypatch):
+    """By phase, function, root and labels; page after page."""
+    monkeypatch.setattr("kontinue.client.client.PAGE_SIZE", 2)
+    handles = [await client.spawn(build, str(i)) for i in range(5)]
+    await worker.write(handles[0].name, Phase.COMPLETED, result=[])
+    await worker.write(handles[1].name, Phase.EXECUTING)
+    await worker.create_child(await client.get(handles[2].name), "child", "1")
+    assert len(await client.list()) == 6
+    assert len(await client.list(only_root=True)) == 5
+    assert [e.metadata.name for e in await client.list(root=handles[2].name)] == ["child"]
+    assert {e.metadata.name for e in await client.list(phases=["Completed", "Executing"])} == {
+        handles[0].name,
+        handles[1].name,
+    }
+    assert len(await client.list(phases=["Pending"])) == 4
+    assert await client.list(function="other") == []
+    assert len(await client.list(worker_group="releases")) == 5
+
+
+async def test_functions_are_listed_without_hidden_ones(client, worker):
+    """Unless asked for."""
+    hidden = App(group="releases").function(name="secret")(build.fn)
+    await worker.register(hidden, hidden=True)
+    assert [item.spec.name for item in await client.functions()] == ["build"]
+    assert [item.spec.name for item in await client.functions(include_hidden=True)] == ["build", "secret"]
+    assert (await client.function("build")).spec.worker_group == "releases"
+
+
+async def test_a_tree_shows_children_and_follows_them(client, worker):
+    """Children in call order; a watcher gives the newest state."""
+    root = await client.spawn(build, "root")
+    await worker.create_child(await client.get(root.name), "child-b", "10")
+    await worker.create_child(await client.get(root.name), "child-a", "2")
+    await worker.create_child(await client.get("child-a"), "grandchild", "1")
+    tree = await client.get_tree(root)
+    assert [(depth, node.name) for depth, node in tree.walk()] == [
+        (0, root.name),
+        (1, "child-a"),
+        (2, "grandchild"),
+        (1, "child-b"),
+    ]
+    assert [e.metadata.name for e in await client.get_child_executions(root)] == ["child-a", "child-b"]
+    assert tree.root.kind is NodeKind.EXECUTION
+    async with asyncio.timeout(10), client.watch_tree(root) as watcher:
+        written = False
+        async for tree in watcher:
+            phases = {node.name: node.phase for _, node in tree.walk()}
+            if (phases[root.name], phases["grandchild"]) == ("Completed", "Failed"):
+                break
+            if not written:
+                written = True
+                await worker.write("grandchild", Phase.FAILED, message="boom")
+                await worker.write(root.name, Phase.COMPLETED, result=[])
+        async for tree in watcher:
+            assert tree.root.phase == "Completed"
+            break
+    assert watcher.last_error is None
+
+
+async def test_a_tree_of_nothing_is_an_error(client):
+    """Also when it is to be watched."""
+    with pytest.raises(errors.NotFound):
+        await client.get_tree("none")
+    with pytest.raises(errors.NotFound):
+        async with client.watch_tree("none"):
+            pass
+
+
+async def test_a_client_finds_its_server_by_kubeconfig(local_server, worker):
+    """As scripts use it: options, context manager, throttling on."""
+    async with Client(ClientOptions(kubeconfig=str(local_server.kubeconfig), namespace="default")) as subject:
+        handle = await subject.spawn(build, "x")
+        assert isinstance(handle, ExecutionHandle)
+        assert (await subject.with_namespace("kube-system").list()) == []
