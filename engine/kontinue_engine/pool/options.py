@@ -79,7 +79,7 @@ class PoolListener(Protocol):
 
         Args:
             activation: its number.
-            was_active: user code was running, as far as the pool has heard.
+            was_active: to be charged with the crash: its code was running, or the next thing that the runner did.
             reason: a ``StrEnum``: compares equal to its text.
             message: for people, for example ``the runner was killed by SIGKILL``.
         """

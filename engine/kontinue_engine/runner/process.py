@@ -90,7 +90,7 @@ def run_forked_runner(
         _isolate(output_fd, nice=nice)
         Runner(functions, pipes, streams).serve(colour)
     except BaseException:  # noqa: BLE001 - the zygote's code above must never run on in the child
-        _report_crash()
+        report_crash()
     os._exit(EXIT_BROKEN)
 
 
@@ -111,7 +111,7 @@ def run_launched_runner(launch: frames.LaunchRunner) -> NoReturn:
         _isolate(launch.output_fd, nice=launch.nice)
         Runner(app.functions, pipes, streams).serve(launch.colour)
     except BaseException:  # noqa: BLE001 - no exit handler of the user's may run
-        _report_crash()
+        report_crash()
     os._exit(EXIT_BROKEN)
 
 
@@ -135,5 +135,6 @@ def enable_crash_reports() -> None:
     faulthandler.enable(file=2)
 
 
-def _report_crash() -> None:
-    os.write(2, f"the runner failed:\n{traceback.format_exc()}".encode("utf-8", "backslashreplace"))
+def report_crash() -> None:
+    """Write the current exception where the supervisor logs it; the process is about to end."""
+    os.write(2, f"process {os.getpid()} failed:\n{traceback.format_exc()}".encode("utf-8", "backslashreplace"))

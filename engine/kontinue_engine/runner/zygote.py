@@ -165,20 +165,24 @@ class Zygote:
 
 def run_zygote(launch: frames.LaunchZygote) -> NoReturn:
     """Be the zygote: load the user's module, say how that went, serve."""
-    lifeline.die_with_parent(launch.parent_pid)
-    process.enable_crash_reports()
-    control = Control(launch.control_fd)
-    streams = output.Output()
-    streams.install()
     try:
-        app = loader.load_app(launch.app, launch.app_dir)
-        zygote = Zygote(launch, control, app, streams)
-        loaded = zygote.describe()
-    except loader.LoadError as error:
-        control.send(frames.LoadFailed(error.message, error.traceback))
-        os._exit(1)
-    control.send(loaded)
-    zygote.serve()
+        lifeline.die_with_parent(launch.parent_pid)
+        process.enable_crash_reports()
+        control = Control(launch.control_fd)
+        streams = output.Output()
+        streams.install()
+        try:
+            app = loader.load_app(launch.app, launch.app_dir)
+            zygote = Zygote(launch, control, app, streams)
+            loaded = zygote.describe()
+        except loader.LoadError as error:
+            control.send(frames.LoadFailed(error.message, error.traceback))
+            os._exit(1)
+        control.send(loaded)
+        zygote.serve()
+    except BaseException:  # noqa: BLE001 - no exit handler of the user's may run; the supervisor logs what is written
+        process.report_crash()
+    os._exit(process.EXIT_BROKEN)
 
 
 def _thread_count() -> int:
