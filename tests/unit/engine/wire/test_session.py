@@ -96,3 +96,10 @@ def test_ready_is_remembered() -> None:
     assert session.received(frames.LoadFailed("m", "t"))
     assert session.received(frames.Ready(1))
     assert session.ready
+
+
+def test_answers_to_steps_change_no_state_and_an_unknown_activation_cannot_be_given_up() -> None:
+    """What the supervisor sends while an activation runs leaves its state; giving up nothing does nothing."""
+    session = _session(ACTIVATE, frames.Running(A), frames.StepRecorded(A, 1))
+    session.give_up(A + 1)
+    assert session.states == {A: ActivationState.RUNNING}
