@@ -352,6 +352,9 @@ class SqliteStorage:
         self._lock_fd = fd
 
     def _connect(self) -> sqlite3.Connection:
+        if not self._is_memory:
+            # Secrets are stored too: private from the first byte on.
+            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         # Opened on the loop's thread, used by the writer thread alone once that runs.
         connection = sqlite3.connect(
             self._path, isolation_level=None, check_same_thread=False, cached_statements=MAX_BATCH_WRITES + 32

@@ -162,6 +162,13 @@ async def test_a_second_server_on_the_same_file_is_refused_and_told_who_holds_it
     assert await storage.commit([Write("a", 0, b"1")]) == [1]
 
 
+async def test_only_its_owner_can_read_the_files(storage: SqliteStorage, tmp_path: Path) -> None:
+    """Secrets may be stored: data, WAL and lock have mode 0600."""
+    await storage.commit([Write("a", 0, b"1")])
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    assert modes == {"data.db": 0o600, "data.db-wal": 0o600, "data.db.lock": 0o600}
+
+
 async def test_the_lock_ends_with_the_store(tmp_path: Path) -> None:
     """A closed file can be opened again at once."""
     for _ in range(2):
