@@ -8,6 +8,7 @@ report is. Exit status 0 says that it all held.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
 import shutil
@@ -37,8 +38,9 @@ from kontinue.replay.records import EMPTY_MEMO, decode_memo  # noqa: E402
 
 HOME = REPOSITORY / ".demo"
 STATE = HOME / "state"
+CALM, DISTURBED = HOME / "undisturbed", HOME / "disturbed"
 LOG = STATE / "logs" / "worker.jsonl"
-START_S, RUN_S, RESUME_S = 60.0, 180.0, 60.0
+START_S, RUN_S, RESUME_S, SETTLE_S = 60.0, 180.0, 60.0, 0.5
 KILL_RUNNER_AT, KILL_WORKER_AT = 0.2, 0.5
 """Shares of the children that have ended when something is killed."""
 
@@ -49,20 +51,27 @@ class DemoError(Exception):
 
 @dataclass(frozen=True)
 class Kill:
-    """What was killed, when, and how long it took until its work ran again."""
+    """What was killed, how many Executions were lost with it, and when the first and last of them ran again."""
 
     what: str
-    at_s: float
-    resumed_after_s: float
     executions: int
+    first: str
+    last: str
 
 
 class Dev:
     """A ``kontinue dev`` of the demo's own; its messages go to ``dev.log``."""
 
     def __init__(self) -> None:
-        shutil.rmtree(HOME, ignore_errors=True)
-        STATE.mkdir(parents=True)
+        HOME.mkdir(exist_ok=True)
+        self._lock = (HOME / "lock").open("wb")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DemoError(f"another demo runs in {shown(HOME)}") from None
+        for folder in (STATE, CALM, DISTURBED):
+            shutil.rmtree(folder, ignore_errors=True)
+        STATE.mkdir()
         command = [sys.executable, "-m", "kontinue_engine.cli", "dev", "stdlib_index.app:app"]
         command += ["--app-dir", str(EXAMPLES), "--data-dir", str(STATE), "--port", "0"]
         self._log = (HOME / "dev.log").open("wb")
@@ -128,7 +137,7 @@ async def run_calm(client: Client) -> Index:
     """Index the library and disturb nothing."""
     say("first run, undisturbed")
     started_s = time.monotonic()
-    handle = await client.spawn(index, str(HOME / "undisturbed"))
+    handle = await client.spawn(index, str(CALM))
     result = await handle.result(timeout=timedelta(seconds=RUN_S))
     totals = result.totals
     say(f"  {totals.files:,} files, {totals.lines:,} lines, {totals.functions:,} functions in {since(started_s)}")
@@ -139,20 +148,18 @@ async def run_disturbed(client: Client, dev: Dev) -> tuple[Index, list[Kill]]:
     """Index the library while a runner and then the worker are killed."""
     say("second run, disturbed")
     started_s = time.monotonic()
-    folder = HOME / "disturbed"
-    handle = await client.spawn(index, str(folder))
-    kills = []
-    await progress(client, handle, KILL_RUNNER_AT)
-    state = await dev.ready()
-    runner = next(runner["pid"] for runner in state["runners"] if runner["colour"] == "sync")
-    kills.append(await kill(runner, f"runner {runner}", folder, resumed_by("runner ended")))
-    await progress(client, handle, KILL_WORKER_AT)
-    worker = dev.state()["worker_pid"]
-    kills.append(await kill(worker, f"worker {worker} with its runners", folder, resumed_by("worker ready")))
-    result = await handle.result(timeout=timedelta(seconds=RUN_S))
-    say(f"  done in {since(started_s)}")
+    handle = await client.spawn(index, str(DISTURBED))
+    async with asyncio.TaskGroup() as watchers:
+        await progress(client, handle, KILL_RUNNER_AT)
+        runner = busy_runner()
+        first = watchers.create_task(kill(runner, f"runner {runner}", lost_with_runner))
+        await progress(client, handle, KILL_WORKER_AT)
+        worker = dev.state()["worker_pid"]
+        second = watchers.create_task(kill(worker, f"worker {worker} with its runners", lost_with_worker))
+        result = await handle.result(timeout=timedelta(seconds=RUN_S))
+        say(f"  done in {since(started_s)}")
     await check_once(client, handle)
-    return result, kills
+    return result, [first.result(), second.result()]
 
 
 async def progress(client: Client, handle: ExecutionHandle[Index], share: float) -> None:
@@ -168,36 +175,43 @@ async def progress(client: Client, handle: ExecutionHandle[Index], share: float)
     raise DemoError(f"the run did not get to {share:.0%} within {RUN_S:g} s")
 
 
-async def kill(
-    pid: int, what: str, folder: Path, resumed: Callable[[list[dict[str, Any]]], list[dict[str, Any]]]
-) -> Kill:
+async def kill(pid: int, what: str, lost: Callable[[list[dict[str, Any]]], set[str]]) -> Kill:
     """SIGKILL a process and wait until the work that it held runs again."""
     at_s = time.time()
     os.kill(pid, signal.SIGKILL)
     say(f"  SIGKILL to {what}")
-    mark(folder, Mark(round(at_s * 1000), "kill", f"{what} killed"))
+    mark(Mark(round(at_s * 1000), "kill", f"{what} killed"))
     deadline = time.monotonic() + RESUME_S
     while time.monotonic() < deadline:
-        if lines := resumed(log_lines(at_s)):
-            after_s = max(0.0, time_of(lines[0]) - at_s)
-            names = sorted({line["execution"] for line in lines})
-            say(f"  resumed after {after_s * 1000:.0f} ms: {', '.join(names[:3])}{' ...' if len(names) > 3 else ''}")
-            mark(folder, Mark(round((at_s + after_s) * 1000), "resume", f"resumed after {after_s * 1000:.0f} ms"))
-            return Kill(what, at_s, after_s, len(names))
-        await asyncio.sleep(0.02)
-    raise DemoError(f"nothing was resumed within {RESUME_S:g} s after {what} was killed; see {shown(LOG)}")
+        await asyncio.sleep(0.05)
+        lines = log_lines(at_s)
+        names = lost(lines)
+        resumed = [line for line in lines if line["event"] == "resumed running" and line["execution"] in names]
+        if resumed and names == {line["execution"] for line in resumed}:
+            took = [f"{(time_of(line) - at_s) * 1000:.0f} ms" for line in resumed]
+            say(f"  resumed after {took[0]}: {', '.join(line['execution'] for line in resumed)}")
+            mark(Mark(round(time_of(resumed[0]) * 1000), "resume", f"resumed after {took[0]}"))
+            return Kill(what, len(names), took[0], took[-1])
+    raise DemoError(f"not everything was resumed within {RESUME_S:g} s after {what} was killed; see {shown(LOG)}")
 
 
-def resumed_by(cause: str) -> Callable[[list[dict[str, Any]]], list[dict[str, Any]]]:
-    """Return a function that finds, in log lines, the Executions that ran again after the event ``cause``."""
+def lost_with_runner(lines: list[dict[str, Any]]) -> set[str]:
+    """Return the Executions that the worker says it lost with a runner."""
+    return {line["execution"] for line in lines if line.get("reason") == "RunnerCrashed" and "execution" in line}
 
-    def find(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        events = [line["event"] for line in lines]
-        if cause not in events:
-            return []
-        return [line for line in lines if line["event"] == "resumed running"]
 
-    return find
+def lost_with_worker(lines: list[dict[str, Any]]) -> set[str]:
+    """Return the Executions that the next worker says it found running; empty until it has surely said so."""
+    ready = next((number for number, line in enumerate(lines) if line["event"] == "worker ready"), None)
+    if ready is None or time.time() - time_of(lines[ready]) < SETTLE_S:
+        return set()
+    return {line["execution"] for line in lines[ready:] if line.get("reason") == "Resumed" and "execution" in line}
+
+
+def busy_runner() -> int:
+    """Return the pid of the runner that printed last: the next part keeps it busy already."""
+    printed = [line["runner"] for line in log_lines(0.0) if line["event"] == "output" and "runner" in line]
+    return int(printed[-1])
 
 
 def log_lines(since_s: float) -> list[dict[str, Any]]:
@@ -216,10 +230,10 @@ def time_of(line: dict[str, Any]) -> float:
     return datetime.fromisoformat(line["time"]).timestamp()
 
 
-def mark(folder: Path, new: Mark) -> None:
+def mark(new: Mark) -> None:
     """Leave a mark for the report's timeline."""
-    path = folder / "marks.json"
-    folder.mkdir(parents=True, exist_ok=True)
+    path = DISTURBED / "marks.json"
+    DISTURBED.mkdir(exist_ok=True)
     marks = json.loads(path.read_text()) if path.exists() else []
     path.write_text(json.dumps([*marks, asdict(new)]))
 
@@ -239,8 +253,8 @@ def compare(calm: Index, disturbed: Index, kills: list[Kill]) -> None:
     """Raise unless both runs counted the same."""
     print()
     for one in kills:
-        after = f"{one.resumed_after_s * 1000:.0f} ms"
-        print(f"  killed {one.what}: {one.executions} Executions ran again, the first after {after}")
+        when = one.first if one.executions == 1 else f"{one.first} to {one.last}"
+        print(f"  killed {one.what}: {one.executions} Executions lost it and ran again after {when}")
     print(f"  undisturbed {calm.digest}  {calm.totals.files:,} files, {calm.totals.functions:,} functions")
     print(
         f"  disturbed   {disturbed.digest}  {disturbed.totals.files:,} files, {disturbed.totals.functions:,} functions"

@@ -48,6 +48,8 @@ async def follow(
                     progress.show(tree)
                     execution = tree.root.execution
                     if execution is not None and execution.phase in until:
+                        # Its children come by another watch, which may be a moment behind.
+                        progress.show(await connection.client.get_tree(name))
                         return execution
                     await asyncio.sleep(_REDRAW_S)
     finally:

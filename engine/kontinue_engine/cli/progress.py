@@ -91,12 +91,14 @@ def open_progress(options: GlobalOptions, stream: TextIO) -> Progress:
 
 
 def transition_lines(tree: ExecutionTree, phases: dict[str, Phase], now: datetime, *, color: bool) -> Iterator[str]:
-    """Yield a line for each Execution whose phase differs from ``phases``, and bring ``phases`` up to date."""
-    for execution in executions_of(tree):
-        uid = execution.metadata.uid
-        if phases.get(uid) is execution.phase:
-            continue
-        phases[uid] = execution.phase
+    """Yield a line for each Execution whose phase differs from ``phases``, and bring ``phases`` up to date.
+
+    What began comes parents first, then what ended, children first.
+    """
+    changed = [execution for execution in executions_of(tree) if phases.get(execution.metadata.uid) != execution.phase]
+    ended = [execution for execution in reversed(changed) if execution.phase.is_terminal]
+    for execution in (*(execution for execution in changed if not execution.phase.is_terminal), *ended):
+        phases[execution.metadata.uid] = execution.phase
         duration = duration_of(execution, now) if execution.phase.is_terminal else None
         parts = [
             paint_phase(f"{GLYPHS[execution.phase]} {execution.phase.value:<9}", execution.phase, color=color),
