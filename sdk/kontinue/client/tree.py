@@ -175,7 +175,7 @@ class TreeWatcher:
         return next((reflector.last_error for reflector in self._reflectors.values() if reflector.last_error), None)
 
     async def __aenter__(self) -> Self:
-        top = await self._fetch()
+        self._top = top = await self._fetch()
         root = labels.label_value(root_of(top))
         self._reflectors = {
             "top": self._reflector(top.metadata.namespace, field_selector=f"metadata.name={top.metadata.name}"),

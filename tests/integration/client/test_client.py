@@ -340,7 +340,7 @@ async def test_functions_are_listed_without_hidden_ones(client, worker):
 
 
 async def test_a_tree_shows_children_and_follows_them(client, worker):
-    """Children in call order; a watcher gives the newest state."""
+    """Children in call order; a watcher gives the newest state, and ends with the Execution."""
     root = await client.spawn(build, "root")
     await worker.create_child(await client.get(root.name), "child-b", "10")
     await worker.create_child(await client.get(root.name), "child-a", "2")
@@ -355,18 +355,20 @@ async def test_a_tree_shows_children_and_follows_them(client, worker):
     assert [e.metadata.name for e in await client.get_child_executions(root)] == ["child-a", "child-b"]
     assert tree.root.kind is NodeKind.EXECUTION
     async with asyncio.timeout(10), client.watch_tree(root) as watcher:
-        written = False
+        seen = []
         async for tree in watcher:
             phases = {node.name: node.phase for _, node in tree.walk()}
-            if (phases[root.name], phases["grandchild"]) == ("Completed", "Failed"):
-                break
-            if not written:
-                written = True
+            seen.append((phases[root.name], phases.get("grandchild")))
+            if len(seen) == 1:
                 await worker.write("grandchild", Phase.FAILED, message="boom")
                 await worker.write(root.name, Phase.COMPLETED, result=[])
-        async for tree in watcher:
-            assert tree.root.phase == "Completed"
-            break
+                await client.kube.send(requests.delete(EXECUTIONS, "default", "child-b"))
+            elif seen[-1] == ("Completed", "Failed") and "child-b" not in phases:
+                break
+        assert seen[0] == ("Pending", "Pending")
+        assert (await anext(aiter(watcher))).root.phase == "Completed"
+        await client.kube.send(requests.delete(EXECUTIONS, "default", root.name))
+        assert [tree.root.phase async for tree in watcher][-1:] in ([], ["Completed"])
     assert watcher.last_error is None
 
 
