@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[3]
 DOCUMENTS = [ROOT / name for name in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md")]
 DOCUMENTS += sorted((ROOT / "docs").rglob("*.md"))
-NAME = re.compile(r"`(kontinue(?:_engine)?(?:\.[a-z_0-9]+)+)(?::([A-Za-z_.]+))?`")
+NAME = re.compile(r"`(kontinue(?:_engine)?(?!\.cloud)(?:\.[a-z_0-9]+)+)(?::([A-Za-z_.]+))?`")
 LINK = re.compile(r"\]\((?!https?://|#)([^)#]+)(?:#[^)]*)?\)")
 
 
@@ -51,5 +51,5 @@ def test_every_module_says_what_it_is_and_names_only_modules_that_exist(source: 
         return
     assert text.startswith('"""'), f"{source} has no docstring"
     docstring = text.split('"""')[1]
-    for name in re.findall(r"``(kontinue(?:_engine)?(?:\.[a-z_0-9]+)+)", docstring):
+    for name in re.findall(r"``(kontinue(?:_engine)?(?!\.cloud)(?:\.[a-z_0-9]+)+)", docstring):
         resolve(name, "")
