@@ -1,26 +1,25 @@
-"""The one module of the SDK that sends: an asynchronous transport to one API server over aiohttp.
+"""The one module of the SDK that sends: an asynchronous transport to one API server, HTTP/1.1 on httptools.
 
-Knows requests, answers, retries and limits; knows nothing of kinds. A write costs about 55 us of CPU here, so the hot
-path parses no URL, follows no redirect, keeps no cookie, unpacks no body and logs nothing.
+Knows requests, answers, retries and limits; knows nothing of kinds. A request costs about 40 us of CPU here, so the hot
+path builds one piece of bytes from a prepared header and hands it to ``kontinue.kube._connections``; it follows no
+redirect, keeps no cookie, asks no proxy, unpacks no body and logs nothing (docs/adr/0006-own-http-client.md).
 Called through ``kontinue.kube.transport.Transport`` by the client and by everything in the engine that talks to the
-API; answers of 400 and above become ``kontinue.errors`` by ``kontinue.kube.errors``.
+API; answers of 300 and above become ``kontinue.errors`` by ``kontinue.kube.errors``.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
-import ssl
-import tempfile
 from collections.abc import AsyncGenerator
-from pathlib import Path
 from typing import Final
-
-import aiohttp
-from yarl import URL
 
 from kontinue import errors
 from kontinue.kube import errors as kube_errors
+from kontinue.kube._connections import ConnectError, Connections
+from kontinue.kube._endpoint import build_ssl_context, is_target, parse_endpoint
+from kontinue.kube._response import Response, ResponseError, ResponseTooLargeError
 from kontinue.kube.backoff import Backoff
 from kontinue.kube.config import KubeConfig
 from kontinue.kube.requests import Request
@@ -29,16 +28,18 @@ from kontinue.kube.watch import LineSplitter
 MAX_IN_FLIGHT: Final = 64
 REQUEST_S: Final = 30.0
 """Limit of one try: kube-apiserver itself gives up on a request after 60 s, ours is faster. Judgement."""
-CONNECT_S: Final = 10.0
 TOKEN_REFRESH_S: Final = 60.0
 """How often a token source is asked again; service account tokens live for an hour."""
-_READ_BYTES: Final = 256 * 1024
 
 _log = logging.getLogger(__name__)
 
 
 class KubeTransport:
-    """Sends requests to the API server of ``config``. Belongs to the event loop that sends first; close it there."""
+    """Sends requests to the API server of ``config``. Belongs to the event loop that sends first; close it there.
+
+    Raises:
+        ConfigError: the server's URL, or what is to become a header, cannot be sent.
+    """
 
     def __init__(
         self,
@@ -49,18 +50,24 @@ class KubeTransport:
         impersonate: str = "",
     ) -> None:
         self.config = config
-        self._base = config.server.rstrip("/")
-        self._server_hostname = config.tls_server_name or None
+        endpoint = parse_endpoint(config)
+        self._base_path = endpoint.base_path
+        self._connections = Connections(
+            endpoint, build_ssl_context=functools.partial(build_ssl_context, config), max_idle=max_in_flight
+        )
         self._slots = asyncio.Semaphore(max_in_flight)
-        self._static_headers = {"User-Agent": user_agent, "Accept-Encoding": "identity"}
+        self._static_headers = {
+            "Host": endpoint.authority,
+            "User-Agent": user_agent,
+            "Accept-Encoding": "identity",
+        }
         if impersonate:
             self._static_headers["Impersonate-User"] = impersonate
         self._token = config.token
         self._token_read_at: float | None = None
         self._token_lock = asyncio.Lock()
-        self._headers: dict[tuple[str, str], dict[str, str]] = {}
-        self._session: aiohttp.ClientSession | None = None
-        self._timeout = aiohttp.ClientTimeout(total=REQUEST_S, sock_connect=CONNECT_S)
+        self._headers: dict[tuple[str, str], bytes] = {}
+        self._header_lines("", "")  # tells at once what cannot be sent
 
     async def send(
         self,
@@ -80,7 +87,7 @@ class KubeTransport:
         while True:
             token = self._token
             try:
-                return await self._send_once(request, timeout_s)
+                return await self._send_once(request, timeout_s, repeatable=repeatable)
             except errors.Unauthorized:
                 if renewed or self.config.token_source is None:
                     raise
@@ -88,7 +95,7 @@ class KubeTransport:
                 await self._renew_token(stale=token)
                 continue
             except errors.Unavailable as error:
-                if not retries or not kube_errors.is_worth_retrying(error):
+                if not retries or self._connections.is_closed or not kube_errors.is_worth_retrying(error):
                     raise
                 if not repeatable and not kube_errors.was_not_processed(error):
                     raise
@@ -101,81 +108,77 @@ class KubeTransport:
 
     async def stream(self, request: Request, *, timeout_s: float | None = None) -> AsyncGenerator[bytes, None]:
         """Open a watch and yield its lines until the server ends it; see ``Transport.stream``."""
-        session = self._session or self._open()
-        timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=CONNECT_S)
+        data = await self._encode(request)
+        what = f"watch {request.path}"
+        deadline_s = None if timeout_s is None else asyncio.get_running_loop().time() + timeout_s
+        try:
+            connection = await self._connections.connect(limit_s=timeout_s)
+        except OSError as error:
+            raise kube_errors.no_answer(what, error, sent=False) from error
         splitter = LineSplitter()
         try:
-            async with session.get(
-                URL(self._base + request.target, encoded=True),
-                headers=await self._headers_of(request),
-                timeout=timeout,
-                allow_redirects=False,
-                server_hostname=self._server_hostname,
-            ) as response:
-                if response.status >= 300:
-                    raise self._error(request, response, await response.read())
-                async for chunk in response.content.iter_any():
-                    for line in splitter.feed(chunk):
-                        yield line
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise kube_errors.no_answer(f"watch {request.path}", error) from error
+            if await connection.open_stream(data, deadline_s=deadline_s) >= 300:
+                raise _refusal(request, await connection.read_response())
+            while chunk := await connection.read():
+                for line in splitter.feed(chunk):
+                    yield line
+        except (OSError, ResponseError) as error:
+            raise kube_errors.no_answer(what, error) from error
+        finally:
+            connection.abort()
 
     async def close(self) -> None:
-        """Close all connections. What is in flight fails with ``Unavailable``."""
-        if self._session is not None:
-            await self._session.close()
+        """Close all connections. What is in flight fails with ``Unavailable``, and so does what is sent later."""
+        await self._connections.close()
 
-    async def _send_once(self, request: Request, timeout_s: float | None) -> bytes:
-        session = self._session or self._open()
-        headers = await self._headers_of(request)
-        timeout = self._timeout if timeout_s is None else aiohttp.ClientTimeout(total=timeout_s)
+    async def _send_once(self, request: Request, timeout_s: float | None, *, repeatable: bool) -> bytes:
+        data = await self._encode(request)
+        limit_s = REQUEST_S if timeout_s is None else timeout_s
         try:
-            async with (
-                self._slots,
-                session.request(
-                    request.method,
-                    URL(self._base + request.target, encoded=True),
-                    data=request.body or None,
-                    headers=headers,
-                    timeout=timeout,
-                    allow_redirects=False,
-                    server_hostname=self._server_hostname,
-                ) as response,
-            ):
-                body = await response.read()
-                if response.status >= 300:
-                    raise self._error(request, response, body)
-                return body
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            sent = not isinstance(error, aiohttp.ClientConnectorError)
+            async with self._slots:
+                response = await self._connections.exchange(data, limit_s=limit_s, is_repeatable=repeatable)
+        except ResponseTooLargeError as error:
+            # With a status, so that it is not taken for an answer that got lost: it would be as large again.
+            message = f"{request.method} {request.path}: {error}"
+            raise errors.Unavailable(message, status=error.status) from error
+        except (OSError, ResponseError) as error:
+            sent = not isinstance(error, ConnectError)
             raise kube_errors.no_answer(f"{request.method} {request.path}", error, sent=sent) from error
+        if response.status >= 300:
+            raise _refusal(request, response)
+        return response.body
 
-    def _error(self, request: Request, response: aiohttp.ClientResponse, body: bytes) -> errors.ApiError:
-        return kube_errors.from_response(
-            response.status,
-            body,
-            retry_after=response.headers.get("Retry-After", ""),
-            request=f"{request.method} {request.path}",
-        )
-
-    async def _headers_of(self, request: Request) -> dict[str, str]:
-        """Return the headers, built once per pair of media types and token."""
+    async def _encode(self, request: Request) -> bytes:
+        """Return the request as it goes over the wire; its header is built once per pair of media types and token."""
         if self.config.token_source is not None:
             now_s = asyncio.get_running_loop().time()
             if self._token_read_at is None and self._token:
                 self._token_read_at = now_s
             elif self._token_read_at is None or now_s - self._token_read_at > TOKEN_REFRESH_S:
                 await self._renew_token(stale=self._token)
-        key = (request.content_type if request.body else "", request.accept)
+        body = request.body
+        key = (request.content_type if body else "", request.accept)
         headers = self._headers.get(key)
         if headers is None:
-            headers = {**self._static_headers, "Accept": request.accept}
-            if request.body:
-                headers["Content-Type"] = request.content_type
-            if self._token:
-                headers["Authorization"] = f"Bearer {self._token}"
-            self._headers[key] = headers
-        return headers
+            headers = self._headers[key] = self._header_lines(*key)
+        target = request.target
+        if not is_target(target):
+            raise ValueError(f"not a request target: {target!r}")
+        line = f"{request.method} {self._base_path}{target} HTTP/1.1\r\n".encode("ascii")
+        if not body and request.method == "GET":
+            return b"%b%b\r\n" % (line, headers)
+        return b"%b%bContent-Length: %d\r\n\r\n%b" % (line, headers, len(body), body)
+
+    def _header_lines(self, content_type: str, accept: str) -> bytes:
+        headers = {**self._static_headers, "Accept": accept}
+        if content_type:
+            headers["Content-Type"] = content_type
+        if self._token:
+            headers["Authorization"] = f"Bearer {self._token}"
+        for name, value in headers.items():
+            if any(ord(character) < 32 or character == "\x7f" for character in value):
+                raise errors.ConfigError(f"the header {name} would contain a line end or another control character")
+        return "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode()
 
     async def _renew_token(self, *, stale: str) -> None:
         """Ask the source for a token, unless somebody else replaced ``stale`` meanwhile."""
@@ -193,32 +196,11 @@ class KubeTransport:
                 self._token = token
                 self._headers.clear()
 
-    def _open(self) -> aiohttp.ClientSession:
-        connector = aiohttp.TCPConnector(
-            limit=0,  # requests are limited by our slots, watches are not
-            ssl=_ssl_context(self.config) if self._base.startswith("https:") else False,
-            keepalive_timeout=75.0,
-        )
-        self._session = aiohttp.ClientSession(
-            connector=connector,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            read_bufsize=_READ_BYTES,
-            skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent", "Content-Type"),
-        )
-        return self._session
 
-
-def _ssl_context(config: KubeConfig) -> ssl.SSLContext:
-    context = ssl.create_default_context(cadata=config.ca_data or None)
-    if config.insecure:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    if config.client_cert_data:
-        # ssl loads certificates only from files; this one is private to us and lives for an instant.
-        with tempfile.TemporaryDirectory(prefix="kontinue-") as folder:
-            certificate = Path(folder) / "client.pem"
-            certificate.touch(mode=0o600)
-            certificate.write_text(f"{config.client_cert_data}\n{config.client_key_data}\n", encoding="ascii")
-            context.load_cert_chain(certificate)
-    return context
+def _refusal(request: Request, response: Response) -> errors.ApiError:
+    return kube_errors.from_response(
+        response.status,
+        response.body,
+        retry_after=response.retry_after,
+        request=f"{request.method} {request.path}",
+    )
