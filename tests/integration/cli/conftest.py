@@ -1,0 +1,209 @@
+"""A real ``kontinue dev`` on a small app, and the command line against it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from kontinue_engine.cli.dev.data_dir import DevState, read_state
+
+APP = '''
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+
+from kontinue import App, ExecutionContext, NonRetryableError
+
+app = App(group="cli-tests")
+
+
+@app.function
+def greet(name: str, times: int = 1) -> str:
+    """Greet somebody."""
+    print(f"greeting {name}")
+    return " ".join([f"hello {name}"] * times)
+
+
+@app.function
+def fail(message: str) -> None:
+    raise NonRetryableError(message)
+
+
+@app.function
+def busy(seconds: float) -> str:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        sum(range(1000))
+    return "done"
+
+
+@app.function
+async def nap(ctx: ExecutionContext, seconds: float) -> str:
+    await ctx.sleep(timedelta(seconds=seconds))
+    return "rested"
+
+
+@app.function
+async def party(ctx: ExecutionContext, names: list[str]) -> list[str]:
+    return await ctx.map(greet, names)
+'''
+
+DEADLINE_S = 30.0
+
+
+def wait_for(what: str, check: Callable[[], object], *, deadline_s: float = DEADLINE_S) -> None:
+    """Poll until ``check`` is true."""
+    end = time.monotonic() + deadline_s
+    while not check():
+        assert time.monotonic() < end, f"waited {deadline_s:g} s for {what}"
+        time.sleep(0.03)
+
+
+def is_running(pid: int) -> bool:
+    """Whether the process exists and is no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+class Kontinue:
+    """Runs the command line in a folder, as a user does."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.env = {key: value for key, value in os.environ.items() if key not in {"KUBECONFIG", "NO_COLOR"}}
+
+    def __call__(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        """Run to the end."""
+        return subprocess.run(
+            self.command(*arguments),
+            cwd=self.folder,
+            env=self.env,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start, without waiting."""
+        return subprocess.Popen(
+            self.command(*arguments),
+            cwd=self.folder,
+            env=self.env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    @staticmethod
+    def command(*arguments: str) -> list[str]:
+        return [sys.executable, "-m", "kontinue_engine.cli", *arguments]
+
+
+class Dev:
+    """A running ``kontinue dev``."""
+
+    def __init__(self, kontinue: Kontinue, *arguments: str) -> None:
+        self.kontinue = kontinue
+        self.data_dir = kontinue.folder / ".kontinue"
+        self.output = kontinue.folder / "dev.log"
+        with self.output.open("ab") as log:
+            self.process = subprocess.Popen(
+                kontinue.command("dev", "app:app", "--port", "0", "--runners", "1", *arguments),
+                cwd=kontinue.folder,
+                env=kontinue.env,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def state(self) -> DevState | None:
+        return read_state(self.data_dir)
+
+    def is_ready(self) -> bool:
+        assert self.process.poll() is None, self.output.read_text()
+        state = self.state()
+        return state is not None and bool(state.runners) and state.server_pid is not None
+
+    def ready(self) -> DevState:
+        """Wait for the worker; return what runs."""
+        wait_for("kontinue dev", self.is_ready)
+        state = self.state()
+        assert state is not None
+        return state
+
+    def stop(self, number: int = signal.SIGINT) -> int:
+        """Stop it and return its exit code."""
+        self.process.send_signal(number)
+        return self.process.wait(30)
+
+    def clean_up(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+
+@pytest.fixture
+def kontinue(tmp_path: Path) -> Kontinue:
+    """The command line in a folder that holds the app."""
+    (tmp_path / "app.py").write_text(APP)
+    return Kontinue(tmp_path)
+
+
+@pytest.fixture
+def dev(kontinue: Kontinue) -> Iterator[Dev]:
+    """A ``kontinue dev`` of the test's own."""
+    dev = Dev(kontinue)
+    try:
+        dev.ready()
+        yield dev
+    finally:
+        dev.clean_up()
+
+
+@pytest.fixture
+def start_dev(kontinue: Kontinue) -> Iterator[Callable[..., Dev]]:
+    """Start a ``kontinue dev``, any number of them."""
+    started: list[Dev] = []
+
+    def start(*arguments: str) -> Dev:
+        started.append(Dev(kontinue, *arguments))
+        return started[-1]
+
+    yield start
+    for dev in started:
+        dev.clean_up()
+
+
+@pytest.fixture
+def wait_until() -> Callable[..., None]:
+    """Poll with a deadline."""
+    return wait_for
+
+
+@pytest.fixture
+def process_runs() -> Callable[[int], bool]:
+    """Whether a process runs."""
+    return is_running
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kontinue]:
+    """The command line beside one ``kontinue dev`` for all tests of a module that disturb nothing."""
+    folder = tmp_path_factory.mktemp("shared")
+    (folder / "app.py").write_text(APP)
+    kontinue = Kontinue(folder)
+    dev = Dev(kontinue)
+    try:
+        dev.ready()
+        yield kontinue
+        dev.stop()
+    finally:
+        dev.clean_up()

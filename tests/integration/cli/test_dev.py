@@ -1,0 +1,151 @@
+"""``kontinue dev``: starts, survives the death of its processes, stops in order, and refuses what cannot work."""
+
+import os
+import signal
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+Kontinue = Any  # classes are in conftest, which importlib mode does not let us import
+Dev = Any
+WaitUntil = Callable[..., None]
+ProcessRuns = Callable[[int], bool]
+
+
+def test_it_says_what_runs_and_how_to_use_it(dev: Dev) -> None:
+    """Address, kubeconfig, functions with signatures, pids, a command to try; no token."""
+    state = dev.ready()
+    text = dev.output.read_text()
+    assert "server     http://127.0.0.1:" in text
+    assert "export KUBECONFIG=.kontinue/kubeconfig" in text
+    assert "greet(name: string, times: integer = 1) -> string" in text
+    assert f"pid {state.worker_pid}" in text
+    assert f"{state.runners[0].pid} (sync)" in text
+    assert "kontinue execute " in text
+    assert state.url.rpartition("/")[2] not in text
+
+
+def test_ctrl_c_stops_everything_and_a_restart_continues(
+    kontinue: Kontinue, start_dev: Callable[..., Dev], process_runs: ProcessRuns
+) -> None:
+    """Exit code 0, no process left; what was running ends after the next start."""
+    first = start_dev()
+    state = first.ready()
+    name = kontinue("execute", "--detach", "nap", "-p", "seconds=1.5").stdout.strip()
+    assert first.stop(signal.SIGINT) == 0
+    pids = [state.server_pid, state.worker_pid, *(runner.pid for runner in state.runners)]
+    assert [pid for pid in pids if process_runs(pid)] == []
+    assert not (kontinue.folder / ".kontinue" / "dev.json").exists()
+    start_dev().ready()
+    assert kontinue("wait", name, "--timeout", "20s").stdout == "Completed\n"
+    assert kontinue("result", name).stdout == '"rested"\n'
+
+
+def test_sigterm_stops_it_too(dev: Dev) -> None:
+    """As a service manager sends it."""
+    assert dev.stop(signal.SIGTERM) == 0
+
+
+def test_a_killed_worker_is_replaced_and_its_work_resumes(
+    kontinue: Kontinue, dev: Dev, wait_until: WaitUntil, process_runs: ProcessRuns
+) -> None:
+    """Also its runners die with it; the Execution that they held completes once."""
+    state = dev.ready()
+    name = kontinue("execute", "--detach", "busy", "-p", "seconds=1").stdout.strip()
+    wait_until("the start", lambda: "Executing" in kontinue("get", name).stdout)
+    os.kill(state.worker_pid, signal.SIGKILL)
+    wait_until("a new worker", lambda: dev.is_ready() and dev.state().worker_pid != state.worker_pid)
+    assert kontinue("wait", name, "--timeout", "20s").stdout == "Completed\n"
+    assert not any(process_runs(runner.pid) for runner in state.runners)
+    assert "worker ended (killed by SIGKILL); starting it again now" in dev.output.read_text()
+
+
+def test_a_killed_server_is_replaced_on_its_port(kontinue: Kontinue, dev: Dev, wait_until: WaitUntil) -> None:
+    """The kubeconfig stays right and the data are there."""
+    state = dev.ready()
+    name = kontinue("execute", "--detach", "greet", "-p", "name=x").stdout.strip()
+    assert kontinue("wait", name).stdout == "Completed\n"
+    os.kill(state.server_pid, signal.SIGKILL)
+    wait_until(
+        "a new server", lambda: (now := dev.state()) is not None and now.server_pid not in {None, state.server_pid}
+    )
+    assert kontinue("result", name).stdout == '"hello x"\n'
+    assert dev.state().url == state.url
+    assert kontinue("execute", "-q", "greet", "-p", "name=y").stdout == '"hello y"\n'
+
+
+def test_nothing_outlives_a_killed_dev(dev: Dev, wait_until: WaitUntil, process_runs: ProcessRuns) -> None:
+    """The kernel ties server, worker and runners to it."""
+    state = dev.ready()
+    dev.process.kill()
+    dev.process.wait()
+    pids = [state.server_pid, state.worker_pid, *(runner.pid for runner in state.runners)]
+    wait_until("the end of all processes", lambda: not any(process_runs(pid) for pid in pids))
+
+
+def test_a_second_one_on_the_data_dir_is_refused_by_pid(kontinue: Kontinue, dev: Dev) -> None:
+    """The first goes on."""
+    done = kontinue("dev", "app:app", "--port", "0")
+    assert done.returncode == 1
+    assert f"another kontinue dev (pid {dev.process.pid}) runs on {dev.data_dir}" in done.stderr
+    assert "--data-dir" in done.stderr
+    assert dev.is_ready()
+
+
+def test_a_port_in_use_is_named(kontinue: Kontinue) -> None:
+    """With the option that chooses another."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = kontinue("dev", "app:app", "--port", str(port))
+    assert done.returncode == 1
+    assert f"error: port {port} on 127.0.0.1 cannot be used" in done.stderr
+    assert "--port N" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("app", "text"),
+    [
+        ("broken:app", "ZeroDivisionError"),
+        ("missing:app", "missing"),
+        ("app:nothing", "nothing"),
+    ],
+)
+def test_a_module_that_does_not_import_ends_the_first_start(kontinue: Kontinue, app: str, text: str) -> None:
+    """Exit code 1, the traceback of the user's module, and what to do."""
+    (kontinue.folder / "broken.py").write_text("value = 1 / 0\n")
+    done = kontinue("dev", app, "--port", "0")
+    assert done.returncode == 1
+    assert text in done.stderr
+    assert f"the worker could not start {app}" in done.stderr
+    assert "run kontinue dev again" in done.stderr
+
+
+def test_a_module_broken_later_is_tried_again_until_it_is_repaired(
+    kontinue: Kontinue, dev: Dev, wait_until: WaitUntil
+) -> None:
+    """Dev says so and stays."""
+    module: Path = kontinue.folder / "app.py"
+    good = module.read_text()
+    module.write_text("import nonsense_that_is_not_there\n")
+    state = dev.ready()
+    os.kill(state.worker_pid, signal.SIGKILL)
+    wait_until("the refusal", lambda: "it did not become ready" in dev.output.read_text())
+    module.write_text(good)
+    wait_until("the repaired worker", dev.is_ready)
+    assert kontinue("execute", "-q", "greet", "-p", "name=x").stdout == '"hello x"\n'
+
+
+def test_another_namespace_is_created(start_dev: Callable[..., Dev], kontinue: Kontinue) -> None:
+    """-n works at once."""
+    start_dev("-n", "team-a").ready()
+    done = kontinue("execute", "greet", "-p", "name=x", "-n", "team-a")
+    assert done.stdout == '"hello x"\n'
+    assert "team-a" in kontinue("get", "-A").stdout
