@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,12 +23,21 @@ READY_S = 30.0
 class Cluster:
     """Processes: ``server`` and ``worker``; files: ``data_dir/kubeconfig`` and logs beside it."""
 
-    def __init__(self, data_dir: Path, app: str, *, app_dir: Path, worker_options: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        app: str,
+        *,
+        app_dir: Path,
+        worker_options: tuple[str, ...] = (),
+        environment: Mapping[str, str] = {},
+    ) -> None:
         self.data_dir = data_dir
         self.kubeconfig = data_dir / "kubeconfig"
         self._app = app
         self._app_dir = app_dir
         self._worker_options = worker_options
+        self._environment = dict(environment)
         self._port = free_port()
         self.server: subprocess.Popen[bytes] | None = None
         self.worker: subprocess.Popen[bytes] | None = None
@@ -70,6 +80,14 @@ class Cluster:
         while wait and not self.events("worker ready", since=start):
             self._check(self.worker, "worker", deadline)
             time.sleep(0.02)
+
+    def restart_worker(self, environment: Mapping[str, str]) -> None:
+        """Stop the worker and start another one, with other environment variables: a deployment."""
+        assert self.worker is not None
+        self.worker.terminate()
+        self.worker.wait(20)
+        self._environment = dict(environment)
+        self.start_worker()
 
     def events(self, event: str, *, since: int = 0) -> list[dict[str, Any]]:
         """Return the worker's log lines with that event, from byte ``since`` on."""
@@ -115,7 +133,10 @@ class Cluster:
     def _start(self, module: str, arguments: list[str]) -> subprocess.Popen[bytes]:
         with (self.data_dir / f"{module}.log").open("ab") as log:
             return subprocess.Popen(
-                [sys.executable, "-m", f"kontinue_engine.{module}", *arguments], stdout=log, stderr=log
+                [sys.executable, "-m", f"kontinue_engine.{module}", *arguments],
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **self._environment},
             )
 
     def _check(self, process: subprocess.Popen[bytes], name: str, deadline: float) -> None:

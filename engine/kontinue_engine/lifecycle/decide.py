@@ -209,7 +209,7 @@ def _conclude(observed: Observed, worker: Worker, now_ms: int, outcome: frames.F
 
 def _fail_memo_too_large(observed: Observed, worker: Worker, now_ms: int, memo: MemoBytes) -> Plan:
     message = (
-        f"the memo would be {memo.size_bytes} bytes, the limit is {MAX_MEMO_BYTES}: return less from steps and "
+        f"the memo would be {memo.size_bytes:,} bytes, the limit is {MAX_MEMO_BYTES:,}: return less from steps and "
         "children (for example a reference to an object store), or split the function into children"
     )
     return _fail(observed, worker, now_ms, observed.memo, reason="MemoTooLarge", message=message)

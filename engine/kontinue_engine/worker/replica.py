@@ -22,11 +22,12 @@ from kontinue.kube.config import KubeConfig, load_config
 from kontinue.kube.http import KubeTransport
 from kontinue.kube.watch import EventType
 from kontinue_engine.clock import SystemClock
+from kontinue_engine.controllers.adoption import UNADOPTED_SELECTOR, Adopter
 from kontinue_engine.controllers.execution import LIVE_PHASES_SELECTOR, ExecutionController
 from kontinue_engine.controllers.function import register_functions
 from kontinue_engine.errors import StartupError
 from kontinue_engine.kube.events import EventRecorder
-from kontinue_engine.kube.informer import Informer
+from kontinue_engine.kube.informer import Informer, InformerHandler
 from kontinue_engine.kube.lease import LeaderLease
 from kontinue_engine.kube.process_identity import LeaseIdentity, local_identity
 from kontinue_engine.lifecycle.observed import Worker
@@ -171,23 +172,26 @@ class _Replica:
         events = EventRecorder(transport, component=USER_AGENT, instance=self._identity.shard, clock=self._clock)
         controller = self._build_controller(transport, events, lease)
         self._listener.controller = controller
-        own = self._build_informer(transport, controller)
-        foreign = Informer(
+        adopter = Adopter(
             transport,
-            requests.EXECUTIONS,
-            self._config.namespace,
-            type_=Execution,
-            handler=_ForeignChildren(controller),
-            label_selector=f"{labels.PARENT_GROUP}={self._group}",
+            namespace=self._config.namespace,
+            group=self._group,
+            functions=frozenset(function.name for function in self._app.functions),
         )
+        own = self._build_informer(transport, controller, f"{labels.WORKER_GROUP}={self._group}", LIVE_PHASES_SELECTOR)
+        informers = [
+            own,
+            self._build_informer(transport, _ForeignChildren(controller), f"{labels.PARENT_GROUP}={self._group}"),
+            self._build_informer(transport, adopter, UNADOPTED_SELECTOR),
+        ]
         try:
             async with asyncio.TaskGroup() as tasks:
                 running = [tasks.create_task(lease.run(), name="lease")]
                 running.append(tasks.create_task(events.run(), name="events"))
                 running.append(tasks.create_task(controller.run(), name="controller"))
                 await controller.started.wait()
-                running.append(tasks.create_task(own.run(), name="informer"))
-                running.append(tasks.create_task(foreign.run(), name="foreign-children"))
+                running.append(tasks.create_task(adopter.run(), name="adopter"))
+                running += [tasks.create_task(informer.run(), name="informer") for informer in informers]
                 await _until(own.synced.wait(), stop)
                 gc.collect()
                 gc.freeze()  # what was built so far lives as long as the process
@@ -219,15 +223,21 @@ class _Replica:
             predecessor_released=lease.previous_released,
         )
 
-    def _build_informer(self, transport: KubeTransport, controller: ExecutionController) -> Informer[Execution]:
+    def _build_informer(
+        self,
+        transport: KubeTransport,
+        handler: InformerHandler[Execution],
+        label_selector: str,
+        field_selector: str = "",
+    ) -> Informer[Execution]:
         return Informer(
             transport,
             requests.EXECUTIONS,
             self._config.namespace,
             type_=Execution,
-            handler=controller,
-            label_selector=f"{labels.WORKER_GROUP}={self._group}",
-            field_selector=LIVE_PHASES_SELECTOR,
+            handler=handler,
+            label_selector=label_selector,
+            field_selector=field_selector,
         )
 
     def _say_ready(self) -> None:

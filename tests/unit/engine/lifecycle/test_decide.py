@@ -209,7 +209,7 @@ def test_a_memo_past_its_limit_fails_the_execution_with_the_limit_in_the_message
     news = News(records=(record("1", MAX_MEMO_BYTES),), flush=2)
     plan = decide(observe(activation=RUNNING, memo=memo, news=news), WORKER, NOW_MS)
     assert (written(plan).phase, written(plan).reason) == (Phase.FAILED, "MemoTooLarge")
-    assert str(MAX_MEMO_BYTES) in written(plan).message
+    assert f"{MAX_MEMO_BYTES:,}" in written(plan).message
     assert len(parse_memo(written(plan).state).records) == 1
 
 
