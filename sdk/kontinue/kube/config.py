@@ -2,7 +2,8 @@
 
 The order is the one that users are told: arguments, KUBECONFIG, a running ``kontinue dev`` here or in a parent folder,
 the pod's service account, ``~/.kube/config``. Kubeconfigs with a token or a client certificate are read here, so that
-a command starts fast; exec plugins and OIDC are left to the ``kubernetes`` package, imported only then.
+a command starts fast; exec plugins and OIDC are left to the ``kubernetes`` package, imported only then. Proxies are not
+supported: a ``proxy-url`` is refused, HTTPS_PROXY and its like are not read.
 Called by the client, the CLI and the worker; the result goes to ``kontinue.kube.http.KubeTransport``.
 """
 
@@ -156,6 +157,7 @@ class _Cluster(msgspec.Struct, frozen=True, rename="kebab"):
     certificate_authority_data: str | None = None
     insecure_skip_tls_verify: bool | None = None
     tls_server_name: str | None = None
+    proxy_url: str | None = None
 
 
 class _User(msgspec.Struct, frozen=True, rename="kebab"):
@@ -216,6 +218,8 @@ def _from_files(paths: list[Path], context: str | None, why: str) -> KubeConfig:
     cluster_name = chosen.cluster or ""
     cluster_path, named = _entry([(path, file.clusters) for path, file in files], "cluster", cluster_name, source)
     cluster = named.cluster
+    if cluster.proxy_url:
+        raise ConfigError(f"{source}: cluster {cluster_name!r} has a proxy-url; proxies are not supported")
     user_path, user = cluster_path, _User()
     if chosen.user:
         user_path, named_user = _entry([(path, file.users) for path, file in files], "user", chosen.user, source)

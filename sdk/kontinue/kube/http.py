@@ -1,6 +1,6 @@
 """The one module of the SDK that sends: an asynchronous transport to one API server, HTTP/1.1 on httptools.
 
-Knows requests, answers, retries and limits; knows nothing of kinds. A request costs about 40 us of CPU here, so the hot
+Knows requests, answers, retries and limits; knows nothing of kinds. A request costs about 20 us of CPU here: the hot
 path builds one piece of bytes from a prepared header and hands it to ``kontinue.kube._connections``; it follows no
 redirect, keeps no cookie, asks no proxy, unpacks no body and logs nothing (docs/adr/0006-own-http-client.md).
 Called through ``kontinue.kube.transport.Transport`` by the client and by everything in the engine that talks to the
