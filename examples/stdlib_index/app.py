@@ -83,11 +83,12 @@ def read_marks(path: Path) -> list[Mark]:
 
 # No context: plain CPU-bound code. It runs in subprocesses, one per core, and each call is an Execution of its own.
 @app.function
-def index_package(part: Part, root: str) -> PartStats:
-    """Parse the files of one part and count what is in them."""
+def index_package(part: Part, root: str, *, passes: int = 1) -> PartStats:
+    """Parse the files of one part and count what is in them; more passes only take longer (see ``tools/demo.py``)."""
     started_s, started = time.time(), time.perf_counter()
     files = files_of(Path(root), part.package)[part.first : part.first + part.count]
-    counts = total(measure(path.read_bytes(), f"{part.package}/{path.name}") for path in files)
+    for _ in range(passes):
+        counts = total(measure(path.read_bytes(), f"{part.package}/{path.name}") for path in files)
     took_ms = round((time.perf_counter() - started) * 1000)
     print(f"{part.package} {part.number}/{part.of}: {counts.files} files, {counts.lines:,} lines in {took_ms} ms")
     return PartStats(part.package, part.number, counts, os.getpid(), round(started_s * 1000), took_ms)
@@ -95,11 +96,11 @@ def index_package(part: Part, root: str) -> PartStats:
 
 # With a context: this function is replayed after a crash. It waits for its children without holding a runner.
 @app.function
-async def index(ctx: ExecutionContext, report_dir: str, *, part_kib: int = 400) -> Index:
+async def index(ctx: ExecutionContext, report_dir: str, *, part_kib: int = 400, passes: int = 1) -> Index:
     """Index every package of the standard library and write a report to ``report_dir``."""
     library = await ctx.step(discover, part_kib * 1024)
     ctx.log.info("indexing %d parts of %s", len(library.parts), library.root)
-    parts = await ctx.map(index_package, library.parts, library.root)
+    parts = await ctx.map(index_package, library.parts, library.root, passes=passes)
     markdown_path, chart_path = await ctx.step(write_report, report_dir, library.python, parts)
     rows = report.by_package(parts)
     return Index(

@@ -19,6 +19,8 @@ def test_a_part_is_indexed_from_its_files(tmp_path: Path, capsys: pytest.Capture
     stats = app.index_package.fn(Part("json", 1, 2, first=1, count=2), str(tmp_path))
     assert (stats.package, stats.number, stats.counts.files, stats.counts.functions) == ("json", 1, 2, 2)
     assert "json 1/2: 2 files" in capsys.readouterr().out
+    again = app.index_package.fn(Part("json", 1, 2, first=1, count=2), str(tmp_path), passes=3)
+    assert again.counts == stats.counts
 
 
 def test_the_report_is_written_and_may_be_written_again(tmp_path: Path) -> None:
