@@ -1,0 +1,242 @@
+"""Property test of replay: random programs, run live in random order, then replayed from every prefix elsewhere.
+
+    python tests/replay/fuzz.py --programs 300 --seed 1 [--kind async|sync] [--mutant NAME]
+
+Each program runs through the real host, against a fake supervisor (``world``) that lets things happen in random order.
+Then a fresh process (another PYTHONHASHSEED) activates it with every prefix of its memo and continues in the order
+of the first run. Result, trace of the program, step ids, digests, values, their order, and the effects started
+must be what they were. Prints one JSON line; exit status 1 when anything differed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import itertools
+import json
+import logging
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import async_programs
+import mutants
+import sync_programs
+from world import CREATED_AT_MS, World, install_log
+
+from kontinue_engine.runner.async_host import AsyncHost
+from kontinue_engine.runner.sync_host import SyncHost
+from kontinue_engine.wire import frames
+
+PATIENCE_S = 10.0
+"""How long a program may make no progress at all before it counts as stuck."""
+
+
+def activate(seed: int, records: list[str]) -> frames.Activate:
+    memo = f'{{"build":"b1","records":[{",".join(records)}]}}'.encode() if records else b""
+    arguments = json.dumps({"seed": seed}).encode()
+    return frames.Activate(1, "ns", f"ex-{seed}", f"uid-{seed}", "program", arguments, memo, 1, 0, 0, CREATED_AT_MS, 1)
+
+
+class Follower:
+    """Lets the supervisor's answers come in the order of a recorded run."""
+
+    def __init__(self, world: World, records: list[str]) -> None:
+        self.world = world
+        self.left = [json.loads(record) for record in records]
+        self.is_arriving = False
+
+    def go_on(self) -> bool:
+        """Do one thing if it can be done now."""
+        world = self.world
+        if world.acknowledge():
+            return True
+        if not self.left:
+            return False
+        step, at_ms = self.left[0]["id"], self.left[0]["atMs"]
+        if step in world.arrived or any(step == abandoned for abandoned, _ in world.abandoned):
+            self.left.pop(0)
+            self.is_arriving = False
+            return True
+        if step in world.choices and not self.is_arriving:
+            world.clock_ms, world.told = at_ms, self.left[0]
+            self.is_arriving = True
+            world.pick(step)
+            return True
+        return False
+
+
+async def run_async(world: World, seed: int, records: list[str], follower: Follower | None) -> None:
+    host = AsyncHost(async_programs.FUNCTIONS, send=world.on_frame, now_ms=lambda: world.clock_ms)
+    world.receive = host.receive
+    host.receive(activate(seed, records))
+    deadline = time.monotonic() + PATIENCE_S
+    while world.end is None:
+        if follower is None:
+            for _ in range(world.rng.choice([0, 0, 1, 2, 5])):
+                await asyncio.sleep(0)
+            did_something = world.pick_at_random()
+        else:
+            did_something = follower.go_on()
+        if not did_something:
+            await asyncio.sleep(0 if world.rng.random() < 0.9 else 0.0002)
+            if time.monotonic() > deadline:
+                world.end = ["stuck", sorted(world.choices)]
+    await asyncio.sleep(0)
+
+
+def run_sync(world: World, seed: int, records: list[str], follower: Follower | None) -> None:
+    host = SyncHost(sync_programs.FUNCTIONS, send=world.on_frame, now_ms=lambda: world.clock_ms)
+    world.receive = host.receive
+    host.receive(activate(seed, records))
+    deadline = time.monotonic() + PATIENCE_S
+    while world.end is None:
+        if follower is None:
+            time.sleep(world.rng.choice([0, 0.0001, 0.0003]))
+            did_something = world.pick_at_random()
+        else:
+            did_something = follower.go_on()
+        if not did_something:
+            time.sleep(0.00005)
+            if time.monotonic() > deadline:
+                world.end = ["stuck", sorted(world.choices)]
+
+
+def run(kind: str, world: World, seed: int, records: list[str], follower: Follower | None) -> None:
+    world.replayed = records
+    if kind == "async":
+        asyncio.run(run_async(world, seed, records, follower))
+    else:
+        run_sync(world, seed, records, follower)
+
+
+def run_live(kind: str, seed: int) -> dict[str, Any]:
+    """Run one program in random order; return what there is to compare."""
+    world = World(random.Random(f"live {kind} {seed}"))
+    run(kind, world, seed, [], None)
+    return {"kind": kind, "seed": seed, **observed(world), "records": world.records, "problems": world.problems}
+
+
+def observed(world: World) -> dict[str, Any]:
+    return {
+        "end": world.end,
+        "trace": json.loads(json.dumps(world.shared.trace)) if world.shared else None,
+        "requests": world.requests,
+        "abandoned": world.abandoned,
+        "delivered": world.delivered,
+        "started": world.started,
+    }
+
+
+def replay(live: dict[str, Any], length: int) -> list[str]:
+    """Replay a prefix and continue; return what differs from the live run."""
+    kind, seed, records = live["kind"], live["seed"], live["records"]
+    world = World(random.Random(f"replay {seed} {length}"))
+    run(kind, world, seed, records[:length], Follower(world, records[length:]))
+    again = observed(world)
+    differences = [*world.problems]
+    if len(set(again["started"])) != len(again["started"]):
+        differences.append("started twice")
+    for key in ("end", "trace", "requests", "abandoned", "delivered"):
+        if again[key] != live[key]:
+            differences.append(f"{key}: {first_difference(live[key], again[key])}")
+    kept = {json.loads(record)["id"] for record in records[:length]}
+    count = sum(delivered[0] in kept for delivered in live["delivered"])
+    given_up = {step for step, position in live["abandoned"] if position <= count}
+    needed = {delivered[0] for delivered in live["delivered"][count:]}
+    allowed = {request[0] for request in live["requests"]} - kept - given_up
+    started = set(again["started"])
+    if not needed <= started:
+        differences.append(f"not started: {sorted(needed - started)}")
+    if not started <= allowed:
+        differences.append(f"started again: {sorted(started - allowed)}")
+    return differences
+
+
+def first_difference(expected: Any, got: Any) -> str:
+    if not isinstance(expected, list) or not isinstance(got, list):
+        return f"expected {expected}, got {got}"
+    for index, (left, right) in enumerate(zip(expected, got, strict=False)):
+        if left != right:
+            return f"at {index} expected {left}, got {right}"
+    return f"expected {len(expected)} entries, got {len(got)}"
+
+
+def replay_file(path: Path) -> Iterator[dict[str, Any]]:
+    for line in path.read_text().splitlines():
+        live = json.loads(line)
+        for length in range(len(live["records"]) + 1):
+            differences = replay(live, length)
+            if differences:
+                yield {"kind": live["kind"], "seed": live["seed"], "prefix": length, "differences": differences}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--programs", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--kind", choices=["async", "sync"], default="async")
+    parser.add_argument("--mutant", choices=sorted(mutants.MUTANTS))
+    parser.add_argument("--replay", type=Path, help="internal: replay the runs in this file")
+    parser.add_argument("--show", type=int, default=3, help="how many differences to print")
+    options = parser.parse_args()
+    if options.mutant:
+        global PATIENCE_S
+        PATIENCE_S = 0.5  # many get stuck, and one difference is enough
+    logging.disable(logging.CRITICAL)
+    install_log()
+    if options.mutant:
+        mutants.MUTANTS[options.mutant]()
+    if options.replay:
+        failures = replay_file(options.replay)
+        for failure in itertools.islice(failures, 3) if options.mutant else failures:
+            print(json.dumps(failure), flush=True)
+        sys.stdout.flush()
+        os._exit(0)  # threads of blocked activations never end
+    started = time.monotonic()
+    lives: list[dict[str, Any]] = []
+    bad_lives: list[dict[str, Any]] = []
+    for seed in range(options.seed, options.seed + options.programs):
+        lives.append(live := run_live(options.kind, seed))
+        if live["problems"] or live["end"][0] in ("stuck", "Mismatched"):
+            bad_lives.append(live)
+            if options.mutant and len(bad_lives) == 3:
+                break
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "lives"
+        path.write_text("".join(json.dumps(live) + "\n" for live in lives if live not in bad_lives))
+        command = [sys.executable, __file__, "--replay", str(path)]
+        command += ["--mutant", options.mutant] if options.mutant else []
+        environment = {**os.environ, "PYTHONHASHSEED": str(options.seed % 1000 + 7)}
+        done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=False)
+    failures = [json.loads(line) for line in done.stdout.splitlines()]
+    for bad in bad_lives[: options.show]:
+        print("live", bad["seed"], bad["end"], bad["problems"][:3])
+    for failure in failures[: options.show]:
+        print("replay", json.dumps(failure)[:1500])
+    print(
+        json.dumps(
+            {
+                "python": sys.version.split()[0],
+                "kind": options.kind,
+                "programs": len(lives),
+                "replays": sum(len(live["records"]) + 1 for live in lives),
+                "bad_live": len(bad_lives),
+                "bad_replays": len(failures),
+                "replay_exit": done.returncode,
+                "seconds": round(time.monotonic() - started, 1),
+            }
+        )
+    )
+    sys.stdout.flush()
+    os._exit(1 if bad_lives or failures or done.returncode else 0)
+
+
+if __name__ == "__main__":
+    main()
