@@ -128,3 +128,10 @@ def test_missing_kubeconfig_is_an_error_not_a_fallback(tmp_path, home):
     kubeconfig(tmp_path / "home/.kube/config", "http://home")
     with pytest.raises(ConfigError, match="no such file"):
         load_config(kubeconfig=tmp_path / "none", environ=home)
+
+
+def test_a_proxy_is_refused_rather_than_bypassed(tmp_path, home):
+    """A kubeconfig that asks for one would otherwise lead to a connection that its author did not want."""
+    path = kubeconfig(tmp_path / "a", "http://a", cluster={"proxy-url": "http://proxy"})
+    with pytest.raises(ConfigError, match="proxies are not supported"):
+        load_config(kubeconfig=path, environ=home)
