@@ -73,7 +73,8 @@ class DataDir:
         Raises:
             DataDirInUseError: another session holds the lock; names its pid.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
+        self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        (self.path / ".gitignore").write_text("*\n")
         lock = (self.path / "dev.lock").open("a+b")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -24,6 +24,13 @@ def test_a_second_session_is_refused_by_pid(tmp_path: Path) -> None:
         pass
 
 
+def test_a_new_directory_is_private_and_kept_out_of_version_control(tmp_path: Path) -> None:
+    """It holds a token and users' data."""
+    with DataDir(tmp_path / "new") as data_dir:
+        assert data_dir.path.stat().st_mode & 0o077 == 0
+        assert (data_dir.path / ".gitignore").read_text() == "*\n"
+
+
 def test_what_runs_is_readable_while_it_runs(tmp_path: Path) -> None:
     """And gone afterwards."""
     state = DevState(app="a:app", namespace="default", url="http://x", kubeconfig="k", dev_pid=1, worker_pid=2)
