@@ -10,7 +10,7 @@ import asyncio
 import sys
 import time
 from collections import Counter
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import msgspec
 import typer
@@ -30,6 +30,9 @@ from kontinue_engine.cli.execute import (
 )
 from kontinue_engine.cli.following import ENDED
 from kontinue_engine.cli.options import GlobalOptions, OutputFormat, global_options, is_terminal
+
+_SETTLE_S: Final = 0.2
+"""An end is seen as soon as it is durable; the server counts the write once it has answered its writer."""
 
 
 class _Run:
@@ -81,6 +84,7 @@ def command(
                     lanes.create_task(_run_lane(connection, function, arguments, state), name=f"lane {number}")
             progress.cancel()
             elapsed_s = time.perf_counter() - started_s
+            await asyncio.sleep(_SETTLE_S)
             after = await _fetch_counters(connection)
         report = summarize(
             function=function,

@@ -42,7 +42,8 @@ async def connect(options: GlobalOptions) -> AsyncIterator[Connection]:
     config = load_config(kubeconfig=options.kubeconfig, context=options.context, namespace=options.namespace)
     transport = KubeTransport(config, user_agent="kontinue-cli")
     try:
-        yield Connection(config, transport, Client.from_kube(transport, config.namespace))
+        async with Client.from_kube(transport, config.namespace) as client:
+            yield Connection(config, transport, client)
     finally:
         await transport.close()
 
@@ -50,7 +51,7 @@ async def connect(options: GlobalOptions) -> AsyncIterator[Connection]:
 def say_target(options: GlobalOptions, connection: Connection, action: str) -> None:
     """Say on stderr what is about to be changed, and where."""
     config = connection.config
-    source = f" ({config.source})" if config.source else ""
+    source = f", found by {config.source}" if config.source else ""
     note(options, f"{action} in namespace {config.namespace} on {server_address(config.server)}{source}")
 
 

@@ -7,6 +7,7 @@ called, because the client behind most of them costs more than the start of Pyth
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -55,16 +56,26 @@ VERBS: Final = (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; entry point of ``kontinue`` and ``kubectl-kontinue``."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     try:
         build_app(arguments)(args=hoist_globals(arguments), prog_name="kontinue")
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else exit_codes.ERROR
-    except KontinueError as error:
-        if os.environ.get("KONTINUE_DEBUG"):
+    except (KontinueError, ExceptionGroup) as error:
+        known = first_known(error)
+        if known is None or os.environ.get("KONTINUE_DEBUG"):
             raise
-        print(f"error: {error_text(error)}", file=sys.stderr)
+        print(f"error: {error_text(known)}", file=sys.stderr)
         return exit_codes.ERROR
     return exit_codes.OK
+
+
+def first_known(error: Exception) -> KontinueError | None:
+    """Return the first error of ours in a group of tasks' errors, or the error itself; None if one is a bug."""
+    if isinstance(error, ExceptionGroup):
+        found = [first_known(inner) for inner in error.exceptions]
+        return None if None in found else found[0]
+    return error if isinstance(error, KontinueError) else None
 
 
 def build_app(arguments: Sequence[str]) -> typer.Typer:

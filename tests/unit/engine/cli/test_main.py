@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from kontinue_engine.cli.main import VERBS, build_app, main
+from kontinue.errors import Unavailable
+from kontinue_engine.cli.main import VERBS, build_app, first_known, main
 
 
 @pytest.fixture(autouse=True)
@@ -69,6 +70,13 @@ def test_no_server_is_one_message(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Traceback" not in err
 
 
+def test_errors_of_several_tasks_are_one_message() -> None:
+    """The first of them; a bug among them is not hidden."""
+    gone = Unavailable("away")
+    assert first_known(ExceptionGroup("tasks", [ExceptionGroup("inner", [gone]), Unavailable("too")])) is gone
+    assert first_known(ExceptionGroup("tasks", [gone, TypeError("bug")])) is None
+
+
 def test_logs_without_files_is_one_message(capsys: pytest.CaptureFixture[str]) -> None:
     """It says where else the lines may be."""
     assert main(["logs", "x"]) == 1
@@ -86,7 +94,8 @@ def test_logs_without_files_is_one_message(capsys: pytest.CaptureFixture[str]) -
 def test_only_what_the_verb_needs_is_loaded(argument: str, forbidden: set[str]) -> None:
     """Start time is a promise: each of these costs a good part of a command's 0.4 s, or of dev's memory."""
     code = (
-        f"import sys; from kontinue_engine.cli.main import build_app; build_app([{argument!r}]);"
+        f"import sys; from kontinue.errors import Unavailable
+from kontinue_engine.cli.main import build_app; build_app([{argument!r}]);"
         f"print(*({forbidden!r} & sys.modules.keys()))"
     )
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
