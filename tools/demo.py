@@ -197,7 +197,7 @@ async def kill(pid: int, what: str, lost: Callable[[list[dict[str, Any]]], set[s
         if resumed and names == {line["execution"] for line in resumed}:
             took = [f"{(time_of(line) - at_s) * 1000:.0f} ms" for line in resumed]
             say(f"  resumed after {took[0]}: {', '.join(line['execution'] for line in resumed)}")
-            mark(Mark(round(time_of(resumed[0]) * 1000), "resume", f"resumed after {took[0]}"))
+            mark(Mark(round(time_of(resumed[0]) * 1000), "resume", f"work of {what} runs again after {took[0]}"))
             return Kill(what, len(names), took[0], took[-1])
     raise DemoError(f"not everything was resumed within {RESUME_S:g} s after {what} was killed; see {shown(LOG)}")
 

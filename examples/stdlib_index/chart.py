@@ -149,7 +149,7 @@ def _map(rows: Sequence[PackageRow], parts: Sequence[PartStats], colors: dict[st
 
 
 def _tile_label(row: PackageRow, x: float, y: float, width: float, height: float) -> Iterator[str]:
-    name = row.package if _label_size(row.package, width, height) >= 10 else row.package.rpartition(".")[2]
+    name = row.package if _label_size(row.package, width, height) >= 10 else "…" + row.package.rpartition(".")[2]
     size = _label_size(name, width, height)
     if size < 10:
         return
