@@ -15,6 +15,7 @@ import asyncio
 import itertools
 import json
 import logging
+import math
 import os
 import random
 import subprocess
@@ -23,7 +24,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import async_programs
 import mutants
@@ -34,8 +35,12 @@ from kontinue_engine.runner.async_host import AsyncHost
 from kontinue_engine.runner.sync_host import SyncHost
 from kontinue_engine.wire import frames
 
+BAD_ENDS = ("stuck", "Mismatched")
 PATIENCE_S = 10.0
 """How long a program may make no progress at all before it counts as stuck."""
+
+
+HOSTS: list[Any] = []
 
 
 def activate(seed: int, records: list[str]) -> frames.Activate:
@@ -72,7 +77,9 @@ class Follower:
         return False
 
 
-async def run_async(world: World, seed: int, records: list[str], follower: Follower | None) -> None:
+async def run_async(
+    world: World, seed: int, records: list[str], follower: Follower | None, picks: float = math.inf
+) -> None:
     host = AsyncHost(async_programs.FUNCTIONS, send=world.on_frame, now_ms=lambda: world.clock_ms)
     world.receive = host.receive
     host.receive(activate(seed, records))
@@ -82,6 +89,11 @@ async def run_async(world: World, seed: int, records: list[str], follower: Follo
             for _ in range(world.rng.choice([0, 0, 1, 2, 5])):
                 await asyncio.sleep(0)
             did_something = world.pick_at_random()
+            picks -= did_something
+            if picks <= 0:
+                world.has_crashed = True
+                HOSTS.append(host)  # to drop it would close its coroutines, which no crash does
+                return
         else:
             did_something = follower.go_on()
         if not did_something:
@@ -121,6 +133,30 @@ def run_live(kind: str, seed: int) -> dict[str, Any]:
     world = World(random.Random(f"live {kind} {seed}"))
     run(kind, world, seed, [], None)
     return {"kind": kind, "seed": seed, **observed(world), "records": world.records, "problems": world.problems}
+
+
+def run_with_crashes(seed: int) -> dict[str, Any]:
+    """Run an async program; let its runner crash now and then; the next one continues in an order of its own.
+
+    Children and timers keep their outcomes. Nothing that was started may have to be something else later.
+    """
+    rng = random.Random(f"crashes {seed}")
+    records: list[str] = []
+    facts: dict[str, Any] = {}
+    effects: dict[str, list[Any]] = {}
+    problems: list[str] = []
+    for life in range(6):
+        world = World(random.Random(f"life {life} {seed}"))
+        world.facts, world.effects, world.replayed, world.durable = facts, effects, records, len(records)
+        world.clock_ms += 10_000 * life
+        asyncio.run(run_async(world, seed, records, None, picks=rng.randrange(1, 25) if life < 5 else math.inf))
+        problems += world.problems
+        if world.end is not None:
+            break
+        # The last write may have been done without its acknowledgement having come.
+        durable = rng.choice([world.durable, len(records) + len(world.records)])
+        records = [*records, *world.records][:durable]
+    return {"seed": seed, "end": world.end, "problems": problems, "records": records}
 
 
 def observed(world: World) -> dict[str, Any]:
@@ -177,11 +213,11 @@ def replay_file(path: Path) -> Iterator[dict[str, Any]]:
                 yield {"kind": live["kind"], "seed": live["seed"], "prefix": length, "differences": differences}
 
 
-def main() -> int:
+def main() -> NoReturn:
     parser = argparse.ArgumentParser()
     parser.add_argument("--programs", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--kind", choices=["async", "sync"], default="async")
+    parser.add_argument("--kind", choices=["async", "sync", "crashes"], default="async")
     parser.add_argument("--mutant", choices=sorted(mutants.MUTANTS))
     parser.add_argument("--replay", type=Path, help="internal: replay the runs in this file")
     parser.add_argument("--show", type=int, default=3, help="how many differences to print")
@@ -200,11 +236,14 @@ def main() -> int:
         sys.stdout.flush()
         os._exit(0)  # threads of blocked activations never end
     started = time.monotonic()
+    if options.kind == "crashes":
+        runs = [run_with_crashes(seed) for seed in range(options.seed, options.seed + options.programs)]
+        report(options, runs, [], 0, started)
     lives: list[dict[str, Any]] = []
     bad_lives: list[dict[str, Any]] = []
     for seed in range(options.seed, options.seed + options.programs):
         lives.append(live := run_live(options.kind, seed))
-        if live["problems"] or live["end"][0] in ("stuck", "Mismatched"):
+        if live["problems"] or live["end"][0] in BAD_ENDS:
             bad_lives.append(live)
             if options.mutant and len(bad_lives) == 3:
                 break
@@ -216,26 +255,35 @@ def main() -> int:
         environment = {**os.environ, "PYTHONHASHSEED": str(options.seed % 1000 + 7)}
         done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=False)
     failures = [json.loads(line) for line in done.stdout.splitlines()]
-    for bad in bad_lives[: options.show]:
-        print("live", bad["seed"], bad["end"], bad["problems"][:3])
+    report(options, lives, failures, done.returncode, started)
+
+
+def report(
+    options: argparse.Namespace,
+    runs: list[dict[str, Any]],
+    failures: list[dict[str, Any]],
+    replay_exit: int,
+    started: float,
+) -> NoReturn:
+    """Print what was wrong and one line of JSON, and exit: threads of stuck programs never end."""
+    bad = [run for run in runs if run["problems"] or run["end"][0] in BAD_ENDS]
+    for run in bad[: options.show]:
+        print("live", run["seed"], run["end"], run["problems"][:3])
     for failure in failures[: options.show]:
         print("replay", json.dumps(failure)[:1500])
-    print(
-        json.dumps(
-            {
-                "python": sys.version.split()[0],
-                "kind": options.kind,
-                "programs": len(lives),
-                "replays": sum(len(live["records"]) + 1 for live in lives),
-                "bad_live": len(bad_lives),
-                "bad_replays": len(failures),
-                "replay_exit": done.returncode,
-                "seconds": round(time.monotonic() - started, 1),
-            }
-        )
-    )
+    summary = {
+        "python": sys.version.split()[0],
+        "kind": options.kind,
+        "programs": len(runs),
+        "replays": sum(len(run["records"]) + 1 for run in runs),
+        "bad_live": len(bad),
+        "bad_replays": len(failures),
+        "replay_exit": replay_exit,
+        "seconds": round(time.monotonic() - started, 1),
+    }
+    print(json.dumps(summary))
     sys.stdout.flush()
-    os._exit(1 if bad_lives or failures or done.returncode else 0)
+    os._exit(1 if bad or failures or replay_exit else 0)
 
 
 if __name__ == "__main__":

@@ -62,6 +62,19 @@ def no_idle_gate() -> None:
     sync._advance = advance_ungated  # type: ignore[method-assign]
 
 
+class HastyJournal(world.LoggedJournal):
+    """Starts effects before the choices that led to them are durable."""
+
+    def request(self, call: Call) -> None:
+        self._last_choice = 0
+        super().request(call)
+
+
+def no_flush() -> None:
+    """Crashes only show it."""
+    activation.Journal = HastyJournal  # type: ignore[misc]
+
+
 def address_hash() -> None:
     """Tasks hash by address, so that sets of them iterate differently in each process."""
     deterministic_loop.DeterministicTask.__hash__ = lambda self: object.__hash__(self)  # type: ignore[method-assign]
@@ -72,4 +85,5 @@ MUTANTS: dict[str, Callable[[], None]] = {
     "no_idle_gate": no_idle_gate,
     "early_effects": early_effects,
     "address_hash": address_hash,
+    "no_flush": no_flush,
 }

@@ -49,6 +49,8 @@ class World:
         self.lock = threading.RLock()
         self.choices: dict[str, Callable[[], None]] = {}
         self.acks: list[int] = []
+        self.durable = 0
+        self.has_crashed = False
         self.replayed: list[str] = []
         self.records: list[str] = []
         self.end: list[Any] | None = None
@@ -61,6 +63,9 @@ class World:
         self.abandoned: list[list[Any]] = []
         self.delivered: list[list[Any]] = []
         self.started: list[str] = []
+        # What outlives a crash: outcomes of children and timers, and what every effect was started as.
+        self.facts: dict[str, frames.TimerFired | frames.ChildFinished] = {}
+        self.effects: dict[str, list[Any]] = {}
         self.arrived: set[str] = set()
 
     # Steps.
@@ -90,7 +95,8 @@ class World:
 
     def on_frame(self, frame: Any) -> None:
         with self.lock:
-            self._on_frame(frame)
+            if not self.has_crashed:
+                self._on_frame(frame)
 
     def _on_frame(self, frame: Any) -> None:
         if self.end is not None:
@@ -124,25 +130,25 @@ class World:
                 self.problems.append(f"unexpected {frame}")
 
     def _answer(self, frame: frames.StepRequested) -> None:
+        self.receive(frames.StepArrived(1, frame.step, self.facts.setdefault(frame.step, self._outcome(frame))))
+
+    def _outcome(self, frame: frames.StepRequested) -> frames.TimerFired | frames.ChildFinished:
         command = frame.command
         if isinstance(command, frames.StartTimer):
-            outcome: Any = frames.TimerFired(self.clock_ms)
+            return frames.TimerFired(self.clock_ms)
+        assert isinstance(command, frames.CreateChild)
+        result, error, phase = None, None, "Completed"
+        is_canceled = frame.step in self.canceled
+        if self.told is not None:
+            is_canceled = self.told.get("error", {}).get("message") == "canceled"
+        if is_canceled:
+            phase, error = "Canceled", frames.ErrorInfo("kontinue.errors.ExecutionCanceled", "canceled")
         else:
-            assert isinstance(command, frames.CreateChild)
-            result, error, phase = None, None, "Completed"
-            if (
-                frame.step in self.canceled
-                if self.told is None
-                else self.told.get("error", {}).get("message") == "canceled"
-            ):
-                phase, error = "Canceled", frames.ErrorInfo("kontinue.errors.ExecutionCanceled", "canceled")
-            else:
-                try:
-                    result = json.dumps(value_of(**json.loads(command.arguments))).encode()
-                except ValueError as raised:
-                    phase, error = "Failed", frames.ErrorInfo("builtins.ValueError", str(raised))
-            outcome = frames.ChildFinished(command.name, "uid", 1, phase, self.clock_ms, result, error)
-        self.receive(frames.StepArrived(1, frame.step, outcome))
+            try:
+                result = json.dumps(value_of(**json.loads(command.arguments))).encode()
+            except ValueError as raised:
+                phase, error = "Failed", frames.ErrorInfo("builtins.ValueError", str(raised))
+        return frames.ChildFinished(command.name, "uid", 1, phase, self.clock_ms, result, error)
 
     # Choices.
 
@@ -157,7 +163,7 @@ class World:
         with self.lock:
             if not self.acks:
                 return False
-            flush = self.acks.pop(0)
+            flush = self.durable = self.acks.pop(0)
         self.receive(frames.StepRecorded(1, flush))
         return True
 
@@ -205,7 +211,13 @@ class LoggedJournal(Journal):
 
     def take_effects(self) -> list[Any]:
         effects = super().take_effects()
-        current().started.extend(effect.call.id for effect in effects if not effect.is_cancel)
+        world = current()
+        for call in [effect.call for effect in effects if not effect.is_cancel]:
+            world.started.append(call.id)
+            started_as = [call.kind, call.name, call.digest]
+            before = world.effects.setdefault(call.id, started_as)
+            if before != started_as:
+                world.problems.append(f"{call.id} was started as {before}, after a crash as {started_as}")
         return effects
 
 
