@@ -17,7 +17,7 @@ import time
 from dataclasses import dataclass
 from datetime import timedelta
 
-from kontinue import App, ExecutionContext, NonRetryableError
+from kontinue import App, ExecutionContext, NonRetryableError, step
 
 app = App(group="cli-tests")
 
@@ -51,6 +51,30 @@ async def nap(ctx: ExecutionContext, seconds: float) -> str:
 @app.function
 async def party(ctx: ExecutionContext, names: list[str]) -> list[str]:
     return await ctx.map(greet, names)
+
+
+@app.function
+async def rounds(ctx: ExecutionContext, names: list[str]) -> None:
+    for name in names:
+        await ctx.execute(greet, name)
+        await ctx.sleep(timedelta(seconds=0.4))
+
+
+@step
+def first_step() -> int:
+    return 1
+
+
+@step
+def other_step() -> int:
+    return 2
+
+
+@app.function
+async def two_steps(ctx: ExecutionContext, seconds: float) -> int:
+    value = await ctx.step(first_step)
+    await ctx.sleep(timedelta(seconds=seconds))
+    return value
 '''
 
 DEADLINE_S = 30.0
