@@ -361,7 +361,7 @@ def test_a_cancelled_request_closes_its_connection(run):
     """And the cancellation comes out, whenever it struck; the slot is free again."""
 
     async def scenario():
-        async with connected(answer_late, max_in_flight=1) as (server, transport):
+        async with connected(after_request(then_close=False), max_in_flight=1) as (server, transport):
             sending = asyncio.ensure_future(transport.send(GET))
             await until(lambda: server.seen)
             sending.cancel()
