@@ -12,7 +12,8 @@ import asyncio
 import time
 import traceback
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from typing import Any, Final
 
 from kontinue_engine.pool import dispatch
@@ -27,12 +28,31 @@ _log: Final = get_logger(__name__)
 
 
 class _Queue:
-    """Activations of one colour that no runner holds, oldest first."""
+    """Activations of one colour that no runner holds: resumed ones first, each kind oldest first.
+
+    A resumed Execution has waited before, and others may wait for it; behind a long queue its crash would cost it
+    minutes.
+    """
 
     def __init__(self) -> None:
-        self.activates: OrderedDict[int, frames.Activate] = OrderedDict()
+        self._resumed: OrderedDict[int, frames.Activate] = OrderedDict()
+        self._fresh: OrderedDict[int, frames.Activate] = OrderedDict()
         self.next_dispatch: asyncio.Handle | None = None
         self.recheck: asyncio.TimerHandle | None = None
+
+    def __iter__(self) -> Iterator[frames.Activate]:
+        return chain(self._resumed.values(), self._fresh.values())
+
+    def add(self, activate: frames.Activate, *, is_first: bool = False) -> None:
+        """Queue an activation; ``is_first``: before all others of its kind."""
+        queue = self._resumed if activate.resumption else self._fresh
+        queue[activate.activation] = activate
+        if is_first:
+            queue.move_to_end(activate.activation, last=False)
+
+    def take(self, activation: int) -> frames.Activate | None:
+        """Remove an activation and return it; None if it is not queued."""
+        return self._resumed.pop(activation, None) or self._fresh.pop(activation, None)
 
 
 class Pool:
@@ -81,7 +101,7 @@ class Pool:
         colour = self._colours.get(activate.function)
         if colour is None:
             raise ValueError(f"the app has no function {activate.function!r}")
-        self._queues[colour].activates[activate.activation] = activate
+        self._queues[colour].add(activate)
         self._schedule_dispatch(colour)
 
     def send(self, command: frames.Command) -> None:
@@ -116,7 +136,7 @@ class Pool:
             self._lose(activation, was_active=False, verdict=verdict)
 
     def _take_from_queue(self, activation: int) -> bool:
-        return any(queue.activates.pop(activation, None) is not None for queue in self._queues.values())
+        return any(queue.take(activation) is not None for queue in self._queues.values())
 
     # Runners.
 
@@ -175,15 +195,17 @@ class Pool:
             if runner.colour == colour and runner.state is RunnerState.READY and runner.verdict is None
         }
         plan = dispatch.plan_dispatch(
-            ((activate.activation, activate.function) for activate in queue.activates.values()),
+            ((activate.activation, activate.function) for activate in queue),
             [runner.load() for runner in runners.values()],
             self._estimates,
             time.monotonic(),
         )
         for assignment in plan.assignments:
-            runner = runners[assignment.runner]
-            self._homes[assignment.activation] = runner
-            runner.activate(queue.activates.pop(assignment.activation))
+            activate = queue.take(assignment.activation)
+            if activate is not None:
+                runner = runners[assignment.runner]
+                self._homes[assignment.activation] = runner
+                runner.activate(activate)
         for recall in plan.recalls:
             runners[recall.runner].recall(recall.activation)
         for runner in runners.values():
@@ -200,8 +222,7 @@ class Pool:
             self._tell(self._listener.on_frame, frames.Interrupted(activation))
             return
         colour = self._colours[activate.function]
-        self._queues[colour].activates[activation] = activate
-        self._queues[colour].activates.move_to_end(activation, last=False)
+        self._queues[colour].add(activate, is_first=True)
         self._schedule_dispatch(colour)
 
     # What runners report (RunnerOwner).

@@ -79,7 +79,7 @@ class Running:
         self.heard = heard
         self.next_activation = 1
 
-    def submit(self, function: str, **arguments: Any) -> int:
+    def submit(self, function: str, *, resumption: int = 0, **arguments: Any) -> int:
         activation = self.next_activation
         self.next_activation += 1
         self.pool.submit(
@@ -92,7 +92,7 @@ class Running:
                 arguments=msgspec.json.encode(arguments),
                 memo=b"",
                 attempt=1,
-                resumption=0,
+                resumption=resumption,
                 run_epoch=0,
                 created_at_ms=1,
                 fencing_token=1,

@@ -113,6 +113,19 @@ async def test_activations_that_the_dead_runner_had_not_started_run_elsewhere(st
     assert set(running.heard.lost) == {victim}
 
 
+async def test_a_resumed_activation_does_not_queue_behind_fresh_ones(start_pool: Any) -> None:
+    """Who has waited already, and may be waited for, goes first; among its like, the oldest."""
+    running = await start_pool(FUNCTIONS)
+    busy = running.submit("nap", s=0.2)
+    await running.running(busy)
+    fresh = [running.submit("nap", s=0.02) for _ in range(3)]
+    resumed = [running.submit("nap", resumption=1, s=0.02) for _ in range(2)]
+    for activation in fresh:
+        await running.result(activation)
+    started = [frame.activation for frame in running.heard.frames if isinstance(frame, frames.Running)]
+    assert started == [busy, *resumed, *fresh]
+
+
 async def test_a_death_is_noticed_while_a_grandchild_holds_the_pipes(start_pool: Any) -> None:
     """The end of a pipe would come only when the last process that holds it ends."""
     running = await start_pool(FUNCTIONS)
