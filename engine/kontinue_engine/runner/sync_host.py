@@ -48,8 +48,8 @@ class SyncHost:
         self._new: deque[frames.Activate] = deque()
         self._woken: deque[SyncActivation] = deque()
         self._activations: dict[int, SyncActivation] = {}
-        self._plain = 0
-        self._plain_is_interrupted = False
+        self._taken = 0  # number of the latest that got the slot as a new one
+        self._taken_is_interrupted = False
 
     def receive(self, frame: frames.Command) -> None:
         """Take in a frame of the supervisor. Frames of activations that have ended are ignored."""
@@ -90,12 +90,17 @@ class SyncHost:
             if self._woken:
                 self._woken.popleft().resume()
             else:
-                self.threads.start(functools.partial(self._work, self._new.popleft()))
+                self.threads.start(functools.partial(self._work, self._take_new()))
         self._is_passing_on = False
 
     def forget(self, activation: SyncActivation) -> None:
         """The activation has ended."""
         self._activations.pop(activation.number, None)
+
+    def _take_new(self) -> frames.Activate:
+        frame = self._new.popleft()
+        self._taken, self._taken_is_interrupted = frame.activation, False
+        return frame
 
     def _drop_new(self, number: int) -> bool:
         for frame in self._new:
@@ -110,8 +115,8 @@ class SyncHost:
             activation.interrupt(frame.message)
         elif self._drop_new(frame.activation):
             self._send(frames.Interrupted(frame.activation))
-        elif self._plain == frame.activation:
-            self._plain_is_interrupted = True
+        elif self._taken == frame.activation:
+            self._taken_is_interrupted = True
 
     # In threads of activations, which have the slot; the lock is not held.
 
@@ -123,7 +128,7 @@ class SyncHost:
                 if self._woken or not self._new:
                     self.give_slot_away()
                     return
-                frame = self._new.popleft()
+                frame = self._take_new()
 
     def _run(self, frame: frames.Activate) -> None:
         function = self._functions.get(frame.function)
@@ -142,18 +147,19 @@ class SyncHost:
             send_mismatched(self._send, frame.activation, mismatch)
             return
         with self.lock:
+            if self._taken_is_interrupted:
+                self._send(frames.Interrupted(frame.activation))
+                return
             self._activations[frame.activation] = activation
         activation.run()
 
     def _run_plain(self, frame: frames.Activate, function: FunctionDefinition[..., Any]) -> None:
         number = frame.activation
-        with self.lock:
-            self._plain, self._plain_is_interrupted = number, False
         self._send(frames.Running(number))
         result = clean_context(number).run(function_calls.call, function, (), frame.arguments)
         with self.lock:
-            is_interrupted, self._plain = self._plain_is_interrupted, 0
-        if is_interrupted:
+            self._taken = 0
+        if self._taken_is_interrupted:
             self._send(frames.Interrupted(number))
         else:
             send_ended(self._send, number, result)

@@ -1,0 +1,431 @@
+"""Sync functions in a runner: one active activation, parked threads, branches, cancellation, misuse, failures."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from fake_supervisor import FakeSupervisor
+from kontinue.context import SyncExecutionContext
+from kontinue.definition import define
+from kontinue.errors import ContextError, DefinitionError, ExecutionInterrupted, InvalidArguments, WaitTimeout
+from kontinue.options import RetryPolicy
+from kontinue.steps import current_step, step
+from kontinue_engine.runner.current import current_activation, current_step_id
+from kontinue_engine.runner.sync_host import SyncHost
+from kontinue_engine.wire import frames
+
+
+def double(x: int) -> int:
+    return 2 * x
+
+
+child = define(double, name="child")
+Run = Callable[..., Any]
+
+
+@pytest.fixture
+def supervisor() -> FakeSupervisor:
+    return FakeSupervisor()
+
+
+@pytest.fixture
+def run(supervisor: FakeSupervisor) -> Run:
+    """Run functions in one SyncHost; return the frame that ended the activation."""
+    functions: dict[str, Any] = {}
+    supervisor.host = SyncHost(functions, send=supervisor.send, now_ms=supervisor.now_ms)
+
+    def run_function(fn: Callable[..., Any], number: int = 1, *, serve: bool = True, **arguments: Any) -> Any:
+        functions[fn.__name__] = define(fn)
+        supervisor.activate(number, fn.__name__, **arguments)
+        if serve:
+            supervisor.serve(lambda: supervisor.end(number) is not None)
+        return supervisor.end(number)
+
+    return run_function
+
+
+def test_function_without_a_context_runs_and_completes(run: Run, supervisor: FakeSupervisor) -> None:
+    """The short way: two frames."""
+    assert run(double, x=4) == frames.Completed(1, b"8")
+    assert supervisor.frames[0] == frames.Running(1)
+
+
+def test_functions_run_one_after_the_other(run: Run, supervisor: FakeSupervisor) -> None:
+    """A second activation starts when the first has ended, in the order of arrival."""
+    gate = threading.Event()
+
+    def slow(x: int) -> int:
+        assert gate.wait(5)
+        return x
+
+    run(slow, 1, serve=False, x=1)
+    run(slow, 2, serve=False, x=2)
+    assert supervisor.of(frames.Running, 2) == []
+    gate.set()
+    supervisor.serve(lambda: supervisor.end(2) is not None)
+
+    ended = [frame.activation for frame in supervisor.frames if isinstance(frame, frames.Completed)]
+    assert ended == [1, 2]
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), ValueError("broken")])
+def test_what_user_code_raises_fails_the_execution_only(run: Run, error: BaseException) -> None:
+    """Not even sys.exit() ends the runner."""
+
+    def raises() -> None:
+        raise error
+
+    failed = run(raises)
+
+    assert failed.reason == "UserError"
+    assert failed.error.types[-1] == "builtins.BaseException"
+    assert "kontinue_engine" not in failed.error.traceback
+    assert run(double, 2, x=1) == frames.Completed(2, b"2")
+
+
+def test_arguments_and_results_that_do_not_fit_fail(run: Run) -> None:
+    """The reason says which of both."""
+
+    def wrong() -> int:
+        return "text"  # type: ignore[return-value]
+
+    assert run(double, 1, x="text").reason == "InvalidArguments"
+    assert run(wrong, 2).reason == "InvalidResult"
+
+
+def test_unknown_function_fails(supervisor: FakeSupervisor, run: Run) -> None:
+    """A worker of another build may be asked for what it does not have."""
+    supervisor.activate(1, "nothing")
+    supervisor.serve(lambda: supervisor.end() is not None)
+
+    assert supervisor.end().reason == "UnknownFunction"
+
+
+def test_all_durable_calls_work_and_replay(run: Run, supervisor: FakeSupervisor) -> None:
+    """A replay of the whole memo asks for nothing and returns the same."""
+    runs = 0
+
+    def everything(ctx: SyncExecutionContext, x: int) -> list[Any]:
+        nonlocal runs
+        runs += 1
+        values: list[Any] = [ctx.step(double, x), ctx.execute(child, x)]
+        ctx.sleep(timedelta(seconds=5))
+        values += ctx.gather(lambda: ctx.step(double, 5), ctx.spawn(child, 7))
+        values += ctx.map(child.options(parallelism=2), [1, 2, 3])
+        values += ctx.race(lambda: ctx.step(double, 6), lambda: threading_free_wait(ctx))
+        values += sorted(value for _, value in ctx.as_completed([lambda: 1, ctx.spawn(child, 2)]))
+        values += [ctx.wait_for(lambda: 3, timedelta(days=1)), str(ctx.uuid()), ctx.random.random()]
+        values += [ctx.now().isoformat(), ctx.spawn(child, 9).result(timeout=timedelta(days=1))]
+        return values
+
+    def threading_free_wait(ctx: SyncExecutionContext) -> int:
+        return ctx.execute(child, 100)
+
+    supervisor.holds = set()
+    first = run(everything, 1, x=3)
+    assert isinstance(first, frames.Completed)
+    memo = supervisor.memo[1]
+    supervisor.activate(2, "everything", memo=memo, x=3)
+    supervisor.serve(lambda: supervisor.end(2) is not None)
+
+    assert supervisor.end(2) == frames.Completed(2, first.result)
+    assert runs == 2
+    assert supervisor.of(frames.StepRequested, 2) == []
+
+
+def test_a_waiting_activation_gives_its_slot_to_the_next(run: Run, supervisor: FakeSupervisor) -> None:
+    """A parent that waits for its child cannot block the pool."""
+
+    def parent(ctx: SyncExecutionContext) -> int:
+        return ctx.execute(child, 1)
+
+    supervisor.holds = {frames.CreateChild}
+    run(parent, 1, serve=False)
+    assert run(double, 2, x=1) == frames.Completed(2, b"2")
+    (waiting,) = supervisor.of(frames.Waiting)
+    (item,) = waiting.waiting_for
+    assert (item.kind, item.step) == ("Execution", "1")
+    assert item.name.startswith("ex-1-1-")
+
+    supervisor.answer(supervisor.of(frames.StepRequested)[0])
+    supervisor.serve(lambda: supervisor.end() is not None)
+    assert supervisor.end().result == b"10"
+    assert len(supervisor.of(frames.Running)) == 2
+
+
+def test_many_parked_activations_wake_without_recursion(run: Run, supervisor: FakeSupervisor) -> None:
+    """Each that wakes and parks at once hands the slot on."""
+
+    def parent(ctx: SyncExecutionContext) -> int:
+        return ctx.execute(child, 1) + ctx.execute(child, 2)
+
+    supervisor.holds = {frames.CreateChild}
+    for number in range(1, 300):
+        run(parent, number, serve=False)
+    supervisor.serve(lambda: len([f for f in supervisor.frames if isinstance(f, frames.Waiting)]) == 299)
+    supervisor.holds = set()
+    supervisor.serve(lambda: all(supervisor.end(number) is not None for number in range(1, 300)), timeout_s=20)
+
+    assert {supervisor.end(number).result for number in range(1, 300)} == {b"30"}
+
+
+def test_steps_know_what_runs_them(run: Run) -> None:
+    """Output capture and idempotency keys depend on it; nothing leaks out of a step."""
+
+    def report() -> list[Any]:
+        info = current_step()
+        return [info.step, info.attempt, info.idempotency_key, info.fencing_token, current_step_id.get()]
+
+    def asks(ctx: SyncExecutionContext) -> list[Any]:
+        inside = ctx.step(report)
+        return [*inside, current_activation.get(), current_step_id.get()]
+
+    assert run(asks).result == b'["1",1,"uid:1",7,"1",1,""]'
+
+
+def test_steps_are_retried_in_place(run: Run, supervisor: FakeSupervisor) -> None:
+    """Only the outcome is recorded; each try knows its number."""
+    tries: list[int] = []
+
+    @step(retry=RetryPolicy(retries=3, backoff=timedelta(0)))
+    def flaky() -> int:
+        tries.append(current_step().attempt)
+        if len(tries) < 3:
+            raise ValueError
+        return len(tries)
+
+    def uses(ctx: SyncExecutionContext) -> int:
+        return ctx.step(flaky)
+
+    assert run(uses).result == b"3"
+    assert tries == [1, 2, 3]
+    assert len(supervisor.memo[1]) == 1
+
+
+def test_step_failures_carry_the_record_that_they_came_from(run: Run) -> None:
+    """A retry of the Execution forgets that record and runs the step again."""
+
+    def fails() -> None:
+        raise LookupError("gone")
+
+    def uses(ctx: SyncExecutionContext) -> None:
+        ctx.step(double, 1)
+        ctx.step(fails)
+
+    failed = run(uses)
+
+    assert (failed.reason, failed.error.type, failed.seqs) == ("UserError", "kontinue.errors.StepFailed", [2])
+
+
+def test_cancel_raises_at_the_context_call_and_again(run: Run, supervisor: FakeSupervisor) -> None:
+    """Cleaning up is possible, going on is not; the result is discarded."""
+    seen: list[str] = []
+
+    def stubborn(ctx: SyncExecutionContext) -> int:
+        for _ in range(2):
+            try:
+                ctx.execute(child, 1)
+            except ExecutionInterrupted as error:
+                seen.append(str(error))
+        return 5
+
+    supervisor.holds = {frames.CreateChild}
+    run(stubborn, serve=False)
+    supervisor.serve(lambda: supervisor.of(frames.Waiting) != [])
+    supervisor.host.receive(frames.CancelActivation(1, "enough"))
+    supervisor.serve(lambda: supervisor.end() is not None)
+
+    assert supervisor.end() == frames.Interrupted(1)
+    assert seen == ["enough", "enough"]
+
+
+def test_cancel_reaches_branches(run: Run, supervisor: FakeSupervisor) -> None:
+    """They end before the function that started them."""
+    ended: list[str] = []
+
+    def branch(ctx: SyncExecutionContext) -> None:
+        try:
+            ctx.execute(child, 1)
+        finally:
+            ended.append("branch")
+
+    def parent(ctx: SyncExecutionContext) -> None:
+        try:
+            ctx.gather(lambda: branch(ctx), lambda: branch(ctx))
+        finally:
+            ended.append("parent")
+
+    supervisor.holds = {frames.CreateChild}
+    run(parent, serve=False)
+    supervisor.serve(lambda: supervisor.of(frames.Waiting) != [])
+    supervisor.host.receive(frames.CancelActivation(1, "enough"))
+    supervisor.serve(lambda: supervisor.end() is not None)
+
+    assert ended == ["branch", "branch", "parent"]
+    assert supervisor.end() == frames.Interrupted(1)
+
+
+def test_what_has_not_started_is_recalled_or_canceled_silently(run: Run, supervisor: FakeSupervisor) -> None:
+    """Prefetched work can be given to another runner."""
+    gate = threading.Event()
+
+    def slow() -> None:
+        assert gate.wait(5)
+
+    for number in (1, 2, 3):
+        run(slow, number, serve=False)
+    supervisor.host.receive(frames.Recall(2))
+    supervisor.host.receive(frames.CancelActivation(3, ""))
+    supervisor.host.receive(frames.CancelActivation(1, ""))
+    gate.set()
+    supervisor.serve(lambda: supervisor.end(1) is not None)
+
+    assert supervisor.of(frames.Recalled, 2) == [frames.Recalled(2)]
+    assert supervisor.end(3) == frames.Interrupted(3)
+    assert supervisor.end(1) == frames.Interrupted(1)
+
+
+def test_mismatch_ends_the_activation_without_running_finally_blocks(run: Run, supervisor: FakeSupervisor) -> None:
+    """Blocked code is stopped where it is, and the runner goes on with other work."""
+    cleaned: list[int] = []
+
+    def before(ctx: SyncExecutionContext) -> int:
+        return ctx.step(double, 1)
+
+    def after(ctx: SyncExecutionContext) -> int:
+        try:
+            return ctx.execute(child, 1)
+        finally:
+            cleaned.append(1)
+
+    run(before, 1)
+    mismatched = run(after, 2, memo=supervisor.memo[1])
+
+    assert isinstance(mismatched, frames.Mismatched)
+    assert mismatched.step == "1"
+    assert mismatched.recorded.startswith("step double(")
+    assert "recorded by build b1" in mismatched.recorded
+    assert mismatched.requested.startswith("child child(")
+    assert "test_sync_host.py" in mismatched.requested
+    assert cleaned == []
+    assert run(double, 3, x=1) == frames.Completed(3, b"2")
+
+
+def test_unreadable_memo_and_early_end_are_mismatches(run: Run, supervisor: FakeSupervisor) -> None:
+    """Whatever the code does: what is recorded must fit it."""
+
+    def nothing(ctx: SyncExecutionContext) -> None:
+        pass
+
+    def raises(ctx: SyncExecutionContext) -> None:
+        raise ValueError("early")
+
+    def steps(ctx: SyncExecutionContext) -> int:
+        return ctx.step(double, 1)
+
+    run(steps, 1)
+    assert "cannot be read" in run(nothing, 2, memo=["{}"]).recorded
+    assert "ended without this call" in run(nothing, 3, memo=supervisor.memo[1]).requested
+    assert "ValueError: early" in run(raises, 4, memo=supervisor.memo[1]).requested
+
+
+def test_context_is_refused_in_steps_threads_and_after_the_end(run: Run) -> None:
+    """Each error says where the call came from."""
+    kept: list[SyncExecutionContext] = []
+    messages: list[str] = []
+
+    def note(ctx: SyncExecutionContext) -> None:
+        with pytest.raises(ContextError) as caught:
+            ctx.step(double, 1)
+        messages.append(str(caught.value))
+
+    def misuses(ctx: SyncExecutionContext) -> None:
+        kept.append(ctx)
+        ctx.step(step(name="inner")(lambda: note(ctx)))
+        thread = threading.Thread(target=note, args=(ctx,))
+        thread.start()
+        thread.join()
+
+    assert isinstance(run(misuses), frames.Completed)
+    note(kept[0])
+
+    assert "inside step 1" in messages[0]
+    assert "another thread" in messages[1]
+    assert "has ended" in messages[2]
+
+
+def test_wrong_calls_are_errors_at_the_call(run: Run) -> None:
+    """Nothing is recorded; the message suggests the other verb."""
+
+    async def async_step() -> None: ...
+
+    @step(timeout=timedelta(seconds=1))
+    def limited() -> None: ...
+
+    def wrong(ctx: SyncExecutionContext) -> list[str]:
+        messages = []
+        calls: list[Callable[[], Any]] = [
+            lambda: ctx.execute(double, 1),  # type: ignore[arg-type]
+            lambda: ctx.step(child, 1),  # type: ignore[arg-type]
+            lambda: ctx.step(async_step),
+            lambda: ctx.step(limited),
+            lambda: ctx.gather(3),  # type: ignore[call-overload]
+        ]
+        for call in calls:
+            with pytest.raises(DefinitionError) as caught:
+                call()
+            messages.append(str(caught.value))
+        with pytest.raises(InvalidArguments):
+            ctx.execute(child, "text")  # type: ignore[arg-type]
+        return messages
+
+    result = run(wrong).result.decode()
+
+    assert "use ctx.step(double" in result
+    assert "ctx.execute" in result
+    assert "is async" in result
+    assert "timeout works for async steps only" in result
+
+
+def test_time_limit_raises_in_its_block(run: Run, supervisor: FakeSupervisor) -> None:
+    """The child goes on for a handle, and is canceled when it was executed."""
+
+    def limited(ctx: SyncExecutionContext) -> str:
+        with pytest.raises(WaitTimeout, match="longer"), ctx.timeout(timedelta(seconds=1)):
+            ctx.execute(child, 1)
+        handle = ctx.spawn(child, 2)
+        with pytest.raises(TimeoutError):
+            handle.result(timeout=timedelta(seconds=1))
+        with ctx.timeout(None):
+            return handle.name
+
+    supervisor.holds = {frames.CreateChild}
+    assert isinstance(run(limited), frames.Completed)
+
+    canceled = [
+        frame.step for frame in supervisor.of(frames.StepRequested) if isinstance(frame.command, frames.CancelChild)
+    ]
+    assert canceled == ["2"]
+
+
+def test_rejected_child_raises_at_the_call(run: Run, supervisor: FakeSupervisor) -> None:
+    """The refusal is recorded like any outcome: a replay raises it again."""
+
+    def parent(ctx: SyncExecutionContext) -> int:
+        return ctx.execute(child, 1)
+
+    supervisor.holds = {frames.CreateChild}
+    run(parent, serve=False)
+    supervisor.serve(lambda: supervisor.of(frames.StepRequested) != [])
+    error = frames.ErrorInfo("kontinue.errors.UnknownFunction", "no function child")
+    supervisor.host.receive(frames.StepRejected(1, "1", error))
+    supervisor.serve(lambda: supervisor.end() is not None)
+
+    assert "no function child" in supervisor.end().error.message
+    assert supervisor.end().seqs == [1]
+    assert supervisor.of(frames.RecordsProduced) != []
