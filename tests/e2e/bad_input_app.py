@@ -90,3 +90,10 @@ async def pay(ctx: ExecutionContext) -> int:
     first = await ctx.step(charge if VERSION == "1" else refund, 5)
     await ctx.sleep(timedelta(seconds=3))
     return first
+
+
+@app.function
+async def greet(ctx: ExecutionContext, name: str = "one" if VERSION == "1" else "two") -> str:
+    """Have a default that changes between versions."""
+    await ctx.sleep(timedelta(seconds=1.5))
+    return name

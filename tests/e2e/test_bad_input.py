@@ -161,3 +161,16 @@ async def test_code_changed_under_a_running_execution_blocks_it_and_the_old_code
             assert "refund" in blocked.status.message
             cluster.restart_worker({"KONTINUE_BUILD": "one"})
             assert (await client.wait_for_execution(handle, until=["Completed"], timeout=SOON)).phase is Phase.COMPLETED
+
+
+async def test_a_default_that_changes_does_not_change_a_call_that_has_begun(tmp_path: Path) -> None:
+    """Effective arguments are recorded at the first activation."""
+    with Cluster(tmp_path, "bad_input_app:app", app_dir=HERE) as cluster:
+        async with Client(ClientOptions(kubeconfig=str(cluster.kubeconfig), namespace="default")) as client:
+            handle = await client.spawn("greet", {}, result=str)
+            while (await client.get(handle.name)).phase is not Phase.EXECUTING:
+                pass
+            cluster.restart_worker({"BAD_INPUT_VERSION": "2"})
+            assert await handle.result(timeout=SOON) == "one"
+            later = await client.spawn("greet", {}, result=str)
+            assert await later.result(timeout=SOON) == "two"

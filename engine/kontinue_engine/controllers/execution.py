@@ -281,7 +281,7 @@ class ExecutionController:
             return
         match frame:
             case frames.Running():
-                self._on_running(entry, entry.activation)
+                self._on_running(entry, entry.activation, frame.arguments)
             case frames.Waiting():
                 entry.activation = msgspec.structs.replace(
                     entry.activation, parked_since_ms=self._clock.now_ms(), waiting_for=tuple(frame.waiting_for)
@@ -302,7 +302,9 @@ class ExecutionController:
             case _:
                 assert_never(frame)
 
-    def _on_running(self, entry: Entry, activation: Activation) -> None:
+    def _on_running(self, entry: Entry, activation: Activation, arguments: bytes) -> None:
+        if arguments:
+            entry.news = msgspec.structs.replace(entry.news, arguments=arguments)
         now_ms = self._clock.now_ms()
         is_first = activation.running_since_ms is None
         is_woken = entry.status.phase is Phase.SUSPENDED

@@ -392,13 +392,14 @@ def _with_stopped(conditions: Sequence[Condition], phase: Phase, now_ms: int) ->
 
 
 def _extended(memo: MemoBytes, news: News, worker: Worker, more: Sequence[frames.EncodedRecord] = ()) -> MemoBytes:
-    if not (news.records or more or news.timers_started or news.timers_canceled):
+    if not (news.records or more or news.timers_started or news.timers_canceled or news.arguments):
         return memo
     return memo.extended(
         build=worker.build,
         records=(*news.records, *more),
         started=news.timers_started,
         forgotten=news.timers_canceled,
+        arguments=news.arguments,
     )
 
 

@@ -21,18 +21,20 @@ class MemoBytes(msgspec.Struct, frozen=True, kw_only=True):
         build: digest of the code that wrote it last.
         records: JSON of each record, in ``seq`` order.
         timers: step id -> wake time (ms since the epoch) of timers that have no record yet.
+        arguments: JSON of the effective arguments, or empty where they are those of the spec.
         size_bytes: sum of the records' sizes.
     """
 
     build: str = ""
     records: tuple[bytes, ...] = ()
     timers: Mapping[str, int] = {}
+    arguments: bytes = b""
     size_bytes: int = 0
 
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to store."""
-        return not self.records and not self.timers
+        return not (self.records or self.timers or self.arguments)
 
     def extended(
         self,
@@ -41,6 +43,7 @@ class MemoBytes(msgspec.Struct, frozen=True, kw_only=True):
         records: Sequence[EncodedRecord] = (),
         started: Mapping[str, int] = {},
         forgotten: Iterable[str] = (),
+        arguments: bytes = b"",
     ) -> MemoBytes:
         """Return the memo with ``records`` appended; timers that they or ``forgotten`` name are gone."""
         timers = self.timers
@@ -52,6 +55,7 @@ class MemoBytes(msgspec.Struct, frozen=True, kw_only=True):
             build=build,
             records=(*self.records, *(record.json for record in records)),
             timers=timers,
+            arguments=self.arguments or arguments,
             size_bytes=self.size_bytes + sum(len(record.json) + 1 for record in records),
         )
 
@@ -60,6 +64,8 @@ class MemoBytes(msgspec.Struct, frozen=True, kw_only=True):
         parts = [b'{"build":', msgspec.json.encode(self.build), b',"records":[', b",".join(self.records), b"]"]
         if self.timers:
             parts += [b',"timers":', msgspec.json.encode(self.timers)]
+        if self.arguments:
+            parts += [b',"arguments":', self.arguments]
         return msgspec.Raw(b"".join((*parts, b"}")))
 
 
@@ -67,6 +73,7 @@ class _StoredMemo(msgspec.Struct):
     build: str = ""
     records: list[msgspec.Raw] = []
     timers: dict[str, int] = {}
+    arguments: msgspec.Raw = msgspec.Raw(b"")
 
 
 _decode = msgspec.json.Decoder(_StoredMemo).decode
@@ -86,5 +93,9 @@ def parse_memo(state: msgspec.Raw | msgspec.UnsetType) -> MemoBytes:
         raise MemoUnreadableError(f"status.state is not a memo: {error}") from error
     records = tuple(bytes(record) for record in stored.records)
     return MemoBytes(
-        build=stored.build, records=records, timers=stored.timers, size_bytes=sum(len(record) + 1 for record in records)
+        build=stored.build,
+        records=records,
+        timers=stored.timers,
+        arguments=bytes(stored.arguments),
+        size_bytes=sum(len(record) + 1 for record in records),
     )

@@ -7,18 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from kontinue import naming, steps
+from kontinue.definition import FunctionDefinition
 from kontinue.durable_calls import ChildRequest, TimerRequest
 from kontinue.errors import ContextError
 from kontinue.ports import ExecutionInfo
 from kontinue.replay.call import Call, Mismatch, Outcome
 from kontinue.replay.journal import Effect, Journal
 from kontinue.replay.records import EMPTY_MEMO, ChildOutcome, Memo, RecordKind, decode_memo
-from kontinue_engine.runner import failures
+from kontinue_engine.runner import failures, function_calls
 from kontinue_engine.runner.failures import Failure
 from kontinue_engine.runner.step_calls import StepRun
 from kontinue_engine.wire import frames
@@ -40,10 +41,15 @@ class Activation:
         Mismatch: the memo cannot be read.
     """
 
-    def __init__(self, activate: frames.Activate, *, send: Send, now_ms: NowMs) -> None:
+    def __init__(
+        self, activate: frames.Activate, function: FunctionDefinition[..., Any], *, send: Send, now_ms: NowMs
+    ) -> None:
         self.number = activate.activation
+        self._function = function
         self.activate = activate
-        self.journal = Journal(_read_memo(activate.memo), created_at_ms=activate.created_at_ms)
+        memo = _read_memo(activate.memo)
+        self.journal = Journal(memo, created_at_ms=activate.created_at_ms)
+        self._recorded_arguments = b"" if memo.arguments is msgspec.UNSET else bytes(memo.arguments)
         self.info = ExecutionInfo(
             name=activate.execution,
             namespace=activate.namespace,
@@ -52,7 +58,7 @@ class Activation:
             attempt=activate.attempt,
             resumption=activate.resumption,
             created_at=_EPOCH + timedelta(milliseconds=activate.created_at_ms),
-            raw_arguments=activate.arguments,
+            raw_arguments=self._recorded_arguments or activate.arguments,
         )
         self.send = send
         self._host_now_ms = now_ms
@@ -78,6 +84,14 @@ class Activation:
         return naming.child_name(activate.execution, call.id, activate.uid, activate.run_epoch, 0)
 
     # For hosts.
+
+    def send_running(self) -> bytes:
+        """Say that user code is about to run for the first time; return the arguments to call it with."""
+        completed = (
+            b"" if self._recorded_arguments else function_calls.complete(self._function, self.activate.arguments)
+        )
+        self.send(frames.Running(self.number, completed))
+        return self._recorded_arguments or completed or self.activate.arguments
 
     def arrived(self, frame: frames.StepArrived | frames.StepRejected) -> None:
         """Take in what the supervisor says about a step."""

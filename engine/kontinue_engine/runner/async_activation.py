@@ -68,9 +68,8 @@ class AsyncActivation(base.Activation):
         send: base.Send,
         now_ms: base.NowMs,
     ) -> None:
-        super().__init__(activate, send=send, now_ms=now_ms)
+        super().__init__(activate, function, send=send, now_ms=now_ms)
         self._host = host
-        self._function = function
         self._loop = DeterministicLoop(self, host.loop)
         self._main: asyncio.Task[bytes | Failure] | None = None
         self._steps: dict[str, asyncio.Task[None] | None] = {}
@@ -86,8 +85,8 @@ class AsyncActivation(base.Activation):
 
     def start(self) -> None:
         """Begin to run the function."""
-        self.send(frames.Running(self.number))
-        running = function_calls.call_async(self._function, (ExecutionContext(self),), self.activate.arguments)
+        arguments = self.send_running()
+        running = function_calls.call_async(self._function, (ExecutionContext(self),), arguments)
         self._main = self._loop.create_main_task(running, clean_context(self.number))
 
     def recorded(self, flush: int) -> None:

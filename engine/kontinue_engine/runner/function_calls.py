@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 from kontinue.definition import FunctionDefinition
 from kontinue.errors import InvalidArguments, InvalidResult
 from kontinue_engine.runner.failures import Failure, user_failure
@@ -38,6 +40,16 @@ async def call_async(function: Definition, first: tuple[Any, ...], arguments: by
     except BaseException as error:  # noqa: BLE001 - sys.exit() in user code must not end the runner
         return user_failure(error)
     return _encode(function, value)
+
+
+def complete(function: Definition, arguments: bytes) -> bytes:
+    """Return the arguments with defaults, or nothing where they are complete, or do not fit (``call`` says why)."""
+    try:
+        args, kwargs = function.codec.decode_arguments(arguments)
+        completed = function.codec.encode_arguments(args, kwargs)
+    except InvalidArguments:
+        return b""
+    return b"" if msgspec.json.decode(completed) == msgspec.json.decode(arguments) else completed
 
 
 def _encode(function: Definition, value: object) -> bytes | Failure:

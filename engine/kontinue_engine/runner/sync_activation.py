@@ -112,10 +112,9 @@ class SyncActivation(base.Activation):
         send: base.Send,
         now_ms: base.NowMs,
     ) -> None:
-        super().__init__(activate, send=send, now_ms=now_ms)
+        super().__init__(activate, function, send=send, now_ms=now_ms)
         self._host = host
         self._lock = host.lock
-        self._function = function
         self._main = _Strand(Branch(), None, clean_context(self.number))
         self._strands: dict[_Strand, None] = {self._main: None}
         self._holder: _Strand | None = self._main
@@ -132,9 +131,9 @@ class SyncActivation(base.Activation):
     def run(self) -> None:
         """Run the function in this thread, which has the slot, until it has ended. A blocked one never returns."""
         self._main.thread = threading.get_ident()
-        self.send(frames.Running(self.number))
+        arguments = self.send_running()
         first = (SyncExecutionContext(self),)
-        result = self._main.context.run(function_calls.call, self._function, first, self.activate.arguments)
+        result = self._main.context.run(function_calls.call, self._function, first, arguments)
         self.abandon([strand for strand in self._strands if strand is not self._main])
         with self._lock:
             self._has_ended = True

@@ -182,9 +182,14 @@ class LoadFailed(Frame, frozen=True, tag="LoadFailed"):
 
 
 class Running(Frame, frozen=True, tag="Running"):
-    """User code of this activation is about to run (first start, or after being parked)."""
+    """User code of this activation is about to run (first start, or after being parked).
+
+    Attributes:
+        arguments: JSON object of the arguments with defaults, at the first start and only where there are any.
+    """
 
     activation: int
+    arguments: bytes = b""
 
 
 class Recalled(Frame, frozen=True, tag="Recalled"):

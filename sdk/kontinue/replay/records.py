@@ -77,11 +77,14 @@ class Memo(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defau
         build: digest of the code that wrote it last.
         records: in ``seq`` order.
         timers: step id -> wake time in milliseconds since the epoch, for started timers without a record.
+        arguments: what the function was called with, defaults included, where they differ from ``spec.arguments``:
+            a default that changes with the code must not change a call that has begun.
     """
 
     build: str = ""
     records: list[Record] = []
     timers: dict[str, int] = {}
+    arguments: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
 EMPTY_MEMO: Final = Memo()
