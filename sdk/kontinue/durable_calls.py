@@ -95,17 +95,12 @@ def child_call(
         DefinitionError: not a kontinue function.
         InvalidArguments: they do not fit the signature, or JSON, or the limit.
     """
-    if not isinstance(function, FunctionDefinition):
-        name = getattr(function, "__name__", repr(function))
-        raise DefinitionError(
-            f"{name!r} is not a kontinue function: use ctx.step({name}, ...) to run it as a step, "
-            "or decorate it with @app.function"
-        )
-    arguments = function.codec.encode_arguments(args, kwargs)
-    request = ChildRequest(function, arguments)
+    definition = _checked(function)
+    arguments = definition.codec.encode_arguments(args, kwargs)
+    request = ChildRequest(definition, arguments)
     return Call(
         RecordKind.CHILD,
-        function.name,
+        definition.name,
         request,
         digest=codec.digest(arguments),
         line=line_of_caller(),
@@ -113,11 +108,9 @@ def child_call(
     )
 
 
-def map_calls(
-    function: FunctionDefinition[Any, Any], items: Iterable[Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
-) -> list[Call]:
+def map_calls(function: object, items: Iterable[Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Call]:
     """Return one call per item; they share the function's ``parallelism``. Raises like ``child_call``."""
-    limit = function.call_options.parallelism if isinstance(function, FunctionDefinition) else None
+    limit = _checked(function).call_options.parallelism
     shared = None if limit is None else Parallelism(limit)
     return [child_call(function, (item, *args), kwargs, parallelism=shared) for item in items]
 
@@ -149,6 +142,16 @@ def timer_call(duration: timedelta, name: str = "") -> Call:
     )
 
 
+def _checked(function: object) -> FunctionDefinition[Any, Any]:
+    if not isinstance(function, FunctionDefinition):
+        name = getattr(function, "__name__", repr(function))
+        raise DefinitionError(
+            f"{name!r} is not a kontinue function: use ctx.step({name}, ...) to run it as a step, "
+            "or decorate it with @app.function"
+        )
+    return function  # pyright: ignore[reportUnknownVariableType] - narrowed from object
+
+
 def _recorded(record: Record) -> dict[str, Any]:
     error = record.error
     assert error is not None  # noqa: S101
@@ -163,7 +166,7 @@ def _recorded(record: Record) -> dict[str, Any]:
 
 def line_of_caller() -> str:
     """Return ``file:line`` of the user's call: the nearest frame that is not kontinue's or asyncio's."""
-    frame = sys._getframe(2)
+    frame = sys._getframe(2)  # pyright: ignore[reportPrivateUsage]
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _OURS:
         frame = frame.f_back
     parts = frame.f_code.co_filename.replace("\\", "/").split("/")

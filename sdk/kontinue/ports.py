@@ -52,14 +52,17 @@ class Port(Protocol):
     @property
     def info(self) -> ExecutionInfo:
         """The Execution that runs."""
+        ...
 
     @property
     def now_ms(self) -> int:
         """Time of the latest outcome that the program has seen."""
+        ...
 
     @property
     def is_replaying(self) -> bool:
         """Whether the program repeats what an earlier activation did."""
+        ...
 
     def branch(self) -> Branch:
         """Return the branch of the caller.
@@ -67,12 +70,15 @@ class Port(Protocol):
         Raises:
             ContextError: called from a step, a foreign thread, task or loop, a callback, or after the end.
         """
+        ...
 
     def child_name(self, call: Call) -> str:
         """Return the name of the child Execution of an open call."""
+        ...
 
     def cancel_child(self, call: Call, message: str) -> None:
         """Ask for the child of ``call`` to be canceled; its outcome still arrives."""
+        ...
 
 
 class AsyncPort(Port, Protocol):
@@ -80,18 +86,23 @@ class AsyncPort(Port, Protocol):
 
     def open(self, call: Call) -> None:
         """Give the call its step id: now, in the branch of the caller. Nothing starts yet."""
+        ...
 
     def start_call(self, call: Call) -> asyncio.Future[None]:
         """Request an open call; the future is done when ``call.result()`` may be asked."""
+        ...
 
     async def outcome(self, call: Call) -> Any:
         """Request an open call and return its result. Canceled before that, the call is abandoned."""
+        ...
 
     def abandon(self, call: Call) -> None:
         """Give up a call; nothing happens if it is finished."""
+        ...
 
     def watch(self, coroutine: Coroutine[object, None, T], what: str, line: str) -> Coroutine[object, None, T]:
         """Return ``coroutine``; if it is never awaited, the end of the function names ``what`` and ``line``."""
+        ...
 
 
 class SyncBranch(Protocol):
@@ -100,13 +111,16 @@ class SyncBranch(Protocol):
     @property
     def is_finished(self) -> bool:
         """Whether the code has ended."""
+        ...
 
     @property
     def is_failed(self) -> bool:
         """Whether it ended with an exception."""
+        ...
 
     def result(self) -> Any:
         """Return what the code returned, or raise what it raised."""
+        ...
 
 
 class SyncPort(Port, Protocol):
@@ -114,6 +128,7 @@ class SyncPort(Port, Protocol):
 
     def open(self, call: Call) -> None:
         """Give the call its step id and request it."""
+        ...
 
     def wait(
         self, waitables: Sequence[Call | SyncBranch], *, alarms: Sequence[Call] = (), for_all: bool = False
@@ -125,9 +140,12 @@ class SyncPort(Port, Protocol):
         Raises:
             ExecutionInterrupted: the Execution is canceled, or this branch was given up.
         """
+        ...
 
     def abandon(self, waitables: Sequence[Call | SyncBranch]) -> None:
         """Give up what is unfinished: calls at once; branches are interrupted and have ended on return."""
+        ...
 
     def fork(self, code: Callable[[], Any]) -> SyncBranch:
         """Run ``code`` as a branch of its own; it starts when the caller waits."""
+        ...

@@ -8,7 +8,7 @@ across a durable call blocks the others for good. Handles of children can stand 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from datetime import timedelta
 from typing import Any, Concatenate, Literal, ParamSpec, TypeAlias, TypeVar, overload
 
@@ -141,7 +141,7 @@ class SyncExecutionContext(ContextBase[SyncPort], SyncContextMarker):
             return self.gather(strand)[0]
 
     @contextlib.contextmanager
-    def timeout(self, duration: timedelta | None) -> Iterator[None]:
+    def timeout(self, duration: timedelta | None) -> Generator[None]:
         """Limit a block: past ``duration`` its durable calls raise WaitTimeout. Code between calls is not stopped."""
         if duration is None:
             yield
@@ -178,7 +178,7 @@ class SyncExecutionContext(ContextBase[SyncPort], SyncContextMarker):
                 raise WaitTimeout(f"the block at {alarm.line} took longer than its time limit")
 
     @contextlib.contextmanager
-    def _started(self, strands: Sequence[Strand[Any]]) -> Iterator[list[Call | SyncBranch]]:
+    def _started(self, strands: Sequence[Strand[Any]]) -> Generator[list[Call | SyncBranch]]:
         """Start the branches; on leaving, those that have not ended are interrupted."""
         branches: list[Call | SyncBranch] = []
         waitables: list[Call | SyncBranch] = []

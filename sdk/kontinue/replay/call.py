@@ -17,9 +17,11 @@ class Request(Protocol):
 
     def decode(self, data: bytes) -> Any:
         """Return the value that JSON ``data`` stands for, or raise ResultDecodeError."""
+        ...
 
     def failure(self, record: Record) -> Exception:
         """Return the exception that the failed ``record`` raises in user code."""
+        ...
 
 
 class CallState(enum.Enum):
