@@ -21,7 +21,7 @@ from kontinue.definition import FunctionDefinition
 from kontinue.durable_calls import StepRequest
 from kontinue.errors import ContextError
 from kontinue.replay.branch import Branch
-from kontinue.replay.call import Call, Mismatch, Outcome
+from kontinue.replay.call import Call, CallState, Mismatch, Outcome
 from kontinue.replay.journal import Effect
 from kontinue.replay.records import RecordKind
 from kontinue_engine.runner import activation as base
@@ -286,6 +286,8 @@ class AsyncActivation(base.Activation):
 
     def _perform(self, effect: Effect) -> None:
         call = effect.call
+        if call.state is CallState.ABANDONED and not effect.is_cancel:
+            return  # given up later in the same turn
         request = call.request
         if call.kind is not RecordKind.STEP or not isinstance(request, StepRequest):
             self.send_effect(effect)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from kontinue import steps
 from kontinue.durable_calls import StepRequest
-from kontinue.errors import CodecError, NonRetryableError
+from kontinue.errors import CodecError, DefinitionError, NonRetryableError
 from kontinue.options import RetryPolicy
 from kontinue.replay.call import Call, Outcome
 from kontinue_engine.runner.failures import recorded_error
@@ -35,6 +36,12 @@ class StepRun:
             try:
                 with self._entered(attempt):
                     value = self.request.fn(*self.request.args, **self.request.kwargs)
+                if inspect.iscoroutine(value):
+                    value.close()
+                    name = self.request.options.name
+                    raise DefinitionError(
+                        f"step {name!r} returned a coroutine: give ctx.step the async function itself"
+                    )
                 return self._succeeded(value)
             except BaseException as error:  # noqa: BLE001 - SystemExit of a step must not end the runner
                 delay_s = _delay_s(self.request.options.retry, attempt, error)
@@ -87,7 +94,7 @@ def _delay_s(policy: RetryPolicy | None, attempt: int, error: BaseException) -> 
     """Return how long to wait before the next try, or None when there is none."""
     if policy is None or attempt > policy.retries or not isinstance(error, Exception):
         return None
-    if isinstance(error, (NonRetryableError, CodecError, *policy.non_retryable)):
+    if isinstance(error, (NonRetryableError, CodecError, DefinitionError, *policy.non_retryable)):
         return None
     delay_s = policy.backoff.total_seconds() * policy.multiplier ** (attempt - 1)
     return delay_s if policy.max_backoff is None else min(delay_s, policy.max_backoff.total_seconds())

@@ -428,6 +428,15 @@ async def test_async_steps_have_time_limits_and_retries(run: Run, supervisor: Fa
     assert len(supervisor.memo[1]) == 2
 
 
+async def test_a_step_that_returns_a_coroutine_fails_with_the_remedy(run: Run) -> None:
+    """A lambda around an async function looks right and does nothing."""
+
+    async def uses(ctx: ExecutionContext) -> None:
+        await ctx.step(step(name="wrapped")(lambda: double(1)))
+
+    assert "the async function itself" in (await run(uses)).error.message
+
+
 async def test_time_limits_are_durable_timers(run: Run, supervisor: FakeSupervisor) -> None:
     """One record per timer that fired; none for one that did not."""
 
