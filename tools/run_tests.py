@@ -67,7 +67,10 @@ def test_on(uv: str, version: str, python: str) -> tuple[str, bool, float]:
     synced = run(f"environment for Python {version}", sync, environment)
     if not synced[1]:
         return synced
-    return run(f"tests on Python {version} (unit, replay)", [str(folder / "bin" / "pytest"), "-q", "tests/unit"])
+    return run(
+        f"tests on Python {version} (unit, replay)",
+        [str(folder / "bin" / "pytest"), "-q", "tests/unit", "tests/replay"],
+    )
 
 
 def find_python(version: str) -> str | None:
