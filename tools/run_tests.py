@@ -21,7 +21,7 @@ VERSIONS = ("3.11", "3.12", "3.13")
 CHECKS = (
     ("ruff check", ["ruff", "check", "."]),
     ("ruff format", ["ruff", "format", "--check", "."]),
-    ("codespell", ["codespell", "sdk", "engine", "tests", "tools", "bench", "docs", "examples", "README.md"]),
+    ("codespell", ["codespell", "sdk", "engine", "tools", "bench", "docs", "examples", "README.md"]),
     ("import contracts", ["lint-imports"]),
     ("mypy", ["mypy"]),
     ("pyright", ["pyright"]),

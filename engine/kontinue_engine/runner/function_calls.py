@@ -8,7 +8,6 @@ from typing import Any
 import msgspec
 
 from kontinue.definition import FunctionDefinition
-from kontinue.errors import InvalidArguments, InvalidResult
 from kontinue_engine.runner.failures import Failure, user_failure
 
 Definition = FunctionDefinition[..., Any]
@@ -18,7 +17,7 @@ def call(function: Definition, first: tuple[Any, ...], arguments: bytes) -> byte
     """Call a sync function; ``first`` are the parameters before the arguments: the context, if any."""
     try:
         args, kwargs = function.codec.decode_arguments(arguments)
-    except InvalidArguments as error:
+    except Exception as error:  # noqa: BLE001 - InvalidArguments, or anything from a user's validator
         return Failure(error, "InvalidArguments")
     fn: Callable[..., Any] = function.fn
     try:
@@ -32,7 +31,7 @@ async def call_async(function: Definition, first: tuple[Any, ...], arguments: by
     """Call an async function like ``call`` does. A cancellation is a failure like others: who canceled knows."""
     try:
         args, kwargs = function.codec.decode_arguments(arguments)
-    except InvalidArguments as error:
+    except Exception as error:  # noqa: BLE001 - InvalidArguments, or anything from a user's validator
         return Failure(error, "InvalidArguments")
     fn: Callable[..., Any] = function.fn
     try:
@@ -47,7 +46,7 @@ def complete(function: Definition, arguments: bytes) -> bytes:
     try:
         args, kwargs = function.codec.decode_arguments(arguments)
         completed = function.codec.encode_arguments(args, kwargs)
-    except InvalidArguments:
+    except Exception:  # noqa: BLE001 - see above
         return b""
     return b"" if msgspec.json.decode(completed) == msgspec.json.decode(arguments) else completed
 
@@ -55,5 +54,5 @@ def complete(function: Definition, arguments: bytes) -> bytes:
 def _encode(function: Definition, value: object) -> bytes | Failure:
     try:
         return function.codec.encode_result(value)
-    except InvalidResult as error:
+    except Exception as error:  # noqa: BLE001 - InvalidResult, or anything from a user's serializer
         return Failure(error, "InvalidResult")

@@ -1,8 +1,8 @@
 """Internal. Frames to bytes and back: a 4-byte big-endian length, then msgpack of one tagged frame. Sans-io.
 
 Not here: which frame is legal when (``wire.session``), and any reading or writing of file descriptors
-(``runner.channel``, ``pool.runner_process``). The side that reads names the union of frames that it expects, so a frame sent
-in the wrong direction is a ``ProtocolError`` like any other garbage.
+(``runner.channel``, ``pool.runner_process``). The side that reads names the union of frames that it expects, so a frame
+sent in the wrong direction is a ``ProtocolError`` like any other garbage.
 """
 
 from __future__ import annotations

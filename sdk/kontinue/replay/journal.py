@@ -29,7 +29,6 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from kontinue.errors import ResultDecodeError
 from kontinue.replay.call import Call, CallState, Mismatch, Outcome, describe
 from kontinue.replay.records import Memo, Record, RecordedError, RecordKind, encode_record
 
@@ -174,7 +173,7 @@ class Journal:
         if error is None:
             try:
                 value = call.request.decode(outcome.value)
-            except ResultDecodeError as undecodable:
+            except Exception as undecodable:  # noqa: BLE001 - ResultDecodeError, or anything from a user's validator
                 name = f"{type(undecodable).__module__}.{type(undecodable).__qualname__}"
                 error = RecordedError(type=name, message=str(undecodable), types=[name])
         record = Record(
@@ -302,7 +301,7 @@ class Journal:
             return None
         try:
             return call.request.decode(bytes(record.value))
-        except ResultDecodeError as error:
+        except Exception as error:
             raise self._mismatch(record, f"{call.describe()}: {error}") from error
 
     def _check(self, call: Call, record: Record) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections.abc import Callable
 from datetime import timedelta
@@ -94,6 +95,17 @@ def test_arguments_and_results_that_do_not_fit_fail(run: Run) -> None:
     def wrong() -> int:
         return "text"  # type: ignore[return-value]
 
+    @dataclasses.dataclass
+    class Picky:
+        number: int
+
+        def __post_init__(self) -> None:
+            raise LookupError(self.number)
+
+    def picky(value: Picky) -> None: ...
+
+    picky.__annotations__["value"] = Picky
+    assert run(picky, 3, value={"number": 1}).reason == "InvalidArguments"
     assert run(double, 1, x="text").reason == "InvalidArguments"
     assert run(wrong, 2).reason == "InvalidResult"
 
