@@ -14,7 +14,7 @@ import pytest
 from fake_supervisor import FakeSupervisor
 from kontinue.context import ExecutionContext
 from kontinue.definition import define
-from kontinue.errors import ContextError, DefinitionError, StepFailed, WaitTimeout
+from kontinue.errors import ChildFailed, ContextError, DefinitionError, StepFailed, WaitTimeout
 from kontinue.options import RetryPolicy
 from kontinue.steps import current_step, step
 from kontinue_engine.runner import deterministic_loop
@@ -470,6 +470,78 @@ async def test_wrong_calls_are_errors_at_the_call(run: Run) -> None:
 
     assert "use ctx.step(double" in result
     assert "ctx.execute" in result
+
+
+async def test_canceled_child_raises_what_it_ended_with(run: Run, supervisor: FakeSupervisor) -> None:
+    """A cancel asks; the outcome comes from the child."""
+
+    async def parent(ctx: ExecutionContext) -> str:
+        handle = await ctx.spawn(child, 1)
+        await ctx.step(double, 1)
+        await handle.cancel("enough")
+        with pytest.raises(ChildFailed) as caught:
+            await handle
+        return f"{caught.value.phase} {caught.value.message}"
+
+    supervisor.holds = {frames.CreateChild}
+    await run(parent, serve=False)
+    await supervisor.serve_async(lambda: len(supervisor.of(frames.StepRequested)) == 2)
+    assert supervisor.of(frames.StepRequested)[1].command.message == "enough"  # type: ignore[union-attr]
+    canceled = frames.ChildFinished("c", "u", 1, "Canceled", 1, None, frames.ErrorInfo("Canceled", "enough"))
+    supervisor.host.receive(frames.StepArrived(1, "1", canceled))
+    await supervisor.serve_async(lambda: supervisor.end() is not None)
+
+    assert supervisor.end().result == b'"Canceled enough"'
+
+
+async def test_failed_child_of_a_map_cancels_the_others(run: Run, supervisor: FakeSupervisor) -> None:
+    """The failure is raised at once."""
+
+    async def parent(ctx: ExecutionContext) -> str:
+        with pytest.raises(ChildFailed) as caught:
+            await ctx.map(child, [1, 2, 3])
+        await ctx.step(double, 1)
+        return caught.value.message
+
+    supervisor.holds = {frames.CreateChild}
+    await run(parent, serve=False)
+    await supervisor.serve_async(lambda: len(supervisor.of(frames.StepRequested)) == 3)
+    failed = frames.ChildFinished("c", "u", 1, "Failed", 1, None, frames.ErrorInfo("E", "broken"))
+    supervisor.host.receive(frames.StepArrived(1, "2", failed))
+    await supervisor.serve_async(lambda: supervisor.end() is not None)
+
+    assert supervisor.end().result == b'"broken"'
+    assert [frame.step for frame in supervisor.of(frames.StepRequested)[3:]] == ["1", "3"]
+
+
+async def test_other_threads_cannot_wake_a_function(run: Run) -> None:
+    """A callback from outside would come at another point in each replay."""
+
+    async def hands_out_its_loop(ctx: ExecutionContext) -> str:
+        loop = asyncio.get_running_loop()
+
+        async def calls_back() -> None:
+            loop.call_soon_threadsafe(print)
+
+        with pytest.raises(StepFailed) as caught:
+            await ctx.step(calls_back)
+        loop.call_soon_threadsafe(ended.append, 1)
+        await asyncio.sleep(0)
+        return caught.value.message
+
+    ended: list[int] = []
+    assert "put the work in a step" in (await run(hands_out_its_loop)).result.decode()
+    assert ended == [1]
+
+
+async def test_unknown_function_fails(run: Run, supervisor: FakeSupervisor) -> None:
+    """A worker of another build may be asked for what it does not have; late frames are ignored."""
+    supervisor.activate(1, "nothing")
+    supervisor.host.receive(frames.Recall(1))
+    supervisor.host.receive(frames.StepRecorded(1, 1))
+    supervisor.host.receive(frames.CancelActivation(1, ""))
+
+    assert supervisor.end().reason == "UnknownFunction"
 
 
 async def test_log_is_silent_on_replay(run: Run, supervisor: FakeSupervisor, caplog: pytest.LogCaptureFixture) -> None:

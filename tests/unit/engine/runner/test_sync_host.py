@@ -13,7 +13,14 @@ import pytest
 from fake_supervisor import FakeSupervisor
 from kontinue.context import SyncExecutionContext
 from kontinue.definition import define
-from kontinue.errors import ContextError, DefinitionError, ExecutionInterrupted, InvalidArguments, WaitTimeout
+from kontinue.errors import (
+    ChildFailed,
+    ContextError,
+    DefinitionError,
+    ExecutionInterrupted,
+    InvalidArguments,
+    WaitTimeout,
+)
 from kontinue.options import RetryPolicy
 from kontinue.steps import current_step, step
 from kontinue_engine.runner.current import current_activation, current_step_id
@@ -423,6 +430,53 @@ def test_time_limit_raises_in_its_block(run: Run, supervisor: FakeSupervisor) ->
         frame.step for frame in supervisor.of(frames.StepRequested) if isinstance(frame.command, frames.CancelChild)
     ]
     assert canceled == ["2"]
+
+
+def test_canceled_child_raises_what_it_ended_with(run: Run, supervisor: FakeSupervisor) -> None:
+    """A cancel asks; the outcome comes from the child, under the name that the call gave it."""
+
+    def parent(ctx: SyncExecutionContext) -> str:
+        handle = ctx.spawn(child.options(name="my-child"), 1)
+        ctx.step(double, 1)
+        handle.cancel("enough")
+        with pytest.raises(ChildFailed) as caught:
+            handle.result()
+        handle.cancel("again")
+        return f"{caught.value.child} {caught.value.phase} {caught.value.message}"
+
+    supervisor.holds = {frames.CreateChild}
+    run(parent, serve=False)
+    supervisor.serve(lambda: frames.CancelChild("my-child", "enough") in commands(supervisor))
+    canceled = frames.ChildFinished("my-child", "u", 1, "Canceled", 1, None, frames.ErrorInfo("Canceled", "enough"))
+    supervisor.host.receive(frames.StepArrived(1, "1", canceled))
+    supervisor.serve(lambda: supervisor.end() is not None)
+
+    assert supervisor.end().result == b'"my-child Canceled enough"'
+    assert len(commands(supervisor)) == 2
+
+
+def commands(supervisor: FakeSupervisor) -> list[Any]:
+    return [frame.command for frame in supervisor.of(frames.StepRequested)]
+
+
+def test_interrupted_pause_between_tries_ends_at_once(run: Run, supervisor: FakeSupervisor) -> None:
+    """Back-off keeps the slot, so a cancel must not wait for it."""
+
+    @step(retry=RetryPolicy(retries=3, backoff=timedelta(days=1)))
+    def fails() -> None:
+        tried.set()
+        raise ValueError
+
+    def uses(ctx: SyncExecutionContext) -> None:
+        ctx.step(fails)
+
+    tried = threading.Event()
+    run(uses, serve=False)
+    assert tried.wait(5)
+    supervisor.host.receive(frames.CancelActivation(1, "enough"))
+    supervisor.serve(lambda: supervisor.end() is not None)
+
+    assert supervisor.end() == frames.Interrupted(1)
 
 
 def test_rejected_child_raises_at_the_call(run: Run, supervisor: FakeSupervisor) -> None:
