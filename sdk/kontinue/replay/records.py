@@ -48,9 +48,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_def
         digest: of the encoded arguments.
         seq: position in the order of delivery; starts at 1, no gaps.
         at_ms: time of the outcome, milliseconds since the epoch: what ``ctx.now()`` returns after delivery.
-        value: JSON of the result; unset when it failed or was abandoned.
+        value: JSON of the result; unset when it failed.
         error: the failure, if it failed.
-        abandoned: the program stopped waiting for it (lost a race, timed out) before it had an outcome.
         child: for children: whose outcome this is.
         generation: raised when an attempt cuts the memo; names of later children differ by it.
         line: ``file:line`` of the call, for messages; not compared.
@@ -64,7 +63,6 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_def
     at_ms: int
     value: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     error: RecordedError | None = None
-    abandoned: bool = False
     child: ChildOutcome | None = None
     generation: int = 0
     line: str = ""
