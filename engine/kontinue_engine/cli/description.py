@@ -162,9 +162,7 @@ def _memo(execution: Execution) -> Memo | None:
 
 def _step_row(record: Record, *, whole: bool) -> list[str]:
     name = record.child.name if record.child else record.name
-    if record.abandoned:
-        outcome = "abandoned"
-    elif record.error is not None:
+    if record.error is not None:
         outcome = f"{record.error.type}: {record.error.message}"
     elif isinstance(record.value, msgspec.UnsetType):
         outcome = "done"

@@ -47,23 +47,21 @@ def test_attempts_show_their_traceback(make_execution: Make, now: datetime) -> N
 
 
 def test_steps_show_what_was_recorded(make_execution: Make, now: datetime) -> None:
-    """Values, errors, abandoned calls and running timers, with the line of the call."""
+    """Values, errors and running timers, with the line of the call."""
     records = [
         Record(id="1", kind=RecordKind.STEP, name="fetch", digest="", seq=1, at_ms=0, value=msgspec.Raw(b'{"a":1}'),
                line="app.py:7"),
         Record(id="2", kind=RecordKind.CHILD, name="build", digest="", seq=2, at_ms=0,
                error=RecordedError(type="ValueError", message="no"), child=ChildOutcome(name="x-build-1")),
         Record(id="3", kind=RecordKind.TIMER, name="bake", digest="", seq=3, at_ms=0),
-        Record(id="4", kind=RecordKind.STEP, name="slow", digest="", seq=4, at_ms=0, abandoned=True),
     ]  # fmt: skip
     memo = Memo(records=records, timers={"5": 0})
     execution = make_execution("x", phase=Phase.SUSPENDED, state=msgspec.Raw(msgspec.json.encode(memo)))
     lines = [" ".join(line.split()) for line in describe(execution, now).split("\n")]
-    assert "Steps (4 recorded):" in lines
+    assert "Steps (3 recorded):" in lines
     assert '1 1 step fetch {"a":1} app.py:7' in lines
     assert "2 2 child x-build-1 ValueError: no" in lines
     assert "3 3 timer bake done" in lines
-    assert "4 4 step slow abandoned" in lines
     assert "5 timer wakes at 1970-01-01T00:00:00+00:00" in lines
 
 
