@@ -44,6 +44,9 @@ class Host(Protocol):
     loop: asyncio.AbstractEventLoop
     threads: Threads
 
+    def call_from_thread(self, call: Callable[[], None]) -> None:
+        """Have ``call`` run on the loop."""
+
     def forget(self, activation: AsyncActivation, *, is_blocked: bool) -> None:
         """This activation has ended."""
 
@@ -304,7 +307,7 @@ class AsyncActivation(base.Activation):
 
     def _run_step_in_thread(self, call: Call) -> None:
         outcome = self.step_run(call).run(pause=time.sleep)
-        self._host.loop.call_soon_threadsafe(self._step_ended, call, outcome)
+        self._host.call_from_thread(functools.partial(self._step_ended, call, outcome))
 
     def _step_ended(self, call: Call, outcome: Outcome) -> None:
         if self._steps.pop(call.id, self) is self or self._has_ended:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from kontinue.definition import FunctionDefinition
@@ -42,6 +43,20 @@ class AsyncHost:
         self._blocked: list[AsyncActivation] = []
         self._plain: dict[int, asyncio.Task[bytes | Failure]] = {}
         self._interrupted: set[int] = set()
+        self._calls: deque[Callable[[], None]] = deque()
+        self._is_called = False
+
+    def call_from_thread(self, call: Callable[[], None]) -> None:
+        """Have ``call`` run on the host loop, in order. Any number of them wake it once: that is a system call."""
+        self._calls.append(call)
+        if not self._is_called:
+            self._is_called = True
+            self.loop.call_soon_threadsafe(self._run_calls)
+
+    def _run_calls(self) -> None:
+        self._is_called = False  # first: what comes from now on may wake the loop for nothing, but is never left
+        while self._calls:
+            self._calls.popleft()()
 
     def receive(self, frame: frames.Command) -> None:
         """Take in a frame of the supervisor. Frames of activations that have ended are ignored."""

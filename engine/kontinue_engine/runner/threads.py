@@ -1,6 +1,8 @@
-"""Internal. Daemon threads that are reused: a new one costs 50-100 us, handing a job to an idle one a few.
+"""Internal. Daemon threads that are reused: a new one costs 50-100 us, waking an idle one about 10.
 
-Not concurrent.futures: its threads are joined at exit, so a step that never returns would keep the process.
+Not concurrent.futures: its threads are joined at exit, so a step that never returns would keep the process; and it
+wakes a thread for each job. Here one thread at a time is on its way: it calls the next one before it runs its job, if
+more are queued. So a job never waits for another that blocks, and a burst of short ones is run by whoever is awake.
 """
 
 from __future__ import annotations
@@ -8,6 +10,7 @@ from __future__ import annotations
 import itertools
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable
 from typing import Final
 
@@ -16,45 +19,62 @@ _MAX_IDLE: Final = 32
 _log = logging.getLogger(__name__)
 _numbers = itertools.count(1)
 
-
-class _Worker:
-    __slots__ = ("has_job", "job")
-
-    def __init__(self, job: Callable[[], None]) -> None:
-        self.job: Callable[[], None] | None = job
-        self.has_job = threading.Lock()
-        self.has_job.acquire()
+Job = Callable[[], object]
 
 
 class Threads:
-    """Runs jobs, each in a thread of its own until it returns."""
+    """Runs jobs, each beside all others, in threads that it keeps."""
 
     def __init__(self) -> None:
-        self._idle: list[_Worker] = []
+        self._lock = threading.Lock()
+        self._jobs: deque[Job] = deque()
+        self._idle: list[threading.Lock] = []
+        self._is_one_coming = False
 
-    def start(self, job: Callable[[], None]) -> None:
+    def start(self, job: Job) -> None:
         """Run ``job`` in a thread; never blocks on other jobs."""
-        try:
-            worker = self._idle.pop()
-        except IndexError:
-            thread = threading.Thread(
-                target=self._serve, args=(_Worker(job),), name=f"kontinue-{next(_numbers)}", daemon=True
-            )
-            thread.start()
-        else:
-            worker.job = job
-            worker.has_job.release()
+        self._jobs.append(job)
+        self._call_one()
 
-    def _serve(self, worker: _Worker) -> None:
+    def _call_one(self) -> None:
+        """Have a thread come for a job, unless one is coming: it calls the next."""
+        with self._lock:
+            if self._is_one_coming:
+                return
+            self._is_one_coming = True
+            call = self._idle.pop() if self._idle else None
+        if call is not None:
+            call.release()
+            return
+        try:
+            threading.Thread(target=self._serve, name=f"kontinue-{next(_numbers)}", daemon=True).start()
+        except RuntimeError:  # the system has no more: whoever gets free runs the job
+            self._is_one_coming = False
+            raise
+
+    def _serve(self) -> None:
+        call = threading.Lock()
+        call.acquire()
         while True:
-            job, worker.job = worker.job, None
+            with self._lock:
+                self._is_one_coming = False
+            self._run_jobs()
+            with self._lock:
+                if len(self._idle) >= _MAX_IDLE:
+                    return
+                self._idle.append(call)
+            call.acquire()
+
+    def _run_jobs(self) -> None:
+        while self._jobs:
             try:
-                if job is not None:
-                    job()
+                job = self._jobs.popleft()
+            except IndexError:  # another thread was faster
+                return
+            if self._jobs:
+                self._call_one()
+            try:
+                job()
             except BaseException:  # noqa: BLE001 - the thread must serve the next job
                 _log.exception("a job of the runner raised: this is a bug in kontinue")
             del job
-            if len(self._idle) >= _MAX_IDLE:
-                return
-            self._idle.append(worker)
-            worker.has_job.acquire()
