@@ -1,7 +1,8 @@
 """Internal. The runner's ends of its pipes: commands in, events out.
 
 Reading is blocking for sync runners and on readiness for async ones; both call ``receive``. ``send`` writes directly
-from the thread that has something to say. The supervisor always reads, so a full pipe only slows a runner down.
+from the thread that has something to say; ``collect`` and ``flush`` make one write of many events. The supervisor
+always reads, so a full pipe only slows a runner down.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ class Channel:
         self._command_fd = command_fd
         self._event_fd = event_fd
         self._decoder: framing.FrameDecoder[frames.Command] = framing.FrameDecoder(frames.Command)
+        self._pending = bytearray()
+        self._is_writing = False
         # Reentrant: a finalizer that prints may run between two bytecodes of ``send`` in the same thread.
         self._lock = threading.RLock()
 
@@ -33,19 +36,37 @@ class Channel:
         return self._command_fd
 
     def send(self, event: frames.RunnerEvent) -> None:
-        """Send an event. Thread-safe; events of one thread arrive in order. Ends the process if nobody reads.
+        """Send an event, after those collected. Thread-safe and in order. Ends the process if nobody reads.
 
         Raises:
-            FrameTooLargeError: nothing was sent.
+            FrameTooLargeError: it is not sent.
+        """
+        self.collect(event)
+        self.flush()
+
+    def collect(self, event: frames.RunnerEvent) -> None:
+        """Have an event sent by the next ``flush`` or ``send``. Thread-safe.
+
+        Raises:
+            FrameTooLargeError: it is not sent.
         """
         data = framing.encode(event)
         with self._lock:
+            self._pending += data
+
+    def flush(self) -> None:
+        """Send what was collected. Ends the process if nobody reads."""
+        with self._lock:
+            if self._is_writing:
+                return  # a finalizer within the loop below, which takes along what it has collected
+            self._is_writing = True
             try:
-                written = os.write(self._event_fd, data)
-                while written < len(data):
-                    written += os.write(self._event_fd, memoryview(data)[written:])
+                while self._pending:
+                    del self._pending[: os.write(self._event_fd, self._pending)]
             except BrokenPipeError:
                 end_process()
+            finally:
+                self._is_writing = False
 
     def receive(self) -> Iterator[frames.Command]:
         """Read once and return the commands that are complete now. Ends the process at the end of the pipe.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import faulthandler
+import functools
 import os
 import random
 import signal
@@ -40,6 +41,7 @@ class Runner:
         self._pipes = pipes
         self._streams = streams
         self._now_ms = clock.SystemClock().now_ms
+        self._is_flush_due = False
 
     def serve(self, colour: str) -> None:
         """Serve the command pipe until the process ends."""
@@ -58,8 +60,11 @@ class Runner:
                 host.receive(command)
 
     async def _serve_async(self) -> None:
-        host = async_host.AsyncHost(self._functions, send=self._send, now_ms=self._now_ms)
-        broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        host = async_host.AsyncHost(
+            self._functions, send=functools.partial(self._send_async, loop), now_ms=self._now_ms
+        )
+        broken: asyncio.Future[None] = loop.create_future()
 
         def on_readable() -> None:
             try:
@@ -68,7 +73,7 @@ class Runner:
             except Exception as error:  # noqa: BLE001 - ends the process, with this traceback
                 broken.set_exception(error)
 
-        asyncio.get_running_loop().add_reader(self._pipes.command_fd, on_readable)
+        loop.add_reader(self._pipes.command_fd, on_readable)
         self._pipes.send(frames.Ready(os.getpid()))
         await broken
 
@@ -76,6 +81,20 @@ class Runner:
         if isinstance(event, _ENDS_OUTPUT):
             self._streams.finish_lines(event.activation)
         self._pipes.send(event)
+
+    def _send_async(self, loop: asyncio.AbstractEventLoop, event: frames.RunnerEvent) -> None:
+        """Send requests at the end of this turn of the loop, in one write; what a crash would cost more, at once."""
+        if not isinstance(event, frames.RecordsProduced | frames.StepRequested):
+            self._send(event)
+            return
+        self._pipes.collect(event)
+        if not self._is_flush_due:
+            self._is_flush_due = True
+            loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._is_flush_due = False
+        self._pipes.flush()
 
 
 def _place() -> tuple[int, str]:

@@ -70,3 +70,15 @@ def test_a_too_large_event_is_refused_and_the_stream_goes_on(pipes: Pipes, monke
         pipes.channel.send(frames.Completed(1, b"x" * 200))
     pipes.channel.send(frames.Running(2))
     assert pipes.events(1) == [frames.Running(2)]
+
+
+def test_collected_events_go_out_with_the_next_one_in_order(pipes: Pipes) -> None:
+    """What is sent at once does not overtake what waits."""
+    pipes.channel.collect(frames.Waiting(1, []))
+    pipes.channel.collect(frames.Waiting(2, []))
+    pipes.channel.send(frames.Running(1))
+    assert pipes.events(3) == [frames.Waiting(1, []), frames.Waiting(2, []), frames.Running(1)]
+    pipes.channel.flush()
+    pipes.channel.collect(frames.Running(3))
+    pipes.channel.flush()
+    assert pipes.events(1) == [frames.Running(3)]
