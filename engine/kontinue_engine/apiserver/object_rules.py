@@ -49,7 +49,8 @@ def compile_rules(schema: dict[str, Any], *, has_old: bool) -> Checker | None:
     expected = _TYPES.get(schema.get("type", ""), object)
 
     def check(value: Any, old: Any, path: str, causes: list[Cause]) -> None:
-        if isinstance(value, expected):
+        # What did not change is tolerated (ratcheting); a write of a subresource leaves most of the object as it is.
+        if value is not old and isinstance(value, expected):
             for checker in checkers:
                 checker(value, old, path, causes)
 
@@ -82,6 +83,8 @@ def _unique(schema: dict[str, Any]) -> Checker | None:
     keys: list[str] = schema.get("x-kubernetes-list-map-keys") or []
 
     def check(value: Any, old: Any, path: str, causes: list[Cause]) -> None:
+        if len(value) < 2:
+            return
         seen: set[bytes] = set()
         repeated: list[Cause] = []
         for index, item in enumerate(value):

@@ -2,7 +2,8 @@
 
 ``compile_pruner`` drops what the schema does not know, and nulls that it does not allow (as kube-apiserver does, so a
 client may send null for "unset"); ``compile_defaulter`` fills in defaults. Both change the object in place. What has
-nothing to prune or fill compiles to None and costs nothing. Called by ``kontinue_engine.apiserver.schema``.
+nothing to prune or fill compiles to None and costs nothing. ``exact_root_schema`` tells in one call of a JSON Schema
+validator that there is nothing to prune, which is the usual case. Called by ``kontinue_engine.apiserver.schema``.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ OBJECT_META_FIELDS: Final = frozenset(
 )
 _WHOLE_OBJECT_FIELDS: Final = frozenset({"apiVersion", "kind", "metadata"})
 _NOTHING: Final[list[str]] = []
+_NOT_NULL: Final[dict[str, Any]] = {"type": ["array", "boolean", "number", "object", "string"]}
 
 Pruner = Callable[[Any], list[str]]
 """Prunes a value in place and returns the paths of unknown fields that it dropped."""
@@ -121,6 +123,36 @@ def _map_pruner(entries: dict[str, Any]) -> Pruner | None:
         return [_join(key, path) for key, item in value.items() for path in child(item)]
 
     return prune
+
+
+def exact_root_schema(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return a JSON Schema whose instances are whole objects that ``compile_root_pruner`` leaves as they are.
+
+    It mirrors the pruners below case by case; what it does not hold for may still have nothing to prune.
+    """
+    return _exact_object(schema, is_whole=True)
+
+
+def _exact(schema: dict[str, Any]) -> dict[str, Any]:
+    if "items" in schema:
+        return {"items": _exact(schema["items"])}
+    if "properties" in schema or schema.get(EMBEDDED):
+        return _exact_object(schema, is_whole=bool(schema.get(EMBEDDED)))
+    if isinstance(schema.get("additionalProperties"), dict):
+        return {"additionalProperties": _exact(schema["additionalProperties"])}
+    if schema.get("type") == "object" and not schema.get(PRESERVE) and not schema.get("additionalProperties"):
+        return _exact_object(schema, is_whole=False)
+    return {}
+
+
+def _exact_object(schema: dict[str, Any], *, is_whole: bool) -> dict[str, Any]:
+    members: dict[str, Any] = dict.fromkeys(_WHOLE_OBJECT_FIELDS, _NOT_NULL) if is_whole else {}
+    for key, value in schema.get("properties", {}).items():
+        keeps_null = value.get("nullable") or "default" in value
+        members[key] = _exact(value) | ({} if keeps_null else _NOT_NULL)
+    if is_whole:
+        members["metadata"] = _NOT_NULL | {"propertyNames": {"enum": sorted(OBJECT_META_FIELDS)}}
+    return {"properties": members, "additionalProperties": bool(schema.get(PRESERVE))}
 
 
 def _join(key: str, path: str) -> str:

@@ -95,12 +95,13 @@ class CompiledSchema:
             self._update_rules = object_rules.compile_rules(openapi_schema, has_old=True)
         except (jsonschema_rs.ValidationError, celrules.UnknownRuleError) as error:
             raise SchemaError(str(error)) from error
+        self._exact = jsonschema_rs.Draft7Validator(pruning.exact_root_schema(openapi_schema), offline=True)
         self._prune = pruning.compile_root_pruner(openapi_schema)
         self._default = pruning.compile_defaulter(openapi_schema)
 
     def prune(self, obj: dict[str, Any]) -> list[str]:
         """Drop unknown fields and forbidden nulls in place; return the paths of the unknown fields."""
-        return self._prune(obj)
+        return [] if self._exact.is_valid(obj) else self._prune(obj)
 
     def unknown_fields(self, obj: dict[str, Any]) -> list[str]:
         """Return what ``prune`` would drop, leaving ``obj`` alone."""

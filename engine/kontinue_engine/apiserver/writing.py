@@ -174,7 +174,8 @@ class Writer:
                 raise statuses.conflict(resource, target.name)
             updated = preparation.prepare_update(resource, current, wanted, subresource=target.subresource)
             updated, warnings = self._judged(resource, updated, current, options, body)
-            updated = preparation.with_generation(resource, current, updated)
+            if not target.subresource:
+                updated = preparation.with_generation(resource, current, updated)
             stored = object_store.encode(updated)
             if _is_same(stored, entry):
                 return Stored(entry.data, warnings)

@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import copy
 from typing import Any
 
+import jsonschema_rs
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kontinue_engine.apiserver import pruning
 
@@ -113,3 +117,39 @@ def test_a_schema_without_defaults_costs_nothing():
     """None means that there is nothing to do."""
     schema = root(a=TEXT, l={"type": "array", "items": TEXT}, m={"type": "object", "additionalProperties": TEXT})
     assert pruning.compile_defaulter(schema) is None
+
+
+MANY_FORMS = root(
+    a=TEXT,
+    n={"type": "string", "nullable": True},
+    d={"type": "string", "default": "x"},
+    p=POINT,
+    l={"type": "array", "items": POINT},
+    m={"type": "object", "additionalProperties": POINT},
+    f={**POINT, pruning.PRESERVE: True},
+    o={"type": "object", pruning.EMBEDDED: True},
+)
+KEYS = st.sampled_from(["a", "n", "d", "p", "l", "m", "f", "o", "x", "kind", "metadata", "name", "odd"])
+VALUES = st.recursive(
+    st.none() | st.integers() | st.text(max_size=2),
+    lambda below: st.lists(below, max_size=2) | st.dictionaries(KEYS, below, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(st.fixed_dictionaries({"spec": VALUES}, optional={"metadata": VALUES, "kind": VALUES, "odd": VALUES}))
+def test_the_exact_schema_holds_only_where_nothing_is_pruned(obj: dict[str, Any]):
+    """So the pruner need not walk what it holds for."""
+    pruned = copy.deepcopy(obj)
+    dropped = pruning.compile_root_pruner(MANY_FORMS)(pruned)
+    is_exact = jsonschema_rs.Draft7Validator(pruning.exact_root_schema(MANY_FORMS)).is_valid(obj)
+    assert not is_exact or (dropped == [] and pruned == obj)
+
+
+def test_the_exact_schema_holds_for_the_usual_object():
+    """With every form of schema in it."""
+    point = {"x": 1}
+    embedded = {"apiVersion": "v1", "kind": "K", "metadata": {"name": "a"}}
+    spec = {"a": "t", "n": None, "d": "t", "p": point, "l": [point], "m": {"k": point}, "f": {"k": 1}, "o": embedded}
+    obj = {"apiVersion": "v1", "kind": "K", "metadata": {"name": "a", "labels": {"k": "v"}}, "spec": spec}
+    assert jsonschema_rs.Draft7Validator(pruning.exact_root_schema(MANY_FORMS)).is_valid(obj)
