@@ -1,8 +1,9 @@
 """Maps what the API server answers to ``kontinue.errors``: the only place that reads a Status body.
 
 Called by ``kontinue.kube.http`` for responses and by ``kontinue.kube.watch`` for ERROR events. Pure.
-``is_worth_retrying`` is narrower than ``Unavailable``: a plain 500 may be a bug that comes back every time, so only
-answers that promise to pass are repeated by the transport. Callers may still try an ``Unavailable`` again later.
+``is_worth_retrying`` is narrower than ``Unavailable``: what an answer of 501 or 505 says will not change. A plain 500
+does pass: kube-apiserver answers so to all that it has no better word for, such as a change of etcd's leader or a
+webhook that restarts.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ import msgspec
 
 from kontinue import errors
 
-TRANSIENT_STATUSES: Final = frozenset({429, 502, 503, 504})
-TRANSIENT_REASONS: Final = frozenset({"ServerTimeout", "Timeout", "TooManyRequests", "ServiceUnavailable"})
+TRANSIENT_STATUSES: Final = frozenset({429, 500, 502, 503, 504})
+TOO_LARGE_MESSAGES: Final = ("request is too large", "message larger than max")
+"""etcd refuses objects past 1.5 MiB, its client those past 2 MiB: a 500 that no retry will cure."""
 NOT_SENT: Final = "NotSent"
 """Reason of an ``Unavailable`` whose request never left this process."""
 
@@ -100,7 +102,7 @@ def is_worth_retrying(error: errors.ApiError) -> bool:
         return False
     if error.status == 0 or error.status in TRANSIENT_STATUSES:
         return True
-    return error.reason in TRANSIENT_REASONS or error.retry_after_s is not None
+    return error.retry_after_s is not None
 
 
 def was_not_processed(error: errors.ApiError) -> bool:
@@ -112,6 +114,6 @@ def _error_class(code: int, answer: Status) -> type[errors.ApiError]:
     if code == 409 and answer.reason == "AlreadyExists":
         return errors.AlreadyExists
     if code >= 500:
-        # etcd refuses objects past 1.5 MiB with a 500, which no retry will cure.
-        return errors.TooLarge if "request is too large" in answer.message else errors.Unavailable
+        is_too_large = any(text in answer.message for text in TOO_LARGE_MESSAGES)
+        return errors.TooLarge if is_too_large else errors.Unavailable
     return _BY_STATUS.get(code, errors.ApiError)

@@ -28,6 +28,8 @@ from kontinue.kube.watch import LineSplitter
 MAX_IN_FLIGHT: Final = 64
 REQUEST_S: Final = 30.0
 """Limit of one try: kube-apiserver itself gives up on a request after 60 s, ours is faster. Judgement."""
+SAY_AFTER: Final = 6
+"""Failures of one request in a row, a second or two, before the log says what it waits for. Judgement."""
 TOKEN_REFRESH_S: Final = 60.0
 """How often a token source is asked again; service account tokens live for an hour."""
 
@@ -82,6 +84,7 @@ class KubeTransport:
         if repeatable is None:
             repeatable = request.method != "POST"
         backoff: Backoff | None = None
+        failures = 0
         deadline = None if retry_for_s is None else asyncio.get_running_loop().time() + retry_for_s
         renewed = False
         while True:
@@ -103,7 +106,9 @@ class KubeTransport:
                 delay_s = backoff.next_s(at_least_s=error.retry_after_s)
                 if deadline is not None and asyncio.get_running_loop().time() + delay_s > deadline:
                     raise
-                _log.debug("retrying in %.2f s: %s", delay_s, error)
+                failures += 1
+                if failures == SAY_AFTER:
+                    _log.warning("%s %s fails and is retried: %s", request.method, request.path, error)
             await asyncio.sleep(delay_s)
 
     async def stream(self, request: Request, *, timeout_s: float | None = None) -> AsyncGenerator[bytes, None]:

@@ -9,8 +9,9 @@ from aiohttp import web
 
 from kontinue import errors
 from kontinue.kube import requests
+from kontinue.kube.backoff import Backoff
 from kontinue.kube.config import KubeConfig
-from kontinue.kube.http import KubeTransport
+from kontinue.kube.http import SAY_AFTER, KubeTransport
 from kontinue.kube.requests import EVENTS, EXECUTIONS, LEASES
 
 GET = requests.get(EXECUTIONS, "ns", "x")
@@ -120,12 +121,22 @@ async def test_connections_are_reused(server, transport):
     assert len(server.connections) == 1
 
 
-@pytest.mark.parametrize("status", [429, 502, 503, 504])
+@pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
 async def test_answers_that_pass_are_retried(server, transport, status):
     """Until one succeeds."""
     server.script.extend([answer(status), answer(status)])
     assert await transport.send(GET) == b"{}"
     assert len(server.seen) == 3
+
+
+async def test_a_request_that_keeps_failing_is_told_once(server, transport, caplog, monkeypatch):
+    """Retries have no end for a worker: the log says what it waits for."""
+    monkeypatch.setattr("kontinue.kube.http.Backoff", lambda: Backoff(first_s=0.001))
+    server.script.extend([answer(500, b'{"message":"disk full"}')] * (SAY_AFTER + 2))
+    await transport.send(GET)
+    (line,) = caplog.messages
+    assert line.startswith(f"GET {GET.path}")
+    assert "disk full" in line
 
 
 async def test_cut_connections_are_retried(server, transport):
@@ -150,7 +161,7 @@ async def test_retry_after_is_obeyed(server, transport):
         (409, b'{"reason":"Conflict"}', errors.Conflict),
         (413, b"", errors.TooLarge),
         (500, b'{"message":"etcdserver: request is too large"}', errors.TooLarge),
-        (500, b'{"reason":"InternalError"}', errors.Unavailable),
+        (501, b'{"reason":"NotImplemented"}', errors.Unavailable),
         (302, b"", errors.ApiError),
     ],
 )

@@ -27,9 +27,13 @@ def status(code, reason, message="m", **details):
         (418, "Teapot", "m", errors.ApiError, False),
         (422, "Invalid", "m", errors.Invalid, False),
         (429, "TooManyRequests", "m", errors.Unavailable, True),
-        (500, "InternalError", "m", errors.Unavailable, False),
+        (500, "InternalError", "m", errors.Unavailable, True),
+        (500, "", "etcdserver: leader changed", errors.Unavailable, True),
         (500, "ServerTimeout", "m", errors.Unavailable, True),
         (500, "", "etcdserver: request is too large", errors.TooLarge, False),
+        (500, "", "rpc error: trying to send message larger than max (3 vs. 2)", errors.TooLarge, False),
+        (501, "NotImplemented", "m", errors.Unavailable, False),
+        (502, "", "m", errors.Unavailable, True),
         (503, "ServiceUnavailable", "m", errors.Unavailable, True),
         (504, "Timeout", "m", errors.Unavailable, True),
     ],
@@ -58,9 +62,10 @@ def test_retry_after_comes_from_the_header_or_the_details():
     assert kube_errors.from_response(429, b"", retry_after="Fri, 31 Dec 1999 23:59:59 GMT").retry_after_s is None
 
 
-def test_an_internal_error_with_retry_after_is_worth_retrying():
+def test_any_error_of_the_server_with_retry_after_is_worth_retrying():
     """A server that says when to come back means it."""
-    assert kube_errors.is_worth_retrying(kube_errors.from_response(500, b"{}", retry_after="1"))
+    assert not kube_errors.is_worth_retrying(kube_errors.from_response(507, b"{}"))
+    assert kube_errors.is_worth_retrying(kube_errors.from_response(507, b"{}", retry_after="1"))
 
 
 def test_no_answer_tells_whether_the_server_may_have_acted():
