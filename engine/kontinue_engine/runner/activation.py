@@ -5,6 +5,7 @@ Not thread-safe: the hosts see to that. ``SyncActivation`` and ``AsyncActivation
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -16,7 +17,7 @@ from kontinue.definition import FunctionDefinition
 from kontinue.durable_calls import ChildRequest, TimerRequest
 from kontinue.errors import ContextError
 from kontinue.ports import ExecutionInfo
-from kontinue.replay.call import Call, Mismatch, Outcome
+from kontinue.replay.call import Call, CallState, Mismatch, Outcome
 from kontinue.replay.journal import Effect, Journal
 from kontinue.replay.records import EMPTY_MEMO, ChildOutcome, Memo, RecordKind, decode_memo
 from kontinue_engine.runner import failures, function_calls
@@ -119,15 +120,17 @@ class Activation:
 
     def send_waiting(self) -> None:
         """Say that the activation is parked, and what it waits for."""
+        outstanding = self.journal.outstanding
         items = [
             frames.WaitingItem(
                 kind=_WAITING_KINDS[call.kind],
                 name=self.child_name(call) if call.kind is RecordKind.CHILD else call.name,
                 step=call.id,
             )
-            for call in self.journal.outstanding(_MAX_WAITING_SHOWN)
+            for call in itertools.islice(outstanding, _MAX_WAITING_SHOWN)
         ]
-        self.send(frames.Waiting(self.number, items))
+        has_step = any(call.kind is RecordKind.STEP for call in outstanding)
+        self.send(frames.Waiting(self.number, items, len(outstanding) - len(items), has_step))
 
     def send_mismatched(self, mismatch: Mismatch) -> None:
         """End the activation: the program does not match its memo."""
@@ -152,7 +155,8 @@ class Activation:
         if isinstance(request, TimerRequest):
             return frames.CancelTimer() if effect.is_cancel else frames.StartTimer(request.duration_ms, call.name)
         if effect.is_cancel:
-            return frames.CancelChild(self.child_name(call), effect.message)
+            is_abandoned = call.state is CallState.ABANDONED
+            return frames.CancelChild(self.child_name(call), effect.message, is_abandoned)
         assert isinstance(request, ChildRequest)  # noqa: S101
         function = request.function
         return frames.CreateChild(

@@ -67,10 +67,15 @@ class StartTimer(Frame, frozen=True, tag="StartTimer"):
 
 
 class CancelChild(Frame, frozen=True, tag="CancelChild"):
-    """Cancel the child of this step: the program has abandoned it."""
+    """Cancel the child of this step.
+
+    Attributes:
+        is_abandoned: the program has given it up, its outcome is of no interest; else it is still awaited.
+    """
 
     name: str
     message: str = ""
+    is_abandoned: bool = True
 
 
 class CancelTimer(Frame, frozen=True, tag="CancelTimer"):
@@ -215,10 +220,18 @@ class RecordsProduced(Frame, frozen=True, tag="RecordsProduced"):
 
 
 class Waiting(Frame, frozen=True, tag="Waiting"):
-    """The activation is parked: it holds no slot until something arrives."""
+    """The activation is parked: it holds no slot until something arrives.
+
+    Attributes:
+        waiting_for: the first few of what it waits for.
+        more: how many others there are.
+        has_step: a step of it runs in the runner meanwhile.
+    """
 
     activation: int
     waiting_for: list[WaitingItem]
+    more: int = 0
+    has_step: bool = False
 
 
 class Completed(Frame, frozen=True, tag="Completed"):

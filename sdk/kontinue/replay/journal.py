@@ -23,8 +23,8 @@ waiting some rounds of the event loop before each (no number of rounds is enough
 
 from __future__ import annotations
 
-import itertools
 from collections import deque
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 import msgspec
@@ -101,9 +101,10 @@ class Journal:
         """Whether records of the memo are left to deliver."""
         return self._left_to_replay > 0
 
-    def outstanding(self, limit: int) -> list[Call]:
-        """Return calls that the program has made and that are not delivered yet, at most ``limit``."""
-        return list(itertools.islice(self._calls.values(), limit))
+    @property
+    def outstanding(self) -> Collection[Call]:
+        """Calls that the program has made and that are not delivered yet, oldest first."""
+        return self._calls.values()
 
     @property
     def is_flushing(self) -> bool:

@@ -446,7 +446,7 @@ def test_canceled_child_raises_what_it_ended_with(run: Run, supervisor: FakeSupe
 
     supervisor.holds = {frames.CreateChild}
     run(parent, serve=False)
-    supervisor.serve(lambda: frames.CancelChild("my-child", "enough") in commands(supervisor))
+    supervisor.serve(lambda: frames.CancelChild("my-child", "enough", is_abandoned=False) in commands(supervisor))
     canceled = frames.ChildFinished("my-child", "u", 1, "Canceled", 1, None, frames.ErrorInfo("Canceled", "enough"))
     supervisor.host.receive(frames.StepArrived(1, "1", canceled))
     supervisor.serve(lambda: supervisor.end() is not None)
