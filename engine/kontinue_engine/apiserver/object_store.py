@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, Protocol
 
+import msgspec
 import orjson
 
 from kontinue_engine.apiserver import resources
@@ -28,7 +29,11 @@ MAX_HISTORY_AGE_S: Final = 600.0
 _NO_LABELS: Final[dict[str, str]] = {}
 
 
-class Facts(NamedTuple):
+# The three below are what most of the memory holds. They form no cycles, so with gc=False the collector, whose work
+# would otherwise grow with the number of objects, never looks at them.
+
+
+class Facts(msgspec.Struct, frozen=True, gc=False):
     """What is asked of an object without parsing it."""
 
     uid: str
@@ -40,7 +45,7 @@ class Facts(NamedTuple):
     """RFC 3339; of Events only, for their expiry."""
 
 
-class Entry(NamedTuple):
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """One object at one revision; ``data`` is its JSON, resourceVersion included."""
 
     rev: int
@@ -56,16 +61,13 @@ class Entry(NamedTuple):
         return with_revision(stored, rev)
 
 
-class Event:
+class Event(msgspec.Struct, gc=False):
     """One committed change of one kind; lines for watchers are encoded once and kept here."""
 
-    __slots__ = ("lines", "new", "old", "rev")
-
-    def __init__(self, rev: int, old: Entry | None, new: Entry | None) -> None:
-        self.rev = rev
-        self.old = old
-        self.new = new
-        self.lines: dict[str, bytes] = {}
+    rev: int
+    old: Entry | None
+    new: Entry | None
+    lines: dict[str, bytes] = {}
 
 
 class Listener(Protocol):
