@@ -8,14 +8,18 @@ starts. Called by ``kontinue.client.client.Client.spawn``.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
-from typing import Any
+import functools
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
 
 import msgspec
 
 from kontinue import codec
 from kontinue.api.v1alpha1 import MAX_ARGUMENTS_BYTES, Function
 from kontinue.errors import CodecError, InvalidArguments
+
+MAX_SCHEMAS: Final = 256
+"""Schemas kept ready: as many functions as one client usually calls by name. Judgement."""
 
 
 def encode_for(function: Function, arguments: object) -> bytes:
@@ -41,17 +45,54 @@ def encode_for(function: Function, arguments: object) -> bytes:
             f"{name}: arguments must be a mapping of parameter names to values, got {type(arguments).__name__}"
         ) from error
     if function.spec.arguments is not msgspec.UNSET:
-        schema = msgspec.json.decode(function.spec.arguments, type=dict[str, Any])
+        schema = _read_schema(bytes(function.spec.arguments))
         _check_names(name, schema, value)
         _check_values(name, schema, value)
     return data
 
 
-def _check_names(name: str, schema: Mapping[str, Any], given: Mapping[str, Any]) -> None:
-    known: Mapping[str, Any] = schema.get("properties", {})
-    required: Iterable[str] = schema.get("required", ())
-    missing = [key for key in required if key not in given]
-    unknown = [key for key in given if key not in known] if _is_closed(schema) else []
+class _Schema(msgspec.Struct, frozen=True):
+    """The JSON Schema of a function's arguments.
+
+    Attributes:
+        known: names of its parameters.
+        required: those without a default.
+        is_closed: whether it lists all: as kontinue writes it, or without any further key allowed.
+        find_problems: the errors of a value; None where nothing can check values.
+    """
+
+    known: tuple[str, ...]
+    required: tuple[str, ...]
+    is_closed: bool
+    find_problems: Callable[[object], Iterable[Any]] | None
+
+
+@functools.lru_cache(maxsize=MAX_SCHEMAS)
+def _read_schema(data: bytes) -> _Schema:
+    schema = msgspec.json.decode(data, type=dict[str, Any])
+    return _Schema(
+        known=tuple(schema.get("properties", ())),
+        required=tuple(schema.get("required", ())),
+        is_closed=schema.get("additionalProperties") is False,
+        find_problems=_compile(schema),
+    )
+
+
+def _compile(schema: dict[str, Any]) -> Callable[[object], Iterable[Any]] | None:
+    try:
+        import jsonschema_rs  # here: optional
+    except ImportError:
+        return None
+    try:
+        return jsonschema_rs.validator_for(schema).iter_errors
+    except ValueError:
+        return None  # a schema that nobody can use, for example with an unknown reference: the worker decides
+
+
+def _check_names(name: str, schema: _Schema, given: Mapping[str, Any]) -> None:
+    known = schema.known
+    missing = [key for key in schema.required if key not in given]
+    unknown = [key for key in given if key not in known] if schema.is_closed else []
     problems = [f"missing {', '.join(missing)}"] if missing else []
     for key in unknown:
         near = difflib.get_close_matches(key, known, n=1)
@@ -61,20 +102,10 @@ def _check_names(name: str, schema: Mapping[str, Any], given: Mapping[str, Any])
         raise InvalidArguments(f"{name}: {', '.join(problems)}; {expected}", path=f"$.{(missing or unknown)[0]}")
 
 
-def _is_closed(schema: Mapping[str, Any]) -> bool:
-    """Tell whether the schema lists all parameters: as kontinue writes it, or without any further key allowed."""
-    return schema.get("additionalProperties") is False
-
-
-def _check_values(name: str, schema: Mapping[str, Any], value: object) -> None:
-    try:
-        import jsonschema_rs  # here: optional
-    except ImportError:
+def _check_values(name: str, schema: _Schema, value: object) -> None:
+    if schema.find_problems is None:
         return
-    try:
-        problem = next(iter(jsonschema_rs.validator_for(dict(schema)).iter_errors(value)), None)
-    except ValueError:
-        return  # a schema that nobody can use, for example with an unknown reference: the worker decides
+    problem = next(iter(schema.find_problems(value)), None)
     if problem is not None:
         path = json_path(problem.instance_path)
         raise InvalidArguments(f"{name}: {path}: {problem.message}", path=path)

@@ -343,11 +343,14 @@ class Client:
         wanted = frozenset(Phase(phase) for phase in until) if until is not None else None
         target = self._target(execution, None)
         limit = timeout if timeout is not None else self.timeout
-        limit_s = None if limit is None else limit.total_seconds()
+        waiting = self._shared.waits.wait(target, wanted)
+        if limit is None:
+            return judge(await waiting, wanted)
+        limit_s = limit.total_seconds()
         scope = asyncio.timeout(limit_s)
         try:
             async with scope:
-                return judge(await self._shared.waits.wait(target, wanted), wanted)
+                return judge(await waiting, wanted)
         except TimeoutError as error:
             if not scope.expired():
                 raise

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import difflib
+import functools
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
@@ -22,6 +23,7 @@ from kontinue.kube.requests import Request
 
 TTL_S: Final = 30.0
 """A function that changes its group or signature is seen this late. Judgement: a deployment takes longer."""
+MAX_NAMES: Final = 1024
 
 _decode: Final = msgspec.json.Decoder(Function).decode
 _decode_list: Final = msgspec.json.Decoder(ObjectList[Function]).decode
@@ -90,6 +92,7 @@ def unknown_function(name: str, namespace: str, registered: list[Function]) -> e
     )
 
 
+@functools.lru_cache(maxsize=MAX_NAMES)
 def _object_name(name: str) -> str:
     try:
         return naming.dns_name(name)

@@ -6,7 +6,7 @@ so a create whose answer was lost can be repeated: AlreadyExists with our own no
 
 from __future__ import annotations
 
-import uuid
+import secrets
 from collections.abc import Coroutine
 from typing import Any, Final, Protocol
 
@@ -57,7 +57,7 @@ async def create_execution(
         AlreadyExists: somebody else's object has the wanted name and cannot be attached to.
         ApiError: the server refuses.
     """
-    nonce = uuid.uuid4().hex
+    nonce = secrets.token_hex(16)
     name = options.name or naming.root_name(function.spec.name, nonce[:10])
     new = _NewExecution(
         metadata=ObjectMeta(
