@@ -248,12 +248,15 @@ class HttpProtocol(asyncio.Protocol):
     def on_url(self, url: bytes) -> None:
         """Collect the target; it may come in pieces."""
         self._url += url
-        self._count_header(len(url))
+        if len(self._url) > MAX_HEADER_BYTES:
+            self._refuse(self._bad_request)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header."""
         self._headers[name.lower()] = value
-        self._count_header(len(name) + len(value))
+        self._header_bytes += len(name) + len(value)
+        if self._header_bytes > MAX_HEADER_BYTES:
+            self._refuse(self._bad_request)
 
     def on_headers_complete(self) -> None:
         """Answer ``Expect: 100-continue``, unless the body is announced to be too large."""
@@ -303,11 +306,6 @@ class HttpProtocol(asyncio.Protocol):
         else:
             self._serve_queued()
 
-    def _count_header(self, size_bytes: int) -> None:
-        self._header_bytes += size_bytes
-        if self._header_bytes > MAX_HEADER_BYTES:
-            self._refuse(self._bad_request)
-
     def _refuse(self, response: Response) -> None:
         self._refused = response
         raise ValueError("request refused")
@@ -319,10 +317,10 @@ class HttpProtocol(asyncio.Protocol):
                 self._answer_last(request)
                 return
             answer = self._application(request)
-            if isinstance(answer, Coroutine):
-                self._task = self._loop.create_task(self._serve(request, answer))
-            else:
+            if isinstance(answer, Answer):
                 self._send(request, answer)
+            else:
+                self._task = self._loop.create_task(self._serve(request, answer))
         if not self._is_reading and len(self._queue) <= MAX_PIPELINED_REQUESTS // 2:
             self._is_reading = True
             self._transport.resume_reading()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import functools
 import json
 from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qsl
@@ -206,6 +207,7 @@ def parse_delete_options(query: dict[str, str], body: bytes, content_type: str) 
     )
 
 
+@functools.lru_cache(maxsize=64)
 def media_type(content_type: str) -> str:
     """Return a Content-Type without its parameters."""
     return content_type.partition(";")[0].strip().lower()

@@ -7,6 +7,7 @@ stored and listed, not judged. No I/O here.
 
 from __future__ import annotations
 
+import functools
 from typing import Any, Final
 
 import msgspec
@@ -35,6 +36,10 @@ class ResourceInfo(msgspec.Struct, frozen=True, kw_only=True):
         selectable_fields: field selectors besides ``metadata.name`` and ``metadata.namespace``, as ``status.phase``.
         schema: OpenAPI v3 schema of whole objects, as in a CRD.
         custom: whether a CRD defines it (no strategic merge patch, structural schema).
+        api_version: derived; ``apiVersion`` of objects: ``v1`` or ``group/version``.
+        group_resource: derived; ``executions.kontinue.cloud``, or just the plural in the core group: how messages name
+            it.
+        store_key: derived; under which the objects of all versions are stored.
     """
 
     group: str
@@ -52,21 +57,17 @@ class ResourceInfo(msgspec.Struct, frozen=True, kw_only=True):
     selectable_fields: tuple[str, ...] = ()
     schema: dict[str, Any] = {}
     custom: bool = False
+    api_version: str = ""
+    group_resource: str = ""
+    store_key: str = ""
 
-    @property
-    def api_version(self) -> str:
-        """``apiVersion`` of objects: ``v1`` or ``group/version``."""
-        return f"{self.group}/{self.version}" if self.group else self.version
-
-    @property
-    def group_resource(self) -> str:
-        """``executions.kontinue.cloud``, or just the plural in the core group: how messages name it."""
-        return f"{self.plural}.{self.group}" if self.group else self.plural
-
-    @property
-    def store_key(self) -> str:
-        """Under which the objects of all versions are stored."""
-        return self.group_resource
+    def __post_init__(self) -> None:
+        # Asked for several times by every request.
+        api_version = f"{self.group}/{self.version}" if self.group else self.version
+        group_resource = f"{self.plural}.{self.group}" if self.group else self.plural
+        msgspec.structs.force_setattr(self, "api_version", api_version)
+        msgspec.structs.force_setattr(self, "group_resource", group_resource)
+        msgspec.structs.force_setattr(self, "store_key", group_resource)
 
     @property
     def field_selectors(self) -> tuple[str, ...]:
@@ -260,13 +261,18 @@ BUILT_IN: Final = (
 """Every kind that needs no CRD."""
 
 
+@functools.cache
+def _keys(path: str) -> tuple[str, ...]:
+    return tuple(path.split("."))
+
+
 def field_values(resource: ResourceInfo, obj: dict[str, Any]) -> dict[str, str]:
     """Return the selectable fields that ``obj`` has, as text; a field selector takes a missing one for ``""``."""
     metadata = obj.get("metadata", {})
     values = {"metadata.name": metadata.get("name", ""), "metadata.namespace": metadata.get("namespace", "")}
     for path in resource.selectable_fields:
         value: Any = obj
-        for key in path.split("."):
+        for key in _keys(path):
             value = value.get(key) if isinstance(value, dict) else None
         if isinstance(value, dict):
             value = value.get("component")  # the source of an Event

@@ -67,7 +67,7 @@ class Router:
         except Exception:  # noqa: BLE001 - a bug of ours must not take the server down
             _log.exception("request failed", extra={"method": request.method, "path": request.path})
             return _internal_error()
-        return self._guarded(request, answer) if isinstance(answer, Coroutine) else answer
+        return answer if isinstance(answer, Answer) else self._guarded(request, answer)
 
     async def _guarded(self, request: Request, answer: Coroutine[Any, Any, Answer]) -> Answer:
         try:

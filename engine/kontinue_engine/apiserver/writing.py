@@ -364,9 +364,9 @@ def _check_preconditions(resource: ResourceInfo, entry: Entry, options: DeleteOp
 
 def _is_same(stored: bytes, entry: Entry) -> bool:
     """Tell whether nothing would change: equal but for the order of members. Such a write keeps the resourceVersion."""
-    filled = object_store.with_revision(stored, entry.rev)
-    if len(filled) != len(entry.data):
+    if len(stored) + len(str(entry.rev)) != len(entry.data):
         return False
+    filled = object_store.with_revision(stored, entry.rev)
     if filled == entry.data:
         return True
     sort = orjson.OPT_SORT_KEYS
@@ -374,6 +374,8 @@ def _is_same(stored: bytes, entry: Entry) -> bool:
 
 
 def _warning_headers(warnings: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    if not warnings:
+        return ()
     return tuple(("Warning", "299 - " + orjson.dumps(text).decode()) for text in warnings)
 
 
