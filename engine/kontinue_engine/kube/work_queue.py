@@ -8,6 +8,7 @@ consumed by the workers of ``kontinue_engine.controllers``. Belongs to one event
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Hashable
 from typing import Generic, TypeVar
 
@@ -18,14 +19,15 @@ class WorkQueue(Generic[K]):
     """Deduplicating first-in-first-out queue with delayed adds. Time is the running loop's."""
 
     def __init__(self) -> None:
-        self._ready: asyncio.Queue[K] = asyncio.Queue()
+        self._ready: deque[K] = deque()
+        self._has_ready = asyncio.Event()
         self._dirty: set[K] = set()
         self._processing: set[K] = set()
         self._delayed: dict[K, asyncio.TimerHandle] = {}
 
     def __len__(self) -> int:
         """Number of keys that wait now; delayed and processed ones are not counted."""
-        return self._ready.qsize()
+        return len(self._ready)
 
     @property
     def delayed(self) -> int:
@@ -38,7 +40,7 @@ class WorkQueue(Generic[K]):
             return
         self._dirty.add(key)
         if key not in self._processing:
-            self._ready.put_nowait(key)
+            self._put(key)
 
     def add_after(self, key: K, delay_s: float) -> None:
         """Add ``key`` after ``delay_s`` seconds. Of several delays of one key the one that ends first counts."""
@@ -61,7 +63,10 @@ class WorkQueue(Generic[K]):
 
     async def get(self) -> K:
         """Wait for the next key and mark it as being processed: call ``done`` afterwards, whatever happened."""
-        key = await self._ready.get()
+        while not self._ready:
+            self._has_ready.clear()
+            await self._has_ready.wait()
+        key = self._ready.popleft()
         self._dirty.discard(key)
         self._processing.add(key)
         return key
@@ -70,7 +75,11 @@ class WorkQueue(Generic[K]):
         """End the processing of ``key``; if it was added meanwhile, it waits again."""
         self._processing.discard(key)
         if key in self._dirty:
-            self._ready.put_nowait(key)
+            self._put(key)
+
+    def _put(self, key: K) -> None:
+        self._ready.append(key)
+        self._has_ready.set()
 
     def _fire(self, key: K) -> None:
         del self._delayed[key]

@@ -28,6 +28,7 @@ class Connection(asyncio.Protocol):
     """One connection; made by the event loop. ``on_lost`` is called once, when it is closed for good."""
 
     __slots__ = (
+        "_deadline_s",
         "_error",
         "_heard",
         "_is_paused",
@@ -38,6 +39,7 @@ class Connection(asyncio.Protocol):
         "_parser",
         "_served",
         "_timer",
+        "_timer_s",
         "_transport",
         "_waiter",
         "idle_since_s",
@@ -51,6 +53,8 @@ class Connection(asyncio.Protocol):
         self._parser = ResponseParser()
         self._waiter: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_s = 0.0
+        self._deadline_s = 0.0
         self._error: Exception | None = None
         self._is_pending = False
         self._is_streaming = False
@@ -76,7 +80,7 @@ class Connection(asyncio.Protocol):
             ResponseError: the answer is no response, cut short, or too large.
         """
         parser = self._parser
-        timer = self._loop.call_at(deadline_s, self._expire)
+        self._limit(deadline_s)
         self._send(data)
         try:
             while not parser.is_complete:
@@ -84,8 +88,6 @@ class Connection(asyncio.Protocol):
         except BaseException:
             self.abort()
             raise
-        finally:
-            timer.cancel()
         self._is_pending = False
         self._served = True
         if not parser.is_reusable or self._transport.get_write_buffer_size():
@@ -103,7 +105,7 @@ class Connection(asyncio.Protocol):
         """
         self._is_streaming = True
         if deadline_s is not None:
-            self._timer = self._loop.call_at(deadline_s, self._expire)
+            self._limit(deadline_s)
         self._send(data)
         while not self._parser.status:
             await self._wait()
@@ -217,5 +219,21 @@ class Connection(asyncio.Protocol):
         self._transport.abort()
         self._wake()
 
-    def _expire(self) -> None:
-        self._fail(TimeoutError("it took too long"))
+    def _limit(self, deadline_s: float) -> None:
+        """Break off what is pending at that time. A timer per request costs more than one that looks again."""
+        self._deadline_s = deadline_s
+        if self._timer is not None:
+            if self._timer_s <= deadline_s:
+                return
+            self._timer.cancel()
+        self._timer_s = deadline_s
+        self._timer = self._loop.call_at(deadline_s, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        if not self._is_pending:
+            return
+        if self._timer_s < self._deadline_s:  # set for an earlier request
+            self._limit(self._deadline_s)
+        else:
+            self._fail(TimeoutError("it took too long"))
