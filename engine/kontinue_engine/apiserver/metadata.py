@@ -6,12 +6,15 @@ creationTimestamp, generation ...) are set by the handlers and not judged here. 
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import Any, Final
 
 from kontinue_engine.apiserver.statuses import Cause, cause
 
 MAX_NAME_LENGTH: Final = 253
+MAX_KEY_LENGTH: Final = MAX_NAME_LENGTH + 1 + 63
+"""Of a label or annotation: a subdomain, a slash and a name."""
 MAX_GENERATED_PREFIX: Final = 58
 """generateName is cut to this before five random characters are added, as in kube-apiserver."""
 NAME_ALPHABET: Final = "bcdfghjklmnpqrstvwxz2456789"
@@ -57,12 +60,20 @@ def dns_label_problem(text: str) -> str:
 
 def qualified_name_problem(key: str) -> str:
     """Say why ``key`` is no label or annotation key (``[prefix/]name``); empty when it is one."""
+    # The same few keys come with every object. Longer ones are refused anyway and not worth remembering.
+    return _qualified_name_problem(key) if len(key) > MAX_KEY_LENGTH else _known_key_problem(key)
+
+
+def _qualified_name_problem(key: str) -> str:
     prefix, slash, name = key.rpartition("/")
     if slash and (problem := subdomain_problem(prefix)):
         return f"prefix part {problem}"
     if len(name) > 63:
         return "name part must be no more than 63 characters"
     return "" if _QUALIFIED.fullmatch(name) else _QUALIFIED_TEXT
+
+
+_known_key_problem: Final = functools.lru_cache(maxsize=1024)(_qualified_name_problem)
 
 
 def label_value_problem(value: str) -> str:

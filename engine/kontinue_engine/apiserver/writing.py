@@ -8,7 +8,6 @@ and ``server`` for the server's own writes. The rules of what is stored stand in
 from __future__ import annotations
 
 import random
-import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -28,6 +27,7 @@ from kontinue_engine.apiserver.resources import (
 )
 from kontinue_engine.apiserver.schema import CompiledSchema
 from kontinue_engine.apiserver.storage import RevisionMismatchError, Storage, StorageFailedError, Write
+from kontinue_engine.apiserver.uids import UidSource
 
 MAX_ATTEMPTS: Final = 50
 """Judgement: times that an unconditional write starts again because another one came between."""
@@ -64,6 +64,7 @@ class Writer:
         self._storage = storage
         self._registry = registry
         self._now = now
+        self._uids = UidSource()
         self.counts: Counter[tuple[str, str]] = Counter()
 
     async def create(self, target: Target, body: bytes, content_type: str, query: dict[str, str]) -> Response:
@@ -241,7 +242,7 @@ class Writer:
 
     def now_text(self) -> str:
         """Return the time as creationTimestamps carry it."""
-        return self._now().strftime("%Y-%m-%dT%H:%M:%SZ")
+        return self._now().isoformat(timespec="seconds").replace("+00:00", "Z")
 
     async def _create_named(
         self,
@@ -258,7 +259,7 @@ class Writer:
         if table.get(namespace, name) is not None:
             raise statuses.already_exists(resource, name)
         created = preparation.prepare_create(
-            resource, document, namespace=namespace, name=name, uid=str(uuid.uuid4()), now=self.now_text()
+            resource, document, namespace=namespace, name=name, uid=self._uids.draw(), now=self.now_text()
         )
         created, warnings = self._judged(resource, created, None, options, body)
         stored = object_store.encode(created)
