@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import faulthandler
 import functools
+import gc
 import os
 import random
 import signal
@@ -28,6 +29,10 @@ EXIT_BROKEN: Final = 70  # EX_SOFTWARE: the runner itself failed, not user code
 _SWITCH_INTERVAL_S: Final = 0.0005
 """How long a CPU-bound thread keeps the GIL while the pipe thread wants it: p99 of a round trip 1.2 ms, not 10."""
 
+_GC_THRESHOLDS_OF_PYTHON: Final = gc.get_threshold()
+_GC_THRESHOLD: Final = 10_000
+"""New containers between two collections: most of an activation's die by themselves. Judgement: 1-2 MiB."""
+
 _ENDS_OUTPUT: Final = (frames.Waiting, frames.Completed, frames.Failed, frames.Mismatched, frames.Interrupted)
 
 Functions = Mapping[str, FunctionDefinition[..., Any]]
@@ -45,6 +50,8 @@ class Runner:
 
     def serve(self, colour: str) -> None:
         """Serve the command pipe until the process ends."""
+        if gc.get_threshold() == _GC_THRESHOLDS_OF_PYTHON:  # else the user's module has chosen
+            gc.set_threshold(_GC_THRESHOLD)
         self._streams.attach(self._pipes.send, place=_place, now_ms=self._now_ms)
         if colour == "sync":
             self._serve_sync()

@@ -39,6 +39,8 @@ from kontinue_engine.worker.options import WorkerOptions
 
 USER_AGENT: Final = "kontinue-worker"
 DRAIN_POLL_S: Final = 0.02
+GC_THRESHOLD: Final = 10_000
+"""New containers between two collections: those of a burst of Executions die by themselves. Judgement: 1-2 MiB."""
 
 _log = get_logger(__name__)
 
@@ -195,6 +197,7 @@ class _Replica:
                 await _until(own.synced.wait(), stop)
                 gc.collect()
                 gc.freeze()  # what was built so far lives as long as the process
+                gc.set_threshold(GC_THRESHOLD)
                 self._say_ready()
                 await stop.wait()
                 await self._drain(controller)
