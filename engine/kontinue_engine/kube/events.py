@@ -9,7 +9,6 @@ Called by the controllers and the worker.
 from __future__ import annotations
 
 import asyncio
-import logging
 import uuid
 from collections import OrderedDict
 from datetime import datetime
@@ -22,16 +21,19 @@ from kontinue.api.meta import Event, EventSource, ObjectMeta, ObjectReference
 from kontinue.kube import requests
 from kontinue.kube.transport import Transport
 from kontinue_engine.clock import Clock
+from kontinue_engine.telemetry.logs import get_logger
 
 CAPACITY: Final = 1000
 REMEMBERED: Final = 4096
 """Written Events whose repetition raises a count; kube's own recorder remembers as many."""
 AGGREGATION_S: Final = 600.0
+MAX_NAME: Final = 253
+"""Of any object; an Execution may use them all, and its Events add a suffix."""
 MAX_MESSAGE: Final = 1024
 """kube-apiserver refuses longer messages."""
 RETRY_S: Final = 30.0
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 
 class _Key(msgspec.Struct, frozen=True):
@@ -91,7 +93,7 @@ class EventRecorder:
         if len(self._pending) >= CAPACITY:
             self._dropped += 1
             if self._dropped == 1:
-                _log.warning("too many Events wait to be written, dropping new ones")
+                _log.warning("too many events wait, dropping new ones", waiting=CAPACITY)
             return
         self._pending[key] = _Pending(1, now, now)
         self._wake.set()
@@ -105,10 +107,10 @@ class EventRecorder:
                 try:
                     await self._write(key, pending)
                 except errors.ApiError as error:
-                    _log.warning("Event not written", extra={"reason": key.reason, "error": str(error)})
+                    _log.warning("event not written", reason=key.reason, error=str(error))
             self._wake.clear()
             if self._dropped:
-                _log.warning("Events were dropped", extra={"dropped": self._dropped})
+                _log.warning("events dropped", dropped=self._dropped)
                 self._dropped = 0
 
     async def _write(self, key: _Key, pending: _Pending) -> None:
@@ -122,7 +124,8 @@ class EventRecorder:
             written.at_s = now_s
             self._written.move_to_end(key)
             return
-        name = f"{key.about.name}.{uuid.uuid4().hex[:16]}"
+        suffix = uuid.uuid4().hex[:16]
+        name = f"{key.about.name[: MAX_NAME - len(suffix) - 1].rstrip('-.')}.{suffix}"
         await self._create(key, pending, name)
         self._written[key] = _Written(name, pending.count, now_s)
         self._written.move_to_end(key)

@@ -9,7 +9,6 @@ All timing is on the clock's monotonic time; a holder's validity counts from whe
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from datetime import datetime
 from typing import Final, assert_never
@@ -26,6 +25,7 @@ from kontinue_engine.clock import Clock
 from kontinue_engine.errors import EngineError, StartupError
 from kontinue_engine.kube import lease_decision
 from kontinue_engine.kube.process_identity import LeaseIdentity, process_start
+from kontinue_engine.telemetry.logs import get_logger
 
 DURATION_S: Final = 40
 RENEW_S: Final = 10.0
@@ -34,7 +34,7 @@ MARGIN_S: Final = 5.0
 POLL_S: Final = 2.0
 """How often a foreign Lease is looked at while waiting. Judgement."""
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 _decode: Final = msgspec.json.Decoder(Lease).decode
 
 
@@ -166,7 +166,7 @@ class LeaderLease:
                 backoff.reset()
                 delay_s = self._renew_s
             except errors.ApiError as error:
-                _log.warning("Lease not renewed", extra={"lease": self._name, "error": str(error)})
+                _log.warning("lease not renewed", lease=self._name, error=str(error))
                 delay_s = backoff.next_s(at_least_s=error.retry_after_s)
                 if self.remaining_s <= 0:
                     raise LeaseLost(f"Lease {self._name} was not renewed for {self._duration_s} s: {error}") from error
@@ -182,7 +182,7 @@ class LeaderLease:
                 free = msgspec.structs.replace(lease.spec, holder_identity="", renew_time=self._micro_time())
                 await self._replace(msgspec.structs.replace(lease, spec=free))
         except errors.ApiError as error:
-            _log.warning("Lease not released", extra={"lease": self._name, "error": str(error)})
+            _log.warning("lease not released", lease=self._name, error=str(error))
 
     def _holder_lives(self, lease: Lease | None) -> bool | None:
         if lease is None or not lease_decision.can_see(lease, self._me):
@@ -231,7 +231,7 @@ class LeaderLease:
             return False
         except errors.Unavailable as error:
             # Whether it was written shows when the Lease is read again: then it carries our incarnation.
-            _log.warning("Lease not taken yet", extra={"lease": self._name, "error": str(error)})
+            _log.warning("lease not taken yet", lease=self._name, error=str(error))
             await asyncio.sleep(POLL_S)
             return False
         self._valid_from_s = sent_s

@@ -1,6 +1,7 @@
 """Events are counted together, bounded, and never in the way."""
 
 import asyncio
+import re
 from datetime import UTC, datetime
 
 import msgspec
@@ -11,6 +12,7 @@ from kontinue.api.meta import ObjectReference
 from kontinue_engine.kube.events import AGGREGATION_S, CAPACITY, EventRecorder
 from virtual_time import elapsed_s, virtual_time
 
+NEWS = ("Normal", "Started", "m")
 ABOUT = ObjectReference(kind="Execution", namespace="ns", name="x", uid="u")
 
 
@@ -82,6 +84,16 @@ async def test_an_event_names_its_object_and_reporter(server):
 
 
 @virtual_time
+async def test_the_name_of_an_event_fits_however_long_that_of_its_object_is(server):
+    """253 characters are all that Kubernetes takes."""
+    subject = recorder(server)
+    subject.record(ObjectReference(kind="Execution", namespace="ns", name="a" * 235 + "-." + "b" * 16), *NEWS)
+    await write(subject)
+    (name,) = server.events
+    assert re.fullmatch(r"a{235}\.[0-9a-f]{16}", name)
+
+
+@virtual_time
 async def test_equal_events_that_wait_are_one_write(server):
     """A storm is a count."""
     subject = recorder(server)
@@ -127,7 +139,7 @@ async def test_too_many_waiting_events_are_dropped_and_logged(server, caplog):
         subject.record(ABOUT, "Normal", "Started", f"m{i}")
     await write(subject)
     assert len(server.events) == CAPACITY
-    assert [getattr(record, "dropped", None) for record in caplog.records] == [None, 7]
+    assert [record.fields.get("dropped") for record in caplog.records] == [None, 7]
 
 
 @virtual_time
