@@ -13,6 +13,8 @@ EngineError
 
 from __future__ import annotations
 
+from kontinue.errors import KontinueError
+
 
 class EngineError(Exception):
     """Base of every error that the engine raises on purpose."""
@@ -89,3 +91,11 @@ class AppLoadFailedError(StartupError):
         super().__init__(message)
         self.message = message
         self.traceback = traceback
+
+
+def first_known(error: BaseException) -> KontinueError | EngineError | None:
+    """Return the first error in a group of tasks' errors, or the error itself; None if one of them is a bug."""
+    if isinstance(error, BaseExceptionGroup):
+        found = [first_known(inner) for inner in error.exceptions]
+        return None if None in found else found[0]
+    return error if isinstance(error, KontinueError | EngineError) else None

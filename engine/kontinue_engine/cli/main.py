@@ -19,6 +19,7 @@ import typer
 from kontinue.errors import ApiError, KontinueError
 from kontinue_engine.cli import exit_codes
 from kontinue_engine.cli.options import GlobalOptions, OutputFormat, color_wanted, hoist_globals
+from kontinue_engine.errors import EngineError, first_known
 
 
 class Verb(msgspec.Struct, frozen=True):
@@ -61,21 +62,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         build_app(arguments)(args=hoist_globals(arguments), prog_name="kontinue")
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else exit_codes.ERROR
-    except (KontinueError, ExceptionGroup) as error:
+    except (KontinueError, EngineError, ExceptionGroup) as error:
         known = first_known(error)
         if known is None or os.environ.get("KONTINUE_DEBUG"):
             raise
         print(f"error: {error_text(known)}", file=sys.stderr)
         return exit_codes.ERROR
     return exit_codes.OK
-
-
-def first_known(error: Exception) -> KontinueError | None:
-    """Return the first error of ours in a group of tasks' errors, or the error itself; None if one is a bug."""
-    if isinstance(error, ExceptionGroup):
-        found = [first_known(inner) for inner in error.exceptions]
-        return None if None in found else found[0]
-    return error if isinstance(error, KontinueError) else None
 
 
 def build_app(arguments: Sequence[str]) -> typer.Typer:
@@ -103,7 +96,7 @@ def build_app(arguments: Sequence[str]) -> typer.Typer:
 _EPILOG: Final = "Global options (-n -A -l -o -q ...): kontinue --help"
 
 
-def error_text(error: KontinueError) -> str:
+def error_text(error: Exception) -> str:
     """Return what went wrong, in words; for a refused request, what to check."""
     text = str(error)
     if isinstance(error, ApiError) and error.status == 0:

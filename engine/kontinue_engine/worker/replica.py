@@ -16,16 +16,17 @@ from urllib.parse import urlsplit
 
 from kontinue.api import labels
 from kontinue.api.v1alpha1 import Execution
-from kontinue.errors import KontinueError, NotFound
+from kontinue.errors import NotFound
 from kontinue.kube import requests
 from kontinue.kube.config import KubeConfig, load_config
 from kontinue.kube.http import KubeTransport
 from kontinue.kube.watch import EventType
+from kontinue.naming import MAX_NAME_LENGTH, is_group_name
 from kontinue_engine.clock import SystemClock
 from kontinue_engine.controllers.adoption import UNADOPTED_SELECTOR, Adopter
 from kontinue_engine.controllers.execution import LIVE_PHASES_SELECTOR, ExecutionController
 from kontinue_engine.controllers.function import register_functions
-from kontinue_engine.errors import StartupError
+from kontinue_engine.errors import StartupError, first_known
 from kontinue_engine.kube.events import EventRecorder
 from kontinue_engine.kube.informer import Informer, InformerHandler
 from kontinue_engine.kube.lease import LeaderLease
@@ -135,7 +136,10 @@ class _Replica:
     async def run(self, stop: asyncio.Event) -> None:
         async with _transport(self._config, 1) as lease_transport:
             lease = self._build_lease(lease_transport)
-            await _until(lease.acquire(), stop)
+            try:
+                await _until(lease.acquire(), stop)
+            except NotFound as error:
+                raise self._say_missing("take the leader Lease", error) from error
             if stop.is_set():
                 await lease.release()
                 return
@@ -165,10 +169,13 @@ class _Replica:
                 transport, namespace=self._config.namespace, group=self._group, functions=self._app.functions
             )
         except NotFound as error:
-            raise StartupError(
-                f"cannot register functions in namespace {self._config.namespace} at {_public(self._config.server)}: "
-                f"{error}. Create the namespace, and install the CRDs (kubectl apply -f crds/)"
-            ) from error
+            raise self._say_missing("register functions", error) from error
+
+    def _say_missing(self, what: str, error: NotFound) -> StartupError:
+        return StartupError(
+            f"cannot {what} in namespace {self._config.namespace} at {_public(self._config.server)}: "
+            f"{error}. Create the namespace, and install the CRDs (kubectl apply -f crds/)"
+        )
 
     async def _work(self, transport: KubeTransport, lease: LeaderLease, stop: asyncio.Event) -> None:
         events = EventRecorder(transport, component=USER_AGENT, instance=self._identity.shard, clock=self._clock)
@@ -203,8 +210,11 @@ class _Replica:
                 await self._drain(controller)
                 for task in running:
                     task.cancel()
-        except* KontinueError as group:
-            raise _first(group) from group
+        except ExceptionGroup as group:
+            known = first_known(group)
+            if known is None:
+                raise
+            raise known from group
 
     def _build_controller(
         self, transport: KubeTransport, events: EventRecorder, lease: LeaderLease
@@ -278,10 +288,10 @@ def _pool_options(options: WorkerOptions) -> PoolOptions:
 
 
 def _check_group(group: str) -> None:
-    if not group or "." in group or len(group) > labels.MAX_LABEL_VALUE_LENGTH:
+    if not is_group_name(group):
         raise StartupError(
-            f"worker group {group!r} cannot be used: it must be a label value without dots, because it becomes part "
-            "of Lease names. Change App(group=...) or --group"
+            f"worker group {group!r} cannot be used: it must be at most {MAX_NAME_LENGTH} characters of a-z, 0-9 and "
+            "'-', because it becomes part of Lease names. Change App(group=...) or --group"
         )
 
 
@@ -320,9 +330,3 @@ async def _until(work: Coroutine[object, None, object], stop: asyncio.Event) -> 
         for one in (task, stopped):
             one.cancel()
         await asyncio.gather(task, stopped, return_exceptions=True)
-
-
-def _first(group: BaseExceptionGroup[KontinueError]) -> KontinueError:
-    for error in group.exceptions:
-        return _first(error) if isinstance(error, BaseExceptionGroup) else error
-    raise AssertionError("an exception group is never empty")

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kontinue.errors import Unavailable
-from kontinue_engine.cli.main import VERBS, build_app, first_known, main
+from kontinue_engine.cli.main import VERBS, build_app, main
 
 
 @pytest.fixture(autouse=True)
@@ -68,13 +67,6 @@ def test_no_server_is_one_message(capsys: pytest.CaptureFixture[str]) -> None:
     err = capsys.readouterr().err
     assert err.startswith("error: no Kubernetes API server found. Tried:")
     assert "Traceback" not in err
-
-
-def test_errors_of_several_tasks_are_one_message() -> None:
-    """The first of them; a bug among them is not hidden."""
-    gone = Unavailable("away")
-    assert first_known(ExceptionGroup("tasks", [ExceptionGroup("inner", [gone]), Unavailable("too")])) is gone
-    assert first_known(ExceptionGroup("tasks", [gone, TypeError("bug")])) is None
 
 
 def test_logs_without_files_is_one_message(capsys: pytest.CaptureFixture[str]) -> None:

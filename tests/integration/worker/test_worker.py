@@ -1,0 +1,92 @@
+"""How a worker process starts, refuses to start, loses its Lease and ends."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from kontinue.api import labels
+
+pytestmark = pytest.mark.slow
+
+FAST_LEASE = ("--lease-duration", "7", "--lease-renew", "0.5")
+"""Two seconds without the API server are too many."""
+
+
+async def test_sigterm_gives_the_lease_back(place: Any, leases: Any) -> None:
+    """The next replica need not wait."""
+    worker = place.start("--shard", "first").ready()
+    assert (await leases.read()).spec.holder_identity == "first"
+    assert await asyncio.to_thread(worker.stop) == 0
+    assert (await leases.read()).spec.holder_identity == ""
+    place.start("--shard", "second").ready()
+    assert (await leases.read()).spec.holder_identity == "second"
+
+
+def test_a_second_worker_of_a_group_is_refused_and_told_who_holds_it(place: Any) -> None:
+    """Two replicas would run every Execution twice."""
+    first = place.start("--shard", "first").ready()
+    second = place.start("--shard", "second")
+    assert second.process.wait(20) == 1
+    (line,) = second.lines()
+    assert (line["event"], line["error"]) == ("worker cannot run", "LeaseHeld")
+    assert "held by 'first' on host" in line["message"]
+    assert f"pid {first.process.pid}" in line["message"]
+    assert first.stop() == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "says"),
+    [
+        (("--group", "Not_A_Group"), "StartupError", "'Not_A_Group' cannot be used"),
+        (("--group", "other"), "FunctionOwnedError", "is owned by worker group g"),
+        (("--namespace", "nowhere"), "StartupError", "Create the namespace"),
+        (("--context", "nothing"), "ConfigError", "nothing"),
+    ],
+)
+def test_what_cannot_start_exits_with_1_and_one_line(place: Any, options: Any, error: str, says: str) -> None:
+    """The line says why and what to do; there is no traceback."""
+    worker = place.start(*options)
+    assert worker.process.wait(20) == 1
+    (line,) = worker.lines()
+    assert (line["level"], line["event"], line["error"]) == ("error", "worker cannot run", error)
+    assert says in line["message"]
+
+
+def test_an_app_that_does_not_import_exits_with_1_and_its_traceback(place: Any) -> None:
+    """The user's own lines, as a field of the one log line."""
+    place.write_app("import no_such_module\n")
+    worker = place.start()
+    assert worker.process.wait(20) == 1
+    (line,) = worker.lines()
+    assert line["event"] == "app failed to load"
+    assert "no_such_module" in line["message"]
+    assert "app.py" in line["traceback"]
+
+
+async def test_a_lease_that_somebody_else_has_ends_the_worker_with_3(place: Any, leases: Any) -> None:
+    """It must not write any more, and leaves the Lease alone."""
+    worker = place.start(*FAST_LEASE).ready()
+    other = {labels.INCARNATION: "other", labels.HOST: "elsewhere"}
+    await leases.patch({"metadata": {"annotations": other}, "spec": {"holderIdentity": "other"}})
+    assert await asyncio.to_thread(worker.process.wait, 20) == 3
+    line = worker.lines()[-1]
+    assert (line["level"], line["event"]) == ("error", "lease lost")
+    assert "taken by 'other' on host 'elsewhere'" in line["message"]
+    assert (await leases.read()).spec.holder_identity == "other"
+
+
+def test_a_server_away_for_longer_than_the_lease_ends_the_worker_with_3(place: Any) -> None:
+    """Somebody else may have taken over meanwhile; whoever starts it again finds the Lease free."""
+    worker = place.start(*FAST_LEASE).ready()
+    place.server.server.kill()
+    place.server.server.wait()
+    try:
+        assert worker.process.wait(20) == 3
+    finally:
+        place.server.start_server()
+    assert worker.lines()[-1]["event"] == "lease lost"
+    assert "was not renewed for 7 s" in worker.lines()[-1]["message"]
+    place.start(*FAST_LEASE).ready()
