@@ -29,6 +29,9 @@ from kontinue_engine.telemetry.logs import get_logger
 
 DURATION_S: Final = 40
 RENEW_S: Final = 10.0
+"""Reference: sharding, default lease configuration."""
+MIN_RENEW_S: Final = 0.5
+"""Each renewal is a write. Judgement."""
 MARGIN_S: Final = 5.0
 """Stop this long before others may take over: a status write takes less. Judgement."""
 POLL_S: Final = 2.0
@@ -63,6 +66,21 @@ class LeaseLost(EngineError):  # noqa: N818
     """The Lease is no longer ours, or could not be renewed in time: stop writing."""
 
 
+def check_times(*, duration_s: int, renew_s: float) -> None:
+    """Check that two renewals fit in the time until we must stop writing, and that there is a pause between them.
+
+    Raises:
+        ValueError: the Lease could not be kept so.
+    """
+    longest_s = (duration_s - MARGIN_S) / 2
+    if not MIN_RENEW_S <= renew_s <= longest_s:
+        raise ValueError(
+            f"a Lease of {duration_s} s cannot be kept by a renewal every {renew_s:g} s: it must be at least "
+            f"{MIN_RENEW_S:g} s and at most {longest_s:g} s, half of the duration less {MARGIN_S:g} s, "
+            "because one lost renewal must not cost the Lease"
+        )
+
+
 class LeaderLease:
     """One Lease, wanted or held by this process.
 
@@ -75,6 +93,9 @@ class LeaderLease:
         duration_s: how long it stays valid without renewal.
         renew_s: time between renewals.
         process_start: tells when a process of this machine started, None for a dead one.
+
+    Raises:
+        ValueError: it could not be kept with these times.
     """
 
     def __init__(
@@ -89,6 +110,7 @@ class LeaderLease:
         renew_s: float = RENEW_S,
         process_start: Callable[[int], str | None] = process_start,
     ) -> None:
+        check_times(duration_s=duration_s, renew_s=renew_s)
         self.previous_released = False
         """Whether the holder before us gave it back, or there was none; False after a crash. Set by ``acquire``."""
         self._transport = transport

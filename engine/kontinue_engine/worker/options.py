@@ -6,14 +6,14 @@ Parsed with argparse, because a supervisor must not load the CLI's libraries (me
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 
-LEASE_DURATION_S: Final = 40
-LEASE_RENEW_S: Final = 10.0
-"""Reference: sharding, default lease configuration."""
+from kontinue_engine.kube import lease
+
 GRACE_S: Final = 3.0
 """How long active work may go on after SIGTERM; what is left is killed and resumed by the next replica (judgement)."""
 
@@ -51,8 +51,8 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     async_runners: int = 1
     runner_memory_bytes: int | None = None
     crash_budget: int = 3
-    lease_duration_s: int = LEASE_DURATION_S
-    lease_renew_s: float = LEASE_RENEW_S
+    lease_duration_s: int = lease.DURATION_S
+    lease_renew_s: float = lease.RENEW_S
     grace_s: float = GRACE_S
     max_in_flight: int = 64
     log_level: str = "info"
@@ -74,10 +74,10 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--sync-runners", type=_positive, help="default: one per core")
     parser.add_argument("--async-runners", type=_positive, default=defaults.async_runners)
     parser.add_argument("--runner-memory-mib", type=_positive, help="kill a runner above this (default: no limit)")
-    parser.add_argument("--crash-budget", type=int, default=defaults.crash_budget)
+    parser.add_argument("--crash-budget", type=_count, default=defaults.crash_budget)
     parser.add_argument("--lease-duration", type=_positive, default=defaults.lease_duration_s, metavar="SECONDS")
-    parser.add_argument("--lease-renew", type=float, default=defaults.lease_renew_s, metavar="SECONDS")
-    parser.add_argument("--grace", type=float, default=defaults.grace_s, metavar="SECONDS")
+    parser.add_argument("--lease-renew", type=_seconds, default=defaults.lease_renew_s, metavar="SECONDS")
+    parser.add_argument("--grace", type=_seconds, default=defaults.grace_s, metavar="SECONDS")
     parser.add_argument("--max-in-flight", type=_positive, default=defaults.max_in_flight, metavar="REQUESTS")
     parser.add_argument("--log-level", choices=["debug", "info", "warning", "error"], default=defaults.log_level)
     return parser
@@ -87,11 +87,10 @@ def parse_options(arguments: Sequence[str]) -> WorkerOptions:
     """Return the options of a command line; exits with status 2 on a usage error."""
     parser = build_parser()
     parsed = parser.parse_args(arguments)
-    if parsed.lease_renew * 2 > parsed.lease_duration:
-        parser.error(
-            f"--lease-renew {parsed.lease_renew:g} must be at most half of --lease-duration {parsed.lease_duration}: "
-            "one lost renewal must not cost the Lease"
-        )
+    try:
+        lease.check_times(duration_s=parsed.lease_duration, renew_s=parsed.lease_renew)
+    except ValueError as error:
+        parser.error(f"--lease-duration, --lease-renew: {error}")
     return WorkerOptions(
         app=parsed.app,
         app_dir=parsed.app_dir,
@@ -113,7 +112,22 @@ def parse_options(arguments: Sequence[str]) -> WorkerOptions:
 
 
 def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
+    if not text.isdecimal() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text} is not 0 or more")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of seconds")
     return value

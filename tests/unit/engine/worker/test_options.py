@@ -1,0 +1,59 @@
+"""The command line of a worker: what it means, and what is refused with a reason."""
+
+import pytest
+
+from kontinue_engine.kube.lease import DURATION_S, MARGIN_S, RENEW_S
+from kontinue_engine.worker.options import parse_options
+
+
+def test_only_the_app_is_needed():
+    """Everything else has a default, those of the Lease from the Lease."""
+    options = parse_options(["shop:app"])
+    assert options.app == "shop:app"
+    assert (options.lease_duration_s, options.lease_renew_s) == (DURATION_S, RENEW_S)
+    assert (options.namespace, options.group, options.sync_runners, options.runner_memory_bytes) == (None,) * 4
+
+
+def test_every_option_arrives():
+    """In the units of the program."""
+    options = parse_options(
+        "shop:app --app-dir d -n ns --group g --kubeconfig k --context c --shard s --sync-runners 2 --async-runners 3 "
+        "--runner-memory-mib 64 --crash-budget 0 --lease-duration 20 --lease-renew 2.5 --grace 0 --max-in-flight 9 "
+        "--log-level debug".split()
+    )
+    assert (options.app_dir, options.namespace, options.group) == ("d", "ns", "g")
+    assert (options.kubeconfig, options.context, options.shard) == ("k", "c", "s")
+    assert (options.sync_runners, options.async_runners, options.runner_memory_bytes) == (2, 3, 64 * 2**20)
+    assert (options.crash_budget, options.grace_s, options.max_in_flight) == (0, 0, 9)
+    assert (options.lease_duration_s, options.lease_renew_s, options.log_level) == (20, 2.5, "debug")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ("", "MODULE:APP"),
+        ("a:b --sync-runners 0", "0 is not a positive number"),
+        ("a:b --max-in-flight many", "many is not a positive number"),
+        ("a:b --crash-budget=-1", "-1 is not 0 or more"),
+        ("a:b --grace=-1", "-1 is not a number of seconds"),
+        ("a:b --grace soon", "soon is not a number of seconds"),
+        ("a:b --log-level loud", "loud"),
+        ("a:b --lease-duration 5", "a renewal every 10 s"),
+        ("a:b --lease-duration 10 --lease-renew 5", "at most 2.5 s"),
+        ("a:b --lease-renew 0", "at least 0.5 s"),
+        ("a:b --lease-renew nan", "nan is not a number of seconds"),
+    ],
+)
+def test_what_cannot_work_is_refused_with_a_reason(arguments, says, capsys):
+    """Status 2, and no worker that renews its Lease a thousand times a second."""
+    with pytest.raises(SystemExit) as ended:
+        parse_options(arguments.split())
+    assert ended.value.code == 2
+    assert says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", ["--lease-duration 7 --lease-renew 1", "--lease-duration 10 --lease-renew 2.5"])
+def test_two_renewals_fit_before_the_fence(arguments):
+    """One lost renewal must not cost the Lease."""
+    options = parse_options(["a:b", *arguments.split()])
+    assert 2 * options.lease_renew_s <= options.lease_duration_s - MARGIN_S
