@@ -83,8 +83,8 @@ class EndedWatch:
                 await self._check(name)
             return await waiter.ended
         finally:
-            _set_error(waiter, errors.InvalidState("nobody waits any more"))
-            waiter.ended.exception()  # seen, whether or not somebody awaited it
+            if not waiter.ended.cancel() and not waiter.ended.cancelled():
+                waiter.ended.exception()  # seen, whether or not somebody awaited it
             waiting = self._waiters[name]
             waiting.remove(waiter)
             if not waiting:

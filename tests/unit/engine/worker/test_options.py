@@ -16,11 +16,12 @@ def test_only_the_app_is_needed():
 
 def test_every_option_arrives():
     """In the units of the program."""
-    options = parse_options(
+    command = (
         "shop:app --app-dir d -n ns --group g --kubeconfig k --context c --shard s --sync-runners 2 --async-runners 3 "
         "--runner-memory-mib 64 --crash-budget 0 --lease-duration 20 --lease-renew 2.5 --grace 0 --max-in-flight 9 "
-        "--log-level debug".split()
+        "--log-level debug"
     )
+    options = parse_options(command.split())
     assert (options.app_dir, options.namespace, options.group) == ("d", "ns", "g")
     assert (options.kubeconfig, options.context, options.shard) == ("k", "c", "s")
     assert (options.sync_runners, options.async_runners, options.runner_memory_bytes) == (2, 3, 64 * 2**20)

@@ -215,3 +215,16 @@ async def test_a_canceled_wait_leaves_nothing_behind():
     assert (await other).phase == "Completed"
     assert canceled.cancelled()
     await watch.close()
+
+
+@virtual_time
+async def test_a_wait_that_timed_out_keeps_nothing_open():
+    """It counts no longer: the watch closes, and a reconnect reads nothing for it."""
+    world = World()
+    watch = EndedWatch(world, "ns")
+    world.objects["x"] = obj("x", 5, "Executing")
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(1):
+            await watch.wait("x")
+    await asyncio.sleep(LINGER_S + 1)
+    assert len(asyncio.all_tasks()) == 1
