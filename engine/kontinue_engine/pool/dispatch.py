@@ -50,6 +50,8 @@ class RunnerLoad(msgspec.Struct, frozen=True):
     Attributes:
         slots: how many activations it runs at once; 1 for sync runners.
         parked: activations that wait in it.
+        stepping: how many of the parked have a step running.
+        is_reserved: what is active there, or about to be, is to be alone.
     """
 
     runner: int
@@ -57,6 +59,8 @@ class RunnerLoad(msgspec.Struct, frozen=True):
     running: Sequence[Running]
     unstarted: Sequence[Unstarted]
     parked: int
+    stepping: int = 0
+    is_reserved: bool = False
 
 
 class Assignment(msgspec.Struct, frozen=True):
@@ -70,7 +74,7 @@ class DispatchPlan(msgspec.Struct, frozen=True):
     """What to do now.
 
     Attributes:
-        assignments: a prefix of the queue, in order.
+        assignments: a prefix of the suspects, then a prefix of the queue, in order.
         recheck_s: plan again after this time though nothing has happened; None: no need.
     """
 
@@ -97,6 +101,10 @@ class _Slots:
             default=0.0,
         )
 
+    @property
+    def active(self) -> int:
+        return len(self.load.running) + self.load.stepping + self.unstarted
+
     def takes_more(self, estimate_s: float | None) -> bool:
         return (
             estimate_s is not None
@@ -116,7 +124,12 @@ class _Slots:
 
 
 def plan_dispatch(
-    queue: Iterable[tuple[int, str]], loads: Sequence[RunnerLoad], estimates: Mapping[str, float], now_s: float
+    queue: Iterable[tuple[int, str]],
+    loads: Sequence[RunnerLoad],
+    estimates: Mapping[str, float],
+    now_s: float,
+    *,
+    suspects: Sequence[int] = (),
 ) -> DispatchPlan:
     """Plan for one colour.
 
@@ -125,9 +138,10 @@ def plan_dispatch(
         loads: the runners that take work.
         estimates: expected active seconds per function; a function without one counts as long.
         now_s: on the clock of ``Running.started_s``.
+        suspects: activations in no runner, oldest first, each of which is to be the only active one of its runner.
     """
-    runners = [_Slots(load, estimates, now_s) for load in loads]
-    assignments: list[Assignment] = []
+    runners = [_Slots(load, estimates, now_s) for load in loads if not load.is_reserved]
+    assignments, emptying = _place_suspects(runners, suspects)
     queue_is_empty = True
     for activation, function in queue:
         estimate_s = estimates.get(function)
@@ -137,9 +151,25 @@ def plan_dispatch(
             break
         chosen.add(estimate_s)
         assignments.append(Assignment(activation, chosen.load.runner))
-    recalls = _plan_recalls(runners, queue_is_empty=queue_is_empty)
+    recalls = emptying + _plan_recalls(runners, queue_is_empty=queue_is_empty)
     recheck = len(runners) > 1 and any(runner.load.running and runner.unstarted for runner in runners)
     return DispatchPlan(assignments, recalls, RECHECK_S if recheck else None)
+
+
+def _place_suspects(runners: list[_Slots], suspects: Sequence[int]) -> tuple[list[Assignment], list[Assignment]]:
+    """Return assignments and recalls, and take the runners that get nothing else out of ``runners``."""
+    assignments: list[Assignment] = []
+    for suspect in suspects:
+        if not runners:
+            break
+        chosen = min(runners, key=lambda runner: (runner.active, runner.load.parked))
+        runners.remove(chosen)
+        if chosen.active:
+            # It is emptied for this one: nothing new starts there, and what has not started goes elsewhere.
+            back = [item for item in chosen.load.unstarted if not item.recalled]
+            return assignments, [Assignment(item.activation, chosen.load.runner) for item in back]
+        assignments.append(Assignment(suspect, chosen.load.runner))
+    return assignments, []
 
 
 def _choose(runners: Sequence[_Slots], estimate_s: float | None) -> _Slots | None:

@@ -74,12 +74,13 @@ class PoolListener(Protocol):
         """An event of an activation that the pool knows. After one that ends it, the pool has forgotten it."""
         ...
 
-    def on_lost(self, activation: int, *, was_active: bool, reason: LostReason, message: str) -> None:
+    def on_lost(self, activation: int, *, was_active: bool, was_alone: bool, reason: LostReason, message: str) -> None:
         """An activation is gone without having ended; the pool has forgotten it.
 
         Args:
             activation: its number.
-            was_active: to be charged with the crash: its code was running, or the next thing that the runner did.
+            was_active: it may be to blame: its code or a step of it was running, or was the next thing to start.
+            was_alone: no other activation can be to blame.
             reason: a ``StrEnum``: compares equal to its text.
             message: for people, for example ``the runner was killed by SIGKILL``.
         """

@@ -28,13 +28,14 @@ _log: Final = get_logger(__name__)
 
 
 class _Queue:
-    """Activations of one colour that no runner holds: resumed ones first, each kind oldest first.
+    """Activations of one colour that no runner holds: suspects, then resumed ones, each kind oldest first.
 
     A resumed Execution has waited before, and others may wait for it; behind a long queue its crash would cost it
-    minutes.
+    minutes. A suspect is resumed too, and is to be the only active one of its runner.
     """
 
     def __init__(self) -> None:
+        self.suspects: OrderedDict[int, frames.Activate] = OrderedDict()
         self._resumed: OrderedDict[int, frames.Activate] = OrderedDict()
         self._fresh: OrderedDict[int, frames.Activate] = OrderedDict()
         self.next_dispatch: asyncio.Handle | None = None
@@ -43,16 +44,19 @@ class _Queue:
     def __iter__(self) -> Iterator[frames.Activate]:
         return chain(self._resumed.values(), self._fresh.values())
 
-    def add(self, activate: frames.Activate, *, is_first: bool = False) -> None:
+    def add(self, activate: frames.Activate, *, is_suspect: bool, is_first: bool = False) -> None:
         """Queue an activation; ``is_first``: before all others of its kind."""
-        queue = self._resumed if activate.resumption else self._fresh
+        queue = self.suspects if is_suspect else self._resumed if activate.resumption else self._fresh
         queue[activate.activation] = activate
         if is_first:
             queue.move_to_end(activate.activation, last=False)
 
     def take(self, activation: int) -> frames.Activate | None:
         """Remove an activation and return it; None if it is not queued."""
-        return self._resumed.pop(activation, None) or self._fresh.pop(activation, None)
+        for queue in (self._fresh, self._resumed, self.suspects):
+            if (activate := queue.pop(activation, None)) is not None:
+                return activate
+        return None
 
 
 class Pool:
@@ -66,6 +70,7 @@ class Pool:
         self._colours: dict[str, Colour] = {}
         self._homes: dict[int, RunnerProcess] = {}
         self._canceled: set[int] = set()
+        self._suspects: set[int] = set()
         self._estimates: dict[str, float] = {}
 
     async def start(self) -> frames.AppLoaded:
@@ -92,8 +97,13 @@ class Pool:
 
     # Activations.
 
-    def submit(self, activate: frames.Activate) -> None:
+    def submit(self, activate: frames.Activate, *, alone: bool = False) -> None:
         """Run an activation as soon as a runner has room.
+
+        Args:
+            activate: sent to the runner.
+            alone: on a runner where nothing else is active, and nothing else is started until it is parked (without a
+                step that runs) or has ended: if it is lost there, it is to blame. Goes before all others.
 
         Raises:
             ValueError: the app has no such function.
@@ -101,7 +111,9 @@ class Pool:
         colour = self._colours.get(activate.function)
         if colour is None:
             raise ValueError(f"the app has no function {activate.function!r}")
-        self._queues[colour].add(activate)
+        if alone:
+            self._suspects.add(activate.activation)
+        self._queues[colour].add(activate, is_suspect=alone)
         self._schedule_dispatch(colour)
 
     def send(self, command: frames.Command) -> None:
@@ -120,8 +132,7 @@ class Pool:
     def forget(self, activation: int) -> None:
         """Care no longer: nothing is reported of it, and it does not start if it has not. Running code runs on."""
         self._take_from_queue(activation)
-        self._canceled.discard(activation)
-        runner = self._homes.pop(activation, None)
+        runner = self._drop(activation)
         if runner is not None:
             runner.recall(activation)
             runner.session.give_up(activation)
@@ -133,7 +144,13 @@ class Pool:
             runner.kill(Verdict(LostReason.EVICTED, f"killed to end activation {activation}", charge=False))
         elif self._take_from_queue(activation):
             verdict = Verdict(LostReason.EVICTED, "it had not started", charge=False)
-            self._lose(activation, was_active=False, verdict=verdict)
+            self._lose(activation, verdict)
+
+    def _drop(self, activation: int) -> RunnerProcess | None:
+        """Know no longer of an activation; return the runner that has it."""
+        self._canceled.discard(activation)
+        self._suspects.discard(activation)
+        return self._homes.pop(activation, None)
 
     def _take_from_queue(self, activation: int) -> bool:
         return any(queue.take(activation) is not None for queue in self._queues.values())
@@ -169,11 +186,12 @@ class Pool:
     def _continue_drain(self, runner: RunnerProcess) -> None:
         verdict = Verdict(LostReason.EVICTED, runner.drain_message, charge=False)
         states = runner.session.states
-        for activation in [one for one, state in states.items() if state is ActivationState.WAITING]:
+        waiting = [activation for activation, state in states.items() if state is ActivationState.WAITING]
+        for activation in set(waiting) - runner.stepping:
             # Its copy in the runner is never fed again, so another runner may replay it at once.
             runner.session.give_up(activation)
-            self._lose(activation, was_active=False, verdict=verdict)
-        if not runner.running and not runner.unstarted:
+            self._lose(activation, verdict)
+        if not runner.active and not runner.unstarted:
             runner.kill(verdict)
 
     # Dispatch.
@@ -199,13 +217,14 @@ class Pool:
             [runner.load() for runner in runners.values()],
             self._estimates,
             time.monotonic(),
+            suspects=list(queue.suspects),
         )
         for assignment in plan.assignments:
             activate = queue.take(assignment.activation)
             if activate is not None:
                 runner = runners[assignment.runner]
                 self._homes[assignment.activation] = runner
-                runner.activate(activate)
+                runner.activate(activate, is_alone=assignment.activation in self._suspects)
         for recall in plan.recalls:
             runners[recall.runner].recall(recall.activation)
         for runner in runners.values():
@@ -218,11 +237,11 @@ class Pool:
         activation = activate.activation
         self._homes.pop(activation, None)
         if activation in self._canceled:
-            self._canceled.discard(activation)
+            self._drop(activation)
             self._tell(self._listener.on_frame, frames.Interrupted(activation))
             return
         colour = self._colours[activate.function]
-        self._queues[colour].add(activate, is_first=True)
+        self._queues[colour].add(activate, is_suspect=activation in self._suspects, is_first=True)
         self._schedule_dispatch(colour)
 
     # What runners report (RunnerOwner).
@@ -239,8 +258,7 @@ class Pool:
                 case frames.Recalled():
                     self._requeue(runner.given_back.pop(event.activation))
                 case frames.Completed() | frames.Failed() | frames.Mismatched() | frames.Interrupted():
-                    self._homes.pop(event.activation, None)
-                    self._canceled.discard(event.activation)
+                    self._drop(event.activation)
                     told.append(event)
                 case _:
                     told.append(event)
@@ -270,24 +288,31 @@ class Pool:
         verdict = self._supply.ended(runner)
         if verdict is None:
             return
-        # Without anything running, the first unstarted one may have killed the runner while it was being started.
-        suspect = next(iter(runner.unstarted), None) if verdict.charge and not runner.running else None
+        # Without anything active, the first unstarted one may have killed the runner while it was being started.
+        starting = next(iter(runner.unstarted), None) if verdict.charge and not runner.active else None
+        active = {*runner.running, *runner.stepping}
+        was_alone = verdict.charge and (len(active) == 1 if active else len(runner.unstarted) == 1)
         given_back: list[frames.Activate] = []
         for activation, state in list(runner.session.states.items()):
-            if state is ActivationState.UNSTARTED and activation != suspect:
+            if state is ActivationState.UNSTARTED and activation != starting:
                 given_back.append(runner.unstarted[activation])
             else:
-                was_active = state is ActivationState.RUNNING or activation == suspect
-                self._lose(activation, was_active=was_active and verdict.charge, verdict=verdict)
+                was_active = verdict.charge and (activation in active or activation == starting)
+                self._lose(activation, verdict, was_active=was_active, was_alone=was_active and was_alone)
         for activate in reversed(given_back):
             self._requeue(activate)
         self._schedule_dispatch(runner.colour)
 
-    def _lose(self, activation: int, *, was_active: bool, verdict: Verdict) -> None:
-        self._homes.pop(activation, None)
-        self._canceled.discard(activation)
-        on_lost = self._listener.on_lost
-        self._tell(on_lost, activation, was_active=was_active, reason=verdict.reason, message=verdict.message)
+    def _lose(self, activation: int, verdict: Verdict, *, was_active: bool = False, was_alone: bool = False) -> None:
+        self._drop(activation)
+        self._tell(
+            self._listener.on_lost,
+            activation,
+            was_active=was_active,
+            was_alone=was_alone,
+            reason=verdict.reason,
+            message=verdict.message,
+        )
 
     def _tell(self, callback: Callable[..., None], *arguments: Any, **named: Any) -> None:
         try:

@@ -71,6 +71,7 @@ class RunnerProcess:
         running: activations that hold the active slot, also those given up.
         unstarted: activations in the runner's inbox.
         parked: activations that wait in the runner, also those given up.
+        stepping: those of the parked that have a step running.
         started_count: activations that it has run.
         given_back: recalled activations that nobody has fetched yet.
         drain_message: why it is DRAINING.
@@ -87,6 +88,7 @@ class RunnerProcess:
         self.running: dict[int, Running] = {}
         self.unstarted: dict[int, frames.Activate] = {}
         self.parked: set[int] = set()
+        self.stepping: set[int] = set()
         self.started_count = 0
         self.given_back: dict[int, frames.Activate] = {}
         self.drain_message = ""
@@ -95,6 +97,7 @@ class RunnerProcess:
         self._is_broken = False
         self._is_orphan = False
         self._recalled: set[int] = set()
+        self._alone: set[int] = set()
         self._functions: dict[int, str] = {}
         self._loop = loop
         self._owner = owner
@@ -134,10 +137,25 @@ class RunnerProcess:
             Unstarted(activation, activate.function, activation in self._recalled)
             for activation, activate in self.unstarted.items()
         ]
-        return RunnerLoad(self.number, _SLOTS[self.colour], list(self.running.values()), unstarted, len(self.parked))
+        return RunnerLoad(
+            self.number,
+            _SLOTS[self.colour],
+            list(self.running.values()),
+            unstarted,
+            len(self.parked),
+            len(self.stepping),
+            bool(self._alone),
+        )
 
-    def activate(self, activate: frames.Activate) -> None:
-        """Send an activation."""
+    @property
+    def active(self) -> int:
+        """How many activations may run code now, also of those given up."""
+        return len(self.running) + len(self.stepping)
+
+    def activate(self, activate: frames.Activate, *, is_alone: bool = False) -> None:
+        """Send an activation; ``is_alone``: the runner is reserved until it is parked or has ended."""
+        if is_alone:
+            self._alone.add(activate.activation)
         self.unstarted[activate.activation] = activate
         self._functions[activate.activation] = activate.function
         self.send(activate)
@@ -227,12 +245,18 @@ class RunnerProcess:
             case frames.Running(activation):
                 self._recalled.discard(activation)
                 self.parked.discard(activation)
+                self.stepping.discard(activation)
                 if self.unstarted.pop(activation, None) is not None:
                     self.started_count += 1
                 self.running[activation] = Running(self._functions[activation], time.monotonic())
             case frames.Waiting(activation):
                 self._leave_slot(activation)
                 self.parked.add(activation)
+                if event.has_step:
+                    self.stepping.add(activation)
+                else:
+                    self.stepping.discard(activation)
+                    self._alone.discard(activation)
             case frames.Recalled(activation) | frames.Completed(activation) | frames.Failed(activation):
                 self._leave(activation)
             case frames.Mismatched(activation) | frames.Interrupted(activation):
@@ -249,6 +273,8 @@ class RunnerProcess:
         self._leave_slot(activation)
         self._recalled.discard(activation)
         self.parked.discard(activation)
+        self.stepping.discard(activation)
+        self._alone.discard(activation)
         self.unstarted.pop(activation, None)
         self._functions.pop(activation, None)
 

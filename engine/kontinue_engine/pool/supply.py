@@ -186,12 +186,16 @@ class Supply:
         return [_Slot(colour) for colour in COLOURS if colour in used for _ in range(wanted[colour])]
 
     def on_zygote_ended(self) -> None:
-        """The zygote is gone, and the kernel kills its runners: start another one."""
+        """The zygote is gone, and the kernel kills its runners: start another one.
+
+        Nobody is charged: it runs no user code but the module's import, which is the same for all. What would kill it
+        again and again (an import that starts dying threads) ends in restarts with growing delays, not in failures.
+        """
         zygote, self._zygote = self._zygote, None
         self._changed.set()
         end = "" if zygote is None else zygote.end
         for runner in list(self.runners.values()):
-            runner.kill(Verdict(LostReason.RUNNER_CRASHED, f"the zygote {end}, and its runners with it", charge=True))
+            runner.kill(Verdict(LostReason.RUNNER_CRASHED, f"the zygote {end}, and its runners with it", charge=False))
             runner.orphaned()
         if self._is_stopping:
             return

@@ -32,6 +32,7 @@ _ENDS = (frames.Completed, frames.Failed, frames.Mismatched, frames.Interrupted)
 @dataclass
 class Lost:
     was_active: bool
+    was_alone: bool
     reason: LostReason
     message: str
 
@@ -52,8 +53,8 @@ class Recorder:
             self.ends[frame.activation] = frame
         self.changed.set()
 
-    def on_lost(self, activation: int, *, was_active: bool, reason: LostReason, message: str) -> None:
-        self.lost[activation] = Lost(was_active, reason, message)
+    def on_lost(self, activation: int, *, was_active: bool, was_alone: bool, reason: LostReason, message: str) -> None:
+        self.lost[activation] = Lost(was_active, was_alone, reason, message)
         self.changed.set()
 
     def on_log(self, runner_pid: int, line: frames.LogLine) -> None:
@@ -79,7 +80,7 @@ class Running:
         self.heard = heard
         self.next_activation = 1
 
-    def submit(self, function: str, *, resumption: int = 0, **arguments: Any) -> int:
+    def submit(self, function: str, *, resumption: int = 0, alone: bool = False, **arguments: Any) -> int:
         activation = self.next_activation
         self.next_activation += 1
         self.pool.submit(
@@ -96,7 +97,8 @@ class Running:
                 run_epoch=0,
                 created_at_ms=1,
                 fencing_token=1,
-            )
+            ),
+            alone=alone,
         )
         return activation
 

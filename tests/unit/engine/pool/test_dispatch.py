@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -98,6 +100,48 @@ def test_an_async_runner_takes_activations_up_to_its_slots() -> None:
     load = RunnerLoad(1, 3, [Running("long", NOW_S)], [], 0)
     plan = plan_dispatch(enumerate(["long", "unknown", "long"]), [load], ESTIMATES, NOW_S)
     assert [assignment.activation for assignment in plan.assignments] == [0, 1]
+
+
+def _async_load(runner: int, *, running: int = 0, parked: int = 0, **more: Any) -> RunnerLoad:
+    return RunnerLoad(runner, 1000, [Running("long", NOW_S)] * running, [], parked, **more)
+
+
+@pytest.mark.parametrize(
+    ("loads", "assigned"),
+    [
+        ([_async_load(1)], [(90, 1)]),
+        ([_async_load(1), _async_load(2)], [(90, 1), (91, 2)]),
+        ([_async_load(1), _async_load(2), _async_load(3)], [(90, 1), (91, 2), (0, 3), (1, 3)]),
+        ([_async_load(1, parked=5), _async_load(2)], [(90, 2), (91, 1)]),
+        ([_async_load(1, running=1)], []),
+        ([_async_load(1, parked=1, stepping=1)], []),
+        ([_async_load(1, running=1), _async_load(2, running=2)], [(0, 2), (1, 2)]),
+        ([_async_load(1, running=1, is_reserved=True), _async_load(2, running=2)], []),
+        ([_async_load(1, running=1, is_reserved=True)], []),
+        ([_load(1, running="short"), _load(2)], [(90, 2)]),
+    ],
+)
+def test_a_suspect_gets_an_idle_runner_for_itself(loads: list[RunnerLoad], assigned: list[tuple[int, int]]) -> None:
+    """Suspects 90 and 91 go first; without an idle runner, the one with the least to do gets nothing more."""
+    plan = plan_dispatch(enumerate(["long", "long"]), loads, ESTIMATES, NOW_S, suspects=[90, 91])
+    assert [(one.activation, one.runner) for one in plan.assignments] == assigned
+
+
+def test_what_has_not_started_leaves_a_runner_that_is_emptied_for_a_suspect() -> None:
+    """It would start beside the suspect, or make it wait; it is asked back once."""
+    load = _load(1, running="short", unstarted="short short")
+    assert plan_dispatch([], [load], ESTIMATES, NOW_S, suspects=[90]).recalls == [
+        Assignment(100, 1),
+        Assignment(101, 1),
+    ]
+    recalled = RunnerLoad(1, 1, [Running("short", NOW_S)], [Unstarted(100, "short", recalled=True)], 0)
+    assert plan_dispatch([], [recalled], ESTIMATES, NOW_S, suspects=[90]).recalls == []
+
+
+def test_nothing_is_started_on_a_reserved_runner() -> None:
+    """Who runs alone stays alone, whatever is queued."""
+    load = _async_load(1, running=1, is_reserved=True)
+    assert plan_dispatch([(0, "trivial")], [load], ESTIMATES, NOW_S).assignments == []
 
 
 def test_estimates_follow_the_newest_durations() -> None:
