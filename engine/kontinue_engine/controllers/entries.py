@@ -1,18 +1,44 @@
 """Internal. The live Executions of this replica: one mutable ``Entry`` each, with the indexes that lookups need.
 
-Filled by ``controllers.execution`` from lists, watch events and the answers to its own writes. An entry is dropped when
-its Execution has ended and stopped; its uid then stays as a tombstone until the watch has shown that it left the
-selection, so that an older event cannot bring it back to life.
+Filled by ``controllers.observation`` from lists, watch events and the answers to creates; dropped when an Execution has
+ended and stopped, was deleted, or belongs to somebody else. Its uid then stays among the ``Tombstones`` until the watch
+has passed its last write, so that an older event cannot bring it back to life.
 """
 
 from __future__ import annotations
 
+import enum
+from collections import deque
 from collections.abc import Iterator
 
 from kontinue.api import labels
 from kontinue.api.v1alpha1 import Execution, ExecutionSpec, ExecutionStatus
 from kontinue_engine.lifecycle.memo import MemoBytes
 from kontinue_engine.lifecycle.observed import NO_NEWS, Activation, News
+
+
+class Inheritance(enum.Enum):
+    """What an Execution that was found by listing at start-up still needs before it may run."""
+
+    NONE = enum.auto()
+    """It is ours: fresh, or claimed."""
+    UNCHECKED = enum.auto()
+    """Its parent may have ended meanwhile: that is being looked up."""
+    WAITING = enum.auto()
+    """It must be claimed, when it is its turn."""
+    ADMITTED = enum.auto()
+    """It is its turn."""
+
+
+class Rest(enum.Enum):
+    """Whether an Execution that waits has an activation to wait in."""
+
+    AWAKE = enum.auto()
+    """It has one, or is to be given one."""
+    DORMANT = enum.auto()
+    """It has none, and needs none before something that it waits for happens."""
+    WOKEN = enum.auto()
+    """That has happened."""
 
 
 class Entry:
@@ -23,11 +49,11 @@ class Entry:
         news: reported by the activation, not in a write yet.
         writing: what the write in flight carries, or None when there is none.
         deferred: newest object seen while a write was in flight.
+        must_verify: it may have left the selection while a write was in flight.
         children: child name -> step id, for children whose outcome the activation waits for.
-        unwanted: names of children that were given up while they were being created.
+        unwanted: names of children that were canceled while they were being created.
         timers: step ids whose firing the activation waits for.
-        inherited, dormant, woken, cancel_message: see ``lifecycle.observed.Observed``.
-        is_checked: whether it is known that its parent still wants it.
+        cancel_message: why its parent no longer wants it, or empty.
     """
 
     __slots__ = (
@@ -36,26 +62,25 @@ class Entry:
         "children",
         "created_at_ms",
         "deferred",
-        "dormant",
-        "inherited",
-        "is_checked",
+        "inheritance",
         "labels",
         "memo",
+        "must_verify",
         "name",
         "news",
         "parent_name",
         "parent_uid",
+        "rest",
         "spec",
         "status",
         "timers",
         "uid",
         "unwanted",
         "version",
-        "woken",
         "writing",
     )
 
-    def __init__(self, execution: Execution, memo: MemoBytes, *, inherited: bool) -> None:
+    def __init__(self, execution: Execution, *, inherited: bool) -> None:
         meta = execution.metadata
         self.name = meta.name
         self.uid = meta.uid
@@ -67,49 +92,101 @@ class Entry:
         self.spec: ExecutionSpec = execution.spec
         self.status: ExecutionStatus = execution.status
         self.version = meta.resource_version
-        self.memo = memo
+        self.memo = MemoBytes()
         self.activation: Activation | None = None
         self.news: News = NO_NEWS
         self.writing: News | None = None
         self.deferred: Execution | None = None
+        self.must_verify = False
         self.children: dict[str, str] = {}
         self.unwanted: set[str] = set()
         self.timers: set[str] = set()
-        self.inherited = inherited
-        self.dormant = False
-        self.woken = False
+        self.inheritance = Inheritance.NONE
+        if inherited:
+            self.inheritance = Inheritance.UNCHECKED if parent else Inheritance.WAITING
+        self.rest = Rest.AWAKE
         self.cancel_message = ""
-        self.is_checked = not (inherited and parent)
 
     @property
     def root(self) -> str:
         """Label value that names the root of its tree."""
         return self.labels.get(labels.ROOT) or labels.label_value(self.name)
 
+    @property
+    def is_losing(self) -> bool:
+        """Whether its activation is gone, and that is not dealt with yet."""
+        return self.news.lost is not None or (self.writing is not None and self.writing.lost is not None)
 
-class EntryStore:
-    """Entries by name, by uid, by activation and by parent."""
+    @property
+    def is_active(self) -> bool:
+        """Whether its user code runs now."""
+        activation = self.activation
+        return (
+            activation is not None
+            and activation.running_since_ms is not None
+            and activation.parked_since_ms is None
+            and not self.is_losing
+        )
+
+
+class Tombstones:
+    """Uids of Executions that ended here, until no older event of them can come any more."""
 
     def __init__(self) -> None:
-        self._by_name: dict[str, Entry] = {}
-        self._by_uid: dict[str, Entry] = {}
-        self._by_activation: dict[int, Entry] = {}
-        self._children: dict[str, dict[str, Entry]] = {}
-        self._tombstones: set[str] = set()
+        self._uids: dict[str, int] = {}
+        self._in_order: deque[tuple[int, str]] = deque()
+        self._seen = 0
+
+    def __contains__(self, uid: str) -> bool:
+        return uid in self._uids
 
     def __len__(self) -> int:
-        return len(self._by_name)
+        return len(self._uids)
+
+    @property
+    def seen(self) -> int:
+        """Newest resourceVersion that the watch or a list has shown."""
+        return self._seen
+
+    def add(self, uid: str, version: int) -> None:
+        """Note that ``version`` is the last that matters of this Execution."""
+        if version > self._seen:
+            self._uids[uid] = version
+            self._in_order.append((version, uid))
+
+    def advance(self, version: int) -> None:
+        """The watch has shown ``version``; it shows versions in order, so nothing older comes after it."""
+        self._seen = max(self._seen, version)
+        while self._in_order and self._in_order[0][0] <= self._seen:
+            self._uids.pop(self._in_order.popleft()[1], None)
+
+
+class EntryStore:
+    """Entries by uid, by name, by activation and by parent."""
+
+    def __init__(self) -> None:
+        self.tombstones = Tombstones()
+        self._by_uid: dict[str, Entry] = {}
+        self._by_name: dict[str, Entry] = {}
+        self._by_activation: dict[int, Entry] = {}
+        self._children: dict[str, dict[str, Entry]] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_uid)
 
     def __iter__(self) -> Iterator[Entry]:
-        return iter(list(self._by_name.values()))
+        return iter(list(self._by_uid.values()))
 
-    def get(self, name: str) -> Entry | None:
-        """Return the entry of that name, or None."""
-        return self._by_name.get(name)
+    def __contains__(self, entry: Entry) -> bool:
+        return self._by_uid.get(entry.uid) is entry
 
-    def by_uid(self, uid: str) -> Entry | None:
+    def get(self, uid: str) -> Entry | None:
         """Return the entry of that uid, or None."""
         return self._by_uid.get(uid)
+
+    def by_name(self, name: str) -> Entry | None:
+        """Return the entry of that name, or None."""
+        return self._by_name.get(name)
 
     def by_activation(self, number: int) -> Entry | None:
         """Return the entry that the activation belongs to; None when it has been forgotten."""
@@ -119,41 +196,27 @@ class EntryStore:
         """Return the live children of the Execution with that uid."""
         return list(self._children.get(uid, {}).values())
 
-    def has_ended(self, uid: str) -> bool:
-        """Tell whether that Execution has ended here, and older events of it may still come."""
-        return uid in self._tombstones
-
     def add(self, entry: Entry) -> None:
-        """Add a new entry; one of the same name with another uid is replaced."""
-        known = self._by_name.get(entry.name)
-        if known is not None:
-            self.remove(known)
-        self._by_name[entry.name] = entry
+        """Add a new entry; there is none of its uid or name."""
         self._by_uid[entry.uid] = entry
+        self._by_name[entry.name] = entry
         if entry.parent_uid:
             self._children.setdefault(entry.parent_uid, {})[entry.uid] = entry
 
-    def remove(self, entry: Entry, *, tombstone: bool = False) -> None:
-        """Drop an entry, and its activation with it."""
+    def remove(self, entry: Entry) -> None:
+        """Drop an entry, and its activation with it; idempotent."""
         self.forget_activation(entry)
+        if entry not in self:
+            return
+        del self._by_uid[entry.uid]
         if self._by_name.get(entry.name) is entry:
             del self._by_name[entry.name]
-        self._by_uid.pop(entry.uid, None)
         siblings = self._children.get(entry.parent_uid)
         if siblings is not None:
             siblings.pop(entry.uid, None)
             if not siblings:
                 del self._children[entry.parent_uid]
-        if tombstone:
-            self._tombstones.add(entry.uid)
-
-    def bury(self, uid: str) -> None:
-        """The watch has shown that it left the selection: no older event can come any more."""
-        self._tombstones.discard(uid)
-
-    def bury_all_but(self, uids: set[str]) -> None:
-        """A whole list shows only ``uids``: everything else has left the selection for good."""
-        self._tombstones &= uids
+        self.tombstones.add(entry.uid, version_number(entry.version))
 
     def set_activation(self, entry: Entry, activation: Activation) -> None:
         """Note that the entry runs as ``activation``."""
@@ -167,3 +230,8 @@ class EntryStore:
             entry.activation = None
         entry.children.clear()
         entry.timers.clear()
+
+
+def version_number(version: str) -> int:
+    """Return a resourceVersion as a number; versions of one resource type are ordered (Kubernetes 1.35 promises it)."""
+    return int(version or 0)

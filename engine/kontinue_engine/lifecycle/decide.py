@@ -68,6 +68,8 @@ def _start(observed: Observed, worker: Worker, now_ms: int) -> Plan:
         return NOTHING
     if observed.dormant and not observed.woken:
         return NOTHING
+    if observed.inherited and not observed.is_admitted:
+        return Plan(actions=(plans.AwaitAdmission(),))
     if observed.inherited or (status.owner is not None and status.owner.incarnation != worker.incarnation):
         return _claim(observed, worker, now_ms)
     resumption = status.resumptions + (1 if observed.dormant else 0)
@@ -101,8 +103,9 @@ def _claim(observed: Observed, worker: Worker, now_ms: int) -> Plan:
     return Plan(status=claimed, memo=observed.memo, actions=tuple(actions))
 
 
-def _dispatch(status: ExecutionStatus, *, resumption: int) -> plans.Dispatch:
+def _dispatch(status: ExecutionStatus, *, resumption: int, alone: bool = False) -> plans.Dispatch:
     return plans.Dispatch(
+        alone=alone,
         attempt=max(1, status.attempt_count),
         resumption=resumption,
         fencing_token=status.owner.epoch if status.owner else 1,
@@ -145,7 +148,7 @@ def _wanted_phase(
     if activation.parked_since_ms is not None:
         parked_for_ms = now_ms - activation.parked_since_ms
         wakes = [memo.timers.get(item.step, 0) for item in activation.waiting_for if item.kind == "Timer"]
-        is_long = bool(wakes) and len(wakes) == len(activation.waiting_for) and min(wakes) - now_ms > worker.parking_ms
+        is_long = bool(wakes) and len(wakes) == len(activation.waiting_for) + activation.more and min(wakes) - now_ms > worker.parking_ms
         if is_long or parked_for_ms >= worker.parking_ms:
             return next_phase(observed.phase, PhaseEvent.PARKED), observed.phase is not Phase.SUSPENDED, None
     phase = next_phase(observed.phase, PhaseEvent.WOKEN if observed.phase is Phase.SUSPENDED else PhaseEvent.STARTED)
@@ -169,7 +172,7 @@ def _waiting_for(activation: Activation, timers: Mapping[str, int]) -> list[Wait
         )
         for item in activation.waiting_for[:MAX_WAITING_FOR]
     ]
-    hidden = len(activation.waiting_for) - len(listed)
+    hidden = activation.more + len(activation.waiting_for) - len(listed)
     if hidden:
         listed[-1] = msgspec.structs.replace(listed[-1], message=f"and {hidden} more")
     return listed
@@ -327,25 +330,27 @@ def _recover(observed: Observed, worker: Worker, now_ms: int) -> Plan:
         return Plan(actions=(plans.ForgetActivation(),))
     news = observed.news
     memo = _extended(observed.memo, news, worker)
-    crashes = (0 if news.records else observed.status.crashes) + (1 if lost.was_active else 0)
+    # Among several that were active one is to blame: each runs again alone, and only then is charged.
+    is_suspect = lost.was_active and not lost.was_alone
+    is_charged = lost.was_active and lost.was_alone
+    crashes = (0 if news.records else observed.status.crashes) + (1 if is_charged else 0)
     if crashes > worker.crash_budget:
         message = f"{lost.message} ({crashes} times without a new record in between)"
         return _fail(observed, worker, now_ms, memo, reason=lost.reason, message=message)
     resumption = activation.resumption + 1
-    # A step that runs beside a parked body is lost with its runner: nothing else would wake it.
-    is_dormant = lost.reason == EVICTED and all(item.kind != "Step" for item in activation.waiting_for)
+    is_dormant = lost.reason == EVICTED and activation.parked_since_ms is not None and not activation.has_step
     actions: list[plans.Action] = [plans.ForgetActivation(is_dormant=is_dormant)]
     if not is_dormant:
-        actions.append(_dispatch(observed.status, resumption=resumption))
-    if lost.was_active:
+        actions.append(_dispatch(observed.status, resumption=resumption, alone=is_suspect))
+    if is_charged:
         actions.append(plans.Report(type="Warning", reason=lost.reason, message=f"{lost.message}; resuming"))
-    if not lost.was_active and not news.needs_write:
+    if not is_charged and not news.needs_write:
         return Plan(actions=tuple(actions))
     status = _written(
         observed,
         worker,
         now_ms,
-        phase=next_phase(observed.phase, PhaseEvent.STARTED) if lost.was_active else observed.phase,
+        phase=next_phase(observed.phase, PhaseEvent.STARTED) if is_charged else observed.phase,
         memo=memo,
         crashes=crashes,
         resumptions=resumption,

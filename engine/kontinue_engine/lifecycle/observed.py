@@ -45,7 +45,9 @@ class Activation(msgspec.Struct, frozen=True, kw_only=True):
         resumption: which re-entry of the attempt this is; 0 for the first.
         running_since_ms: when user code first ran; None while it is queued.
         parked_since_ms: since when it waits; None while it is active.
-        waiting_for: what it waits for, while parked.
+        waiting_for: the first few of what it waits for, while parked.
+        more: how many others it waits for.
+        has_step: a step of it runs in the runner while it is parked: it would be lost with the runner.
         stopping_since_ms: when it was told to stop, or None.
     """
 
@@ -54,13 +56,21 @@ class Activation(msgspec.Struct, frozen=True, kw_only=True):
     running_since_ms: int | None = None
     parked_since_ms: int | None = None
     waiting_for: tuple[WaitingItem, ...] = ()
+    more: int = 0
+    has_step: bool = False
     stopping_since_ms: int | None = None
 
 
 class Lost(msgspec.Struct, frozen=True, kw_only=True):
-    """An activation ended with its runner."""
+    """An activation ended with its runner.
+
+    Attributes:
+        was_active: its code was running.
+        was_alone: no other code was: it is to blame.
+    """
 
     was_active: bool
+    was_alone: bool = True
     reason: str
     message: str
 
@@ -117,7 +127,9 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     """One Execution.
 
     Attributes:
-        inherited: found by listing at start-up: a predecessor may have started it.
+        inherited: found by listing at start-up: a predecessor may have started it, so that it must be claimed.
+        is_admitted: an inherited one may be claimed now; a claim before its turn would charge it for crashes that are
+            not its own.
         predecessor_released: the replica before this one shut down cleanly, so nothing crashed.
         function_known: this worker's app has the function.
         cancel_message: why its parent no longer wants it; empty while it does.
@@ -132,6 +144,7 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     activation: Activation | None = None
     news: News = NO_NEWS
     inherited: bool = False
+    is_admitted: bool = True
     predecessor_released: bool = False
     function_known: bool = True
     cancel_message: str = ""

@@ -56,7 +56,12 @@ TRANSITIONS: Final[Mapping[Phase, Mapping[PhaseEvent, Phase]]] = {
         PhaseEvent.MISMATCHED: Phase.BLOCKED,
         **_ENDS,
     },
-    Phase.BACKOFF: {PhaseEvent.STARTED: Phase.EXECUTING, PhaseEvent.CANCELED: Phase.CANCELED},
+    Phase.BACKOFF: {
+        PhaseEvent.STARTED: Phase.EXECUTING,
+        PhaseEvent.PARKED: Phase.SUSPENDED,
+        PhaseEvent.MISMATCHED: Phase.BLOCKED,
+        **_ENDS,
+    },
     Phase.BLOCKED: {
         PhaseEvent.STARTED: Phase.EXECUTING,
         PhaseEvent.PARKED: Phase.SUSPENDED,

@@ -14,11 +14,20 @@ from kontinue_engine.lifecycle.memo import MemoBytes
 
 
 class Dispatch(msgspec.Struct, frozen=True):
-    """Give it to a runner."""
+    """Give it to a runner.
+
+    Attributes:
+        alone: to one that runs nothing else: it is suspected of having killed the last one.
+    """
 
     attempt: int
     resumption: int
     fencing_token: int
+    alone: bool = False
+
+
+class AwaitAdmission(msgspec.Struct, frozen=True):
+    """It is to be claimed when there is room to run it."""
 
 
 class Acknowledge(msgspec.Struct, frozen=True):
@@ -65,7 +74,7 @@ class Report(msgspec.Struct, frozen=True):
     message: str
 
 
-Action = Dispatch | Acknowledge | StopActivation | KillActivation | ForgetActivation | CancelChildren | Finish | Report
+Action = Dispatch | AwaitAdmission | Acknowledge | StopActivation | KillActivation | ForgetActivation | CancelChildren | Finish | Report
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):

@@ -23,9 +23,14 @@ from kontinue.kube.http import KubeTransport
 from kontinue.kube.watch import EventType
 from kontinue.naming import MAX_NAME_LENGTH, is_group_name
 from kontinue_engine.clock import SystemClock
+from kontinue_engine.controllers.activations import Activations
 from kontinue_engine.controllers.adoption import UNADOPTED_SELECTOR, Adopter
+from kontinue_engine.controllers.backlog import ASYNC_WINDOW, SYNC_WINDOW_PER_RUNNER
+from kontinue_engine.controllers.entries import EntryStore
 from kontinue_engine.controllers.execution import LIVE_PHASES_SELECTOR, ExecutionController
 from kontinue_engine.controllers.function import register_functions
+from kontinue_engine.controllers.offspring import Offspring
+from kontinue_engine.controllers.runtime import Runtime, Scope
 from kontinue_engine.errors import StartupError, first_known
 from kontinue_engine.kube.events import EventRecorder
 from kontinue_engine.kube.informer import Informer, InformerHandler
@@ -73,21 +78,24 @@ class _Listener:
     """Hands what the pool reports to the controller, which exists only once the app is loaded."""
 
     def __init__(self) -> None:
-        self.controller: ExecutionController | None = None
+        self.activations: Activations | None = None
+        self.entries: EntryStore | None = None
 
     def on_frame(self, frame: frames.RunnerEvent) -> None:
         """Take a frame of a runner."""
-        if self.controller is not None:
-            self.controller.on_frame(frame)
+        if self.activations is not None:
+            self.activations.on_frame(frame)
 
-    def on_lost(self, activation: int, *, was_active: bool, reason: str, message: str) -> None:
+    def on_lost(self, activation: int, *, was_active: bool, was_alone: bool, reason: str, message: str) -> None:
         """Take the end of an activation together with its runner."""
-        if self.controller is not None:
-            self.controller.on_lost(activation, was_active=was_active, reason=reason, message=message)
+        if self.activations is not None:
+            self.activations.on_lost(
+                activation, was_active=was_active, was_alone=was_alone, reason=reason, message=message
+            )
 
     def on_log(self, runner_pid: int, frame: frames.LogLine) -> None:
         """Write a line of user output or logging, with the Execution it belongs to."""
-        entry = self.controller.entries.by_activation(frame.activation) if self.controller is not None else None
+        entry = self.entries.by_activation(frame.activation) if self.entries is not None else None
         owner = {"execution": entry.name, "uid": entry.uid} if entry is not None else {}
         if frame.step:
             owner["step"] = frame.step
@@ -99,19 +107,19 @@ class _Listener:
 class _ForeignChildren:
     """Informer handler: children that other worker groups run for parents of this one."""
 
-    def __init__(self, controller: ExecutionController) -> None:
-        self._controller = controller
+    def __init__(self, offspring: Offspring) -> None:
+        self._offspring = offspring
 
     def on_list(self, objects: Sequence[Execution], *, initial: bool) -> None:
         """Take every such child; which of them are waited for, the controller knows."""
         del initial
         for execution in objects:
-            self._controller.on_foreign_child(execution)
+            self._offspring.on_foreign_child(execution)
 
     def on_event(self, type: EventType, obj: Execution) -> None:  # noqa: A002 - the wire's word
         """Take one change."""
         del type
-        self._controller.on_foreign_child(obj)
+        self._offspring.on_foreign_child(obj)
 
 
 class _Replica:
@@ -179,18 +187,21 @@ class _Replica:
 
     async def _work(self, transport: KubeTransport, lease: LeaderLease, stop: asyncio.Event) -> None:
         events = EventRecorder(transport, component=USER_AGENT, instance=self._identity.shard, clock=self._clock)
-        controller = self._build_controller(transport, events, lease)
-        self._listener.controller = controller
+        runtime = self._build_runtime(transport, events, lease)
+        controller = ExecutionController(runtime)
+        self._listener.entries, self._listener.activations = runtime.entries, controller.activations
         adopter = Adopter(
             transport,
             namespace=self._config.namespace,
             group=self._group,
             functions=frozenset(function.name for function in self._app.functions),
         )
-        own = self._build_informer(transport, controller, f"{labels.WORKER_GROUP}={self._group}", LIVE_PHASES_SELECTOR)
+        own_selector = f"{labels.WORKER_GROUP}={self._group}"
+        own = self._build_informer(transport, controller.observation, own_selector, LIVE_PHASES_SELECTOR)
+        foreign = _ForeignChildren(controller.offspring)
         informers = [
             own,
-            self._build_informer(transport, _ForeignChildren(controller), f"{labels.PARENT_GROUP}={self._group}"),
+            self._build_informer(transport, foreign, f"{labels.PARENT_GROUP}={self._group}"),
             self._build_informer(transport, adopter, UNADOPTED_SELECTOR),
         ]
         try:
@@ -198,7 +209,7 @@ class _Replica:
                 running = [tasks.create_task(lease.run(), name="lease")]
                 running.append(tasks.create_task(events.run(), name="events"))
                 running.append(tasks.create_task(controller.run(), name="controller"))
-                await controller.started.wait()
+                await runtime.started.wait()
                 running.append(tasks.create_task(adopter.run(), name="adopter"))
                 running += [tasks.create_task(informer.run(), name="informer") for informer in informers]
                 await _until(own.synced.wait(), stop)
@@ -216,10 +227,9 @@ class _Replica:
                 raise
             raise known from group
 
-    def _build_controller(
-        self, transport: KubeTransport, events: EventRecorder, lease: LeaderLease
-    ) -> ExecutionController:
-        return ExecutionController(
+    def _build_runtime(self, transport: KubeTransport, events: EventRecorder, lease: LeaderLease) -> Runtime:
+        sync_runners = sum(1 for runner in self._pool.runners() if runner.colour == "sync")
+        return Runtime(
             transport,
             self._pool,
             events,
@@ -230,10 +240,14 @@ class _Replica:
                 build=self._app.build,
                 crash_budget=self._options.crash_budget,
             ),
-            namespace=self._config.namespace,
-            group=self._group,
-            functions=frozenset(function.name for function in self._app.functions),
-            predecessor_released=lease.previous_released,
+            scope=Scope(
+                namespace=self._config.namespace,
+                group=self._group,
+                colours={one.name: "async" if one.is_async else "sync" for one in self._app.functions},
+                windows={"sync": SYNC_WINDOW_PER_RUNNER * sync_runners, "async": ASYNC_WINDOW},
+                predecessor_released=lease.previous_released,
+            ),
+            lease_remaining_s=lambda: lease.remaining_s,
         )
 
     def _build_informer(
@@ -270,7 +284,7 @@ class _Replica:
 
     async def _drain(self, controller: ExecutionController) -> None:
         _log.info("worker draining", grace_s=self._options.grace_s)
-        controller.drain()
+        controller.activations.drain()
         deadline = asyncio.get_running_loop().time() + self._options.grace_s
         while controller.busy and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110 - ends by itself, once
             await asyncio.sleep(DRAIN_POLL_S)

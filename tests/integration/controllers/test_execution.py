@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
 import pytest
 
+from kontinue import errors
 from kontinue.api import labels
 from kontinue.api.v1alpha1 import Execution, Phase
 from kontinue.errors import NotFound
@@ -19,15 +20,17 @@ from kontinue.kube.http import KubeTransport
 from kontinue.replay.records import Record, RecordKind, encode_record
 from kontinue_engine.clock import SystemClock
 from kontinue_engine.controllers.execution import LIVE_PHASES_SELECTOR, ExecutionController
+from kontinue_engine.controllers.runtime import Runtime, Scope
 from kontinue_engine.kube.events import EventRecorder
 from kontinue_engine.kube.informer import Informer
+from kontinue_engine.kube.lease import LeaseLost
 from kontinue_engine.lifecycle.decide import is_stopped
-from kontinue_engine.lifecycle.observed import Worker
+from kontinue_engine.lifecycle.observed import NO_NEWS, Worker
 from kontinue_engine.wire import frames
 
 GROUP = "g"
 NAMESPACE = "default"
-FUNCTIONS = frozenset({"f", "child"})
+WINDOW = 2
 decode = msgspec.json.Decoder(Execution).decode
 
 
@@ -38,9 +41,12 @@ class FakeRunners:
         self.submitted: list[frames.Activate] = []
         self.sent: list[frames.Command] = []
         self.killed: list[int] = []
+        self.alone: list[int] = []
 
-    def submit(self, activate: frames.Activate) -> None:
+    def submit(self, activate: frames.Activate, *, alone: bool = False) -> None:
         self.submitted.append(activate)
+        if alone:
+            self.alone.append(activate.activation)
 
     def send(self, command: frames.Command) -> None:
         self.sent.append(command)
@@ -58,10 +64,29 @@ class FakeRunners:
 class World:
     """One worker without runners, its API server, and a second client of that server."""
 
-    def __init__(self, transport: KubeTransport) -> None:
+    def __init__(self, transport: KubeTransport, incarnation: str, *, predecessor_released: bool) -> None:
         self.transport = transport
         self.runners = FakeRunners()
-        self.controller: ExecutionController
+        clock = SystemClock()
+        self.runtime = Runtime(
+            transport,
+            self.runners,
+            EventRecorder(transport, component="test", instance="test", clock=clock),
+            clock,
+            worker=Worker(shard="w-0", incarnation=incarnation, build="b1"),
+            scope=Scope(
+                namespace=NAMESPACE,
+                group=GROUP,
+                colours={"f": "sync", "child": "sync"},
+                windows={"sync": WINDOW},
+                predecessor_released=predecessor_released,
+            ),
+            lease_remaining_s=lambda: self.lease_remaining_s,
+        )
+        self.controller = ExecutionController(self.runtime)
+        self.entries = self.runtime.entries
+        self.on_frame = self.controller.activations.on_frame
+        self.lease_remaining_s = 30.0
 
     async def create(self, name: str, **metadata: Any) -> Execution:
         body = {
@@ -84,7 +109,7 @@ class World:
         """Wait until it is dispatched (for the last time), and let its user code run."""
         await eventually(lambda: any(one.execution == name for one in self.runners.submitted))
         activate = next(one for one in reversed(self.runners.submitted) if one.execution == name)
-        self.controller.on_frame(frames.Running(activate.activation))
+        self.on_frame(frames.Running(activate.activation))
         return activate
 
     async def phase(self, name: str, phase: Phase) -> Execution:
@@ -102,35 +127,34 @@ async def eventually(holds: Callable[[], bool]) -> None:
 
 
 @asynccontextmanager
-async def replica(server: Any, incarnation: str = "one", *, predecessor_released: bool = False) -> AsyncIterator[World]:
-    """Run a controller with its informer, until the block ends: then it is dead, without a word."""
+async def replica(
+    server: Any,
+    incarnation: str = "one",
+    *,
+    predecessor_released: bool = False,
+    list_first: Sequence[Execution] = (),
+) -> AsyncIterator[World]:
+    """Run a controller with its informer, until the block ends: then it is dead, without a word.
+
+    ``list_first`` is what its first list shows, if that is older than what is stored.
+    """
     config = KubeConfig(server=server.url, namespace=NAMESPACE, token=server.token, source="test")
     transport = KubeTransport(config, user_agent="test")
-    world = World(transport)
-    clock = SystemClock()
-    world.controller = ExecutionController(
-        transport,
-        world.runners,
-        EventRecorder(transport, component="test", instance="test", clock=clock),
-        clock,
-        worker=Worker(shard="w-0", incarnation=incarnation, build="b1"),
-        namespace=NAMESPACE,
-        group=GROUP,
-        functions=FUNCTIONS,
-        predecessor_released=predecessor_released,
-    )
+    world = World(transport, incarnation, predecessor_released=predecessor_released)
     informer = Informer(
         transport,
         requests.EXECUTIONS,
         NAMESPACE,
         type_=Execution,
-        handler=world.controller,
+        handler=world.controller.observation,
         label_selector=f"{labels.WORKER_GROUP}={GROUP}",
         field_selector=LIVE_PHASES_SELECTOR,
     )
     async with asyncio.TaskGroup() as tasks:
         running = [tasks.create_task(world.controller.run())]
-        await world.controller.started.wait()
+        await world.runtime.started.wait()
+        if list_first:
+            world.controller.observation.on_list(list_first, initial=True)
         running.append(tasks.create_task(informer.run()))
         await informer.synced.wait()
         yield world
@@ -158,7 +182,7 @@ async def test_a_trivial_execution_costs_two_writes(world: World) -> None:
     """Create and terminal status: nothing else is written."""
     before = await executions_written(world)
     activate = await world.start("e")
-    world.controller.on_frame(frames.Completed(activate.activation, b"42"))
+    world.on_frame(frames.Completed(activate.activation, b"42"))
     done = await world.phase("e", Phase.COMPLETED)
     assert bytes(done.status.result) == b"42"
     assert await executions_written(world) - before == 2
@@ -176,12 +200,12 @@ async def test_each_step_costs_one_write_and_is_acknowledged_once_durable(world:
     before = await executions_written(world)
     activate = await world.start("e")
     number = activate.activation
-    world.controller.on_frame(frames.RecordsProduced(number, 1, [step_record(1)]))
+    world.on_frame(frames.RecordsProduced(number, 1, [step_record(1)]))
     await eventually(lambda: frames.StepRecorded(number, 1) in world.runners.sent)
     assert steps_of(await world.get("e")) == ["1"]
-    world.controller.on_frame(frames.RecordsProduced(number, 2, [step_record(2), step_record(3)]))
+    world.on_frame(frames.RecordsProduced(number, 2, [step_record(2), step_record(3)]))
     await eventually(lambda: frames.StepRecorded(number, 2) in world.runners.sent)
-    world.controller.on_frame(frames.Completed(number, b"null"))
+    world.on_frame(frames.Completed(number, b"null"))
     done = await world.phase("e", Phase.COMPLETED)
     assert steps_of(done) == ["1", "2", "3"]
     assert await executions_written(world) - before == 4
@@ -191,7 +215,7 @@ async def test_records_that_come_during_a_write_join_the_next_one(world: World) 
     """At most one write is in flight per Execution."""
     activate = await world.start("e")
     for flush in range(1, 6):
-        world.controller.on_frame(frames.RecordsProduced(activate.activation, flush, [step_record(flush)]))
+        world.on_frame(frames.RecordsProduced(activate.activation, flush, [step_record(flush)]))
         await asyncio.sleep(0)
     await eventually(lambda: frames.StepRecorded(activate.activation, 5) in world.runners.sent)
     assert steps_of(await world.get("e")) == ["1", "2", "3", "4", "5"]
@@ -202,7 +226,7 @@ async def test_a_label_put_on_by_somebody_else_does_not_disturb_the_next_write(w
     activate = await world.start("e")
     patch = {"metadata": {"labels": {"team": "a"}}}
     await world.transport.send(requests.merge_patch(requests.EXECUTIONS, NAMESPACE, "e", patch))
-    world.controller.on_frame(frames.Completed(activate.activation, b"1"))
+    world.on_frame(frames.Completed(activate.activation, b"1"))
     done = await world.phase("e", Phase.COMPLETED)
     assert done.metadata.labels["team"] == "a"
 
@@ -219,7 +243,7 @@ async def test_a_client_cancel_stops_the_code_and_is_marked_stopped(world: World
     await world.transport.send(request)
     await eventually(lambda: bool(world.runners.sent_of(frames.CancelActivation)))
     assert not is_stopped((await world.get("e")).status.conditions)
-    world.controller.on_frame(frames.Completed(activate.activation, b"1"))
+    world.on_frame(frames.Completed(activate.activation, b"1"))
     while not is_stopped((await world.get("e")).status.conditions):
         await asyncio.sleep(0.01)
     end = await world.get("e")
@@ -232,8 +256,8 @@ async def test_a_deleted_execution_is_stopped_and_forgotten(world: World) -> Non
     activate = await world.start("e")
     await world.transport.send(requests.delete(requests.EXECUTIONS, NAMESPACE, "e"))
     await eventually(lambda: bool(world.runners.sent_of(frames.CancelActivation)))
-    world.controller.on_frame(frames.Interrupted(activate.activation))
-    assert world.controller.entries.get("e") is None
+    world.on_frame(frames.Interrupted(activate.activation))
+    assert world.entries.by_name("e") is None
     with pytest.raises(NotFound):
         await world.get("e")
 
@@ -248,7 +272,7 @@ async def test_a_child_is_created_once_runs_and_its_outcome_reaches_the_parent(w
     assert stored.metadata.labels[labels.PARENT] == "p"
     assert stored.metadata.labels[labels.WORKER_GROUP] == GROUP
     assert stored.metadata.owner_references[0].uid == parent.uid
-    world.controller.on_frame(frames.Completed(child.activation, b"7"))
+    world.on_frame(frames.Completed(child.activation, b"7"))
     await eventually(lambda: bool(world.runners.sent_of(frames.StepArrived)))
     (arrived,) = world.runners.sent_of(frames.StepArrived)
     assert (arrived.step, arrived.outcome.result, arrived.outcome.phase) == ("0", b"7", "Completed")
@@ -256,7 +280,7 @@ async def test_a_child_is_created_once_runs_and_its_outcome_reaches_the_parent(w
 
 def request_child(world: World, activation: int, name: str, function: str = "child") -> None:
     command = frames.CreateChild(name, function, b'{"n":1}', "digest")
-    world.controller.on_frame(frames.StepRequested(activation, "0", command))
+    world.on_frame(frames.StepRequested(activation, "0", command))
 
 
 async def test_children_that_nobody_waits_for_are_canceled_with_their_parent(world: World) -> None:
@@ -264,10 +288,10 @@ async def test_children_that_nobody_waits_for_are_canceled_with_their_parent(wor
     parent = await world.start("p")
     request_child(world, parent.activation, "p-0-abc")
     child = await world.run("p-0-abc")
-    world.controller.on_frame(frames.Completed(parent.activation, b"null"))
+    world.on_frame(frames.Completed(parent.activation, b"null"))
     await world.phase("p-0-abc", Phase.CANCELED)
     await eventually(lambda: bool(world.runners.sent_of(frames.CancelActivation)))
-    world.controller.on_frame(frames.Interrupted(child.activation))
+    world.on_frame(frames.Interrupted(child.activation))
     while not is_stopped((await world.get("p-0-abc")).status.conditions):
         await asyncio.sleep(0.01)
 
@@ -276,8 +300,8 @@ async def test_a_child_that_is_given_up_is_canceled_even_while_it_is_being_creat
     """A lost race leaves no child behind."""
     parent = await world.start("p")
     request_child(world, parent.activation, "p-0-abc")
-    world.controller.on_frame(frames.StepRequested(parent.activation, "0", frames.CancelChild("p-0-abc")))
-    await eventually(lambda: world.controller.entries.get("p-0-abc") is not None)
+    world.on_frame(frames.StepRequested(parent.activation, "0", frames.CancelChild("p-0-abc")))
+    await eventually(lambda: world.entries.by_name("p-0-abc") is not None)
     await eventually(lambda: any(one.execution == "p-0-abc" for one in world.runners.submitted))
     await world.phase("p-0-abc", Phase.CANCELED)
 
@@ -303,8 +327,8 @@ async def test_a_name_taken_by_somebody_else_rejects_the_child(world: World) -> 
 async def test_a_short_sleep_wakes_at_the_time_that_was_recorded(world: World) -> None:
     """The wake time is durable before it counts."""
     activate = await world.start("e")
-    world.controller.on_frame(frames.StepRequested(activate.activation, "0", frames.StartTimer(50)))
-    world.controller.on_frame(frames.Waiting(activate.activation, [frames.WaitingItem("Timer", "nap", "0")]))
+    world.on_frame(frames.StepRequested(activate.activation, "0", frames.StartTimer(50)))
+    world.on_frame(frames.Waiting(activate.activation, [frames.WaitingItem("Timer", "nap", "0")]))
     await eventually(lambda: bool(world.runners.sent_of(frames.StepArrived)))
     timers = msgspec.json.decode((await world.get("e")).status.state)["timers"]
     (arrived,) = world.runners.sent_of(frames.StepArrived)
@@ -315,12 +339,12 @@ async def test_an_older_event_does_not_bring_an_ended_execution_back_to_life(wor
     """A list or watch that lags behind our own writes starts nothing twice."""
     created = await world.create("e")
     activate = await world.run("e")
-    world.controller.on_frame(frames.Completed(activate.activation, b"1"))
-    await eventually(lambda: world.controller.entries.get("e") is None)
-    world.controller.on_event("MODIFIED", created)
-    world.controller.on_list([created], initial=False)
+    world.on_frame(frames.Completed(activate.activation, b"1"))
+    await eventually(lambda: world.entries.by_name("e") is None)
+    world.controller.observation.on_event("MODIFIED", created)
+    world.controller.observation.on_list([created], initial=False)
     await asyncio.sleep(0.05)
-    assert world.controller.entries.get("e") is None
+    assert world.entries.by_name("e") is None
     assert [one.execution for one in world.runners.submitted] == ["e"]
 
 
@@ -328,7 +352,7 @@ async def test_the_next_replica_claims_what_the_dead_one_left_and_replays_it(loc
     """Records survive, the epoch grows, and the crash is charged."""
     async with replica(local_server, "one") as world:
         activate = await world.start("e")
-        world.controller.on_frame(frames.RecordsProduced(activate.activation, 1, [step_record(1)]))
+        world.on_frame(frames.RecordsProduced(activate.activation, 1, [step_record(1)]))
         await eventually(lambda: frames.StepRecorded(activate.activation, 1) in world.runners.sent)
     async with replica(local_server, "two") as world:
         activate = await world.run("e")
@@ -346,7 +370,7 @@ async def test_a_replica_that_lost_an_execution_to_another_one_stops_it(local_se
         await world.phase("e", Phase.EXECUTING)
         async with replica(local_server, "two") as other:
             await other.run("e")
-            world.controller.on_frame(frames.Completed(activate.activation, b"1"))
+            world.on_frame(frames.Completed(activate.activation, b"1"))
             await eventually(lambda: bool(world.runners.sent_of(frames.CancelActivation)))
             assert (await other.get("e")).phase is Phase.EXECUTING
 
@@ -382,3 +406,221 @@ async def test_a_memo_edited_into_nonsense_blocks_instead_of_losing_it(local_ser
         blocked = await world.phase("e", Phase.BLOCKED)
         assert "not a memo" in blocked.status.message
         assert msgspec.json.decode(blocked.status.state) == {"records": 1}
+
+
+def canceled(name: str, tested: str = "Executing") -> requests.Request:
+    operations = [
+        {"op": "test", "path": "/status/phase", "value": tested},
+        {"op": "replace", "path": "/status/phase", "value": "Canceled"},
+    ]
+    return requests.json_patch(requests.EXECUTIONS, NAMESPACE, name, operations, subresource="status")
+
+
+async def test_a_child_that_its_parent_cancels_and_still_awaits_tells_how_it_ended(world: World) -> None:
+    """Child.cancel() and then await: the outcome arrives."""
+    parent = await world.start("p")
+    request_child(world, parent.activation, "p-0-abc")
+    child = await world.run("p-0-abc")
+    cancel = frames.CancelChild("p-0-abc", "enough", is_abandoned=False)
+    world.on_frame(frames.StepRequested(parent.activation, "0", cancel))
+    await eventually(lambda: bool(world.runners.sent_of(frames.CancelActivation)))
+    world.on_frame(frames.Interrupted(child.activation))
+    await eventually(lambda: bool(world.runners.sent_of(frames.StepArrived)))
+    (arrived,) = world.runners.sent_of(frames.StepArrived)
+    assert (arrived.step, arrived.outcome.phase) == ("0", "Canceled")
+
+
+async def test_a_claim_that_meets_a_late_write_of_the_dead_worker_keeps_its_records(local_server: Any) -> None:
+    """The conflict brings the memo along: no step is run and recorded a second time."""
+    async with replica(local_server, "one") as one:
+        activate = await one.start("e")
+        one.on_frame(frames.RecordsProduced(activate.activation, 1, [step_record(1)]))
+        await eventually(lambda: frames.StepRecorded(activate.activation, 1) in one.runners.sent)
+        stale = await one.get("e")
+        one.on_frame(frames.RecordsProduced(activate.activation, 2, [step_record(2)]))
+        await eventually(lambda: frames.StepRecorded(activate.activation, 2) in one.runners.sent)
+    async with replica(local_server, "two", list_first=[stale]) as two:
+        claimed = await two.run("e")
+        assert [record["id"] for record in msgspec.json.decode(claimed.memo)["records"]] == ["1", "2"]
+        assert steps_of(await two.get("e")) == ["1", "2"]
+
+
+async def test_only_what_there_is_room_for_is_claimed_after_a_restart(local_server: Any) -> None:
+    """What merely queued is not charged for the crash of the worker."""
+    async with replica(local_server, "one") as world:
+        for number in range(6):
+            await world.create(f"e{number}")
+        await eventually(lambda: len(world.runners.submitted) == 6)
+    for incarnation in ("two", "three", "four", "five"):
+        async with replica(local_server, incarnation) as world:
+            await eventually(lambda world=world: len(world.runners.submitted) == WINDOW)  # type: ignore[misc]
+            await asyncio.sleep(0.05)
+            assert len(world.runners.submitted) == WINDOW
+    stored = [await world_get(local_server, f"e{number}") for number in range(6)]
+    assert [execution.status.crashes for execution in stored] == [3, 3, 0, 0, 0, 0]
+    assert [execution.status.owner is None for execution in stored] == [False, False, True, True, True, True]
+
+
+async def world_get(server: Any, name: str) -> Execution:
+    transport = KubeTransport(
+        KubeConfig(server=server.url, namespace=NAMESPACE, token=server.token, source="test"), user_agent="test"
+    )
+    try:
+        return decode(await transport.send(requests.get(requests.EXECUTIONS, NAMESPACE, name)))
+    finally:
+        await transport.close()
+
+
+async def test_room_is_given_on_when_an_inherited_execution_parks_or_ends(local_server: Any) -> None:
+    """Every Execution gets its turn."""
+    async with replica(local_server, "one") as world:
+        for number in range(5):
+            await world.create(f"e{number}")
+        await eventually(lambda: len(world.runners.submitted) == 5)
+    async with replica(local_server, "two") as world:
+        done = 0
+        while done < 5:
+            await eventually(lambda: len(world.runners.submitted) > done)  # noqa: B023
+            activate = world.runners.submitted[done]
+            world.on_frame(frames.Running(activate.activation))
+            world.on_frame(
+                frames.Completed(activate.activation, b"1")
+                if done % 2
+                else frames.Waiting(activate.activation, [frames.WaitingItem("Execution", "c", "0")])
+            )
+            done += 1
+
+
+async def test_a_sleeping_execution_costs_nothing_at_a_restart_and_wakes_in_time(local_server: Any) -> None:
+    """Found Suspended with a timer, it is claimed only when the timer fires."""
+    async with replica(local_server, "one") as world:
+        activate = await world.start("e")
+        world.on_frame(frames.StepRequested(activate.activation, "0", frames.StartTimer(6_500)))
+        world.on_frame(frames.Waiting(activate.activation, [frames.WaitingItem("Timer", "nap", "0")]))
+        asleep = await world.phase("e", Phase.SUSPENDED)
+    async with replica(local_server, "two") as world:
+        await asyncio.sleep(0.1)
+        assert world.runners.submitted == []
+        assert (await world.get("e")).metadata.resource_version == asleep.metadata.resource_version
+        activate = await world.run("e")
+        assert activate.resumption == 1
+        world.on_frame(frames.StepRequested(activate.activation, "0", frames.StartTimer(6_500)))
+        await eventually(lambda: bool(world.runners.sent_of(frames.StepArrived)))
+
+
+async def test_a_suspended_parent_rests_until_its_child_ends(local_server: Any) -> None:
+    """A restart replays it when there is something to tell it, not before."""
+    async with replica(local_server, "one") as world:
+        parent = await world.start("p")
+        request_child(world, parent.activation, "p-0-abc")
+        await world.run("p-0-abc")
+        world.on_frame(frames.Waiting(parent.activation, [frames.WaitingItem("Execution", "p-0-abc", "0")]))
+        await world.phase("p", Phase.SUSPENDED)
+    async with replica(local_server, "two") as world:
+        child = await world.run("p-0-abc")
+        assert [one.execution for one in world.runners.submitted] == ["p-0-abc"]
+        world.on_frame(frames.Completed(child.activation, b"1"))
+        await world.run("p")
+
+
+async def test_a_wake_during_an_eviction_is_not_lost(world: World) -> None:
+    """The child ends while the eviction of its parent is being written: the parent is dispatched again."""
+    parent = await world.start("p")
+    request_child(world, parent.activation, "p-0-abc")
+    child = await world.run("p-0-abc")
+    await world.phase("p", Phase.EXECUTING)
+    world.on_frame(frames.Waiting(parent.activation, [frames.WaitingItem("Execution", "p-0-abc", "0")]))
+    world.controller.activations.on_lost(
+        parent.activation, was_active=False, was_alone=True, reason="Evicted", message="recycled"
+    )
+    world.on_frame(frames.Completed(child.activation, b"1"))
+    await eventually(lambda: [one.execution for one in world.runners.submitted].count("p") == 2)
+
+
+async def test_a_cancel_that_comes_during_a_write_is_noticed(world: World) -> None:
+    """The event that says so arrives before the answer to our own write: the object is looked up afterwards."""
+    await world.start("e")
+    await world.phase("e", Phase.EXECUTING)
+    entry = world.entries.by_name("e")
+    assert entry is not None
+    entry.writing = NO_NEWS
+    await world.transport.send(canceled("e"))
+    await eventually(lambda: entry.must_verify)
+    entry.writing = None
+    world.controller.observation.after_write(entry)
+    await eventually(lambda: bool(world.runners.sent_of(frames.CancelActivation)))
+
+
+async def test_nothing_is_remembered_of_what_has_ended_and_left_the_watch(world: World) -> None:
+    """Memory does not grow with the number of Executions."""
+    for number in range(20):
+        activate = await world.start(f"e{number}")
+        world.on_frame(frames.Completed(activate.activation, b"1"))
+    await eventually(lambda: len(world.entries) == 0)
+    await world.create("last")
+    await world.run("last")
+    assert len(world.entries.tombstones) == 0
+
+
+async def test_what_another_replica_owns_is_left_alone(world: World) -> None:
+    """A worker that was frozen does not take back what others have taken over."""
+    await world.start("e")
+    await world.phase("e", Phase.EXECUTING)
+    for incarnation in ("other", "another"):
+        owner = {"status": {"owner": {"shard": "w-1", "incarnation": incarnation, "epoch": 7}}}
+        request = requests.merge_patch(requests.EXECUTIONS, NAMESPACE, "e", owner, subresource="status")
+        await world.transport.send(request)
+        await eventually(lambda: world.entries.by_name("e") is None)
+    await asyncio.sleep(0.1)
+    stored = await world.get("e")
+    assert stored.status.owner is not None
+    assert stored.status.owner.incarnation == "another"
+    assert [one.execution for one in world.runners.submitted] == ["e"]
+
+
+async def test_nothing_is_written_once_the_lease_has_run_out(local_server: Any) -> None:
+    """A frozen replica that wakes up ends instead."""
+
+    async def freeze() -> None:
+        async with replica(local_server, "one") as world:
+            activate = await world.start("e")
+            world.lease_remaining_s = -1.0
+            world.on_frame(frames.Completed(activate.activation, b"1"))
+            await asyncio.sleep(5)
+
+    with pytest.raises(ExceptionGroup) as caught:
+        await freeze()
+    assert caught.group_contains(LeaseLost, depth=None)
+    assert (await world_get(local_server, "e")).phase is Phase.PENDING
+
+
+async def test_a_failure_over_one_execution_leaves_the_others_alone(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is logged and tried again later."""
+    send = world.transport.send
+    failures = iter([errors.ApiError("etcdserver: leader changed", status=500)] * 2)
+
+    async def fail_twice(request: requests.Request, **options: Any) -> bytes:
+        if request.method == "PUT" and "/bad/" in request.path:
+            for failure in failures:
+                raise failure
+        return await send(request, **options)
+
+    monkeypatch.setattr(world.transport, "send", fail_twice)
+    bad, good = await world.start("bad"), await world.start("good")
+    world.on_frame(frames.Completed(bad.activation, b"1"))
+    world.on_frame(frames.Completed(good.activation, b"2"))
+    await world.phase("good", Phase.COMPLETED)
+    await world.phase("bad", Phase.COMPLETED)
+
+
+async def test_an_execution_deleted_and_created_anew_starts_over(world: World) -> None:
+    """The old one's code is stopped, the new one runs."""
+    first = await world.start("e")
+    entry = world.entries.by_name("e")
+    assert entry is not None
+    await world.transport.send(requests.delete(requests.EXECUTIONS, NAMESPACE, "e"))
+    await world.create("e")
+    await eventually(lambda: [one.execution for one in world.runners.submitted] == ["e", "e"])
+    assert frames.CancelActivation(first.activation, "it was deleted") in world.runners.sent

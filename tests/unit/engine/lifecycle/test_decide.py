@@ -164,8 +164,8 @@ def test_a_long_sleep_is_written_suspended_together_with_its_wake_time() -> None
 
 def test_a_wait_for_children_is_written_suspended_after_the_parking_time() -> None:
     """It names at most ten of what it waits for, and counts the rest."""
-    items = tuple(frames.WaitingItem("Execution", f"child-{n}", str(n)) for n in range(12))
-    parked = msgspec.structs.replace(RUNNING, parked_since_ms=NOW_MS, waiting_for=items)
+    items = tuple(frames.WaitingItem("Execution", f"child-{n}", str(n)) for n in range(10))
+    parked = msgspec.structs.replace(RUNNING, parked_since_ms=NOW_MS, waiting_for=items, more=2)
     observed = observe(activation=parked, status=status(Phase.EXECUTING))
     assert decide(observed, WORKER, NOW_MS).requeue_after_ms == 5000
     plan = decide(observed, WORKER, NOW_MS + 5000)
@@ -281,11 +281,33 @@ def test_an_evicted_execution_sleeps_without_an_activation_until_it_is_woken() -
     assert awake.actions == (plans.Dispatch(attempt=1, resumption=1, fencing_token=3),)
 
 
+def test_an_active_execution_whose_runner_was_killed_for_another_one_is_dispatched_again() -> None:
+    """It waits for nothing: nobody would wake it."""
+    lost = Lost(was_active=False, reason=EVICTED, message="killed to end activation 7")
+    plan = decide(observe(activation=RUNNING, news=News(lost=lost)), WORKER, NOW_MS)
+    assert kinds(plan) == ["ForgetActivation", "Dispatch"]
+    assert plan.actions[0] == plans.ForgetActivation(is_dormant=False)
+
+
+def test_of_several_suspects_each_runs_again_alone_and_none_is_charged() -> None:
+    """Only a crash that nobody else can have caused counts."""
+    lost = Lost(was_active=True, was_alone=False, reason="RunnerCrashed", message="x")
+    plan = decide(observe(activation=RUNNING, news=News(lost=lost)), WORKER, NOW_MS)
+    assert plan.status is None
+    assert plan.actions[1] == plans.Dispatch(attempt=1, resumption=1, fencing_token=1, alone=True)
+
+
+def test_an_inherited_execution_waits_for_its_turn_before_it_is_claimed() -> None:
+    """A claim before its turn would be charged for the next crash of the worker."""
+    waiting = observe(inherited=True, is_admitted=False)
+    assert decide(waiting, WORKER, NOW_MS) == plans.Plan(actions=(plans.AwaitAdmission(),))
+    asleep = observe(inherited=True, is_admitted=False, dormant=True, status=status(Phase.SUSPENDED, owner=THEIRS))
+    assert decide(asleep, WORKER, NOW_MS) == plans.NOTHING
+
+
 def test_an_eviction_during_a_step_is_dispatched_again_at_once() -> None:
     """The step was lost with its runner: nothing else would wake the Execution."""
-    parked = msgspec.structs.replace(
-        RUNNING, parked_since_ms=NOW_MS, waiting_for=(frames.WaitingItem("Step", "fetch", "0"),)
-    )
+    parked = msgspec.structs.replace(RUNNING, parked_since_ms=NOW_MS, has_step=True)
     lost = Lost(was_active=False, reason=EVICTED, message="recycled")
     assert "Dispatch" in kinds(decide(observe(activation=parked, news=News(lost=lost)), WORKER, NOW_MS))
 
@@ -372,6 +394,7 @@ OBSERVED = st.builds(
     activation=ACTIVATIONS,
     news=NEWS,
     inherited=st.booleans(),
+    is_admitted=st.booleans(),
     function_known=st.booleans(),
     cancel_message=st.sampled_from(["", "no"]),
 )
@@ -380,8 +403,6 @@ OBSERVED = st.builds(
 @given(OBSERVED)
 def test_whatever_is_observed_only_legal_transitions_are_written(observed: Observed) -> None:
     """Every phase in a plan is one that the table allows, and a terminal phase never changes."""
-    if observed.phase is Phase.BACKOFF:
-        return  # no code of this version writes Backoff
     plan = decide(observed, WORKER, NOW_MS)
     if plan.status is None or plan.status.phase is observed.phase:
         return
@@ -392,8 +413,7 @@ def test_whatever_is_observed_only_legal_transitions_are_written(observed: Obser
 @given(OBSERVED)
 def test_deciding_twice_gives_the_same_plan(observed: Observed) -> None:
     """Decide is a function of what is observed."""
-    if observed.phase is not Phase.BACKOFF:
-        assert decide(observed, WORKER, NOW_MS) == decide(observed, WORKER, NOW_MS)
+    assert decide(observed, WORKER, NOW_MS) == decide(observed, WORKER, NOW_MS)
 
 
 def test_an_illegal_transition_names_phase_and_event() -> None:

@@ -1,0 +1,207 @@
+"""Internal. Runs of user code: dispatch, what runners report, wakes, stops.
+
+The controller's side of the pool: frames become ``News`` of an entry and its uid is queued; commands go the other way.
+Called by ``controllers.execution`` (actions of a plan) and by ``worker`` (as the pool's listener).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import assert_never
+
+import msgspec
+
+from kontinue.api.v1alpha1 import Phase
+from kontinue_engine.controllers.entries import Entry, Rest
+from kontinue_engine.controllers.offspring import Offspring
+from kontinue_engine.controllers.runtime import Runtime
+from kontinue_engine.lifecycle import plan as plans
+from kontinue_engine.lifecycle.observed import NO_NEWS, Activation, Lost
+from kontinue_engine.telemetry.logs import get_logger
+from kontinue_engine.wire import frames
+
+_log = get_logger(__name__)
+
+_ENDS = (frames.Completed, frames.Failed, frames.Mismatched, frames.Interrupted)
+
+
+class Activations:
+    """Every activation of this replica."""
+
+    def __init__(self, runtime: Runtime, offspring: Offspring) -> None:
+        self._runtime = runtime
+        self._offspring = offspring
+        self._last_number = 0
+        self._is_draining = False
+        self._disowned: set[int] = set()
+
+    def drain(self) -> None:
+        """Dispatch nothing more; what runs goes on."""
+        self._is_draining = True
+
+    # Commands.
+
+    def dispatch(self, entry: Entry, action: plans.Dispatch) -> None:
+        """Give the Execution to a runner."""
+        if self._is_draining:
+            return
+        self._last_number += 1
+        entry.rest = Rest.AWAKE
+        activation = Activation(number=self._last_number, resumption=action.resumption)
+        self._runtime.entries.set_activation(entry, activation)
+        _log.debug("dispatched", execution=entry.name, uid=entry.uid, resumption=action.resumption)
+        activate = frames.Activate(
+            activation=self._last_number,
+            namespace=self._runtime.scope.namespace,
+            execution=entry.name,
+            uid=entry.uid,
+            function=entry.spec.function,
+            arguments=bytes(entry.spec.arguments),
+            memo=b"" if entry.memo.is_empty else bytes(entry.memo.encode()),
+            attempt=action.attempt,
+            resumption=action.resumption,
+            run_epoch=entry.status.run_epoch,
+            created_at_ms=entry.created_at_ms,
+            fencing_token=action.fencing_token,
+        )
+        self._runtime.runners.submit(activate, alone=action.alone)
+
+    def acknowledge(self, entry: Entry, flush: int) -> None:
+        """Every record up to ``flush`` is durable."""
+        if entry.activation is not None:
+            self._runtime.runners.send(frames.StepRecorded(entry.activation.number, flush))
+
+    def stop(self, entry: Entry, message: str) -> None:
+        """Raise the cancel in user code."""
+        if entry.activation is not None:
+            now_ms = self._runtime.clock.now_ms()
+            entry.activation = msgspec.structs.replace(entry.activation, stopping_since_ms=now_ms)
+            self._runtime.runners.send(frames.CancelActivation(entry.activation.number, message))
+
+    def kill(self, entry: Entry) -> None:
+        """User code did not end in time."""
+        if entry.activation is not None:
+            self._runtime.runners.kill_activation(entry.activation.number)
+
+    def forget(self, entry: Entry, *, is_dormant: bool) -> None:
+        """The activation has ended. A wake that came while that was being written is kept."""
+        if entry.activation is not None:
+            self._runtime.runners.forget(entry.activation.number)
+        self._runtime.entries.forget_activation(entry)
+        entry.news = NO_NEWS
+        if not is_dormant:
+            entry.rest = Rest.AWAKE
+        elif entry.rest is not Rest.WOKEN:
+            entry.rest = Rest.DORMANT
+        self._runtime.queue.add(entry.uid)
+
+    def disown(self, entry: Entry, why: str) -> None:
+        """It is not ours any more: stop whatever runs of it."""
+        activation = entry.activation
+        if activation is not None:
+            _log.warning("activation stopped", execution=entry.name, uid=entry.uid, why=why)
+            self._disowned.add(activation.number)
+            self._runtime.runners.send(frames.CancelActivation(activation.number, why))
+            grace_s = self._runtime.worker.cancel_grace_ms / 1000
+            asyncio.get_running_loop().call_later(grace_s, self._kill_disowned, activation.number)
+
+    def _kill_disowned(self, number: int) -> None:
+        if number in self._disowned:
+            self._runtime.runners.kill_activation(number)
+
+    def fire_timers(self, entry: Entry, now_ms: int) -> None:
+        """Tell whoever waits that its wake time has come, or look again then."""
+        for step, wake_ms in entry.memo.timers.items():
+            if wake_ms > now_ms:
+                self._runtime.queue.add_after(entry.uid, (wake_ms - now_ms) / 1000)
+            elif entry.rest is Rest.DORMANT or entry.is_losing:
+                entry.rest = Rest.WOKEN
+            elif step in entry.timers and entry.activation is not None:
+                entry.timers.discard(step)
+                fired = frames.StepArrived(entry.activation.number, step, frames.TimerFired(wake_ms))
+                self._runtime.runners.send(fired)
+
+    # What runners report.
+
+    def on_lost(self, number: int, *, was_active: bool, was_alone: bool, reason: str, message: str) -> None:
+        """Take the end of an activation together with its runner."""
+        self._disowned.discard(number)
+        entry = self._runtime.entries.by_activation(number)
+        if entry is not None:
+            lost = Lost(was_active=was_active, was_alone=was_alone, reason=reason, message=message)
+            entry.news = msgspec.structs.replace(entry.news, lost=lost)
+            self._runtime.queue.add(entry.uid)
+
+    def on_frame(self, frame: frames.RunnerEvent) -> None:
+        """Take what a runner reports about one of its activations."""
+        number = getattr(frame, "activation", 0)
+        entry = self._runtime.entries.by_activation(number)
+        if entry is None or entry.activation is None:
+            if isinstance(frame, _ENDS):
+                self._disowned.discard(number)
+            return
+        match frame:
+            case frames.Running():
+                self._on_running(entry, entry.activation, frame.arguments)
+            case frames.Waiting():
+                entry.activation = msgspec.structs.replace(
+                    entry.activation,
+                    parked_since_ms=self._runtime.clock.now_ms(),
+                    waiting_for=tuple(frame.waiting_for),
+                    more=frame.more,
+                    has_step=frame.has_step,
+                )
+                self._runtime.queue.add(entry.uid)
+            case frames.RecordsProduced():
+                records = entry.news.records + tuple(frame.records)
+                entry.news = msgspec.structs.replace(entry.news, records=records, flush=frame.flush)
+                self._runtime.queue.add(entry.uid)
+            case frames.StepRequested():
+                self._on_step_requested(entry, frame.step, frame.command)
+            case frames.Completed() | frames.Failed() | frames.Mismatched() | frames.Interrupted():
+                entry.news = msgspec.structs.replace(entry.news, outcome=frame)
+                self._runtime.queue.add(entry.uid)
+            case frames.Ready() | frames.LoadFailed() | frames.Recalled() | frames.LogLine():
+                pass  # the pool's own business
+            case _:
+                assert_never(frame)
+
+    def _on_running(self, entry: Entry, activation: Activation, arguments: bytes) -> None:
+        if arguments:
+            entry.news = msgspec.structs.replace(entry.news, arguments=arguments)
+        is_first = activation.running_since_ms is None
+        is_woken = entry.status.phase is Phase.SUSPENDED
+        since_ms = activation.running_since_ms
+        if is_first or is_woken:
+            since_ms = self._runtime.clock.now_ms()
+            self._runtime.queue.add_after(entry.uid, self._runtime.worker.executing_after_ms / 1000)
+        entry.activation = msgspec.structs.replace(
+            activation, running_since_ms=since_ms, parked_since_ms=None, waiting_for=(), more=0, has_step=False
+        )
+        if is_first and activation.resumption:
+            _log.info("resumed running", execution=entry.name, uid=entry.uid, resumption=activation.resumption)
+
+    def _on_step_requested(
+        self,
+        entry: Entry,
+        step: str,
+        command: frames.CreateChild | frames.StartTimer | frames.CancelChild | frames.CancelTimer,
+    ) -> None:
+        match command:
+            case frames.CreateChild():
+                self._offspring.request(entry, step, command)
+            case frames.CancelChild():
+                self._offspring.give_up(entry, command)
+            case frames.StartTimer():
+                entry.timers.add(step)
+                if step not in entry.memo.timers:
+                    wake_ms = self._runtime.clock.now_ms() + command.duration_ms
+                    started = {**entry.news.timers_started, step: wake_ms}
+                    entry.news = msgspec.structs.replace(entry.news, timers_started=started)
+                self._runtime.queue.add(entry.uid)
+            case frames.CancelTimer():
+                entry.timers.discard(step)
+                canceled = (*entry.news.timers_canceled, step)
+                entry.news = msgspec.structs.replace(entry.news, timers_canceled=canceled)
+            case _:
+                assert_never(command)

@@ -1,0 +1,174 @@
+"""Internal. What the API server shows of this group's Executions becomes entries.
+
+Informer handler of ``worker``. Level-based: every object is compared with what is known, an older one is ignored, and
+one that left the selection is looked up. What was found by the first list may have been started by a predecessor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from kontinue.api import labels
+from kontinue.api.v1alpha1 import Execution
+from kontinue.kube.watch import EventType
+from kontinue_engine.controllers import status_writer
+from kontinue_engine.controllers.entries import Entry, Inheritance, version_number
+from kontinue_engine.controllers.runtime import Runtime
+from kontinue_engine.errors import MemoUnreadableError
+from kontinue_engine.lifecycle.memo import parse_memo
+from kontinue_engine.telemetry.logs import get_logger
+from kontinue_engine.wire import frames
+
+_log = get_logger(__name__)
+
+
+class Observation:
+    """Keeps the entries equal to the selection.
+
+    Args:
+        runtime: shared tools.
+        on_inherited: told of each Execution of the first list, once all of them are known.
+        on_deleted: told of one that was deleted.
+        disown: stops and drops one that is not ours.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        *,
+        on_inherited: Callable[[Entry], None],
+        on_deleted: Callable[[Entry], None],
+        disown: Callable[[Entry, str], None],
+    ) -> None:
+        self._runtime = runtime
+        self._on_inherited = on_inherited
+        self._on_deleted = on_deleted
+        self._disown = disown
+
+    def on_list(self, objects: Sequence[Execution], *, initial: bool) -> None:
+        """Take the whole selection: add what is new, look after what is missing."""
+        listed = {execution.metadata.uid for execution in objects}
+        for entry in self._runtime.entries:
+            if entry.uid not in listed:
+                self._verify(entry)
+        for execution in objects:
+            self._observe(execution, inherited=initial)
+        newest = max((version_number(execution.metadata.resource_version) for execution in objects), default=0)
+        self._runtime.entries.tombstones.advance(newest)
+        if initial:
+            for entry in self._runtime.entries:
+                if entry.inheritance is not Inheritance.NONE:
+                    self._on_inherited(entry)
+
+    def on_event(self, type: EventType, obj: Execution) -> None:  # noqa: A002 - the wire's word
+        """Take one change of the selection. DELETED means that it left: find out why."""
+        entry = self._runtime.entries.get(obj.metadata.uid)
+        if type != "DELETED":
+            self._observe(obj, inherited=False)
+        elif entry is not None:
+            self._verify(entry)
+        self._runtime.entries.tombstones.advance(version_number(obj.metadata.resource_version))
+
+    def on_answer(self, execution: Execution) -> None:
+        """Take a child that was created or found."""
+        if execution.metadata.labels.get(labels.WORKER_GROUP) == self._runtime.scope.group:
+            self._observe(execution, inherited=False)
+
+    def after_write(self, entry: Entry) -> None:
+        """A write has ended: take what came meanwhile."""
+        deferred, entry.deferred = entry.deferred, None
+        must_verify, entry.must_verify = entry.must_verify, False
+        if entry not in self._runtime.entries:
+            return
+        if deferred is not None:
+            self._observe(deferred, inherited=False)
+        if must_verify:
+            self._verify(entry)
+
+    def refresh(self, entry: Entry, execution: Execution) -> None:
+        """Take what somebody else wrote."""
+        entry.version = execution.metadata.resource_version
+        entry.labels = execution.metadata.labels
+        entry.spec = execution.spec
+        entry.status = execution.status
+        is_ours = entry.inheritance is not Inheritance.NONE or not self._has_other_owner(execution)
+        if execution.metadata.labels.get(labels.WORKER_GROUP) != self._runtime.scope.group or not is_ours:
+            self._disown(entry, "it belongs to another worker now")
+            return
+        if entry.activation is None:
+            self._take_memo(entry)  # the late write of a predecessor may have brought records
+        self._runtime.queue.add(entry.uid)
+
+    def _observe(self, execution: Execution, *, inherited: bool) -> None:
+        uid = execution.metadata.uid
+        entries = self._runtime.entries
+        entry = entries.get(uid)
+        if entry is not None:
+            newest = entry.deferred.metadata.resource_version if entry.deferred is not None else entry.version
+            if version_number(execution.metadata.resource_version) <= version_number(newest):
+                return
+            if entry.writing is not None:
+                entry.deferred = execution
+            else:
+                self.refresh(entry, execution)
+            return
+        # What the watch has passed, and is not here, has been dealt with; so has what ended here.
+        is_old = not inherited and version_number(execution.metadata.resource_version) <= entries.tombstones.seen
+        if is_old or uid in entries.tombstones:
+            return
+        if not inherited and self._has_other_owner(execution):
+            _log.warning("not ours", execution=execution.metadata.name, uid=uid, owner=execution.status.owner)
+            return
+        self._adopt(execution, inherited=inherited)
+
+    def _has_other_owner(self, execution: Execution) -> bool:
+        owner = execution.status.owner
+        return owner is not None and owner.incarnation != self._runtime.worker.incarnation
+
+    def _adopt(self, execution: Execution, *, inherited: bool) -> None:
+        namesake = self._runtime.entries.by_name(execution.metadata.name)
+        if namesake is not None:
+            self.vanish(namesake)  # deleted, and created anew
+        entry = Entry(execution, inherited=inherited)
+        self._runtime.entries.add(entry)
+        self._take_memo(entry)
+        if entry.inheritance is Inheritance.NONE:
+            self._runtime.queue.add(entry.uid)
+
+    def _take_memo(self, entry: Entry) -> None:
+        try:
+            entry.memo = parse_memo(entry.status.state)
+        except MemoUnreadableError as error:
+            unreadable = frames.Mismatched(0, step="-", recorded=str(error), requested="a memo that decodes")
+            entry.news = msgspec.structs.replace(entry.news, outcome=unreadable)
+        now_ms = self._runtime.clock.now_ms()
+        for wake_ms in entry.memo.timers.values():
+            self._runtime.queue.add_after(entry.uid, (wake_ms - now_ms) / 1000)
+
+    def _verify(self, entry: Entry) -> None:
+        """Something says that it left the selection: ask the server, as soon as no write of ours is under way."""
+        if entry.writing is not None:
+            entry.must_verify = True
+        else:
+            self._runtime.spawn(entry.uid, self._look_again(entry), name=f"verify/{entry.name}")
+
+    async def _look_again(self, entry: Entry) -> None:
+        runtime = self._runtime
+        execution = await status_writer.read_execution(
+            runtime.transport, namespace=runtime.scope.namespace, name=entry.name
+        )
+        if entry not in runtime.entries:
+            return
+        if execution is None or execution.metadata.uid != entry.uid:
+            self.vanish(entry)
+        elif entry.writing is not None:
+            entry.must_verify = True
+        elif version_number(execution.metadata.resource_version) > version_number(entry.version):
+            self.refresh(entry, execution)
+
+    def vanish(self, entry: Entry) -> None:
+        """It was deleted."""
+        self._disown(entry, "it was deleted")
+        self._on_deleted(entry)

@@ -1,0 +1,186 @@
+"""Internal. Parents and children in one replica: who asked for which child, and who is told how it ended.
+
+``children`` knows children as API objects; here is the coordination in memory. A parent without an activation is woken
+instead of told: it asks again when it replays, and finds the child by its deterministic name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from kontinue.api.v1alpha1 import Execution, ExecutionStatus, Phase
+from kontinue_engine.controllers import children, status_writer
+from kontinue_engine.controllers.entries import Entry, Inheritance, Rest
+from kontinue_engine.controllers.runtime import Runtime
+from kontinue_engine.lifecycle.decide import PARENT_ENDED_MESSAGE
+from kontinue_engine.lifecycle.observed import Activation
+from kontinue_engine.wire import frames
+
+CANCELED_MESSAGE: Final = "Canceled by its parent"
+
+
+class Offspring:
+    """Children of the Executions of this replica.
+
+    Args:
+        runtime: shared tools.
+        observe: takes a child that was created or found.
+    """
+
+    def __init__(self, runtime: Runtime, *, observe: Callable[[Execution], None]) -> None:
+        self._runtime = runtime
+        self._observe = observe
+
+    # Asked for by a parent.
+
+    def request(self, parent: Entry, step: str, command: frames.CreateChild) -> None:
+        """Create the child of a step, or find it; its outcome goes to the parent's activation."""
+        activation = parent.activation
+        if activation is not None:
+            parent.children[command.name] = step
+            parent.unwanted.discard(command.name)
+            work = self._create(parent, activation, step, command)
+            self._runtime.spawn(parent.uid, work, name=f"create-child/{command.name}")
+
+    async def _create(self, parent: Entry, activation: Activation, step: str, command: frames.CreateChild) -> None:
+        runtime = self._runtime
+        try:
+            execution = await self._create_or_find(parent, activation, step, command)
+        except children.ChildRejectedError as error:
+            parent.children.pop(command.name, None)
+            runtime.runners.send(frames.StepRejected(activation.number, step, error.info))
+            return
+        if execution.phase.is_terminal:
+            outcome = self._outcome(command.name, execution.metadata.uid, execution.status)
+            self._deliver(parent, command.name, outcome)
+            return
+        self._observe(execution)
+        if parent not in runtime.entries:
+            self._cancel(command.name, PARENT_ENDED_MESSAGE)
+        elif command.name in parent.unwanted:
+            parent.unwanted.discard(command.name)
+            self._cancel(command.name, CANCELED_MESSAGE)
+
+    async def _create_or_find(
+        self, parent: Entry, activation: Activation, step: str, command: frames.CreateChild
+    ) -> Execution:
+        runtime = self._runtime
+        scope = runtime.scope
+        group = scope.group
+        if command.function not in scope.colours:
+            group = command.group or await children.find_group(
+                runtime.transport, namespace=scope.namespace, function=command.function
+            )
+        child = children.build_child(parent, step, command, group=group, parent_group=scope.group)
+        runtime.check_lease()
+        return await children.create_child(
+            runtime.transport, namespace=scope.namespace, child=child, look_first=activation.resumption > 0
+        )
+
+    def give_up(self, parent: Entry, command: frames.CancelChild) -> None:
+        """Cancel a child; unless the parent has abandoned it, its outcome is still delivered."""
+        if command.is_abandoned:
+            parent.children.pop(command.name, None)
+        parent.unwanted.add(command.name)
+        self._cancel(command.name, command.message or CANCELED_MESSAGE)
+
+    def cancel_all(self, parent: Entry, message: str) -> None:
+        """The parent has ended: nothing that it started may go on."""
+        names = {child.name for child in self._runtime.entries.children_of(parent.uid)} | set(parent.children)
+        parent.children.clear()
+        parent.unwanted |= names
+        for name in names:
+            self._cancel(name, message)
+
+    def _cancel(self, name: str, message: str) -> None:
+        runtime = self._runtime
+        child = runtime.entries.by_name(name)
+        if child is not None:
+            child.cancel_message = message
+            runtime.queue.add(child.uid)
+            return
+        work = children.cancel_from_outside(
+            runtime.transport, namespace=runtime.scope.namespace, name=name, message=message
+        )
+        runtime.spawn("", work, name=f"cancel/{name}")
+
+    # Told to a parent.
+
+    def tell_parent(self, entry: Entry) -> None:
+        """The Execution has ended: its parent, if it lives here, gets the outcome."""
+        parent = self._runtime.entries.get(entry.parent_uid)
+        if parent is not None:
+            self._deliver(parent, entry.name, self._outcome(entry.name, entry.uid, entry.status))
+
+    def tell_parent_of_deletion(self, entry: Entry) -> None:
+        """The Execution was deleted: for its parent that is a cancel."""
+        parent = self._runtime.entries.get(entry.parent_uid)
+        if parent is None:
+            return
+        message = f"Execution {entry.name} was deleted"
+        outcome = frames.ChildFinished(
+            name=entry.name,
+            uid=entry.uid,
+            attempt=max(1, entry.status.attempt_count),
+            phase=Phase.CANCELED.value,
+            finished_at_ms=self._runtime.clock.now_ms(),
+            error=frames.ErrorInfo(type="kontinue.errors.NotFound", message=message),
+        )
+        self._deliver(parent, entry.name, outcome)
+
+    def on_foreign_child(self, execution: Execution) -> None:
+        """Take the end of a child that another worker group runs."""
+        if not execution.phase.is_terminal:
+            return
+        name, uid = execution.metadata.name, execution.metadata.uid
+        for owner in execution.metadata.owner_references:
+            parent = self._runtime.entries.get(owner.uid)
+            if parent is not None:
+                self._deliver(parent, name, self._outcome(name, uid, execution.status))
+
+    def _outcome(self, name: str, uid: str, status: ExecutionStatus) -> frames.ChildFinished:
+        return children.outcome_of(name=name, uid=uid, status=status, now_ms=self._runtime.clock.now_ms())
+
+    def _deliver(self, parent: Entry, child: str, outcome: frames.ChildFinished) -> None:
+        if parent.rest is Rest.DORMANT or parent.is_losing:
+            parent.rest = Rest.WOKEN
+            self._runtime.queue.add(parent.uid)
+            return
+        step = parent.children.pop(child, None)
+        if step is not None and parent.activation is not None:
+            self._runtime.runners.send(frames.StepArrived(parent.activation.number, step, outcome))
+
+    # Found by listing at start-up.
+
+    def check_parent(self, entry: Entry) -> None:
+        """Find out whether the parent of an inherited Execution still wants it; it does not run before."""
+        self._runtime.spawn(entry.uid, self._check_parent(entry), name=f"check-parent/{entry.name}")
+
+    async def _check_parent(self, entry: Entry) -> None:
+        runtime = self._runtime
+        if runtime.entries.get(entry.parent_uid) is None:
+            parent = await status_writer.read_execution(
+                runtime.transport, namespace=runtime.scope.namespace, name=entry.parent_name
+            )
+            if parent is None or parent.metadata.uid != entry.parent_uid or parent.phase.is_terminal:
+                entry.cancel_message = PARENT_ENDED_MESSAGE
+        if entry.inheritance is Inheritance.UNCHECKED:
+            entry.inheritance = Inheritance.WAITING
+        runtime.queue.add(entry.uid)
+
+    def can_rest(self, entry: Entry, now_ms: int) -> bool:
+        """Tell whether an inherited Execution, found Suspended, may go on waiting without an activation.
+
+        Only if everything that it waits for is known to come, and will be noticed here: timers of its memo, and
+        children that live in this replica. Anything else is found out by a replay.
+        """
+        waiting_for = entry.status.waiting_for
+        if entry.status.phase is not Phase.SUSPENDED or not waiting_for or any(item.message for item in waiting_for):
+            return False
+        siblings = {child.name for child in self._runtime.entries.children_of(entry.uid)}
+        timers = sum(1 for item in waiting_for if item.kind == "Timer")
+        running_timers = sum(1 for wake_ms in entry.memo.timers.values() if wake_ms > now_ms)
+        return timers <= running_timers and all(
+            item.kind == "Timer" or (item.kind == "Execution" and item.name in siblings) for item in waiting_for
+        )

@@ -1,0 +1,174 @@
+"""Internal. What the parts of the Execution controller share: their tools, the work loop, and what a failure costs.
+
+A failure concerns one Execution: it is logged and the Execution is looked at again with back-off. Only what no retry
+can mend ends the worker: refused credentials, and a Lease that is not held any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Final, Protocol
+
+import msgspec
+
+from kontinue import errors
+from kontinue.kube.backoff import Backoff
+from kontinue.kube.transport import Transport
+from kontinue_engine.clock import Clock
+from kontinue_engine.controllers.entries import EntryStore
+from kontinue_engine.kube.events import EventRecorder
+from kontinue_engine.kube.lease import LeaseLost
+from kontinue_engine.kube.work_queue import WorkQueue
+from kontinue_engine.lifecycle.observed import Worker
+from kontinue_engine.telemetry.logs import get_logger
+from kontinue_engine.wire import frames
+
+RECONCILES_PER_TURN: Final = 64
+"""Reconciles between two looks at pipes and sockets (judgement: about 3 ms)."""
+
+FATAL: Final = (errors.Unauthorized, errors.Forbidden, LeaseLost)
+"""Errors that concern the whole worker."""
+
+_log = get_logger(__name__)
+
+
+class Runners(Protocol):
+    """What the controller needs of the pool."""
+
+    def submit(self, activate: frames.Activate, *, alone: bool = False) -> None:
+        """Queue an activation for a runner; ``alone``: for one that runs nothing else."""
+
+    def send(self, command: frames.Command) -> None:
+        """Send a command to the runner that has the activation."""
+
+    def forget(self, activation: int) -> None:
+        """Drop whatever is known of an activation."""
+
+    def kill_activation(self, activation: int) -> None:
+        """Kill the runner that has the activation."""
+
+
+class Scope(msgspec.Struct, frozen=True, kw_only=True):
+    """What a replica is responsible for.
+
+    Attributes:
+        namespace: the one namespace that it works in.
+        group: its worker group.
+        colours: the functions that its app has: name -> ``sync`` or ``async``.
+        windows: colour -> how many inherited Executions may be claimed at a time (``controllers.backlog``).
+        predecessor_released: the replica before this one shut down cleanly.
+    """
+
+    namespace: str
+    group: str
+    colours: Mapping[str, str]
+    windows: Mapping[str, int]
+    predecessor_released: bool
+
+
+class Runtime:
+    """Tools and work loop; belongs to one event loop.
+
+    Args:
+        transport: to the API server.
+        runners: the pool.
+        events: where Kubernetes Events go.
+        clock: wall time.
+        worker: identity and rules of this replica.
+        scope: what it is responsible for.
+        lease_remaining_s: seconds until this replica must have stopped writing.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        runners: Runners,
+        events: EventRecorder,
+        clock: Clock,
+        *,
+        worker: Worker,
+        scope: Scope,
+        lease_remaining_s: Callable[[], float],
+    ) -> None:
+        self.transport = transport
+        self.runners = runners
+        self.events = events
+        self.clock = clock
+        self.worker = worker
+        self.scope = scope
+        self.entries = EntryStore()
+        self.queue: WorkQueue[str] = WorkQueue()
+        self.started = asyncio.Event()
+        """Set once ``run`` takes work; informers start after it."""
+        self._lease_remaining_s = lease_remaining_s
+        self._tasks: asyncio.TaskGroup | None = None
+        self._failures: dict[str, Backoff] = {}
+
+    async def run(self, reconcile: Callable[[str], None]) -> None:
+        """Reconcile what is queued, by uid, until cancelled.
+
+        Raises:
+            Unauthorized, Forbidden, LeaseLost: this worker cannot go on.
+        """
+        async with asyncio.TaskGroup() as self._tasks:
+            self.started.set()
+            done_in_turn = 0
+            while True:
+                uid = await self.queue.get()
+                try:
+                    reconcile(uid)
+                except Exception as error:  # noqa: BLE001 - one Execution must not end the work on all others
+                    self.retry_later(uid, error)
+                finally:
+                    self.queue.done(uid)
+                done_in_turn += 1
+                if done_in_turn >= RECONCILES_PER_TURN or not len(self.queue):
+                    done_in_turn = 0
+                    await asyncio.sleep(0)
+
+    def spawn(self, uid: str, work: Coroutine[object, None, None], *, name: str) -> None:
+        """Do I/O for one Execution beside everything else; a failure has it reconciled again later."""
+        if self._tasks is None:
+            work.close()
+            raise RuntimeError("Runtime.run is not running")
+        self._tasks.create_task(self._guard(uid, work), name=name)
+
+    def check_lease(self) -> None:
+        """Make sure that this replica may write.
+
+        Raises:
+            LeaseLost: its Lease has run out, for example because the process was frozen.
+        """
+        if self._lease_remaining_s() <= 0:
+            raise LeaseLost("the Lease has run out before a write: another replica may have taken over")
+
+    def succeeded(self, uid: str) -> None:
+        """Forget earlier failures of an Execution."""
+        self._failures.pop(uid, None)
+
+    def retry_later(self, uid: str, error: Exception) -> None:
+        """Log a failure, and look at the Execution again after a growing delay."""
+        entry = self.entries.get(uid)
+        delay_s = self._failures.setdefault(uid, Backoff()).next_s()
+        _log.error(
+            "reconcile failed",
+            execution=entry.name if entry else "",
+            uid=uid,
+            error=f"{type(error).__name__}: {error}",
+            retry_in_s=round(delay_s, 3),
+            traceback="".join(traceback.format_exception(error)),
+        )
+        if entry is None:
+            self._failures.pop(uid, None)
+        else:
+            self.queue.add_after(uid, delay_s)
+
+    async def _guard(self, uid: str, work: Coroutine[object, None, None]) -> None:
+        try:
+            await work
+        except FATAL:
+            raise
+        except Exception as error:  # noqa: BLE001 - one Execution must not end the work on all others
+            self.retry_later(uid, error)
