@@ -14,6 +14,7 @@ from http import HTTPStatus
 from typing import Any, Final, cast
 
 import httptools
+import msgspec
 
 MAX_PIPELINED_REQUESTS: Final = 64
 """Judgement: requests of one connection that may wait before its socket is no longer read."""
@@ -32,44 +33,31 @@ _LAST_CHUNK: Final = b"0\r\n\r\n"
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
-class Request:
+class Request(msgspec.Struct):
     """One request as it arrived; header names are lower-case."""
 
-    __slots__ = ("body", "headers", "keeps_alive", "method", "path", "query")
-
-    def __init__(
-        self, method: str, path: str, query: str, headers: dict[bytes, bytes], body: bytes, *, keeps_alive: bool
-    ) -> None:
-        self.method = method
-        self.path = path
-        self.query = query
-        self.headers = headers
-        self.body = body
-        self.keeps_alive = keeps_alive
+    method: str
+    path: str
+    query: str
+    headers: dict[bytes, bytes]
+    body: bytes
+    keeps_alive: bool
 
 
-class Response:
+class Response(msgspec.Struct):
     """A complete answer."""
 
-    __slots__ = ("body", "content_type", "headers", "status")
-
-    def __init__(
-        self, status: int, body: bytes, content_type: str = JSON, headers: tuple[tuple[str, str], ...] = ()
-    ) -> None:
-        self.status = status
-        self.body = body
-        self.content_type = content_type
-        self.headers = headers
+    status: int
+    body: bytes
+    content_type: str = JSON
+    headers: tuple[tuple[str, str], ...] = ()
 
 
-class StreamResponse:
+class StreamResponse(msgspec.Struct):
     """An answer without end: ``start`` is called with the open Stream, and its ``on_closed`` when it is over."""
 
-    __slots__ = ("content_type", "start")
-
-    def __init__(self, start: Callable[[Stream], None], content_type: str = JSON) -> None:
-        self.start = start
-        self.content_type = content_type
+    start: Callable[[Stream], None]
+    content_type: str = JSON
 
 
 Answer = Response | StreamResponse

@@ -19,6 +19,7 @@ NAMESPACE_NAME_LABEL: Final = "kubernetes.io/metadata.name"
 
 _SYSTEM_FIELDS: Final = ("uid", "creationTimestamp", "generation", "deletionTimestamp", "deletionGracePeriodSeconds")
 _DROPPED_FIELDS: Final = ("managedFields", "selfLink", "resourceVersion")
+_NOT_GIVEN_AT_CREATE: Final = frozenset({*_SYSTEM_FIELDS, *_DROPPED_FIELDS})
 
 
 def check_shape(resource: ResourceInfo, document: Any) -> dict[str, Any]:
@@ -49,9 +50,8 @@ def prepare_create(
     resource: ResourceInfo, document: dict[str, Any], *, namespace: str, name: str, uid: str, now: str
 ) -> dict[str, Any]:
     """Return the object as it is to be stored, before pruning and defaulting."""
-    metadata = {key: value for key, value in document["metadata"].items() if value is not None}
-    for field in (*_SYSTEM_FIELDS, *_DROPPED_FIELDS):
-        metadata.pop(field, None)
+    given = document["metadata"].items()
+    metadata = {key: value for key, value in given if value is not None and key not in _NOT_GIVEN_AT_CREATE}
     metadata["name"] = name
     if namespace:
         metadata["namespace"] = namespace

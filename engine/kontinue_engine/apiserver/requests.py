@@ -12,6 +12,7 @@ import json
 from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qsl
 
+import msgspec
 import orjson
 import yaml
 
@@ -23,7 +24,7 @@ _FALSE: Final = frozenset({"", "0", "false", "f", "False", "FALSE", "F"})
 FIELD_VALIDATIONS: Final = ("Ignore", "Warn", "Strict")
 
 
-class Target(NamedTuple):
+class Target(msgspec.Struct, frozen=True):
     """Which resource, object and subresource a path names; ``namespace`` None means all of them (or cluster-wide)."""
 
     resource: ResourceInfo

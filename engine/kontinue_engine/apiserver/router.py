@@ -11,6 +11,7 @@ import logging
 from collections.abc import Coroutine
 from typing import Any, Final
 
+import msgspec
 import orjson
 
 from kontinue_engine.apiserver import access, requests, statuses, views
@@ -156,7 +157,7 @@ class Router:
         selected = list(self._reader.select(target, options))
         for start in range(0, len(selected), DELETE_BATCH_OBJECTS):
             deletes = [
-                self._writer.delete_object(target._replace(name=entry.name), delete_options)
+                self._writer.delete_object(msgspec.structs.replace(target, name=entry.name), delete_options)
                 for entry in selected[start : start + DELETE_BATCH_OBJECTS]
             ]
             for outcome in await asyncio.gather(*deletes, return_exceptions=True):

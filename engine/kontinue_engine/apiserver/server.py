@@ -195,11 +195,11 @@ class LocalServer:
             name = crd["metadata"]["name"]
             target = Target(CUSTOM_RESOURCE_DEFINITIONS, "", name, "")
             if table.get("", name) is None:
-                await self._writer.create_object(target._replace(name=""), crd, PLAIN_WRITE)
+                await self._writer.create_object(Target(CUSTOM_RESOURCE_DEFINITIONS, "", "", ""), crd, PLAIN_WRITE)
             else:
                 await self._writer.change(target, lambda _current, crd=crd: crd, PLAIN_WRITE, verb="update")  # type: ignore[misc]
             await self._writer.change(
-                target._replace(subresource="status"),
+                Target(CUSTOM_RESOURCE_DEFINITIONS, "", name, "status"),
                 lambda current, crd=crd: {**current, "status": _crd_status(crd, self._writer.now_text(), current)},  # type: ignore[misc]
                 PLAIN_WRITE,
                 verb="update",

@@ -19,6 +19,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from kontinue_engine.apiserver.storage import (
     Change,
     RevisionMismatchError,
@@ -53,26 +55,20 @@ _SCHEMA: Final = (
 _Row = tuple[int, int, str, bytes | None]
 
 
-class _Commit:
+class _Commit(msgspec.Struct):
     """A commit on its way through the writer thread."""
 
-    __slots__ = ("changes", "error", "future", "writes")
-
-    def __init__(self, writes: Sequence[Write], future: asyncio.Future[list[int]]) -> None:
-        self.writes = writes
-        self.future = future
-        self.changes: list[Change] = []
-        self.error: Exception | None = None
+    writes: Sequence[Write]
+    future: asyncio.Future[list[int]]
+    changes: list[Change] = []
+    error: Exception | None = None
 
 
-class _Job:
+class _Job(msgspec.Struct):
     """Anything else that the writer thread does between batches."""
 
-    __slots__ = ("future", "run")
-
-    def __init__(self, run: Callable[[], int], future: asyncio.Future[int]) -> None:
-        self.run = run
-        self.future = future
+    run: Callable[[], int]
+    future: asyncio.Future[int]
 
 
 class _Stop:

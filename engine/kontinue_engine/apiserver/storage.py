@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
+
+import msgspec
 
 from kontinue_engine.errors import EngineError
 
@@ -48,7 +50,7 @@ class RevisionMismatchError(StorageError):
         self.actual_rev = actual_rev
 
 
-class Write(NamedTuple):
+class Write(msgspec.Struct, frozen=True, gc=False):
     """One change to be committed: create (``expected_rev`` 0), replace, or delete (``value`` None).
 
     ``note`` comes back in the Change as it is, so that this process need not parse what it has just written.
@@ -60,7 +62,7 @@ class Write(NamedTuple):
     note: object = None
 
 
-class Change(NamedTuple):
+class Change(msgspec.Struct, frozen=True, gc=False):
     """One committed change: ``value`` None is a delete, ``previous_rev`` 0 a creation."""
 
     rev: int

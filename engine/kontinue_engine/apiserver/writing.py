@@ -11,8 +11,9 @@ import random
 from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
+import msgspec
 import orjson
 
 from kontinue_engine.apiserver import metadata, object_store, patches, preparation, requests, statuses, strategic_patch
@@ -43,7 +44,7 @@ Change = Callable[[dict[str, Any]], dict[str, Any]]
 """From the current object (resourceVersion included) to what the client wants it to be."""
 
 
-class Stored(NamedTuple):
+class Stored(msgspec.Struct, frozen=True):
     """Outcome of a write: the object's JSON and the warnings about it."""
 
     data: bytes
