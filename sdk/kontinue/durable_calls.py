@@ -45,18 +45,14 @@ class ChildRequest:
 
 @dataclass(frozen=True, slots=True)
 class StepRequest:
-    """Call ``fn`` in the runner."""
+    """Call ``fn``, a coroutine function if ``is_async``, in the runner."""
 
     fn: Callable[..., Any]
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
     options: StepOptions
     codec: steps.StepCodec
-
-    @property
-    def is_async(self) -> bool:
-        """Whether ``fn`` is a coroutine function."""
-        return inspect.iscoroutinefunction(self.fn)
+    is_async: bool
 
     def decode(self, data: bytes) -> Any:
         """Return the step's result."""
@@ -123,10 +119,11 @@ def step_call(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str
     """
     options = steps.step_options(fn)
     step_codec = steps.step_codec(fn)
-    request = StepRequest(fn, args, kwargs, options, step_codec)
-    if request.is_async and not may_be_async:
+    is_async = inspect.iscoroutinefunction(fn)
+    request = StepRequest(fn, args, kwargs, options, step_codec, is_async)
+    if is_async and not may_be_async:
         raise DefinitionError(f"step {options.name!r} is async: a sync function needs a sync step")
-    if options.timeout is not None and not request.is_async:
+    if options.timeout is not None and not is_async:
         raise DefinitionError(
             f"step {options.name!r}: a timeout works for async steps only in this version: "
             "a thread cannot be stopped; use a timeout of the library that the step calls"

@@ -145,23 +145,28 @@ def step_codec(fn: Callable[..., Any]) -> StepCodec:
     Raises:
         DefinitionError: JSON cannot carry the annotated result.
     """
-    fn = inspect.unwrap(fn)
-    annotation = getattr(fn, "__annotations__", {}).get("return", Any)
-    if annotation is Any:
-        return _untyped
+    if hasattr(fn, "__wrapped__"):
+        fn = inspect.unwrap(fn)
     try:
         return _codecs[fn]
     except (KeyError, TypeError):
         pass
+    built = _build_codec(fn)
+    with contextlib.suppress(TypeError):  # an object without weak references: built anew each time
+        _codecs[fn] = built
+    return built
+
+
+def _build_codec(fn: Callable[..., Any]) -> StepCodec:
+    annotation = getattr(fn, "__annotations__", {}).get("return", Any)
+    if annotation is Any:
+        return _untyped
     code = getattr(fn, "__code__", None)
     place = f"{code.co_filename}:{code.co_firstlineno}: " if code is not None else ""
     what = f"{place}step {getattr(fn, '__name__', fn)!r}: its result"
     resolved = _typehints.resolve(annotation, fn, what=what)
     _typehints.require_json(resolved, what=what)
-    built = StepCodec(resolved)
-    with contextlib.suppress(TypeError):  # an object without weak references: built anew each time
-        _codecs[fn] = built
-    return built
+    return StepCodec(resolved)
 
 
 _untyped: Final = StepCodec(Any)

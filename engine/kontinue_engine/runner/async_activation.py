@@ -313,4 +313,6 @@ class AsyncActivation(base.Activation):
         if self._steps.pop(call.id, self) is self or self._has_ended:
             return  # given up meanwhile
         self.journal.arrive(call.id, outcome)
-        self._go_on()
+        self.send_flush()
+        if self.journal.can_advance:  # usually not before the record is durable
+            self._loop.wake()
