@@ -96,6 +96,7 @@ class RunnerProcess:
         self.exit_code: int | None = None
         self._is_broken = False
         self._is_orphan = False
+        self._has_read_output = False
         self._recalled: set[int] = set()
         self._alone: set[int] = set()
         self._functions: dict[int, str] = {}
@@ -224,6 +225,7 @@ class RunnerProcess:
 
     def _take_bytes(self, data: bytes) -> None:
         accepted: list[frames.RunnerEvent] = []
+        self._has_read_output = False
         try:
             for event in self._decoder.feed(data):
                 if self.session.received(event):
@@ -265,8 +267,11 @@ class RunnerProcess:
     def _leave_slot(self, activation: int) -> None:
         running = self.running.pop(activation, None)
         if running is not None:
-            # What it wrote past Python belongs to it; later it would be the next one's.
-            self._read_output(of=activation)
+            if not self._has_read_output:
+                # What it wrote past Python belongs to it; later it would be the next one's. All that the others of
+                # these events have written is in the pipe already, so one look is enough for them together.
+                self._has_read_output = True
+                self._read_output(of=activation)
             self._owner.on_active_time(running.function, time.monotonic() - running.started_s)
 
     def _leave(self, activation: int) -> None:
