@@ -68,8 +68,8 @@ def test_on(uv: str, version: str, python: str) -> tuple[str, bool, float]:
     if not synced[1]:
         return synced
     return run(
-        f"tests on Python {version} (unit, replay)",
-        [str(folder / "bin" / "pytest"), "-q", "tests/unit", "tests/replay"],
+        f"tests on Python {version} (unit, replay, integration)",
+        [str(folder / "bin" / "pytest"), "-q", "tests/unit", "tests/replay", "tests/integration"],
     )
 
 
