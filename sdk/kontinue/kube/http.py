@@ -113,7 +113,9 @@ class KubeTransport:
 
     async def stream(self, request: Request, *, timeout_s: float | None = None) -> AsyncGenerator[bytes, None]:
         """Open a watch and yield its lines until the server ends it; see ``Transport.stream``."""
-        data = await self._encode(request)
+        if self.config.token_source is not None:
+            await self._refresh_token()
+        data = self._encode(request)
         what = f"watch {request.path}"
         deadline_s = None if timeout_s is None else asyncio.get_running_loop().time() + timeout_s
         try:
@@ -137,7 +139,9 @@ class KubeTransport:
         await self._connections.close()
 
     async def _send_once(self, request: Request, timeout_s: float | None, *, repeatable: bool) -> bytes:
-        data = await self._encode(request)
+        if self.config.token_source is not None:
+            await self._refresh_token()
+        data = self._encode(request)
         limit_s = REQUEST_S if timeout_s is None else timeout_s
         try:
             async with self._slots:
@@ -153,14 +157,16 @@ class KubeTransport:
             raise _refusal(request, response)
         return response.body
 
-    async def _encode(self, request: Request) -> bytes:
+    async def _refresh_token(self) -> None:
+        """Ask the source for a token if there is none, or if it is due."""
+        now_s = asyncio.get_running_loop().time()
+        if self._token_read_at is None and self._token:
+            self._token_read_at = now_s
+        elif self._token_read_at is None or now_s - self._token_read_at > TOKEN_REFRESH_S:
+            await self._renew_token(stale=self._token)
+
+    def _encode(self, request: Request) -> bytes:
         """Return the request as it goes over the wire; its header is built once per pair of media types and token."""
-        if self.config.token_source is not None:
-            now_s = asyncio.get_running_loop().time()
-            if self._token_read_at is None and self._token:
-                self._token_read_at = now_s
-            elif self._token_read_at is None or now_s - self._token_read_at > TOKEN_REFRESH_S:
-                await self._renew_token(stale=self._token)
         body = request.body
         key = (request.content_type if body else "", request.accept)
         headers = self._headers.get(key)

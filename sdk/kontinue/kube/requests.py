@@ -7,11 +7,14 @@ Selectors and names are percent-encoded here once, so that the transport need no
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 from urllib.parse import quote
 
 import msgspec
+
+_PLAIN: Final = re.compile(r"[A-Za-z0-9._-]*")
 
 JSON: Final = "application/json"
 JSON_PATCH: Final = "application/json-patch+json"
@@ -41,10 +44,10 @@ class Resource(msgspec.Struct, frozen=True):
         An empty namespace means all namespaces (lists), or none (cluster-scoped resources).
         """
         root = f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
-        scope = f"/namespaces/{quote(namespace, safe='')}" if self.namespaced and namespace else ""
+        scope = f"/namespaces/{_quote(namespace)}" if self.namespaced and namespace else ""
         path = f"{root}{scope}/{self.plural}"
         if name:
-            path += f"/{quote(name, safe='')}"
+            path += f"/{_quote(name)}"
         if subresource:
             path += f"/{subresource}"
         return path
@@ -179,5 +182,10 @@ def _encode(body: object) -> bytes:
     return body if isinstance(body, bytes) else msgspec.json.encode(body)
 
 
+def _quote(text: str) -> str:
+    """Percent-encode a part of a path. Names of objects mostly need it not, which is quick to see."""
+    return text if _PLAIN.fullmatch(text) else quote(text, safe="")
+
+
 def _query(*pairs: tuple[str, str]) -> str:
-    return "&".join(f"{key}={quote(value, safe='')}" for key, value in pairs if value)
+    return "&".join(f"{key}={_quote(value)}" for key, value in pairs if value)
