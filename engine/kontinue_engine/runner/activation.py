@@ -13,6 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from kontinue import naming, steps
+from kontinue.api.v1alpha1 import MAX_MEMO_BYTES
 from kontinue.definition import FunctionDefinition
 from kontinue.durable_calls import ChildRequest, TimerRequest
 from kontinue.errors import ContextError
@@ -20,6 +21,7 @@ from kontinue.ports import ExecutionInfo
 from kontinue.replay.call import Call, CallState, Mismatch, Outcome
 from kontinue.replay.journal import Effect, Journal
 from kontinue.replay.records import EMPTY_MEMO, ChildOutcome, Memo, RecordKind, decode_memo
+from kontinue_engine.errors import FrameTooLargeError
 from kontinue_engine.runner import failures, function_calls
 from kontinue_engine.runner.failures import Failure
 from kontinue_engine.runner.step_calls import StepRun
@@ -96,7 +98,24 @@ class Activation:
 
     def arrived(self, frame: frames.StepArrived | frames.StepRejected) -> None:
         """Take in what the supervisor says about a step."""
-        self.journal.arrive(frame.step, self._outcome(frame))
+        self.take_in(frame.step, self._outcome(frame))
+
+    @property
+    def is_memo_too_large(self) -> bool:
+        """Whether the activation has more records than can be stored: it is being interrupted, and will fail."""
+        return self.journal.memo_bytes > MAX_MEMO_BYTES
+
+    def take_in(self, step: str, outcome: Outcome) -> None:
+        """Give the journal an outcome; if the memo gets too large by it, user code is interrupted."""
+        if self.is_memo_too_large:
+            return
+        self.journal.arrive(step, outcome)
+        if self.is_memo_too_large:
+            self.interrupt("the memo is too large")
+
+    def interrupt(self, message: str) -> None:
+        """Raise in user code, once; hosts' subclasses know how."""
+        raise NotImplementedError
 
     def step_run(self, call: Call) -> StepRun:
         """Return what runs the step of ``call``."""
@@ -110,6 +129,8 @@ class Activation:
 
     def send_flush(self) -> None:
         """Send the records that must be made durable now, if any."""
+        if self.is_memo_too_large:
+            return
         flush = self.journal.take_flush()
         if flush is not None:
             self.send(frames.RecordsProduced(self.number, flush.seq, _encoded(flush.records)))
@@ -136,8 +157,25 @@ class Activation:
         """End the activation: the program does not match its memo."""
         send_mismatched(self.send, self.number, mismatch)
 
+    def send_interrupted(self) -> None:
+        """End the activation: user code was interrupted, and has ended."""
+        if self.is_memo_too_large:
+            self._send_memo_too_large()
+        else:
+            self.send(frames.Interrupted(self.number))
+
+    def _send_memo_too_large(self) -> None:
+        message = (
+            f"the memo would be {self.journal.memo_bytes:,} bytes, the limit is {MAX_MEMO_BYTES:,}: return less from "
+            "steps and children (for example a reference to an object store), or split the function into children"
+        )
+        self.send(frames.Failed(self.number, "MemoTooLarge", frames.ErrorInfo("MemoTooLarge", message)))
+
     def send_ended(self, result: bytes | Failure) -> None:
         """End the activation with JSON of its result, or with its failure."""
+        if self.is_memo_too_large:
+            self._send_memo_too_large()
+            return
         try:
             records = _encoded(self.journal.finish())
         except Mismatch as mismatch:
@@ -198,12 +236,17 @@ def context_misuse(function: str, *, has_ended: bool) -> ContextError:
 def send_ended(
     send: Send, activation: int, result: bytes | Failure, records: list[frames.EncodedRecord] | None = None
 ) -> None:
-    """Send Completed with JSON of a result, or Failed."""
+    """Send Completed with JSON of a result, or Failed; a small Failed if that is too large for a frame."""
+    event: frames.Completed | frames.Failed
     if isinstance(result, bytes):
-        send(frames.Completed(activation, result, records or []))
-        return
-    error = failures.error_info(result.error)
-    send(frames.Failed(activation, result.reason, error, records or [], failures.seqs_of(result.error)))
+        event = frames.Completed(activation, result, records or [])
+    else:
+        error = failures.error_info(result.error)
+        event = frames.Failed(activation, result.reason, error, records or [], failures.seqs_of(result.error))
+    try:
+        send(event)
+    except FrameTooLargeError as error:
+        send(frames.Failed(activation, "InternalError", failures.error_info(error)))
 
 
 def send_mismatched(send: Send, activation: int, mismatch: Mismatch) -> None:

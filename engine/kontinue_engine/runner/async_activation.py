@@ -219,7 +219,7 @@ class AsyncActivation(base.Activation):
         if isinstance(end, Mismatch):
             self.send_mismatched(end)
         elif self._interruption is not None:
-            self.send(frames.Interrupted(self.number))
+            self.send_interrupted()
         else:
             self.send_ended(end)
 
@@ -312,7 +312,7 @@ class AsyncActivation(base.Activation):
     def _step_ended(self, call: Call, outcome: Outcome) -> None:
         if self._steps.pop(call.id, self) is self or self._has_ended:
             return  # given up meanwhile
-        self.journal.arrive(call.id, outcome)
+        self.take_in(call.id, outcome)
         self.send_flush()
         if self.journal.can_advance:  # usually not before the record is durable
             self._loop.wake()

@@ -141,7 +141,7 @@ class SyncActivation(base.Activation):
             if self._interruption is None:
                 self.send_ended(result)
             else:
-                self.send(frames.Interrupted(self.number))
+                self.send_interrupted()
 
     def resume(self) -> None:
         """Go on after being parked: the slot is free."""
@@ -361,7 +361,7 @@ class SyncActivation(base.Activation):
                 self._main.own_step = None
             if self._steps.pop(call.id, None) is None:
                 return  # given up meanwhile
-            self.journal.arrive(call.id, outcome)
+            self.take_in(call.id, outcome)
             if self._interruption is not None:
                 self._interrupt(self._main)
             self._go_on()

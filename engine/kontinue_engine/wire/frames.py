@@ -246,7 +246,7 @@ class Failed(Frame, frozen=True, tag="Failed"):
     """The function raised, or its arguments or result do not fit.
 
     Attributes:
-        reason: UserError, NonRetryable, InvalidArguments, InvalidResult, ContextMisuse.
+        reason: UserError, NonRetryable, InvalidArguments, InvalidResult, ContextMisuse, MemoTooLarge, InternalError.
         seqs: records whose errors were found in the escaping exception's chain.
     """
 

@@ -71,6 +71,7 @@ class Journal:
 
     Attributes:
         now_ms: time of the latest outcome delivered; before any, of the Execution's creation.
+        memo_bytes: size of all records, those not handed out yet included, as the supervisor counts it.
 
     Raises:
         Mismatch: the memo's records are not numbered without gaps.
@@ -78,6 +79,7 @@ class Journal:
 
     def __init__(self, memo: Memo, *, created_at_ms: int) -> None:
         self.now_ms = created_at_ms
+        self.memo_bytes = sum(len(encode_record(record)) + 1 for record in memo.records)
         self._build = memo.build
         self._arrivals = deque(_Arrival(record, msgspec.UNSET, is_durable=True) for record in memo.records)
         for seq, record in enumerate(memo.records, 1):
@@ -190,7 +192,9 @@ class Journal:
             line=call.line,
         )
         self._next_seq += 1
-        self._unsent.append((record.id, encode_record(record)))
+        encoded = encode_record(record)
+        self.memo_bytes += len(encoded) + 1
+        self._unsent.append((record.id, encoded))
         self._arrivals.append(_Arrival(record, value, outcome.is_durable))
         self._wants_flush = self._wants_flush or not outcome.is_durable
         return True

@@ -1,0 +1,87 @@
+"""What a function collects is larger than its memo may be."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from kontinue_engine.wire import frames
+
+FUNCTIONS = """
+from pathlib import Path
+
+@app.function
+def child(n: int) -> str:
+    return "x" * 500_000
+
+def large(n: int) -> str:
+    return "x" * 500_000
+
+@app.function
+def sync_map(ctx: SyncExecutionContext, path: str) -> int:
+    try:
+        return sum(map(len, ctx.map(child, range(140))))
+    finally:
+        Path(path).touch()
+
+@app.function
+async def async_map(ctx: ExecutionContext, path: str) -> int:
+    try:
+        return sum(map(len, await ctx.map(child, range(140))))
+    finally:
+        Path(path).touch()
+
+@app.function
+def sync_steps(ctx: SyncExecutionContext, path: str) -> None:
+    for n in range(10):
+        ctx.step(large, n)
+
+@app.function
+async def async_steps(ctx: ExecutionContext, path: str) -> None:
+    for n in range(10):
+        await ctx.step(large, n)
+
+@app.function
+def sync_next() -> str:
+    return "next"
+
+@app.function
+async def async_next() -> str:
+    return "next"
+"""
+
+
+async def _serve(running: Any) -> None:
+    """Answer everything that the function asks for, for ever."""
+    seen = 0
+    result = b'"' + b"x" * 500_000 + b'"'
+    while True:
+        for frame in running.heard.frames[seen:]:
+            seen += 1
+            if isinstance(frame, frames.RecordsProduced):
+                running.pool.send(frames.StepRecorded(frame.activation, frame.flush))
+            if isinstance(frame, frames.StepRequested) and isinstance(frame.command, frames.CreateChild):
+                outcome = frames.ChildFinished(frame.command.name, "uid", 1, "Completed", 5, result)
+                running.pool.send(frames.StepArrived(frame.activation, frame.step, outcome))
+        await asyncio.sleep(0.005)
+
+
+@pytest.mark.parametrize("function", ["sync_map", "async_map", "sync_steps", "async_steps"])
+async def test_a_memo_that_gets_too_large_fails_the_execution_and_nothing_else(
+    start_pool: Any, tmp_path: Any, function: str
+) -> None:
+    """The function is interrupted with the second outcome, the message has sizes and remedy, the runner serves on."""
+    running = await start_pool(FUNCTIONS)
+    pids = await running.ready(2)
+    serving = asyncio.create_task(_serve(running))
+    activation = running.submit(function, path=str(tmp_path / "finally"))
+    await running.heard.until(lambda: activation in running.heard.ends)
+    end = running.heard.ends[activation]
+    assert isinstance(end, frames.Failed)
+    assert (end.reason, end.records) == ("MemoTooLarge", [])
+    assert end.error.message.startswith("the memo would be 1,000,")
+    assert "the limit is 524,288: return less from steps and children" in end.error.message
+    assert (tmp_path / "finally").exists() == function.endswith("map")
+    assert await running.call(function.split("_")[0] + "_next") == "next"
+    assert await running.ready(2) == pids
+    serving.cancel()
