@@ -317,7 +317,8 @@ class HttpProtocol(asyncio.Protocol):
         result = await answer
         self._task = None
         self._send(request, result)
-        self._serve_queued()
+        if self._queue or not self._is_reading:
+            self._serve_queued()
 
     def _send(self, request: Request, answer: Answer) -> None:
         if self._transport.is_closing():

@@ -226,10 +226,14 @@ class ObjectStore:
         touched: dict[str, list[Event]] = {}
         size_bytes = 0
         for change in changes:
-            store_key, event = self._apply(change)
-            self.table(store_key).history.append(event)
-            touched.setdefault(store_key, []).append(event)
-            size_bytes += len(change.value or b"")
+            store_key, table, event = self._apply(change)
+            table.history.append(event)
+            if store_key in touched:
+                touched[store_key].append(event)
+            else:
+                touched[store_key] = [event]
+            if change.value is not None:
+                size_bytes += len(change.value)
         if not changes:
             return
         self.rev = changes[-1].rev
@@ -244,7 +248,7 @@ class ObjectStore:
                 if rev <= self.rev and not future.done():
                     future.set_result(None)
 
-    def _apply(self, change: Change) -> tuple[str, Event]:
+    def _apply(self, change: Change) -> tuple[str, Table, Event]:
         store_key, namespace, name = change.key.split("/", 2)
         table = self.table(store_key)
         old = table.get(namespace, name)
@@ -258,7 +262,7 @@ class ObjectStore:
         elif old is not None:
             table.drop(old)
         self._index(old, new)
-        return store_key, Event(change.rev, old, new)
+        return store_key, table, Event(change.rev, old, new)
 
     def _index(self, old: Entry | None, new: Entry | None) -> None:
         if old is not None:

@@ -52,7 +52,7 @@ _SCHEMA: Final = (
     f"PRAGMA user_version = {SCHEMA_VERSION}",
 )
 
-_Row = tuple[int, int, str, bytes | None]
+_Row = tuple[int, int, str, bytearray | None]
 
 
 class _Commit(msgspec.Struct):
@@ -265,7 +265,9 @@ class SqliteStorage:
                 revs.pop(write.key, None)
             else:
                 revs[write.key] = rev
-            rows.append((rev, previous, write.key, write.value))
+            # sqlite3 looks for an adapter of every bytes, which costs more than a copy; a bytearray it takes as it is.
+            value = None if write.value is None else bytearray(write.value)
+            rows.append((rev, previous, write.key, value))
             commit.changes.append(Change(rev, write.key, write.value, previous, write.note))
 
     def _roll_back(self, undo: list[tuple[str, int]], first_rev: int) -> None:

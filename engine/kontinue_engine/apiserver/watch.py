@@ -69,9 +69,9 @@ class _Group:
         self._now = now
         self._has_sent = False
 
-    def selects(self, entry: Entry | None) -> bool:
-        """Tell whether an object (None: absent) is in the selection."""
-        if entry is None or (self.namespace is not None and entry.namespace != self.namespace):
+    def selects(self, entry: Entry) -> bool:
+        """Tell whether an object is in the selection."""
+        if self.namespace is not None and entry.namespace != self.namespace:
             return False
         if self._labels is not None and not self._labels.matches(entry.facts.labels):
             return False
@@ -83,7 +83,8 @@ class _Group:
         for event in events:
             if event.rev <= self.after_rev:
                 continue
-            had, has = self.selects(event.old), self.selects(event.new)
+            had = event.old is not None and self.selects(event.old)
+            has = event.new is not None and self.selects(event.new)
             if has:
                 lines.append(self._line(event, "MODIFIED" if had else "ADDED"))
             elif had:
