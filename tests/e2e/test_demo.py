@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -23,11 +24,13 @@ def kubectl(home: Path, *arguments: str) -> str:
     done = subprocess.run(
         [str(KUBECTL), *arguments], env=environment, capture_output=True, text=True, check=False, timeout=60
     )
+    assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 def test_the_demo_survives_what_it_kills_and_kubectl_sees_it(tmp_path: Path) -> None:
     """Equal counts with and without kills; kubectl lists, describes and watches meanwhile; exit status 0."""
+    shutil.rmtree(KUBECONFIG.parent, ignore_errors=True)  # of an earlier demo
     output = (tmp_path / "output").open("w+")
     demo = subprocess.Popen([sys.executable, str(ROOT / "tools" / "demo.py")], stdout=output, stderr=output)
     try:
