@@ -22,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
@@ -31,6 +32,7 @@ import mutants
 import sync_programs
 from world import CREATED_AT_MS, World, install_log
 
+from kontinue_engine.runner import breakdown
 from kontinue_engine.runner.async_host import AsyncHost
 from kontinue_engine.runner.sync_host import SyncHost
 from kontinue_engine.wire import frames
@@ -287,4 +289,6 @@ def report(
 
 
 if __name__ == "__main__":
+    # A crash and a planted bug make the engine's own code raise here; the run then shows what became of the program.
+    breakdown.end_process = traceback.print_exc
     main()

@@ -110,7 +110,7 @@ class Activation:
         if self.is_memo_too_large:
             return
         self.journal.arrive(step, outcome)
-        if self.is_memo_too_large:
+        if self.journal.memo_bytes > MAX_MEMO_BYTES:
             self.interrupt("the memo is too large")
 
     def interrupt(self, message: str) -> None:

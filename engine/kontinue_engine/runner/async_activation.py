@@ -25,7 +25,7 @@ from kontinue.replay.call import Call, CallState, Mismatch, Outcome
 from kontinue.replay.journal import Effect
 from kontinue.replay.records import RecordKind
 from kontinue_engine.runner import activation as base
-from kontinue_engine.runner import function_calls
+from kontinue_engine.runner import breakdown, function_calls
 from kontinue_engine.runner.current import clean_context
 from kontinue_engine.runner.deterministic_loop import DeterministicLoop
 from kontinue_engine.runner.failures import Failure
@@ -303,7 +303,10 @@ class AsyncActivation(base.Activation):
             self._host.threads.start(functools.partial(context.run, self._run_step_in_thread, call))
 
     async def _run_step(self, call: Call) -> None:
-        self._step_ended(call, await self.step_run(call).run_async())
+        try:
+            self._step_ended(call, await self.step_run(call).run_async())
+        except Exception:  # noqa: BLE001 - user code's are outcomes; nobody would ever look at this one
+            breakdown.end_process()
 
     def _run_step_in_thread(self, call: Call) -> None:
         outcome = self.step_run(call).run(pause=time.sleep)

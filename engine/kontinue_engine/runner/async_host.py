@@ -15,7 +15,7 @@ from typing import Any
 from kontinue.definition import FunctionDefinition
 from kontinue.errors import UnknownFunction
 from kontinue.replay.call import Mismatch
-from kontinue_engine.runner import function_calls
+from kontinue_engine.runner import breakdown, function_calls
 from kontinue_engine.runner.activation import NowMs, Send, send_ended, send_mismatched
 from kontinue_engine.runner.async_activation import AsyncActivation
 from kontinue_engine.runner.current import clean_context
@@ -55,8 +55,11 @@ class AsyncHost:
 
     def _run_calls(self) -> None:
         self._is_called = False  # first: what comes from now on may wake the loop for nothing, but is never left
-        while self._calls:
-            self._calls.popleft()()
+        try:
+            while self._calls:
+                self._calls.popleft()()
+        except Exception:  # noqa: BLE001 - the loop would only log it
+            breakdown.end_process()
 
     def receive(self, frame: frames.Command) -> None:
         """Take in a frame of the supervisor. Frames of activations that have ended are ignored."""
@@ -102,14 +105,17 @@ class AsyncHost:
             task.add_done_callback(functools.partial(self._plain_ended, number))
 
     def _plain_ended(self, number: int, task: asyncio.Task[bytes | Failure]) -> None:
-        del self._plain[number]
-        if number in self._interrupted:
-            self._interrupted.discard(number)
-            self._send(frames.Interrupted(number))
-        elif task.cancelled():  # before it began, and not by us
-            send_ended(self._send, number, user_failure(asyncio.CancelledError()))
-        else:
-            send_ended(self._send, number, task.result())
+        try:
+            del self._plain[number]
+            if number in self._interrupted:
+                self._interrupted.discard(number)
+                self._send(frames.Interrupted(number))
+            elif task.cancelled():  # before it began, and not by us
+                send_ended(self._send, number, user_failure(asyncio.CancelledError()))
+            else:
+                send_ended(self._send, number, task.result())
+        except Exception:  # noqa: BLE001 - the loop would only log it
+            breakdown.end_process()
 
     def _cancel(self, frame: frames.CancelActivation) -> None:
         activation = self._activations.get(frame.activation)

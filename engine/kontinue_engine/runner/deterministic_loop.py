@@ -27,6 +27,7 @@ from typing import Any, Final, Protocol, TypeVar
 from kontinue.context import CONTEXT_COROUTINES
 from kontinue.errors import ContextError
 from kontinue.replay.branch import Branch
+from kontinue_engine.runner import breakdown
 from kontinue_engine.runner.refused_io import LoopWithoutIO
 
 T = TypeVar("T")
@@ -150,16 +151,19 @@ class DeterministicLoop(LoopWithoutIO):
         sys.set_asyncgen_hooks(firstiter=self._generator_started, finalizer=self._generator_dropped)
         self._is_in_turn = True
         try:
-            self._run_callbacks()
-        finally:
-            self._is_in_turn = False
-            sys.set_asyncgen_hooks(*hooks)
-            asyncio._set_running_loop(previous)
-            if collects:
-                gc.enable()
-        if not self.is_settled:
-            self.wake()
-        self._owner.on_turn_end()
+            try:
+                self._run_callbacks()
+            finally:
+                self._is_in_turn = False
+                sys.set_asyncgen_hooks(*hooks)
+                asyncio._set_running_loop(previous)
+                if collects:
+                    gc.enable()
+            if not self.is_settled:
+                self.wake()
+            self._owner.on_turn_end()
+        except Exception:  # noqa: BLE001 - user code's are in its tasks; the host loop would only log it
+            breakdown.end_process()
 
     def _run_callbacks(self) -> None:
         for _ in range(_TURN):

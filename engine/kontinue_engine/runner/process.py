@@ -15,16 +15,13 @@ import os
 import random
 import signal
 import sys
-import traceback
 from collections.abc import Mapping
 from typing import Any, Final, NoReturn
 
 from kontinue.definition import FunctionDefinition
 from kontinue_engine import clock
-from kontinue_engine.runner import async_host, channel, current, lifeline, loader, output, sync_host
+from kontinue_engine.runner import async_host, breakdown, channel, current, lifeline, loader, output, sync_host
 from kontinue_engine.wire import frames
-
-EXIT_BROKEN: Final = 70  # EX_SOFTWARE: the runner itself failed, not user code
 
 _SWITCH_INTERVAL_S: Final = 0.0005
 """How long a CPU-bound thread keeps the GIL while the pipe thread wants it: p99 of a round trip 1.2 ms, not 10."""
@@ -101,7 +98,10 @@ class Runner:
 
     def _flush(self) -> None:
         self._is_flush_due = False
-        self._pipes.flush()
+        try:
+            self._pipes.flush()
+        except OSError:
+            breakdown.end_process()
 
 
 def _place() -> tuple[int, str]:
@@ -115,9 +115,8 @@ def run_forked_runner(
     try:
         _isolate(output_fd, nice=nice)
         Runner(functions, pipes, streams).serve(colour)
-    except BaseException:  # noqa: BLE001 - the zygote's code above must never run on in the child
-        report_crash()
-    os._exit(EXIT_BROKEN)
+    finally:
+        breakdown.end_process()  # the zygote's code above must never run on in the child
 
 
 def run_launched_runner(launch: frames.LaunchRunner) -> NoReturn:
@@ -136,9 +135,8 @@ def run_launched_runner(launch: frames.LaunchRunner) -> NoReturn:
             os._exit(1)
         _isolate(launch.output_fd, nice=launch.nice)
         Runner(app.functions, pipes, streams).serve(launch.colour)
-    except BaseException:  # noqa: BLE001 - no exit handler of the user's may run
-        report_crash()
-    os._exit(EXIT_BROKEN)
+    finally:
+        breakdown.end_process()  # no exit handler of the user's may run
 
 
 def _isolate(output_fd: int, *, nice: int) -> None:
@@ -159,8 +157,3 @@ def _isolate(output_fd: int, *, nice: int) -> None:
 def enable_crash_reports() -> None:
     """Have a fatal signal write the Python stack to descriptor 2, which the supervisor logs."""
     faulthandler.enable(file=2)
-
-
-def report_crash() -> None:
-    """Write the current exception where the supervisor logs it; the process is about to end."""
-    os.write(2, f"process {os.getpid()} failed:\n{traceback.format_exc()}".encode("utf-8", "backslashreplace"))

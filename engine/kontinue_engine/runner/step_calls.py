@@ -16,6 +16,8 @@ from kontinue_engine.runner.failures import recorded_error
 
 NowMs = Callable[[], int]
 
+_FOREVER_S = 1e9  # 30 years: more than a wait can take is not a delay but an error
+
 
 class StepRun:
     """One run of a step: what its tries have in common."""
@@ -96,5 +98,11 @@ def _delay_s(policy: RetryPolicy | None, attempt: int, error: BaseException) -> 
         return None
     if isinstance(error, (NonRetryableError, CodecError, DefinitionError, *policy.non_retryable)):
         return None
-    delay_s = policy.backoff.total_seconds() * policy.multiplier ** (attempt - 1)
-    return delay_s if policy.max_backoff is None else min(delay_s, policy.max_backoff.total_seconds())
+    delay_s = policy.backoff.total_seconds()
+    if delay_s:
+        try:
+            delay_s *= policy.multiplier ** (attempt - 1)
+        except OverflowError:
+            delay_s = _FOREVER_S
+    max_delay_s = _FOREVER_S if policy.max_backoff is None else policy.max_backoff.total_seconds()
+    return min(delay_s, max_delay_s)

@@ -24,7 +24,7 @@ from kontinue.replay.journal import Effect
 from kontinue.replay.records import RecordKind
 from kontinue.sync_context import SyncExecutionContext
 from kontinue_engine.runner import activation as base
-from kontinue_engine.runner import failures, function_calls
+from kontinue_engine.runner import breakdown, failures, function_calls
 from kontinue_engine.runner.current import clean_context
 from kontinue_engine.runner.threads import Threads
 from kontinue_engine.wire import frames
@@ -248,18 +248,21 @@ class SyncActivation(base.Activation):
             raise ExecutionInterrupted("this branch was given up")
 
     def _wait(self, me: _Strand, waitables: Sequence[Call | _Strand], *, alarms: Sequence[Call], count: int) -> None:
-        with self._lock:
-            me.waiting, me.alarms, me.missing = waitables, alarms, count
-            for waitable in (*waitables, *alarms):
-                waitable.listener.append(me)
-            self._holder = None
-            self._advance()
-        while True:
-            me.turn.acquire()
-            job, me.job = me.job, None
-            if job is None:
-                return
-            self._run_step(job)
+        try:
+            with self._lock:
+                me.waiting, me.alarms, me.missing = waitables, alarms, count
+                for waitable in (*waitables, *alarms):
+                    waitable.listener.append(me)
+                self._holder = None
+                self._advance()
+            while True:
+                me.turn.acquire()
+                job, me.job = me.job, None
+                if job is None:
+                    return
+                self._run_step(job)
+        except Exception:  # noqa: BLE001 - it would be raised in user code, which knows nothing about it
+            breakdown.end_process()
 
     # The baton. The lock is held.
 

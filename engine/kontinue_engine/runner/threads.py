@@ -8,15 +8,15 @@ more are queued. So a job never waits for another that blocks, and a burst of sh
 from __future__ import annotations
 
 import itertools
-import logging
 import threading
 from collections import deque
 from collections.abc import Callable
 from typing import Final
 
+from kontinue_engine.runner import breakdown
+
 _MAX_IDLE: Final = 32
 """Judgement: as many as start at once in a usual fan-out; each idle one costs about 20 KiB."""
-_log = logging.getLogger(__name__)
 _numbers = itertools.count(1)
 
 Job = Callable[[], object]
@@ -66,7 +66,8 @@ class Threads:
             call.acquire()
 
     def _run_jobs(self) -> None:
-        while self._jobs:
+        # The last job is left to who is coming for it: to call a thread for nothing costs more than a job.
+        while len(self._jobs) > (1 if self._is_one_coming else 0):
             try:
                 job = self._jobs.popleft()
             except IndexError:  # another thread was faster
@@ -75,6 +76,6 @@ class Threads:
                 self._call_one()
             try:
                 job()
-            except BaseException:  # noqa: BLE001 - the thread must serve the next job
-                _log.exception("a job of the runner raised: this is a bug in kontinue")
+            except BaseException:  # noqa: BLE001 - user code's are caught in the job: this is a bug of ours
+                breakdown.end_process()
             del job

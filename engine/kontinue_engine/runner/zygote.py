@@ -23,7 +23,7 @@ from typing import Final, NoReturn
 import msgspec
 
 from kontinue.app import App
-from kontinue_engine.runner import channel, lifeline, loader, output, process
+from kontinue_engine.runner import breakdown, channel, lifeline, loader, output, process
 from kontinue_engine.wire import frames, framing
 
 _READ_BYTES: Final = 64 * 1024
@@ -180,9 +180,8 @@ def run_zygote(launch: frames.LaunchZygote) -> NoReturn:
             os._exit(1)
         control.send(loaded)
         zygote.serve()
-    except BaseException:  # noqa: BLE001 - no exit handler of the user's may run; the supervisor logs what is written
-        process.report_crash()
-    os._exit(process.EXIT_BROKEN)
+    finally:
+        breakdown.end_process()  # no exit handler of the user's may run
 
 
 def _thread_count() -> int:
