@@ -6,6 +6,7 @@ that exists already is ours only if owner uid, function and arguments digest mat
 
 from __future__ import annotations
 
+import asyncio
 from typing import Final
 
 import msgspec
@@ -13,6 +14,7 @@ import msgspec
 from kontinue import errors
 from kontinue.api import labels
 from kontinue.api.meta import ApiStruct, ObjectMeta, OwnerReference
+from kontinue.api.patches import CANCEL_TRIES, CANCELED_BY_PARENT, cancel_operations
 from kontinue.api.v1alpha1 import (
     Execution,
     ExecutionMutex,
@@ -25,12 +27,15 @@ from kontinue.api.v1alpha1 import (
     Phase,
 )
 from kontinue.kube import requests
+from kontinue.kube.backoff import Backoff
 from kontinue.kube.transport import Transport
 from kontinue.naming import dns_name
 from kontinue_engine.controllers.entries import Entry
-from kontinue_engine.controllers.status_writer import read_execution
+from kontinue_engine.controllers.status_writer import UnreadableError, read_execution
+from kontinue_engine.telemetry.logs import get_logger
 from kontinue_engine.wire import frames
 
+_log = get_logger(__name__)
 _decode_execution: Final = msgspec.json.Decoder(Execution).decode
 _decode_function: Final = msgspec.json.Decoder(Function).decode
 
@@ -118,6 +123,17 @@ async def create_child(transport: Transport, *, namespace: str, child: Execution
 
 async def _find_own(transport: Transport, namespace: str, child: Execution) -> Execution | None:
     """Return the existing child if it is ours; delete one that a vanished owner left behind."""
+    try:
+        return await _find_or_clear(transport, namespace, child)
+    except UnreadableError as error:
+        info = frames.ErrorInfo(
+            type="kontinue.errors.AlreadyExists",
+            message=f"{error}: delete it if it is a leftover, or give the child another name by options(name=...)",
+        )
+        raise ChildRejectedError(info) from error
+
+
+async def _find_or_clear(transport: Transport, namespace: str, child: Execution) -> Execution | None:
     found = await read_execution(transport, namespace=namespace, name=child.metadata.name)
     if found is None:
         return None
@@ -161,7 +177,7 @@ async def find_group(transport: Transport, *, namespace: str, function: str) -> 
     """Return the worker group that owns ``function``.
 
     Raises:
-        ChildRejectedError: no Function of that name is registered.
+        ChildRejectedError: no Function of that name is registered, or it cannot be read.
     """
     try:
         answer = await transport.send(requests.get(requests.FUNCTIONS, namespace, dns_name(function)))
@@ -171,7 +187,11 @@ async def find_group(transport: Transport, *, namespace: str, function: str) -> 
             "start the worker that has it, or check the name given to @remote"
         )
         raise ChildRejectedError(frames.ErrorInfo(type="kontinue.errors.UnknownFunction", message=message)) from None
-    return _decode_function(answer).spec.worker_group
+    try:
+        return _decode_function(answer).spec.worker_group
+    except msgspec.MsgspecError as error:
+        message = f"Function {dns_name(function)} cannot be read: {error}"
+        raise ChildRejectedError(frames.ErrorInfo(type="kontinue.errors.UnknownFunction", message=message)) from error
 
 
 def outcome_of(*, name: str, uid: str, status: ExecutionStatus, now_ms: int) -> frames.ChildFinished:
@@ -204,32 +224,37 @@ def outcome_of(*, name: str, uid: str, status: ExecutionStatus, now_ms: int) -> 
 
 
 async def cancel_from_outside(transport: Transport, *, namespace: str, name: str, message: str) -> None:
-    """Cancel an Execution of another worker group, as a client does: a JSON patch that tests the phase."""
-    while True:
+    """Cancel an Execution of another worker group, as a client does: a JSON patch that tests the phase.
+
+    A refusal that stays, and a child that cannot be read, are logged: the child goes on.
+
+    Raises:
+        ApiError: the credentials do not allow it.
+    """
+    try:
+        await _cancel(transport, namespace=namespace, name=name, message=message)
+    except (errors.Invalid, errors.Conflict, errors.TooLarge, UnreadableError) as error:
+        _log.error("child not canceled", execution=name, error=str(error))
+
+
+async def _cancel(transport: Transport, *, namespace: str, name: str, message: str) -> None:
+    backoff = Backoff()
+    refused_version = ""
+    for tries_left in reversed(range(CANCEL_TRIES)):
         child = await read_execution(transport, namespace=namespace, name=name)
         if child is None or child.phase.is_terminal:
             return
-        status = {"phase": Phase.CANCELED, "reason": "CanceledByParent", "message": message}
-        operations: list[dict[str, object]]
-        changes: list[dict[str, object]] = [
-            {"op": "add", "path": f"/status/{key}", "value": value} for key, value in status.items()
-        ]
-        if child.status.phase is None:
-            operations = [
-                {"op": "test", "path": "/status", "value": None},
-                {"op": "add", "path": "/status", "value": status},
-            ]
-        else:
-            operations = [
-                {"op": "test", "path": "/status/phase", "value": child.status.phase},
-                *changes,
-            ]
+        operations = cancel_operations(child, reason=CANCELED_BY_PARENT, message=message)
+        version = child.metadata.resource_version
         try:
             await transport.send(
                 requests.json_patch(requests.EXECUTIONS, namespace, name, operations, subresource="status")
             )
+            return
         except errors.NotFound:
             return
         except (errors.Invalid, errors.Conflict):
-            continue  # the phase changed meanwhile: look again
-        return
+            if version == refused_version or not tries_left:
+                raise  # nothing has changed, so it was not the phase
+            refused_version = version
+        await asyncio.sleep(backoff.next_s())

@@ -16,6 +16,19 @@ from kontinue.api.meta import ApiStruct
 from kontinue.api.v1alpha1 import Execution, ExecutionStatus
 from kontinue.kube import requests
 from kontinue.kube.transport import Transport
+from kontinue_engine.errors import EngineError
+
+
+class UnreadableError(EngineError):
+    """An Execution does not decode: a newer version wrote it, or a looser schema let it in. It concerns no other one.
+
+    Attributes:
+        name: of the Execution.
+    """
+
+    def __init__(self, *, namespace: str, name: str, problem: str) -> None:
+        super().__init__(f"Execution {namespace}/{name} cannot be read: {problem}")
+        self.name = name
 
 
 class Written(msgspec.Struct, frozen=True):
@@ -71,6 +84,7 @@ async def write_status(
     """Replace the status; safe to be sent again, because the resourceVersion admits one write only.
 
     Raises:
+        UnreadableError: somebody else wrote first, and what stands there now does not decode.
         ApiError: the server refused for a reason that no retry and no new decision can mend (credentials).
     """
     body = _StatusBody(
@@ -94,11 +108,17 @@ async def write_status(
 
 
 async def read_execution(transport: Transport, *, namespace: str, name: str) -> Execution | None:
-    """GET an Execution; None when there is none of that name."""
+    """GET an Execution; None when there is none of that name.
+
+    Raises:
+        UnreadableError: it does not decode.
+    """
     try:
         return _decode_execution(await transport.send(requests.get(requests.EXECUTIONS, namespace, name)))
     except errors.NotFound:
         return None
+    except msgspec.MsgspecError as error:
+        raise UnreadableError(namespace=namespace, name=name, problem=str(error)) from error
 
 
 def _is_same(stored: ExecutionStatus, sent: ExecutionStatus) -> bool:

@@ -18,9 +18,9 @@ import msgspec
 from kontinue import codec, errors
 from kontinue.api import labels
 from kontinue.api.meta import ObjectList
+from kontinue.api.patches import CANCEL_TRIES, CANCELED_BY_CLIENT, cancel_operations
 from kontinue.api.v1alpha1 import Execution, Function, Phase
 from kontinue.client import arguments as argument_check
-from kontinue.client import patches
 from kontinue.client.functions import FunctionDirectory
 from kontinue.client.handle import ExecutionHandle
 from kontinue.client.options import ClientOptions, SpawnOptions
@@ -31,6 +31,7 @@ from kontinue.client.tree import ExecutionTree, TreeWatcher, build_tree, call_or
 from kontinue.client.waiting import ENDED, Target, Waits, judge
 from kontinue.definition import FunctionDefinition
 from kontinue.kube import requests
+from kontinue.kube.backoff import Backoff
 from kontinue.kube.config import load_config
 from kontinue.kube.http import KubeTransport
 from kontinue.kube.requests import Request
@@ -367,29 +368,29 @@ class Client:
             NotFound: there is no such Execution.
         """
         target = self._target(execution, None)
-        refused = False
-        while True:
+        refused_version = ""
+        backoff = Backoff()
+        for tries_left in reversed(range(CANCEL_TRIES)):
             found = await self._get(target.namespace, target.name)
             if target.uid and found.metadata.uid != target.uid:
                 raise errors.NotFound(f"Execution {target} was deleted and created again", status=404)
             if found.phase.is_terminal:
-                if refused and found.phase is Phase.CANCELED:
+                if refused_version and found.phase is Phase.CANCELED:
                     return  # ours, and its answer was lost, or somebody else's: the wish is fulfilled
                 raise errors.InvalidState(f"Execution {target} cannot be canceled: it is {found.phase} already")
-            operations = patches.cancel_operations(found, message)
+            version = found.metadata.resource_version
+            operations = cancel_operations(found, reason=CANCELED_BY_CLIENT, message=message)
             request = requests.json_patch(
                 requests.EXECUTIONS, target.namespace, target.name, operations, subresource="status"
             )
             try:
                 await self._send(request)
+                return
             except (errors.Invalid, errors.Conflict) as error:
-                if error.status not in (409, 422):
-                    raise
-                if refused and found.status.phase is None:
-                    raise
-                refused = True  # the phase changed meanwhile: look again
-                continue
-            return
+                if error.status not in (409, 422) or version == refused_version or not tries_left:
+                    raise  # nothing has changed, so it was not the phase
+                refused_version = version
+            await asyncio.sleep(backoff.next_s())
 
     # Parts.
 

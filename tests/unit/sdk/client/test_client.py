@@ -5,12 +5,15 @@ import json
 import pytest
 
 from kontinue import errors
+from kontinue.api.patches import CANCEL_TRIES
 from kontinue.client import Client, ClientOptions
+from scripted_transport import ScriptedTransport
+from virtual_time import elapsed_s, virtual_time
 
 
-def obj(phase, uid="u"):
+def obj(phase, version):
     return {
-        "metadata": {"name": "x", "namespace": "ns", "uid": uid, "resourceVersion": "1"},
+        "metadata": {"name": "x", "namespace": "ns", "uid": "u", "resourceVersion": str(version)},
         "spec": {"function": "f"},
         **({"status": {"phase": phase}} if phase else {}),
     }
@@ -20,16 +23,19 @@ REFUSED_TEST = errors.Invalid("test failed", status=422)
 
 
 class Phases:
-    """Answers each read with the next phase; a patch fails while a later phase is to come."""
+    """Answers each read with the next phase; a patch fails while a phase is to come. ``rests``: of one version."""
 
-    def __init__(self, *phases, patched=REFUSED_TEST):
+    def __init__(self, *phases, patched=REFUSED_TEST, rests=False):
         self._phases = list(phases)
         self._patched = patched
         self.patches = []
+        self._version = 1
+        self._rests = rests
 
     def __call__(self, request):
         if request.method == "GET":
-            return json.dumps(obj(self._phases.pop(0))).encode()
+            self._version += not self._rests
+            return json.dumps(obj(self._phases.pop(0), self._version)).encode()
         self.patches.append(json.loads(request.body))
         if self._phases:
             raise self._patched
@@ -67,6 +73,27 @@ async def test_cancel_raises_other_refusals(transport, error):
     transport.answer = Phases("Executing", "Executing", patched=error)
     with pytest.raises(type(error)):
         await Client.from_kube(transport, "ns").cancel("x")
+
+
+@virtual_time
+async def test_cancel_gives_up_on_a_refusal_that_has_nothing_to_do_with_the_phase():
+    """The object did not change between two refusals: an admission rule, say."""
+    transport = ScriptedTransport()
+    transport.answer = Phases(*["Executing"] * 3, patched=errors.Invalid("denied", status=422), rests=True)
+    with pytest.raises(errors.Invalid, match="denied"):
+        await Client.from_kube(transport, "ns").cancel("x")
+    assert len(transport.answer.patches) == 2
+
+
+@virtual_time
+async def test_cancel_of_an_execution_that_never_rests_ends_with_the_refusal():
+    """Not with a loop without a pause."""
+    transport = ScriptedTransport()
+    transport.answer = Phases(*["Executing", "Suspended"] * 100)
+    with pytest.raises(errors.Invalid, match="test failed"):
+        await Client.from_kube(transport, "ns").cancel("x")
+    assert len(transport.answer.patches) == CANCEL_TRIES
+    assert elapsed_s() > 0
 
 
 @pytest.mark.parametrize("options", [{"qps": 0}, {"burst": 0}])

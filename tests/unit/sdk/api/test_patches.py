@@ -1,8 +1,8 @@
 """A cancel changes the phase only if it is still the one seen."""
 
 from kontinue.api.meta import ObjectMeta
+from kontinue.api.patches import cancel_operations
 from kontinue.api.v1alpha1 import Execution, ExecutionSpec, ExecutionStatus, Phase
-from kontinue.client.patches import cancel_operations
 
 
 def execution(phase):
@@ -13,7 +13,7 @@ def execution(phase):
 
 def test_a_phase_is_tested_before_it_is_changed():
     """The test comes first: all operations fail with it."""
-    operations = cancel_operations(execution(Phase.EXECUTING), "why")
+    operations = cancel_operations(execution(Phase.EXECUTING), reason="Why", message="why")
     assert operations[0] == {"op": "test", "path": "/status/phase", "value": "Executing"}
     assert {"op": "add", "path": "/status/phase", "value": "Canceled"} in operations
     assert {"op": "add", "path": "/status/message", "value": "why"} in operations
@@ -21,6 +21,6 @@ def test_a_phase_is_tested_before_it_is_changed():
 
 def test_without_a_status_its_absence_is_tested():
     """A new object has no phase that could be tested."""
-    test, add = cancel_operations(execution(None), "why")
+    test, add = cancel_operations(execution(None), reason="Why", message="why")
     assert test == {"op": "test", "path": "/status", "value": None}
-    assert add["value"] == {"phase": "Canceled", "reason": "CanceledByClient", "message": "why"}
+    assert add["value"] == {"phase": "Canceled", "reason": "Why", "message": "why"}
