@@ -68,7 +68,7 @@ class RunnerInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PoolListener(Protocol):
-    """Callbacks on the supervisor's loop. They must not block, and may call the pool."""
+    """Callbacks on the supervisor's loop. They must not block or raise (see ``Pool.run``), and may call the pool."""
 
     def on_frame(self, frame: frames.RunnerEvent) -> None:
         """An event of an activation that the pool knows. After one that ends it, the pool has forgotten it."""

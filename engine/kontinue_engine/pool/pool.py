@@ -10,21 +10,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
-from typing import Any, Final
+from typing import Any
 
 from kontinue_engine.pool import dispatch
 from kontinue_engine.pool.options import Colour, LostReason, PoolListener, PoolOptions, RunnerInfo, RunnerState
 from kontinue_engine.pool.runner_process import RunnerProcess, Verdict
 from kontinue_engine.pool.supply import COLOURS, Supply, colour_of
-from kontinue_engine.telemetry.logs import get_logger
 from kontinue_engine.wire import frames
 from kontinue_engine.wire.session import ActivationState
-
-_log: Final = get_logger(__name__)
 
 
 class _Queue:
@@ -72,6 +68,8 @@ class Pool:
         self._canceled: set[int] = set()
         self._suspects: set[int] = set()
         self._estimates: dict[str, float] = {}
+        self._failure: BaseException | None = None
+        self._has_failed = asyncio.Event()
 
     async def start(self) -> frames.AppLoaded:
         """Start zygote and runners; return when every runner is READY. Call it once, from the main thread.
@@ -86,6 +84,23 @@ class Pool:
             raise
         self._colours = {function.name: colour_of(function) for function in app.functions}
         return app
+
+    async def run(self) -> None:
+        """Wait, beside whoever uses the pool, until it cannot go on.
+
+        Raises:
+            StartupError: the user's code has changed.
+            Exception: what the listener has raised. It must not: what it was told is lost, and with it perhaps the end
+                of an Execution. A new worker finds everything by listing.
+        """
+        await self._has_failed.wait()
+        assert self._failure is not None  # noqa: S101
+        raise self._failure
+
+    def fail(self, error: BaseException) -> None:
+        """Have ``run`` raise; the first failure counts."""
+        self._failure = self._failure or error
+        self._has_failed.set()
 
     async def stop(self) -> None:
         """Kill everything. What runs is not reported as lost: the supervisor is going."""
@@ -317,5 +332,5 @@ class Pool:
     def _tell(self, callback: Callable[..., None], *arguments: Any, **named: Any) -> None:
         try:
             callback(*arguments, **named)
-        except Exception:  # noqa: BLE001 - a bug there must not stop the reading of pipes
-            _log.error("listener failed", exception=traceback.format_exc())
+        except Exception as error:  # noqa: BLE001 - here it would go to the event loop, which only logs it
+            self.fail(error)

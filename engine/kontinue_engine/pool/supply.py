@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol
 
 import psutil
 
-from kontinue_engine.errors import AppLoadFailedError
+from kontinue_engine.errors import AppLoadFailedError, StartupError
 from kontinue_engine.pool import cpus
 from kontinue_engine.pool.exits import describe_exit
 from kontinue_engine.pool.options import Colour, LostReason, PoolOptions, RunnerState
@@ -40,6 +40,10 @@ class SupplyOwner(RunnerOwner, Protocol):
 
     def drain(self, runner: RunnerProcess, message: str) -> None:
         """Let the runner end once it is idle: it has become too large."""
+        ...
+
+    def fail(self, error: BaseException) -> None:
+        """Have the worker end."""
         ...
 
 
@@ -171,7 +175,13 @@ class Supply:
 
     def _on_app_loaded(self, app: frames.AppLoaded) -> None:
         if self.app is not None and app.build != self.app.build:
-            _log.warning("code changed while the zygote was replaced", build=app.build, build_before=self.app.build)
+            # What runs and its records belong to the old build: a new worker claims them under the new one.
+            message = (
+                f"the code of {self._options.app} has changed while the worker runs (build {app.build}, was "
+                f"{self.app.build}): start the worker again"
+            )
+            self._owner.fail(StartupError(message))
+            return
         self.app = app
         self._slots = self._slots or self._make_slots(app)
         for slot in self._slots:

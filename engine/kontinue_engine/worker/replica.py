@@ -207,6 +207,7 @@ class _Replica:
         try:
             async with asyncio.TaskGroup() as tasks:
                 running = [tasks.create_task(lease.run(), name="lease")]
+                running.append(tasks.create_task(self._pool.run(), name="pool"))
                 running.append(tasks.create_task(events.run(), name="events"))
                 running.append(tasks.create_task(controller.run(), name="controller"))
                 await runtime.started.wait()
