@@ -2,12 +2,12 @@
 
 The worker watches Executions that belong to no worker group. One whose function this app has is labelled,
 with its resourceVersion as precondition: the watch of the group then sees it. One whose function nobody has registered
-is told so in ``status.waitingFor``. Level-based: every list and every change is looked at anew.
+is told so in ``status.waitingFor``. Level-based: every list and every change is looked at anew, and what failed is
+tried again with back-off for as long as it belongs to nobody.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import Final
 
@@ -17,13 +17,18 @@ from kontinue import errors
 from kontinue.api import labels
 from kontinue.api.v1alpha1 import Execution, Phase, WaitingFor
 from kontinue.kube import requests
+from kontinue.kube.backoff import Backoff
 from kontinue.kube.transport import Transport
 from kontinue.kube.watch import EventType
 from kontinue_engine.controllers import children, status_writer
+from kontinue_engine.errors import EngineError
+from kontinue_engine.kube.work_queue import WorkQueue
 from kontinue_engine.telemetry.logs import get_logger
 
 UNADOPTED_SELECTOR: Final = f"!{labels.WORKER_GROUP}"
 """Label selector of what belongs to no worker group."""
+RETRY_CAP_S: Final = 60.0
+"""Longest delay between two tries. Judgement: somebody is waiting, but what fails is mostly a permission."""
 
 _log = get_logger(__name__)
 
@@ -36,27 +41,41 @@ class Adopter:
         self._namespace = namespace
         self._group = group
         self._functions = functions
-        self._found: asyncio.Queue[Execution] = asyncio.Queue()
+        self._unadopted: dict[str, Execution] = {}
+        self._failures: dict[str, Backoff] = {}
+        self._queue: WorkQueue[str] = WorkQueue()
 
     def on_list(self, objects: Sequence[Execution], *, initial: bool) -> None:
         """Take the whole selection."""
         del initial
+        self._unadopted.clear()
         for execution in objects:
             self.on_event("ADDED", execution)
 
     def on_event(self, type: EventType, obj: Execution) -> None:  # noqa: A002 - the wire's word
         """Take one change."""
-        if type != "DELETED" and not obj.phase.is_terminal:
-            self._found.put_nowait(obj)
+        name = obj.metadata.name
+        if type == "DELETED" or obj.phase.is_terminal:
+            self._unadopted.pop(name, None)
+        else:
+            self._unadopted[name] = obj
+            self._queue.add(name)
 
     async def run(self) -> None:
         """Adopt until cancelled."""
         while True:
-            execution = await self._found.get()
+            name = await self._queue.get()
             try:
-                await self._adopt(execution)
-            except errors.ApiError as error:
-                _log.warning("not adopted", execution=execution.metadata.name, error=str(error))
+                execution = self._unadopted.get(name)
+                if execution is not None:
+                    await self._adopt(execution)
+                self._failures.pop(name, None)
+            except (errors.ApiError, EngineError) as error:
+                delay_s = self._failures.setdefault(name, Backoff(cap_s=RETRY_CAP_S)).next_s()
+                _log.warning("not adopted", execution=name, error=str(error), retry_in_s=round(delay_s, 3))
+                self._queue.add_after(name, delay_s)
+            finally:
+                self._queue.done(name)
 
     async def _adopt(self, execution: Execution) -> None:
         meta = execution.metadata
