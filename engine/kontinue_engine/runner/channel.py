@@ -15,7 +15,8 @@ from typing import Final, NoReturn
 
 from kontinue_engine.wire import frames, framing
 
-_READ_BYTES: Final = 256 * 1024  # judgement: a memo of 512 KiB in a few reads
+_READ_BYTES: Final = 64 * 1024
+"""What a pipe holds; from 128 KiB on, malloc maps and unmaps memory for every read, which halts the other threads."""
 
 
 class Channel:
