@@ -117,7 +117,7 @@ class RunnerProcess:
             os.set_blocking(fd, False)
         self._commands = pipes.PipeWriter(self._loop, command_write)
         self._loop.add_reader(self._event_fd, self._on_event_bytes)
-        self._loop.add_reader(self._output_fd, self._read_output)
+        self._loop.add_reader(self._output_fd, self._read_output, pipes.OUTPUT_BYTES)
 
     @property
     def remote_fds(self) -> tuple[int, int, int]:
@@ -283,10 +283,10 @@ class RunnerProcess:
         self.unstarted.pop(activation, None)
         self._functions.pop(activation, None)
 
-    def _read_output(self, *, of: int | None = None) -> None:
+    def _read_output(self, max_bytes: int = pipes.READ_BYTES, *, of: int | None = None) -> None:
         if self._output_fd < 0:
             return
-        data = pipes.read_available(self._output_fd)
+        data = pipes.read_available(self._output_fd, max_bytes)
         if data == b"":
             self._loop.remove_reader(self._output_fd)
         self._report_output(self._lines.feed(data) if data else self._lines.finish() if data == b"" else [], of=of)
@@ -321,10 +321,10 @@ class RunnerProcess:
 
     def _drain(self) -> None:
         """Read what the runner has left in its pipes; a broken one's events do not count."""
-        while data := pipes.read_available(self._event_fd):
+        for data in pipes.read_rest(self._event_fd):
             if not self._is_broken:
                 self._take_bytes(data)
-        while data := pipes.read_available(self._output_fd):
+        for data in pipes.read_rest(self._output_fd):
             self._report_output(self._lines.feed(data))
         self._report_output(self._lines.finish())
 

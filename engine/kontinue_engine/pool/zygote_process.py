@@ -124,7 +124,7 @@ class ZygoteProcess:
         return bool(data)
 
     def _on_output(self) -> None:
-        data = pipes.read_available(self._output_fd)
+        data = pipes.read_available(self._output_fd, pipes.OUTPUT_BYTES)
         if data == b"":
             self._loop.remove_reader(self._output_fd)
         elif data:
@@ -153,7 +153,7 @@ class ZygoteProcess:
 
     def _drain(self) -> None:
         """Handle what it has left in its pipe and its socket."""
-        while data := pipes.read_available(self._output_fd):
+        for data in pipes.read_rest(self._output_fd):
             self._report_output(self._lines.feed(data))
         self._report_output(self._lines.finish())
         self._receive()

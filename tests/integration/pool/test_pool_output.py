@@ -1,4 +1,7 @@
+import asyncio
 from typing import Any
+
+from kontinue_engine.pool.lines import MAX_LINES
 
 FUNCTIONS = """
 import logging, subprocess, threading
@@ -21,6 +24,18 @@ def flood(bytes: int) -> None:
     line = "x" * 99
     for _ in range(bytes // 100):
         print(line)
+
+@app.function
+def line_flood(bytes: int) -> None:
+    left = bytes
+    while left:
+        left -= os.write(1, b"z\\n" * (min(left, 65536) // 2))
+
+@app.function
+def flooding_grandchild() -> None:
+    subprocess.Popen(["timeout", "3", "yes"])
+    time.sleep(0.1)
+    os._exit(1)
 
 @app.function
 def raw_flood(bytes: int) -> None:
@@ -56,6 +71,28 @@ async def test_a_mebibyte_of_lines_arrives_whole(start_pool: Any) -> None:
     activation = running.submit("flood", bytes=1 << 20)
     await running.result(activation)
     assert [line.text for _, line in running.heard.lines] == ["x" * 99] * ((1 << 20) // 100)
+
+
+async def test_a_flood_of_tiny_lines_does_not_occupy_the_supervisor(start_pool: Any) -> None:
+    """Other runners are served meanwhile: what is not read yet stays in the pipe."""
+    running = await start_pool(FUNCTIONS, sync_runners=2)
+    flooding = running.submit("line_flood", bytes=1 << 20)
+    await running.running(flooding)
+    pieces = []
+    while flooding not in running.heard.ends:
+        before = len(running.heard.lines)
+        await asyncio.sleep(0)
+        pieces.append(len(running.heard.lines) - before)
+    assert 0 < max(pieces) < 2 * MAX_LINES + 20  # in one turn at most: what can be read, and at the end the rest
+    await running.heard.until(lambda: sum(line.text.count("z") for _, line in running.heard.lines) >= 1 << 19)
+
+
+async def test_what_a_living_grandchild_writes_does_not_keep_the_supervisor(start_pool: Any) -> None:
+    """Its runner is dead: the rest of the pipe is read, but not for ever."""
+    running = await start_pool(FUNCTIONS)
+    lost = await running.lost(running.submit("flooding_grandchild"))
+    assert lost.was_active
+    assert await running.call("chatter") is None
 
 
 async def test_a_mebibyte_past_python_arrives_whole(start_pool: Any) -> None:

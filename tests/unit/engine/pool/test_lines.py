@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kontinue_engine.pool.lines import MAX_LINE_BYTES, LineSplitter
+from kontinue_engine.pool.lines import MAX_LINE_BYTES, MAX_LINES, LineSplitter
 
 
 @given(lines=st.lists(st.text(st.characters(exclude_characters="\n", exclude_categories=["Cs"]))), cut=st.integers(0))
@@ -24,3 +24,10 @@ def test_a_long_line_is_cut() -> None:
 def test_bytes_that_are_no_text_are_replaced() -> None:
     """Binary output is shown as well as possible."""
     assert LineSplitter().feed(b"\xff\n") == ["\ufffd"]
+
+
+def test_a_flood_of_tiny_lines_is_passed_on_in_a_bounded_number_of_pieces() -> None:
+    """Nothing is lost, and the supervisor is not occupied by one runner."""
+    found = LineSplitter().feed(b"x\n" * 32768)
+    assert len(found) <= MAX_LINES + 5
+    assert sum(piece.count("x") for piece in found) == 32768
