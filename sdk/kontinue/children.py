@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator
 from datetime import timedelta
 from typing import Any, Generic, TypeVar
 
-from kontinue.durations import DurableTimeout
+from kontinue.durable_timeout import DurableTimeout
 from kontinue.ports import AsyncPort, SyncPort
 from kontinue.replay.call import Call
 

@@ -18,7 +18,7 @@ from kontinue import durable_calls
 from kontinue._context_base import ContextBase
 from kontinue.children import Child
 from kontinue.definition import AsyncContextMarker, FunctionDefinition
-from kontinue.durations import DurableTimeout
+from kontinue.durable_timeout import DurableTimeout
 from kontinue.ports import AsyncPort
 from kontinue.replay.call import Call
 from kontinue.replay.records import RecordKind

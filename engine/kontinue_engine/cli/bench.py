@@ -15,7 +15,7 @@ from typing import Annotated, Any, Final
 import msgspec
 import typer
 
-from kontinue.api.v1alpha1 import Phase
+from kontinue.api.v1alpha1 import ENDED_PHASES, Phase
 from kontinue.errors import ApiError
 from kontinue.kube import requests
 from kontinue_engine.cli import exit_codes
@@ -28,7 +28,6 @@ from kontinue_engine.cli.execute import (
     merge_arguments,
     read_arguments,
 )
-from kontinue_engine.cli.following import ENDED
 from kontinue_engine.cli.options import GlobalOptions, OutputFormat, global_options, is_terminal
 
 _SETTLE_S: Final = 0.2
@@ -104,7 +103,7 @@ async def _run_lane(connection: Connection, function: str, arguments: dict[str, 
     while state.take():
         started_s = time.perf_counter()
         handle = await connection.client.spawn(function, arguments)
-        execution = await connection.client.wait_for_execution(handle, until=tuple(ENDED))
+        execution = await connection.client.wait_for_execution(handle, until=tuple(ENDED_PHASES))
         state.latencies_s.append(time.perf_counter() - started_s)
         state.phases[execution.phase] += 1
 

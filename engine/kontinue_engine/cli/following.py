@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Collection
 from contextlib import aclosing
 from datetime import timedelta
 
-from kontinue.api.v1alpha1 import TERMINAL_PHASES, Execution, Phase
+from kontinue.api.v1alpha1 import ENDED_PHASES, Execution, Phase
 from kontinue.client.tree import ExecutionTree
 from kontinue.errors import NotFound
 from kontinue_engine.cli import exit_codes
@@ -21,8 +21,6 @@ from kontinue_engine.cli.options import GlobalOptions
 from kontinue_engine.cli.progress import Progress
 from kontinue_engine.cli.text import format_duration, indent
 
-ENDED = TERMINAL_PHASES | {Phase.BLOCKED}
-"""Where nothing happens any more without somebody's help."""
 _REDRAW_S = 0.1
 _IDLE_S = 0.5
 
@@ -32,7 +30,7 @@ async def follow(
     name: str,
     progress: Progress,
     *,
-    until: Collection[Phase] = ENDED,
+    until: Collection[Phase] = ENDED_PHASES,
     limit: timedelta | None = None,
 ) -> Execution:
     """Show the tree until its root is in one of the phases; return the root then.

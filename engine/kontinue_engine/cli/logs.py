@@ -17,13 +17,13 @@ from typing import Annotated, Any, Final
 import msgspec
 import typer
 
+from kontinue.api.v1alpha1 import ENDED_PHASES
 from kontinue.client.tree import ExecutionTree
 from kontinue.errors import ConfigError, KontinueError, Unavailable
 from kontinue_engine.cli import exit_codes
 from kontinue_engine.cli.connection import Connection, connect, run
 from kontinue_engine.cli.dev.log_files import rotated_path
 from kontinue_engine.cli.execution_tree import executions_of
-from kontinue_engine.cli.following import ENDED
 from kontinue_engine.cli.log_lines import format_log_line, parse_log_line
 from kontinue_engine.cli.options import GlobalOptions, OutputFormat, global_options
 
@@ -132,7 +132,7 @@ async def _print_logs(
     _print_new(options, lines, LineTail(rotated_path(logs_dir / WORKER_LOG)).read())
     tail = LineTail(logs_dir / WORKER_LOG)
     while True:
-        ended = tree.root.phase in ENDED
+        ended = tree.root.phase in ENDED_PHASES
         _print_new(options, lines, tail.read())
         if not follow or ended:
             return exit_codes.OK

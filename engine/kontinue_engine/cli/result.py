@@ -8,11 +8,12 @@ from typing import Annotated
 import msgspec
 import typer
 
+from kontinue.api.v1alpha1 import ENDED_PHASES
 from kontinue_engine.cli import exit_codes
 from kontinue_engine.cli.connection import connect, run
 from kontinue_engine.cli.execute import format_result
 from kontinue_engine.cli.executions import fetch_execution
-from kontinue_engine.cli.following import ENDED, explain_end
+from kontinue_engine.cli.following import explain_end
 from kontinue_engine.cli.options import global_options, is_terminal
 
 
@@ -23,7 +24,7 @@ def command(ctx: typer.Context, name: Annotated[str, typer.Argument(metavar="NAM
     async def main() -> int:
         async with connect(options) as connection:
             execution = await fetch_execution(connection.transport, connection.namespace, name)
-        if execution.phase not in ENDED:
+        if execution.phase not in ENDED_PHASES:
             print(
                 f"Execution {name} is {execution.phase.value}: no result yet. Wait for it: kontinue wait {name}"
                 f"{options.flags()}",

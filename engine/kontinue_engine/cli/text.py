@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Final
 from urllib.parse import urlsplit
 
+from kontinue.api import durations
 from kontinue.api.v1alpha1 import Phase
 
 GLYPHS: Final = {
@@ -33,11 +34,7 @@ _COLORS: Final = {
     Phase.SKIPPED: "32",
 }
 DIM: Final = "2"
-BOLD: Final = "1"
 RED: Final = "31"
-
-_DURATION_PART: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
-_UNIT_S: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 def paint(text: str, code: str, *, color: bool) -> str:
@@ -87,18 +84,16 @@ def format_age(since: datetime | None, now: datetime) -> str:
 
 
 def parse_duration(text: str) -> timedelta:
-    """Parse ``30``, ``30s``, ``1m30s``, ``500ms``.
+    """Parse a limit of time: as the API writes durations (``1m30s``), or a plain number of seconds.
 
     Raises:
-        ValueError: the text is no duration.
+        ValueError: the text is no duration, or a negative one.
     """
     text = text.strip()
-    if re.fullmatch(r"\d+(\.\d+)?", text):
-        return timedelta(seconds=float(text))
-    parts = _DURATION_PART.findall(text)
-    if not parts or "".join(number + unit for number, unit in parts) != text:
-        raise ValueError(f"{text!r} is not a duration such as 30s, 1m30s or 500ms")
-    return timedelta(seconds=sum(float(number) * _UNIT_S[unit] for number, unit in parts))
+    duration = durations.parse(f"{text}s" if re.fullmatch(r"\d+(\.\d+)?", text) else text)
+    if duration < timedelta():
+        raise ValueError(f"{text!r} is negative")
+    return duration
 
 
 def format_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

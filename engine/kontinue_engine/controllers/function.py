@@ -82,7 +82,7 @@ async def _register(transport: Transport, namespace: str, function: Function) ->
         )
         replacement = msgspec.structs.replace(function, metadata=meta)
         try:
-            await transport.send(requests.replace(requests.FUNCTIONS, namespace, name, replacement, subresource=""))
+            await transport.send(requests.replace(requests.FUNCTIONS, namespace, name, replacement))
         except (errors.Conflict, errors.NotFound):
             continue
         return

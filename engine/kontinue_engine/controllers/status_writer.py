@@ -90,7 +90,7 @@ async def write_status(
     body = _StatusBody(
         metadata=_Metadata(name=name, namespace=namespace, uid=uid, resource_version=version), status=status
     )
-    request = requests.replace(requests.EXECUTIONS, namespace, name, _encode(body))
+    request = requests.replace_status(requests.EXECUTIONS, namespace, name, _encode(body))
     try:
         return Written(_decode_answer(await transport.send(request)).metadata.resource_version)
     except errors.NotFound:

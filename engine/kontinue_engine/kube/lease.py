@@ -279,7 +279,7 @@ class LeaderLease:
         self._valid_from_s = sent_s
 
     async def _replace(self, lease: Lease) -> Lease:
-        request = requests.replace(requests.LEASES, self._namespace, self._name, lease, subresource="")
+        request = requests.replace(requests.LEASES, self._namespace, self._name, lease)
         # One try, shorter than the time left: a renewal that hangs must not hide that the Lease ran out.
         limit_s = self._renew_s if self._held is None else max(1.0, min(self._renew_s, self.remaining_s))
         return _decode(await self._transport.send(request, retries=False, timeout_s=limit_s))

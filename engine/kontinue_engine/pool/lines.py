@@ -12,7 +12,7 @@ MAX_LINES: Final = 1000
 passed on together. A flood of newlines must not occupy the supervisor: 64 KiB of them would take half a second."""
 
 
-class LineSplitter:
+class OutputLines:
     """Collects bytes and returns whole lines."""
 
     def __init__(self) -> None:

@@ -20,7 +20,7 @@ import msgspec
 from kontinue_engine.errors import ProtocolError
 from kontinue_engine.pool import pipes
 from kontinue_engine.pool.dispatch import RunnerLoad, Running, Unstarted
-from kontinue_engine.pool.lines import LineSplitter
+from kontinue_engine.pool.lines import OutputLines
 from kontinue_engine.pool.options import Colour, LostReason, RunnerState
 from kontinue_engine.wire import frames, framing
 from kontinue_engine.wire.session import RunnerSession
@@ -103,7 +103,7 @@ class RunnerProcess:
         self._loop = loop
         self._owner = owner
         self._decoder: framing.FrameDecoder[frames.RunnerEvent] = framing.FrameDecoder(frames.RunnerEvent)
-        self._lines = LineSplitter()
+        self._lines = OutputLines()
         self._pidfd = -1
         self._exit_timer: asyncio.TimerHandle | None = None
         self._open()

@@ -22,7 +22,7 @@ import msgspec
 from kontinue_engine.errors import ProtocolError
 from kontinue_engine.pool import pipes
 from kontinue_engine.pool.exits import describe_exit
-from kontinue_engine.pool.lines import LineSplitter
+from kontinue_engine.pool.lines import OutputLines
 from kontinue_engine.pool.options import PoolOptions
 from kontinue_engine.pool.runner_process import RunnerProcess
 from kontinue_engine.wire import frames, framing
@@ -69,7 +69,7 @@ class ZygoteProcess:
         self._loop = loop
         self._owner = owner
         self._decoder: framing.FrameDecoder[frames.ZygoteEvent] = framing.FrameDecoder(frames.ZygoteEvent)
-        self._lines = LineSplitter()
+        self._lines = OutputLines()
         self._tail: deque[str] = deque(maxlen=_TAIL_LINES)
         self.end = ""
         self._is_closing = False

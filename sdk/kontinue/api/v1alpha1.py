@@ -53,6 +53,8 @@ class Phase(enum.StrEnum):
 
 
 TERMINAL_PHASES: Final = frozenset({Phase.COMPLETED, Phase.FAILED, Phase.CANCELED, Phase.SKIPPED})
+ENDED_PHASES: Final = TERMINAL_PHASES | {Phase.BLOCKED}
+"""Phases in which nothing goes on without somebody doing something."""
 
 
 class ChildPolicy(enum.StrEnum):

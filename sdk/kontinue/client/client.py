@@ -19,7 +19,7 @@ from kontinue import codec, errors
 from kontinue.api import labels
 from kontinue.api.meta import ObjectList
 from kontinue.api.patches import CANCEL_TRIES, CANCELED_BY_CLIENT, cancel_operations
-from kontinue.api.v1alpha1 import Execution, Function, Phase
+from kontinue.api.v1alpha1 import ENDED_PHASES, Execution, Function, Phase
 from kontinue.client import arguments as argument_check
 from kontinue.client.functions import FunctionDirectory
 from kontinue.client.handle import ExecutionHandle
@@ -28,7 +28,7 @@ from kontinue.client.selectors import execution_selectors
 from kontinue.client.spawning import create_execution
 from kontinue.client.throttle import Throttle
 from kontinue.client.tree import ExecutionTree, TreeWatcher, build_tree, call_order, root_of
-from kontinue.client.waiting import ENDED, Target, Waits, judge
+from kontinue.client.waiting import Target, Waits, judge
 from kontinue.definition import FunctionDefinition
 from kontinue.kube import requests
 from kontinue.kube.backoff import Backoff
@@ -411,7 +411,7 @@ class Client:
                 return Target(execution.namespace, execution.name, execution.uid, execution.resource_version)
             case _:
                 metadata = execution.metadata
-                version = "" if execution.phase in ENDED else metadata.resource_version
+                version = "" if execution.phase in ENDED_PHASES else metadata.resource_version
                 return Target(metadata.namespace, metadata.name, metadata.uid, version)
 
     async def _get(self, namespace: str, name: str) -> Execution:

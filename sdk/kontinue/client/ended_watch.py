@@ -16,15 +16,14 @@ from typing import Final
 import msgspec
 
 from kontinue import errors
-from kontinue.api.v1alpha1 import TERMINAL_PHASES, Execution, Phase
+from kontinue.api.v1alpha1 import ENDED_PHASES, Execution, Phase
 from kontinue.kube import requests
 from kontinue.kube.reflector import REFUSALS, Listed, Reflector
 from kontinue.kube.transport import Transport
 from kontinue.kube.watch import Changed
 
 ENDED_SELECTOR: Final = ",".join(
-    f"status.phase!={phase}"
-    for phase in ("", *(phase.value for phase in Phase if phase not in TERMINAL_PHASES and phase is not Phase.BLOCKED))
+    f"status.phase!={phase}" for phase in ("", *(phase.value for phase in Phase if phase not in ENDED_PHASES))
 )
 """All phases that are not an end, the empty one of a new object included."""
 LINGER_S: Final = 30.0

@@ -8,21 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from contextlib import aclosing
-from typing import Final
 
 import msgspec
 
 from kontinue import errors
-from kontinue.api.v1alpha1 import TERMINAL_PHASES, Execution, Phase
+from kontinue.api.v1alpha1 import ENDED_PHASES, TERMINAL_PHASES, Execution, Phase
 from kontinue.client.ended_watch import EndedWatch
 from kontinue.client.results import error_of
 from kontinue.kube import requests
 from kontinue.kube.reflector import REFUSALS, Listed, Reflector
 from kontinue.kube.transport import Transport
 from kontinue.kube.watch import Changed
-
-ENDED: Final = TERMINAL_PHASES | {Phase.BLOCKED}
-"""Phases in which nothing goes on without somebody doing something."""
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -54,12 +50,12 @@ class Waits:
             NotFound: it does not exist, or was deleted.
             ApiError: the server refuses to be watched.
         """
-        if wanted is None or all(phase in ENDED for phase in wanted):
+        if wanted is None or all(phase in ENDED_PHASES for phase in wanted):
             watch = self._ended.get(target.namespace)
             if watch is None:
                 watch = self._ended[target.namespace] = EndedWatch(self._transport, target.namespace)
             return await watch.wait(target.name, uid=target.uid, version=target.version)
-        return await self._wait_alone(target, {*wanted, *ENDED})
+        return await self._wait_alone(target, {*wanted, *ENDED_PHASES})
 
     async def close(self) -> None:
         """Close all watches; waits under way raise InvalidState."""

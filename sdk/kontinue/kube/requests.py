@@ -133,11 +133,14 @@ def watch(
     return Request("GET", resource.path(namespace), query)
 
 
-def replace(
-    resource: Resource, namespace: str, name: str, body: object, *, subresource: Subresource = "status"
-) -> Request:
-    """PUT a whole object; its ``metadata.resourceVersion`` is the precondition. Writes the status by default."""
-    return Request("PUT", resource.path(namespace, name, subresource), body=_encode(body))
+def replace(resource: Resource, namespace: str, name: str, body: object) -> Request:
+    """PUT a whole object; its ``metadata.resourceVersion`` is the precondition. Leaves a status subresource alone."""
+    return Request("PUT", resource.path(namespace, name), body=_encode(body))
+
+
+def replace_status(resource: Resource, namespace: str, name: str, body: object) -> Request:
+    """PUT the status of an object; the ``metadata.resourceVersion`` beside it is the precondition."""
+    return Request("PUT", resource.path(namespace, name, "status"), body=_encode(body))
 
 
 def json_patch(

@@ -85,7 +85,7 @@ class Worker:
         if result is not None:
             status["result"] = msgspec.Raw(msgspec.json.encode(result))
         new = msgspec.structs.replace(execution.status, phase=phase, **status)
-        request = requests.replace(EXECUTIONS, "default", name, msgspec.structs.replace(execution, status=new))
+        request = requests.replace_status(EXECUTIONS, "default", name, msgspec.structs.replace(execution, status=new))
         await self._kube.send(request)
 
     async def create_child(self, parent, name, step):

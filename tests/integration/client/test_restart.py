@@ -31,7 +31,7 @@ async def start(tmp_path, unused_tcp_port):
 async def complete(kube, name):
     body = json.loads(await kube.send(requests.get(EXECUTIONS, "default", name)))
     body["status"] = {"phase": "Completed", "result": name}
-    await kube.send(requests.replace(EXECUTIONS, "default", name, json.dumps(body).encode()))
+    await kube.send(requests.replace_status(EXECUTIONS, "default", name, json.dumps(body).encode()))
 
 
 async def test_waits_and_spawns_survive_a_restart_of_the_server(start):

@@ -142,7 +142,7 @@ async def test_a_request_that_keeps_failing_is_told_once(server, transport, capl
 async def test_cut_connections_are_retried(server, transport):
     """PUT with a precondition may be sent twice; the caller recognises its own write."""
     server.script.extend([cut, cut])
-    await transport.send(requests.replace(LEASES, "ns", "x", b"{}", subresource=""))
+    await transport.send(requests.replace(LEASES, "ns", "x", b"{}"))
     assert len(server.seen) >= 3
 
 

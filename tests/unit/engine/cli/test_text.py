@@ -54,7 +54,7 @@ def test_a_duration_is_parsed(given_text: str, seconds: float) -> None:
 @pytest.mark.parametrize("given_text", ["", "soon", "5x", "10 s", "-5s", "1m 30s"])
 def test_nonsense_is_no_duration(given_text: str) -> None:
     """The error names what was given and shows how to write it."""
-    with pytest.raises(ValueError, match="is not a duration such as 30s"):
+    with pytest.raises(ValueError, match=r"is not a duration: expected .* 1h30m|is negative"):
         text.parse_duration(given_text)
 
 

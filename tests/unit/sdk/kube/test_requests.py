@@ -51,8 +51,8 @@ def test_list_and_watch_encode_their_selectors():
 
 def test_replace_writes_the_status_unless_told_otherwise():
     """The engine writes statuses; Leases have none."""
-    assert requests.replace(EXECUTIONS, "a", "x", b"{}").path.endswith("/x/status")
-    assert requests.replace(LEASES, "a", "x", b"{}", subresource="").path.endswith("/x")
+    assert requests.replace_status(EXECUTIONS, "a", "x", b"{}").path.endswith("/x/status")
+    assert requests.replace(LEASES, "a", "x", b"{}").path.endswith("/x")
 
 
 def test_patches_say_their_type():
