@@ -9,10 +9,17 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 from datetime import UTC, datetime
 from typing import IO, Any, Final
 
 import orjson
+
+MAX_WAITING_CHARS: Final = 8 * 1024 * 1024
+"""Most text that waits to be written; judgement: some seconds of a flood, and a small part of a worker's memory."""
+
+FLUSH_S: Final = 2.0
+"""How long the end of the process waits for its last lines; judgement."""
 
 _STANDARD: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 
@@ -69,9 +76,69 @@ class JsonFormatter(logging.Formatter):
         return orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
 
 
+class ThreadHandler(logging.Handler):
+    """Writes lines in a thread: a reader of stdout that is slow, or stands still, does not stop the event loop.
+
+    What the reader is too slow for is dropped, and a line in its place says how much.
+    """
+
+    def __init__(self, stream: IO[str]) -> None:
+        super().__init__()
+        self._stream = stream
+        self._changed = threading.Condition()
+        self._lines: list[str] = []
+        self._waiting_chars = 0
+        self._dropped = 0
+        self._is_writing = False
+        threading.Thread(target=self._serve, name="kontinue-log", daemon=True).start()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Hand the record's line to the thread."""
+        try:
+            line = self.format(record)
+        except Exception:  # noqa: BLE001 - as logging's own handlers do
+            self.handleError(record)
+            return
+        with self._changed:
+            if self._waiting_chars > MAX_WAITING_CHARS:
+                self._dropped += 1
+                return
+            self._lines.append(line)
+            self._waiting_chars += len(line)
+            self._changed.notify()
+
+    def flush(self) -> None:
+        """Wait until everything is written, but not for a reader that stands still. At exit, logging calls it."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._lines and not self._is_writing, FLUSH_S)
+
+    def _serve(self) -> None:
+        while True:
+            with self._changed:
+                self._is_writing = False
+                self._changed.notify_all()
+                self._changed.wait_for(lambda: self._lines)
+                self._is_writing = True
+                lines, self._lines, self._waiting_chars = self._lines, [], 0
+                dropped, self._dropped = self._dropped, 0
+            if dropped:
+                lines.append(self.format(_dropped_record(dropped)))
+            try:
+                self._stream.write("\n".join(lines) + "\n")
+                self._stream.flush()
+            except (OSError, ValueError):  # the reader has gone, or the stream is closed: nobody is left to tell
+                continue
+
+
+def _dropped_record(count: int) -> logging.LogRecord:
+    fields = {"count": count}
+    attributes = {"name": __name__, "levelno": logging.WARNING, "levelname": "WARNING", "msg": "log lines dropped"}
+    return logging.makeLogRecord({**attributes, "fields": fields})
+
+
 def configure(*, level: str = "info", stream: IO[str] | None = None) -> None:
     """Send every record of this process to ``stream`` (stdout by default) as JSON lines."""
-    handler = logging.StreamHandler(stream or sys.stdout)
+    handler = ThreadHandler(stream or sys.stdout)
     handler.setFormatter(JsonFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
