@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol
 import msgspec
 import orjson
 
-from kontinue_engine.apiserver import resources
+from kontinue_engine.apiserver import resources, statuses
 from kontinue_engine.apiserver.resources import ResourceInfo
 from kontinue_engine.apiserver.storage import Change, Storage, StorageCorruptError
 
@@ -286,11 +286,19 @@ def storage_key(resource: ResourceInfo, namespace: str, name: str) -> str:
 
 
 def encode(document: dict[str, Any]) -> bytes:
-    """Return the bytes to be stored: apiVersion, kind and an empty resourceVersion lead, so that one can be put in."""
+    """Return the bytes to be stored: apiVersion, kind and an empty resourceVersion lead, so that one can be put in.
+
+    Raises:
+        StatusError: 400, it is nested too deeply.
+    """
     metadata = {"resourceVersion": "", **document["metadata"]}
     metadata["resourceVersion"] = ""
     leading = {"apiVersion": document["apiVersion"], "kind": document["kind"], "metadata": metadata}
-    return orjson.dumps({**leading, **document, "metadata": metadata})
+    try:
+        # Written inside of four lists, the object has the levels to spare that answers wrap around it.
+        return orjson.dumps([[[[{**leading, **document, "metadata": metadata}]]]])[4:-4]
+    except orjson.JSONEncodeError as error:
+        raise statuses.nested_too_deeply() from error
 
 
 def with_revision(stored: bytes, rev: int) -> bytes:

@@ -18,6 +18,7 @@ import yaml
 
 from kontinue_engine.apiserver import selectors, statuses
 from kontinue_engine.apiserver.resources import ResourceInfo
+from kontinue_engine.apiserver.values import MAX_NESTING
 
 JSON_TYPES: Final = ("application/json", "application/yaml")
 _FALSE: Final = frozenset({"", "0", "false", "f", "False", "FALSE", "F"})
@@ -228,12 +229,25 @@ def parse_body(body: bytes, content_type: str) -> Any:
             raise statuses.bad_request(f"the body of the request is not valid JSON: {error}") from error
     if kind in {"application/yaml", "application/apply-patch+yaml"}:
         try:
+            _check_yaml_depth(body)
             loaded = yaml.load(body, Loader=_YAML_LOADER)  # noqa: S506 - a safe loader
             # Through JSON: keys become text as in kube-apiserver, and what JSON cannot say is refused.
             return orjson.loads(orjson.dumps(loaded, option=orjson.OPT_NON_STR_KEYS))
         except (yaml.YAMLError, UnicodeDecodeError, TypeError) as error:
             raise statuses.bad_request(f"the body of the request is not valid YAML: {error}") from error
     raise statuses.unsupported_media_type(JSON_TYPES)
+
+
+def _check_yaml_depth(body: bytes) -> None:
+    """Refuse nesting for which the C parser, which recurses, would run out of stack and take the process down."""
+    depth = 0
+    for event in yaml.parse(body, Loader=yaml.CSafeLoader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > MAX_NESTING:
+                raise statuses.nested_too_deeply()
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
 
 
 class _Loader(yaml.CSafeLoader):

@@ -63,21 +63,15 @@ class Router:
         """Answer ``request``; never raises."""
         try:
             answer = self._route(request)
-        except statuses.StatusError as error:
-            return error_response(error)
-        except Exception:  # noqa: BLE001 - a bug of ours must not take the server down
-            _log.exception("request failed", extra={"method": request.method, "path": request.path})
-            return _internal_error()
+        except Exception as error:  # noqa: BLE001 - a bug of ours must not take the server down
+            return _refusal(request, error)
         return answer if isinstance(answer, Answer) else self._guarded(request, answer)
 
     async def _guarded(self, request: Request, answer: Coroutine[Any, Any, Answer]) -> Answer:
         try:
             return await answer
-        except statuses.StatusError as error:
-            return error_response(error)
-        except Exception:  # noqa: BLE001 - a bug of ours must not take the server down
-            _log.exception("request failed", extra={"method": request.method, "path": request.path})
-            return _internal_error()
+        except Exception as error:  # noqa: BLE001 - a bug of ours must not take the server down
+            return _refusal(request, error)
 
     def _route(self, request: Request) -> Answer | Coroutine[Any, Any, Answer]:
         headers = request.headers
@@ -175,5 +169,10 @@ def error_response(error: statuses.StatusError) -> Response:
     return Response(error.code, error.body(), headers=headers)
 
 
-def _internal_error() -> Response:
+def _refusal(request: Request, error: Exception) -> Response:
+    if isinstance(error, statuses.StatusError):
+        return error_response(error)
+    if isinstance(error, RecursionError):  # nothing here recurses but along a document
+        return error_response(statuses.nested_too_deeply())
+    _log.error("request failed", exc_info=error, extra={"method": request.method, "path": request.path})
     return error_response(statuses.storage_failed("an internal error occurred; the server's log has the details"))

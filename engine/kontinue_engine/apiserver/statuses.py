@@ -14,6 +14,7 @@ import msgspec
 import orjson
 
 from kontinue_engine.apiserver.resources import ResourceInfo
+from kontinue_engine.apiserver.values import MAX_NESTING
 
 MAX_BODY_BYTES: Final = 3 * 1024 * 1024
 """Largest request body, as in kube-apiserver."""
@@ -172,6 +173,11 @@ def forbidden(resource: ResourceInfo, name: str, problem: str, *, causes: Sequen
 def bad_request(message: str) -> StatusError:
     """400: the request itself cannot be understood."""
     return StatusError(400, "BadRequest", message)
+
+
+def nested_too_deeply() -> StatusError:
+    """400: an object of more levels than can be stored."""
+    return bad_request(f"the object is nested too deeply: it may have {MAX_NESTING} levels at most")
 
 
 def unauthorized() -> StatusError:

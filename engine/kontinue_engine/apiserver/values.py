@@ -1,8 +1,11 @@
-"""Internal. Plain JSON values: equality as JSON means it, and type names as schemas spell them. No I/O."""
+"""Internal. Plain JSON values: equality as JSON means it, type names as schemas spell them, depth. No I/O."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
+
+MAX_NESTING: Final = 250
+"""Levels of an object. orjson writes 254; answers add four at most: a watch event, its Table, the rows, a row."""
 
 
 def json_equal(left: Any, right: Any) -> bool:

@@ -246,6 +246,32 @@ async def test_bodies_past_3_mib_are_refused(api: Any) -> None:
     await _create(api, "a")
 
 
+async def test_what_is_nested_too_deeply_is_a_bad_request_however_it_comes(api: Any) -> None:
+    """Creates, merge patches, and JSON patches that put two shallow things together; 400 is final for clients."""
+
+    def nested(levels: int) -> bytes:
+        return b'{"a":' * levels + b"1" + b"}" * levels
+
+    for levels in (255, 300, 900, 1015):
+        body = b'{"metadata":{"name":"deep"},"spec":{"function":"f","arguments":%b}}' % nested(levels)
+        for query in ("", "?fieldValidation=Strict"):
+            status, answer = await api.send("POST", api.executions + query, body)
+            assert (status, answer["reason"], "nested" in answer["message"]) == (400, "BadRequest", True), answer
+        await _create(api, f"e{levels}")
+        patch = b'{"status":{"result":%b}}' % nested(levels)
+        path = f"{api.executions}/e{levels}/status"
+        status, answer = await api.send("PATCH", path, patch, content_type=api.merge_patch)
+        assert (status, "nested" in answer["message"]) == (400, True), answer
+    body = b'{"metadata":{"name":"half"},"spec":{"function":"f"},"status":{}}'
+    assert (await api.send("POST", api.executions, body))[0] == 201
+    patch = b'[{"op":"add","path":"/status","value":{"result":%b}}]' % nested(200)
+    status, _ = await api.send("PATCH", f"{api.executions}/half/status", patch, content_type=api.json_patch)
+    assert status == 200
+    patch = b'[{"op":"add","path":"/status/result%b","value":%b}]' % (b"/a" * 200, nested(200))
+    status, answer = await api.send("PATCH", f"{api.executions}/half/status", patch, content_type=api.json_patch)
+    assert (status, "nested" in answer["message"]) == (400, True), answer
+
+
 async def test_paths_and_methods_that_do_not_exist(api: Any) -> None:
     """Unknown paths are plain 404s as in kube-apiserver; known ones refuse other methods with 405."""
     assert await api.send("GET", "/apis/example.com/v1/things") == (404, b"404 page not found\n")

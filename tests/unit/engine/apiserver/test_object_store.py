@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from kontinue_engine.apiserver import object_store
 from kontinue_engine.apiserver.object_store import Entry, Event, ObjectStore
 from kontinue_engine.apiserver.resources import CONFIG_MAPS
+from kontinue_engine.apiserver.statuses import StatusError
 from kontinue_engine.apiserver.storage import Change, Sink, StorageCorruptError
+from kontinue_engine.apiserver.values import MAX_NESTING
 
 
 class FakeStorage:
@@ -72,6 +74,25 @@ def test_stored_bytes_take_any_revision_wherever_else_its_name_stands() -> None:
     entry = Entry(7, "k", "default", "a", data, object_store.facts_of(CONFIG_MAPS, tricky))
     assert orjson.loads(entry.data_at(1234))["metadata"]["resourceVersion"] == "1234"
     assert orjson.loads(entry.data_at(1234))["data"] == tricky["data"]
+
+
+def nested(levels: int) -> Any:
+    value: Any = 1
+    for _ in range(levels):
+        value = {"a": value}
+    return value
+
+
+def test_what_is_nested_too_deeply_for_any_answer_is_a_bad_request() -> None:
+    """The limit leaves room for what a watch of tables wraps around an object."""
+    deepest = {**document("a"), "data": nested(MAX_NESTING - 1)}
+    stored = object_store.encode(deepest)
+    assert orjson.loads(object_store.with_revision(stored, 1))["data"] == deepest["data"]
+    assert orjson.dumps({"object": {"rows": [{"object": orjson.loads(stored)}]}})
+    for levels in (MAX_NESTING, 300, 1000):
+        with pytest.raises(StatusError, match="250 levels") as caught:
+            object_store.encode({**document("a"), "data": nested(levels)})
+        assert caught.value.code == 400
 
 
 def test_the_index_follows_owners_and_uids() -> None:

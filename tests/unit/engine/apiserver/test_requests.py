@@ -85,6 +85,15 @@ def test_other_content_types_are_refused_and_the_readable_ones_named() -> None:
     assert caught.value.code == 415
 
 
+@pytest.mark.parametrize("levels", [300, 100_000, 1_000_000])
+@pytest.mark.parametrize("opening", [b"[", b"{a: ", b"- "])
+def test_deep_yaml_is_refused_before_its_parser_runs_out_of_stack(opening: bytes, levels: int) -> None:
+    """The C parser would take the whole process down."""
+    with pytest.raises(StatusError, match="nested too deeply") as caught:
+        requests.parse_body(opening * levels, "application/yaml")
+    assert caught.value.code == 400
+
+
 def test_members_that_stand_twice_are_found_at_any_depth() -> None:
     """What fieldValidation Strict refuses."""
     assert requests.duplicate_fields(b'{"a":{"b":1,"b":2},"c":[{"d":1,"d":2}]}') == ["b", "d"]
