@@ -31,7 +31,8 @@ class PoolOptions(msgspec.Struct, frozen=True, kw_only=True):
         app: ``module:attribute`` of the user's App.
         app_dir: folder that goes first on ``sys.path``.
         sync_runners: None means one per usable CPU.
-        memory_limit_bytes: a runner whose resident set is larger is killed; None means no limit.
+        memory_limit_bytes: a runner that uses more is killed (shared pages count in part); None means its part of the
+            container's limit, if there is one.
         recycle_after: a runner that has started so many activations is drained and replaced; None means never.
         recycle_above_bytes: a runner whose resident set is larger is drained and replaced; None means never.
         nice: of runners; below 10 two busy ones take half of the supervisor's throughput.

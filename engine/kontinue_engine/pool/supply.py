@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 import psutil
 
 from kontinue_engine.errors import AppLoadFailedError, StartupError
-from kontinue_engine.pool import cpus
+from kontinue_engine.pool import limits
 from kontinue_engine.pool.exits import describe_exit
 from kontinue_engine.pool.options import Colour, LostReason, PoolOptions, RunnerState
 from kontinue_engine.pool.runner_process import RunnerOwner, RunnerProcess, Verdict
@@ -72,6 +72,7 @@ class Supply:
         self._zygote: ZygoteProcess | None = None
         self._zygote_failures = 0
         self._load_failure: AppLoadFailedError | None = None
+        self._memory_limit = options.memory_limit_bytes
         self._slots: list[_Slot] = []
         self._next_number = 1
         self._timers: set[asyncio.TimerHandle] = set()
@@ -183,14 +184,18 @@ class Supply:
             self._owner.fail(StartupError(message))
             return
         self.app = app
-        self._slots = self._slots or self._make_slots(app)
+        if not self._slots:
+            self._slots = self._make_slots(app)
+            if self._memory_limit is None:
+                container = limits.container_memory_limit()
+                self._memory_limit = limits.runner_memory_limit(container, len(self._slots))
         for slot in self._slots:
             self._start_runner(slot)
         self._changed.set()
 
     def _make_slots(self, app: frames.AppLoaded) -> list[_Slot]:
         options = self._options
-        sync_runners = cpus.default_sync_runners() if options.sync_runners is None else options.sync_runners
+        sync_runners = limits.default_sync_runners() if options.sync_runners is None else options.sync_runners
         wanted: dict[Colour, int] = {"sync": sync_runners, "async": options.async_runners}
         used = {colour_of(function) for function in app.functions}
         return [_Slot(colour) for colour in COLOURS if colour in used for _ in range(wanted[colour])]
@@ -226,13 +231,13 @@ class Supply:
 
     def _watch_memory(self) -> None:
         self._after(_MEMORY_WATCH_S, self._watch_memory)
-        limit = self._options.memory_limit_bytes
+        limit = self._memory_limit
         recycle_above = self._options.recycle_above_bytes
         if limit is None and recycle_above is None:
             return
         for runner in list(self.runners.values()):
             used = _resident_bytes(runner.pid)
-            if limit is not None and used > limit:
+            if limit is not None and used > limit and (used := _own_bytes(runner.pid)) > limit:
                 message = f"the runner used {used >> 20} MiB of memory, the limit is {limit >> 20} MiB"
                 runner.kill(Verdict(LostReason.OUT_OF_MEMORY, message, charge=True))
             elif recycle_above is not None and used > recycle_above and runner.state is RunnerState.READY:
@@ -263,5 +268,17 @@ def _delay_s(failures: int) -> float:
 def _resident_bytes(pid: int) -> int:
     try:
         return int(psutil.Process(pid).memory_info().rss) if pid > 0 else 0
-    except psutil.NoSuchProcess:
+    except psutil.Error:
         return 0
+
+
+def _own_bytes(pid: int) -> int:
+    """Return the resident bytes, of pages shared with the zygote and other runners only the process's part.
+
+    Some milliseconds of work for the kernel: asked only of a process that seems too large.
+    """
+    try:
+        memory = psutil.Process(pid).memory_full_info()
+    except psutil.Error:
+        return _resident_bytes(pid)
+    return int(getattr(memory, "pss", memory.rss))

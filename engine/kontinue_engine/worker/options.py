@@ -31,7 +31,7 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
         shard: shard id; None for the host name.
         sync_runners: number of runners for sync functions; None for one per core.
         async_runners: number of runners for async functions.
-        runner_memory_bytes: a runner above it is killed; None for no limit.
+        runner_memory_bytes: a runner above it is killed; None for its part of the container's limit, if there is one.
         crash_budget: runner deaths without a new record that an Execution survives.
         lease_duration_s: how long the leader Lease lasts without renewal.
         lease_renew_s: time between renewals.
@@ -73,7 +73,11 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--shard", help="shard id (default: host name)")
     parser.add_argument("--sync-runners", type=_positive, help="default: one per core")
     parser.add_argument("--async-runners", type=_positive, default=defaults.async_runners)
-    parser.add_argument("--runner-memory-mib", type=_positive, help="kill a runner above this (default: no limit)")
+    parser.add_argument(
+        "--runner-memory-mib",
+        type=_positive,
+        help="kill a runner above this (default: its part of the container's limit)",
+    )
     parser.add_argument("--crash-budget", type=_count, default=defaults.crash_budget)
     parser.add_argument("--lease-duration", type=_positive, default=defaults.lease_duration_s, metavar="SECONDS")
     parser.add_argument("--lease-renew", type=_seconds, default=defaults.lease_renew_s, metavar="SECONDS")

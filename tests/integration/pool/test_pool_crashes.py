@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from kontinue_engine.pool import limits
 from kontinue_engine.pool.options import LostReason
 from kontinue_engine.wire import frames
 
@@ -157,6 +158,14 @@ async def test_a_runner_past_the_memory_limit_is_killed_alone(start_pool: Any) -
     assert lost.message.endswith("MiB of memory, the limit is 150 MiB")
     assert await running.call("nap", s=0.0) > 0
     assert set(running.heard.lost) == {hoarder}
+
+
+async def test_runners_share_the_containers_memory(start_pool: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Past its limit the kernel would kill the whole container, not the one that is too large."""
+    monkeypatch.setattr(limits, "container_memory_limit", lambda: (256 + 300) << 20)
+    running = await start_pool(FUNCTIONS, sync_runners=2)
+    lost = await running.lost(running.submit("hoard", mib=200))
+    assert lost.message.endswith("MiB of memory, the limit is 150 MiB")
 
 
 async def test_after_the_death_of_the_zygote_everything_is_started_anew(start_pool: Any) -> None:
