@@ -31,6 +31,10 @@ class Backlog:
         self._admitted: dict[str, str] = {}
         self._in_window = dict.fromkeys(windows, 0)
 
+    def __len__(self) -> int:
+        """Return how many wait, or are admitted and need room."""
+        return len(self._known) + len(self._admitted)
+
     def add(self, uid: str, colour: str) -> None:
         """Let an Execution wait for its turn; idempotent."""
         if uid not in self._known and uid not in self._admitted:

@@ -80,7 +80,7 @@ class ExecutionController:
         else:
             entry.writing, entry.news = entry.news, NO_NEWS
             self._runtime.spawn(uid, self._write(entry, plan), name=f"write/{entry.name}")
-        if not entry.is_active:
+        if len(self._backlog) and not entry.is_active:
             self._leave_window(entry)
 
     def _build_observed(self, entry: Entry) -> Observed:
@@ -130,6 +130,8 @@ class ExecutionController:
                 entry.memo = plan.memo
                 entry.inheritance = Inheritance.NONE
                 self._act(entry, plan.actions)
+                if entry not in self._runtime.entries:
+                    return  # it has ended
                 self._runtime.queue.add(entry.uid)
             case status_writer.Changed():
                 entry.news = unwritten.merged(entry.news)
@@ -226,8 +228,9 @@ class ExecutionController:
             self._release(entry.uid)
 
     def _release(self, uid: str) -> None:
-        self._backlog.release(uid)
-        self._admit()
+        if len(self._backlog):
+            self._backlog.release(uid)
+            self._admit()
 
     def _admit(self) -> None:
         for uid in self._backlog.admit():
