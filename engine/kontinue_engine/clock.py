@@ -1,6 +1,7 @@
-"""Internal. The one module of the engine that reads a clock; everybody else is given a ``Clock``.
+"""Internal. The clock for everything that is decided or recorded; whoever decides or records is given a ``Clock``.
 
-Tests pass a clock of their own. Sleeping is the event loop's business, not the clock's.
+Tests pass a clock of their own. Mere durations within one process (``pool``: how long a function is active, stamps of
+log lines) are read from ``time`` where they are needed. Sleeping is the event loop's business, not the clock's.
 """
 
 from __future__ import annotations

@@ -101,8 +101,8 @@ class FunctionDefinition(Generic[P, R_co]):
     ) -> FunctionDefinition[P, R_co]:
         """Return a copy whose calls use these options; what is not given here keeps its value.
 
-        This version of the engine acts on ``name``, ``display_name`` and ``parallelism``. It records retry, timeout,
-        ttl and mutex in the Execution, where they take effect with later versions. description and
+        This version of the engine acts on ``name`` and ``parallelism``. It records retry, timeout, ttl and mutex in the
+        Execution, where they take effect with later versions. display_name, description and
         disable_shard_inheritance have no effect yet. See ``CallOptions``.
         """
         given: dict[str, Any] = {

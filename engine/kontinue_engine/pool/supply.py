@@ -14,10 +14,10 @@ import psutil
 
 from kontinue_engine.errors import AppLoadFailedError, StartupError
 from kontinue_engine.pool import limits
-from kontinue_engine.pool.exits import describe_exit
 from kontinue_engine.pool.options import Colour, LostReason, PoolOptions, RunnerState
 from kontinue_engine.pool.runner_process import RunnerOwner, RunnerProcess, Verdict
 from kontinue_engine.pool.zygote_process import ZygoteProcess
+from kontinue_engine.processes import describe_exit
 from kontinue_engine.telemetry.logs import get_logger
 from kontinue_engine.wire import frames
 

@@ -21,10 +21,10 @@ import msgspec
 
 from kontinue_engine.errors import ProtocolError
 from kontinue_engine.pool import pipes
-from kontinue_engine.pool.exits import describe_exit
 from kontinue_engine.pool.lines import OutputLines
 from kontinue_engine.pool.options import PoolOptions
 from kontinue_engine.pool.runner_process import RunnerProcess
+from kontinue_engine.processes import describe_exit
 from kontinue_engine.wire import frames, framing
 
 _HASH_SEED: Final = "0"

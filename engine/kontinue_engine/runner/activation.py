@@ -191,7 +191,7 @@ class Activation:
         call = effect.call
         request = call.request
         if isinstance(request, TimerRequest):
-            return frames.CancelTimer() if effect.is_cancel else frames.StartTimer(request.duration_ms, call.name)
+            return frames.CancelTimer() if effect.is_cancel else frames.StartTimer(request.duration_ms)
         if effect.is_cancel:
             is_abandoned = call.state is CallState.ABANDONED
             return frames.CancelChild(self.child_name(call), effect.message, is_abandoned)
@@ -204,7 +204,6 @@ class Activation:
             arguments_digest=call.digest,
             group=function.group,
             spec=function.call_options.spec_json(),
-            display_name=function.call_options.display_name or "",
         )
 
     def _outcome(self, frame: frames.StepArrived | frames.StepRejected) -> Outcome:

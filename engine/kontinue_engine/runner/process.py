@@ -20,7 +20,8 @@ from typing import Any, Final, NoReturn
 
 from kontinue.definition import FunctionDefinition
 from kontinue_engine import clock
-from kontinue_engine.runner import async_host, breakdown, channel, current, lifeline, loader, output, sync_host
+from kontinue_engine.processes import die_with_parent
+from kontinue_engine.runner import async_host, breakdown, channel, current, loader, output, sync_host
 from kontinue_engine.wire import frames
 
 _SWITCH_INTERVAL_S: Final = 0.0005
@@ -122,7 +123,7 @@ def run_forked_runner(
 def run_launched_runner(launch: frames.LaunchRunner) -> NoReturn:
     """Be a runner in a process of its own: import the user's module here."""
     try:
-        lifeline.die_with_parent(launch.parent_pid)
+        die_with_parent(launch.parent_pid)
         os.set_inheritable(launch.command_fd, False)  # noqa: FBT003 - no keyword exists
         os.set_inheritable(launch.event_fd, False)  # noqa: FBT003 - no keyword exists
         pipes = channel.Channel(command_fd=launch.command_fd, event_fd=launch.event_fd)

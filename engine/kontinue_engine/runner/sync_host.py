@@ -33,7 +33,7 @@ class SyncHost:
 
     Args:
         functions: by registered name.
-        send: thread-safe and ordered; called with the host's lock held.
+        send: thread-safe and ordered; called from any thread, often with the host's lock held: it must not call back.
         now_ms: milliseconds since the epoch; read when a step ends.
     """
 

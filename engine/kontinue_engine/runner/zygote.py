@@ -23,7 +23,8 @@ from typing import Final, NoReturn
 import msgspec
 
 from kontinue.app import App
-from kontinue_engine.runner import breakdown, channel, lifeline, loader, output, process
+from kontinue_engine.processes import die_with_parent
+from kontinue_engine.runner import breakdown, channel, loader, output, process
 from kontinue_engine.wire import frames, framing
 
 _READ_BYTES: Final = 64 * 1024
@@ -124,7 +125,7 @@ class Zygote:
         parent_pid = os.getpid()
         pid = os.fork()
         if pid == 0:
-            lifeline.die_with_parent(parent_pid)
+            die_with_parent(parent_pid)
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             self._control.close()
@@ -166,7 +167,7 @@ class Zygote:
 def run_zygote(launch: frames.LaunchZygote) -> NoReturn:
     """Be the zygote: load the user's module, say how that went, serve."""
     try:
-        lifeline.die_with_parent(launch.parent_pid)
+        die_with_parent(launch.parent_pid)
         process.enable_crash_reports()
         control = Control(launch.control_fd)
         streams = output.Output()

@@ -56,14 +56,12 @@ class CreateChild(Frame, frozen=True, tag="CreateChild"):
     arguments_digest: str
     group: str = ""
     spec: bytes = b""
-    display_name: str = ""
 
 
 class StartTimer(Frame, frozen=True, tag="StartTimer"):
     """Wake the step after ``duration_ms``; a timer that the memo already knows keeps its wake time."""
 
     duration_ms: int
-    display_name: str = ""
 
 
 class CancelChild(Frame, frozen=True, tag="CancelChild"):

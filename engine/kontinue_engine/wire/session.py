@@ -55,11 +55,6 @@ class RunnerSession:
         self._given_up: set[int] = set()
 
     @property
-    def ready(self) -> bool:
-        """Whether the runner has said that it serves its pipe."""
-        return self._ready
-
-    @property
     def states(self) -> Mapping[int, ActivationState]:
         """Activations that the runner holds and the supervisor cares for. A live view."""
         return self._states

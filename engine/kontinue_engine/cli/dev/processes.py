@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
+import functools
 import os
-import signal
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-_PR_SET_PDEATHSIG: Final = 1
+from kontinue_engine.processes import die_with_parent
+
 MAX_LINE_BYTES: Final = 4 * 1024 * 1024
 """Longest line read whole: the largest log line is one line of user output. Longer ones are passed on in pieces."""
 
@@ -61,7 +60,7 @@ async def start_process(
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         start_new_session=True,
-        preexec_fn=_die_with(os.getpid()) if sys.platform == "linux" else None,
+        preexec_fn=functools.partial(die_with_parent, os.getpid()),
         limit=MAX_LINE_BYTES,
     )
     if process.stdout is None or process.stderr is None:
@@ -71,16 +70,6 @@ async def start_process(
         asyncio.create_task(_read_lines(process.stderr, on_stderr), name=f"stderr of {process.pid}"),
     ]
     return ChildProcess(process, readers)
-
-
-def describe_exit(code: int) -> str:
-    """Return an exit code as people say it."""
-    if code >= 0:
-        return f"exit code {code}"
-    try:
-        return f"killed by {signal.Signals(-code).name}"
-    except ValueError:
-        return f"killed by signal {-code}"
 
 
 async def _read_lines(stream: asyncio.StreamReader, handle: LineHandler) -> None:
@@ -94,14 +83,3 @@ async def _read_lines(stream: asyncio.StreamReader, handle: LineHandler) -> None
         except asyncio.LimitOverrunError as overrun:
             line = await stream.readexactly(overrun.consumed)
         handle(line.removesuffix(b"\n"))
-
-
-def _die_with(parent: int) -> Callable[[], None]:
-    prctl = ctypes.CDLL(None).prctl  # looked up before the fork: the child only calls it
-
-    def prepare() -> None:
-        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # the parent died before prctl took effect
-            os._exit(1)
-
-    return prepare

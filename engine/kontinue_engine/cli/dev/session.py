@@ -26,6 +26,7 @@ from kontinue_engine.cli.dev.log_files import LogFile
 from kontinue_engine.cli.dev.supervision import Role
 from kontinue_engine.cli.signatures import example_command, format_signature
 from kontinue_engine.cli.text import server_address
+from kontinue_engine.processes import describe_exit
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -216,9 +217,8 @@ class Session:
         self._console.say("Ctrl-C stops; what is running then continues at the next start.")
 
     def _say_restarting(self, told: supervision.Restarting) -> None:
-        ended = processes.describe_exit(told.code)
         when = f"in {told.delay_s:g} s" if told.delay_s else "now"
-        self._console.warn(f"{told.role} ended ({ended}); starting it again {when}")
+        self._console.warn(f"{told.role} {describe_exit(told.code)}; starting it again {when}")
         if told.role is Role.WORKER and not told.was_ready:
             self._console.say("  it did not become ready: if the module was edited, fix it; dev keeps trying")
 

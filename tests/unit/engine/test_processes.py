@@ -1,6 +1,6 @@
 import pytest
 
-from kontinue_engine.pool.exits import describe_exit
+from kontinue_engine.processes import describe_exit
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,44 @@
+"""Internal. Parents and children of the engine's processes: who dies with whom, and how an end is put into words.
+
+Used by ``pool`` and ``runner``, and by ``cli.dev`` for its own children. Starting and reading a process is not here.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+from typing import Final
+
+_PR_SET_PDEATHSIG: Final = 1
+
+# Loaded once, in the parent: a forked child needs nothing but the call.
+_libc: Final = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+
+
+def die_with_parent(parent_pid: int) -> None:
+    """Have the kernel SIGKILL this process when the parent's thread that started it ends; exit if it has already.
+
+    The signal is the thread's, not the process's: start such a process from the main thread. It works also while C code
+    holds the GIL, when the end of a pipe does not; elsewhere than on Linux the end of a pipe must do.
+    """
+    if _libc is not None and _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
+    if os.getppid() != parent_pid:
+        os._exit(1)
+
+
+def describe_exit(code: int | None) -> str:
+    """Say how a process ended; ``code`` as in ``subprocess``, None when nobody can tell."""
+    if code is None:
+        return "ended, nobody knows how"
+    if code >= 0:
+        return f"exited with status {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    if -code == signal.SIGKILL:
+        return f"was killed by {name} (by the kernel if the machine or container ran out of memory)"
+    return f"was killed by {name}"
