@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 import orjson
@@ -24,8 +24,11 @@ _REVISION_SLOT: Final = b'"resourceVersion":""'
 _SLOT_END: Final = len(_REVISION_SLOT) - 1
 MAX_HISTORY_EVENTS: Final = 20_000
 MAX_HISTORY_BYTES: Final = 64 * 1024 * 1024
+"""Of replaced and deleted content, which only history holds; the one limit that is kept at every moment."""
 MAX_HISTORY_AGE_S: Final = 600.0
-"""Judgement, as are the two above: kube-apiserver keeps 75 s or more; a worker that restarts need not relist."""
+"""Judgement, as are the others: kube-apiserver keeps 75 s or more; a worker that restarts need not relist."""
+MAX_BATCH_EVENTS: Final = 256
+"""History is forgotten batch by batch; the one that a start reads is split into such, or it would go as a whole."""
 _NO_LABELS: Final[dict[str, str]] = {}
 
 
@@ -62,12 +65,11 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
 
 
 class Event(msgspec.Struct, gc=False):
-    """One committed change of one kind; lines for watchers are encoded once and kept here."""
+    """One committed change of one kind."""
 
     rev: int
     old: Entry | None
     new: Entry | None
-    lines: dict[str, bytes] = {}
 
 
 class Listener(Protocol):
@@ -125,8 +127,25 @@ class Table:
             del self.namespaces[entry.namespace]
 
 
+class _Batch(NamedTuple):
+    """What is remembered of changes that came together."""
+
+    rev: int
+    events: int
+    size_bytes: int
+    at_s: float
+
+
 class ObjectStore:
-    """All tables, the index of owners, and the listeners of changes."""
+    """All tables, the index of owners, and the listeners of changes.
+
+    Attributes:
+        rev: newest revision shown.
+        compacted_rev: revision up to which history is forgotten.
+        compaction_due: set when history was forgotten here that the storage still holds.
+        by_uid: every live object.
+        dependents: keys of the objects that name an owner, by its uid.
+    """
 
     def __init__(self, storage: Storage, *, monotonic_s: Callable[[], float]) -> None:
         self._storage = storage
@@ -134,12 +153,13 @@ class ObjectStore:
         self._resources: dict[str, ResourceInfo] = {}
         self._tables: dict[str, Table] = {}
         self._listeners: list[Listener] = []
-        self._batches: deque[tuple[int, int, int, float]] = deque()
+        self._batches: deque[_Batch] = deque()
         self._history_events = 0
         self._history_bytes = 0
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
         self.rev = 0
         self.compacted_rev = 0
+        self.compaction_due = asyncio.Event()
         self.by_uid: dict[str, Entry] = {}
         self.dependents: dict[str, set[str]] = {}
 
@@ -199,30 +219,54 @@ class ObjectStore:
             self._waiting = [waiter for waiter in self._waiting if waiter[1] is not future]
 
     async def compact(self) -> None:
-        """Forget history past its limits of count, bytes and age."""
-        oldest_s = self._monotonic_s() - MAX_HISTORY_AGE_S
-        target = self.compacted_rev
-        while self._batches:
-            rev, events, size_bytes, at_s = self._batches[0]
-            is_over = self._history_events > MAX_HISTORY_EVENTS or self._history_bytes > MAX_HISTORY_BYTES
-            if not is_over and at_s >= oldest_s:
-                break
-            target = rev
-            self._history_events -= events
-            self._history_bytes -= size_bytes
-            self._batches.popleft()
-        if target > self.compacted_rev:
-            await self.compact_to(target)
+        """Forget history past its limits of count, bytes and age.
+
+        Raises:
+            StorageFailedError: the storage could not; the next call tries again.
+        """
+        await self.compact_to(self._oldest_to_forget())
 
     async def compact_to(self, rev: int) -> None:
-        """Forget history up to ``rev``, first in memory: what a reader is refused must not be half there."""
+        """Forget history up to ``rev``, first in memory: what a reader is refused must not be half there.
+
+        Raises:
+            StorageFailedError: the storage could not; the next call tries again.
+        """
+        self.compaction_due.clear()
+        self._forget(rev)
+        await self._storage.compact(self.compacted_rev)
+
+    def _oldest_to_forget(self) -> int:
+        """Return the revision up to which history is past its limits."""
+        oldest_s = self._monotonic_s() - MAX_HISTORY_AGE_S
+        events, size_bytes = self._history_events, self._history_bytes
+        rev = self.compacted_rev
+        for batch in self._batches:
+            if events <= MAX_HISTORY_EVENTS and size_bytes <= MAX_HISTORY_BYTES and batch.at_s >= oldest_s:
+                break
+            rev = batch.rev
+            events -= batch.events
+            size_bytes -= batch.size_bytes
+        return rev
+
+    def _forget(self, rev: int) -> None:
         self.compacted_rev = max(self.compacted_rev, min(rev, self.rev))
+        while self._batches and self._batches[0].rev <= self.compacted_rev:
+            batch = self._batches.popleft()
+            self._history_events -= batch.events
+            self._history_bytes -= batch.size_bytes
         for table in self._tables.values():
             while table.history and table.history[0].rev <= self.compacted_rev:
                 table.history.popleft()
-        await self._storage.compact(self.compacted_rev)
 
     def _on_tail(self, changes: Sequence[Change]) -> None:
+        if len(changes) <= MAX_BATCH_EVENTS:
+            self._take(changes)
+            return
+        for start in range(0, len(changes), MAX_BATCH_EVENTS):
+            self._take(changes[start : start + MAX_BATCH_EVENTS])
+
+    def _take(self, changes: Sequence[Change]) -> None:
         touched: dict[str, list[Event]] = {}
         size_bytes = 0
         for change in changes:
@@ -232,12 +276,12 @@ class ObjectStore:
                 touched[store_key].append(event)
             else:
                 touched[store_key] = [event]
-            if change.value is not None:
-                size_bytes += len(change.value)
+            if event.old is not None:
+                size_bytes += len(event.old.data)
         if not changes:
             return
         self.rev = changes[-1].rev
-        self._batches.append((self.rev, len(changes), size_bytes, self._monotonic_s()))
+        self._batches.append(_Batch(self.rev, len(changes), size_bytes, self._monotonic_s()))
         self._history_events += len(changes)
         self._history_bytes += size_bytes
         for store_key, events in touched.items():
@@ -247,6 +291,9 @@ class ObjectStore:
             for rev, future in self._waiting:
                 if rev <= self.rev and not future.done():
                     future.set_result(None)
+        if self._history_bytes > MAX_HISTORY_BYTES:
+            self._forget(self._oldest_to_forget())
+            self.compaction_due.set()
 
     def _apply(self, change: Change) -> tuple[str, Table, Event]:
         store_key, namespace, name = change.key.split("/", 2)

@@ -8,6 +8,7 @@ and closes the storage.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import ipaddress
 from collections.abc import Coroutine
@@ -36,7 +37,9 @@ from kontinue_engine.errors import StartupError
 EVENT_TTL: Final = timedelta(hours=1)
 """As in kube-apiserver."""
 MAINTENANCE_PERIOD_S: Final = 15.0
-"""Judgement: how often history is compacted and Events are expired."""
+"""Judgement: how often Events are expired, and history is compacted that is not past its limit of bytes."""
+COMPACTION_PAUSE_S: Final = 0.5
+"""Judgement: between two compactions, so that the storage is not compacted row by row under load."""
 STOP_TIMEOUT_S: Final = 5.0
 """Judgement: how long requests in flight may take at a stop."""
 LISTEN_BACKLOG: Final = 1024
@@ -160,7 +163,8 @@ class LocalServer:
         self._collector.add_all()
         self._run("garbage collector", self._collector.run())
         self._run("namespaces", self._namespaces.run())
-        self._run("maintenance", self._maintain())
+        self._run("compaction", self._compact())
+        self._run("expiry", self._expire())
         self._run("bookmarks", self._bookmark())
         await self._listen()
 
@@ -205,14 +209,19 @@ class LocalServer:
                 verb="update",
             )
 
-    async def _maintain(self) -> None:
+    async def _compact(self) -> None:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(MAINTENANCE_PERIOD_S):
+                    await self._store.compaction_due.wait()
+            with contextlib.suppress(StorageFailedError):  # the disk is full; the next round may find room
+                await self._store.compact()
+            await asyncio.sleep(COMPACTION_PAUSE_S)
+
+    async def _expire(self) -> None:
         while True:
             await asyncio.sleep(MAINTENANCE_PERIOD_S)
-            try:
-                await self._store.compact()
-                await self._expire_events()
-            except StorageFailedError:
-                continue  # the disk is full; the next round may find room
+            await self._expire_events()
 
     async def _expire_events(self) -> None:
         oldest = (self._clock.now() - EVENT_TTL).strftime("%Y-%m-%dT%H:%M:%S")

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import orjson
 
-from kontinue_engine.apiserver import requests, statuses, views
+from kontinue_engine.apiserver import statuses, views
 from kontinue_engine.apiserver.http_protocol import Stream, chunk
 from kontinue_engine.apiserver.object_store import Entry, Event, ObjectStore
 from kontinue_engine.apiserver.requests import ListOptions
@@ -28,6 +28,8 @@ BOOKMARK_BEFORE_END_S: Final = 2.0
 DEFAULT_TIMEOUT_S: Final = (1800.0, 3600.0)
 """As in kube-apiserver, random within these so that watchers do not return all at once."""
 INITIAL_CHUNK_BYTES: Final = 256 * 1024
+_Lines = dict[tuple[int, str], bytes]
+"""Plain lines of one batch by (revision, type): shared by groups, and gone with the batch."""
 _GroupKey = tuple[str, str | None, str, View, int, int]
 
 
@@ -77,7 +79,7 @@ class _Group:
             return False
         return self._fields is None or self._fields.matches(entry.facts.fields)
 
-    def encode(self, events: Iterable[Event]) -> bytes:
+    def encode(self, events: Iterable[Event], known: _Lines) -> bytes:
         """Return the lines that ``events`` are for this selection; leaving it is DELETED, entering it ADDED."""
         lines = []
         for event in events:
@@ -86,9 +88,9 @@ class _Group:
             had = event.old is not None and self.selects(event.old)
             has = event.new is not None and self.selects(event.new)
             if has:
-                lines.append(self._line(event, "MODIFIED" if had else "ADDED"))
+                lines.append(self._line(event, "MODIFIED" if had else "ADDED", known))
             elif had:
-                lines.append(self._line(event, "DELETED"))
+                lines.append(self._line(event, "DELETED", known))
         return b"".join(lines)
 
     def encode_initial(self, entries: Sequence[Entry]) -> Iterator[bytes]:
@@ -114,16 +116,16 @@ class _Group:
         kind = {"kind": self.resource.kind, "apiVersion": self.resource.api_version}
         return self._encode("BOOKMARK", orjson.dumps({**kind, "metadata": metadata}))
 
-    def _line(self, event: Event, kind: str) -> bytes:
+    def _line(self, event: Event, kind: str, known: _Lines) -> bytes:
         is_shared = self.view.form == views.PLAIN
-        line = event.lines.get(kind) if is_shared else None
+        line = known.get((event.rev, kind)) if is_shared else None
         if line is None:
             if kind == "DELETED" and event.old is not None:
                 line = self._encode(kind, event.old.data_at(event.rev))
             else:
                 line = self._encode(kind, event.new.data if event.new is not None else b"null")
             if is_shared:
-                event.lines[kind] = line
+                known[event.rev, kind] = line
         return line
 
     def _encode(self, kind: str, data: bytes) -> bytes:
@@ -148,8 +150,9 @@ class WatchHub:
         groups = self._groups.get(store_key)
         if not groups:
             return
+        lines: _Lines = {}
         for group in list(groups.values()):
-            payload = group.encode(events)
+            payload = group.encode(events, lines)
             if payload:
                 framed = chunk(payload)
                 for watcher in list(group.watchers):
@@ -236,16 +239,6 @@ class WatchHub:
             self._groups[group.resource.store_key].pop(group.key, None)
 
 
-def check_start(options: ListOptions) -> None:
-    """Refuse a resourceVersion that is no number before the stream is opened.
-
-    Raises:
-        StatusError: 400.
-    """
-    if options.resource_version:
-        requests.parse_revision(options.resource_version)
-
-
 def _followed_by(chunks: Iterator[bytes], last: bytes) -> Iterator[bytes]:
     yield from chunks
     yield last
@@ -253,6 +246,6 @@ def _followed_by(chunks: Iterator[bytes], last: bytes) -> Iterator[bytes]:
 
 def _in_chunks(group: _Group, events: Sequence[Event]) -> Iterator[bytes]:
     for start in range(0, len(events), 256):
-        payload = group.encode(events[start : start + 256])
+        payload = group.encode(events[start : start + 256], {})
         if payload:
             yield chunk(payload)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from kontinue_engine.apiserver import object_store
 from kontinue_engine.apiserver import server as server_module
 from kontinue_engine.apiserver.registry import load_crds
 from kontinue_engine.apiserver.server import LocalServer
@@ -98,6 +99,27 @@ async def test_objects_orphaned_while_the_server_was_down_are_collected_at_start
     async with LocalServer(SqliteStorage(path), token="t") as server:
         api = connect(server.url, "t")
         await api.eventually(f"{api.executions}/child", 404)
+        await api.close()
+
+
+async def test_history_past_its_bytes_is_compacted_in_the_storage_without_waiting(
+    tmp_path: Path, connect: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A memo that is rewritten over and over does not fill the disk until the next round of maintenance."""
+    monkeypatch.setattr(object_store, "MAX_HISTORY_BYTES", 1_000_000)
+    monkeypatch.setattr(server_module, "COMPACTION_PAUSE_S", 0.01)
+    storage = SqliteStorage(tmp_path / "data.db")
+    async with LocalServer(storage, token="t") as server:
+        api = connect(server.url, "t")
+        await api.send("POST", api.configmaps, {"metadata": {"name": "big"}})
+        for number in range(20):
+            body = {"metadata": {"name": "big"}, "data": {"memo": f"{number}" + "x" * 200_000}}
+            _, written = await api.send("PUT", f"{api.configmaps}/big", body)
+        rev = int(written["metadata"]["resourceVersion"])
+        async with asyncio.timeout(10):
+            while storage.compacted_rev() < rev - 5:
+                await asyncio.sleep(0.01)
+        assert storage.compacted_rev() < rev
         await api.close()
 
 

@@ -152,6 +152,36 @@ async def test_history_is_forgotten_by_age_and_by_count(monkeypatch: pytest.Monk
     assert entry.rev == 5
 
 
+def kept_bytes(store: ObjectStore) -> int:
+    """Return the size of what only history holds."""
+    return sum(len(event.old.data) for event in store.table("configmaps").history if event.old is not None)
+
+
+async def test_history_past_its_bytes_goes_at_once_and_the_storage_is_compacted_soon(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Large objects that are rewritten fast do not wait for the next round of maintenance; deleted ones count too."""
+    monkeypatch.setattr(object_store, "MAX_HISTORY_BYTES", 100_000)
+    storage = FakeStorage()
+    store = loaded(storage)
+    storage.sink([put("a", 1, annotations={"x": "x" * 10_000})])
+    for rev in range(2, 50):
+        storage.sink([put("a", rev, rev - 1, annotations={"x": "x" * 10_000})])
+        assert kept_bytes(store) <= 100_000
+    assert store.table("configmaps").history[-1].rev == 49
+    assert store.compacted_rev == 40
+    assert store.compaction_due.is_set()
+    await store.compact()
+    assert (storage.compacted, store.compaction_due.is_set()) == (40, False)
+    for rev in range(50, 90):
+        storage.sink([put(f"b{rev}", rev, annotations={"x": "x" * 10_000})])
+    assert store.compacted_rev == 40, "live objects are no history"
+    for rev in range(90, 130):
+        storage.sink([Change(rev, f"configmaps/default/b{rev - 40}", None, rev - 40)])
+        assert kept_bytes(store) <= 100_000
+    assert len(store.table("configmaps").history) >= 9
+
+
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.booleans()), max_size=25))
 def test_a_list_of_the_past_is_what_was_there_then(steps: list[tuple[str, bool]]) -> None:
     """Undoing the history gives the objects as of any kept revision."""

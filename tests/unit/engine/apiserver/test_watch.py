@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import orjson
+import pytest
+from msgspec.structs import astuple
 
 from kontinue_engine.apiserver import object_store, requests, views, watch
 from kontinue_engine.apiserver.object_store import Entry, Event, Table
@@ -43,6 +45,18 @@ class FakeStream:
             metadata = event["object"]["metadata"]
             found.append((event["type"], metadata.get("name", ""), int(metadata.get("resourceVersion", 0))))
         return found
+
+
+class CountedCalls:
+    """Counts the calls of a function."""
+
+    def __init__(self, function: Any) -> None:
+        self._function = function
+        self.count = 0
+
+    def __call__(self, *arguments: Any) -> Any:
+        self.count += 1
+        return self._function(*arguments)
 
 
 class FakeStore:
@@ -94,13 +108,18 @@ def _start(hub: watch.WatchHub, query: str, *, namespace: str | None = "default"
     return stream
 
 
-async def test_watchers_that_ask_for_the_same_get_the_very_same_bytes() -> None:
+async def test_watchers_that_ask_for_the_same_get_the_very_same_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     """A batch is encoded and framed once for all of them; others share the lines."""
     store, hub = _hub()
     first, second = _start(hub, "resourceVersion=0"), _start(hub, "resourceVersion=0")
-    store.put(hub, ("a", {}), ("b", {}))
+    other = _start(hub, "resourceVersion=0", namespace=None)
+    plain_line = CountedCalls(views.plain_line)
+    monkeypatch.setattr(views, "plain_line", plain_line)
+    events = store.put(hub, ("a", {}), ("b", {}))
     assert first.chunks[-1] is second.chunks[-1]
-    assert first.events == [("ADDED", "a", 1), ("ADDED", "b", 2)]
+    assert first.events == other.events == [("ADDED", "a", 1), ("ADDED", "b", 2)]
+    assert plain_line.count == 2
+    assert not any(isinstance(value, dict) for event in events for value in astuple(event)), "no line is kept"
 
 
 async def test_selection_and_namespace_decide_what_is_told() -> None:
