@@ -108,7 +108,7 @@ class KubeTransport:
                     raise
                 failures += 1
                 if failures == SAY_AFTER:
-                    _log.warning("%s %s fails and is retried: %s", request.method, request.path, error)
+                    _log.info("%s %s fails and is retried: %s", request.method, request.path, error)
             await asyncio.sleep(delay_s)
 
     async def stream(self, request: Request, *, timeout_s: float | None = None) -> AsyncGenerator[bytes, None]:

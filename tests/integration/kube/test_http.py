@@ -130,7 +130,8 @@ async def test_answers_that_pass_are_retried(server, transport, status):
 
 
 async def test_a_request_that_keeps_failing_is_told_once(server, transport, caplog, monkeypatch):
-    """Retries have no end for a worker: the log says what it waits for."""
+    """Retries have no end for a worker: its log says what it waits for. A command line says so when it gives up."""
+    caplog.set_level("INFO", "kontinue.kube.http")
     monkeypatch.setattr("kontinue.kube.http.Backoff", lambda: Backoff(first_s=0.001))
     server.script.extend([answer(500, b'{"message":"disk full"}')] * (SAY_AFTER + 2))
     await transport.send(GET)
