@@ -1,8 +1,8 @@
 """Internal. ``python -m kontinue_engine.apiserver``: the local API server as a process of its own.
 
-Prints JSON lines to stdout, the first of them when it is ready; SIGTERM and SIGINT stop it gracefully. Exit code 1
-says that it could not start, with the reason and the remedy on stderr. ``run`` is also what ``kontinue dev`` and
-``kontinue apiserver`` call.
+Logs JSON lines to stdout, the first of them when it is ready; SIGTERM and SIGINT stop it gracefully. Exit code 1 says
+that it could not start, with the reason and the remedy on stderr. Started by ``kontinue dev`` and
+``kontinue apiserver``; ``kontinue dev`` waits for the events ``READY`` and ``STOPPED``.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import orjson
-
 from kontinue_engine.apiserver import access
 from kontinue_engine.apiserver.server import LocalServer
 from kontinue_engine.apiserver.sqlite_storage import SqliteStorage
 from kontinue_engine.apiserver.storage import StorageError
-from kontinue_engine.clock import SystemClock
 from kontinue_engine.errors import StartupError
+from kontinue_engine.telemetry import logs
 
 DATABASE: Final = "kontinue.db"
 KUBECONFIG: Final = "kubeconfig"
 READY: Final = "api server ready"
 STOPPED: Final = "api server stopped"
+
+_log: Final = logs.get_logger(__name__)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -38,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--host", default="127.0.0.1", help="loopback address to listen on")
     parser.add_argument("--port", type=int, default=0, help="port to listen on; 0 takes a free one")
     options = parser.parse_args(arguments)
+    logs.configure()
     try:
         options.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         _run_loop(options.data_dir, host=options.host, port=options.port)
@@ -58,9 +59,9 @@ async def run(data_dir: Path, *, host: str, port: int, stop: asyncio.Event) -> N
     storage = SqliteStorage(data_dir / DATABASE)
     async with LocalServer(storage, token=token, host=host, port=port) as server:
         server.write_kubeconfig(kubeconfig)
-        _log(READY, url=server.url, port=server.port, kubeconfig=str(kubeconfig), pid=os.getpid())
+        _log.info(READY, url=server.url, port=server.port, kubeconfig=str(kubeconfig), pid=os.getpid())
         await stop.wait()
-    _log(STOPPED)
+    _log.info(STOPPED)
 
 
 def _run_loop(data_dir: Path, *, host: str, port: int) -> None:
@@ -81,9 +82,3 @@ def _loop_factory() -> Any:
     import uvloop
 
     return uvloop.new_event_loop
-
-
-def _log(event: str, **fields: object) -> None:
-    line = {"time": SystemClock().now().isoformat(), "level": "info", "logger": "apiserver", "event": event, **fields}
-    sys.stdout.write(orjson.dumps(line).decode() + "\n")
-    sys.stdout.flush()

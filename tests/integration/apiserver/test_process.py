@@ -20,14 +20,16 @@ import pytest
 import yaml
 
 START_TIMEOUT_S = 20.0
+RUN_MAIN = "import sys; from kontinue_engine.apiserver.main import main; sys.exit(main())"
 
 
 class ServerProcess:
     """One server process on a data folder."""
 
-    def __init__(self, data_dir: Path, port: int = 0) -> None:
+    def __init__(self, data_dir: Path, port: int = 0, *, fault: str = "") -> None:
         self.data_dir = data_dir
-        command = [sys.executable, "-m", "kontinue_engine.apiserver", "--data-dir", str(data_dir), "--port", str(port)]
+        server = ["-c", f"{fault}\n{RUN_MAIN}"] if fault else ["-m", "kontinue_engine.apiserver"]
+        command = [sys.executable, *server, "--data-dir", str(data_dir), "--port", str(port)]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         assert self._process.stdout is not None
         self.ready = json.loads(self._process.stdout.readline())
@@ -43,7 +45,11 @@ class ServerProcess:
 
     def stop(self, number: signal.Signals) -> int:
         self._process.send_signal(number)
-        self._process.communicate(timeout=START_TIMEOUT_S)
+        return self.wait()
+
+    def wait(self) -> int:
+        output, self.errors = self._process.communicate(timeout=START_TIMEOUT_S)
+        self.lines = [json.loads(line) for line in output.splitlines()]
         return self._process.returncode
 
 
@@ -51,13 +57,13 @@ class ServerProcess:
 def start(tmp_path: Path) -> Iterator[Any]:
     running: list[ServerProcess] = []
 
-    def begin(port: int = 0) -> ServerProcess:
-        running.append(ServerProcess(tmp_path / "data", port))
+    def begin(port: int = 0, *, fault: str = "") -> ServerProcess:
+        running.append(ServerProcess(tmp_path / "data", port, fault=fault))
         return running[-1]
 
     yield begin
     for server in running:
-        with contextlib.suppress(ProcessLookupError):
+        with contextlib.suppress(ProcessLookupError, ValueError):  # ended, its output read
             server.stop(signal.SIGKILL)
 
 
@@ -137,6 +143,30 @@ def test_a_corrupt_data_file_is_refused_and_left_alone(tmp_path: Path) -> None:
 def test_an_address_that_is_not_loopback_is_refused(tmp_path: Path) -> None:
     """The server has no TLS and one token: it never listens to a network."""
     assert "loopback" in fail_to_start(tmp_path / "data", "--host", "0.0.0.0")
+
+
+async def test_every_line_is_a_json_log_record_a_bug_in_a_request_too(start: Any, connect: Any) -> None:
+    """`kontinue dev` reads them; the request is answered with 500 and the server goes on."""
+    fault = """
+from kontinue_engine.apiserver.writing import Writer
+
+def fail(*_):
+    raise LookupError("a bug")
+
+Writer.create = fail
+"""
+    server = start(fault=fault)
+    api = connect(server.url, server.token)
+    status, answer = await api.send("POST", api.executions, api.execution("a"))
+    assert (status, "log" in answer["message"]) == (500, True)
+    assert (await api.send("GET", api.executions))[0] == 200
+    await api.close()
+    assert await asyncio.to_thread(server.stop, signal.SIGTERM) == 0
+    assert server.ready.keys() >= {"time", "level", "logger", "event", "url", "port", "kubeconfig", "pid"}
+    assert [line["event"] for line in server.lines] == ["request failed", "api server stopped"]
+    assert "LookupError: a bug" in server.lines[0]["exception"]
+    assert server.lines[0]["path"] == api.executions
+    assert server.errors == b""
 
 
 async def test_kill_9_under_concurrent_writers_keeps_every_acknowledged_write(start: Any, connect: Any) -> None:
