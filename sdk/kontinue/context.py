@@ -93,7 +93,10 @@ class ExecutionContext(ContextBase[AsyncPort], AsyncContextMarker):
     def step(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Coroutine[object, None, Any]:
         """Call ``fn`` here, once: its outcome is recorded and every replay gets the record.
 
-        Async functions run on the runner's event loop, sync ones in a thread; both may do any I/O.
+        Async functions run on the runner's event loop, sync ones in a thread; both may do any I/O. When the function
+        gives the step up (a timeout, a race that it lost, a cancel), an async one is canceled. A sync one cannot be:
+        it runs on in its thread, beside whatever comes next, and its outcome is dropped. Give it limits of its own
+        (the timeout of a request), and tell by ``current_step().idempotency_key`` whether its effect has happened.
 
         Raises:
             StepFailed: ``fn`` raised.

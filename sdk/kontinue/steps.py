@@ -93,7 +93,7 @@ def step(
         fn: the function, when the decorator is used bare.
         name: what records and trees show; lambdas need one. Default: the function's name.
         retry: repetitions within the activation; only the outcome is recorded.
-        timeout: for one try.
+        timeout: for one try, of async functions only: a sync one cannot be stopped.
 
     Raises:
         DefinitionError: not a function, or no name.

@@ -80,6 +80,9 @@ class SyncExecutionContext(ContextBase[SyncPort], SyncContextMarker):
     def step(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call ``fn`` here, once: its outcome is recorded and every replay gets the record.
 
+        A step that the function gives up (a timeout, a race that it lost) cannot be stopped: it runs on in its thread,
+        beside whatever comes next, and its outcome is dropped. Give it limits of its own.
+
         Raises:
             StepFailed: ``fn`` raised.
         """

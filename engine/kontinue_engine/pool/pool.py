@@ -117,8 +117,8 @@ class Pool:
 
         Args:
             activate: sent to the runner.
-            alone: on a runner where nothing else is active, and nothing else is started until it is parked (without a
-                step that runs) or has ended: if it is lost there, it is to blame. Goes before all others.
+            alone: on a runner where nothing else is active, and nothing else is started until it is parked for a while
+                (without a step that runs) or has ended: if it is lost there, it is to blame. Goes before all others.
 
         Raises:
             ValueError: the app has no such function.
@@ -297,6 +297,10 @@ class Pool:
     def on_active_time(self, function: str, duration_s: float) -> None:
         """Learn how long a function is active."""
         self._estimates[function] = dispatch.next_estimate(self._estimates.get(function), duration_s)
+
+    def on_released(self, runner: RunnerProcess) -> None:
+        """Let others start on the runner."""
+        self._schedule_dispatch(runner.colour)
 
     def on_ended(self, runner: RunnerProcess) -> None:
         """Say what is lost with a runner; what it had not started goes to another."""

@@ -28,6 +28,10 @@ from kontinue_engine.wire.session import RunnerSession
 _EXIT_CODE_WAIT_S: Final = 0.5
 """How long to wait for the zygote to say how a dead runner ended; it answers within a millisecond unless it hangs."""
 
+ALONE_PARKED_S: Final = 1.0
+"""How long one that runs alone must be parked before others are started beside it. Judgement: what a replayed function
+waits for has often happened already, and its answer is there within milliseconds."""
+
 _SLOTS: Final = {"sync": 1, "async": 1000}
 """Active activations at once. 1,000 is a judgement: enough for functions that only wait for I/O."""
 
@@ -53,6 +57,10 @@ class RunnerOwner(Protocol):
 
     def on_active_time(self, function: str, duration_s: float) -> None:
         """An activation has held the active slot for this long."""
+        ...
+
+    def on_released(self, runner: RunnerProcess) -> None:
+        """The runner is not reserved any more."""
         ...
 
     def on_ended(self, runner: RunnerProcess) -> None:
@@ -99,6 +107,7 @@ class RunnerProcess:
         self._has_read_output = False
         self._recalled: set[int] = set()
         self._alone: set[int] = set()
+        self._release: asyncio.TimerHandle | None = None
         self._functions: dict[int, str] = {}
         self._loop = loop
         self._owner = owner
@@ -154,7 +163,7 @@ class RunnerProcess:
         return len(self.running) + len(self.stepping)
 
     def activate(self, activate: frames.Activate, *, is_alone: bool = False) -> None:
-        """Send an activation; ``is_alone``: the runner is reserved until it is parked or has ended."""
+        """Send an activation; ``is_alone``: the runner is reserved until it is parked for a while or has ended."""
         if is_alone:
             self._alone.add(activate.activation)
         self.unstarted[activate.activation] = activate
@@ -248,21 +257,34 @@ class RunnerProcess:
                 self._recalled.discard(activation)
                 self.parked.discard(activation)
                 self.stepping.discard(activation)
+                self._cancel_release(activation)
                 if self.unstarted.pop(activation, None) is not None:
                     self.started_count += 1
                 self.running[activation] = Running(self._functions[activation], time.monotonic())
             case frames.Waiting(activation):
                 self._leave_slot(activation)
                 self.parked.add(activation)
+                self._cancel_release(activation)
                 if event.has_step:
                     self.stepping.add(activation)
                 else:
                     self.stepping.discard(activation)
-                    self._alone.discard(activation)
+                    if activation in self._alone:
+                        self._release = self._loop.call_later(ALONE_PARKED_S, self._end_reservation)
             case frames.Recalled(activation) | frames.Completed(activation) | frames.Failed(activation):
                 self._leave(activation)
             case frames.Mismatched(activation) | frames.Interrupted(activation):
                 self._leave(activation)
+
+    def _cancel_release(self, activation: int) -> None:
+        if self._release is not None and activation in self._alone:
+            self._release.cancel()
+            self._release = None
+
+    def _end_reservation(self) -> None:
+        self._release = None
+        self._alone.clear()
+        self._owner.on_released(self)
 
     def _leave_slot(self, activation: int) -> None:
         running = self.running.pop(activation, None)
@@ -279,6 +301,7 @@ class RunnerProcess:
         self._recalled.discard(activation)
         self.parked.discard(activation)
         self.stepping.discard(activation)
+        self._cancel_release(activation)
         self._alone.discard(activation)
         self.unstarted.pop(activation, None)
         self._functions.pop(activation, None)
@@ -329,8 +352,9 @@ class RunnerProcess:
         self._report_output(self._lines.finish())
 
     def _close(self) -> None:
-        if self._exit_timer is not None:
-            self._exit_timer.cancel()
+        for timer in (self._exit_timer, self._release):
+            if timer is not None:
+                timer.cancel()
         self._commands.close()
         for fd in (self._event_fd, self._output_fd, self._pidfd):
             if fd >= 0:

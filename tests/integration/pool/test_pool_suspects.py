@@ -29,6 +29,11 @@ async def poison_beside_a_timer(ctx: ExecutionContext, go: str) -> None:
         tasks.create_task(ctx.step(poisonous_step, go))
 
 @app.function
+async def poison_after_a_timer(ctx: ExecutionContext, go: str) -> None:
+    await ctx.sleep(timedelta(hours=1))
+    await ctx.step(poisonous_step, go)
+
+@app.function
 async def innocent(ctx: ExecutionContext, go: str) -> str:
     return await ctx.step(innocent_step, go)
 
@@ -124,6 +129,21 @@ async def test_nothing_is_started_beside_one_that_runs_alone(start_pool: Any) ->
         ("Running", later),
         ("Completed", later),
     ]
+
+
+async def test_one_that_runs_alone_stays_alone_while_it_is_parked_for_a_moment(start_pool: Any, tmp_path: Any) -> None:
+    """What a replayed function waits for has often happened already; or it would be lost in company again and again."""
+    running = await start_pool(FUNCTIONS)
+    (tmp_path / "go").touch()
+    alone = running.submit("poison_after_a_timer", alone=True, go=str(tmp_path / "go"))
+    await running.heard.until(lambda: any(isinstance(frame, frames.Waiting) for frame in running.heard.frames))
+    other = running.submit("nap", s=0.0)
+    (request,) = [frame for frame in running.heard.frames if isinstance(frame, frames.StepRequested)]
+    await asyncio.sleep(0.05)
+    running.pool.send(frames.StepArrived(alone, request.step, frames.TimerFired(at_ms=5)))
+    lost = await running.lost(alone)
+    assert (lost.was_active, lost.was_alone) == (True, True)
+    assert await running.result(other) > 0
 
 
 async def test_one_that_was_to_run_alone_is_canceled_or_forgotten_like_any_other(start_pool: Any) -> None:
