@@ -1,8 +1,8 @@
 """Internal. ``python -m kontinue_engine.apiserver``: the local API server as a process of its own.
 
 Logs JSON lines to stdout, the first of them when it is ready; SIGTERM and SIGINT stop it gracefully. Exit code 1 says
-that it could not start, with the reason and the remedy on stderr. Started by ``kontinue dev`` and
-``kontinue apiserver``; ``kontinue dev`` waits for the events ``READY`` and ``STOPPED``.
+that it could not start, with the reason and the remedy on stderr, or not go on, with the reason in the log. Started by
+``kontinue dev`` and ``kontinue apiserver``; ``kontinue dev`` waits for the events ``READY`` and ``STOPPED``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from kontinue_engine.apiserver import access
-from kontinue_engine.apiserver.server import LocalServer
+from kontinue_engine.apiserver.server import LocalServer, ServerFailedError
 from kontinue_engine.apiserver.sqlite_storage import SqliteStorage
 from kontinue_engine.apiserver.storage import StorageError
 from kontinue_engine.errors import StartupError
@@ -45,6 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (StartupError, StorageError, OSError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
+    except ServerFailedError:
+        return 1
     return 0
 
 
@@ -53,6 +55,7 @@ async def run(data_dir: Path, *, host: str, port: int, stop: asyncio.Event) -> N
 
     Raises:
         StartupError, StorageError: it cannot start; the message says what to do.
+        ServerFailedError: it cannot go on; the log says why.
     """
     kubeconfig = data_dir / KUBECONFIG
     token = access.read_token(kubeconfig) or access.new_token()
@@ -60,7 +63,7 @@ async def run(data_dir: Path, *, host: str, port: int, stop: asyncio.Event) -> N
     async with LocalServer(storage, token=token, host=host, port=port) as server:
         server.write_kubeconfig(kubeconfig)
         _log.info(READY, url=server.url, port=server.port, kubeconfig=str(kubeconfig), pid=os.getpid())
-        await stop.wait()
+        await server.serve(stop)
     _log.info(STOPPED)
 
 

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import errno
 import ipaddress
+import logging
 from collections.abc import Coroutine
 from datetime import timedelta
 from pathlib import Path
@@ -32,8 +33,9 @@ from kontinue_engine.apiserver.storage import Storage, StorageFailedError
 from kontinue_engine.apiserver.watch import BOOKMARK_PERIOD_S, WatchHub
 from kontinue_engine.apiserver.writing import Writer
 from kontinue_engine.clock import Clock
-from kontinue_engine.errors import StartupError
+from kontinue_engine.errors import EngineError, StartupError
 
+_log: Final = logging.getLogger(__name__)
 EVENT_TTL: Final = timedelta(hours=1)
 """As in kube-apiserver."""
 MAINTENANCE_PERIOD_S: Final = 15.0
@@ -47,6 +49,10 @@ LISTEN_BACKLOG: Final = 1024
 
 class AddressInUseError(StartupError):
     """Something else listens on the port."""
+
+
+class ServerFailedError(EngineError):
+    """Work that the server cannot do without ended by an exception, its cause: a bug of ours. A restart may help."""
 
 
 class LocalServer:
@@ -93,7 +99,9 @@ class LocalServer:
         self._router = router.Router(self._registry, self._reader, self._writer, documents, access.Authenticator(token))
         self._connections: set[HttpProtocol] = set()
         self._server: asyncio.Server | None = None
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks: dict[asyncio.Task[None], str] = {}
+        self._failed = asyncio.Event()
+        self._failure: ServerFailedError | None = None
 
     @property
     def url(self) -> str:
@@ -119,6 +127,21 @@ class LocalServer:
         """Forget all history: watches from revisions before now get 410."""
         await self._store.compact_to(self._store.rev)
 
+    async def serve(self, stop: asyncio.Event) -> None:
+        """Wait until ``stop`` is set.
+
+        Raises:
+            ServerFailedError: the server cannot go on.
+        """
+        waits = [asyncio.create_task(event.wait()) for event in (stop, self._failed)]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+        if self._failure is not None:
+            raise self._failure
+
     async def __aenter__(self) -> Self:
         """Open the storage, bring it up to date and listen.
 
@@ -137,7 +160,11 @@ class LocalServer:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Finish requests in flight, end watches, close the storage."""
+        """Finish requests in flight, end watches, close the storage.
+
+        Raises:
+            ServerFailedError: background work failed, and nobody has been told yet.
+        """
         if self._server is not None:
             self._server.close()
         for connection in list(self._connections):
@@ -147,11 +174,13 @@ class LocalServer:
             await asyncio.sleep(0.005)
         for connection in list(self._connections):
             connection.abort()
-        for task in self._tasks:
+        tasks, self._tasks = self._tasks, {}
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._tasks.clear()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self._storage.close()
+        if error is None and self._failure is not None:
+            raise self._failure
 
     async def _start(self) -> None:
         self._store.load(self._registry.resources)
@@ -161,6 +190,7 @@ class LocalServer:
         await self._install_crds()
         self._namespaces.add_all()
         self._collector.add_all()
+        self._run("storage", self._storage.watch_over())
         self._run("garbage collector", self._collector.run())
         self._run("namespaces", self._namespaces.run())
         self._run("compaction", self._compact())
@@ -169,7 +199,19 @@ class LocalServer:
         await self._listen()
 
     def _run(self, name: str, coroutine: Coroutine[Any, Any, None]) -> None:
-        self._tasks.append(asyncio.create_task(coroutine, name=f"apiserver {name}"))
+        task = asyncio.create_task(coroutine, name=f"apiserver {name}")
+        self._tasks[task] = name
+        task.add_done_callback(self._on_task_done)
+
+    def _on_task_done(self, task: asyncio.Task[None]) -> None:
+        name = self._tasks.get(task)
+        if name is None or self._failure is not None:
+            return  # the server stops
+        error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        _log.error("api server failed", exc_info=error, extra={"task": name})
+        self._failure = ServerFailedError(f"the server's background work stopped: {name}")
+        self._failure.__cause__ = error
+        self._failed.set()
 
     async def _listen(self) -> None:
         too_large = router.error_response(statuses.too_large())

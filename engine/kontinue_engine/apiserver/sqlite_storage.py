@@ -91,6 +91,7 @@ class SqliteStorage:
         self._inbox: queue.SimpleQueue[_Item] = queue.SimpleQueue()
         self._collected: list[_Commit] = []
         self._sink: Sink = _drop
+        self._broken: asyncio.Future[None]
         self._current_rev = 0
         self._compacted_rev = 0
         # Owned by the writer thread once it runs.
@@ -120,6 +121,7 @@ class SqliteStorage:
             self._release()
             raise
         self._loop = asyncio.get_running_loop()
+        self._broken = self._loop.create_future()
         self._thread = threading.Thread(target=self._run, name="storage-writer", daemon=True)
         self._thread.start()
 
@@ -159,6 +161,10 @@ class SqliteStorage:
         """Return an integer PRAGMA of the connection that writes, for example ``synchronous``."""
         return await self._on_writer(lambda: self._pragma(name))
 
+    async def watch_over(self) -> None:
+        """Wait until the store is unusable, and raise why."""
+        await asyncio.shield(self._broken)
+
     async def close(self) -> None:
         """Finish accepted commits, checkpoint, close the file and release the lock; idempotent."""
         thread, self._thread = self._thread, None
@@ -189,18 +195,23 @@ class SqliteStorage:
 
     def _publish(self, batch: list[_Commit]) -> None:
         changes = [change for commit in batch if commit.error is None for change in commit.changes]
-        try:
-            if changes:
-                self._current_rev = changes[-1].rev
+        if changes:
+            self._current_rev = changes[-1].rev
+            try:
                 self._sink(changes)
-        finally:
-            for commit in batch:
-                if commit.future.cancelled():
-                    continue
-                if commit.error is None:
-                    commit.future.set_result([change.rev for change in commit.changes])
-                else:
-                    commit.future.set_exception(commit.error)
+            except Exception as error:  # noqa: BLE001 - whatever it was, what is durable is answered as such
+                self._break(error)
+        for commit in batch:
+            if commit.future.cancelled():
+                continue
+            if commit.error is None:
+                commit.future.set_result([change.rev for change in commit.changes])
+            else:
+                commit.future.set_exception(commit.error)
+
+    def _break(self, error: BaseException) -> None:
+        if not self._broken.done():
+            self._broken.set_exception(error)
 
     def _on_writer(self, run: Callable[[], int]) -> asyncio.Future[int]:
         future: asyncio.Future[int] = self._loop.create_future()
@@ -210,6 +221,13 @@ class SqliteStorage:
     # -- writer thread -------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
+        try:
+            self._write_all()
+        except BaseException as error:  # noqa: BLE001 - told to the loop: this thread has nobody else
+            failure = error
+            self._call_loop(lambda: self._break(failure))
+
+    def _write_all(self) -> None:
         held: _Item | None = None
         while True:
             try:

@@ -107,5 +107,10 @@ class Storage(Protocol):
     async def compact(self, rev: int) -> int:
         """Forget history up to ``rev``; live objects stay. Returns the new ``compacted_rev``."""
 
+    async def watch_over(self) -> None:
+        """Wait until the store is unusable, and raise why: a bug of its own, or of the sink, which now shows something
+        else than what is stored. Never returns.
+        """
+
     async def close(self) -> None:
         """Finish what was accepted, then close; idempotent."""

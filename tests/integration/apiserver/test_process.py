@@ -169,6 +169,35 @@ Writer.create = fail
     assert server.errors == b""
 
 
+@pytest.mark.parametrize(
+    ("where", "task"),
+    [
+        ("garbage_collector.GarbageCollector.run", "garbage collector"),
+        ("namespaces.NamespaceController.run", "namespaces"),
+        ("server.LocalServer._compact", "compaction"),
+        ("server.LocalServer._expire", "expiry"),
+        ("server.LocalServer._bookmark", "bookmarks"),
+    ],
+)
+async def test_a_bug_in_background_work_stops_the_server_and_is_logged(start: Any, where: str, task: str) -> None:
+    """Exit code 1, for whoever restarts it; a server that no longer collects or compacts must not go on in silence."""
+    module, path = where.split(".", 1)
+    fault = f"""
+from kontinue_engine.apiserver import {module}
+
+async def fail(_):
+    raise LookupError("a bug")
+
+{module}.{path} = fail
+"""
+    server = start(fault=fault)
+    assert await asyncio.to_thread(server.wait) == 1
+    (line,) = (line for line in [server.ready, *server.lines] if line["event"] != "api server ready")
+    assert (line["event"], line["level"], line["task"]) == ("api server failed", "error", task)
+    assert "LookupError: a bug" in line["exception"]
+    assert server.errors == b""
+
+
 async def test_kill_9_under_concurrent_writers_keeps_every_acknowledged_write(start: Any, connect: Any) -> None:
     """In ten rounds: what was answered is there with its revision, and revisions rise strictly over all rounds."""
     acknowledged: dict[str, int] = {}

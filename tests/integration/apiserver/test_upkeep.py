@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from kontinue_engine.apiserver import object_store
 from kontinue_engine.apiserver import server as server_module
 from kontinue_engine.apiserver.registry import load_crds
-from kontinue_engine.apiserver.server import LocalServer
+from kontinue_engine.apiserver.server import LocalServer, ServerFailedError
 from kontinue_engine.apiserver.sqlite_storage import MEMORY, SqliteStorage
 from kontinue_engine.apiserver.storage import Change, Write
 
@@ -140,6 +141,40 @@ async def test_a_watcher_keeps_its_place_while_history_is_compacted(local_server
         await local_server.server.compact()
     await watching
     assert seen == ["a", "b", "c"]
+
+
+async def test_a_server_whose_background_work_failed_does_not_end_as_if_nothing_had_happened(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In-process users, tests above all, see it when they leave the server; one that waits for it sees it at once."""
+
+    async def fail(_: object) -> None:
+        raise LookupError("a bug")
+
+    monkeypatch.setattr(LocalServer, "_bookmark", fail)
+    with pytest.raises(ServerFailedError, match="bookmarks") as caught:
+        async with LocalServer(SqliteStorage(MEMORY), token="t"):
+            await asyncio.sleep(0)
+    assert isinstance(caught.value.__cause__, LookupError)
+    with pytest.raises(ServerFailedError, match="bookmarks"):
+        async with LocalServer(SqliteStorage(MEMORY), token="t") as server:
+            await server.serve(asyncio.Event())
+
+
+async def test_a_listener_that_fails_stops_the_server(monkeypatch: pytest.MonkeyPatch, connect: Any) -> None:
+    """What is in memory may not be what is stored; the write itself was durable and is answered."""
+    async with contextlib.AsyncExitStack() as stack:
+        stack.enter_context(pytest.raises(ServerFailedError, match="storage"))
+        server = await stack.enter_async_context(LocalServer(SqliteStorage(MEMORY), token="t"))
+        api = connect(server.url, "t")
+
+        def fail(*_: object) -> None:
+            raise LookupError("a bug")
+
+        monkeypatch.setattr("kontinue_engine.apiserver.watch.WatchHub.on_events", fail)
+        assert (await api.send("POST", api.executions, api.execution("a")))[0] == 201
+        await api.close()
+        await server.serve(asyncio.Event())
 
 
 def _all(storage: SqliteStorage) -> list[Change]:

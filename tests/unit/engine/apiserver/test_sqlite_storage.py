@@ -259,6 +259,36 @@ async def test_commits_of_one_turn_of_the_loop_share_a_transaction(tmp_path: Pat
     await store.close()
 
 
+async def test_a_writer_thread_that_fails_is_told_of(tmp_path: Path) -> None:
+    """Nothing would be answered any more; the store still closes."""
+
+    class BrokenStorage(SqliteStorage):
+        def _stage(self, *_: object) -> None:
+            raise LookupError("a bug")
+
+    store = BrokenStorage(tmp_path / "data.db")
+    store.open()
+    watching = asyncio.create_task(store.watch_over())
+    commit = store.commit([Write("a", 0, b"1")])
+    with pytest.raises(LookupError, match="a bug"):
+        await asyncio.wait_for(watching, 10)
+    assert not commit.done()
+    await store.close()
+
+
+async def test_a_sink_that_fails_is_told_of_and_the_commit_is_answered(storage: SqliteStorage) -> None:
+    """It is durable, whatever its reader made of it."""
+
+    def fail(changes: Sequence[Change]) -> None:
+        if changes:
+            raise LookupError("a bug")
+
+    storage.tail(fail)
+    assert await storage.commit([Write("a", 0, b"1")]) == [1]
+    with pytest.raises(LookupError, match="a bug"):
+        await asyncio.wait_for(storage.watch_over(), 10)
+
+
 async def test_close_finishes_what_was_accepted(tmp_path: Path) -> None:
     """Commits that are under way at close are durable and answered."""
     store = SqliteStorage(tmp_path / "data.db")
