@@ -46,7 +46,7 @@ class StepRun:
                     )
                 return self._succeeded(value)
             except BaseException as error:  # noqa: BLE001 - SystemExit of a step must not end the runner
-                delay_s = _delay_s(self.request.options.retry, attempt, error)
+                delay_s = next_delay_s(self.request.options.retry, attempt, error)
                 if delay_s is None:
                     return self._failed(error)
             pause(delay_s)
@@ -63,7 +63,7 @@ class StepRun:
                         value = await self.request.fn(*self.request.args, **self.request.kwargs)
                 return self._succeeded(value)
             except BaseException as error:  # noqa: BLE001 - see above; canceled is an outcome that nobody asks for
-                delay_s = _delay_s(self.request.options.retry, attempt, error)
+                delay_s = next_delay_s(self.request.options.retry, attempt, error)
                 if delay_s is None:
                     return self._failed(error)
             await asyncio.sleep(delay_s)
@@ -92,7 +92,7 @@ class StepRun:
         return Outcome(at_ms=self._now_ms(), error=recorded_error(error))
 
 
-def _delay_s(policy: RetryPolicy | None, attempt: int, error: BaseException) -> float | None:
+def next_delay_s(policy: RetryPolicy | None, attempt: int, error: BaseException) -> float | None:
     """Return how long to wait before the next try, or None when there is none."""
     if policy is None or attempt > policy.retries or not isinstance(error, Exception):
         return None
