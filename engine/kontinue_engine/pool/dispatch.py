@@ -50,7 +50,7 @@ class RunnerLoad(msgspec.Struct, frozen=True):
     Attributes:
         slots: how many activations it runs at once; 1 for sync runners.
         parked: activations that wait in it.
-        stepping: how many of the parked have a step running.
+        stepping: how many of the parked wait for a step.
         is_reserved: what is active there, or about to be, is to be alone.
     """
 

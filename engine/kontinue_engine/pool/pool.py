@@ -307,9 +307,9 @@ class Pool:
         verdict = self._supply.ended(runner)
         if verdict is None:
             return
+        active = runner.running_code
         # Without anything active, the first unstarted one may have killed the runner while it was being started.
-        starting = next(iter(runner.unstarted), None) if verdict.charge and not runner.active else None
-        active = {*runner.running, *runner.stepping}
+        starting = next(iter(runner.unstarted), None) if verdict.charge and not active else None
         was_alone = verdict.charge and (len(active) == 1 if active else len(runner.unstarted) == 1)
         given_back: list[frames.Activate] = []
         for activation, state in list(runner.session.states.items()):

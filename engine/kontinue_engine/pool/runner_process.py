@@ -79,7 +79,7 @@ class RunnerProcess:
         running: activations that hold the active slot, also those given up.
         unstarted: activations in the runner's inbox.
         parked: activations that wait in the runner, also those given up.
-        stepping: those of the parked that have a step running.
+        stepping: those of the parked that wait for a step.
         started_count: activations that it has run.
         given_back: recalled activations that nobody has fetched yet.
         drain_message: why it is DRAINING.
@@ -159,8 +159,16 @@ class RunnerProcess:
 
     @property
     def active(self) -> int:
-        """How many activations may run code now, also of those given up."""
+        """How many activations are not merely parked, also of those given up."""
         return len(self.running) + len(self.stepping)
+
+    @property
+    def running_code(self) -> set[int]:
+        """The activations that may run code now, also those given up: who is to blame if the process dies.
+
+        On a sync runner a step runs in the slot; one that is waited for elsewhere is over, and being recorded.
+        """
+        return {*self.running, *self.stepping} if self.colour == "async" else {*self.running}
 
     def activate(self, activate: frames.Activate, *, is_alone: bool = False) -> None:
         """Send an activation; ``is_alone``: the runner is reserved until it is parked for a while or has ended."""

@@ -223,7 +223,7 @@ class Waiting(Frame, frozen=True, tag="Waiting"):
     Attributes:
         waiting_for: the first few of what it waits for.
         more: how many others there are.
-        has_step: a step of it runs in the runner meanwhile.
+        has_step: it waits for a step too, which runs in the runner or is being recorded: the wait ends by itself.
     """
 
     activation: int

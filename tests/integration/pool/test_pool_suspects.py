@@ -44,6 +44,17 @@ async def innocent_step(go: str) -> str:
     return "done"
 
 @app.function
+def one_step(ctx: SyncExecutionContext) -> int:
+    return ctx.step(sync_step)
+
+def sync_step() -> int:
+    return 1
+
+@app.function
+def die() -> None:
+    os._exit(3)
+
+@app.function
 async def nap(s: float) -> int:
     await asyncio.sleep(s)
     return os.getpid()
@@ -149,7 +160,7 @@ async def test_one_that_runs_alone_stays_alone_while_it_is_parked_for_a_moment(s
 async def test_one_that_was_to_run_alone_is_canceled_or_forgotten_like_any_other(start_pool: Any) -> None:
     """The runner is not reserved for it any more."""
     running = await start_pool(FUNCTIONS)
-    (pid,) = await running.ready(1)
+    (pid,) = [runner.pid for runner in running.pool.runners() if runner.colour == "async"]
     busy = running.submit("nap", s=0.2)
     await running.running(busy)
     canceled, forgotten = (running.submit("nap", alone=True, s=60) for _ in range(2))
@@ -163,10 +174,21 @@ async def test_one_that_was_to_run_alone_is_canceled_or_forgotten_like_any_other
     assert await running.call("nap", s=0.0) == pid
 
 
+async def test_who_waits_for_a_record_on_a_sync_runner_is_not_to_blame(start_pool: Any) -> None:
+    """Its step is over; what kills the runner then is the one that has the slot."""
+    running = await start_pool(FUNCTIONS)
+    waiting = running.submit("one_step")
+    await running.heard.until(lambda: any(isinstance(frame, frames.Waiting) for frame in running.heard.frames))
+    lost = await running.lost(running.submit("die"))
+    assert (lost.was_active, lost.was_alone) == (True, True)
+    lost = await running.lost(waiting)
+    assert (lost.was_active, lost.was_alone) == (False, False)
+
+
 async def test_an_idle_runner_that_is_killed_blames_nobody(start_pool: Any) -> None:
     """What is parked there is lost without having been active."""
     running = await start_pool(FUNCTIONS)
-    (pid,) = await running.ready(1)
+    (pid,) = [runner.pid for runner in running.pool.runners() if runner.colour == "async"]
     parked = running.submit("sleeper")
     await running.heard.until(lambda: any(isinstance(frame, frames.Waiting) for frame in running.heard.frames))
     os.kill(pid, signal.SIGKILL)
