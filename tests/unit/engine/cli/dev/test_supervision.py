@@ -1,5 +1,6 @@
 """When ``kontinue dev`` starts, restarts and stops its processes."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,6 +19,7 @@ from kontinue_engine.cli.dev.supervision import (
     Terminate,
     WakeAt,
 )
+from kontinue_engine.worker.main import EXIT_LEASE_LOST
 
 SERVER, WORKER = Role.SERVER, Role.WORKER
 
@@ -54,10 +56,11 @@ def test_a_server_that_never_was_ready_ends_the_session() -> None:
     assert supervision.exited(SERVER, 1, 1.0) == [Finish(SERVER)]
 
 
-def test_a_killed_worker_starts_again_at_once() -> None:
+@pytest.mark.parametrize("code", [-9, EXIT_LEASE_LOST])
+def test_a_worker_that_was_killed_or_lost_its_lease_starts_again_at_once(code: int) -> None:
     """The first end of a process that worked costs no back-off."""
     supervision = running()
-    assert supervision.exited(WORKER, -9, 3.0) == [Restarting(WORKER, -9, 0.0, True), Start(WORKER)]
+    assert supervision.exited(WORKER, code, 3.0) == [Restarting(WORKER, code, 0.0, True), Start(WORKER)]
 
 
 def test_a_worker_that_does_not_come_up_again_is_tried_with_growing_pauses() -> None:
