@@ -24,6 +24,7 @@ from kontinue_engine.errors import StartupError
 from kontinue_engine.telemetry import logs
 
 DATABASE: Final = "kontinue.db"
+MAX_PORT: Final = 65_535
 KUBECONFIG: Final = "kubeconfig"
 READY: Final = "api server ready"
 STOPPED: Final = "api server stopped"
@@ -36,18 +37,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="kontinue apiserver", description="Kontinue's local API server.")
     parser.add_argument("--data-dir", type=Path, required=True, help="folder of the data file and the kubeconfig")
     parser.add_argument("--host", default="127.0.0.1", help="loopback address to listen on")
-    parser.add_argument("--port", type=int, default=0, help="port to listen on; 0 takes a free one")
+    parser.add_argument("--port", type=_port, default=0, help="port to listen on; 0 takes a free one")
     options = parser.parse_args(arguments)
     logs.configure()
     try:
         options.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         _run_loop(options.data_dir, host=options.host, port=options.port)
-    except (StartupError, StorageError, OSError) as error:
+    except (StartupError, StorageError) as error:
         sys.stderr.write(f"error: {error}\n")
+        return 1
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        sys.stderr.write(
+            f"error: data folder {options.data_dir} cannot be used: {error.strerror}{where}; "
+            "make it a folder that can be written, or choose another --data-dir\n"
+        )
         return 1
     except ServerFailedError:
         return 1
     return 0
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= MAX_PORT:
+        raise argparse.ArgumentTypeError(f"must be between 0 and {MAX_PORT}, not {port}")
+    return port
 
 
 async def run(data_dir: Path, *, host: str, port: int, stop: asyncio.Event) -> None:
@@ -56,6 +71,7 @@ async def run(data_dir: Path, *, host: str, port: int, stop: asyncio.Event) -> N
     Raises:
         StartupError, StorageError: it cannot start; the message says what to do.
         ServerFailedError: it cannot go on; the log says why.
+        OSError: a file in ``data_dir`` cannot be written.
     """
     kubeconfig = data_dir / KUBECONFIG
     token = access.read_token(kubeconfig) or access.new_token()

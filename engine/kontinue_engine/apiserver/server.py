@@ -147,7 +147,7 @@ class LocalServer:
 
         Raises:
             StorageError: the storage cannot be opened.
-            AddressInUseError: the port is taken.
+            StartupError: it cannot listen; AddressInUseError when the port is taken.
         """
         self._storage.open()
         try:
@@ -186,8 +186,13 @@ class LocalServer:
         self._store.load(self._registry.resources)
         for listener in (self._hub, self._namespaces, self._collector):
             self._store.listen(listener)
-        await self._namespaces.create_missing()
-        await self._install_crds()
+        try:
+            await self._namespaces.create_missing()
+            await self._install_crds()
+        except statuses.StatusError as error:
+            if not isinstance(error.__cause__, StorageFailedError):
+                raise
+            raise error.__cause__ from None
         self._namespaces.add_all()
         self._collector.add_all()
         self._run("storage", self._storage.watch_over())
@@ -227,7 +232,10 @@ class LocalServer:
             )
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
-                raise
+                raise StartupError(
+                    f"cannot listen on port {self._port} of {self._host}: {error.strerror}; "
+                    "choose another one with --port or --host"
+                ) from error
             raise AddressInUseError(
                 f"port {self._port} on {self._host} is in use; choose another one with --port "
                 "(--port 0 takes a free one)"

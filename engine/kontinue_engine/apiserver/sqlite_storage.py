@@ -52,6 +52,17 @@ _SCHEMA: Final = (
     f"PRAGMA user_version = {SCHEMA_VERSION}",
 )
 
+_DISK_ERRORS: Final = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_READONLY,
+    }
+)
+"""What says nothing about the file's content."""
 _Row = tuple[int, int, str, bytearray | None]
 
 
@@ -105,6 +116,8 @@ class SqliteStorage:
         Raises:
             StorageBusyError: another process holds it.
             StorageCorruptError: it is damaged or not ours; it was not written to.
+            StorageFailedError: it cannot be written, or another program has it open.
+            OSError: its folder cannot be written.
         """
         if not self._is_memory:
             self._lock()
@@ -113,6 +126,11 @@ class SqliteStorage:
             self._load_revisions()
         except sqlite3.DatabaseError as error:
             self._release()
+            if _primary_code(error) in _DISK_ERRORS:
+                raise StorageFailedError(
+                    f"data file {self._path} cannot be opened: {error}; make sure that the disk has room, that the "
+                    "file can be written, and that no other program has it open"
+                ) from error
             raise StorageCorruptError(
                 f"data file {self._path} cannot be read: {error}; nothing was changed. "
                 "Restore it from a copy, or move it away to start with an empty one"
@@ -263,7 +281,7 @@ class SqliteStorage:
                 self._roll_back(undo, first_rev)
                 for commit in batch:
                     if commit.error is None:
-                        commit.error = StorageFailedError(f"write was not stored: {error}")
+                        commit.error = StorageFailedError(f"write to {self._path} was not stored: {error}")
             else:
                 self._is_checkpoint_due = True
         self._call_loop(lambda: self._publish(batch))
@@ -394,16 +412,24 @@ class SqliteStorage:
         return connection
 
     def _lengthen_wal(self, connection: sqlite3.Connection) -> None:
-        """Bring the WAL to its working size by a transaction that is rolled back after it went to disk."""
+        """Bring the WAL to its working size, or what the disk has room for.
+
+        By a transaction that is rolled back after it went to disk.
+        """
         size = (WAL_PAGES - 64) * connection.execute("PRAGMA page_size").fetchone()[0]
         if os.path.getsize(f"{self._path}-wal") >= size:
             return
         cache_size = self._pragma("cache_size")
         connection.execute("PRAGMA cache_size = 16")  # pages beyond it are written to the WAL at once
         connection.execute("BEGIN IMMEDIATE")
-        connection.execute("CREATE TABLE filler (val BLOB)")
-        connection.execute("INSERT INTO filler VALUES (zeroblob(?))", (size,))
-        connection.execute("ROLLBACK")
+        try:
+            connection.execute("CREATE TABLE filler (val BLOB)")
+            connection.execute("INSERT INTO filler VALUES (zeroblob(?))", (size,))
+        except sqlite3.OperationalError as error:
+            if _primary_code(error) != sqlite3.SQLITE_FULL:
+                raise
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
         connection.execute(f"PRAGMA cache_size = {cache_size}")
 
     def _load_revisions(self) -> None:
@@ -433,6 +459,11 @@ class SqliteStorage:
         if self._lock_fd >= 0:
             os.close(self._lock_fd)
             self._lock_fd = -1
+
+
+def _primary_code(error: sqlite3.Error) -> int:
+    """Return SQLite's code without its extension; SQLITE_OK for errors that are not SQLite's."""
+    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF
 
 
 def _drop(_changes: Sequence[Change]) -> None:

@@ -84,6 +84,7 @@ class Storage(Protocol):
         Raises:
             StorageBusyError: another process holds it.
             StorageCorruptError: it cannot be read; nothing was overwritten.
+            StorageFailedError: the disk is full or does not work.
         """
 
     def list_live(self) -> Iterable[Change]:

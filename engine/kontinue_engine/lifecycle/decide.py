@@ -148,7 +148,11 @@ def _wanted_phase(
     if activation.parked_since_ms is not None:
         parked_for_ms = now_ms - activation.parked_since_ms
         wakes = [memo.timers.get(item.step, 0) for item in activation.waiting_for if item.kind == "Timer"]
-        is_long = bool(wakes) and len(wakes) == len(activation.waiting_for) + activation.more and min(wakes) - now_ms > worker.parking_ms
+        is_long = (
+            bool(wakes)
+            and len(wakes) == len(activation.waiting_for) + activation.more
+            and min(wakes) - now_ms > worker.parking_ms
+        )
         if is_long or parked_for_ms >= worker.parking_ms:
             return next_phase(observed.phase, PhaseEvent.PARKED), observed.phase is not Phase.SUSPENDED, None
     phase = next_phase(observed.phase, PhaseEvent.WOKEN if observed.phase is Phase.SUSPENDED else PhaseEvent.STARTED)

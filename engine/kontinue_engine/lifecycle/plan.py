@@ -74,7 +74,17 @@ class Report(msgspec.Struct, frozen=True):
     message: str
 
 
-Action = Dispatch | AwaitAdmission | Acknowledge | StopActivation | KillActivation | ForgetActivation | CancelChildren | Finish | Report
+Action = (
+    Dispatch
+    | AwaitAdmission
+    | Acknowledge
+    | StopActivation
+    | KillActivation
+    | ForgetActivation
+    | CancelChildren
+    | Finish
+    | Report
+)
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):

@@ -28,8 +28,7 @@ class ServerProcess:
 
     def __init__(self, data_dir: Path, port: int = 0, *, fault: str = "") -> None:
         self.data_dir = data_dir
-        server = ["-c", f"{fault}\n{RUN_MAIN}"] if fault else ["-m", "kontinue_engine.apiserver"]
-        command = [sys.executable, *server, "--data-dir", str(data_dir), "--port", str(port)]
+        command = command_of(data_dir, "--port", str(port), fault=fault)
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         assert self._process.stdout is not None
         self.ready = json.loads(self._process.stdout.readline())
@@ -67,9 +66,15 @@ def start(tmp_path: Path) -> Iterator[Any]:
             server.stop(signal.SIGKILL)
 
 
-def fail_to_start(data_dir: Path, *options: str) -> str:
+def command_of(data_dir: Path, *options: str, fault: str = "") -> list[str]:
+    """Return the command of a server; ``fault`` is code that it runs first."""
+    server = ["-c", f"{fault}\n{RUN_MAIN}"] if fault else ["-m", "kontinue_engine.apiserver"]
+    return [sys.executable, *server, "--data-dir", str(data_dir), *options]
+
+
+def fail_to_start(data_dir: Path, *options: str, fault: str = "") -> str:
     """Start a server that must refuse, and return its message."""
-    command = [sys.executable, "-m", "kontinue_engine.apiserver", "--data-dir", str(data_dir), *options]
+    command = command_of(data_dir, *options, fault=fault)
     done = subprocess.run(command, capture_output=True, text=True, timeout=START_TIMEOUT_S, check=False)
     assert (done.returncode, done.stdout) == (1, "")
     assert "Traceback" not in done.stderr
@@ -138,6 +143,106 @@ def test_a_corrupt_data_file_is_refused_and_left_alone(tmp_path: Path) -> None:
     assert str(path) in message
     assert "nothing was changed" in message
     assert path.read_bytes() == before
+
+
+def test_a_data_dir_that_cannot_be_used_is_named_with_what_to_do(tmp_path: Path) -> None:
+    """A file in its place, a folder in the place of one of its files: no errno, no traceback."""
+    (tmp_path / "file").touch()
+    (tmp_path / "data" / "kontinue.db.lock").mkdir(parents=True)
+    (tmp_path / "other" / "kubeconfig").mkdir(parents=True)
+    for folder in (tmp_path / "file", tmp_path / "file" / "data", tmp_path / "data", tmp_path / "other"):
+        message = fail_to_start(folder)
+        assert str(folder) in message
+        assert "--data-dir" in message
+        assert "Errno" not in message
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_data_dir_that_is_not_writable_is_named_with_what_to_do(tmp_path: Path) -> None:
+    """Permission denied, where, and the option."""
+    tmp_path.chmod(0o500)
+    try:
+        for folder in (tmp_path, tmp_path / "data"):
+            message = fail_to_start(folder)
+            assert "Permission denied" in message
+            assert str(folder) in message
+            assert "--data-dir" in message
+    finally:
+        tmp_path.chmod(0o700)
+
+
+def test_a_disk_that_cannot_be_written_is_not_called_a_corrupt_file(tmp_path: Path) -> None:
+    """Nobody should restore a copy, or throw the data away, because the disk is full."""
+    fault = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))"
+    message = fail_to_start(tmp_path / "data", fault=fault)
+    assert str(tmp_path / "data" / "kontinue.db") in message
+    assert "room" in message
+    assert "move it away" not in message
+
+
+@pytest.mark.parametrize("port", ["-1", "65536", "70000", "http"])
+def test_a_port_that_does_not_exist_is_refused(tmp_path: Path, port: str) -> None:
+    """The socket library would take it modulo 65,536."""
+    command = command_of(tmp_path, "--port", port)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=START_TIMEOUT_S, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--port" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+async def test_a_kubeconfig_deleted_meanwhile_stops_nothing_and_comes_back_with_a_restart(
+    start: Any, connect: Any
+) -> None:
+    """Whoever knows the token goes on; the next start writes a new one."""
+    server = start()
+    token = server.token
+    (server.data_dir / "kubeconfig").unlink()
+    api = connect(server.url, token)
+    assert (await api.send("POST", api.executions, api.execution("a")))[0] == 201
+    await api.close()
+    assert await asyncio.to_thread(server.stop, signal.SIGTERM) == 0
+    assert server.errors == b""
+    server = start()
+    api = connect(server.url, server.token)
+    assert (await api.send("GET", f"{api.executions}/a"))[0] == 200
+    await api.close()
+
+
+async def test_a_sigterm_under_load_ends_in_order_and_keeps_what_was_acknowledged(start: Any, connect: Any) -> None:
+    """Writers and watchers lose their connection, the server exits with 0 and has nothing to complain of."""
+    server = start()
+    api = connect(server.url, server.token)
+    acknowledged: dict[str, str] = {}
+    watched: set[str] = set()
+
+    async def write(writer: int) -> None:
+        for number in range(100_000):
+            status, created = await api.send("POST", api.executions, api.execution(f"w{writer}-{number}"))
+            assert status == 201, created
+            acknowledged[created["metadata"]["name"]] = created["metadata"]["resourceVersion"]
+
+    async def follow() -> None:
+        async for event in api.watch(f"{api.executions}?watch=1"):
+            watched.add(event["object"]["metadata"]["name"])
+
+    following = asyncio.create_task(follow())
+    writers = [asyncio.create_task(write(writer)) for writer in range(16)]
+    async with asyncio.timeout(20):
+        while len(acknowledged) < 300:
+            await asyncio.sleep(0.005)
+    assert await asyncio.to_thread(server.stop, signal.SIGTERM) == 0
+    assert (server.errors, [line["event"] for line in server.lines]) == (b"", ["api server stopped"])
+    await following
+    outcomes = await asyncio.gather(*writers, return_exceptions=True)
+    assert all(isinstance(outcome, aiohttp.ClientError) for outcome in outcomes), outcomes
+    await api.close()
+    server = start()
+    api = connect(server.url, server.token)
+    _, listed = await api.send("GET", api.executions)
+    found = {item["metadata"]["name"]: item["metadata"]["resourceVersion"] for item in listed["items"]}
+    assert acknowledged.items() <= found.items()
+    assert watched
+    await api.close()
 
 
 def test_an_address_that_is_not_loopback_is_refused(tmp_path: Path) -> None:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sqlite3
 import threading
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kontinue_engine.apiserver.server import LocalServer
 from kontinue_engine.apiserver.sqlite_storage import MEMORY, SqliteStorage
 from kontinue_engine.apiserver.storage import (
     Change,
@@ -148,6 +151,51 @@ async def test_a_full_disk_fails_commits_and_the_store_lives_on(tmp_path: Path) 
     await store.read_pragma("max_page_count=1000000")
     assert await store.commit([Write("big", 0, b"x" * 100_000)]) == [1]
     await store.close()
+
+
+@pytest.fixture
+def small_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let databases have 6 pages."""
+    connect = sqlite3.connect
+
+    def limited(*arguments: Any, **options: Any) -> sqlite3.Connection:
+        connection = connect(*arguments, **options)
+        connection.execute("PRAGMA max_page_count = 6")
+        return connection
+
+    monkeypatch.setattr(sqlite3, "connect", limited)
+
+
+@pytest.mark.usefixtures("small_disk")
+async def test_a_nearly_full_disk_is_opened_all_the_same(tmp_path: Path) -> None:
+    """There is no room for a WAL of its full size, but for reads, and for writes as long as they fit."""
+    store = SqliteStorage(tmp_path / "data.db")
+    store.open()
+    assert await store.commit([Write("a", 0, b"1")]) == [1]
+    with pytest.raises(StorageFailedError, match="full"):
+        await store.commit([Write("b", 0, b"x" * 100_000)])
+    assert await store.commit([Write("c", 0, b"1")]) == [2]
+    await store.close()
+
+
+@pytest.mark.usefixtures("small_disk")
+async def test_a_server_without_room_for_its_definitions_says_so(tmp_path: Path) -> None:
+    """An error of the storage, which names the file, and not of a request."""
+    with pytest.raises(StorageFailedError, match=r"data\.db.*full"):
+        async with LocalServer(SqliteStorage(tmp_path / "data.db"), token="t"):
+            pass
+
+
+async def test_a_file_that_another_program_has_open_is_not_called_corrupt(tmp_path: Path) -> None:
+    """The remedy is another one."""
+    path = tmp_path / "data.db"
+    store = SqliteStorage(path)
+    store.open()
+    await store.close()
+    with contextlib.closing(sqlite3.connect(path)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(StorageFailedError, match=r"locked.*no other program"):
+            SqliteStorage(path).open()
 
 
 async def test_a_second_server_on_the_same_file_is_refused_and_told_who_holds_it(
