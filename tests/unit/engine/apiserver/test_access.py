@@ -46,3 +46,12 @@ def test_a_missing_or_broken_kubeconfig_has_no_token(tmp_path: Path, text: str |
     if text is not None:
         path.write_text(text)
     assert access.read_token(path) is None
+
+
+def test_a_kubeconfig_that_cannot_be_written_leaves_nothing_half_written(tmp_path: Path) -> None:
+    """A folder is in its place."""
+    path = tmp_path / "kubeconfig"
+    path.mkdir()
+    with pytest.raises(IsADirectoryError):
+        access.write_kubeconfig(path, url="http://127.0.0.1:1", token="secret")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["kubeconfig"]
