@@ -16,10 +16,10 @@ from typing import Any, Final, cast
 import httptools
 import msgspec
 
+from kontinue_engine.apiserver.values import MAX_BODY_BYTES
+
 MAX_PIPELINED_REQUESTS: Final = 64
 """Judgement: requests of one connection that may wait before its socket is no longer read."""
-MAX_BODY_BYTES: Final = 3 * 1024 * 1024
-"""As in kube-apiserver."""
 MAX_DROPPED_BYTES: Final = 64 * 1024 * 1024
 """Judgement: how much of an oversize body is read for the sake of a readable refusal."""
 MAX_HEADER_BYTES: Final = 64 * 1024

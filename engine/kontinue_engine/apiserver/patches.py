@@ -14,11 +14,11 @@ from typing import Any, Final
 import orjson
 
 from kontinue_engine.apiserver import statuses
-from kontinue_engine.apiserver.values import json_equal
+from kontinue_engine.apiserver.values import MAX_BODY_BYTES, json_equal
 
 MAX_OPERATIONS: Final = 10_000
 """As in kube-apiserver."""
-MAX_COPIED_BYTES: Final = statuses.MAX_BODY_BYTES
+MAX_COPIED_BYTES: Final = MAX_BODY_BYTES
 """What ``copy`` may add in all, as in kube-apiserver: copies of copies double."""
 
 _INDEX: Final = re.compile(r"0|[1-9][0-9]{0,9}", re.ASCII)

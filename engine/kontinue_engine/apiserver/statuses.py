@@ -14,10 +14,8 @@ import msgspec
 import orjson
 
 from kontinue_engine.apiserver.resources import ResourceInfo
-from kontinue_engine.apiserver.values import MAX_NESTING
+from kontinue_engine.apiserver.values import MAX_BODY_BYTES, MAX_NESTING
 
-MAX_BODY_BYTES: Final = 3 * 1024 * 1024
-"""Largest request body, as in kube-apiserver."""
 MAX_LISTED_VALUE_CHARS: Final = 400
 """Judgement: a refusal names the value, it does not repeat a document."""
 

@@ -1,9 +1,11 @@
-"""Internal. Plain JSON values: equality as JSON means it, type names as schemas spell them, depth. No I/O."""
+"""Internal. Plain JSON values: equality as JSON means it, type names as schemas spell them, limits. No I/O."""
 
 from __future__ import annotations
 
 from typing import Any, Final
 
+MAX_BODY_BYTES: Final = 3 * 1024 * 1024
+"""Largest request body, as in kube-apiserver."""
 MAX_NESTING: Final = 250
 """Levels of an object. orjson writes 254; answers add four at most: a watch event, its Table, the rows, a row."""
 

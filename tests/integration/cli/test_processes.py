@@ -63,10 +63,10 @@ def test_logs_are_followed_to_the_end(kontinue: Kontinue, dev: Dev) -> None:
 def test_changed_code_blocks_with_both_sides_and_exit_code_5(
     kontinue: Kontinue, start_dev: Callable[..., Dev], wait_until: WaitUntil
 ) -> None:
-    """wait, describe and cancel of an Execution whose code no longer matches what it recorded."""
+    """wait, describe and cancel of an Execution that wakes to code that no longer matches what it recorded."""
     first = start_dev()
     first.ready()
-    name = kontinue("execute", "--detach", "two_steps", "-p", "seconds=600").stdout.strip()
+    name = kontinue("execute", "--detach", "two_steps", "-p", "seconds=8").stdout.strip()
     wait_until("the first step", lambda: "first" in kontinue("describe", name).stdout)
     assert first.stop() == 0
     module = kontinue.folder / "app.py"
