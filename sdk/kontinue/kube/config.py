@@ -23,6 +23,8 @@ import yaml
 from kontinue.errors import ConfigError
 
 SERVICE_ACCOUNT_DIR: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+DEV_STATE: Final = "dev.json"
+"""Beside the kubeconfig: what ``kontinue dev`` says about its processes."""
 DEV_KUBECONFIG: Final = Path(".kontinue") / "kubeconfig"
 _PROBE_S: Final = 0.5
 """A server on loopback accepts at once or not at all."""
@@ -100,7 +102,8 @@ def _search(start_dir: Path, environ: Mapping[str, str], home_file: Path) -> Kub
         if not path.is_file():
             continue
         found = _from_files([path], None, "kontinue dev")
-        if _answers(found.server):
+        # While dev restarts its server, a command must wait for it, and not go to another cluster.
+        if _answers(found.server) or _dev_runs(path.parent):
             return found
         tried.append(f"{path}: {found.server} does not answer (is `kontinue dev` running?)")
         break
@@ -125,6 +128,20 @@ def _answers(server: str) -> bool:
     try:
         socket.create_connection((parts.hostname or "", port), timeout=_PROBE_S).close()
     except OSError:
+        return False
+    return True
+
+
+class _DevState(msgspec.Struct):
+    dev_pid: int
+
+
+def _dev_runs(data_dir: Path) -> bool:
+    """Tell whether the ``kontinue dev`` of a data directory lives."""
+    try:
+        state = msgspec.json.decode((data_dir / DEV_STATE).read_bytes(), type=_DevState)
+        os.kill(state.dev_pid, 0)
+    except (OSError, msgspec.DecodeError):
         return False
     return True
 

@@ -1,6 +1,8 @@
 """The API server is found in the order that users are told, and errors list what was tried."""
 
 import base64
+import json
+import os
 
 import pytest
 import yaml
@@ -93,6 +95,16 @@ def test_in_cluster_reads_the_service_account(tmp_path, home, monkeypatch):
     environ = {**home, "KUBERNETES_SERVICE_HOST": "fd00::1", "KUBERNETES_SERVICE_PORT": "6443"}
     found = load_config(environ=environ, start_dir=tmp_path)
     assert (found.server, found.namespace, found.token) == ("https://[fd00::1]:6443", "prod", "tok")
+
+
+def test_a_living_dev_is_waited_for_while_its_server_restarts(tmp_path, home):
+    """A command must not go to the cluster of the home directory instead; a dev that is gone is passed over."""
+    kubeconfig(tmp_path / "home/.kube/config", "http://production")
+    kubeconfig(tmp_path / ".kontinue/kubeconfig", "http://127.0.0.1:9")
+    (tmp_path / ".kontinue/dev.json").write_text(json.dumps({"dev_pid": os.getpid()}))
+    assert load_config(environ=home, start_dir=tmp_path).server == "http://127.0.0.1:9"
+    (tmp_path / ".kontinue/dev.json").unlink()
+    assert load_config(environ=home, start_dir=tmp_path).server == "http://production"
 
 
 def test_nothing_found_lists_what_was_tried(tmp_path, home):
