@@ -103,10 +103,6 @@ class CompiledSchema:
         """Drop unknown fields and forbidden nulls in place; return the paths of the unknown fields."""
         return [] if self._exact.is_valid(obj) else self._prune(obj)
 
-    def unknown_fields(self, obj: dict[str, Any]) -> list[str]:
-        """Return what ``prune`` would drop, leaving ``obj`` alone."""
-        return self._prune(orjson.loads(orjson.dumps(obj)))
-
     def default(self, obj: dict[str, Any]) -> None:
         """Fill in defaults in place."""
         if self._default is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import shutil
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 MANIFEST = """
 apiVersion: kontinue.cloud/v1alpha1
@@ -123,6 +125,87 @@ async def test_get_w_shows_each_change(kubectl: Any) -> None:
     rows = [line.decode().split()[:3] for line in lines]
     assert rows[0] == ["NAME", "FUNCTION", "PHASE"]
     assert rows[2] == ["demo", "hello", "Executing"]
+
+
+async def test_apply_twice_keeps_the_resource_version(kubectl: Any) -> None:
+    """An apply of the same manifest writes nothing."""
+    await kubectl.succeed("apply", "-f", "-", stdin=MANIFEST)
+    version = ("get", "kex", "demo", "-o", "jsonpath={.metadata.resourceVersion}/{.metadata.generation}")
+    before = await kubectl.succeed(*version)
+    assert "demo unchanged" in await kubectl.succeed("apply", "-f", "-", stdin=MANIFEST)
+    assert await kubectl.succeed(*version) == before
+    await kubectl.succeed("apply", "-f", "-", stdin=MANIFEST.replace("team: a", "team: b"))
+    assert await kubectl.succeed(*version) != before
+
+
+async def test_every_form_of_output(kubectl: Any) -> None:
+    """Yaml and json give the object back, wide has more columns, name is for pipes; of one object and of a list."""
+    await kubectl.succeed("create", "-f", "-", stdin=MANIFEST)
+    for arguments in (("kex", "demo"), ("kex",)):
+        parsed = [
+            yaml.safe_load(await kubectl.succeed("get", *arguments, "-o", "yaml")),
+            json.loads(await kubectl.succeed("get", *arguments, "-o", "json")),
+        ]
+        objects = [found["items"][0] if found["kind"] == "List" else found for found in parsed]
+        assert objects[0] == objects[1]
+        assert objects[0]["kind"] == "Execution"
+        assert objects[0]["apiVersion"] == "kontinue.cloud/v1alpha1"
+        assert objects[0]["spec"]["arguments"] == {"name": "world"}
+        narrow, wide = [(await kubectl.succeed("get", *arguments, *wide)).splitlines() for wide in ((), ("-o", "wide"))]
+        assert narrow[0].split() == wide[0].split()[: len(narrow[0].split())]
+        assert len(wide[0].split()) > len(narrow[0].split())
+        assert wide[1].split()[:2] == ["demo", "hello"]
+        assert await kubectl.succeed("get", *arguments, "-o", "name") == "execution.kontinue.cloud/demo\n"
+    shown = await kubectl.succeed("get", "kex", "--show-labels", "--all-namespaces")
+    assert shown.splitlines()[1].split()[0] == "default"
+    assert "team=a" in shown
+
+
+async def test_watch_only_shows_what_comes_and_nothing_that_is_there(kubectl: Any) -> None:
+    """The first row is the first change."""
+    await kubectl.succeed("create", "-f", "-", stdin=MANIFEST.replace("name: demo", "name: earlier"))
+    process = await asyncio.create_subprocess_exec(
+        kubectl.binary,
+        *("get", "kex", "--watch-only", "--output-watch-events"),
+        env=kubectl.environment,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    output = asyncio.create_task(process.stdout.readuntil(b"DELETED"))
+    names = (f"later{number}" for number in itertools.count())
+    async with asyncio.timeout(20):
+        while not output.done():  # kubectl does not say when its watch has begun
+            later = MANIFEST.replace("name: demo", f"name: {next(names)}")
+            await kubectl.succeed("create", "-f", "-", stdin=later)
+            await kubectl.succeed("delete", "-f", "-", stdin=later)
+            await asyncio.wait([output], timeout=0.1)
+    process.kill()
+    await process.communicate()
+    rows = (await output).decode().splitlines()
+    assert [row.split()[0] for row in rows] == ["EVENT", "ADDED", "DELETED"]
+    assert rows[1].split()[1].startswith("later")
+    assert "earlier" not in "".join(rows)
+
+
+async def test_delete_all_deletes_one_namespace_and_waits_for_finalizers(kubectl: Any) -> None:
+    """Other namespaces keep theirs; wait --for=delete returns once the last finalizer has gone, and not before."""
+    namespace = '{"apiVersion":"v1","kind":"Namespace","metadata":{"name":"team"}}'
+    await kubectl.succeed("create", "-f", "-", stdin=namespace)
+    held = MANIFEST.replace("name: demo", "name: held\n  finalizers: [example.com/hold]")
+    for manifest in (MANIFEST, MANIFEST.replace("name: demo", "name: second"), held):
+        await kubectl.succeed("create", "-f", "-", stdin=manifest)
+    await kubectl.succeed("create", "-n", "team", "-f", "-", stdin=MANIFEST)
+    output = await kubectl.succeed("delete", "kex", "--all", "--wait=false")
+    assert output.count("deleted") == 3
+    assert await kubectl.succeed("get", "kex", "-o", "name") == "execution.kontinue.cloud/held\n"
+    code, output = await kubectl("wait", "kex/held", "--for=delete", "--timeout=1s")
+    assert (code, "timed out" in output) == (1, True)
+    waiting = asyncio.create_task(kubectl.succeed("wait", "kex/held", "--for=delete", "--timeout=20s"))
+    await kubectl.succeed("patch", "kex", "held", "--type=merge", "-p", '{"metadata":{"finalizers":null}}')
+    await waiting
+    assert "No resources found" in await kubectl.succeed("get", "kex")
+    assert "demo" in await kubectl.succeed("get", "kex", "-n", "team")
+    await kubectl.succeed("wait", "kex", "--all", "--for=delete", "--timeout=5s")  # of what is gone already
 
 
 async def test_built_in_kinds_and_discovery(kubectl: Any) -> None:

@@ -3,7 +3,6 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -171,11 +170,8 @@ def test_what_was_wrong_before_is_tolerated_until_it_changes(execution_schema: C
 
 
 def test_unknown_fields_are_pruned_and_named(execution_schema: CompiledSchema):
-    """``prune`` drops them, ``unknown_fields`` only names them; free-form parts are left alone."""
+    """Free-form parts are left alone."""
     obj = {**execution(arguments={"any": {"thing": None}}, retires=3), "sttaus": {}}
-    before = orjson.dumps(obj)
-    assert sorted(execution_schema.unknown_fields(obj)) == ["spec.retires", "sttaus"]
-    assert orjson.dumps(obj) == before
     assert sorted(execution_schema.prune(obj)) == ["spec.retires", "sttaus"]
     assert obj == execution(arguments={"any": {"thing": None}})
 
