@@ -66,6 +66,20 @@ class DeleteOptions(NamedTuple):
     is_dry_run: bool
 
 
+class _Preconditions(msgspec.Struct, rename="camel"):
+    uid: str | None = None
+    resource_version: str | None = None
+
+
+class _DeleteBody(msgspec.Struct, rename="camel"):
+    """What is read of a DeleteOptions."""
+
+    preconditions: _Preconditions | None = None
+    propagation_policy: str | None = None
+    orphan_dependents: bool | None = None
+    dry_run: list[str] | None = None
+
+
 class Continue(NamedTuple):
     """Where a list goes on: which revision, and the first key that was not listed yet."""
 
@@ -190,22 +204,24 @@ def parse_delete_options(query: dict[str, str], body: bytes, content_type: str) 
     Raises:
         StatusError: 400 or 415, they cannot be understood.
     """
-    given = parse_body(body, content_type) if body else {}
-    if not isinstance(given, dict):
-        raise statuses.bad_request("DeleteOptions must be an object")
-    preconditions = given.get("preconditions") or {}
-    propagation = given.get("propagationPolicy") or query.get("propagationPolicy", "")
+    try:
+        given = msgspec.convert(parse_body(body, content_type), _DeleteBody) if body else _DeleteBody()
+    except msgspec.ValidationError as error:
+        raise statuses.bad_request(f"the body is no DeleteOptions: {error}") from error
+    preconditions = given.preconditions or _Preconditions()
+    propagation = given.propagation_policy or query.get("propagationPolicy", "")
     if not propagation:
-        orphans = given.get("orphanDependents", query.get("orphanDependents"))
-        propagation = "Orphan" if orphans in {True, "true"} else "Background"
+        orphans = given.orphan_dependents
+        if orphans is None:
+            orphans = query.get("orphanDependents") == "true"
+        propagation = "Orphan" if orphans else "Background"
     if propagation not in {"Background", "Foreground", "Orphan"}:
         raise statuses.bad_request(f"propagationPolicy: Unsupported value: {propagation!r}")
-    dry_run = given.get("dryRun") or []
     return DeleteOptions(
-        uid=preconditions.get("uid"),
-        resource_version=preconditions.get("resourceVersion"),
+        uid=preconditions.uid,
+        resource_version=preconditions.resource_version,
         propagation=propagation,
-        is_dry_run=_is_dry_run(query.get("dryRun", "")) or "All" in dry_run,
+        is_dry_run=_is_dry_run(query.get("dryRun", "")) or "All" in (given.dry_run or ()),
     )
 
 

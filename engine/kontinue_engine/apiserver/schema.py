@@ -18,7 +18,7 @@ import jsonschema_rs
 import orjson
 
 from kontinue_engine.apiserver import celrules, object_rules, pruning
-from kontinue_engine.apiserver.statuses import Cause, cause
+from kontinue_engine.apiserver.statuses import Cause, cause, nested_too_deeply
 from kontinue_engine.apiserver.values import json_equal, type_name
 
 _COPIED_KEYWORDS: Final = frozenset(
@@ -100,8 +100,16 @@ class CompiledSchema:
         self._default = pruning.compile_defaulter(openapi_schema)
 
     def prune(self, obj: dict[str, Any]) -> list[str]:
-        """Drop unknown fields and forbidden nulls in place; return the paths of the unknown fields."""
-        return [] if self._exact.is_valid(obj) else self._prune(obj)
+        """Drop unknown fields and forbidden nulls in place; return the paths of the unknown fields.
+
+        Raises:
+            StatusError: 400, ``obj`` is nested too deeply.
+        """
+        try:
+            is_exact = self._exact.is_valid(obj)
+        except ValueError as error:  # the library's: its limit is 255 levels
+            raise nested_too_deeply() from error
+        return [] if is_exact else self._prune(obj)
 
     def default(self, obj: dict[str, Any]) -> None:
         """Fill in defaults in place."""
@@ -113,10 +121,16 @@ class CompiledSchema:
 
         With ``old`` this is an update: transition rules apply, and what was wrong already and did not change is
         tolerated, so that a stricter CRD does not freeze stored objects.
+
+        Raises:
+            StatusError: 400, ``obj`` is nested too deeply.
         """
         causes: list[Cause] = []
-        if not self._validator.is_valid(obj):
-            errors = self._validator.iter_errors(obj)
+        try:
+            errors = [] if self._validator.is_valid(obj) else list(self._validator.iter_errors(obj))
+        except ValueError as error:  # the library's: its limit is 255 levels
+            raise nested_too_deeply() from error
+        if errors:
             causes = [_cause(error) for error in errors if old is None or _is_changed(obj, old, error.instance_path)]
             if causes:
                 return causes

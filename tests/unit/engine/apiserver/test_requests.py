@@ -66,6 +66,24 @@ def test_delete_options_that_do_not_exist_are_refused(query: dict[str, str]) -> 
 
 
 @pytest.mark.parametrize(
+    "body",
+    [
+        b'{"preconditions": "x"}',
+        b'{"preconditions": {"uid": {}}}',
+        b'{"propagationPolicy": ["Background"]}',
+        b'{"orphanDependents": []}',
+        b'{"dryRun": 5}',
+        b"[]",
+    ],
+)
+def test_delete_options_of_a_wrong_shape_are_refused(body: bytes) -> None:
+    """400 and not a crash."""
+    with pytest.raises(StatusError) as caught:
+        requests.parse_delete_options({}, body, "")
+    assert caught.value.code == 400
+
+
+@pytest.mark.parametrize(
     ("content_type", "body"),
     [
         ("", b'{"at": "2026-01-01", "yes": true}'),

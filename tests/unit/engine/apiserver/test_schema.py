@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kontinue_engine.apiserver.schema import CompiledSchema, SchemaError
+from kontinue_engine.apiserver.statuses import StatusError
 
 
 def execution(**spec: Any) -> dict[str, Any]:
@@ -174,6 +175,18 @@ def test_unknown_fields_are_pruned_and_named(execution_schema: CompiledSchema):
     obj = {**execution(arguments={"any": {"thing": None}}, retires=3), "sttaus": {}}
     assert sorted(execution_schema.prune(obj)) == ["spec.retires", "sttaus"]
     assert obj == execution(arguments={"any": {"thing": None}})
+
+
+@pytest.mark.parametrize("levels", [300, 900])
+def test_deep_values_where_text_belongs_are_refused(execution_schema: CompiledSchema, levels: int):
+    """The library that judges gives up on them with an error of its own."""
+    deep: Any = "x"
+    for _ in range(levels):
+        deep = {"a": deep}
+    obj = execution()
+    obj["spec"]["function"] = deep
+    with pytest.raises(StatusError, match="nested too deeply"):
+        execution_schema.validate(obj)
 
 
 def test_defaults_are_filled_in(execution_schema: CompiledSchema):
