@@ -38,6 +38,7 @@ class Activations:
     def drain(self) -> None:
         """Dispatch nothing more; what runs goes on."""
         self._is_draining = True
+        self._runtime.runners.hold()
 
     # Commands.
 

@@ -95,6 +95,7 @@ class ExecutionController:
             is_admitted=entry.inheritance is Inheritance.ADMITTED,
             predecessor_released=self._runtime.scope.predecessor_released,
             function_known=entry.spec.function in self._runtime.scope.colours,
+            is_deaf=entry.spec.function in self._runtime.scope.deaf,
             cancel_message=entry.cancel_message,
             dormant=entry.rest is not Rest.AWAKE,
             woken=entry.rest is Rest.WOKEN,

@@ -49,6 +49,9 @@ class Runners(Protocol):
     def kill_activation(self, activation: int) -> None:
         """Kill the runner that has the activation."""
 
+    def hold(self) -> None:
+        """Start nothing more; what runs goes on."""
+
 
 class Scope(msgspec.Struct, frozen=True, kw_only=True):
     """What a replica is responsible for.
@@ -57,6 +60,7 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True):
         namespace: the one namespace that it works in.
         group: its worker group.
         colours: the functions that its app has: name -> ``sync`` or ``async``.
+        deaf: names of those whose code cannot notice a cancel: sync functions without a context.
         windows: colour -> how many inherited Executions may be claimed at a time (``controllers.backlog``).
         predecessor_released: the replica before this one shut down cleanly.
     """
@@ -64,6 +68,7 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True):
     namespace: str
     group: str
     colours: Mapping[str, str]
+    deaf: frozenset[str]
     windows: Mapping[str, int]
     predecessor_released: bool
 

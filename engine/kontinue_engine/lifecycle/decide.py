@@ -368,9 +368,11 @@ def _stop(observed: Observed, now_ms: int, worker: Worker) -> Plan:
     news = observed.news
     if activation is not None and news.outcome is None and news.lost is None:
         if activation.stopping_since_ms is None:
-            message = observed.status.message or "Canceled"
+            stop = plans.StopActivation(observed.status.message or "Canceled")
+            if observed.is_deaf and activation.running_since_ms is not None:
+                return Plan(actions=(stop, plans.KillActivation()))
             return Plan(
-                actions=(plans.StopActivation(message), plans.CancelChildren(PARENT_ENDED_MESSAGE)),
+                actions=(stop, plans.CancelChildren(PARENT_ENDED_MESSAGE)),
                 requeue_after_ms=worker.cancel_grace_ms,
             )
         left_ms = activation.stopping_since_ms + worker.cancel_grace_ms - now_ms

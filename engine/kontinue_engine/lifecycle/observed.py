@@ -132,6 +132,7 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
             not its own.
         predecessor_released: the replica before this one shut down cleanly, so nothing crashed.
         function_known: this worker's app has the function.
+        is_deaf: its code cannot notice a cancel: a sync function without a context.
         cancel_message: why its parent no longer wants it; empty while it does.
         dormant: it waits without an activation (evicted): only a wake dispatches it.
         woken: something that it waited for has happened while it was dormant.
@@ -147,6 +148,7 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     is_admitted: bool = True
     predecessor_released: bool = False
     function_known: bool = True
+    is_deaf: bool = False
     cancel_message: str = ""
     dormant: bool = False
     woken: bool = False

@@ -68,6 +68,7 @@ class Pool:
         self._canceled: set[int] = set()
         self._suspects: set[int] = set()
         self._estimates: dict[str, float] = {}
+        self._is_held = False
         self._failure: BaseException | None = None
         self._has_failed = asyncio.Event()
 
@@ -211,12 +212,23 @@ class Pool:
 
     # Dispatch.
 
+    def hold(self) -> None:
+        """Start nothing more: what is queued stays queued, what a runner has not started comes back."""
+        self._is_held = True
+        for runner in self._supply.runners.values():
+            for activation in list(runner.unstarted):
+                runner.recall(activation)
+
     def _schedule_dispatch(self, colour: Colour) -> None:
+        if self._is_held:
+            return
         queue = self._queues[colour]
         if queue.next_dispatch is None:
             queue.next_dispatch = asyncio.get_running_loop().call_soon(self._dispatch, colour)
 
     def _dispatch(self, colour: Colour) -> None:
+        if self._is_held:
+            return  # scheduled before
         queue = self._queues[colour]
         for handle in (queue.next_dispatch, queue.recheck):
             if handle is not None:

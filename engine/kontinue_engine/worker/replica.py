@@ -245,6 +245,7 @@ class _Replica:
                 namespace=self._config.namespace,
                 group=self._group,
                 colours={one.name: "async" if one.is_async else "sync" for one in self._app.functions},
+                deaf=frozenset(one.name for one in self._app.functions if not (one.is_async or one.takes_context)),
                 windows={"sync": SYNC_WINDOW_PER_RUNNER * sync_runners, "async": ASYNC_WINDOW},
                 predecessor_released=lease.previous_released,
             ),

@@ -42,6 +42,7 @@ class FakeRunners:
         self.sent: list[frames.Command] = []
         self.killed: list[int] = []
         self.alone: list[int] = []
+        self.is_held = False
 
     def submit(self, activate: frames.Activate, *, alone: bool = False) -> None:
         self.submitted.append(activate)
@@ -56,6 +57,9 @@ class FakeRunners:
 
     def kill_activation(self, activation: int) -> None:
         self.killed.append(activation)
+
+    def hold(self) -> None:
+        self.is_held = True
 
     def sent_of(self, kind: type[frames.Command]) -> list[Any]:
         return [command for command in self.sent if isinstance(command, kind)]
@@ -78,6 +82,7 @@ class World:
                 namespace=NAMESPACE,
                 group=GROUP,
                 colours={"f": "sync", "child": "sync"},
+                deaf=frozenset(),
                 windows={"sync": WINDOW},
                 predecessor_released=predecessor_released,
             ),

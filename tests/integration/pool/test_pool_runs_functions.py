@@ -194,3 +194,17 @@ async def test_a_function_that_the_app_has_not_is_refused(start_pool: Any) -> No
     running = await start_pool(FUNCTIONS)
     with pytest.raises(ValueError, match="no function 'nope'"):
         running.submit("nope")
+
+
+async def test_a_held_pool_finishes_what_runs_and_starts_nothing_more(start_pool: Any) -> None:
+    """A worker that drains leaves what is queued to the next one."""
+    running = await start_pool(FUNCTIONS)
+    for _ in range(5):
+        await running.call("nap", s=0.0)
+    busy = running.submit("nap", s=0.3)
+    queued = [running.submit("nap", s=0.0) for _ in range(4)]
+    await running.running(busy)
+    running.pool.hold()
+    assert await running.result(busy) == 0.3
+    await asyncio.sleep(0.1)
+    assert not any(frames.Running(activation) in running.heard.frames for activation in queued)

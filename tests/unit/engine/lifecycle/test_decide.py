@@ -330,6 +330,15 @@ def test_a_client_cancel_stops_user_code_then_writes_stopped() -> None:
     assert "Finish" in kinds(end)
 
 
+def test_code_that_cannot_notice_a_cancel_is_killed_at_once() -> None:
+    """A sync function without a context has no call at which a cancel could be raised: waiting would help nobody."""
+    canceled = status(Phase.CANCELED)
+    running = decide(observe(activation=RUNNING, status=canceled, is_deaf=True), WORKER, NOW_MS)
+    assert kinds(running) == ["StopActivation", "KillActivation"]
+    queued = decide(observe(activation=Activation(number=1), status=canceled, is_deaf=True), WORKER, NOW_MS)
+    assert kinds(queued) == ["StopActivation", "CancelChildren"]
+
+
 def test_a_result_that_comes_after_a_cancel_is_discarded() -> None:
     """Canceled cannot turn into Completed."""
     late = News(outcome=frames.Completed(1, b"1"))
