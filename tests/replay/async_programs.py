@@ -38,14 +38,14 @@ class Shared:
 
 async def work(label: int, state: int) -> int:
     """An async step."""
-    await worlds.current().gate_async()
+    await worlds.of_step().gate_async()
     return worlds.value_of(label, state)
 
 
 @step(name="work_in_thread")
 def work_in_thread(label: int, state: int) -> int:
     """A sync step of an async function."""
-    worlds.current().gate_sync()
+    worlds.of_step().gate_sync()
     return worlds.value_of(label, state)
 
 

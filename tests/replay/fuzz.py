@@ -45,10 +45,11 @@ PATIENCE_S = 10.0
 HOSTS: list[Any] = []
 
 
-def activate(seed: int, records: list[str]) -> frames.Activate:
+def activate(world: World, seed: int, records: list[str]) -> frames.Activate:
     memo = f'{{"build":"b1","records":[{",".join(records)}]}}'.encode() if records else b""
     arguments = json.dumps({"seed": seed}).encode()
-    return frames.Activate(1, "ns", f"ex-{seed}", f"uid-{seed}", "program", arguments, memo, 1, 0, 0, CREATED_AT_MS, 1)
+    name, uid = f"ex-{seed}", f"uid-{seed}"
+    return frames.Activate(world.number, "ns", name, uid, "program", arguments, memo, 1, 0, 0, CREATED_AT_MS, 1)
 
 
 class Follower:
@@ -84,7 +85,7 @@ async def run_async(
 ) -> None:
     host = AsyncHost(async_programs.FUNCTIONS, send=world.on_frame, now_ms=lambda: world.clock_ms)
     world.receive = host.receive
-    host.receive(activate(seed, records))
+    host.receive(activate(world, seed, records))
     deadline = time.monotonic() + PATIENCE_S
     while world.end is None:
         if follower is None:
@@ -108,7 +109,7 @@ async def run_async(
 def run_sync(world: World, seed: int, records: list[str], follower: Follower | None) -> None:
     host = SyncHost(sync_programs.FUNCTIONS, send=world.on_frame, now_ms=lambda: world.clock_ms)
     world.receive = host.receive
-    host.receive(activate(seed, records))
+    host.receive(activate(world, seed, records))
     deadline = time.monotonic() + PATIENCE_S
     while world.end is None:
         if follower is None:

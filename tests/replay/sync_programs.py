@@ -19,7 +19,7 @@ MAX_DEPTH = 5
 
 def work(label: int, state: int) -> int:
     """A step."""
-    worlds.current().gate_sync()
+    worlds.of_step().gate_sync()
     return worlds.value_of(label, state)
 
 

@@ -7,6 +7,7 @@ Everything that the program waits for (gates in steps, children, timers, acknowl
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import random
 import threading
@@ -17,17 +18,24 @@ from typing import Any
 from kontinue.replay.call import Call, Outcome
 from kontinue.replay.journal import Journal
 from kontinue_engine.runner import activation as activation_module
-from kontinue_engine.runner.current import current_step_id
+from kontinue_engine.runner.current import current_activation, current_step_id
 from kontinue_engine.wire import frames
 
 CREATED_AT_MS = 1_700_000_000_000
 _current: World | None = None
+_worlds: dict[int, World] = {}
+_numbers = itertools.count(1)
 
 
 def current() -> World:
     """Return the world of the program that runs."""
     assert _current is not None
     return _current
+
+
+def of_step() -> World:
+    """Return the world of the step that runs here: a thread may come to its step after its program has crashed."""
+    return _worlds[current_activation.get()]
 
 
 def value_of(label: int, state: int) -> int:
@@ -43,6 +51,8 @@ class World:
     def __init__(self, rng: random.Random) -> None:
         global _current
         _current = self
+        self.number = next(_numbers)  # of the activation
+        _worlds[self.number] = self
         self.rng = rng
         self.clock_ms = CREATED_AT_MS
         self.shared: Any = None
@@ -130,7 +140,8 @@ class World:
                 self.problems.append(f"unexpected {frame}")
 
     def _answer(self, frame: frames.StepRequested) -> None:
-        self.receive(frames.StepArrived(1, frame.step, self.facts.setdefault(frame.step, self._outcome(frame))))
+        outcome = self.facts.setdefault(frame.step, self._outcome(frame))
+        self.receive(frames.StepArrived(self.number, frame.step, outcome))
 
     def _outcome(self, frame: frames.StepRequested) -> frames.TimerFired | frames.ChildFinished:
         command = frame.command
@@ -164,7 +175,7 @@ class World:
             if not self.acks:
                 return False
             flush = self.durable = self.acks.pop(0)
-        self.receive(frames.StepRecorded(1, flush))
+        self.receive(frames.StepRecorded(self.number, flush))
         return True
 
     def pick_at_random(self) -> bool:
