@@ -10,9 +10,10 @@ import msgspec
 from kontinue.api import labels
 from kontinue.api.meta import Event
 from kontinue.api.v1alpha1 import Execution, ExecutionAttempt, ExecutionSpec, Phase
-from kontinue.replay.records import Memo, Record, decode_memo
+from kontinue.replay.records import Record
+from kontinue_engine.cli.causes import explain_cause, memo_of, split_mismatch
 from kontinue_engine.cli.execution_tree import duration_of, parent_name
-from kontinue_engine.cli.text import format_age, format_duration, format_table, indent, shorten
+from kontinue_engine.cli.text import format_age, format_duration, format_table, indent, plural, shorten
 
 _MAX_JSON = 2000
 _MAX_STEPS = 200
@@ -51,7 +52,7 @@ def _head(execution: Execution, now: datetime) -> str:
         "Namespace": metadata.namespace,
         "Function": execution.spec.function,
         "Phase": f"{execution.phase.value}{reason}",
-        "Message": status.message,
+        "Message": "" if execution.phase is Phase.BLOCKED else status.message,  # has a section of its own
         "Parent": parent_name(execution),
         "Root": metadata.labels.get(labels.ROOT, ""),
         "Group": metadata.labels.get(labels.WORKER_GROUP, ""),
@@ -61,7 +62,7 @@ def _head(execution: Execution, now: datetime) -> str:
         "Finished": status.finished_at.isoformat() if status.finished_at else "",
         "Duration": format_duration(duration_of(execution, now)) if status.started_at or status.finished_at else "",
         "Deadline": status.deadline.isoformat() if status.deadline else "",
-        "Resumed": f"{status.resumptions} times" if status.resumptions else "",
+        "Resumed": plural(status.resumptions, "time") if status.resumptions else "",
         "Crashes": f"{status.crashes} since the last recorded step" if status.crashes else "",
         **_policies(execution.spec),
         "UID": metadata.uid,
@@ -73,7 +74,7 @@ def _policies(spec: ExecutionSpec) -> dict[str, str]:
     retry, timeout = spec.retry, spec.timeout
     limits = {"per attempt": timeout.attempt, "overall": timeout.overall} if timeout else {}
     return {
-        "Retry": f"{retry.retries} retries, back-off {retry.backoff}" if retry else "",
+        "Retry": f"{plural(retry.retries, 'retry', 'retries')}, back-off {retry.backoff}" if retry else "",
         "Timeout": ", ".join(f"{value} {name}" for name, value in limits.items() if value),
         "Mutex": spec.mutex.name if spec.mutex else "",
     }
@@ -84,10 +85,15 @@ def _blocked(execution: Execution) -> str:
         return ""
     return (
         "Blocked: the code no longer matches what was recorded.\n"
-        f"{indent(execution.status.message or 'no message', '  ')}\n"
+        f"{indent(split_mismatch(execution.status.message) or 'no message', '  ')}\n"
         "  Way out: run a worker whose code matches (it is tried again with each new build), or\n"
-        f"  kontinue cancel {execution.metadata.name}"
+        f"  kontinue cancel {execution.metadata.name}{_flags(execution)}"
     )
+
+
+def _flags(execution: Execution) -> str:
+    namespace = execution.metadata.namespace
+    return f" -n {namespace}" if namespace not in {"", "default"} else ""
 
 
 def _waiting(execution: Execution, now: datetime) -> str:
@@ -114,11 +120,11 @@ def _attempts(execution: Execution) -> str:
         return ""
     lines = [f"Attempts ({execution.status.attempt_count}):"]
     for attempt in attempts:
-        lines += _attempt(attempt)
+        lines += _attempt(execution, attempt)
     return "\n".join(lines)
 
 
-def _attempt(attempt: ExecutionAttempt) -> Iterator[str]:
+def _attempt(execution: Execution, attempt: ExecutionAttempt) -> Iterator[str]:
     started, finished = attempt.started_at, attempt.finished_at
     took = format_duration(finished - started) if started and finished else ""
     parts = [
@@ -133,10 +139,12 @@ def _attempt(attempt: ExecutionAttempt) -> Iterator[str]:
         yield indent(attempt.message, "     ")
     if attempt.error and attempt.error.traceback:
         yield indent(attempt.error.traceback, "     ")
+    if attempt.error and (cause := explain_cause(execution, attempt.error, flags=_flags(execution))):
+        yield indent(cause, "     ")
 
 
 def _steps(execution: Execution, *, whole: bool) -> str:
-    memo = _memo(execution)
+    memo = memo_of(execution)
     if memo is None or not (memo.records or memo.timers):
         return ""
     shown = memo.records if whole else memo.records[:_MAX_STEPS]
@@ -148,16 +156,6 @@ def _steps(execution: Execution, *, whole: bool) -> str:
     table = format_table(["SEQ", "STEP", "KIND", "NAME", "OUTCOME", "CALLED AT"], rows)
     more = f"\n  ... {len(memo.records) - len(shown)} more: -o wide" if len(shown) < len(memo.records) else ""
     return f"Steps ({len(memo.records)} recorded):\n{indent(table, '  ')}{more}"
-
-
-def _memo(execution: Execution) -> Memo | None:
-    state = execution.status.state
-    if isinstance(state, msgspec.UnsetType):
-        return None
-    try:
-        return decode_memo(state)
-    except msgspec.MsgspecError:
-        return None
 
 
 def _step_row(record: Record, *, whole: bool) -> list[str]:

@@ -16,6 +16,7 @@ from kontinue.api.v1alpha1 import ENDED_PHASES, Execution, Phase
 from kontinue.client.tree import ExecutionTree
 from kontinue.errors import NotFound
 from kontinue_engine.cli import exit_codes
+from kontinue_engine.cli.causes import explain_cause, split_mismatch
 from kontinue_engine.cli.connection import Connection
 from kontinue_engine.cli.options import GlobalOptions
 from kontinue_engine.cli.progress import Progress
@@ -90,10 +91,12 @@ def explain_end(execution: Execution, *, flags: str) -> str:
     attempt = status.attempts[-1] if status.attempts else None
     error = attempt.error if attempt else None
     reason = status.reason or (attempt.reason if attempt else "")
-    message = status.message or (attempt.message if attempt else "")
-    lines = [f"Execution {name} is {phase.value}{f' ({reason})' if reason else ''}: {message or 'no message'}"]
+    message = split_mismatch(status.message or (attempt.message if attempt else "")) or "no message"
+    lines = [f"Execution {name} is {phase.value}{f' ({reason})' if reason else ''}: {message}"]
     if error and error.traceback:
         lines.append(indent(error.traceback, "    "))
+    if error and (cause := explain_cause(execution, error, flags=flags)):
+        lines.append(cause)
     if phase is Phase.BLOCKED:
         lines.append(
             "Its code no longer matches what it has recorded. Start a worker whose code does, "

@@ -111,6 +111,11 @@ def shorten(text: str, length: int) -> str:
     return line if len(line) <= length else line[: max(0, length - 1)] + "…"
 
 
+def plural(count: int, one: str, many: str = "") -> str:
+    """Return a count with its noun: ``1 step``, ``2 steps``."""
+    return f"{count} {one if count == 1 else many or f'{one}s'}"
+
+
 def indent(text: str, prefix: str) -> str:
     """Return ``text`` with ``prefix`` before each line."""
     return "\n".join(prefix + line for line in text.rstrip("\n").split("\n"))

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from kontinue.kube.config import load_config
+
 pytestmark = pytest.mark.slow
 
 Kontinue = Any  # classes are in conftest, which importlib mode does not let us import
@@ -22,12 +24,13 @@ def test_it_says_what_runs_and_how_to_use_it(dev: Dev) -> None:
     state = dev.ready()
     text = dev.output.read_text()
     assert "server     http://127.0.0.1:" in text
-    assert "export KUBECONFIG=.kontinue/kubeconfig" in text
+    assert f"export KUBECONFIG={dev.data_dir}/kubeconfig" in text
     assert "greet(name: string, times: integer = 1) -> string" in text
     assert f"pid {state.worker_pid}" in text
     assert f"{state.runners[0].pid} (sync)" in text
     assert "kontinue execute " in text
-    assert state.url.rpartition("/")[2] not in text
+    token = load_config(kubeconfig=dev.data_dir / "kubeconfig").server.rpartition("/")[2]
+    assert token not in text + (dev.data_dir / "dev.json").read_text()
 
 
 def test_ctrl_c_stops_everything_and_a_restart_continues(

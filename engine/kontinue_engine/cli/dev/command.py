@@ -10,7 +10,7 @@ from typing import Annotated, Final
 import typer
 
 from kontinue_engine.cli.dev.console import Console
-from kontinue_engine.cli.dev.data_dir import DataDir, choose_port
+from kontinue_engine.cli.dev.data_dir import DataDir, choose_port, unusable
 from kontinue_engine.cli.dev.session import DevOptions, Session
 from kontinue_engine.cli.options import global_options
 
@@ -41,5 +41,9 @@ def command(
             runners=runners,
         )
         console = Console(color=options.colors_on(sys.stderr), quiet=options.quiet)
-        code = asyncio.run(Session(dev_options, locked, console).run())
+        try:
+            session = Session(dev_options, locked, console)
+        except OSError as error:  # its log files do not open
+            raise unusable(locked.path, error) from error
+        code = asyncio.run(session.run())
     raise typer.Exit(code)

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import socket
@@ -19,6 +20,10 @@ from kontinue.errors import KontinueError
 
 class DataDirInUseError(KontinueError):
     """Another ``kontinue dev`` runs on the data directory."""
+
+
+class DataDirUnusableError(KontinueError):
+    """The data directory cannot be created or written."""
 
 
 class PortInUseError(KontinueError):
@@ -37,6 +42,7 @@ class DevState(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         app: the ``module:app`` that the worker serves.
+        url: scheme, host and port of the server; what else it takes to reach it stands in the kubeconfig.
         server_pid: None while the process is not running; so is ``worker_pid``.
     """
 
@@ -72,8 +78,19 @@ class DataDir:
 
         Raises:
             DataDirInUseError: another session holds the lock; names its pid.
+            DataDirUnusableError: it cannot be created or written.
         """
+        try:
+            self._lock = self._take_lock()
+        except OSError as error:
+            raise unusable(self.path, error) from error
+        return self
+
+    def _take_lock(self) -> BinaryIO:
         self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if next(self.path.iterdir(), None) is None:
+            self.path.chmod(0o700)  # a new folder that somebody made for us: it will hold a token
+        self.logs.mkdir(exist_ok=True, mode=0o700)
         (self.path / ".gitignore").write_text("*\n")
         lock = (self.path / "dev.lock").open("a+b")
         try:
@@ -89,12 +106,12 @@ class DataDir:
         lock.truncate(0)
         lock.write(str(os.getpid()).encode())
         lock.flush()
-        self._lock = lock
-        return self
+        return lock
 
     def __exit__(self, *_: object) -> None:
         """Free it. The lock file stays: removing it would let two sessions lock two files of one name."""
-        (self.path / "dev.json").unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a disk that became read-only: a reader sees by the pid that dev is gone
+            (self.path / "dev.json").unlink(missing_ok=True)
         if self._lock is not None:
             self._lock.close()
             self._lock = None
@@ -102,8 +119,21 @@ class DataDir:
     def write_state(self, state: DevState) -> None:
         """Replace ``dev.json`` in one go: a reader sees the old or the new one."""
         temporary = self.path / "dev.json.new"
+        temporary.unlink(missing_ok=True)
+        temporary.touch(mode=0o600)
         temporary.write_bytes(msgspec.json.format(msgspec.json.encode(state)) + b"\n")
         temporary.replace(self.path / "dev.json")
+
+
+def unusable(path: Path, error: OSError) -> DataDirUnusableError:
+    """Return the error that says why the data directory ``path`` cannot be used, and the way out."""
+    is_no_folder = isinstance(error, FileExistsError | NotADirectoryError)
+    problem = "not a folder" if is_no_folder else error.strerror or str(error)
+    where = f" ({error.filename})" if error.filename and str(error.filename) != str(path) else ""
+    return DataDirUnusableError(
+        f"data directory {path} cannot be used: {problem}{where}. "
+        "Make it a folder that can be written, or choose another one: --data-dir DIR"
+    )
 
 
 def read_state(path: Path) -> DevState | None:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -63,6 +65,7 @@ class Session:
         self._finished: asyncio.Future[Role | None]
         self._tasks: asyncio.TaskGroup
         self._announced = False
+        self._unwritten: set[str] = set()
 
     async def run(self) -> int:
         """Run to the end and return the exit code."""
@@ -157,7 +160,7 @@ class Session:
                 self._console.warn(f"cannot create namespace {self._options.namespace}: {error}")
 
     def _on_line(self, role: Role, line: bytes) -> None:
-        self._logs[role].write(line)
+        self._try_write(f"logs/{role.value}.jsonl", lambda: self._logs[role].write(line))
         fields = log_lines.parse_log_line(line)
         match role, fields["event"] if fields else "":
             case Role.SERVER, "api server ready":
@@ -182,24 +185,34 @@ class Session:
 
     def _write_state(self) -> None:
         server, worker = self._processes.get(Role.SERVER), self._processes.get(Role.WORKER)
-        self._data_dir.write_state(
-            DevState(
-                app=self._options.app,
-                namespace=self._options.namespace,
-                url=self._config.server if self._config else "",
-                kubeconfig=str(self._data_dir.kubeconfig),
-                dev_pid=os.getpid(),
-                server_pid=server.pid if server else None,
-                worker_pid=worker.pid if worker else None,
-                runners=self._runners,
-            )
+        state = DevState(
+            app=self._options.app,
+            namespace=self._options.namespace,
+            url=server_address(self._config.server) if self._config else "",
+            kubeconfig=str(self._data_dir.kubeconfig),
+            dev_pid=os.getpid(),
+            server_pid=server.pid if server else None,
+            worker_pid=worker.pid if worker else None,
+            runners=self._runners,
         )
+        self._try_write("dev.json", lambda: self._data_dir.write_state(state))
+
+    def _try_write(self, what: str, write: Callable[[], object]) -> None:
+        """Write to the data directory; a full disk is told once per file and does not end the session."""
+        try:
+            write()
+        except OSError as error:
+            if what not in self._unwritten:
+                self._unwritten.add(what)
+                self._console.warn(f"cannot write {what} in {self._data_dir.path}: {error.strerror}; going on without")
+        else:
+            self._unwritten.discard(what)
 
     def _say_server(self, config: KubeConfig) -> None:
         server = self._processes.get(Role.SERVER)
         self._console.say(f"kontinue dev {self._options.app}")
         self._console.field("server", f"{server_address(config.server)} (pid {server.pid if server else '?'})")
-        self._console.field("kubectl", f"export KUBECONFIG={_shown(self._data_dir.kubeconfig)}")
+        self._console.field("kubectl", f"export KUBECONFIG={shlex.quote(str(self._data_dir.kubeconfig))}")
         self._console.field("logs", f"{_shown(self._data_dir.logs)}/*.jsonl")
 
     async def _say_functions(self) -> None:

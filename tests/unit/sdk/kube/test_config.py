@@ -107,6 +107,14 @@ def test_a_living_dev_is_waited_for_while_its_server_restarts(tmp_path, home):
     assert load_config(environ=home, start_dir=tmp_path).server == "http://production"
 
 
+def test_the_secret_path_of_a_local_server_is_not_told(tmp_path, home):
+    """Only where it should have answered."""
+    kubeconfig(tmp_path / ".kontinue/kubeconfig", "http://127.0.0.1:9/t0ken")
+    with pytest.raises(ConfigError, match=r"http://127\.0\.0\.1:9 does not answer") as caught:
+        load_config(environ=home, start_dir=tmp_path)
+    assert "t0ken" not in str(caught.value)
+
+
 def test_nothing_found_lists_what_was_tried(tmp_path, home):
     """Every place is named, and what to do."""
     with pytest.raises(ConfigError) as caught:

@@ -9,6 +9,7 @@ import pytest
 from kontinue_engine.cli.dev.data_dir import (
     DataDir,
     DataDirInUseError,
+    DataDirUnusableError,
     DevState,
     PortInUseError,
     choose_port,
@@ -28,7 +29,27 @@ def test_a_new_directory_is_private_and_kept_out_of_version_control(tmp_path: Pa
     """It holds a token and users' data."""
     with DataDir(tmp_path / "new") as data_dir:
         assert data_dir.path.stat().st_mode & 0o077 == 0
+        assert data_dir.logs.stat().st_mode & 0o077 == 0
         assert (data_dir.path / ".gitignore").read_text() == "*\n"
+
+
+def test_an_empty_folder_becomes_private_and_a_used_one_stays(tmp_path: Path) -> None:
+    """A folder that holds other things is not ours to close."""
+    for name, mode in {"empty": 0o700, "used": 0o755}.items():
+        folder = tmp_path / name
+        folder.mkdir(mode=0o755)
+        if name == "used":
+            (folder / "notes.txt").touch()
+        with DataDir(folder):
+            assert folder.stat().st_mode & 0o777 == mode
+
+
+@pytest.mark.parametrize("place", ["file", "file/below", "/proc/kontinue"])
+def test_what_cannot_be_a_data_directory_is_told_in_one_message(tmp_path: Path, place: str) -> None:
+    """With the path and the way out."""
+    (tmp_path / "file").touch()
+    with pytest.raises(DataDirUnusableError, match=rf"{place} cannot be used: .*--data-dir DIR"):
+        DataDir(tmp_path / place).__enter__()
 
 
 def test_what_runs_is_readable_while_it_runs(tmp_path: Path) -> None:
@@ -37,6 +58,7 @@ def test_what_runs_is_readable_while_it_runs(tmp_path: Path) -> None:
     with DataDir(tmp_path) as data_dir:
         data_dir.write_state(state)
         assert read_state(tmp_path) == state
+        assert (tmp_path / "dev.json").stat().st_mode & 0o077 == 0
     assert read_state(tmp_path) is None
 
 
