@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
+import logging
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import timedelta
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
@@ -36,6 +37,8 @@ T = TypeVar("T")
 
 _MAX_CANCELS: Final = 20
 """How often code that has been canceled and waits again is canceled anew; judgement. Then it is left where it is."""
+_MAX_LISTED: Final = 3
+"""Calls named in a message; judgement."""
 
 
 class Host(Protocol):
@@ -52,11 +55,24 @@ class Host(Protocol):
 
 
 class _Watched(NamedTuple):
-    """A coroutine that a context call returned."""
+    """A coroutine that a context call returned; ``position`` is how many outcomes had been delivered then."""
 
     coroutine: Coroutine[object, None, Any]
     what: str
     line: str
+    position: int
+
+    @property
+    def state(self) -> str:
+        return inspect.getcoroutinestate(self.coroutine)
+
+    def __str__(self) -> str:
+        return f"{self.what} at {self.line}"
+
+
+def _listed(calls: Sequence[str]) -> str:
+    more = f" and {len(calls) - _MAX_LISTED} more" if len(calls) > _MAX_LISTED else ""
+    return ", ".join(calls[:_MAX_LISTED]) + more
 
 
 class AsyncActivation(base.Activation):
@@ -78,6 +94,8 @@ class AsyncActivation(base.Activation):
         self._steps: dict[str, asyncio.Task[None] | None] = {}
         self._watched: list[_Watched] = []
         self._watched_limit = 64
+        self._late: list[str] = []
+        self._misuse: Failure | None = None
         self._is_parked = False
         self._interruption: str | None = None
         self._cancels = 0
@@ -176,9 +194,28 @@ class AsyncActivation(base.Activation):
 
     def _clean_up(self, result: bytes | Failure) -> bool:
         """The function has ended: what it has left running is canceled, like ``asyncio.run`` does."""
+        if self._cancels == 0 and self._interruption is None and not isinstance(result, Failure):
+            self._check_what_is_left()
         for generator in self._loop.take_unfinished_generators():
             self._loop.close_generator(generator)
         return self._cancel_again(result)
+
+    def _check_what_is_left(self) -> None:
+        """Look at context calls that tasks still wait for: what never began is an error, what did a warning.
+
+        Replays agree: what was called after the latest delivery cannot have begun, and deliveries are recorded.
+        """
+        waiting = [watched for watched in self._watched if watched.state == inspect.CORO_SUSPENDED]
+        unborn = [str(watched) for watched in waiting if watched.position == self.journal.delivered] + self._late
+        begun = [str(watched) for watched in waiting if watched.position < self.journal.delivered]
+        remedy = "await its tasks (a TaskGroup does), or cancel them"
+        if unborn:
+            message = f"the function returned before its tasks could do {_listed(unborn)}. Nothing of it ran: {remedy}"
+            self._misuse = Failure(ContextError(message), "ContextMisuse")
+        elif begun:
+            message = f"the function returned while its tasks waited for {_listed(begun)}, which is given up: {remedy}"
+            log = logging.getLogger(f"kontinue.function.{self.info.function}")
+            clean_context(self.number).run(log.warning, message)
 
     def _cancel_again(self, result: bytes | Failure) -> bool:
         tasks = self._loop.unfinished_tasks()
@@ -192,20 +229,17 @@ class AsyncActivation(base.Activation):
 
     def _checked(self, result: bytes | Failure) -> bytes | Failure:
         """Return the result, or the failure that a context call was never awaited."""
-        forgotten = self._never_awaited()
+        forgotten = [watched for watched in self._watched if watched.state == inspect.CORO_CREATED]
         for watched in forgotten:
             watched.coroutine.close()
-        if isinstance(result, Failure) or not forgotten:
+        if isinstance(result, Failure):
             return result
-        calls = ", ".join(f"{watched.what} at {watched.line}" for watched in forgotten[:3])
+        if not forgotten:
+            return self._misuse or result
+        calls = _listed([str(watched) for watched in forgotten])
         return Failure(
             ContextError(f"never awaited: {calls}. Nothing of it ran: write 'await' before it"), "ContextMisuse"
         )
-
-    def _never_awaited(self) -> list[_Watched]:
-        return [
-            watched for watched in self._watched if inspect.getcoroutinestate(watched.coroutine) == inspect.CORO_CREATED
-        ]
 
     def _conclude(self, end: bytes | Failure | Mismatch) -> None:
         if self._has_ended:
@@ -230,6 +264,8 @@ class AsyncActivation(base.Activation):
         branch = self._loop.branch_of_caller()
         has_ended = self._main is None or self._main.done()
         if branch is None or has_ended:
+            if branch is not None and self._cancels == 0:
+                self._late.append(f"its call at {durable_calls.line_of_caller()}")
             raise base.context_misuse(self.info.function, has_ended=has_ended)
         return branch
 
@@ -275,9 +311,9 @@ class AsyncActivation(base.Activation):
 
     def watch(self, coroutine: Coroutine[object, None, T], what: str, line: str) -> Coroutine[object, None, T]:
         """Return ``coroutine``; the end of the function looks whether it was awaited."""
-        self._watched.append(_Watched(coroutine, what, line))
+        self._watched.append(_Watched(coroutine, what, line, self.journal.delivered))
         if len(self._watched) > self._watched_limit:
-            self._watched = self._never_awaited()
+            self._watched = [watched for watched in self._watched if watched.state != inspect.CORO_CLOSED]
             self._watched_limit = max(64, 2 * len(self._watched))
         return coroutine
 

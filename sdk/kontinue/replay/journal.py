@@ -109,6 +109,11 @@ class Journal:
         return self._calls.values()
 
     @property
+    def delivered(self) -> int:
+        """Seq of the latest outcome that the program was told; 0 before any."""
+        return self._delivered
+
+    @property
     def is_flushing(self) -> bool:
         """Whether records are on their way to be made durable."""
         return self._in_flight > 0

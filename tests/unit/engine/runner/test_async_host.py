@@ -218,6 +218,68 @@ async def test_a_call_that_is_never_awaited_fails_the_function(run: Run) -> None
     assert "test_async_host.py" in failed.error.message
 
 
+async def test_a_step_of_a_task_that_nobody_waits_for_fails_the_function(run: Run, supervisor: FakeSupervisor) -> None:
+    """It would have been skipped silently: the task began when the function had returned."""
+
+    async def helper(ctx: ExecutionContext) -> None:
+        await ctx.step(double, 1)
+
+    async def task_of_call(ctx: ExecutionContext) -> None:
+        await ctx.step(double, 2)
+        kept = asyncio.create_task(ctx.step(double, 1))
+        del kept
+
+    async def task_of_helper(ctx: ExecutionContext) -> None:
+        await ctx.step(double, 2)
+        kept = asyncio.create_task(helper(ctx))
+        await asyncio.sleep(0)
+        kept = asyncio.create_task(helper(ctx))
+        del kept
+
+    async def task_begins_late(ctx: ExecutionContext) -> None:
+        kept = asyncio.create_task(helper(ctx))
+        del kept
+
+    for number, function in enumerate([task_of_call, task_of_helper, task_begins_late], 1):
+        failed = await run(function, number)
+        assert (number, failed.reason) == (number, "ContextMisuse")
+        assert "returned before its tasks could do" in failed.error.message
+        assert "test_async_host.py:" in failed.error.message
+        again = await run(function, number + 10, memo=supervisor.memo[number])
+        assert again.error.message == failed.error.message
+
+
+async def test_a_step_that_is_under_way_when_the_function_returns_is_given_up_with_a_warning(
+    run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Like ``asyncio.run`` does it, but not silently."""
+
+    async def returns_early(ctx: ExecutionContext) -> int:
+        slow = asyncio.create_task(ctx.step(asyncio.Event().wait))
+        result = await ctx.step(double, 1)
+        assert not slow.done()
+        return result
+
+    assert (await run(returns_early)).result == b"2"
+    assert "waited for ctx.step(wait) at" in caplog.text
+    assert "test_async_host.py:" in caplog.text
+
+
+async def test_a_task_that_was_canceled_is_nothing_to_complain_about(
+    run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Losers of ``asyncio.wait`` are left like this."""
+
+    async def cancels(ctx: ExecutionContext) -> int:
+        slow = asyncio.create_task(ctx.step(asyncio.Event().wait))
+        result = await ctx.step(double, 1)
+        slow.cancel()
+        return result
+
+    assert (await run(cancels)).result == b"2"
+    assert caplog.text == ""
+
+
 async def test_cancel_raises_in_the_function_and_again_at_each_call(run: Run, supervisor: FakeSupervisor) -> None:
     """Cleaning up is possible, going on is not; the result is discarded."""
     seen: list[str] = []
