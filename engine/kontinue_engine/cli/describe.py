@@ -14,10 +14,12 @@ from kontinue_engine.cli import exit_codes
 from kontinue_engine.cli.connection import Connection, connect, run
 from kontinue_engine.cli.description import describe_execution
 from kontinue_engine.cli.executions import fetch_execution, list_objects
-from kontinue_engine.cli.options import OutputFormat, global_options
+from kontinue_engine.cli.options import OutputFormat, execution_name, global_options
 
 
-def command(ctx: typer.Context, names: Annotated[list[str], typer.Argument(metavar="NAME...")]) -> None:
+def command(
+    ctx: typer.Context, names: Annotated[list[str], typer.Argument(metavar="NAME...", parser=execution_name)]
+) -> None:
     """Show arguments, result, attempts with tracebacks, recorded steps, conditions and Events."""
     options = global_options(ctx)
 

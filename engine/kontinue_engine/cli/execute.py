@@ -18,7 +18,7 @@ from kontinue_engine.cli.connection import Connection, connect, run, say_target
 from kontinue_engine.cli.executions import fetch_raw
 from kontinue_engine.cli.following import explain_end, follow, say_detached, say_timeout
 from kontinue_engine.cli.objects import format_raw
-from kontinue_engine.cli.options import GlobalOptions, OutputFormat, global_options, is_terminal
+from kontinue_engine.cli.options import GlobalOptions, OutputFormat, function_name, global_options, is_terminal
 from kontinue_engine.cli.parameters import ParameterError, parse_arguments, parse_parameters
 from kontinue_engine.cli.progress import open_progress
 from kontinue_engine.cli.signatures import decode_schema
@@ -36,7 +36,9 @@ TimeoutOption = Annotated[str, typer.Option("--timeout", metavar="DURATION", hel
 
 def command(
     ctx: typer.Context,
-    function: Annotated[str, typer.Argument(metavar="FUNCTION", help="Registered name, see `kontinue functions`.")],
+    function: Annotated[
+        str, typer.Argument(metavar="FUNCTION", parser=function_name, help="Registered name, see `kontinue functions`.")
+    ],
     param: ParameterOption = None,
     args: ArgumentsOption = "",
     name: Annotated[str, typer.Option(help="Name of the Execution. Default: made from the function's.")] = "",

@@ -15,12 +15,14 @@ import msgspec
 
 from kontinue.api.v1alpha1 import Execution, Phase
 from kontinue.client.tree import ExecutionTree, ExecutionTreeNode
-from kontinue_engine.cli.text import GLYPHS, format_duration, paint_phase, shorten
+from kontinue_engine.cli.text import GLYPHS, format_duration, paint_phase, plural, shorten
 
 FOLD_FROM: Final = 8
 """As many siblings of one function are shown one by one; more are folded. A judgement: they still fit a screen."""
 MAX_SHOWN_OF_FOLD: Final = 4
 """Running or broken siblings shown below a folded line."""
+MAX_DEPTH: Final = 50
+"""Levels drawn; what is deeper is counted. A judgement: the branches alone then fill 150 columns."""
 _MAX_MESSAGE: Final = 100
 
 
@@ -78,7 +80,7 @@ def executions_of(tree: ExecutionTree) -> Iterator[Execution]:
 
 def draw_tree(tree: ExecutionTree, now: datetime) -> list[TreeLine]:
     """Return the lines of the tree, the root first."""
-    return [_line(tree.root, "", now), *_draw_below(tree.root, "", now)]
+    return [_line(tree.root, "", now), *_draw_below(tree.root, "", now, MAX_DEPTH)]
 
 
 def format_line(line: TreeLine, *, color: bool) -> str:
@@ -87,19 +89,23 @@ def format_line(line: TreeLine, *, color: bool) -> str:
     return f"{line.branch}{glyph} {line.name}  {line.detail}".rstrip()
 
 
-def _draw_below(node: ExecutionTreeNode, prefix: str, now: datetime) -> Iterator[TreeLine]:
+def _draw_below(node: ExecutionTreeNode, prefix: str, now: datetime, levels: int) -> Iterator[TreeLine]:
+    if not levels and node.children:
+        yield _depth_line(node, prefix + "└─ ")
+        return
     rows = _rows(node.children)
     for number, row in enumerate(rows):
         last = number == len(rows) - 1
         branch, deeper = (prefix + "└─ ", prefix + "   ") if last else (prefix + "├─ ", prefix + "│  ")
         if isinstance(row, ExecutionTreeNode):
             yield _line(row, branch, now)
-            yield from _draw_below(row, deeper, now)
+            yield from _draw_below(row, deeper, now, levels - 1)
         else:
             yield _fold_line(row, branch)
             shown = _telling(row)
             for position, child in enumerate(shown):
-                yield _line(child, deeper + ("└─ " if position == len(shown) - 1 else "├─ "), now)
+                child_branch = deeper + ("└─ " if position == len(shown) - 1 else "├─ ")
+                yield _line(child, child_branch, now, with_function=False)
 
 
 def _rows(children: Sequence[ExecutionTreeNode]) -> list[ExecutionTreeNode | list[ExecutionTreeNode]]:
@@ -119,6 +125,13 @@ def _rows(children: Sequence[ExecutionTreeNode]) -> list[ExecutionTreeNode | lis
 
 def _function_of(node: ExecutionTreeNode) -> str:
     return node.execution.spec.function if node.execution is not None else ""
+
+
+def _depth_line(node: ExecutionTreeNode, branch: str) -> TreeLine:
+    below = [inner for _, inner in node.walk() if inner.execution is not None and inner is not node]
+    phases = Counter(Phase(inner.phase) for inner in below)
+    name = f"... {plural(len(below), 'Execution')} in deeper levels not shown"
+    return TreeLine(branch, name, _fold_phase(phases), f"kontinue tree {node.name}")
 
 
 def _fold_line(siblings: Sequence[ExecutionTreeNode], branch: str) -> TreeLine:
@@ -146,7 +159,7 @@ def _telling(siblings: Sequence[ExecutionTreeNode]) -> list[ExecutionTreeNode]:
     return sorted(telling, key=lambda node: order.index(Phase(node.phase)))[:MAX_SHOWN_OF_FOLD]
 
 
-def _line(node: ExecutionTreeNode, branch: str, now: datetime) -> TreeLine:
+def _line(node: ExecutionTreeNode, branch: str, now: datetime, *, with_function: bool = True) -> TreeLine:
     execution = node.execution
     if execution is None:
         detail = ": ".join(part for part in (node.phase, shorten(node.message, _MAX_MESSAGE)) if part)
@@ -158,4 +171,5 @@ def _line(node: ExecutionTreeNode, branch: str, now: datetime) -> TreeLine:
     if execution.status.resumptions:
         parts.append(f"resumed {execution.status.resumptions}x")
     parts.append(message_of(execution, now))
-    return TreeLine(branch, execution.metadata.name, execution.phase, "  ".join(part for part in parts if part))
+    name = execution.metadata.name + (f" ({execution.spec.function})" if with_function else "")
+    return TreeLine(branch, name, execution.phase, "  ".join(part for part in parts if part))

@@ -9,29 +9,34 @@ from typing import Annotated
 import msgspec
 import typer
 
-from kontinue.api import labels
-from kontinue.api.v1alpha1 import Execution
+from kontinue.api.v1alpha1 import Execution, Phase
+from kontinue.client.selectors import execution_selectors
 from kontinue.kube import requests
 from kontinue_engine.cli import exit_codes
 from kontinue_engine.cli.connection import connect, run
 from kontinue_engine.cli.executions import fetch_raw, list_objects
 from kontinue_engine.cli.objects import execution_table, format_raw
-from kontinue_engine.cli.options import OutputFormat, global_options
+from kontinue_engine.cli.options import NamesArgument, OutputFormat, global_options
 
 
 def command(
     ctx: typer.Context,
-    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...")] = None,
+    names: NamesArgument = None,
     function: Annotated[str, typer.Option(help="Only Executions of this function.")] = "",
-    phase: Annotated[str, typer.Option(help="Only Executions in this phase.")] = "",
+    phase: Annotated[Phase | None, typer.Option(case_sensitive=False, help="Only Executions in this phase.")] = None,
     roots: Annotated[bool, typer.Option("--roots", help="Leave out children.")] = False,  # noqa: FBT002
 ) -> None:
     """List Executions, oldest first, or show some by name."""
     options = global_options(ctx)
-    fields = [f"spec.function={function}"] if function else []
-    fields += [f"status.phase={phase}"] if phase else []
-    selectors = [options.selector] if options.selector else []
-    selectors += [f"!{labels.ROOT}"] if roots else []
+    selectors = execution_selectors(
+        function=function or None,
+        wanted_labels={},
+        root=None,
+        schedule=None,
+        worker_group=None,
+        phases=[phase] if phase else [],
+        only_root=roots,
+    )
 
     async def main() -> int:
         async with connect(options) as connection:
@@ -47,8 +52,8 @@ def command(
                     requests.EXECUTIONS,
                     namespace,
                     msgspec.Raw,
-                    label_selector=",".join(selectors),
-                    field_selector=",".join(fields),
+                    label_selector=",".join(part for part in (options.selector, selectors.labels) if part),
+                    field_selector=selectors.fields,
                 )
                 raws = page.items
         if options.output not in {OutputFormat.TABLE, OutputFormat.WIDE}:

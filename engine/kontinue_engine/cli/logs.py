@@ -25,7 +25,7 @@ from kontinue_engine.cli.connection import Connection, connect, run
 from kontinue_engine.cli.dev.log_files import rotated_path
 from kontinue_engine.cli.execution_tree import executions_of
 from kontinue_engine.cli.log_lines import format_log_line, parse_log_line
-from kontinue_engine.cli.options import GlobalOptions, OutputFormat, global_options
+from kontinue_engine.cli.options import GlobalOptions, NameArgument, OutputFormat, global_options
 
 WORKER_LOG: Final = "worker.jsonl"
 _POLL_S: Final = 0.3
@@ -102,7 +102,7 @@ class TreeFilter:
 
 def command(
     ctx: typer.Context,
-    name: Annotated[str, typer.Argument(metavar="NAME")],
+    name: NameArgument,
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on until it has ended.")] = False,  # noqa: FBT002
     data_dir: Annotated[Path | None, typer.Option(help="Of kontinue dev. Default: found like the server.")] = None,
 ) -> None:

@@ -106,6 +106,12 @@ def error_text(error: Exception) -> str:
     return text
 
 
+def _print_version(wanted: bool) -> None:  # noqa: FBT001
+    if wanted:
+        importlib.import_module(f"{_CLI}.version").command()
+        raise typer.Exit
+
+
 def _read_globals(
     ctx: typer.Context,
     namespace: Annotated[str | None, typer.Option("-n", "--namespace", help="Default: the context's.")] = None,
@@ -116,7 +122,11 @@ def _read_globals(
     output: Annotated[OutputFormat, typer.Option("-o", "--output")] = OutputFormat.TABLE,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress on stderr.")] = False,  # noqa: FBT002
     no_color: Annotated[bool, typer.Option("--no-color")] = False,  # noqa: FBT002
+    version: Annotated[  # noqa: FBT002
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print versions and leave.")
+    ] = False,
 ) -> None:
+    del version  # printed before this is called
     ctx.obj = GlobalOptions(
         namespace=namespace,
         all_namespaces=all_namespaces,

@@ -8,12 +8,40 @@ from __future__ import annotations
 
 import enum
 import os
+import re
 import sys
 from collections.abc import Sequence
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 import typer
+
+from kontinue.api import labels
+
+_REFERENCE: Final = re.compile(rf"(?P<kind>[a-z]+?)s?(\.v1alpha1)?(\.{re.escape(labels.GROUP)})?/(?P<name>.+)")
+
+
+def execution_name(text: str) -> str:
+    """Return the name in ``NAME`` or in ``execution.kontinue.cloud/NAME``, as ``-o name`` prints it."""
+    return _name_of(text, "execution")
+
+
+def function_name(text: str) -> str:
+    """Return the name in ``NAME`` or in ``function.kontinue.cloud/NAME``."""
+    return _name_of(text, "function")
+
+
+def _name_of(text: str, kind: str) -> str:
+    found = _REFERENCE.fullmatch(text)
+    if found is None:
+        return text
+    if found["kind"] != kind:
+        raise typer.BadParameter(f"{text!r} does not name {'an Execution' if kind == 'execution' else 'a Function'}")
+    return found["name"]
+
+
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", parser=execution_name)]
+NamesArgument = Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", parser=execution_name)]
 
 
 class OutputFormat(enum.StrEnum):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
 
 import msgspec
 import typer
@@ -14,10 +13,10 @@ from kontinue_engine.cli.connection import connect, run
 from kontinue_engine.cli.execute import format_result
 from kontinue_engine.cli.executions import fetch_execution
 from kontinue_engine.cli.following import explain_end
-from kontinue_engine.cli.options import global_options, is_terminal
+from kontinue_engine.cli.options import NameArgument, global_options, is_terminal
 
 
-def command(ctx: typer.Context, name: Annotated[str, typer.Argument(metavar="NAME")]) -> None:
+def command(ctx: typer.Context, name: NameArgument) -> None:
     """Print the result; the exit code says whether there is one (0), or how the Execution ended."""
     options = global_options(ctx)
 

@@ -12,13 +12,13 @@ from kontinue_engine.cli import exit_codes
 from kontinue_engine.cli.connection import connect, run
 from kontinue_engine.cli.execution_tree import draw_tree, format_line
 from kontinue_engine.cli.following import follow, say_detached
-from kontinue_engine.cli.options import global_options
+from kontinue_engine.cli.options import NameArgument, global_options
 from kontinue_engine.cli.progress import open_progress
 
 
 def command(
     ctx: typer.Context,
-    name: Annotated[str, typer.Argument(metavar="NAME")],
+    name: NameArgument,
     watch: Annotated[bool, typer.Option("-w", "--watch", help="Follow it to its end.")] = False,  # noqa: FBT002
 ) -> None:
     """Show the tree of an Execution: phase, duration, and why it is where it is."""

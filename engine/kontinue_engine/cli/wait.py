@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated
 
 import typer
 
@@ -11,13 +10,11 @@ from kontinue_engine.cli import exit_codes
 from kontinue_engine.cli.connection import connect, run
 from kontinue_engine.cli.execute import TimeoutOption, duration_option
 from kontinue_engine.cli.following import follow, say_detached, say_timeout
-from kontinue_engine.cli.options import global_options
+from kontinue_engine.cli.options import NameArgument, global_options
 from kontinue_engine.cli.progress import NoProgress
 
 
-def command(
-    ctx: typer.Context, name: Annotated[str, typer.Argument(metavar="NAME")], timeout: TimeoutOption = ""
-) -> None:
+def command(ctx: typer.Context, name: NameArgument, timeout: TimeoutOption = "") -> None:
     """Wait until an Execution has ended or is Blocked; print its phase."""
     options = global_options(ctx)
     limit = duration_option(timeout, "--timeout")

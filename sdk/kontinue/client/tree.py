@@ -10,7 +10,7 @@ import asyncio
 import enum
 import re
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -105,12 +105,20 @@ def build_tree(top: Execution, others: Iterable[Execution]) -> ExecutionTree:
         parent = next((owner.uid for owner in execution.metadata.owner_references if owner.kind == "Execution"), "")
         if parent and execution.metadata.uid != top.metadata.uid:
             children[parent].append(execution)
-    return ExecutionTree(root=_node(top, children))
+    parents_first, left = list[Execution](), [top]
+    while left:
+        parents_first.append(left.pop())
+        left += children.get(parents_first[-1].metadata.uid, ())
+    nodes: dict[str, ExecutionTreeNode] = {}  # from the leaves up, without recursion: thousands of levels are legal
+    for execution in reversed(parents_first):
+        uid = execution.metadata.uid
+        below = sorted(children.get(uid, ()), key=call_order)
+        nodes[uid] = _node(execution, [nodes[child.metadata.uid] for child in below])
+    return ExecutionTree(root=nodes[top.metadata.uid])
 
 
-def _node(execution: Execution, children: Mapping[str, list[Execution]]) -> ExecutionTreeNode:
+def _node(execution: Execution, below: Sequence[ExecutionTreeNode]) -> ExecutionTreeNode:
     metadata, status = execution.metadata, execution.status
-    below = sorted(children.get(metadata.uid, ()), key=call_order)
     return ExecutionTreeNode(
         name=metadata.name,
         namespace=metadata.namespace,
@@ -123,7 +131,7 @@ def _node(execution: Execution, children: Mapping[str, list[Execution]]) -> Exec
         attempt_number=status.attempt_count,
         children=[
             *(_attempt_node(execution, attempt) for attempt in status.attempts[:-1]),
-            *(_node(child, children) for child in below),
+            *below,
         ],
         execution=execution,
     )

@@ -34,6 +34,21 @@ def fail(message: str) -> None:
     raise NonRetryableError(message)
 
 
+@step
+def broken_step() -> None:
+    raise ValueError("step broke")
+
+
+@app.function
+async def fail_in_step(ctx: ExecutionContext) -> None:
+    await ctx.step(broken_step)
+
+
+@app.function
+async def fail_in_child(ctx: ExecutionContext) -> None:
+    await ctx.execute(fail, "no luck")
+
+
 @app.function
 def busy(seconds: float) -> str:
     end = time.monotonic() + seconds

@@ -1,6 +1,7 @@
 """Every verb against a running ``kontinue dev``: data on stdout, progress on stderr, exit codes for scripts."""
 
 import json
+import re
 import signal
 import time
 from collections.abc import Callable
@@ -51,6 +52,19 @@ def test_a_failure_exits_with_3_and_shows_the_traceback(shared: Kontinue) -> Non
     assert "kontinue describe fail-" in done.stderr
 
 
+def test_a_failed_step_and_a_failed_child_show_what_is_behind_them(shared: Kontinue) -> None:
+    """The line that raised; the command that shows the child."""
+    step_failed = shared("execute", "-q", "fail_in_step")
+    assert step_failed.returncode == 3
+    assert "Step broken_step (called at " in step_failed.stderr
+    assert 'raise ValueError("step broke")' in step_failed.stderr
+    name = step_failed.stderr.split()[1]
+    assert 'raise ValueError("step broke")' in shared("describe", name).stdout
+    child_failed = shared("execute", "-q", "fail_in_child")
+    assert child_failed.returncode == 3
+    assert re.search(r"Child (\S+) of function fail .* Look at it: kontinue describe \1\n", child_failed.stderr)
+
+
 def test_an_unknown_function_is_answered_with_a_suggestion(shared: Kontinue) -> None:
     """One message, no traceback, nothing created."""
     done = shared("execute", "gret", "-p", "name=x")
@@ -82,6 +96,7 @@ def test_get_lists_in_every_format(shared: Kontinue) -> None:
     assert f"executions.kontinue.cloud/{name}" in shared("get", "-o", "name").stdout
     assert name in shared("get", "--function", "greet", "--phase", "Completed", "-A").stdout
     assert "No Executions" in shared("get", "--phase", "Blocked").stderr
+    assert shared("wait", f"executions.kontinue.cloud/{name}").stdout == "Completed\n"
     missing = shared("get", "nothing")
     assert missing.returncode == 1
     assert "Execution 'nothing' not found in namespace default" in missing.stderr

@@ -16,15 +16,15 @@ def draw(top: Execution, others: list[Execution], now: datetime) -> list[str]:
 
 
 def test_children_stand_below_their_parent(make_execution: Make, now: datetime) -> None:
-    """Branches, glyphs, phases and durations."""
+    """Branches, glyphs, functions, phases and durations."""
     root = make_execution("root", function="index", phase=Phase.EXECUTING, started_at=now - timedelta(seconds=90))
     child = make_execution("root-a", parent="root", phase=Phase.SUSPENDED)
     grandchild = make_execution("root-a-b", parent="root-a", phase=Phase.COMPLETED, started_at=now, finished_at=now)
     assert draw(root, [child, grandchild, make_execution("root-c", parent="root")], now) == [
-        "▸ root  Executing  1m30s",
-        "├─ ‖ root-a  Suspended",
-        "│  └─ ✓ root-a-b  Completed  0ms",
-        "└─ · root-c  Pending",
+        "▸ root (index)  Executing  1m30s",
+        "├─ ‖ root-a (build)  Suspended",
+        "│  └─ ✓ root-a-b (build)  Completed  0ms",
+        "└─ · root-c (build)  Pending",
     ]
 
 
@@ -34,7 +34,7 @@ def test_many_siblings_are_folded_but_trouble_is_shown(make_execution: Make, now
     phases = [Phase.COMPLETED] * 6 + [Phase.EXECUTING, Phase.FAILED, Phase.PENDING, Phase.PENDING]
     children = [make_execution(f"root-{n}", parent="root", phase=phase) for n, phase in enumerate(phases)]
     assert draw(root, children, now) == [
-        "▸ root  Executing",
+        "▸ root (index)  Executing",
         "└─ ✗ build 6/10  1 executing, 1 failed",
         "   ├─ ✗ root-7  Failed",
         "   └─ ▸ root-6  Executing",
@@ -46,7 +46,7 @@ def test_siblings_of_other_functions_are_not_folded_along(make_execution: Make, 
     root = make_execution("root", phase=Phase.EXECUTING)
     children = [make_execution(f"root-{n}", parent="root", phase=Phase.COMPLETED) for n in range(9)]
     lines = draw(root, [*children, make_execution("root-x", parent="root", function="deploy")], now)
-    assert lines[1:] == ["├─ ✓ build 9/9", "└─ · root-x  Pending"]
+    assert lines[1:] == ["├─ ✓ build 9/9", "└─ · root-x (deploy)  Pending"]
 
 
 def test_children_are_in_the_order_of_their_calls(make_execution: Make, now: datetime) -> None:
@@ -56,12 +56,24 @@ def test_children_are_in_the_order_of_their_calls(make_execution: Make, now: dat
     assert [line.split()[2] for line in lines[1:]] == ["call-1", "call-2", "call-10"]
 
 
+def test_levels_past_the_screen_are_counted(make_execution: Make, now: datetime) -> None:
+    """Thousands of nested Executions are drawn without recursing into them; the last line says how to go on."""
+    chain = [make_execution("root"), make_execution("n-0", parent="root")]
+    chain += [make_execution(f"n-{n}", parent=f"n-{n - 1}") for n in range(1, 3000)]
+    lines = draw(chain[0], chain, now)
+    assert len(lines) == execution_tree.MAX_DEPTH + 2
+    last_drawn = f"n-{execution_tree.MAX_DEPTH - 1}"
+    assert lines[-2].endswith(f"· {last_drawn} (build)  Pending")
+    hidden = 3000 - execution_tree.MAX_DEPTH
+    assert lines[-1].endswith(f"· ... {hidden} Executions in deeper levels not shown  kontinue tree {last_drawn}")
+
+
 def test_a_line_says_why(make_execution: Make, now: datetime) -> None:
     """Failures with reason and message, retries and resumptions with their number."""
     execution = make_execution(
         "x", phase=Phase.FAILED, reason="ValueError", message="no\nluck", attempt_count=3, resumptions=2
     )
-    assert draw(execution, [], now) == ["✗ x  Failed  attempt 3  resumed 2x  ValueError: no luck"]
+    assert draw(execution, [], now) == ["✗ x (build)  Failed  attempt 3  resumed 2x  ValueError: no luck"]
 
 
 def test_earlier_attempts_are_shown(make_execution: Make, now: datetime) -> None:

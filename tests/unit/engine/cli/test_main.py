@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from kontinue.api.v1alpha1 import Phase
 from kontinue_engine.cli.main import VERBS, build_app, main
 
 
@@ -43,6 +44,8 @@ def test_the_worker_has_help_of_its_own(capsys: pytest.CaptureFixture[str]) -> N
     [
         ["no-such-verb"],
         ["get", "-o", "xml"],
+        ["get", "--phase", "Dreaming"],
+        ["get", "function.kontinue.cloud/f"],
         ["execute"],
         ["execute", "f", "--timeout", "soon"],
         ["execute", "f", "--args", "{"],
@@ -59,6 +62,27 @@ def test_usage_errors_exit_with_2(arguments: list[str], capsys: pytest.CaptureFi
     captured = capsys.readouterr()
     assert captured.err
     assert not captured.out
+
+
+def test_an_unknown_phase_is_answered_with_those_that_exist(capsys: pytest.CaptureFixture[str]) -> None:
+    """All of them."""
+    assert main(["get", "--phase", "Dreaming"]) == 2
+    err = capsys.readouterr().err.lower()
+    assert all(phase.lower() in err for phase in Phase)
+
+
+def test_cancel_without_names_asks_for_them(capsys: pytest.CaptureFixture[str]) -> None:
+    """Another mistake than both names and a selector."""
+    main(["cancel"])
+    assert "which Executions?" in capsys.readouterr().err
+    main(["cancel", "x", "-l", "a=b"])
+    assert "not both" in capsys.readouterr().err
+
+
+def test_version_is_an_option_too(capsys: pytest.CaptureFixture[str]) -> None:
+    """As other commands have it."""
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("kontinue ")
 
 
 def test_no_server_is_one_message(capsys: pytest.CaptureFixture[str]) -> None:

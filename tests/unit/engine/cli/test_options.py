@@ -1,8 +1,9 @@
 """Global options may stand before and after the verb."""
 
 import pytest
+import typer
 
-from kontinue_engine.cli.options import GlobalOptions, color_wanted, hoist_globals
+from kontinue_engine.cli.options import GlobalOptions, color_wanted, execution_name, function_name, hoist_globals
 
 
 @pytest.mark.parametrize(
@@ -36,3 +37,27 @@ def test_no_color_is_obeyed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not color_wanted(no_color=True)
     monkeypatch.setenv("NO_COLOR", "1")
     assert not color_wanted(no_color=False)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x",
+        "execution/x",
+        "executions.kontinue.cloud/x",
+        "execution.kontinue.cloud/x",
+        "executions.v1alpha1.kontinue.cloud/x",
+    ],
+)
+def test_names_are_understood_as_they_are_printed(text: str) -> None:
+    """By ``-o name`` here and in kubectl."""
+    assert execution_name(text) == "x"
+
+
+def test_a_name_of_another_kind_is_refused() -> None:
+    """Instead of looking for an Execution of that name."""
+    assert function_name("functions.kontinue.cloud/f") == "f"
+    with pytest.raises(typer.BadParameter, match="does not name a Function"):
+        function_name("executions.kontinue.cloud/f")
+    with pytest.raises(typer.BadParameter, match="does not name an Execution"):
+        execution_name("pod/f")

@@ -38,7 +38,7 @@ def test_a_terminal_gets_a_tree_in_place(make_execution: Make) -> None:
     assert isinstance(progress, LiveProgress)
     progress.show(build_tree(make_execution("x", phase=Phase.EXECUTING), []))
     progress.close()
-    assert "▸ x  Executing" in stream.getvalue()
+    assert "▸ x (build)  Executing" in stream.getvalue()
 
 
 def test_quiet_shows_nothing() -> None:

@@ -32,6 +32,12 @@ def test_children_stand_under_their_parents_in_call_order():
     assert outline(tree) == [(0, "top"), (1, "second"), (1, "tenth"), (2, "grandchild")]
 
 
+def test_thousands_of_levels_are_no_recursion():
+    """A tree as deep as users nest."""
+    chain = [execution("n-0"), *(execution(f"n-{n}", parent=f"n-{n - 1}") for n in range(1, 3000))]
+    assert outline(build_tree(chain[0], chain))[-1] == (2999, "n-2999")
+
+
 def test_what_does_not_descend_from_the_top_is_left_out():
     """The tree of a child shows neither its parent nor its siblings."""
     everything = [execution("a", parent="root"), execution("b", parent="root"), execution("c", parent="a")]
