@@ -38,6 +38,11 @@ STOPPED: Final = "Stopped"
 PARENT_ENDED_MESSAGE: Final = "Canceled because its parent has ended"
 """Message of children that outlive their parent."""
 
+_NOT_DETERMINISTIC: Final = (
+    "the arguments differ between two runs of the same code: is there uuid, random or the time in the function's "
+    "body? Use ctx.uuid(), ctx.random, ctx.now() or a step"
+)
+
 
 def decide(observed: Observed, worker: Worker, now_ms: int) -> Plan:
     """Return what to do about one Execution now."""
@@ -301,8 +306,11 @@ def _end(
 
 
 def _block(observed: Observed, worker: Worker, now_ms: int, outcome: frames.Mismatched) -> Plan:
+    what = f"the code does not match the records at step {outcome.step}"
+    if outcome.only_arguments and observed.memo.build == worker.build:
+        what += f": {_NOT_DETERMINISTIC}"
     message = (
-        f"the code does not match the records at step {outcome.step}: recorded {outcome.recorded}; "
+        f"{what}: recorded {outcome.recorded}; "
         f"requested {outcome.requested} by build {worker.build}. Deploy a build that matches, or cancel it"
     )
     memo = observed.memo.extended(build=worker.build)

@@ -251,7 +251,7 @@ def send_ended(
 def send_mismatched(send: Send, activation: int, mismatch: Mismatch) -> None:
     """Send Mismatched."""
     requested = f"{mismatch.requested}, requested by the code now"
-    send(frames.Mismatched(activation, mismatch.step, mismatch.recorded, requested))
+    send(frames.Mismatched(activation, mismatch.step, mismatch.recorded, requested, mismatch.only_arguments))
 
 
 def _read_memo(data: bytes) -> Memo:

@@ -256,12 +256,17 @@ class Failed(Frame, frozen=True, tag="Failed"):
 
 
 class Mismatched(Frame, frozen=True, tag="Mismatched"):
-    """The program does not match its memo: phase Blocked. Texts name step, kind, name, arguments digest and line."""
+    """The program does not match its memo: phase Blocked. Texts name step, kind, name, arguments digest and line.
+
+    Attributes:
+        only_arguments: the same call on the same line, with other arguments.
+    """
 
     activation: int
     step: str
     recorded: str
     requested: str
+    only_arguments: bool = False
 
 
 class Interrupted(Frame, frozen=True, tag="Interrupted"):

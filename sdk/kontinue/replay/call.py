@@ -170,16 +170,18 @@ class Mismatch(Exception):  # noqa: N818
         step: id of the step that does not match.
         recorded: what the memo holds there.
         requested: what the program does there now.
+        only_arguments: it is the same call on the same line, with other arguments.
     """
 
-    def __init__(self, *, step: str, recorded: str, requested: str) -> None:
+    def __init__(self, *, step: str, recorded: str, requested: str, only_arguments: bool = False) -> None:
         super().__init__(f"step {step}: recorded {recorded}; now {requested}")
         self.step = step
         self.recorded = recorded
         self.requested = requested
+        self.only_arguments = only_arguments
 
 
 def describe(kind: str, name: str, digest: str, line: str) -> str:
-    """Return one side of a mismatch: ``step charge(9c1f...) at shop/app.py:12``."""
-    text = f"{kind} {name}({digest})" if digest else f"{kind} {name}".rstrip()
+    """Return one side of a mismatch: ``step charge (arguments digest 9c1f...) at shop/app.py:12``."""
+    text = f"{kind} {name} (arguments digest {digest})" if digest else f"{kind} {name}".rstrip()
     return f"{text} at {line}" if line else text

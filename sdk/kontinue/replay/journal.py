@@ -316,9 +316,12 @@ class Journal:
 
     def _check(self, call: Call, record: Record) -> None:
         if (call.kind, call.name, call.digest) != (record.kind, record.name, record.digest):
-            raise self._mismatch(record, call.describe())
+            is_same = (call.kind, call.name, call.line) == (record.kind, record.name, record.line)
+            raise self._mismatch(record, call.describe(), only_arguments=is_same)
 
-    def _mismatch(self, record: Record, requested: str) -> Mismatch:
+    def _mismatch(self, record: Record, requested: str, *, only_arguments: bool = False) -> Mismatch:
         recorded = describe(record.kind, record.name, record.digest, record.line)
         by_build = f", recorded by build {self._build}" if self._build else ""
-        return Mismatch(step=record.id, recorded=recorded + by_build, requested=requested)
+        return Mismatch(
+            step=record.id, recorded=recorded + by_build, requested=requested, only_arguments=only_arguments
+        )

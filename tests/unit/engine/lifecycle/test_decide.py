@@ -222,6 +222,16 @@ def test_code_that_does_not_match_blocks_with_both_sides() -> None:
         assert text in end.message
 
 
+@pytest.mark.parametrize(("recorded_by", "is_explained"), [("b1", True), ("b0", False)])
+def test_other_arguments_in_one_build_are_explained(recorded_by: str, is_explained: bool) -> None:
+    """No code has changed, so its body is not deterministic; with another build nobody knows."""
+    outcome = frames.Mismatched(1, step="2", recorded="step a", requested="step a", only_arguments=True)
+    memo = MemoBytes(build=recorded_by)
+    end = written(decide(observe(activation=RUNNING, memo=memo, news=News(outcome=outcome)), WORKER, NOW_MS))
+    assert end.phase is Phase.BLOCKED
+    assert ("Use ctx.uuid(), ctx.random, ctx.now() or a step" in end.message) is is_explained
+
+
 def test_a_blocked_execution_is_tried_again_once_per_build() -> None:
     """The same build would block again; another one may match."""
     memo = MemoBytes(build="b1")

@@ -371,7 +371,7 @@ async def test_mismatch_leaves_user_code_where_it_is(run: Run, supervisor: FakeS
     gc.collect()
 
     assert isinstance(mismatched, frames.Mismatched)
-    assert mismatched.recorded.split("(")[0] == mismatched.requested.split("(")[0] == "step double"
+    assert mismatched.recorded.split(" (")[0] == mismatched.requested.split(" (")[0] == "step double"
     assert mismatched.recorded != mismatched.requested
     assert cleaned == []
 

@@ -327,9 +327,9 @@ def test_mismatch_ends_the_activation_without_running_finally_blocks(run: Run, s
 
     assert isinstance(mismatched, frames.Mismatched)
     assert mismatched.step == "1"
-    assert mismatched.recorded.startswith("step double(")
+    assert mismatched.recorded.startswith("step double (")
     assert "recorded by build b1" in mismatched.recorded
-    assert mismatched.requested.startswith("child child(")
+    assert mismatched.requested.startswith("child child (")
     assert "test_sync_host.py" in mismatched.requested
     assert cleaned == []
     assert run(double, 3, x=1) == frames.Completed(3, b"2")

@@ -345,8 +345,21 @@ def test_another_call_at_a_recorded_step_is_a_mismatch(changed: dict[str, Any]) 
     with pytest.raises(Mismatch) as caught:
         journal.advance()
     assert caught.value.step == "1"
-    assert caught.value.recorded == "step work(d1) at app.py:3, recorded by build b1"
+    assert caught.value.recorded == "step work (arguments digest d1) at app.py:3, recorded by build b1"
     assert caught.value.requested.endswith(" at app.py:4")
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"), [({}, True), ({"name": "other"}, False), ({"line": "app.py:4"}, False)]
+)
+def test_a_mismatch_says_whether_only_the_arguments_differ(changed: dict[str, Any], expected: bool) -> None:
+    """Then the function is probably not deterministic, whereas another call tells of changed code."""
+    journal = make_journal(make_record("1", 1, line="app.py:3"))
+    request(journal, make_call("1", **{"line": "app.py:3", "digest": "d2", **changed}))
+
+    with pytest.raises(Mismatch) as caught:
+        journal.advance()
+    assert caught.value.only_arguments is expected
 
 
 def test_a_record_that_nobody_asks_for_is_a_mismatch() -> None:
@@ -356,7 +369,7 @@ def test_a_record_that_nobody_asks_for_is_a_mismatch() -> None:
 
     with pytest.raises(Mismatch) as caught:
         journal.advance()
-    assert "2: step work(d1)" in caught.value.requested
+    assert "2: step work (arguments digest d1)" in caught.value.requested
     with pytest.raises(Mismatch, match="waits for nothing"):
         make_journal(make_record("1", 1)).advance()
 
