@@ -30,6 +30,8 @@ from kontinue_engine.apiserver.schema import CompiledSchema
 from kontinue_engine.apiserver.storage import RevisionMismatchError, Storage, StorageFailedError, Write
 from kontinue_engine.apiserver.uids import UidSource
 
+IMMORTAL_NAMESPACES: Final = frozenset({"default", "kube-system", "kube-public"})
+"""As kube-apiserver's NamespaceLifecycle has them."""
 MAX_ATTEMPTS: Final = 50
 """Judgement: times that an unconditional write starts again because another one came between."""
 MAX_GENERATED_NAMES: Final = 8
@@ -212,9 +214,11 @@ class Writer:
         """Delete an object; returns its JSON when finalizers hold it (None: gone), and its uid.
 
         Raises:
-            StatusError: 404, or 409 when a precondition does not hold.
+            StatusError: 404, 409 when a precondition does not hold, or 403 for a namespace that must stay.
         """
         resource = target.resource
+        if resource is NAMESPACES and target.name in IMMORTAL_NAMESPACES:
+            raise statuses.forbidden(resource, target.name, "this namespace may not be deleted")
         table = self._store.table(resource.store_key)
         for _ in range(MAX_ATTEMPTS):
             entry = table.get(target.namespace or "", target.name)

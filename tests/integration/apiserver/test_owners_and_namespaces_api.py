@@ -93,6 +93,18 @@ async def test_orphans_outlive_their_owner(api: Any) -> None:
     assert "ownerReferences" not in child["metadata"]
 
 
+async def test_the_first_namespaces_cannot_be_deleted(api: Any) -> None:
+    """403 in the words of a real server; nothing in them is touched."""
+    await _create(api, "a")
+    for name in ("default", "kube-system", "kube-public"):
+        status, body = await api.send("DELETE", f"/api/v1/namespaces/{name}")
+        message = f'namespaces "{name}" is forbidden: this namespace may not be deleted'
+        assert (status, body["reason"], body["message"]) == (403, "Forbidden", message)
+    _, namespace = await api.send("GET", "/api/v1/namespaces/default")
+    assert namespace["status"]["phase"] == "Active"
+    assert (await api.send("GET", f"{api.executions}/a"))[0] == 200
+
+
 async def test_a_deleted_namespace_takes_its_contents_with_it(api: Any) -> None:
     """Terminating refuses new objects with 403; then contents and namespace are gone, other namespaces untouched."""
     status, _ = await api.send("POST", "/api/v1/namespaces", {"metadata": {"name": "team"}})
