@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import os
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, Self
 
@@ -123,6 +124,25 @@ class DataDir:
         temporary.touch(mode=0o600)
         temporary.write_bytes(msgspec.json.format(msgspec.json.encode(state)) + b"\n")
         temporary.replace(self.path / "dev.json")
+
+
+class ForgivingWriter:
+    """Performs writes that a session can do without: a full disk is told once per file, not raised."""
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self._tell = tell
+        self._failing: set[Path] = set()
+
+    def attempt(self, path: Path, write: Callable[[], object]) -> None:
+        """Call ``write``, which writes to ``path``."""
+        try:
+            write()
+        except OSError as error:
+            if path not in self._failing:
+                self._failing.add(path)
+                self._tell(f"cannot write {path}: {error.strerror or error}. Going on without it")
+        else:
+            self._failing.discard(path)
 
 
 def unusable(path: Path, error: OSError) -> DataDirUnusableError:

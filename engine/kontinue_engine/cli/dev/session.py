@@ -12,7 +12,6 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,7 +22,7 @@ from kontinue.kube.config import KubeConfig, load_config
 from kontinue_engine.cli import log_lines
 from kontinue_engine.cli.dev import processes, server_api, supervision
 from kontinue_engine.cli.dev.console import Console
-from kontinue_engine.cli.dev.data_dir import DataDir, DevState, RunnerState
+from kontinue_engine.cli.dev.data_dir import DataDir, DevState, ForgivingWriter, RunnerState
 from kontinue_engine.cli.dev.log_files import LogFile
 from kontinue_engine.cli.dev.supervision import Role
 from kontinue_engine.cli.signatures import example_command, format_signature
@@ -65,7 +64,7 @@ class Session:
         self._finished: asyncio.Future[Role | None]
         self._tasks: asyncio.TaskGroup
         self._announced = False
-        self._unwritten: set[str] = set()
+        self._writes = ForgivingWriter(console.warn)
 
     async def run(self) -> int:
         """Run to the end and return the exit code."""
@@ -160,7 +159,7 @@ class Session:
                 self._console.warn(f"cannot create namespace {self._options.namespace}: {error}")
 
     def _on_line(self, role: Role, line: bytes) -> None:
-        self._try_write(f"logs/{role.value}.jsonl", lambda: self._logs[role].write(line))
+        self._writes.attempt(self._data_dir.logs / f"{role.value}.jsonl", lambda: self._logs[role].write(line))
         fields = log_lines.parse_log_line(line)
         match role, fields["event"] if fields else "":
             case Role.SERVER, "api server ready":
@@ -195,18 +194,7 @@ class Session:
             worker_pid=worker.pid if worker else None,
             runners=self._runners,
         )
-        self._try_write("dev.json", lambda: self._data_dir.write_state(state))
-
-    def _try_write(self, what: str, write: Callable[[], object]) -> None:
-        """Write to the data directory; a full disk is told once per file and does not end the session."""
-        try:
-            write()
-        except OSError as error:
-            if what not in self._unwritten:
-                self._unwritten.add(what)
-                self._console.warn(f"cannot write {what} in {self._data_dir.path}: {error.strerror}; going on without")
-        else:
-            self._unwritten.discard(what)
+        self._writes.attempt(self._data_dir.path / "dev.json", lambda: self._data_dir.write_state(state))
 
     def _say_server(self, config: KubeConfig) -> None:
         server = self._processes.get(Role.SERVER)

@@ -11,6 +11,7 @@ from kontinue_engine.cli.dev.data_dir import (
     DataDirInUseError,
     DataDirUnusableError,
     DevState,
+    ForgivingWriter,
     PortInUseError,
     choose_port,
     read_state,
@@ -60,6 +61,21 @@ def test_what_runs_is_readable_while_it_runs(tmp_path: Path) -> None:
         assert read_state(tmp_path) == state
         assert (tmp_path / "dev.json").stat().st_mode & 0o077 == 0
     assert read_state(tmp_path) is None
+
+
+def test_a_full_disk_is_told_once_until_there_is_space_again() -> None:
+    """It does not end what runs."""
+    told: list[str] = []
+    writer = ForgivingWriter(told.append)
+    full = Path("/dev/full")
+    for write in (
+        lambda: full.write_bytes(b"x"),
+        lambda: full.write_bytes(b"x"),
+        lambda: 0,
+        lambda: full.write_bytes(b"x"),
+    ):
+        writer.attempt(full, write)
+    assert told == ["cannot write /dev/full: No space left on device. Going on without it"] * 2
 
 
 def test_a_port_in_use_is_named_with_the_option() -> None:
