@@ -10,6 +10,8 @@ import msgspec
 import typer
 
 from kontinue.client.client import Client
+from kontinue.errors import ApiError
+from kontinue.kube import requests
 from kontinue.kube.config import KubeConfig, load_config
 from kontinue.kube.http import KubeTransport
 from kontinue_engine.cli.options import GlobalOptions, note
@@ -17,6 +19,9 @@ from kontinue_engine.cli.text import server_address
 
 RETRY_FOR_S = 15.0
 """How long a verb goes on asking a server that is away: a restart of ``kontinue dev``'s server is shorter."""
+
+
+_PROBE_S = 1.0
 
 
 class Connection(msgspec.Struct, frozen=True):
@@ -30,6 +35,14 @@ class Connection(msgspec.Struct, frozen=True):
     def namespace(self) -> str:
         """Namespace that the verb works in."""
         return self.config.namespace
+
+    async def answers(self) -> bool:
+        """Tell whether the server answers now."""
+        try:
+            await self.transport.send(requests.Request("GET", "/version"), retries=False, timeout_s=_PROBE_S)
+        except ApiError as error:
+            return error.status != 0
+        return True
 
 
 @asynccontextmanager

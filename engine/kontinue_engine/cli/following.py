@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncGenerator, Collection
+from collections.abc import AsyncGenerator, Callable, Collection, Coroutine
 from contextlib import aclosing
 from datetime import timedelta
 
 from kontinue.api.v1alpha1 import ENDED_PHASES, Execution, Phase
 from kontinue.client.tree import ExecutionTree
-from kontinue.errors import NotFound
+from kontinue.errors import ApiError, NotFound, Unavailable
 from kontinue_engine.cli import exit_codes
 from kontinue_engine.cli.causes import explain_cause, split_mismatch
 from kontinue_engine.cli.connection import Connection
@@ -42,7 +42,8 @@ async def follow(
     """
     try:
         async with asyncio.timeout(limit.total_seconds() if limit else None):
-            async with aclosing(_trees(connection, name)) as trees:
+            outage = Outage(progress, connection.answers)
+            async with aclosing(_trees(connection, name, outage)) as trees:
                 async for tree in trees:
                     progress.show(tree)
                     execution = tree.root.execution
@@ -56,7 +57,28 @@ async def follow(
     raise NotFound(f"Execution {name!r} was deleted from namespace {connection.namespace}", status=404)
 
 
-async def _trees(connection: Connection, name: str) -> AsyncGenerator[ExecutionTree, None]:
+class Outage:
+    """Says once that the server is away, and once that it is back."""
+
+    def __init__(self, progress: Progress, answers: Callable[[], Coroutine[None, None, bool]]) -> None:
+        self._progress = progress
+        self._answers = answers
+        self._is_away = False
+        self._past: ApiError | None = None
+
+    async def note(self, error: ApiError | None) -> None:
+        """Take why the watch does not get on at the moment; None while it does."""
+        if not self._is_away:
+            if isinstance(error, Unavailable) and error is not self._past:
+                self._is_away = True
+                self._progress.say("The server is away: waiting for it. The Execution goes on when it is back.")
+        elif error is None or await self._answers():  # the watch itself notices only when something changes
+            self._is_away = False
+            self._past = error
+            self._progress.say("The server is back.")
+
+
+async def _trees(connection: Connection, name: str, outage: Outage) -> AsyncGenerator[ExecutionTree, None]:
     """Yield the tree when it has changed, and the same again now and then so that running times go on."""
     watcher = connection.client.watch_tree(name, namespace=connection.namespace)
     async with watcher:
@@ -66,6 +88,7 @@ async def _trees(connection: Connection, name: str) -> AsyncGenerator[ExecutionT
         try:
             while True:
                 await asyncio.wait([coming], timeout=_IDLE_S)
+                await outage.note(watcher.last_error)
                 if coming.done():
                     latest = coming.result()
                     if latest is None:

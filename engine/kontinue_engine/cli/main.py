@@ -58,6 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; entry point of ``kontinue`` and ``kubectl-kontinue``."""
     arguments = sys.argv[1:] if arguments is None else arguments
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
+    # That a watch is cut is told by the verbs that follow something, once and in their own words.
+    logging.getLogger("kontinue.kube.reflector").setLevel(logging.ERROR)
     try:
         build_app(arguments)(args=hoist_globals(arguments), prog_name="kontinue")
     except SystemExit as end:

@@ -23,6 +23,10 @@ class Progress(Protocol):
         """Show the tree as it is now."""
         ...
 
+    def say(self, text: str) -> None:
+        """Print a line that stays."""
+        ...
+
     def close(self) -> None:
         """Leave the last state on the screen."""
         ...
@@ -33,6 +37,9 @@ class NoProgress:
 
     def show(self, tree: ExecutionTree) -> None:
         """Show nothing."""
+
+    def say(self, text: str) -> None:
+        """Say nothing."""
 
     def close(self) -> None:
         """Nothing to leave."""
@@ -50,6 +57,10 @@ class LineProgress:
         """Print what has changed since the last call."""
         for line in transition_lines(tree, self._phases, datetime.now(UTC), color=self._color):
             print(line, file=self._stream, flush=True)
+
+    def say(self, text: str) -> None:
+        """Print a line."""
+        print(text, file=self._stream, flush=True)
 
     def close(self) -> None:
         """Everything is printed already."""
@@ -76,6 +87,10 @@ class LiveProgress:
         text.no_wrap = True
         text.overflow = "ellipsis"
         self._live.update(text, refresh=True)
+
+    def say(self, text: str) -> None:
+        """Print a line above the tree."""
+        self._live.console.print(text, markup=False)
 
     def close(self) -> None:
         """Leave the last drawing on the screen."""

@@ -119,6 +119,7 @@ class Reflector(Generic[T]):
         """
         loop = asyncio.get_running_loop()
         backoff = Backoff()
+        is_told = False  # one warning per outage, not one per try
         while True:
             started_s = loop.time()
             useful = False
@@ -132,11 +133,13 @@ class Reflector(Generic[T]):
                 async with aclosing(self._watch()) as changes:
                     async for change in changes:
                         useful = True
+                        is_told = False
                         self.last_error = None
                         if change is not None:
                             yield change
                 self.last_error = None
                 useful = useful or loop.time() - started_s > SHORT_WATCH_S
+                is_told = False
             except errors.Gone as error:
                 _log.info("watch is too old, listing again", extra={"resource": self._resource.plural})
                 self._version = ""
@@ -145,7 +148,9 @@ class Reflector(Generic[T]):
                 self.last_error = error
                 if isinstance(error, self._fatal):
                     raise
-                _log.warning("watch of %s failed: %s", self._resource.plural, error)
+                level = logging.DEBUG if is_told else logging.WARNING
+                _log.log(level, "watch of %s failed, trying again: %s", self._resource.plural, error)
+                is_told = True
             if useful:
                 backoff.reset()
             if self.last_error is not None:

@@ -11,6 +11,9 @@ from kontinue_engine.cli.text import DIM, RED, paint
 MAX_LINES_PER_S: Final = 200
 """More can't be read and would cost the parent more CPU than a runner has; the log files hold every line."""
 
+SILENT_LOGGERS: Final = frozenset({"kontinue.kube.reflector", "kontinue_engine.kube.lease"})
+"""Their warnings say that the server is away, which ``dev`` has said already: it restarts it."""
+
 
 class LineLimiter:
     """Lets a number of lines pass per second and counts the rest."""
@@ -60,6 +63,8 @@ class Console:
         fields = log_lines.parse_log_line(line)
         level = str(fields.get("level", "info")).lower() if fields else "error"
         if level == "debug" or (self._quiet and level == "info"):
+            return
+        if level == "warning" and fields and fields.get("logger") in SILENT_LOGGERS:
             return
         admitted, dropped = self._limiter.admit(now_s)
         if dropped:

@@ -149,6 +149,9 @@ class Session:
         if not self._announced:
             self._say_server(self._config)
             await self._create_namespace(self._config)
+        else:
+            server = self._processes.get(Role.SERVER)
+            self._console.field("server", f"ready again, pid {server.pid if server else '?'}")
         self._perform(self._supervision.ready(Role.SERVER, time.monotonic()))
 
     async def _create_namespace(self, config: KubeConfig) -> None:
