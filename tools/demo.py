@@ -253,7 +253,10 @@ async def check_once(client: Client, handle: ExecutionHandle[Index]) -> None:
     twice = [step for step, count in Counter(record.id for record in memo.records).items() if count > 1]
     if twice:
         raise DemoError(f"recorded more than once: {', '.join(twice)}")
-    say(f"  {len(memo.records)} steps, each recorded once; the root resumed {execution.status.resumptions} times")
+    say(
+        f"  {counted(len(memo.records), 'step')}, each recorded once; "
+        f"the root resumed {counted(execution.status.resumptions, 'time')}"
+    )
 
 
 def compare(calm: Index, disturbed: Index, kills: list[Kill]) -> None:
@@ -261,7 +264,7 @@ def compare(calm: Index, disturbed: Index, kills: list[Kill]) -> None:
     print()
     for one in kills:
         when = one.first if one.executions == 1 else f"{one.first} to {one.last}"
-        print(f"  killed {one.what}: {one.executions} Executions lost it and ran again after {when}")
+        print(f"  killed {one.what}: {counted(one.executions, 'Execution')} lost it and ran again after {when}")
     print(f"  undisturbed {calm.digest}  {calm.totals.files:,} files, {calm.totals.functions:,} functions")
     print(
         f"  disturbed   {disturbed.digest}  {disturbed.totals.files:,} files, {disturbed.totals.functions:,} functions"
@@ -276,6 +279,11 @@ def compare(calm: Index, disturbed: Index, kills: list[Kill]) -> None:
 def say(text: str) -> None:
     """Print a line with the time since the start."""
     print(f"{time.monotonic() - STARTED_S:7.1f} s  {text}", flush=True)
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a count with its noun."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def since(started_s: float) -> str:

@@ -19,9 +19,10 @@ WaitUntil = Callable[..., None]
 ProcessRuns = Callable[[int], bool]
 
 
-def test_it_says_what_runs_and_how_to_use_it(dev: Dev) -> None:
+def test_it_says_what_runs_and_how_to_use_it(dev: Dev, wait_until: WaitUntil) -> None:
     """Address, kubeconfig, functions with signatures, pids, a command to try; no token."""
     state = dev.ready()
+    wait_until("the last line of the greeting", lambda: "kontinue execute " in dev.output.read_text())
     text = dev.output.read_text()
     assert "server     http://127.0.0.1:" in text
     assert f"export KUBECONFIG={dev.data_dir}/kubeconfig" in text
@@ -144,6 +145,21 @@ def test_a_module_broken_later_is_tried_again_until_it_is_repaired(
     module.write_text(good)
     wait_until("the repaired worker", dev.is_ready)
     assert kontinue("execute", "-q", "greet", "-p", "name=x").stdout == '"hello x"\n'
+
+
+def test_edited_code_is_used_by_a_restarted_worker(kontinue: Kontinue, dev: Dev, wait_until: WaitUntil) -> None:
+    """A mistake in it is told and waits for its correction; what is running resumes."""
+    state = dev.ready()
+    name = kontinue("execute", "--detach", "nap", "-p", "seconds=6").stdout.strip()
+    module: Path = kontinue.folder / "app.py"
+    good = module.read_text()
+    module.write_text(good + "\nthis is no Python\n")
+    wait_until("the mistake", lambda: "it did not become ready" in dev.output.read_text())
+    assert "app.py changed: restarting the worker" in dev.output.read_text()
+    module.write_text(good.replace("hello {name}", "good day {name}"))
+    wait_until("a new worker", lambda: dev.is_ready() and dev.state().worker_pid != state.worker_pid)
+    assert kontinue("execute", "-q", "greet", "-p", "name=x").stdout == '"good day x"\n'
+    assert kontinue("wait", name, "--timeout", "20s").stdout == "Completed\n"
 
 
 def test_another_namespace_is_created(start_dev: Callable[..., Dev], kontinue: Kontinue) -> None:

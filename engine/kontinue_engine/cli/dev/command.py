@@ -24,6 +24,7 @@ def command(
     runners: Annotated[int | None, typer.Option(min=1, help="Sync runners. Default: one per core.")] = None,
     data_dir: Annotated[Path, typer.Option(help="Database, kubeconfig and logs.")] = Path(".kontinue"),
     port: Annotated[int, typer.Option(min=0, max=65535, help="Of the API server; 0 picks a free one.")] = DEFAULT_PORT,
+    reload: Annotated[bool, typer.Option(help="Restart the worker when the app's code changes.")] = True,  # noqa: FBT002
     app_dir: Annotated[Path, typer.Option(help="Folder that the module is imported from.", file_okay=False)] = Path(),
 ) -> None:
     """Run API server and worker here, and restart either when it ends."""
@@ -39,6 +40,7 @@ def command(
             namespace=options.namespace or "default",
             port=choose_port(port),
             runners=runners,
+            reload=reload,
         )
         console = Console(color=options.colors_on(sys.stderr), quiet=options.quiet)
         try:

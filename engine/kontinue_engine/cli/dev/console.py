@@ -6,7 +6,7 @@ import sys
 from typing import Final, TextIO
 
 from kontinue_engine.cli import log_lines
-from kontinue_engine.cli.text import DIM, RED, paint
+from kontinue_engine.cli.text import DIM, RED, paint, plural
 
 MAX_LINES_PER_S: Final = 200
 """More can't be read and would cost the parent more CPU than a runner has; the log files hold every line."""
@@ -68,7 +68,7 @@ class Console:
             return
         admitted, dropped = self._limiter.admit(now_s)
         if dropped:
-            self._print(paint(f"... {dropped} more lines in the log files", DIM, color=self._color))
+            self._print(paint(f"... {plural(dropped, 'more line')} in the log files", DIM, color=self._color))
         if admitted or level in {"error", "critical"}:
             text = log_lines.format_log_line(fields, color=self._color) if fields else line.decode(errors="replace")
             self._print(text)

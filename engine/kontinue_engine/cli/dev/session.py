@@ -24,6 +24,7 @@ from kontinue_engine.cli.dev import processes, server_api, supervision
 from kontinue_engine.cli.dev.console import Console
 from kontinue_engine.cli.dev.data_dir import DataDir, DevState, ForgivingWriter, RunnerState
 from kontinue_engine.cli.dev.log_files import LogFile
+from kontinue_engine.cli.dev.source_watch import POLL_S, SourceWatch
 from kontinue_engine.cli.dev.supervision import Role
 from kontinue_engine.cli.signatures import example_command, format_signature
 from kontinue_engine.cli.text import server_address
@@ -40,6 +41,7 @@ class DevOptions(msgspec.Struct, frozen=True, kw_only=True):
         app_dir: folder that the module is imported from.
         runners: sync runners; None leaves it to the worker.
         port: of the API server; chosen already, never 0.
+        reload: whether edited code restarts the worker.
     """
 
     app: str
@@ -47,6 +49,7 @@ class DevOptions(msgspec.Struct, frozen=True, kw_only=True):
     namespace: str
     port: int
     runners: int | None = None
+    reload: bool = True
 
 
 class Session:
@@ -75,7 +78,9 @@ class Session:
         try:
             async with asyncio.TaskGroup() as self._tasks:
                 self._perform(self._supervision.begin())
+                watching = self._tasks.create_task(self._watch_sources(), name="watch sources")
                 failed = await self._finished
+                watching.cancel()
         finally:
             for number in _SIGNALS:
                 loop.remove_signal_handler(number)
@@ -107,6 +112,15 @@ class Session:
                     self._say_restarting(action)
                 case supervision.Finish(failed):
                     self._finished.set_result(failed)
+
+    async def _watch_sources(self) -> None:
+        sources = SourceWatch(self._options.app, self._options.app_dir)
+        while self._options.reload:
+            await asyncio.sleep(POLL_S)
+            if changed := await asyncio.to_thread(sources.poll):
+                more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
+                self._console.say(f"{_shown(changed[0])}{more} changed: restarting the worker")
+                self._perform(self._supervision.reload(Role.WORKER, time.monotonic()))
 
     def _tick(self) -> None:
         self._perform(self._supervision.tick(time.monotonic()))

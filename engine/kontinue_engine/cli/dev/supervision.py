@@ -5,6 +5,7 @@ Sans-io: ``Supervision`` is fed events with the time they happened and returns t
 
 The server starts first, the worker once the server answers. What ends before it was ever ready is a mistake of the
 user (port, module) and ends the session; what ends later is restarted, at once the first time, then with back-off.
+A worker whose code was edited is stopped gracefully and started again; its Executions resume.
 Stopping goes the other way round: worker, then server, each with a deadline after which it is killed.
 """
 
@@ -38,6 +39,7 @@ class State(enum.StrEnum):
     READY = "ready"
     BACKOFF = "backoff"
     STOPPING = "stopping"
+    RELOADING = "reloading"
 
 
 class Start(msgspec.Struct, frozen=True):
@@ -88,6 +90,7 @@ class _Process(msgspec.Struct):
     ready_since_s: float | None = None
     failures: int = 0
     deadline_s: float | None = None
+    is_stale: bool = False
 
 
 class Supervision:
@@ -120,19 +123,37 @@ class Supervision:
         process.state = State.READY
         process.was_ready_once = True
         process.ready_since_s = now_s
+        if process.is_stale:
+            return self.reload(role, now_s)
         worker = self._processes[Role.WORKER]
         if role is Role.SERVER and worker.state is State.IDLE and not self._stopping:
             return [self._start(Role.WORKER)]
         return []
 
+    def reload(self, role: Role, now_s: float) -> list[Action]:
+        """The code that the process runs has changed: end it gracefully and start it again."""
+        process = self._processes[role]
+        process.is_stale = process.state is State.STARTING  # it may have loaded the old code: again once it is ready
+        if self._stopping or process.state not in {State.READY, State.BACKOFF}:
+            return []
+        if process.state is State.BACKOFF:
+            process.deadline_s = None
+            return [self._start(role)]
+        process.state = State.RELOADING
+        process.deadline_s = now_s + STOP_GRACE_S[role]
+        return [Terminate(role), WakeAt(process.deadline_s)]
+
     def exited(self, role: Role, code: int, now_s: float) -> list[Action]:
         """Note that the process has ended."""
         process = self._processes[role]
-        was_ready = process.state is State.READY
+        was_ready, was_reloading = process.state is State.READY, process.state is State.RELOADING
         ready_since_s, process.ready_since_s, process.deadline_s = process.ready_since_s, None, None
-        process.state = State.IDLE
+        process.state, process.is_stale = State.IDLE, False
         if self._stopping:
             return self._stop_next(now_s)
+        if was_reloading:
+            process.failures = 0
+            return [self._start(role)]
         if not process.was_ready_once:
             self._failed = role
             return self.stop(now_s)
@@ -155,7 +176,7 @@ class Supervision:
             process.deadline_s = None
             if process.state is State.BACKOFF:
                 actions.append(self._start(role))
-            elif process.state is State.STOPPING:
+            elif process.state in {State.STOPPING, State.RELOADING}:
                 actions.append(Kill(role))
         return actions
 
@@ -187,4 +208,4 @@ class Supervision:
 
 
 def _runs(process: _Process) -> bool:
-    return process.state in {State.STARTING, State.READY, State.STOPPING}
+    return process.state in {State.STARTING, State.READY, State.STOPPING, State.RELOADING}

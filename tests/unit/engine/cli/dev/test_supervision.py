@@ -147,7 +147,9 @@ def test_a_late_ready_changes_nothing_while_stopping() -> None:
 
 
 EVENTS = st.lists(
-    st.tuples(st.sampled_from(["ready", "exit", "stop", "tick"]), st.sampled_from(list(Role)), st.integers(0, 1)),
+    st.tuples(
+        st.sampled_from(["ready", "exit", "stop", "tick", "reload"]), st.sampled_from(list(Role)), st.integers(0, 1)
+    ),
     max_size=40,
 )
 
@@ -185,6 +187,8 @@ def test_whatever_happens_the_session_can_be_ended_and_leaves_no_process(events:
             perform(supervision.stop(now_s))
         elif kind == "tick":
             perform(supervision.tick(now_s))
+        elif kind == "reload":
+            perform(supervision.reload(WORKER, now_s))
     for _ in range(4):
         now_s += 100.0
         perform(supervision.stop(now_s))
@@ -192,3 +196,37 @@ def test_whatever_happens_the_session_can_be_ended_and_leaves_no_process(events:
             alive.discard(role)
             perform(supervision.exited(role, -9, now_s))
     assert len(finished) == 1
+
+
+def test_edited_code_ends_the_worker_gracefully_and_starts_it_again() -> None:
+    """Without a back-off, and killed if it does not end in time."""
+    supervision = running()
+    deadline_s = 5.0 + STOP_GRACE_S["worker"]
+    assert supervision.reload(WORKER, 5.0) == [Terminate(WORKER), WakeAt(deadline_s)]
+    assert supervision.reload(WORKER, 6.0) == []
+    assert supervision.tick(deadline_s) == [Kill(WORKER)]
+    assert supervision.exited(WORKER, -9, deadline_s) == [Start(WORKER)]
+    assert supervision.ready(WORKER, 20.0) == []
+
+
+def test_code_edited_during_a_start_or_a_back_off_is_used() -> None:
+    """A starting worker may have read the old code: it goes again once it is ready; a waiting one starts now."""
+    supervision = running()
+    supervision.reload(WORKER, 3.0)
+    supervision.exited(WORKER, 0, 4.0)
+    assert supervision.reload(WORKER, 5.0) == []
+    assert supervision.ready(WORKER, 6.0)[0] == Terminate(WORKER)
+    supervision.exited(WORKER, 0, 7.0)
+    supervision.exited(WORKER, 1, 8.0)
+    supervision.exited(WORKER, 1, 9.0)
+    assert supervision.state(WORKER) is State.BACKOFF
+    assert supervision.reload(WORKER, 9.1) == [Start(WORKER)]
+
+
+def test_leaving_during_a_reload_starts_nothing() -> None:
+    """The worker ends for good, then the server."""
+    supervision = running()
+    supervision.reload(WORKER, 3.0)
+    assert supervision.stop(4.0)[0] == Terminate(WORKER)
+    assert supervision.reload(WORKER, 4.5) == []
+    assert supervision.exited(WORKER, 0, 5.0)[0] == Terminate(SERVER)
