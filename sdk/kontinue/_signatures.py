@@ -17,7 +17,7 @@ from typing import Any, Final, NoReturn, cast, get_args, is_typeddict
 
 import msgspec
 
-from kontinue import _typehints, codec, naming
+from kontinue import _typehints, _unknown_fields, codec, naming
 from kontinue.api.v1alpha1 import MAX_ARGUMENTS_BYTES
 from kontinue.errors import CodecError, DefinitionError, InvalidArguments
 
@@ -60,6 +60,7 @@ class FunctionCodec(codec.ResultCodec):
         super().__init__(result)
         self._name = name
         self._arguments = codec.TypeCodec(arguments)
+        self._find_unknown = None if self._arguments.is_pydantic else _unknown_fields.finder_for(arguments)
         self._parameters = tuple(parameters)
         self._known = frozenset(parameters)
         self._positional = positional
@@ -76,9 +77,9 @@ class FunctionCodec(codec.ResultCodec):
         value = self._bind_whole(args, kwargs) if self._whole else self._bind(args, kwargs)
         try:
             data = codec.encode_any(value)
-            self._arguments.decode(data)
+            self._decode(data)
         except CodecError as error:
-            raise InvalidArguments(f"{self._name}: {error}", path=error.path) from error
+            raise InvalidArguments(f"{self._name}: {error}", path=error.path) from error.__cause__
         if len(data) > MAX_ARGUMENTS_BYTES:
             raise InvalidArguments(
                 f"{self._name}: arguments are {len(data):,} bytes of JSON, the limit is {MAX_ARGUMENTS_BYTES:,}: "
@@ -93,13 +94,20 @@ class FunctionCodec(codec.ResultCodec):
             InvalidArguments: ``data`` does not fit the signature.
         """
         try:
-            value = self._arguments.decode(data)
+            value = self._decode(data)
         except CodecError as error:
             self._explain_keys(data)
-            raise InvalidArguments(f"{self._name}: {error}", path=error.path) from error
+            raise InvalidArguments(f"{self._name}: {error}", path=error.path) from error.__cause__
         if self._whole:
             return (value,), {}
         return (), msgspec.structs.asdict(value)
+
+    def _decode(self, data: bytes) -> Any:
+        value = self._arguments.decode(data)
+        unknown = None if self._find_unknown is None else self._find_unknown(data)
+        if unknown is not None:
+            raise CodecError(f"{unknown.path}: {unknown.message}", path=unknown.path)
+        return value
 
     def arguments_schema(self) -> dict[str, Any]:
         """Return the JSON Schema of the arguments object, with descriptions from the docstring's Args section."""
@@ -110,6 +118,11 @@ class FunctionCodec(codec.ResultCodec):
             schema = {**shared.pop(reference.removeprefix("#/$defs/")), **schema}
             if not shared:
                 schema.pop("$defs", None)
+        if self._find_unknown is not None:
+            schema.setdefault("additionalProperties", False)
+        for name, part in shared.items():
+            if "properties" in part and "." not in name:  # models of pydantic decide for themselves
+                part.setdefault("additionalProperties", False)
         for name, text in self._descriptions.items():
             if name in schema.get("properties", {}):
                 schema["properties"][name].setdefault("description", text)
@@ -161,7 +174,7 @@ class FunctionCodec(codec.ResultCodec):
         if problems:
             expected = f"; its parameters are {', '.join(self._parameters) or 'none'}"
             path = f"$.{(missing or unknown)[0]}"
-            raise InvalidArguments(f"{self._name}: {', '.join(problems)}{expected}", path=path)
+            raise InvalidArguments(f"{self._name}: {', '.join(problems)}{expected}", path=path) from None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -93,6 +93,12 @@ def validate_model(validator: Any, data: bytes | str) -> Any:
         raise ModelError(f"{first['msg']}, got {shown(first['input'])}", path) from error
 
 
+def cause_of(error: Exception) -> BaseException | None:
+    """Return what a user's validator raised behind a decoder's ``error``: the decoder's own text is in ours."""
+    cause = error if isinstance(error, ModelError) else error.__cause__
+    return cause.__cause__ if isinstance(cause, ModelError) else cause
+
+
 def pydantic() -> Any:
     """Return the pydantic module if somebody has imported it, else None."""
     return sys.modules.get("pydantic")
@@ -172,7 +178,7 @@ def _encode_slowly(value: object) -> bytes:
         raise CodecError("the value contains itself or is nested too deeply for JSON") from error
     except _REFUSALS as error:
         path, message = _first_refused(value, "$") or ("$", str(error))
-        raise CodecError(message if path == "$" else f"{path}: {message}", path=path) from error
+        raise CodecError(message if path == "$" else f"{path}: {message}", path=path) from None
 
 
 def _first_refused(value: Any, path: str) -> tuple[str, str] | None:

@@ -85,7 +85,7 @@ class TypeCodec:
                 return self._decode(data)
             return _values.validate_model(self._model, data)
         except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
-            raise _codec_error(error) from error
+            raise _codec_error(error) from _values.cause_of(error)
 
 
 def field_type(type_: Any) -> Any:
@@ -112,7 +112,7 @@ class ResultCodec:
         except CodecError as error:
             declared = "" if self._result.type is Any else f", declared {type_name(self._result.type)}"
             message = f"result of type {type_name(type(value))}{declared}: {error}"
-            raise InvalidResult(message, path=error.path) from error
+            raise InvalidResult(message, path=error.path) from error.__cause__
         if len(data) > MAX_RESULT_BYTES:
             raise InvalidResult(
                 f"result of type {type_name(type(value))} is {len(data):,} bytes of JSON, the limit is "
@@ -130,7 +130,7 @@ class ResultCodec:
             return self._result.decode(data)
         except CodecError as error:
             message = f"stored result does not decode as {type_name(self._result.type)}: {error}"
-            raise ResultDecodeError(message, path=error.path) from error
+            raise ResultDecodeError(message, path=error.path) from error.__cause__
 
     def result_schema(self) -> dict[str, Any]:
         """Return the JSON Schema of results."""

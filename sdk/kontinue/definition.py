@@ -1,6 +1,6 @@
 """What ``@app.function`` and ``remote`` return: a function with its name, options and typed codec.
 
-Not callable: inside functions a context runs it (``ctx.execute``), outside a client spawns it, unit tests call ``.fn``.
+To call it is an error: a context runs it (``ctx.execute``), a client spawns it, unit tests call ``.fn``.
 ``kontinue.app`` makes definitions, ``kontinue.context``, ``kontinue.client`` and the runners use them.
 ``kontinue._signatures`` reads the signature; everything wrong with it is an error here, at import.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Callable
-from typing import Any, Generic, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, TypeVar
 
 from kontinue import _signatures
 from kontinue._signatures import AsyncContextMarker, FunctionCodec, SyncContextMarker
@@ -121,6 +121,16 @@ class FunctionDefinition(Generic[P, R_co]):
             self.call_options, **{key: value for key, value in given.items() if value is not None}
         )
         return changed
+
+    if not TYPE_CHECKING:  # for type checkers it is not callable
+
+        def __call__(self, *_: object, **__: object) -> NoReturn:
+            """Refuse, with the remedy."""
+            call = "(ctx, ...)" if self.takes_context else "(...)"
+            raise TypeError(
+                f"{self.name!r} is a kontinue function and cannot be called: use ctx.execute({self.fn.__name__}, ...) "
+                f"in a function, client.spawn({self.fn.__name__}, ...) outside, {self.fn.__name__}.fn{call} in tests"
+            )
 
     def __repr__(self) -> str:
         return f"<kontinue function {self.name!r} at {self.location}>"

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from kontinue import codec, steps
 from kontinue.definition import FunctionDefinition
+from kontinue.durable_timeout import require_timedelta
 from kontinue.errors import ChildFailed, ContextError, DefinitionError, StepFailed
 from kontinue.options import StepOptions
 from kontinue.replay.call import Call, Parallelism
@@ -132,14 +133,24 @@ def step_call(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str
     return Call(RecordKind.STEP, options.name, request, digest=digest, line=line_of_caller())
 
 
-def timer_call(duration: timedelta, name: str = "") -> Call:
-    """Return the call of a timer. Its length is not compared on replay: it may be changed while it runs."""
+def timer_call(duration: timedelta, name: str = "", *, what: str = "ctx.sleep") -> Call:
+    """Return the call of a timer. Its length is not compared on replay: it may be changed while it runs.
+
+    Raises:
+        ContextError: not a timedelta; ``what`` is who takes it.
+    """
+    require_timedelta(duration, what)
     return Call(
         RecordKind.TIMER, name, TimerRequest(max(0, round(duration / timedelta(milliseconds=1)))), line=line_of_caller()
     )
 
 
 def _checked(function: object) -> FunctionDefinition[Any, Any]:
+    if isinstance(function, str):
+        raise DefinitionError(
+            f"{function!r} is a name: pass the function itself, or, if another worker group runs it, a signature of "
+            f"it declared with remote({function!r})"
+        )
     if not isinstance(function, FunctionDefinition):
         name = getattr(function, "__name__", repr(function))
         raise DefinitionError(

@@ -7,7 +7,14 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Self
 
-from kontinue.errors import WaitTimeout
+from kontinue.errors import ContextError, WaitTimeout
+
+
+def require_timedelta(duration: object, what: str) -> None:
+    """Raise ContextError if ``duration`` is no timedelta: a number could be seconds or milliseconds."""
+    if not isinstance(duration, timedelta):
+        example = duration if isinstance(duration, int | float) else 5
+        raise ContextError(f"{what} takes a timedelta, for example timedelta(seconds={example}), got {duration!r}")
 
 
 class DurableTimeout:
@@ -17,6 +24,8 @@ class DurableTimeout:
     """
 
     def __init__(self, duration: timedelta | None, what: str = "the block") -> None:
+        if duration is not None:
+            require_timedelta(duration, "a time limit")
         self._duration = duration
         self._what = what
         self._timeout: asyncio.Timeout | None = None

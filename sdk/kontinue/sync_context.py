@@ -149,7 +149,7 @@ class SyncExecutionContext(ContextBase[SyncPort], SyncContextMarker):
         if duration is None:
             yield
             return
-        alarm = durable_calls.timer_call(duration, "timeout")
+        alarm = durable_calls.timer_call(duration, "timeout", what="ctx.timeout")
         self._port.open(alarm)
         alarms = self._alarms.setdefault(self._port.branch().id, [])
         alarms.append(alarm)

@@ -32,7 +32,7 @@ def encode_for(function: Function, arguments: object) -> bytes:
     try:
         data = b"{}" if arguments is None else codec.encode_any(arguments)
     except CodecError as error:
-        raise InvalidArguments(f"{name}: {error}", path=error.path) from error
+        raise InvalidArguments(f"{name}: {error}", path=error.path) from error.__cause__
     if len(data) > MAX_ARGUMENTS_BYTES:
         raise InvalidArguments(
             f"{name}: arguments are {len(data):,} bytes of JSON, the limit is {MAX_ARGUMENTS_BYTES:,}: "
@@ -40,10 +40,10 @@ def encode_for(function: Function, arguments: object) -> bytes:
         )
     try:
         value = msgspec.json.decode(data, type=dict[str, Any])
-    except msgspec.ValidationError as error:
+    except msgspec.ValidationError:
         raise InvalidArguments(
             f"{name}: arguments must be a mapping of parameter names to values, got {type(arguments).__name__}"
-        ) from error
+        ) from None
     if function.spec.arguments is not msgspec.UNSET:
         schema = _read_schema(bytes(function.spec.arguments))
         _check_names(name, schema, value)

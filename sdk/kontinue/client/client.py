@@ -155,6 +155,11 @@ class Client:
         if isinstance(function, FunctionDefinition):
             return self._spawn_definition(cast("FunctionDefinition[..., Any]", function), args, kwargs)
         if isinstance(function, str):
+            if len(args) > 1 or kwargs.keys() - {"result", "options"}:
+                raise TypeError(
+                    f"spawn by name takes the arguments in one mapping of names to values: "
+                    f'spawn({function!r}, {{"parameter": value}})'
+                )
             return self._spawn_named(function, *args, **kwargs)
         raise TypeError(
             f"spawn takes a function definition or a name, got {function!r}: decorate it with @app.function"

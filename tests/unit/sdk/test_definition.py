@@ -7,7 +7,7 @@ import re
 import sqlite3
 import textwrap
 import typing
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from types import ModuleType
@@ -41,6 +41,26 @@ class Artifact:
 class Deploy:
     service: str
     replicas: int = 1
+
+
+class NestedPart(msgspec.Struct):
+    name: str = ""
+
+
+@dataclass
+class Nested:
+    name: str
+    size: int = 0
+    part: NestedPart | None = None
+
+
+def nested(
+    one: Nested,
+    many: Sequence[Nested] = (),
+    by_name: dict[str, Nested] | None = None,
+    maybe: Nested | None = None,
+    loose: dict[str, object] | None = None,
+) -> None: ...
 
 
 class DeployStruct(msgspec.Struct):
@@ -103,9 +123,31 @@ def test_context_is_recognised_and_is_no_argument() -> None:
         assert definition.codec.encode_arguments(("1",), {}) == b'{"version":"1"}'
 
 
-def test_definition_is_not_callable() -> None:
-    """A forgotten ctx.execute is an error, statically and at run time."""
-    assert not callable(define(build))
+@pytest.mark.parametrize(
+    ("data", "path"),
+    [
+        (b'{"one":{"name":"a","sise":1}}', "$.one.sise"),
+        (b'{"one":{"name":"a"},"many":[{"name":"a"},{"name":"b","x":1}]}', "$.many[1].x"),
+        (b'{"one":{"name":"a"},"by_name":{"k":{"name":"a","part":{"nmae":"b"}}}}', "$.by_name.k.part.nmae"),
+        (b'{"one":{"name":"a"},"maybe":{"name":"a","x":1}}', "$.maybe.x"),
+    ],
+)
+def test_unknown_fields_inside_of_arguments_are_refused(data: bytes, path: str) -> None:
+    """A misspelled optional field must not be dropped silently; what fits is left alone."""
+    codec = define(nested).codec
+    with pytest.raises(InvalidArguments, match=r"nested: .*unknown field.*the fields of") as caught:
+        codec.decode_arguments(data)
+    assert caught.value.path == path
+    assert caught.value.__cause__ is None
+    fits = b'{"one":{"name":"a","size":1},"many":[],"maybe":null,"loose":{"any":{"thing":1}}}'
+    assert codec.decode_arguments(fits)[1]["one"] == Nested("a", 1)
+    assert codec.arguments_schema()["$defs"]["Nested"]["additionalProperties"] is False  # for callers by name
+
+
+def test_to_call_a_definition_is_an_error_that_names_the_remedies() -> None:
+    """A forgotten ctx.execute is an error, statically (tests/typing) and at run time."""
+    with pytest.raises(TypeError, match=r"ctx\.execute\(build, \.\.\.\).*build\.fn\(\.\.\.\) in tests"):
+        define(build)("x")  # type: ignore[operator]
 
 
 def test_options_return_a_copy() -> None:

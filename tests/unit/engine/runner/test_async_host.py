@@ -526,6 +526,12 @@ async def test_wrong_calls_are_errors_at_the_call(run: Run) -> None:
             messages.append(str(caught.value))
         with pytest.raises(ValueError, match="at least one"):
             ctx.race()
+        with pytest.raises(ContextError, match=r"ctx\.sleep takes a timedelta, for example timedelta\(seconds=5\)"):
+            ctx.sleep(5)  # type: ignore[arg-type]
+        with pytest.raises(ContextError, match="takes a timedelta"):
+            ctx.timeout(5)  # type: ignore[arg-type]
+        with pytest.raises(DefinitionError, match=r"'child' is a name: pass the function itself.*remote\('child'\)"):
+            ctx.execute("child", 1)  # type: ignore[arg-type]
         return messages
 
     result = (await run(wrong)).result.decode()

@@ -42,6 +42,14 @@ class Phases:
         return b"{}"
 
 
+async def test_spawn_by_name_says_that_arguments_go_in_a_mapping(transport):
+    """Keyword arguments are for definitions, whose types are known."""
+    client = Client.from_kube(transport, "ns")
+    for wrong in (lambda: client.spawn("f", x=3), lambda: client.spawn("f", 1, 2)):
+        with pytest.raises(TypeError, match=r"in one mapping of names to values: spawn\('f', \{"):
+            wrong()
+
+
 async def test_cancel_follows_a_phase_that_changes_meanwhile(transport):
     """Each try tests the phase seen last."""
     transport.answer = Phases(None, "Pending", "Executing")
