@@ -37,7 +37,7 @@ def describe_execution(execution: Execution, events: Sequence[Event], now: datet
         _attempts(execution),
         _steps(execution, whole=whole),
         _conditions(execution, now),
-        _events(events, now),
+        _events(execution, events, now),
     ]
     return "\n\n".join(section for section in sections if section)
 
@@ -84,7 +84,7 @@ def _blocked(execution: Execution) -> str:
     if execution.phase is not Phase.BLOCKED:
         return ""
     return (
-        "Blocked: the code no longer matches what was recorded.\n"
+        "Blocked:\n"
         f"{indent(split_mismatch(execution.status.message) or 'no message', '  ')}\n"
         "  Way out: run a worker whose code matches (it is tried again with each new build), or\n"
         f"  kontinue cancel {execution.metadata.name}{_flags(execution)}"
@@ -180,7 +180,9 @@ def _conditions(execution: Execution, now: datetime) -> str:
     return f"Conditions:\n{indent(format_table(['TYPE', 'STATUS', 'REASON', 'AGE', 'MESSAGE'], rows), '  ')}"
 
 
-def _events(events: Sequence[Event], now: datetime) -> str:
+def _events(execution: Execution, events: Sequence[Event], now: datetime) -> str:
+    # What blocks it has a section of its own, and is long.
+    blocked = execution.status.message if execution.phase is Phase.BLOCKED else ""
     oldest = datetime.min.replace(tzinfo=UTC)
     ordered = sorted(events, key=lambda event: event.last_timestamp or event.first_timestamp or oldest)
     rows = [
@@ -188,8 +190,13 @@ def _events(events: Sequence[Event], now: datetime) -> str:
             event.type,
             event.reason,
             format_age(event.last_timestamp or event.first_timestamp, now),
-            f"{event.message} (x{event.count})" if event.count > 1 else event.message,
+            _event_message(event, blocked),
         ]
         for event in ordered
     ]
     return f"Events:\n{indent(format_table(['TYPE', 'REASON', 'AGE', 'MESSAGE'], rows), '  ')}" if rows else ""
+
+
+def _event_message(event: Event, blocked: str) -> str:
+    message = "see above" if blocked and event.message == blocked else event.message
+    return f"{message} (x{event.count})" if event.count > 1 else message

@@ -66,10 +66,16 @@ def test_steps_show_what_was_recorded(make_execution: Make, now: datetime) -> No
 
 
 def test_a_blocked_execution_shows_both_sides_and_the_way_out(make_execution: Make, now: datetime) -> None:
-    """The message of the mismatch stands whole, line by line."""
+    """The message of the mismatch stands whole, line by line, and once."""
     execution = make_execution("x", phase=Phase.BLOCKED, message="recorded: step fetch\nrequested: child build")
-    text = describe(execution, now)
+    about = ObjectReference(kind="Execution", name="x")
+    event = Event(
+        metadata=ObjectMeta(name="a"), involved_object=about, reason="Blocked", message=execution.status.message
+    )
+    text = describe(execution, now, events=[event])
     assert "  recorded: step fetch\n  requested: child build\n" in text
+    assert text.count("step fetch") == 1
+    assert "see above" in text
     assert "kontinue cancel x" in text
 
 
