@@ -99,7 +99,8 @@ def index_package(part: Part, root: str, *, passes: int = 1) -> PartStats:
 async def index(ctx: ExecutionContext, report_dir: str, *, part_kib: int = 400, passes: int = 1) -> Index:
     """Index every package of the standard library and write a report to ``report_dir``."""
     library = await ctx.step(discover, part_kib * 1024)
-    ctx.log.info("indexing %d parts of %s", len(library.parts), library.root)
+    # Silent on replay, except here: a run that is resumed during the map goes on after this step, and says so.
+    ctx.log.info("indexing %d parts of %s (run %d)", len(library.parts), library.root, ctx.resumption + 1)
     parts = await ctx.map(index_package, library.parts, library.root, passes=passes)
     markdown_path, chart_path = await ctx.step(write_report, report_dir, library.python, parts)
     rows = report.by_package(parts)
