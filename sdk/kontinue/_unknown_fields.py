@@ -7,7 +7,7 @@ arguments with it, and only where they hold such classes; pydantic models decide
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple, cast
 
 import msgspec
@@ -79,7 +79,7 @@ def _find(info: Any, value: Any, path: str) -> UnknownField | None:
 def _children(info: Any, value: Any) -> Iterator[tuple[Any, Any, str]]:
     """Yield the type of each part of ``value``, the part, and the step of a path to it."""
     if isinstance(value, list):
-        items: list[Any] = value
+        items = cast("Sequence[Any]", value)
         types = info.item_types if isinstance(info, _TUPLES) else _parts_of(info) * len(items)
         for index, (part, item) in enumerate(zip(types, items, strict=False)):
             yield part, item, f"[{index}]"
