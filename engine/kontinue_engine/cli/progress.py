@@ -33,13 +33,18 @@ class Progress(Protocol):
 
 
 class NoProgress:
-    """Shows nothing."""
+    """Shows no tree; says what must be said on ``stream``, if there is one."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream
 
     def show(self, tree: ExecutionTree) -> None:
         """Show nothing."""
 
     def say(self, text: str) -> None:
-        """Say nothing."""
+        """Print a line, if there is a stream."""
+        if self._stream is not None:
+            print(text, file=self._stream, flush=True)
 
     def close(self) -> None:
         """Nothing to leave."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import timedelta
 
 import typer
@@ -22,7 +23,9 @@ def command(ctx: typer.Context, name: NameArgument, timeout: TimeoutOption = "")
     async def main() -> int:
         async with connect(options) as connection:
             try:
-                execution = await follow(connection, name, NoProgress(), limit=limit)
+                execution = await follow(
+                    connection, name, NoProgress(None if options.quiet else sys.stderr), limit=limit
+                )
             except TimeoutError:
                 return say_timeout(options, name, limit or timedelta())
         print(execution.phase.value)
