@@ -125,7 +125,9 @@ async def runner_death(cluster: Cluster, rounds: int) -> Figure:
             await handle.result(timeout=timedelta(seconds=30))
             resumed = cluster.events("resumed running", since=log_end)
             delays_ms.append((parse_time(resumed[0]["time"]) - killed_at) * 1000)
-    conditions = f"median of {deaths}, SIGKILL of a runner in CPU-bound code, until user code runs again"
+    conditions = (
+        f"median of {deaths}, SIGKILL of a runner in CPU-bound code, until user code runs again in another, idle runner"
+    )
     return figure("runner_death_to_resume_p50_ms", statistics.median(delays_ms), conditions)
 
 

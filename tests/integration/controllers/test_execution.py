@@ -68,7 +68,9 @@ class FakeRunners:
 class World:
     """One worker without runners, its API server, and a second client of that server."""
 
-    def __init__(self, transport: KubeTransport, incarnation: str, *, predecessor_released: bool) -> None:
+    def __init__(
+        self, transport: KubeTransport, incarnation: str, *, predecessor_released: bool, executing_after_ms: int
+    ) -> None:
         self.transport = transport
         self.runners = FakeRunners()
         clock = SystemClock()
@@ -77,7 +79,7 @@ class World:
             self.runners,
             EventRecorder(transport, component="test", instance="test", clock=clock),
             clock,
-            worker=Worker(shard="w-0", incarnation=incarnation, build="b1"),
+            worker=Worker(shard="w-0", incarnation=incarnation, build="b1", executing_after_ms=executing_after_ms),
             scope=Scope(
                 namespace=NAMESPACE,
                 group=GROUP,
@@ -138,6 +140,7 @@ async def replica(
     *,
     predecessor_released: bool = False,
     list_first: Sequence[Execution] = (),
+    executing_after_ms: int = 50,
 ) -> AsyncIterator[World]:
     """Run a controller with its informer, until the block ends: then it is dead, without a word.
 
@@ -145,7 +148,9 @@ async def replica(
     """
     config = KubeConfig(server=server.url, namespace=NAMESPACE, token=server.token, source="test")
     transport = KubeTransport(config, user_agent="test")
-    world = World(transport, incarnation, predecessor_released=predecessor_released)
+    world = World(
+        transport, incarnation, predecessor_released=predecessor_released, executing_after_ms=executing_after_ms
+    )
     informer = Informer(
         transport,
         requests.EXECUTIONS,
@@ -174,6 +179,13 @@ async def world(local_server: Any) -> AsyncIterator[World]:
         yield one
 
 
+@pytest.fixture
+async def fast_world(local_server: Any) -> AsyncIterator[World]:
+    """One in which no machine is so slow that phase Executing is due: for counting writes."""
+    async with replica(local_server, executing_after_ms=60_000) as one:
+        yield one
+
+
 def step_record(number: int) -> frames.EncodedRecord:
     record = Record(id=str(number), kind=RecordKind.STEP, name="s", digest="d", seq=number, at_ms=1)
     return frames.EncodedRecord(str(number), encode_record(record))
@@ -183,8 +195,9 @@ def steps_of(execution: Execution) -> list[str]:
     return [record["id"] for record in msgspec.json.decode(execution.status.state)["records"]]
 
 
-async def test_a_trivial_execution_costs_two_writes(world: World) -> None:
+async def test_a_trivial_execution_costs_two_writes(fast_world: World) -> None:
     """Create and terminal status: nothing else is written."""
+    world = fast_world
     before = await executions_written(world)
     activate = await world.start("e")
     world.on_frame(frames.Completed(activate.activation, b"42"))
@@ -200,8 +213,9 @@ async def executions_written(world: World) -> int:
     return sum(int(line.rpartition(" ")[2]) for line in counts if "executions" in line)
 
 
-async def test_each_step_costs_one_write_and_is_acknowledged_once_durable(world: World) -> None:
+async def test_each_step_costs_one_write_and_is_acknowledged_once_durable(fast_world: World) -> None:
     """A flush is answered only after the server has the record; two steps of one flush share the write."""
+    world = fast_world
     before = await executions_written(world)
     activate = await world.start("e")
     number = activate.activation
@@ -286,6 +300,34 @@ async def test_a_child_is_created_once_runs_and_its_outcome_reaches_the_parent(w
 def request_child(world: World, activation: int, name: str, function: str = "child") -> None:
     command = frames.CreateChild(name, function, b'{"n":1}', "digest")
     world.on_frame(frames.StepRequested(activation, "0", command))
+
+
+async def test_a_child_costs_two_writes_and_its_outcome_rides_along(fast_world: World) -> None:
+    """Create and end of the child; the parent's own count stays at create and terminal status."""
+    world = fast_world
+    before = await executions_written(world)
+    parent = await world.start("p")
+    request_child(world, parent.activation, "p-0-abc")
+    child = await world.run("p-0-abc")
+    world.on_frame(frames.Completed(child.activation, b"7"))
+    await eventually(lambda: bool(world.runners.sent_of(frames.StepArrived)))
+    world.on_frame(frames.Completed(parent.activation, b"7", [step_record(1)]))
+    await world.phase("p", Phase.COMPLETED)
+    assert await executions_written(world) - before == 4
+
+
+async def test_a_short_sleep_costs_one_write(fast_world: World) -> None:
+    """Its wake time; the write says Executing too."""
+    world = fast_world
+    before = await executions_written(world)
+    activate = await world.start("e")
+    world.on_frame(frames.StepRequested(activate.activation, "0", frames.StartTimer(20)))
+    world.on_frame(frames.Waiting(activate.activation, [frames.WaitingItem("Timer", "nap", "0")]))
+    await eventually(lambda: bool(world.runners.sent_of(frames.StepArrived)))
+    world.on_frame(frames.Running(activate.activation))
+    world.on_frame(frames.Completed(activate.activation, b"null", [step_record(1)]))
+    await world.phase("e", Phase.COMPLETED)
+    assert await executions_written(world) - before == 3
 
 
 async def test_children_that_nobody_waits_for_are_canceled_with_their_parent(world: World) -> None:
