@@ -18,6 +18,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 VERSIONS = ("3.11", "3.12", "3.13")
+VERSION_DEPENDENT = ("tests/unit", "tests/replay", "tests/integration/pool", "tests/integration/controllers")
+"""What may differ between interpreters: language, replay, fork and threads. The rest drives whole processes."""
 CHECKS = (
     ("ruff check", ["ruff", "check", "."]),
     ("ruff format", ["ruff", "format", "--check", "."]),
@@ -68,8 +70,8 @@ def test_on(uv: str, version: str, python: str) -> tuple[str, bool, float]:
     if not synced[1]:
         return synced
     return run(
-        f"tests on Python {version} (unit, replay, integration)",
-        [str(folder / "bin" / "pytest"), "-q", "tests/unit", "tests/replay", "tests/integration"],
+        f"tests on Python {version} (what depends on it)",
+        [str(folder / "bin" / "pytest"), "-q", *VERSION_DEPENDENT],
     )
 
 
