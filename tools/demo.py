@@ -110,6 +110,8 @@ class Dev:
 
 async def main() -> None:
     """Run the demo."""
+    # Like Ctrl-C: nothing may outlive the demo, whoever ends it.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, asyncio.current_task().cancel)
     say(f"starting kontinue dev in {shown(HOME)}")
     dev = Dev()
     try:
@@ -305,3 +307,5 @@ if __name__ == "__main__":
         sys.exit(f"demo failed: {error}")
     except KeyboardInterrupt:
         sys.exit(130)
+    except asyncio.CancelledError:
+        sys.exit(143)
