@@ -23,7 +23,7 @@ from kontinue.api.v1alpha1 import (
     WaitingFor,
 )
 from kontinue_engine.lifecycle import plan as plans
-from kontinue_engine.lifecycle.memo import MemoBytes
+from kontinue_engine.lifecycle.memo import MemoBytes, too_large_message
 from kontinue_engine.lifecycle.observed import EVICTED, Activation, News, Observed, Worker
 from kontinue_engine.lifecycle.phases import PhaseEvent, next_phase
 from kontinue_engine.lifecycle.plan import NOTHING, Plan
@@ -220,10 +220,7 @@ def _conclude(observed: Observed, worker: Worker, now_ms: int, outcome: frames.F
 
 
 def _fail_memo_too_large(observed: Observed, worker: Worker, now_ms: int, memo: MemoBytes) -> Plan:
-    message = (
-        f"the memo would be {memo.size_bytes:,} bytes, the limit is {MAX_MEMO_BYTES:,}: return less from steps and "
-        "children (for example a reference to an object store), or split the function into children"
-    )
+    message = too_large_message(memo.size_bytes)
     return _fail(observed, worker, now_ms, observed.memo, reason="MemoTooLarge", message=message)
 
 

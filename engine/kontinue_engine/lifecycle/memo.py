@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
+from kontinue.api.v1alpha1 import MAX_MEMO_BYTES
 from kontinue_engine.errors import MemoUnreadableError
 from kontinue_engine.wire.frames import EncodedRecord
 
@@ -67,6 +68,14 @@ class MemoBytes(msgspec.Struct, frozen=True, kw_only=True):
         if self.arguments:
             parts += [b',"arguments":', self.arguments]
         return msgspec.Raw(b"".join((*parts, b"}")))
+
+
+def too_large_message(size_bytes: int) -> str:
+    """Return what a memo of that size fails with: runners notice it first, ``decide`` makes sure."""
+    return (
+        f"the memo would be {size_bytes:,} bytes, the limit is {MAX_MEMO_BYTES:,}: return less from steps and "
+        "children (for example a reference to an object store), or split the function into children"
+    )
 
 
 class _StoredMemo(msgspec.Struct):

@@ -22,6 +22,7 @@ from kontinue.replay.call import Call, CallState, Mismatch, Outcome
 from kontinue.replay.journal import Effect, Journal
 from kontinue.replay.records import EMPTY_MEMO, ChildOutcome, Memo, RecordKind, decode_memo
 from kontinue_engine.errors import FrameTooLargeError
+from kontinue_engine.lifecycle.memo import too_large_message
 from kontinue_engine.runner import failures, function_calls
 from kontinue_engine.runner.failures import Failure
 from kontinue_engine.runner.step_calls import StepRun
@@ -165,10 +166,7 @@ class Activation:
             self.send(frames.Interrupted(self.number))
 
     def _send_memo_too_large(self) -> None:
-        message = (
-            f"the memo would be {self.journal.memo_bytes:,} bytes, the limit is {MAX_MEMO_BYTES:,}: return less from "
-            "steps and children (for example a reference to an object store), or split the function into children"
-        )
+        message = too_large_message(self.journal.memo_bytes)
         self.send(frames.Failed(self.number, "MemoTooLarge", frames.ErrorInfo("MemoTooLarge", message)))
 
     def send_ended(self, result: bytes | Failure) -> None:
