@@ -1,0 +1,109 @@
+"""A plain HTTP client for any Kubernetes API server: bodies in, (status, JSON) out. It knows nothing of our code."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import ssl
+import uuid
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import orjson
+
+JSON_PATCH = "application/json-patch+json"
+MERGE_PATCH = "application/merge-patch+json"
+STRATEGIC_PATCH = "application/strategic-merge-patch+json"
+APPLY_PATCH = "application/apply-patch+yaml"
+PATIENCE_S = 30.0
+"""How long something asynchronous (garbage collection, a namespace's end) may take on a busy machine."""
+
+
+class Api:
+    """Sends requests and reads watches, as one user, mostly in one namespace.
+
+    Attributes:
+        url: address of the server.
+        namespace: what ``path`` puts objects into.
+        headers: those of the last answer.
+    """
+
+    def __init__(self, url: str, token: str, *, namespace: str = "default", ca_file: Path | None = None) -> None:
+        self.url = url
+        self.namespace = namespace
+        context: Any = ssl.create_default_context(cafile=str(ca_file)) if ca_file else True
+        self._session = aiohttp.ClientSession(
+            headers={"Authorization": f"Bearer {token}"}, connector=aiohttp.TCPConnector(limit=0, ssl=context)
+        )
+        self.headers: Any = {}
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._session.close()
+
+    def path(self, plural: str, name: str = "", subresource: str = "", *, namespace: str | None = None) -> str:
+        """Return the path of a namespaced collection or object.
+
+        Args:
+            plural: ``configmaps``, or with group and version for others than v1:
+                ``kontinue.cloud/v1alpha1/executions``.
+            name: of the object; none: the collection.
+            subresource: ``status`` and the like.
+            namespace: another one than that of this client; "": all of them.
+        """
+        prefix, _, last = plural.rpartition("/")
+        base = f"/apis/{prefix}" if prefix else "/api/v1"
+        where = self.namespace if namespace is None else namespace
+        parts = [base, f"namespaces/{where}" if where else "", last, name, subresource]
+        return "/".join(part for part in parts if part)
+
+    async def send(
+        self, method: str, path: str, body: Any = None, *, content_type: str = "application/json", **headers: str
+    ) -> tuple[int, Any]:
+        """Send a request; bytes go out as they are, anything else as JSON. Keywords become headers."""
+        # A file, because aiohttp warns of large bytes.
+        data = None if body is None else io.BytesIO(body if isinstance(body, bytes) else orjson.dumps(body))
+        sent = {**({"Content-Type": content_type} if content_type else {}), **headers}
+        async with self._session.request(method, self.url + path, data=data, headers=sent) as response:
+            text = await response.read()
+            self.headers = response.headers
+            return response.status, orjson.loads(text) if response.content_type == "application/json" else text
+
+    async def watch(self, path: str) -> AsyncIterator[dict[str, Any]]:
+        """Yield the events of a watch until the server ends it; ``path`` carries ``watch=true`` and the rest."""
+        timeout = aiohttp.ClientTimeout(total=None)
+        async with self._session.get(self.url + path, timeout=timeout, read_bufsize=2**22) as response:
+            assert response.status == 200, await response.text()
+            async for line in response.content:
+                yield orjson.loads(line)
+
+    async def eventually(self, path: str, wanted: int | Callable[[Any], bool]) -> Any:
+        """Poll until ``path`` answers with the status ``wanted``, or with 200 and a body for which it is true."""
+        status, body = 0, None
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE_S):
+                while True:
+                    status, body = await self.send("GET", path)
+                    if status == wanted if isinstance(wanted, int) else status == 200 and wanted(body):
+                        return body
+                    await asyncio.sleep(0.02)
+        raise AssertionError(f"GET {path} never answered as wanted, last {status} {body}")
+
+
+def execution(name: str = "", *, metadata: Any = None, spec: Any = None, **fields: Any) -> dict[str, Any]:
+    """Return a small Execution."""
+    return {
+        "apiVersion": "kontinue.cloud/v1alpha1",
+        "kind": "Execution",
+        "metadata": {**({"name": name} if name else {}), **(metadata or {})},
+        "spec": {"function": "hello", **(spec or {})},
+        **fields,
+    }
+
+
+def unique(prefix: str) -> str:
+    """Return a name that no other test uses."""
+    return f"{prefix}-{uuid.uuid4().hex[:10]}"

@@ -1,0 +1,78 @@
+"""Which real control plane tests use: one of their own, an existing cluster, or none.
+
+- ``KONTINUE_TEST_KUBECONFIG=FILE``: the existing cluster of its current context (a bearer token and a CA file).
+- else the programs that ``tools/kube/build.py`` has built, started for the session.
+- else tests that need one are skipped, or with ``KONTINUE_REQUIRE_KUBE=1`` fail.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from control_plane import ControlPlane
+
+VERSION = "1.36.3"
+PATIENCE_S = 30.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Existing:
+    """A cluster that somebody else has started."""
+
+    url: str
+    token: str
+    ca_file: Path | None
+    kubeconfig: Path
+
+
+@contextlib.contextmanager
+def control_plane(folder: Path) -> Iterator[ControlPlane | Existing]:
+    """Give the control plane to be used; start and stop it if it is our own."""
+    given = os.environ.get("KONTINUE_TEST_KUBECONFIG")
+    if given:
+        yield _existing(Path(given))
+        return
+    programs = program_folder()
+    if not (programs / "kube-apiserver").exists():
+        reason = f"no kube-apiserver in {programs}: run tools/kube/build.py"
+        if os.environ.get("KONTINUE_REQUIRE_KUBE") == "1":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    with ControlPlane(folder, programs) as plane:
+        yield plane
+
+
+def program_folder() -> Path:
+    """Return where the programs of the control plane are kept."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "kontinue" / "kube" / VERSION
+
+
+def until(probe: Callable[[], Any], *, what: str) -> Any:
+    """Repeat ``probe`` until it raises no OSError (an HTTPError is one)."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return probe()
+        except OSError as error:
+            if time.monotonic() > deadline:
+                raise AssertionError(f"waited {PATIENCE_S:.0f} s in vain until {what}: {error}") from error
+            time.sleep(0.05)
+
+
+def _existing(kubeconfig: Path) -> Existing:
+    document = yaml.safe_load(kubeconfig.read_text())
+    context = next(c["context"] for c in document["contexts"] if c["name"] == document["current-context"])
+    cluster = next(c["cluster"] for c in document["clusters"] if c["name"] == context["cluster"])
+    user = next(u["user"] for u in document["users"] if u["name"] == context["user"])
+    ca_file = cluster.get("certificate-authority")
+    return Existing(cluster["server"], user["token"], Path(ca_file) if ca_file else None, kubeconfig)
