@@ -70,7 +70,8 @@ class Api:
         async with self._session.request(method, self.url + path, data=data, headers=sent) as response:
             text = await response.read()
             self.headers = response.headers
-            return response.status, orjson.loads(text) if response.content_type == "application/json" else text
+            is_json = text and response.content_type == "application/json"  # a HEAD has no text
+            return response.status, orjson.loads(text) if is_json else text
 
     async def watch(self, path: str) -> AsyncIterator[dict[str, Any]]:
         """Yield the events of a watch until the server ends it; ``path`` carries ``watch=true`` and the rest."""
