@@ -87,13 +87,17 @@ def _local(folder: Path) -> Iterator[Server]:
 
 
 def install_crd(server: Server, crd: dict[str, Any]) -> None:
-    """Create a CustomResourceDefinition unless it is there, and wait until its resource is served."""
+    """Create or update a CustomResourceDefinition and wait until its resource is served."""
     collection = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
     try:
         server.request("POST", collection, crd)
     except urllib.error.HTTPError as error:
         if error.code != 409:
             raise AssertionError(error.read()) from error
+        path = f"{collection}/{crd['metadata']['name']}"
+        version = server.request("GET", path)["metadata"]["resourceVersion"]
+        # Of a cluster that was there before: an update that changes nothing writes nothing.
+        server.request("PUT", path, {**crd, "metadata": {**crd["metadata"], "resourceVersion": version}})
     spec = crd["spec"]
     served = f"/apis/{spec['group']}/{spec['versions'][0]['name']}/{spec['names']['plural']}?limit=1"
     kube.until(lambda: server.request("GET", served), what=f"{served} is served")
