@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from kontinue_engine.apiserver.server import LocalServer
-from kontinue_engine.apiserver.sqlite_storage import MEMORY, SqliteStorage
+from kontinue_engine.apiserver.sqlite_file import MEMORY
+from kontinue_engine.apiserver.sqlite_storage import SqliteStorage
 
 TOKEN = "test-token"
 

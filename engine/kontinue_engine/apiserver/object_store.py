@@ -173,15 +173,15 @@ class ObjectStore:
             self._resources.setdefault(resource.store_key, resource)
         self.compacted_rev = self._storage.compacted_rev()
         try:
-            for change in self._storage.list_live():
+            for change in self._storage.list_at(self.compacted_rev):
                 self._apply(change)
-            self._storage.tail(self._on_tail)
+            self._storage.tail(self.compacted_rev, self._on_tail)
         except (AttributeError, LookupError, TypeError, ValueError) as error:
             raise StorageCorruptError(
                 f"the data file holds something that is no object: {error}; nothing was changed. "
                 "Restore it from a copy, or move it away to start with an empty one"
             ) from error
-        self.rev = self._storage.current_rev()
+        self.rev = max(self.rev, self.compacted_rev)
 
     def listen(self, listener: Listener) -> None:
         """Tell ``listener`` of every later batch."""

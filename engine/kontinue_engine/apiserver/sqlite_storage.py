@@ -3,14 +3,13 @@
 A write is one row of ``log``; what is live is the newest row of each key, and compaction deletes rows that a newer
 one replaced. So a batch is a single INSERT: one fsync (WAL, synchronous=FULL), and the interpreter lock is handed over
 once per batch and not once per row. Revisions are assigned by the writer thread, in commit order; events and answers
-leave only after the INSERT has returned. Two servers on one file are kept apart by a lock file.
-Not here: what keys and values mean. Used through ``kontinue_engine.apiserver.storage.Storage``.
+leave only after the INSERT has returned. Not here: the file itself, its lock, its format and its faults
+(``sqlite_file``), and what keys and values mean. Used through ``kontinue_engine.apiserver.storage.Storage``.
 """
 
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
 import queue
 import sqlite3
@@ -21,48 +20,15 @@ from typing import Final
 
 import msgspec
 
-from kontinue_engine.apiserver.storage import (
-    Change,
-    RevisionMismatchError,
-    Sink,
-    StorageBusyError,
-    StorageCorruptError,
-    StorageFailedError,
-    Write,
-)
+from kontinue_engine.apiserver import sqlite_file
+from kontinue_engine.apiserver.sqlite_file import MEMORY
+from kontinue_engine.apiserver.storage import Change, RevisionMismatchError, Sink, StorageFailedError, Write
 
-MEMORY: Final = ":memory:"
 MAX_BATCH_WRITES: Final = 256
 """Commits that share one fsync; four columns each stay far below SQLite's limit of 32,766 parameters."""
-WAL_PAGES: Final = 2048
-"""Judgement: pages (4 KiB each) after which SQLite checkpoints even under load. The WAL has that size from the start: a
-commit into a part of the file that exists takes 134 us, one that makes the file longer 218 us (measured)."""
 IDLE_BEFORE_CHECKPOINT_S: Final = 2.0
 COMPACTION_STEP_REVS: Final = 2000
 """Judgement: revisions compacted per transaction, so that writers wait a few milliseconds at most."""
-APPLICATION_ID: Final = 0x4B6F6E74
-"""``Kont`` in the file header: tells our file from any other SQLite database."""
-SCHEMA_VERSION: Final = 1
-
-_SCHEMA: Final = (
-    "CREATE TABLE log (rev INTEGER PRIMARY KEY, prev INTEGER NOT NULL, key TEXT NOT NULL, val BLOB)",
-    "CREATE TABLE meta (key TEXT PRIMARY KEY, val) WITHOUT ROWID",
-    "INSERT INTO meta VALUES ('compacted_rev', 0)",
-    f"PRAGMA application_id = {APPLICATION_ID}",
-    f"PRAGMA user_version = {SCHEMA_VERSION}",
-)
-
-_DISK_ERRORS: Final = frozenset(
-    {
-        sqlite3.SQLITE_BUSY,
-        sqlite3.SQLITE_CANTOPEN,
-        sqlite3.SQLITE_FULL,
-        sqlite3.SQLITE_IOERR,
-        sqlite3.SQLITE_PERM,
-        sqlite3.SQLITE_READONLY,
-    }
-)
-"""What says nothing about the file's content."""
 _Row = tuple[int, int, str, bytearray | None]
 
 
@@ -90,7 +56,9 @@ _Item = list[_Commit] | _Job | _Stop
 
 
 class SqliteStorage:
-    """``Storage`` on a SQLite file, or in memory with the path ``":memory:"``."""
+    """``Storage`` on a SQLite file, or in memory with the path ``":memory:"``; of one process alone."""
+
+    is_shared = False
 
     def __init__(self, path: Path | str) -> None:
         self._path = str(path)
@@ -120,21 +88,13 @@ class SqliteStorage:
             OSError: its folder cannot be written.
         """
         if not self._is_memory:
-            self._lock()
+            self._lock_fd = sqlite_file.lock(self._path)
         try:
-            self._connection = self._connect()
+            self._connection = sqlite_file.connect(self._path)
             self._load_revisions()
         except sqlite3.DatabaseError as error:
             self._release()
-            if _primary_code(error) in _DISK_ERRORS:
-                raise StorageFailedError(
-                    f"data file {self._path} cannot be opened: {error}; make sure that the disk has room, that the "
-                    "file can be written, and that no other program has it open"
-                ) from error
-            raise StorageCorruptError(
-                f"data file {self._path} cannot be read: {error}; nothing was changed. "
-                "Restore it from a copy, or move it away to start with an empty one"
-            ) from error
+            raise sqlite_file.opening_error(self._path, error) from error
         except BaseException:
             self._release()
             raise
@@ -143,13 +103,19 @@ class SqliteStorage:
         self._thread = threading.Thread(target=self._run, name="storage-writer", daemon=True)
         self._thread.start()
 
-    def list_live(self) -> Iterable[Change]:
-        """Return what was live at ``compacted_rev``, in order of revision."""
-        return self._read("SELECT rev, prev, key, val FROM log WHERE rev <= ? ORDER BY rev")
+    def list_at(self, rev: int) -> Iterable[Change]:
+        """Return what was live at ``rev``, in order of revision; before anything is committed."""
+        # Up to compacted_rev there is one row of each key; only later ones can have replaced another.
+        return self._read(
+            "SELECT rev, prev, key, val FROM log WHERE rev <= :rev AND val IS NOT NULL"
+            " AND rev NOT IN (SELECT prev FROM log WHERE rev > :compacted AND rev <= :rev AND prev > 0) ORDER BY rev",
+            rev=rev,
+            compacted=self._compacted_rev,
+        )
 
-    def tail(self, sink: Sink) -> None:
-        """Give ``sink`` the kept changes at once, then each batch as it becomes durable."""
-        sink(self._read("SELECT rev, prev, key, val FROM log WHERE rev > ? ORDER BY rev"))
+    def tail(self, after_rev: int, sink: Sink) -> None:
+        """Give ``sink`` the kept changes after ``after_rev`` at once, then each batch as it becomes durable."""
+        sink(self._read("SELECT rev, prev, key, val FROM log WHERE rev > :rev ORDER BY rev", rev=after_rev))
         self._sink = sink
 
     def commit(self, writes: Sequence[Write]) -> asyncio.Future[list[int]]:
@@ -160,8 +126,8 @@ class SqliteStorage:
         self._collected.append(commit)
         return commit.future
 
-    def current_rev(self) -> int:
-        """Return the newest revision in the tail."""
+    async def current_rev(self) -> int:
+        """Return the newest durable revision."""
         return self._current_rev
 
     def compacted_rev(self) -> int:
@@ -177,7 +143,7 @@ class SqliteStorage:
 
     async def read_pragma(self, name: str) -> int:
         """Return an integer PRAGMA of the connection that writes, for example ``synchronous``."""
-        return await self._on_writer(lambda: self._pragma(name))
+        return await self._on_writer(lambda: sqlite_file.read_pragma(self._connection, name))
 
     async def watch_over(self) -> None:
         """Wait until the store is unusable, and raise why."""
@@ -328,7 +294,7 @@ class SqliteStorage:
     def _compact_step(self, rev: int) -> int:
         """Delete rows replaced at or before ``rev``, and deletions up to it; only primary-key look-ups."""
         connection = self._connection
-        old = self._meta("compacted_rev")
+        old = sqlite_file.read_meta(connection, "compacted_rev")
         connection.execute("BEGIN IMMEDIATE")
         try:
             connection.execute(
@@ -364,76 +330,8 @@ class SqliteStorage:
 
     # -- opening and closing -------------------------------------------------------------------------------------
 
-    def _lock(self) -> None:
-        path = f"{self._path}.lock"
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            text = os.pread(fd, 32, 0).decode(errors="replace").strip()
-            os.close(fd)
-            holder = int(text) if text.isdigit() else None
-            raise StorageBusyError(
-                f"data file {self._path} is in use by another server (process {text or 'unknown'}); "
-                "stop that one, or choose another --data-dir",
-                holder_pid=holder,
-            ) from error
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, str(os.getpid()).encode(), 0)
-        self._lock_fd = fd
-
-    def _connect(self) -> sqlite3.Connection:
-        if not self._is_memory:
-            # Secrets are stored too: private from the first byte on.
-            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        # Opened on the loop's thread, used by the writer thread alone once that runs.
-        connection = sqlite3.connect(
-            self._path, isolation_level=None, check_same_thread=False, cached_statements=MAX_BATCH_WRITES + 32
-        )
-        self._connection = connection
-        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-        tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-        if tables and self._pragma("application_id") != APPLICATION_ID:
-            raise sqlite3.DatabaseError("it is a SQLite file of another program")
-        if tables and self._pragma("user_version") != SCHEMA_VERSION:
-            raise sqlite3.DatabaseError(
-                f"its format is {self._pragma('user_version')}, this version reads {SCHEMA_VERSION}"
-            )
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
-        if not tables:
-            connection.execute("BEGIN IMMEDIATE")
-            for statement in _SCHEMA:
-                connection.execute(statement)
-            connection.execute("COMMIT")
-        if not self._is_memory:
-            self._lengthen_wal(connection)
-        return connection
-
-    def _lengthen_wal(self, connection: sqlite3.Connection) -> None:
-        """Bring the WAL to its working size, or what the disk has room for.
-
-        By a transaction that is rolled back after it went to disk.
-        """
-        size = (WAL_PAGES - 64) * connection.execute("PRAGMA page_size").fetchone()[0]
-        if os.path.getsize(f"{self._path}-wal") >= size:
-            return
-        cache_size = self._pragma("cache_size")
-        connection.execute("PRAGMA cache_size = 16")  # pages beyond it are written to the WAL at once
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            connection.execute("CREATE TABLE filler (val BLOB)")
-            connection.execute("INSERT INTO filler VALUES (zeroblob(?))", (size,))
-        except sqlite3.OperationalError as error:
-            if _primary_code(error) != sqlite3.SQLITE_FULL:
-                raise
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        connection.execute(f"PRAGMA cache_size = {cache_size}")
-
     def _load_revisions(self) -> None:
-        self._compacted_rev = self._last_rev = self._meta("compacted_rev")
+        self._compacted_rev = self._last_rev = sqlite_file.read_meta(self._connection, "compacted_rev")
         for rev, key, is_deleted in self._connection.execute("SELECT rev, key, val IS NULL FROM log ORDER BY rev"):
             if is_deleted:
                 self._revs.pop(key, None)
@@ -442,16 +340,12 @@ class SqliteStorage:
             self._last_rev = max(self._last_rev, rev)
         self._current_rev = self._last_rev
 
-    def _read(self, sql: str) -> list[Change]:
-        rows = self._connection.execute(sql, (self._compacted_rev,)).fetchall()
+    def _read(self, sql: str, **parameters: int) -> list[Change]:
+        try:
+            rows = self._connection.execute(sql, parameters).fetchall()
+        except sqlite3.DatabaseError as error:
+            raise sqlite_file.opening_error(self._path, error) from error
         return [Change(rev, key, value, previous) for rev, previous, key, value in rows]
-
-    def _meta(self, key: str) -> int:
-        row = self._connection.execute("SELECT val FROM meta WHERE key = ?", (key,)).fetchone()
-        return int(row[0])
-
-    def _pragma(self, name: str) -> int:
-        return int(self._connection.execute(f"PRAGMA {name}").fetchone()[0])
 
     def _release(self) -> None:
         if hasattr(self, "_connection"):
@@ -459,11 +353,6 @@ class SqliteStorage:
         if self._lock_fd >= 0:
             os.close(self._lock_fd)
             self._lock_fd = -1
-
-
-def _primary_code(error: sqlite3.Error) -> int:
-    """Return SQLite's code without its extension; SQLITE_OK for errors that are not SQLite's."""
-    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF
 
 
 def _drop(_changes: Sequence[Change]) -> None:

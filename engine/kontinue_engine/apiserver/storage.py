@@ -3,6 +3,8 @@
 Keys and values are opaque here. Every commit gets the next revision; the tail delivers committed changes in order of
 revision and only once they are durable, before the commit's own future resolves. Reads are served from
 ``kontinue_engine.apiserver.object_store``, which the tail keeps equal to the store, so the Protocol has no ``get``.
+Several processes may share one store (``is_shared``): then only ``current_rev`` knows what the others have committed,
+and whoever wants the latest waits until the tail has come that far (docs/adr/0009).
 Called by the object store and the server; ``kontinue_engine.apiserver.sqlite_storage`` implements it.
 """
 
@@ -76,7 +78,13 @@ Sink = Callable[[Sequence[Change]], None]
 
 
 class Storage(Protocol):
-    """A durable, revisioned key-value store. All methods are called on the event loop's thread."""
+    """A durable, revisioned key-value store. All methods are called on the event loop's thread.
+
+    Attributes:
+        is_shared: whether others commit too, so that the tail may lag behind what is durable.
+    """
+
+    is_shared: bool
 
     def open(self) -> None:
         """Open or create the store; blocks, so it is called before anything is served.
@@ -87,20 +95,25 @@ class Storage(Protocol):
             StorageFailedError: the disk is full or does not work.
         """
 
-    def list_live(self) -> Iterable[Change]:
-        """Return what was live at ``compacted_rev``, in order of revision."""
+    def list_at(self, rev: int) -> Iterable[Change]:
+        """Return what was live at ``rev``, in order of revision; blocks. History before ``compacted_rev`` is gone."""
 
-    def tail(self, sink: Sink) -> None:
-        """Give ``sink`` the kept changes after ``compacted_rev`` at once, then each batch as it becomes durable."""
+    def tail(self, after_rev: int, sink: Sink) -> None:
+        """Give ``sink`` the kept changes after ``after_rev`` at once, then each batch as it becomes durable."""
 
     def commit(self, writes: Sequence[Write]) -> asyncio.Future[list[int]]:
         """Commit all ``writes`` or none; the future gives their revisions once they are durable and in the tail.
 
-        Fails with RevisionMismatchError or StorageFailedError.
+        Fails with StorageFailedError, or with RevisionMismatchError: not before the change that came between is in the
+        tail, so that whoever reads again and tries again sees it.
         """
 
-    def current_rev(self) -> int:
-        """Return the newest revision in the tail."""
+    async def current_rev(self) -> int:
+        """Return the newest durable revision, whoever committed it.
+
+        Raises:
+            StorageFailedError: it cannot be asked.
+        """
 
     def compacted_rev(self) -> int:
         """Return the revision up to which history is forgotten."""

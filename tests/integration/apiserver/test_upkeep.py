@@ -14,7 +14,8 @@ from kontinue_engine.apiserver import object_store
 from kontinue_engine.apiserver import server as server_module
 from kontinue_engine.apiserver.registry import load_crds
 from kontinue_engine.apiserver.server import LocalServer, ServerFailedError
-from kontinue_engine.apiserver.sqlite_storage import MEMORY, SqliteStorage
+from kontinue_engine.apiserver.sqlite_file import MEMORY
+from kontinue_engine.apiserver.sqlite_storage import SqliteStorage
 from kontinue_engine.apiserver.storage import Change, Write
 
 EVENTS = "/api/v1/namespaces/default/events"
@@ -178,6 +179,6 @@ async def test_a_listener_that_fails_stops_the_server(monkeypatch: pytest.Monkey
 
 
 def _all(storage: SqliteStorage) -> list[Change]:
-    changes = list(storage.list_live())
-    storage.tail(changes.extend)
+    changes = list(storage.list_at(storage.compacted_rev()))
+    storage.tail(storage.compacted_rev(), changes.extend)
     return changes

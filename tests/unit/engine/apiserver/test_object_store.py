@@ -27,14 +27,14 @@ class FakeStorage:
         self.compacted = 0
         self.rev = 0
 
-    def list_live(self) -> Iterable[Change]:
+    def list_at(self, _: int) -> Iterable[Change]:
         return self._live
 
-    def tail(self, sink: Sink) -> None:
+    def tail(self, _: int, sink: Sink) -> None:
         sink([])
         self.sink = sink
 
-    def current_rev(self) -> int:
+    async def current_rev(self) -> int:
         return self.rev
 
     def compacted_rev(self) -> int:

@@ -16,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kontinue_engine.apiserver.server import LocalServer
-from kontinue_engine.apiserver.sqlite_storage import MEMORY, SqliteStorage
+from kontinue_engine.apiserver.sqlite_file import MEMORY
+from kontinue_engine.apiserver.sqlite_storage import SqliteStorage
 from kontinue_engine.apiserver.storage import (
     Change,
     RevisionMismatchError,
@@ -63,8 +64,8 @@ def _state(store: SqliteStorage) -> dict[str, tuple[int, bytes]]:
             else:
                 state[change.key] = (change.rev, change.value)
 
-    take(list(store.list_live()))
-    store.tail(take)
+    take(list(store.list_at(store.compacted_rev())))
+    store.tail(store.compacted_rev(), take)
     return state
 
 
@@ -74,7 +75,7 @@ async def test_commits_get_increasing_revisions_in_order_of_commit(storage: Sqli
         storage.commit([Write("a", 0, b"1"), Write("b", 0, b"2")]), storage.commit([Write("c", 0, b"3")])
     )
     assert (first, second) == ([1, 2], [3])
-    assert storage.current_rev() == 3
+    assert await storage.current_rev() == 3
 
 
 async def test_a_commit_that_expects_another_revision_changes_nothing(storage: SqliteStorage) -> None:
@@ -114,7 +115,7 @@ async def test_neither_the_answer_nor_the_tail_sees_a_commit_before_it_is_durabl
         await asyncio.sleep(0)
     assert not future.done()
     assert state == {}
-    assert store.current_rev() == 0
+    assert await store.current_rev() == 0
     store.released.set()
     assert await future == [1]
     assert state == {"a": (1, b"1")}
@@ -261,7 +262,7 @@ async def test_a_restart_restores_revisions_values_and_history(tmp_path: Path) -
     store = SqliteStorage(tmp_path / "data.db")
     store.open()
     changes: list[Change] = []
-    store.tail(changes.extend)
+    store.tail(0, changes.extend)
     assert [(change.rev, change.key, change.value, change.previous_rev) for change in changes] == [
         (1, "a", b"1", 0),
         (2, "b", b"2", 0),
@@ -331,7 +332,7 @@ async def test_a_sink_that_fails_is_told_of_and_the_commit_is_answered(storage: 
         if changes:
             raise LookupError("a bug")
 
-    storage.tail(fail)
+    storage.tail(0, fail)
     assert await storage.commit([Write("a", 0, b"1")]) == [1]
     with pytest.raises(LookupError, match="a bug"):
         await asyncio.wait_for(storage.watch_over(), 10)
@@ -365,7 +366,7 @@ async def test_any_sequence_of_writes_and_compactions_equals_a_dictionary(
     for kind, key, value in operations:
         rev = model.get(key, (0, b""))[0]
         if kind == "compact":
-            await store.compact(store.current_rev())
+            await store.compact(await store.current_rev())
         elif kind == "stale":
             with pytest.raises(RevisionMismatchError):
                 await store.commit([Write(key, rev + 1, value)])
@@ -374,7 +375,7 @@ async def test_any_sequence_of_writes_and_compactions_equals_a_dictionary(
         elif rev:
             await store.commit([Write(key, rev, None)])
             del model[key]
-    await store.compact(store.current_rev())
+    await store.compact(await store.current_rev())
     assert followed == model
-    assert {change.key: (change.rev, change.value) for change in store.list_live()} == model
+    assert {change.key: (change.rev, change.value) for change in store.list_at(store.compacted_rev())} == model
     await store.close()
