@@ -17,7 +17,7 @@ import orjson
 
 from kontinue_engine.apiserver import resources, statuses
 from kontinue_engine.apiserver.resources import ResourceInfo
-from kontinue_engine.apiserver.storage import Change, Storage, StorageCorruptError
+from kontinue_engine.apiserver.storage import Change, Storage, StorageCorruptError, StorageFailedError
 
 _REVISION_SLOT: Final = b'"resourceVersion":""'
 """Where stored bytes take the revision: stored first in metadata, so the first match is the right one."""
@@ -29,6 +29,8 @@ MAX_HISTORY_AGE_S: Final = 600.0
 """Judgement, as are the others: kube-apiserver keeps 75 s or more; a worker that restarts need not relist."""
 MAX_BATCH_EVENTS: Final = 256
 """History is forgotten batch by batch; the one that a start reads is split into such, or it would go as a whole."""
+CATCH_UP_S: Final = 5.0
+"""Judgement: how long a request waits for what other servers of a shared store have committed."""
 _NO_LABELS: Final[dict[str, str]] = {}
 
 
@@ -217,6 +219,21 @@ class ObjectStore:
             return True
         finally:
             self._waiting = [waiter for waiter in self._waiting if waiter[1] is not future]
+
+    async def catch_up(self) -> None:
+        """Wait until everything that is durable now, whoever committed it, has come up in the tail.
+
+        Raises:
+            StatusError: 504, it did not in time; 500, the storage cannot be asked.
+        """
+        try:
+            rev = await self._storage.current_rev()
+        except StorageFailedError as error:
+            raise statuses.storage_failed(str(error)) from error
+        if not await self.wait_for(rev, CATCH_UP_S):
+            raise statuses.StatusError(
+                504, "Timeout", f"this server has seen revision {self.rev} of {rev}; nothing was changed, try again"
+            )
 
     async def compact(self) -> None:
         """Forget history past its limits of count, bytes and age.

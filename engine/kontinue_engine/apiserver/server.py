@@ -23,6 +23,7 @@ from kontinue_engine.apiserver import access, router, statuses
 from kontinue_engine.apiserver.documents import Documents
 from kontinue_engine.apiserver.garbage_collector import PLAIN_WRITE, GarbageCollector
 from kontinue_engine.apiserver.http_protocol import HttpProtocol
+from kontinue_engine.apiserver.latest import LatestRouter
 from kontinue_engine.apiserver.namespaces import NamespaceController
 from kontinue_engine.apiserver.object_store import ObjectStore
 from kontinue_engine.apiserver.reading import Reader
@@ -221,10 +222,11 @@ class LocalServer:
     async def _listen(self) -> None:
         too_large = router.error_response(statuses.too_large())
         bad_request = router.error_response(statuses.bad_request("the request is not valid HTTP"))
+        application = LatestRouter(self._router, self._store) if self._storage.is_shared else self._router
         try:
             self._server = await asyncio.get_running_loop().create_server(
                 lambda: HttpProtocol(
-                    self._router, connections=self._connections, too_large=too_large, bad_request=bad_request
+                    application, connections=self._connections, too_large=too_large, bad_request=bad_request
                 ),
                 self._host,
                 self._port,
