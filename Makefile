@@ -7,7 +7,7 @@ RUN := .venv/bin
 
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: help demo test check bench generate clean
+.PHONY: help demo test conformance kube check bench generate clean
 
 help:  ## say what there is
 	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -17,6 +17,12 @@ demo: .venv/.synced  ## index Python's standard library, kill a runner and the w
 
 test: .venv/.synced  ## linters, type checkers, and the tests on every Python found
 	@$(RUN)/python tools/run_tests.py --uv $(UV) $(ARGS)
+
+conformance: .venv/.synced kube  ## one suite over both API servers: the local one and a real control plane
+	@KONTINUE_REQUIRE_KUBE=1 $(RUN)/pytest -q tests/conformance $(ARGS)
+
+kube:  ## build a real control plane for tests into ~/.cache/kontinue (needs Go; some minutes, once)
+	@$(PYTHON) tools/kube/build.py
 
 check: .venv/.synced  ## linters and type checkers only
 	@$(RUN)/python tools/run_tests.py --uv $(UV) --only-checks

@@ -1,7 +1,7 @@
 """Which real control plane tests use: one of their own, an existing cluster, or none.
 
 - ``KONTINUE_TEST_KUBECONFIG=FILE``: the existing cluster of its current context (a bearer token and a CA file).
-- else the programs that ``tools/kube/build.py`` has built, started for the session.
+- else the programs that ``make kube`` has built, started for the session.
 - else tests that need one are skipped, or with ``KONTINUE_REQUIRE_KUBE=1`` fail.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,7 +21,8 @@ import yaml
 
 from control_plane import ControlPlane
 
-VERSION = "1.36.3"
+MODULE = Path(__file__).parents[2] / "tools" / "kube" / "control-plane" / "go.mod"
+PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager")
 PATIENCE_S = 30.0
 
 
@@ -41,9 +43,16 @@ def control_plane(folder: Path) -> Iterator[ControlPlane | Existing]:
     if given:
         yield _existing(Path(given))
         return
+    with own_control_plane(folder) as plane:
+        yield plane
+
+
+@contextlib.contextmanager
+def own_control_plane(folder: Path) -> Iterator[ControlPlane]:
+    """Start a control plane for tests that kill it or count what it does; stop it at the end."""
     programs = program_folder()
-    if not (programs / "kube-apiserver").exists():
-        reason = f"no kube-apiserver in {programs}: run tools/kube/build.py"
+    if missing := [name for name in PROGRAMS if not (programs / name).exists()]:
+        reason = f"no {', '.join(missing)} in {programs}: run make kube"
         if os.environ.get("KONTINUE_REQUIRE_KUBE") == "1":
             pytest.fail(reason)
         pytest.skip(reason)
@@ -54,7 +63,9 @@ def control_plane(folder: Path) -> Iterator[ControlPlane | Existing]:
 def program_folder() -> Path:
     """Return where the programs of the control plane are kept."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "kontinue" / "kube" / VERSION
+    version = re.search(r"k8s\.io/kubernetes v(\S+)$", MODULE.read_text(), re.MULTILINE)
+    assert version, f"{MODULE} does not require k8s.io/kubernetes"
+    return cache / "kontinue" / "kube" / version[1]
 
 
 def until(probe: Callable[[], Any], *, what: str) -> Any:
