@@ -25,7 +25,7 @@ class SharedLog:
     @property
     def rev(self) -> int:
         """Newest revision."""
-        return self.changes[-1].rev if self.changes else self.compacted_rev
+        return max(self.compacted_rev, self.changes[-1].rev if self.changes else 0)
 
     def live_at(self, rev: int) -> dict[str, Change]:
         """Return what was live at ``rev``, by key."""

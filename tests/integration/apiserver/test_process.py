@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,39 +15,8 @@ from typing import Any
 
 import aiohttp
 import pytest
-import yaml
 
-START_TIMEOUT_S = 20.0
-RUN_MAIN = "import sys; from kontinue_engine.apiserver.main import main; sys.exit(main())"
-
-
-class ServerProcess:
-    """One server process on a data folder."""
-
-    def __init__(self, data_dir: Path, port: int = 0, *, fault: str = "") -> None:
-        self.data_dir = data_dir
-        command = command_of(data_dir, "--port", str(port), fault=fault)
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        assert self._process.stdout is not None
-        self.ready = json.loads(self._process.stdout.readline())
-
-    @property
-    def url(self) -> str:
-        return str(self.ready["url"])
-
-    @property
-    def token(self) -> str:
-        config = yaml.safe_load((self.data_dir / "kubeconfig").read_text())
-        return str(config["users"][0]["user"]["token"])
-
-    def stop(self, number: signal.Signals) -> int:
-        self._process.send_signal(number)
-        return self.wait()
-
-    def wait(self) -> int:
-        output, self.errors = self._process.communicate(timeout=START_TIMEOUT_S)
-        self.lines = [json.loads(line) for line in output.splitlines()]
-        return self._process.returncode
+from server_process import START_TIMEOUT_S, ServerProcess, command_of
 
 
 @pytest.fixture
@@ -64,12 +31,6 @@ def start(tmp_path: Path) -> Iterator[Any]:
     for server in running:
         with contextlib.suppress(ProcessLookupError, ValueError):  # ended, its output read
             server.stop(signal.SIGKILL)
-
-
-def command_of(data_dir: Path, *options: str, fault: str = "") -> list[str]:
-    """Return the command of a server; ``fault`` is code that it runs first."""
-    server = ["-c", f"{fault}\n{RUN_MAIN}"] if fault else ["-m", "kontinue_engine.apiserver"]
-    return [sys.executable, *server, "--data-dir", str(data_dir), *options]
 
 
 def fail_to_start(data_dir: Path, *options: str, fault: str = "") -> str:

@@ -89,8 +89,9 @@ async def test_of_concurrent_writers_one_wins_each_revision(make: Make) -> None:
 async def test_a_tail_may_begin_at_any_revision_that_is_kept(make: Make) -> None:
     """It gives exactly what came after, at once."""
     store = make()
+    follow(store)
     for number in range(5):
-        await _commit(store, Write(f"k{number}", 0, b"x"))
+        await store.commit([Write(f"k{number}", 0, b"x")])
     seen: list[Change] = []
     store.tail(3, seen.extend)
     assert [change.rev for change in seen] == [4, 5]
@@ -99,10 +100,11 @@ async def test_a_tail_may_begin_at_any_revision_that_is_kept(make: Make) -> None
 async def test_a_list_shows_the_past_back_to_the_compaction(make: Make) -> None:
     """Replaced and deleted keys come back as they were."""
     store = make()
-    await _commit(store, Write("a", 0, b"1"))
-    await _commit(store, Write("b", 0, b"2"))
-    await _commit(store, Write("a", 1, b"3"))
-    await _commit(store, Write("b", 2, None))
+    follow(store)
+    await store.commit([Write("a", 0, b"1")])
+    await store.commit([Write("b", 0, b"2")])
+    await store.commit([Write("a", 1, b"3")])
+    await store.commit([Write("b", 2, None)])
     assert brief(list(store.list_at(2))) == [(1, "a", b"1", 0), (2, "b", b"2", 0)]
     assert brief(list(store.list_at(3))) == [(2, "b", b"2", 0), (3, "a", b"3", 1)]
     assert brief(list(store.list_at(4))) == [(3, "a", b"3", 1)]
@@ -111,13 +113,14 @@ async def test_a_list_shows_the_past_back_to_the_compaction(make: Make) -> None:
     assert brief(list(store.list_at(4))) == [(3, "a", b"3", 1)]
     assert await store.compact(99) == 4
     assert brief(list(store.list_at(4))) == [(3, "a", b"3", 1)]
-    assert await _commit(store, Write("b", 0, b"5")) == [5]
+    assert await store.commit([Write("b", 0, b"5")]) == [5]
 
 
 async def test_an_uncommitted_future_revision_is_not_compacted(make: Make) -> None:
     """Compaction never runs ahead of what is committed, nor back."""
     store = make()
-    await _commit(store, Write("a", 0, b"1"))
+    follow(store)
+    await store.commit([Write("a", 0, b"1")])
     assert await store.compact(10) == 1
     assert await store.compact(0) == 1
 
@@ -156,11 +159,3 @@ async def test_any_sequence_of_operations_equals_a_dictionary_at_every_revision(
     for rev, state in states.items():
         if rev >= store.compacted_rev():
             assert {change.key: (change.rev, change.value) for change in store.list_at(rev)} == state
-
-
-async def _commit(store: Storage, write: Write) -> list[int]:
-    if not store.is_shared:
-        return await store.commit([write])
-    # A shared store answers when its own tail has come that far: it must have one.
-    follow(store)
-    return await store.commit([write])

@@ -1,0 +1,57 @@
+"""The local API server as a process: started on a data folder, with faults if wanted, stopped by signals."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+START_TIMEOUT_S = 20.0
+RUN_MAIN = "import sys; from kontinue_engine.apiserver.main import main; sys.exit(main())"
+
+
+class ServerProcess:
+    """One server process on a data folder."""
+
+    def __init__(self, data_dir: Path, port: int = 0, *, fault: str = "") -> None:
+        self.data_dir = data_dir
+        command = command_of(data_dir, "--port", str(port), fault=fault)
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        assert self._process.stdout is not None
+        self.ready = json.loads(self._process.stdout.readline() or "{}")
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def is_running(self) -> bool:
+        return self._process.poll() is None
+
+    @property
+    def url(self) -> str:
+        return str(self.ready["url"])
+
+    @property
+    def token(self) -> str:
+        config = yaml.safe_load((self.data_dir / "kubeconfig").read_text())
+        return str(config["users"][0]["user"]["token"])
+
+    def stop(self, number: signal.Signals) -> int:
+        self._process.send_signal(number)
+        return self.wait()
+
+    def wait(self) -> int:
+        output, self.errors = self._process.communicate(timeout=START_TIMEOUT_S)
+        self.lines = [json.loads(line) for line in output.splitlines()]
+        return self._process.returncode
+
+
+def command_of(data_dir: Path, *options: str, fault: str = "") -> list[str]:
+    """Return the command of a server; ``fault`` is code that it runs first."""
+    server = ["-c", f"{fault}\n{RUN_MAIN}"] if fault else ["-m", "kontinue_engine.apiserver"]
+    return [sys.executable, *server, "--data-dir", str(data_dir), *options]
