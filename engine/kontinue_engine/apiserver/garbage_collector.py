@@ -13,10 +13,11 @@ from typing import Any, Final
 
 import orjson
 
-from kontinue_engine.apiserver import preparation, statuses
+from kontinue_engine.apiserver import deletion, statuses
+from kontinue_engine.apiserver.deletion import DeleteOptions
 from kontinue_engine.apiserver.object_store import Entry, Event, ObjectStore
 from kontinue_engine.apiserver.registry import Registry
-from kontinue_engine.apiserver.requests import DeleteOptions, Target, WriteOptions
+from kontinue_engine.apiserver.requests import Target, WriteOptions
 from kontinue_engine.apiserver.writing import Writer
 
 BATCH_OBJECTS: Final = 64
@@ -41,17 +42,16 @@ class GarbageCollector:
         dependents, by_uid = self._store.dependents, self._store.by_uid
         for event in events:
             old, new = event.old, event.new
-            if new is None and old is not None:
-                if keys := dependents.get(old.facts.uid):
-                    self._add(keys)
+            if old is not None:
+                # What waits for this object to go, or to block it no longer.
                 for uid in old.facts.owners:
                     if (owner := by_uid.get(uid)) is not None and owner.facts.is_deleting:
                         self._add((owner.key,))
-            elif new is not None:
-                if new.facts.owners and any(uid not in by_uid for uid in new.facts.owners):
-                    self._add((new.key,))
-                if new.facts.is_deleting:
-                    self._add((new.key,))
+            if new is None:
+                if old is not None and (keys := dependents.get(old.facts.uid)):
+                    self._add(keys)
+            elif new.facts.is_deleting or (new.facts.owners and self._may_be_orphaned(old, new)):
+                self._add((new.key,))
 
     def add_all(self) -> None:
         """Put everything in line that has owners or is being deleted: at start, nobody tells what happened before."""
@@ -77,6 +77,15 @@ class GarbageCollector:
         if self._queue:
             self._wake.set()
 
+    def _may_be_orphaned(self, old: Entry | None, new: Entry) -> bool:
+        """Tell whether an owner may be gone; the references are only read when they are new."""
+        by_uid = self._store.by_uid
+        if any((owner := by_uid.get(uid)) is None or owner.facts.is_deleting for uid in new.facts.owners):
+            return True
+        if old is not None and old.facts.owners == new.facts.owners:
+            return False
+        return any(self._is_gone(reference, new) for reference in _references(new))
+
     async def _judge_safely(self, key: str) -> str:
         try:
             await self._judge(key)
@@ -95,53 +104,51 @@ class GarbageCollector:
             await self._judge_dependent(entry)
 
     async def _judge_dependent(self, entry: Entry) -> None:
-        references: list[dict[str, Any]] = orjson.loads(entry.data)["metadata"].get("ownerReferences") or []
+        references = _references(entry)
         gone = [reference for reference in references if self._is_gone(reference, entry)]
         waiting = [reference for reference in references if reference not in gone and self._waits_for(reference)]
-        solid = len(references) - len(gone) - len(waiting)
         if not gone and not waiting:
             return
-        if solid == 0:
-            propagation = "Foreground" if waiting and self._store.dependents.get(entry.facts.uid) else "Background"
-            await self._delete(entry, propagation)
-        elif gone:
-            dead = {reference["uid"] for reference in gone}
-            await self._without_owners(entry, dead)
+        if len(gone) + len(waiting) < len(references):
+            await self._without_owners(entry, {reference["uid"] for reference in (*gone, *waiting)})
+            return
+        dependents = self._dependents(entry) if waiting else []
+        if any(_is_deleted_in_foreground(dependent) for dependent in dependents):
+            await self._unblock_owners(entry)  # a circle, in which each would wait for the other
+        keeps_policy = any(finalizer in deletion.COLLECTOR_FINALIZERS for finalizer in _finalizers(entry))
+        await self._delete(entry, "Foreground" if dependents else "" if keeps_policy else "Background")
 
     def _is_gone(self, reference: dict[str, Any], entry: Entry) -> bool:
-        owner = self._store.by_uid.get(reference["uid"])
-        if owner is not None:
-            return owner.namespace not in {"", entry.namespace}
-        # An owner of a kind that this server does not serve cannot be judged.
+        """Tell whether no owner is where ``reference`` says; one of a kind that is not served cannot be judged."""
         resource = self._registry.find_kind(reference["apiVersion"], reference["kind"])
-        return resource is not None and not (resource.namespaced and not entry.namespace)
+        if resource is None or (resource.namespaced and not entry.namespace):
+            return False
+        namespace = entry.namespace if resource.namespaced else ""
+        owner = self._store.table(resource.store_key).get(namespace, reference["name"])
+        return owner is None or owner.facts.uid != reference["uid"]
 
     def _waits_for(self, reference: dict[str, Any]) -> bool:
         owner = self._store.by_uid.get(reference["uid"])
-        return (
-            owner is not None
-            and owner.facts.is_deleting
-            and bool(reference.get("blockOwnerDeletion"))
-            and preparation.FOREGROUND_FINALIZER in _finalizers(owner)
-        )
+        return owner is not None and _is_deleted_in_foreground(owner)
+
+    def _dependents(self, owner: Entry) -> list[Entry]:
+        keys = self._store.dependents.get(owner.facts.uid, ())
+        return [entry for key in keys if (entry := self._store.entry(key))]
 
     async def _finish_delete(self, owner: Entry) -> None:
         finalizers = _finalizers(owner)
-        dependents = [
-            entry for key in self._store.dependents.get(owner.facts.uid, ()) if (entry := self._store.entry(key))
-        ]
-        if preparation.ORPHAN_FINALIZER in finalizers:
+        dependents = self._dependents(owner)
+        if deletion.ORPHAN_FINALIZER in finalizers:
             for entry in dependents:
                 await self._without_owners(entry, {owner.facts.uid})
-            await self._without_finalizer(owner, preparation.ORPHAN_FINALIZER)
-        elif preparation.FOREGROUND_FINALIZER in finalizers:
-            blocking = [entry for entry in dependents if _blocks(entry, owner.facts.uid)]
-            if not blocking:
-                await self._without_finalizer(owner, preparation.FOREGROUND_FINALIZER)
-            self._add(entry.key for entry in blocking if not entry.facts.is_deleting)
+            await self._without_finalizer(owner, deletion.ORPHAN_FINALIZER)
+        elif deletion.FOREGROUND_FINALIZER in finalizers:
+            if not any(_blocks(entry, owner.facts.uid) for entry in dependents):
+                await self._without_finalizer(owner, deletion.FOREGROUND_FINALIZER)
+            self._add(entry.key for entry in dependents if not entry.facts.is_deleting)
 
     async def _delete(self, entry: Entry, propagation: str) -> None:
-        options = DeleteOptions(entry.facts.uid, str(entry.rev), propagation, is_dry_run=False)
+        options = DeleteOptions(entry.facts.uid, str(entry.rev), propagation)
         await self._writer.delete_object(self._target(entry), options)
 
     async def _without_owners(self, entry: Entry, uids: set[str]) -> None:
@@ -150,6 +157,14 @@ class GarbageCollector:
             kept = [owner for owner in metadata.get("ownerReferences") or [] if owner["uid"] not in uids]
             metadata["ownerReferences"] = kept or None
             return {**current, "metadata": metadata}
+
+        await self._writer.change(self._target(entry), change, PLAIN_WRITE, verb="patch")
+
+    async def _unblock_owners(self, entry: Entry) -> None:
+        def change(current: dict[str, Any]) -> dict[str, Any]:
+            owners = current["metadata"].get("ownerReferences") or []
+            kept = [{key: owner[key] for key in owner if key != "blockOwnerDeletion"} for owner in owners]
+            return {**current, "metadata": {**current["metadata"], "ownerReferences": kept}}
 
         await self._writer.change(self._target(entry), change, PLAIN_WRITE, verb="patch")
 
@@ -169,10 +184,17 @@ class GarbageCollector:
         return Target(resource, entry.namespace, entry.name, "")
 
 
+def _references(entry: Entry) -> list[dict[str, Any]]:
+    return orjson.loads(entry.data)["metadata"].get("ownerReferences") or []
+
+
+def _is_deleted_in_foreground(entry: Entry) -> bool:
+    return entry.facts.is_deleting and deletion.FOREGROUND_FINALIZER in _finalizers(entry)
+
+
 def _finalizers(entry: Entry) -> list[str]:
     return orjson.loads(entry.data)["metadata"].get("finalizers") or []
 
 
 def _blocks(entry: Entry, uid: str) -> bool:
-    references = orjson.loads(entry.data)["metadata"].get("ownerReferences") or []
-    return any(reference["uid"] == uid and reference.get("blockOwnerDeletion") for reference in references)
+    return any(reference["uid"] == uid and reference.get("blockOwnerDeletion") for reference in _references(entry))

@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from kontinue_engine.apiserver import statuses
+from kontinue_engine.apiserver.deletion import DeleteOptions
 from kontinue_engine.apiserver.garbage_collector import PLAIN_WRITE
 from kontinue_engine.apiserver.object_store import Entry, Event, ObjectStore
 from kontinue_engine.apiserver.registry import Registry
-from kontinue_engine.apiserver.requests import DeleteOptions, Target
+from kontinue_engine.apiserver.requests import Target
 from kontinue_engine.apiserver.resources import NAMESPACES
 from kontinue_engine.apiserver.writing import Writer
 

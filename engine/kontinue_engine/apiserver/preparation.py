@@ -12,8 +12,6 @@ from typing import Any, Final
 from kontinue_engine.apiserver import statuses
 from kontinue_engine.apiserver.resources import NAMESPACES, SECRETS, ResourceInfo
 
-FOREGROUND_FINALIZER: Final = "foregroundDeletion"
-ORPHAN_FINALIZER: Final = "orphan"
 NAMESPACE_FINALIZER: Final = "kubernetes"
 NAMESPACE_NAME_LABEL: Final = "kubernetes.io/metadata.name"
 
@@ -65,8 +63,10 @@ def prepare_create(
     if "status" in resource.subresources:
         prepared.pop("status", None)
     if resource is NAMESPACES:
-        metadata["labels"] = {**(metadata.get("labels") or {}), NAMESPACE_NAME_LABEL: name}
-        prepared["spec"] = {"finalizers": [NAMESPACE_FINALIZER]}
+        _label_with_name(metadata)
+        given_finalizers = (document.get("spec") or {}).get("finalizers") or []
+        own = [] if NAMESPACE_FINALIZER in given_finalizers else [NAMESPACE_FINALIZER]
+        prepared["spec"] = {"finalizers": [*given_finalizers, *own]}
         prepared["status"] = {"phase": "Active"}
     return _with_secret_data(prepared) if resource is SECRETS else prepared
 
@@ -98,6 +98,7 @@ def prepare_update(
     if "status" in resource.subresources:
         prepared = _with_field(prepared, current, "status")
     if resource is NAMESPACES:
+        _label_with_name(metadata)
         prepared = _with_field(prepared, current, "spec")
     return _with_secret_data(prepared) if resource is SECRETS else prepared
 
@@ -114,37 +115,8 @@ def with_generation(resource: ResourceInfo, current: dict[str, Any], updated: di
     return {**updated, "metadata": {**metadata, "generation": int(metadata.get("generation", 0)) + 1}}
 
 
-def mark_deleted(resource: ResourceInfo, current: dict[str, Any], *, now: str, propagation: str) -> dict[str, Any]:
-    """Return ``current`` being deleted: with a deletionTimestamp and the finalizer of its propagation policy."""
-    metadata = dict(current["metadata"])
-    finalizers = [
-        finalizer
-        for finalizer in metadata.get("finalizers") or []
-        if finalizer not in {FOREGROUND_FINALIZER, ORPHAN_FINALIZER}
-    ]
-    if propagation == "Foreground":
-        finalizers.append(FOREGROUND_FINALIZER)
-    elif propagation == "Orphan":
-        finalizers.append(ORPHAN_FINALIZER)
-    metadata["finalizers"] = finalizers
-    if not finalizers:
-        del metadata["finalizers"]
-    if "deletionTimestamp" not in metadata:
-        metadata["deletionTimestamp"] = now
-        metadata["deletionGracePeriodSeconds"] = 0
-        if resource.custom:
-            metadata["generation"] = int(metadata.get("generation", 0)) + 1
-    marked = {**current, "metadata": metadata}
-    if resource is NAMESPACES:
-        marked["status"] = {**(current.get("status") or {}), "phase": "Terminating"}
-    return marked
-
-
-def is_held(resource: ResourceInfo, document: dict[str, Any]) -> bool:
-    """Tell whether a finalizer keeps the object from going away."""
-    if document["metadata"].get("finalizers"):
-        return True
-    return resource is NAMESPACES and bool((document.get("spec") or {}).get("finalizers"))
+def _label_with_name(metadata: dict[str, Any]) -> None:
+    metadata["labels"] = {**(metadata.get("labels") or {}), NAMESPACE_NAME_LABEL: metadata["name"]}
 
 
 def _with_field(document: dict[str, Any], source: dict[str, Any], field: str) -> dict[str, Any]:
@@ -175,7 +147,10 @@ def _check_finalizers(resource: ResourceInfo, old: dict[str, Any], new: dict[str
     before = old.get("finalizers") or []
     added = [finalizer for finalizer in new.get("finalizers") or [] if finalizer not in before]
     if added:
-        detail = f"no new finalizers can be added if the object is being deleted, found new finalizers {added}"
+        listed = ", ".join(f'"{finalizer}"' for finalizer in added)
+        detail = (
+            f"no new finalizers can be added if the object is being deleted, found new finalizers []string{{{listed}}}"
+        )
         raise statuses.invalid(
             resource, old["name"], [statuses.cause("FieldValueForbidden", "metadata.finalizers", detail=detail)]
         )

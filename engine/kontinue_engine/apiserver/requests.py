@@ -57,29 +57,6 @@ class WriteOptions(NamedTuple):
     field_validation: str
 
 
-class DeleteOptions(NamedTuple):
-    """Options of delete, from the query or the body."""
-
-    uid: str | None
-    resource_version: str | None
-    propagation: str
-    is_dry_run: bool
-
-
-class _Preconditions(msgspec.Struct, rename="camel"):
-    uid: str | None = None
-    resource_version: str | None = None
-
-
-class _DeleteBody(msgspec.Struct, rename="camel"):
-    """What is read of a DeleteOptions."""
-
-    preconditions: _Preconditions | None = None
-    propagation_policy: str | None = None
-    orphan_dependents: bool | None = None
-    dry_run: list[str] | None = None
-
-
 class Continue(NamedTuple):
     """Where a list goes on: which revision, and the first key that was not listed yet."""
 
@@ -196,33 +173,6 @@ def _is_dry_run(value: str) -> bool:
     if value not in {"", "All"}:
         raise statuses.bad_request(f'dryRun: Unsupported value: {value!r}: supported values: "All"')
     return value == "All"
-
-
-def parse_delete_options(query: dict[str, str], body: bytes, content_type: str) -> DeleteOptions:
-    """Read the options of a delete from its body, else from the query.
-
-    Raises:
-        StatusError: 400 or 415, they cannot be understood.
-    """
-    try:
-        given = msgspec.convert(parse_body(body, content_type), _DeleteBody) if body else _DeleteBody()
-    except msgspec.ValidationError as error:
-        raise statuses.bad_request(f"the body is no DeleteOptions: {error}") from error
-    preconditions = given.preconditions or _Preconditions()
-    propagation = given.propagation_policy or query.get("propagationPolicy", "")
-    if not propagation:
-        orphans = given.orphan_dependents
-        if orphans is None:
-            orphans = query.get("orphanDependents") == "true"
-        propagation = "Orphan" if orphans else "Background"
-    if propagation not in {"Background", "Foreground", "Orphan"}:
-        raise statuses.bad_request(f"propagationPolicy: Unsupported value: {propagation!r}")
-    return DeleteOptions(
-        uid=preconditions.uid,
-        resource_version=preconditions.resource_version,
-        propagation=propagation,
-        is_dry_run=_is_dry_run(query.get("dryRun", "")) or "All" in (given.dry_run or ()),
-    )
 
 
 @functools.lru_cache(maxsize=64)

@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 import orjson
 
-from kontinue_engine.apiserver import access, requests, statuses, views
+from kontinue_engine.apiserver import access, deletion, requests, statuses, views
 from kontinue_engine.apiserver.documents import Documents
 from kontinue_engine.apiserver.http_protocol import Answer, Request, Response
 from kontinue_engine.apiserver.reading import Reader
@@ -147,7 +147,7 @@ class Router:
 
     async def _delete_collection(self, target: Target, body: bytes, content_type: str, query: dict[str, str]) -> Answer:
         options = requests.parse_list_options(query, target.resource)
-        delete_options = requests.parse_delete_options(query, body, content_type)
+        delete_options = deletion.parse_delete_options(query, body, content_type)
         selected = list(self._reader.select(target, options))
         for start in range(0, len(selected), DELETE_BATCH_OBJECTS):
             deletes = [

@@ -20,6 +20,7 @@ from typing import Any, Final, Self
 
 from kontinue_engine import clock as clocks
 from kontinue_engine.apiserver import access, router, statuses
+from kontinue_engine.apiserver.deletion import DeleteOptions
 from kontinue_engine.apiserver.documents import Documents
 from kontinue_engine.apiserver.garbage_collector import PLAIN_WRITE, GarbageCollector
 from kontinue_engine.apiserver.http_protocol import HttpProtocol
@@ -28,7 +29,7 @@ from kontinue_engine.apiserver.namespaces import NamespaceController
 from kontinue_engine.apiserver.object_store import ObjectStore
 from kontinue_engine.apiserver.reading import Reader
 from kontinue_engine.apiserver.registry import Registry, load_crds
-from kontinue_engine.apiserver.requests import DeleteOptions, Target
+from kontinue_engine.apiserver.requests import Target
 from kontinue_engine.apiserver.resources import CUSTOM_RESOURCE_DEFINITIONS, EVENTS
 from kontinue_engine.apiserver.storage import Storage, StorageFailedError
 from kontinue_engine.apiserver.watch import BOOKMARK_PERIOD_S, WatchHub

@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 import orjson
 
-from kontinue_engine.apiserver.resources import ResourceInfo
+from kontinue_engine.apiserver.resources import NAMESPACES, ResourceInfo
 from kontinue_engine.apiserver.values import MAX_BODY_BYTES, MAX_NESTING
 
 MAX_LISTED_VALUE_CHARS: Final = 400
@@ -108,7 +108,8 @@ def build_status(code: int, *, message: str = "", reason: str = "", details: dic
         body["reason"] = reason
     if details:
         body["details"] = details
-    body["code"] = code
+    if code >= 400:
+        body["code"] = code
     return body
 
 
@@ -124,11 +125,12 @@ def not_found(resource: ResourceInfo, name: str) -> StatusError:
     )
 
 
-def already_exists(resource: ResourceInfo, name: str) -> StatusError:
-    """409: an object of that name exists."""
-    return StatusError(
-        409, "AlreadyExists", f'{resource.group_resource} "{name}" already exists', details=_details(resource, name)
-    )
+def already_exists(resource: ResourceInfo, name: str, *, is_deleting: bool = False) -> StatusError:
+    """409: an object of that name exists, or is still there because a finalizer holds it."""
+    problem = f'{resource.group_resource} "{name}" already exists'
+    if is_deleting:
+        problem = f"object is being deleted: {problem}"
+    return StatusError(409, "AlreadyExists", problem, details=_details(resource, name))
 
 
 def conflict(
@@ -145,9 +147,31 @@ def conflict(
     )
 
 
+def precondition_failed(resource: ResourceInfo, name: str, what: str, wanted: str, found: str) -> StatusError:
+    """409: a delete was meant for another object, or for another state of it (``what``: UID or ResourceVersion)."""
+    if resource is NAMESPACES:
+        problem = f"Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {found}"
+        return conflict(resource, name, problem)
+    happened = "deleted and then recreated" if what == "UID" else "modified"
+    return StatusError(
+        409,
+        "Conflict",
+        f'Operation cannot be fulfilled on {_kind_name(resource)} "{name}": the {what} in the precondition ({wanted}) '
+        f"does not match the {what} in record ({found}). The object might have been {happened}",
+        details={**_details(resource, name), "kind": resource.kind},
+    )
+
+
+def invalid_options(kind: str, causes: Sequence[Cause]) -> StatusError:
+    """422: options of a request (``kind``: DeleteOptions and the like) have values that do not exist."""
+    listed = str(causes[0]) if len(causes) == 1 else f"[{', '.join(map(str, causes))}]"
+    details = {"group": "meta.k8s.io", "kind": kind, "causes": [msgspec.to_builtins(c) for c in causes]}
+    return StatusError(422, "Invalid", f'{kind}.meta.k8s.io "" is invalid: {listed}', details=details)
+
+
 def invalid(resource: ResourceInfo, name: str, causes: Sequence[Cause]) -> StatusError:
     """422: the object breaks its schema or rules; every cause is listed."""
-    kind = f"{resource.kind}.{resource.group}" if resource.group else resource.kind
+    kind = _kind_name(resource)
     listed = str(causes[0]) if len(causes) == 1 else f"[{', '.join(map(str, causes))}]"
     details = {**_details(resource, name), "kind": resource.kind, "causes": [msgspec.to_builtins(c) for c in causes]}
     return StatusError(422, "Invalid", f'{kind} "{name}" is invalid: {listed}', details=details)
@@ -227,6 +251,10 @@ def future_resource_version(wanted: int, current: int) -> StatusError:
 def storage_failed(problem: str) -> StatusError:
     """500: the write could not be made durable; nothing was acknowledged and nothing changed."""
     return StatusError(500, "InternalError", f"Internal error occurred: {problem}")
+
+
+def _kind_name(resource: ResourceInfo) -> str:
+    return f"{resource.kind}.{resource.group}" if resource.group else resource.kind
 
 
 def _details(resource: ResourceInfo, name: str) -> dict[str, Any]:

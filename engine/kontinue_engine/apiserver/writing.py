@@ -16,11 +16,21 @@ from typing import Any, Final
 import msgspec
 import orjson
 
-from kontinue_engine.apiserver import metadata, object_store, patches, preparation, requests, statuses, strategic_patch
+from kontinue_engine.apiserver import (
+    deletion,
+    metadata,
+    object_store,
+    patches,
+    preparation,
+    requests,
+    statuses,
+    strategic_patch,
+)
+from kontinue_engine.apiserver.deletion import DeleteOptions
 from kontinue_engine.apiserver.http_protocol import Response
 from kontinue_engine.apiserver.object_store import Entry, ObjectStore
 from kontinue_engine.apiserver.registry import Registry
-from kontinue_engine.apiserver.requests import DeleteOptions, Target, WriteOptions
+from kontinue_engine.apiserver.requests import Target, WriteOptions
 from kontinue_engine.apiserver.resources import (
     CUSTOM_RESOURCE_DEFINITIONS,
     NAMESPACES,
@@ -183,7 +193,7 @@ class Writer:
             stored = object_store.encode(updated)
             if _is_same(stored, entry):
                 return Stored(entry.data, warnings)
-            is_gone = "deletionTimestamp" in updated["metadata"] and not preparation.is_held(resource, updated)
+            is_gone = "deletionTimestamp" in updated["metadata"] and not deletion.is_held(resource, updated)
             if options.is_dry_run:
                 return Stored(object_store.with_revision(stored, entry.rev), warnings)
             facts = object_store.facts_of(self._registry.stored(resource.store_key), updated)
@@ -203,7 +213,7 @@ class Writer:
         Raises:
             StatusError: it is refused.
         """
-        options = requests.parse_delete_options(query, body, content_type)
+        options = deletion.parse_delete_options(query, body, content_type)
         _refuse_crds(target)
         marked, uid = await self.delete_object(target, options)
         if marked is not None:
@@ -224,18 +234,15 @@ class Writer:
             entry = table.get(target.namespace or "", target.name)
             if entry is None:
                 raise statuses.not_found(resource, target.name)
-            _check_preconditions(resource, entry, options)
+            deletion.check_preconditions(resource, entry, options)
             current = orjson.loads(entry.data)
-            if not entry.facts.is_deleting or options.propagation != "Background":
-                marked = preparation.mark_deleted(
-                    resource, current, now=self.now_text(), propagation=options.propagation
-                )
-            else:
-                marked = current
-            is_held = preparation.is_held(resource, marked)
+            marked = deletion.mark_deleted(resource, current, now=self.now_text(), propagation=options.propagation)
+            is_held = deletion.is_held(resource, marked)
             stored = object_store.encode(marked)
-            if (is_held and _is_same(stored, entry)) or options.is_dry_run:
-                return (entry.data if is_held else None), entry.facts.uid
+            if is_held and _is_same(stored, entry):
+                return entry.data, entry.facts.uid
+            if options.is_dry_run:
+                return (object_store.with_revision(stored, entry.rev) if is_held else None), entry.facts.uid
             facts = object_store.facts_of(self._registry.stored(resource.store_key), marked)
             try:
                 rev = await self._commit(Write(entry.key, entry.rev, stored if is_held else None, facts))
@@ -261,8 +268,8 @@ class Writer:
         if not isinstance(name, str):
             raise statuses.bad_request("metadata.name must be a string")
         table = self._store.table(resource.store_key)
-        if table.get(namespace, name) is not None:
-            raise statuses.already_exists(resource, name)
+        if (existing := table.get(namespace, name)) is not None:
+            raise statuses.already_exists(resource, name, is_deleting=existing.facts.is_deleting)
         created = preparation.prepare_create(
             resource, document, namespace=namespace, name=name, uid=self._uids.draw(), now=self.now_text()
         )
@@ -296,7 +303,9 @@ class Writer:
             cause = statuses.Cause(
                 "NamespaceTerminating", f"namespace {namespace} is being terminated", "metadata.namespace"
             )
-            raise statuses.forbidden(resource, str(given.get("name", "")), problem, causes=[cause])
+            raise statuses.forbidden(
+                resource, str(given.get("name") or given.get("generateName") or ""), problem, causes=[cause]
+            )
         return namespace
 
     def _judged(
@@ -350,22 +359,6 @@ def _checked_fields(
 def _generated_name(prefix: str) -> str:
     suffix = "".join(random.choices(metadata.NAME_ALPHABET, k=5))  # noqa: S311 - a name, not a secret
     return prefix[: metadata.MAX_GENERATED_PREFIX] + suffix
-
-
-def _check_preconditions(resource: ResourceInfo, entry: Entry, options: DeleteOptions) -> None:
-    if options.uid is not None and options.uid != entry.facts.uid:
-        raise statuses.conflict(
-            resource,
-            entry.name,
-            f"Precondition failed: UID in precondition: {options.uid}, UID in object meta: {entry.facts.uid}",
-        )
-    if options.resource_version is not None and options.resource_version != str(entry.rev):
-        raise statuses.conflict(
-            resource,
-            entry.name,
-            f"Precondition failed: ResourceVersion in precondition: {options.resource_version}, "
-            f"ResourceVersion in object meta: {entry.rev}",
-        )
 
 
 def _is_same(stored: bytes, entry: Entry) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from kontinue_engine.apiserver import preparation
+from kontinue_engine.apiserver import deletion, preparation
 from kontinue_engine.apiserver.resources import CONFIG_MAPS, NAMESPACES, SECRETS, ResourceInfo
 from kontinue_engine.apiserver.statuses import StatusError
 
@@ -76,27 +76,15 @@ def test_identity_cannot_change(field: str, code: int) -> None:
 def test_an_object_being_deleted_gets_no_new_finalizers_and_cannot_be_saved() -> None:
     """Its deletionTimestamp stays whatever a client sends; finalizers only go."""
     current = _created(CONFIG_MAPS, {"metadata": {"finalizers": ["a/b", "c/d"]}})
-    current = preparation.mark_deleted(CONFIG_MAPS, current, now=NOW, propagation="Background")
+    current = deletion.mark_deleted(CONFIG_MAPS, current, now=NOW, propagation="Background")
     fewer = {**current, "metadata": {"finalizers": ["a/b"]}}
     updated = preparation.prepare_update(CONFIG_MAPS, current, fewer, subresource="")
     assert updated["metadata"]["deletionTimestamp"] == NOW
-    assert preparation.is_held(CONFIG_MAPS, updated)
+    assert deletion.is_held(CONFIG_MAPS, updated)
     more = {**current, "metadata": {"finalizers": ["a/b", "e/f"]}}
     with pytest.raises(StatusError) as caught:
         preparation.prepare_update(CONFIG_MAPS, current, more, subresource="")
     assert caught.value.code == 422
-
-
-@pytest.mark.parametrize(
-    ("propagation", "finalizers"),
-    [("Background", None), ("Foreground", ["foregroundDeletion"]), ("Orphan", ["orphan"])],
-)
-def test_each_propagation_policy_leaves_its_finalizer(propagation: str, finalizers: list[str] | None) -> None:
-    """A second delete with another policy replaces it and keeps the time of the first."""
-    first = preparation.mark_deleted(CONFIG_MAPS, _created(CONFIG_MAPS, {}), now=NOW, propagation="Foreground")
-    second = preparation.mark_deleted(CONFIG_MAPS, first, now="later", propagation=propagation)
-    assert second["metadata"].get("finalizers") == finalizers
-    assert second["metadata"]["deletionTimestamp"] == NOW
 
 
 def test_a_namespace_is_active_then_terminating_and_held_by_its_own_finalizer() -> None:
@@ -106,11 +94,11 @@ def test_a_namespace_is_active_then_terminating_and_held_by_its_own_finalizer() 
     assert created["metadata"]["labels"] == {"kubernetes.io/metadata.name": "a"}
     emptied = {**created, "spec": {"finalizers": []}}
     assert preparation.prepare_update(NAMESPACES, created, emptied, subresource="")["spec"] == created["spec"]
-    marked = preparation.mark_deleted(NAMESPACES, created, now=NOW, propagation="Background")
+    marked = deletion.mark_deleted(NAMESPACES, created, now=NOW, propagation="Background")
     assert marked["status"] == {"phase": "Terminating"}
-    assert preparation.is_held(NAMESPACES, marked)
+    assert deletion.is_held(NAMESPACES, marked)
     final = preparation.prepare_update(NAMESPACES, marked, emptied, subresource="finalize")
-    assert not preparation.is_held(NAMESPACES, final)
+    assert not deletion.is_held(NAMESPACES, final)
 
 
 def test_plain_text_of_secrets_is_stored_encoded() -> None:

@@ -45,44 +45,6 @@ def test_booleans_are_read_as_go_reads_them() -> None:
     assert not requests.parse_list_options(requests.parse_query(""), CONFIG_MAPS).is_watch
 
 
-def test_delete_options_come_from_the_body_or_the_query() -> None:
-    """With kubectl it is a body, with the Python client a query; a dry run may stand in either."""
-    body = b'{"preconditions":{"uid":"u","resourceVersion":"7"},"propagationPolicy":"Foreground","dryRun":["All"]}'
-    assert requests.parse_delete_options({}, body, "") == requests.DeleteOptions(
-        uid="u", resource_version="7", propagation="Foreground", is_dry_run=True
-    )
-    from_query = requests.parse_delete_options({"propagationPolicy": "Orphan", "dryRun": "All"}, b"", "")
-    assert (from_query.propagation, from_query.is_dry_run) == ("Orphan", True)
-    assert requests.parse_delete_options({"orphanDependents": "true"}, b"", "").propagation == "Orphan"
-    assert requests.parse_delete_options({}, b"", "").propagation == "Background"
-
-
-@pytest.mark.parametrize("query", [{"propagationPolicy": "Never"}, {"dryRun": "Some"}])
-def test_delete_options_that_do_not_exist_are_refused(query: dict[str, str]) -> None:
-    """A bad request, not a delete of another kind."""
-    with pytest.raises(StatusError) as caught:
-        requests.parse_delete_options(query, b"", "")
-    assert caught.value.code == 400
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        b'{"preconditions": "x"}',
-        b'{"preconditions": {"uid": {}}}',
-        b'{"propagationPolicy": ["Background"]}',
-        b'{"orphanDependents": []}',
-        b'{"dryRun": 5}',
-        b"[]",
-    ],
-)
-def test_delete_options_of_a_wrong_shape_are_refused(body: bytes) -> None:
-    """400 and not a crash."""
-    with pytest.raises(StatusError) as caught:
-        requests.parse_delete_options({}, body, "")
-    assert caught.value.code == 400
-
-
 @pytest.mark.parametrize(
     ("content_type", "body"),
     [

@@ -1,0 +1,169 @@
+"""Internal. What a delete asks for, and what it makes of the object: options, preconditions, finalizers, the mark.
+
+Pure. Called by ``kontinue_engine.apiserver.writing`` and ``router``; the server's own deletes (``garbage_collector``,
+``namespaces``, expiry) make ``DeleteOptions`` themselves. Nothing here mutates its arguments.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from kontinue_engine.apiserver import requests, statuses
+from kontinue_engine.apiserver.object_store import Entry
+from kontinue_engine.apiserver.resources import NAMESPACES, ResourceInfo
+
+FOREGROUND_FINALIZER: Final = "foregroundDeletion"
+ORPHAN_FINALIZER: Final = "orphan"
+COLLECTOR_FINALIZERS: Final = (FOREGROUND_FINALIZER, ORPHAN_FINALIZER)
+"""Those that the garbage collector takes away."""
+_POLICIES: Final = {"Foreground": (FOREGROUND_FINALIZER,), "Background": (), "Orphan": (ORPHAN_FINALIZER,)}
+_ORPHANS_BY_DEFAULT: Final = frozenset({"jobs.batch"})
+"""As kube-apiserver has it, for clients of the time before propagation policies."""
+
+
+class DeleteOptions(NamedTuple):
+    """Options of a delete.
+
+    Attributes:
+        propagation: "" when the client names none.
+    """
+
+    uid: str | None = None
+    resource_version: str | None = None
+    propagation: str = ""
+    is_dry_run: bool = False
+
+
+class _Preconditions(msgspec.Struct, rename="camel"):
+    uid: str | None = None
+    resource_version: str | None = None
+
+
+class _Given(msgspec.Struct, rename="camel"):
+    """What is read of a DeleteOptions; the grace period counts for Pods alone, and is only checked."""
+
+    kind: str = "DeleteOptions"
+    preconditions: _Preconditions | None = None
+    propagation_policy: str | None = None
+    orphan_dependents: bool | None = None
+    dry_run: list[str] | None = None
+    grace_period_seconds: int | None = None
+
+
+def parse_delete_options(query: dict[str, str], body: bytes, content_type: str) -> DeleteOptions:
+    """Read the options of a delete from its body, or without one from the query.
+
+    Raises:
+        StatusError: 400, 415 or 422, they cannot be understood.
+    """
+    given = _from_body(body, content_type) if body else _from_query(query)
+    causes = _problems(given)
+    if causes:
+        raise statuses.invalid_options("DeleteOptions", causes)
+    propagation = given.propagation_policy or ""
+    if given.orphan_dependents is not None:
+        propagation = "Orphan" if given.orphan_dependents else "Background"
+    preconditions = given.preconditions or _Preconditions()
+    return DeleteOptions(preconditions.uid, preconditions.resource_version, propagation, bool(given.dry_run))
+
+
+def _from_body(body: bytes, content_type: str) -> _Given:
+    kind = requests.media_type(content_type)
+    if kind.endswith("+json"):
+        raise statuses.unsupported_media_type(requests.JSON_TYPES)
+    document = requests.parse_body(body, content_type)
+    try:
+        given = msgspec.convert({} if document is None else document, _Given)
+    except msgspec.ValidationError as error:
+        raise statuses.bad_request(f"the body is no DeleteOptions: {error}") from error
+    if given.kind != "DeleteOptions":
+        raise statuses.bad_request(f"the body is no DeleteOptions but of kind {given.kind!r}")
+    return given
+
+
+def _from_query(query: dict[str, str]) -> _Given:
+    if not query:
+        return _Given()
+    grace = query.get("gracePeriodSeconds", "")
+    if grace and not grace.removeprefix("-").isdecimal():
+        raise statuses.bad_request(f"gracePeriodSeconds: {grace!r} is no whole number")
+    orphans = query.get("orphanDependents")
+    return _Given(
+        propagation_policy=query.get("propagationPolicy"),
+        orphan_dependents=None if orphans is None else requests.is_true(orphans),
+        dry_run=[query["dryRun"]] if query.get("dryRun") else None,
+    )
+
+
+def _problems(given: _Given) -> list[statuses.Cause]:
+    causes: list[statuses.Cause] = []
+    policy = given.propagation_policy
+    if policy is not None and given.orphan_dependents is not None:
+        detail = "orphanDependents and deletionPropagation cannot be both set"
+        causes.append(statuses.cause("FieldValueInvalid", "propagationPolicy", value=policy, detail=detail))
+    if policy is not None and policy not in _POLICIES:
+        supported = ", ".join(f'"{name}"' for name in (*_POLICIES, "nil"))
+        detail = f"supported values: {supported}"
+        causes.append(statuses.cause("FieldValueNotSupported", "propagationPolicy", value=policy, detail=detail))
+    if given.dry_run and set(given.dry_run) != {"All"}:
+        detail = 'supported values: "All"'
+        causes.append(statuses.cause("FieldValueNotSupported", "dryRun", value=given.dry_run, detail=detail))
+    return causes
+
+
+def check_preconditions(resource: ResourceInfo, entry: Entry, options: DeleteOptions) -> None:
+    """Compare the object with what the client took it for.
+
+    Raises:
+        StatusError: 409, it is another one, or was changed.
+    """
+    if options.uid is not None and options.uid != entry.facts.uid:
+        raise statuses.precondition_failed(resource, entry.name, "UID", options.uid, entry.facts.uid)
+    if options.resource_version is not None and options.resource_version != str(entry.rev):
+        raise statuses.precondition_failed(
+            resource, entry.name, "ResourceVersion", options.resource_version, str(entry.rev)
+        )
+
+
+def mark_deleted(resource: ResourceInfo, current: dict[str, Any], *, now: str, propagation: str) -> dict[str, Any]:
+    """Return ``current`` being deleted: with a deletionTimestamp and the finalizer of its propagation policy."""
+    metadata = dict(current["metadata"])
+    is_marked = "deletionTimestamp" in metadata
+    if resource is NAMESPACES and is_marked and (current.get("spec") or {}).get("finalizers"):
+        return current  # its content goes first; until then a delete changes nothing
+    finalizers = finalizers_of_delete(resource, metadata.get("finalizers") or [], propagation)
+    if finalizers:
+        metadata["finalizers"] = finalizers
+    else:
+        metadata.pop("finalizers", None)
+    if not is_marked:
+        metadata["deletionTimestamp"] = now
+        if metadata.get("generation"):
+            metadata["generation"] += 1
+        if resource is not NAMESPACES:
+            metadata["deletionGracePeriodSeconds"] = 0
+    marked = {**current, "metadata": metadata}
+    if resource is NAMESPACES:
+        marked["status"] = {**(current.get("status") or {}), "phase": "Terminating"}
+    return marked
+
+
+def finalizers_of_delete(resource: ResourceInfo, finalizers: list[str], propagation: str) -> list[str]:
+    """Return the finalizers after a delete: without a policy, that of an earlier delete stays."""
+    if propagation:
+        wanted = _POLICIES[propagation]
+    elif any(finalizer in COLLECTOR_FINALIZERS for finalizer in finalizers):
+        return finalizers
+    else:
+        wanted = (ORPHAN_FINALIZER,) if resource.store_key in _ORPHANS_BY_DEFAULT else ()
+    kept = [finalizer for finalizer in finalizers if finalizer not in COLLECTOR_FINALIZERS or finalizer in wanted]
+    return [*kept, *(finalizer for finalizer in wanted if finalizer not in kept)]
+
+
+def is_held(resource: ResourceInfo, document: dict[str, Any]) -> bool:
+    """Tell whether a finalizer keeps the object from going away."""
+    if document["metadata"].get("finalizers"):
+        return True
+    return resource is NAMESPACES and bool((document.get("spec") or {}).get("finalizers"))
