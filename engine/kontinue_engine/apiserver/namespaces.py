@@ -7,10 +7,13 @@ and the namespace goes when it is empty. Woken by the object store; writes throu
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final
 
-from kontinue_engine.apiserver import statuses
+import orjson
+
+from kontinue_engine.apiserver import namespace_rules, statuses
 from kontinue_engine.apiserver.deletion import DeleteOptions
 from kontinue_engine.apiserver.garbage_collector import PLAIN_WRITE
 from kontinue_engine.apiserver.object_store import Entry, Event, ObjectStore
@@ -97,21 +100,46 @@ class NamespaceController:
             for start in range(0, len(doomed), BATCH_OBJECTS):
                 targets = [Target(resource, name, entry.name, "") for entry in doomed[start : start + BATCH_OBJECTS]]
                 await asyncio.gather(*map(self._delete, targets))
-        is_empty = not any(next(table.entries(name), None) for _, table in self._store.tables())
+        if self._entry(name) is None:
+            return
+        remaining, finalizers = self._left_in(name)
+        await self._report(name, remaining, finalizers)
         # Objects held by finalizers put the namespace in line again when they go.
-        if is_empty and self._entry(name) is not None:
+        if not remaining:
             await self._finalize(name)
+
+    def _left_in(self, name: str) -> tuple[Counter[str], Counter[str]]:
+        """Count what is still there, by resource and by the finalizers that hold it."""
+        remaining: Counter[str] = Counter()
+        finalizers: Counter[str] = Counter()
+        for store_key, table in self._store.tables():
+            resource = self._registry.stored(store_key)
+            if resource is not None:
+                for entry in table.entries(name):
+                    remaining[f"{resource.plural}.{resource.group}"] += 1
+                    finalizers.update(orjson.loads(entry.data)["metadata"].get("finalizers") or ())
+        return remaining, finalizers
+
+    async def _report(self, name: str, remaining: Counter[str], finalizers: Counter[str]) -> None:
+        now = self._writer.now_text()
+
+        def change(current: dict[str, Any]) -> dict[str, Any]:
+            status = current.get("status") or {}
+            conditions = namespace_rules.conditions(remaining, finalizers, status.get("conditions") or [], now=now)
+            return {**current, "status": {**status, "conditions": conditions}}
+
+        await self._writer.change(Target(NAMESPACES, "", name, "status"), change, PLAIN_WRITE, verb="update")
 
     async def _delete(self, target: Target) -> None:
         try:
-            await self._writer.delete_object(target, DeleteOptions(None, None, "Background", is_dry_run=False))
+            await self._writer.delete_object(target, DeleteOptions(propagation="Background"))
         except statuses.StatusError as error:
             if error.code != 404:
                 raise
 
     async def _finalize(self, name: str) -> None:
         def change(current: dict[str, Any]) -> dict[str, Any]:
-            return {**current, "spec": {"finalizers": []}}
+            return {**current, "spec": {}}
 
         target = Target(NAMESPACES, "", name, "finalize")
         await self._writer.change(target, change, PLAIN_WRITE, verb="update")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 from typing import Any, Final
 
-from kontinue_engine.apiserver import statuses
+from kontinue_engine.apiserver import namespace_rules, statuses
 from kontinue_engine.apiserver.resources import NAMESPACES, SECRETS, ResourceInfo
 
 NAMESPACE_FINALIZER: Final = "kubernetes"
@@ -57,7 +57,7 @@ def prepare_create(
         metadata.pop("namespace", None)
     metadata["uid"] = uid
     metadata["creationTimestamp"] = now
-    if resource.custom:
+    if resource.has_generation:
         metadata["generation"] = 1
     prepared = {**document, "metadata": metadata}
     if "status" in resource.subresources:
@@ -82,7 +82,8 @@ def prepare_update(
     _check_identity(resource, current["metadata"], document["metadata"])
     if subresource:
         field = "spec" if subresource == "finalize" else subresource
-        return _with_field(current, document, field)
+        prepared = _with_field(current, document, field)
+        return _checked_namespace(prepared, subresource) if resource is NAMESPACES else prepared
     metadata = {key: value for key, value in document["metadata"].items() if value is not None}
     old = current["metadata"]
     for field in _DROPPED_FIELDS:
@@ -105,7 +106,7 @@ def prepare_update(
 
 def with_generation(resource: ResourceInfo, current: dict[str, Any], updated: dict[str, Any]) -> dict[str, Any]:
     """Return ``updated`` with its generation: one more when anything but metadata (and a split status) changed."""
-    if not resource.custom:
+    if not resource.has_generation:
         return updated
     ignored = {"metadata", "status"} if "status" in resource.subresources else {"metadata"}
     keys = (current.keys() | updated.keys()) - ignored
@@ -113,6 +114,15 @@ def with_generation(resource: ResourceInfo, current: dict[str, Any], updated: di
         return updated
     metadata = updated["metadata"]
     return {**updated, "metadata": {**metadata, "generation": int(metadata.get("generation", 0)) + 1}}
+
+
+def _checked_namespace(prepared: dict[str, Any], subresource: str) -> dict[str, Any]:
+    if causes := namespace_rules.problems(prepared, subresource=subresource):
+        raise statuses.invalid(NAMESPACES, prepared["metadata"]["name"], causes)
+    if subresource == "finalize":
+        finalizers = (prepared.get("spec") or {}).get("finalizers")
+        prepared["spec"] = {"finalizers": finalizers} if finalizers else {}
+    return prepared
 
 
 def _label_with_name(metadata: dict[str, Any]) -> None:

@@ -39,6 +39,7 @@ _VERBS: Final = {
     ("DELETE", False): "deletecollection",
 }
 """Verb by (method, whether the path names an object)."""
+_SUBRESOURCE_VERBS: Final = frozenset({"get", "update", "patch"})
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
 
 
@@ -100,7 +101,7 @@ class Router:
             case "delete":
                 return self._writer.delete(target, request.body, content_type, query)
             case _:
-                return self._delete_collection(target, request.body, content_type, query)
+                return self._delete_collection(target, request, content_type, query)
 
     @staticmethod
     def _view(request: Request, query: dict[str, str]) -> views.View:
@@ -139,27 +140,39 @@ class Router:
             verb = "watch"
         if verb not in target.resource.verbs:
             raise statuses.method_not_allowed(target.resource)
-        if target.subresource and verb not in {"get", "update", "patch"}:
+        if target.subresource and verb not in ({"update"} if target.subresource == "finalize" else _SUBRESOURCE_VERBS):
             raise statuses.method_not_allowed(target.resource)
         if target.namespace is None and verb in {"create", "deletecollection"}:
             raise statuses.method_not_allowed(target.resource)
         return verb
 
-    async def _delete_collection(self, target: Target, body: bytes, content_type: str, query: dict[str, str]) -> Answer:
-        options = requests.parse_list_options(query, target.resource)
-        delete_options = deletion.parse_delete_options(query, body, content_type)
-        selected = list(self._reader.select(target, options))
-        for start in range(0, len(selected), DELETE_BATCH_OBJECTS):
+    async def _delete_collection(
+        self, target: Target, request: Request, content_type: str, query: dict[str, str]
+    ) -> Answer:
+        """Delete what a list with the same options shows, and answer with that list."""
+        options = deletion.parse_delete_options(query, request.body, content_type)
+        query = {**query, "watch": ""}
+        listed = await self._listed(target, query, views.View())
+        names = [item["metadata"]["name"] for item in orjson.loads(listed.body)["items"]]
+        view = self._view(request, query)
+        answer = listed if view == views.View() else await self._listed(target, query, view)
+        for start in range(0, len(names), DELETE_BATCH_OBJECTS):
             deletes = [
-                self._writer.delete_object(msgspec.structs.replace(target, name=entry.name), delete_options)
-                for entry in selected[start : start + DELETE_BATCH_OBJECTS]
+                self._writer.delete_object(msgspec.structs.replace(target, name=name), options)
+                for name in names[start : start + DELETE_BATCH_OBJECTS]
             ]
             for outcome in await asyncio.gather(*deletes, return_exceptions=True):
                 if isinstance(outcome, statuses.StatusError) and outcome.code == 404:
                     continue
                 if isinstance(outcome, BaseException):
                     raise outcome
-        return Response(200, orjson.dumps(statuses.build_status(200, details=None)))
+        return answer
+
+    async def _listed(self, target: Target, query: dict[str, str], view: views.View) -> Response:
+        answer = self._reader.list(target, query, view)
+        answer = answer if isinstance(answer, Answer) else await answer
+        assert isinstance(answer, Response)  # noqa: S101 - a stream only answers a watch
+        return answer
 
 
 def error_response(error: statuses.StatusError) -> Response:
