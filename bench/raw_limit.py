@@ -1,0 +1,83 @@
+"""What an API server can do for a bare client: the limit against which the engine is measured in the same run.
+
+The client does what the engine must do at least for a trivial Execution: create it, and write its final status; one
+watch of everything is open meanwhile, as a worker's is. Nothing is run. It is the engine's own transport, the cheapest
+client at hand, so that the limit is the server's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+import uuid
+from typing import Any
+
+import msgspec
+import orjson
+
+from kontinue.kube import config, requests
+from kontinue.kube.http import KubeTransport
+
+STATUS: dict[str, Any] = {
+    "phase": "Completed",
+    "result": 1,
+    "attempts": [{"number": 1, "startedAt": "2026-01-01T00:00:00Z", "finishedAt": "2026-01-01T00:00:01Z"}],
+    "startedAt": "2026-01-01T00:00:00Z",
+    "finishedAt": "2026-01-01T00:00:01Z",
+    "conditions": [
+        {
+            "type": "Stopped",
+            "status": "True",
+            "reason": "Completed",
+            "message": "",
+            "lastTransitionTime": "2026-01-01T00:00:01Z",
+        }
+    ],
+}
+
+
+async def trivial_rate(kubeconfig: str, *, namespace: str, concurrency: int, count: int) -> float:
+    """Return pairs of writes (create, PUT status) per second, ``concurrency`` pairs in flight."""
+    transport = KubeTransport(config.load_config(kubeconfig=kubeconfig), user_agent="kontinue-bench")
+    try:
+        listed = msgspec.json.decode(await transport.send(requests.list_objects(requests.EXECUTIONS, namespace)))
+        watch = requests.watch(requests.EXECUTIONS, namespace, resource_version=listed["metadata"]["resourceVersion"])
+        watcher = asyncio.create_task(_drain(transport, watch), name="raw watcher")
+        try:
+            started = time.perf_counter()
+            await _write_pairs(transport, namespace, concurrency=concurrency, count=count)
+            return count / (time.perf_counter() - started)
+        finally:
+            watcher.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await watcher
+    finally:
+        await transport.close()
+
+
+async def _write_pairs(transport: KubeTransport, namespace: str, *, concurrency: int, count: int) -> None:
+    run = uuid.uuid4().hex[:8]
+    left = iter(range(count))
+
+    async def one_after_another() -> None:
+        for number in left:
+            name = f"raw-{run}-{number}"
+            body = {
+                "apiVersion": requests.EXECUTIONS.api_version,
+                "kind": requests.EXECUTIONS.kind,
+                "metadata": {"name": name, "labels": {"kontinue.cloud/worker-group": "nobody"}},
+                "spec": {"function": "trivial", "arguments": {"n": 1}},
+            }
+            created = orjson.loads(await transport.send(requests.create(requests.EXECUTIONS, namespace, body)))
+            created["status"] = STATUS
+            await transport.send(requests.replace_status(requests.EXECUTIONS, namespace, name, orjson.dumps(created)))
+
+    async with asyncio.TaskGroup() as tasks:
+        for number in range(concurrency):
+            tasks.create_task(one_after_another(), name=f"raw-{number}")
+
+
+async def _drain(transport: KubeTransport, watch: requests.Request) -> None:
+    async for _ in transport.stream(watch):
+        pass
