@@ -1,12 +1,12 @@
 """Internal. Everything under GET that is no object: discovery, OpenAPI, version, health, metrics.
 
-Built once from the registry and kept as bytes, metrics aside. Called by ``router`` for every path that names no
-resource; the documents themselves are made by ``discovery`` and ``openapi``.
+Built from the registry when its resources have changed and kept as bytes, metrics aside. Called by ``router`` for
+every path that names no resource; the documents themselves are made by ``discovery`` and ``openapi``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import orjson
@@ -14,6 +14,7 @@ import orjson
 from kontinue_engine.apiserver import discovery, openapi, statuses
 from kontinue_engine.apiserver.http_protocol import Request, Response
 from kontinue_engine.apiserver.registry import Registry
+from kontinue_engine.apiserver.resources import ResourceInfo
 
 TEXT: Final = "text/plain; charset=utf-8"
 METRICS_TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -31,16 +32,10 @@ class Documents:
         write_counts: Callable[[], Mapping[tuple[str, str], int]],
         watch_count: Callable[[], int],
     ) -> None:
+        self._registry = registry
         self._write_counts = write_counts
         self._watch_count = watch_count
-        self._documents = _build(registry)
-        self._aggregated = {
-            (path, version): orjson.dumps(
-                discovery.build_aggregated(registry.resources, version=version, is_core=path == "/api")
-            )
-            for path in ("/api", "/apis")
-            for version in discovery.AGGREGATED_CONTENT_TYPE
-        }
+        self._build()
 
     def answer(self, request: Request) -> Response:
         """Return the document, or the plain 404 that kube-apiserver gives for unknown paths.
@@ -53,6 +48,8 @@ class Documents:
             return Response(200, self._metrics(), METRICS_TEXT)
         if path.split("/")[1] in _HEALTH:
             return Response(200, b"ok", TEXT)
+        if self._built_from is not self._registry.resources:
+            self._build()
         body = self._documents.get(path)
         if body is None:
             return Response(404, b"404 page not found\n", TEXT)
@@ -63,6 +60,18 @@ class Documents:
             if version:
                 return Response(200, self._aggregated[path, version], discovery.AGGREGATED_CONTENT_TYPE[version])
         return Response(200, body)
+
+    def _build(self) -> None:
+        """Make the documents; a registry that has changed has other resources."""
+        self._built_from = self._registry.resources
+        self._documents = _build(self._built_from)
+        self._aggregated = {
+            (path, version): orjson.dumps(
+                discovery.build_aggregated(self._built_from, version=version, is_core=path == "/api")
+            )
+            for path in ("/api", "/apis")
+            for version in discovery.AGGREGATED_CONTENT_TYPE
+        }
 
     def _metrics(self) -> bytes:
         lines = [
@@ -79,8 +88,7 @@ class Documents:
         return ("\n".join(lines) + "\n").encode()
 
 
-def _build(registry: Registry) -> dict[str, bytes]:
-    found = registry.resources
+def _build(found: Sequence[ResourceInfo]) -> dict[str, bytes]:
     documents: dict[str, Any] = {
         "/version": discovery.build_version(),
         "/api": discovery.build_api_versions(_ADDRESS),

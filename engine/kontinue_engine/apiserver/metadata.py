@@ -22,6 +22,7 @@ NAME_ALPHABET: Final = "bcdfghjklmnpqrstvwxz2456789"
 MAX_ANNOTATIONS_BYTES: Final = 256 * 1024
 
 _LABEL_1123: Final = re.compile(r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?")
+_LABEL_1035: Final = re.compile(r"[a-z](?:[-a-z0-9]*[a-z0-9])?")
 _SUBDOMAIN_1123: Final = re.compile(rf"{_LABEL_1123.pattern}(?:\.{_LABEL_1123.pattern})*")
 _QUALIFIED: Final = re.compile(r"[A-Za-z0-9](?:[-A-Za-z0-9_.]*[A-Za-z0-9])?")
 _SUBDOMAIN_TEXT: Final = (
@@ -32,6 +33,10 @@ _SUBDOMAIN_TEXT: Final = (
 _LABEL_TEXT: Final = (
     "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end "
     f"with an alphanumeric character (e.g. 'my-name', regex used for validation is '{_LABEL_1123.pattern}')"
+)
+_LABEL_1035_TEXT: Final = (
+    "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, "
+    f"and end with an alphanumeric character (e.g. 'my-name', regex used for validation is '{_LABEL_1035.pattern}')"
 )
 _QUALIFIED_TEXT: Final = (
     "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric "
@@ -56,6 +61,13 @@ def dns_label_problem(text: str) -> str:
     if len(text) > 63:
         return "must be no more than 63 characters"
     return "" if _LABEL_1123.fullmatch(text) else _LABEL_TEXT
+
+
+def dns_1035_label_problem(text: str) -> str:
+    """Say why ``text`` is no DNS-1035 label (the form of resource names and versions); empty when it is one."""
+    if len(text) > 63:
+        return "must be no more than 63 characters"
+    return "" if _LABEL_1035.fullmatch(text) else _LABEL_1035_TEXT
 
 
 def qualified_name_problem(key: str) -> str:

@@ -185,6 +185,36 @@ class ObjectStore:
             ) from error
         self.rev = max(self.rev, self.compacted_rev)
 
+    def renew(self, resource: ResourceInfo, change: Callable[[dict[str, Any]], None], *, before_rev: int) -> None:
+        """Show the objects of a kind, and their history, as its new definition has them; what is stored stays.
+
+        Args:
+            resource: the kind; what its selectors ask is read anew.
+            change: what becomes of an object, in place.
+            before_rev: what was written from here on was written under the new definition.
+        """
+        known = self._resources.get(resource.store_key)
+        self._resources[resource.store_key] = resource
+        is_asked_the_same = known is not None and known.selectable_fields == resource.selectable_fields
+        renewed: dict[tuple[str, int], Entry] = {}
+
+        def renew(entry: Entry | None) -> Entry | None:
+            if entry is None or (is_asked_the_same and entry.rev >= before_rev):
+                return entry
+            new = renewed.get((entry.key, entry.rev))
+            if new is None:
+                new = renewed[entry.key, entry.rev] = _renewed(entry, resource, change)
+            return new
+
+        table = self.table(resource.store_key)
+        for objects in table.namespaces.values():
+            for name, entry in objects.items():
+                new = renew(entry)
+                if new is not None and new is not entry:
+                    objects[name] = self.by_uid[new.facts.uid] = new
+        for event in table.history:
+            event.old, event.new = renew(event.old), renew(event.new)
+
     def listen(self, listener: Listener) -> None:
         """Tell ``listener`` of every later batch."""
         self._listeners.append(listener)
@@ -342,6 +372,13 @@ class ObjectStore:
             self.by_uid[new.facts.uid] = new
             for uid in new.facts.owners:
                 self.dependents.setdefault(uid, set()).add(new.key)
+
+
+def _renewed(entry: Entry, resource: ResourceInfo, change: Callable[[dict[str, Any]], None]) -> Entry:
+    document = orjson.loads(entry.data)
+    change(document)
+    data = with_revision(encode(document), entry.rev)
+    return Entry(entry.rev, entry.key, entry.namespace, entry.name, data, facts_of(resource, document))
 
 
 def storage_key(resource: ResourceInfo, namespace: str, name: str) -> str:

@@ -8,6 +8,7 @@ stored and listed, not judged. No I/O here.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
@@ -27,15 +28,26 @@ class Column(msgspec.Struct, frozen=True, kw_only=True):
     priority: int = 0
 
 
+class ScalePaths(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a kind keeps what its scale subresource shows: paths as ``.spec.replicas``; "" for no label selector."""
+
+    spec_replicas: str
+    status_replicas: str
+    label_selector: str
+
+
 class ResourceInfo(msgspec.Struct, frozen=True, kw_only=True):
     """One resource as served: names, verbs, how it is printed and selected, and its schema.
 
     Attributes:
-        subresources: of ``status`` and ``finalize``.
+        subresources: of ``status``, ``scale`` and ``finalize``.
         columns: after NAME; kube's default is one Age column.
         selectable_fields: field selectors besides ``metadata.name`` and ``metadata.namespace``, as ``status.phase``.
         schema: OpenAPI v3 schema of whole objects, as in a CRD.
+        has_generation: whether metadata.generation counts the changes of its objects; those of CRDs always have it.
         custom: whether a CRD defines it (no strategic merge patch, structural schema).
+        scale: of those with a scale subresource.
+        convert: from an object's JSON as stored to that of this version; None where there is but one version.
         api_version: derived; ``apiVersion`` of objects: ``v1`` or ``group/version``.
         group_resource: derived; ``executions.kontinue.cloud``, or just the plural in the core group: how messages name
             it.
@@ -56,7 +68,10 @@ class ResourceInfo(msgspec.Struct, frozen=True, kw_only=True):
     columns: tuple[Column, ...] = ()
     selectable_fields: tuple[str, ...] = ()
     schema: dict[str, Any] = {}
+    has_generation: bool = False
     custom: bool = False
+    scale: ScalePaths | None = None
+    convert: Callable[[bytes], bytes] | None = None
     api_version: str = ""
     group_resource: str = ""
     store_key: str = ""
@@ -245,6 +260,7 @@ CUSTOM_RESOURCE_DEFINITIONS: Final = _built_in(
     short_names=("crd", "crds"),
     categories=("api-extensions",),
     subresources=("status",),
+    has_generation=True,
     columns=(Column(name="Created At", type="string", json_path=".metadata.creationTimestamp"),),
     schema=_loose("A kind that this server stores and validates by its schema.", spec=_ANY_OBJECT, status=_ANY_OBJECT),
 )

@@ -19,10 +19,11 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from kontinue_engine import clock as clocks
-from kontinue_engine.apiserver import access, router, statuses
+from kontinue_engine.apiserver import access, crd_types, custom_resources, router, statuses
+from kontinue_engine.apiserver.crd_controller import CrdController
 from kontinue_engine.apiserver.deletion import DeleteOptions
 from kontinue_engine.apiserver.documents import Documents
-from kontinue_engine.apiserver.garbage_collector import PLAIN_WRITE, GarbageCollector
+from kontinue_engine.apiserver.garbage_collector import GarbageCollector
 from kontinue_engine.apiserver.http_protocol import HttpProtocol
 from kontinue_engine.apiserver.latest import LatestRouter
 from kontinue_engine.apiserver.namespaces import NamespaceController
@@ -30,7 +31,7 @@ from kontinue_engine.apiserver.object_store import ObjectStore
 from kontinue_engine.apiserver.reading import Reader
 from kontinue_engine.apiserver.registry import Registry, load_crds
 from kontinue_engine.apiserver.requests import Target
-from kontinue_engine.apiserver.resources import CUSTOM_RESOURCE_DEFINITIONS, EVENTS
+from kontinue_engine.apiserver.resources import EVENTS
 from kontinue_engine.apiserver.storage import Storage, StorageFailedError
 from kontinue_engine.apiserver.watch import BOOKMARK_PERIOD_S, WatchHub
 from kontinue_engine.apiserver.writing import Writer
@@ -88,11 +89,12 @@ class LocalServer:
         self._token = token
         self._host = host
         self._port = port
-        self._registry = Registry(load_crds())
+        self._registry = Registry()
         self._store = ObjectStore(storage, monotonic_s=self._clock.monotonic_s)
         self._hub = WatchHub(self._store, now=self._clock.now)
         self._writer = Writer(self._store, storage, self._registry, now=self._clock.now)
         self._reader = Reader(self._store, self._hub, now=self._clock.now)
+        self._crds = CrdController(self._store, self._registry, self._writer, self._hub)
         self._namespaces = NamespaceController(self._store, self._registry, self._writer)
         self._collector = GarbageCollector(self._store, self._registry, self._writer)
         documents = Documents(
@@ -185,12 +187,15 @@ class LocalServer:
             raise self._failure
 
     async def _start(self) -> None:
-        self._store.load(self._registry.resources)
-        for listener in (self._hub, self._namespaces, self._collector):
+        crds = load_crds()
+        shipped = [info for crd in crds for info in custom_resources.resource_infos(crd_types.normalized(crd)[0])]
+        self._store.load([*self._registry.resources, *shipped])
+        self._crds.serve_all()
+        for listener in (self._crds, self._hub, self._namespaces, self._collector):
             self._store.listen(listener)
         try:
             await self._namespaces.create_missing()
-            await self._install_crds()
+            await self._crds.install(crds)
         except statuses.StatusError as error:
             if not isinstance(error.__cause__, StorageFailedError):
                 raise
@@ -199,6 +204,7 @@ class LocalServer:
         self._collector.add_all()
         self._run("storage", self._storage.watch_over())
         self._run("garbage collector", self._collector.run())
+        self._run("custom resources", self._crds.run())
         self._run("namespaces", self._namespaces.run())
         self._run("compaction", self._compact())
         self._run("expiry", self._expire())
@@ -245,23 +251,6 @@ class LocalServer:
             ) from error
         self._port = self._server.sockets[0].getsockname()[1]
 
-    async def _install_crds(self) -> None:
-        """Store kontinue's CRDs as objects, so that kubectl shows them and waits for them."""
-        table = self._store.table(CUSTOM_RESOURCE_DEFINITIONS.store_key)
-        for crd in self._registry.crds:
-            name = crd["metadata"]["name"]
-            target = Target(CUSTOM_RESOURCE_DEFINITIONS, "", name, "")
-            if table.get("", name) is None:
-                await self._writer.create_object(Target(CUSTOM_RESOURCE_DEFINITIONS, "", "", ""), crd, PLAIN_WRITE)
-            else:
-                await self._writer.change(target, lambda _current, crd=crd: crd, PLAIN_WRITE, verb="update")  # type: ignore[misc]
-            await self._writer.change(
-                Target(CUSTOM_RESOURCE_DEFINITIONS, "", name, "status"),
-                lambda current, crd=crd: {**current, "status": _crd_status(crd, self._writer.now_text(), current)},  # type: ignore[misc]
-                PLAIN_WRITE,
-                verb="update",
-            )
-
     async def _compact(self) -> None:
         while True:
             with contextlib.suppress(TimeoutError):
@@ -280,7 +269,7 @@ class LocalServer:
         oldest = (self._clock.now() - EVENT_TTL).strftime("%Y-%m-%dT%H:%M:%S")
         expired = [entry for entry in self._store.table(EVENTS.store_key).entries() if entry.facts.last_seen < oldest]
         for entry in expired:
-            options = DeleteOptions(entry.facts.uid, str(entry.rev), "Background", is_dry_run=False)
+            options = DeleteOptions(entry.facts.uid, str(entry.rev), "Background")
             try:
                 await self._writer.delete_object(Target(EVENTS, entry.namespace, entry.name, ""), options)
             except statuses.StatusError:
@@ -299,23 +288,3 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def _crd_status(crd: dict[str, Any], now: str, current: dict[str, Any]) -> dict[str, Any]:
-    old = {condition["type"]: condition for condition in (current.get("status") or {}).get("conditions") or []}
-    conditions = [
-        {"type": "NamesAccepted", "reason": "NoConflicts", "message": "no conflicts found"},
-        {"type": "Established", "reason": "InitialNamesAccepted", "message": "the initial names have been accepted"},
-    ]
-    return {
-        "acceptedNames": crd["spec"]["names"],
-        "conditions": [
-            {
-                **condition,
-                "status": "True",
-                "lastTransitionTime": old.get(condition["type"], {}).get("lastTransitionTime", now),
-            }
-            for condition in conditions
-        ],
-        "storedVersions": [version["name"] for version in crd["spec"]["versions"] if version.get("storage")],
-    }

@@ -19,6 +19,7 @@ from kontinue_engine.apiserver.resources import ResourceInfo
 PLAIN: Final = "plain"
 TABLE: Final = "Table"
 METADATA: Final = "PartialObjectMetadata"
+METADATA_LIST: Final = "PartialObjectMetadataList"
 _JSON_TYPES: Final = frozenset({"", "*/*", "application/*", "application/json"})
 _MAX_CACHED_HEADERS: Final = 256
 
@@ -32,9 +33,10 @@ class View(NamedTuple):
 
     def encode_object(self, resource: ResourceInfo, entry: Entry, now: datetime) -> bytes:
         """Return one object as JSON."""
+        data = entry.data if resource.convert is None else resource.convert(entry.data)
         if self.form == PLAIN:
-            return entry.data
-        document = orjson.loads(entry.data)
+            return data
+        document = orjson.loads(data)
         if self.form == METADATA:
             return orjson.dumps(self._metadata_of(document))
         return orjson.dumps(self._table(resource, [document], {"resourceVersion": str(entry.rev)}, now))
@@ -43,10 +45,13 @@ class View(NamedTuple):
         self, resource: ResourceInfo, entries: Sequence[Entry], list_metadata: dict[str, Any], now: datetime
     ) -> bytes:
         """Return a list as JSON."""
+        shown = [entry.data for entry in entries]
+        if resource.convert is not None:
+            shown = [resource.convert(data) for data in shown]
         if self.form == PLAIN:
             head = {"apiVersion": resource.api_version, "kind": resource.list_kind, "metadata": list_metadata}
-            return b'%b,"items":[%b]}' % (orjson.dumps(head)[:-1], b",".join([entry.data for entry in entries]))
-        documents = [orjson.loads(entry.data) for entry in entries]
+            return b'%b,"items":[%b]}' % (orjson.dumps(head)[:-1], b",".join(shown))
+        documents = [orjson.loads(data) for data in shown]
         if self.form == METADATA:
             items = [self._metadata_of(document) for document in documents]
             kind = {"apiVersion": f"meta.k8s.io/{self.version}", "kind": "PartialObjectMetadataList"}

@@ -17,6 +17,7 @@ import msgspec
 import orjson
 
 from kontinue_engine.apiserver import (
+    definitions,
     deletion,
     metadata,
     object_store,
@@ -36,7 +37,6 @@ from kontinue_engine.apiserver.resources import (
     NAMESPACES,
     ResourceInfo,
 )
-from kontinue_engine.apiserver.schema import CompiledSchema
 from kontinue_engine.apiserver.storage import RevisionMismatchError, Storage, StorageFailedError, Write
 from kontinue_engine.apiserver.uids import UidSource
 
@@ -88,7 +88,6 @@ class Writer:
         """
         options = requests.parse_write_options(query)
         document = requests.parse_body(body, content_type)
-        _refuse_crds(target)
         stored = await self.create_object(target, document, options, body=body)
         return Response(201, stored.data, headers=_warning_headers(stored.warnings))
 
@@ -102,6 +101,8 @@ class Writer:
         document = preparation.check_shape(resource, document)
         given = document["metadata"]
         namespace = self._namespace_for_create(target, given)
+        if resource.custom:
+            self._refuse_create_when_terminating(resource, given)
         if given.get("resourceVersion"):
             raise statuses.bad_request("resourceVersion should not be set on objects to be created")
         prefix = given.get("generateName") or ""
@@ -128,16 +129,12 @@ class Writer:
         options = requests.parse_write_options(query)
         document = preparation.check_shape(target.resource, requests.parse_body(body, content_type))
         wanted_rev = document["metadata"].get("resourceVersion") or ""
-        if not wanted_rev and target.resource.custom:
+        if not wanted_rev and target.resource.has_generation:
             detail = "must be specified for an update"
             cause = statuses.Cause("FieldValueInvalid", f"Invalid value: 0x0: {detail}", "metadata.resourceVersion")
             raise statuses.invalid(target.resource, target.name, [cause])
 
-        def change(current: dict[str, Any]) -> dict[str, Any]:
-            _refuse_other_spec(target, current, document)
-            return document
-
-        stored = await self.change(target, change, options, verb="update", body=body)
+        stored = await self.change(target, lambda _current: document, options, verb="update", body=body)
         return Response(200, stored.data, headers=_warning_headers(stored.warnings))
 
     async def patch(self, target: Target, body: bytes, content_type: str, query: dict[str, str]) -> Response:
@@ -158,9 +155,7 @@ class Writer:
 
         def change(current: dict[str, Any]) -> dict[str, Any]:
             patched = apply(current, patch)
-            wanted = preparation.check_shape(target.resource, patched)
-            _refuse_other_spec(target, current, wanted)
-            return wanted
+            return preparation.check_shape(target.resource, patched)
 
         stored = await self.change(target, change, options, verb="patch")
         return Response(200, stored.data, headers=_warning_headers(stored.warnings))
@@ -179,7 +174,7 @@ class Writer:
             entry = table.get(target.namespace or "", target.name)
             if entry is None:
                 raise statuses.not_found(resource, target.name)
-            current = orjson.loads(entry.data)
+            current = orjson.loads(entry.data if resource.convert is None else resource.convert(entry.data))
             wanted = change(current)
             wanted_rev = wanted["metadata"].get("resourceVersion") or ""
             if wanted_rev and wanted_rev != current["metadata"]["resourceVersion"]:
@@ -190,13 +185,13 @@ class Writer:
             updated, warnings = self._judged(resource, updated, current, options, body)
             if not target.subresource:
                 updated = preparation.with_generation(resource, current, updated)
-            stored = object_store.encode(updated)
+            stored = self._encoded(resource, updated)
             if _is_same(stored, entry):
-                return Stored(entry.data, warnings)
+                return _answered(resource, entry.data, warnings)
             is_gone = "deletionTimestamp" in updated["metadata"] and not deletion.is_held(resource, updated)
             if options.is_dry_run:
-                return Stored(object_store.with_revision(stored, entry.rev), warnings)
-            facts = object_store.facts_of(self._registry.stored(resource.store_key), updated)
+                return _answered(resource, object_store.with_revision(stored, entry.rev), warnings)
+            facts = self._facts(resource, updated, stored)
             try:
                 rev = await self._commit(Write(entry.key, entry.rev, None if is_gone else stored, facts))
             except RevisionMismatchError:
@@ -204,7 +199,7 @@ class Writer:
                     raise statuses.conflict(resource, target.name) from None
                 continue
             self._count(resource, target.subresource, verb)
-            return Stored(object_store.with_revision(stored, rev), warnings)
+            return _answered(resource, object_store.with_revision(stored, rev), warnings)
         raise statuses.conflict(resource, target.name)
 
     async def delete(self, target: Target, body: bytes, content_type: str, query: dict[str, str]) -> Response:
@@ -214,10 +209,10 @@ class Writer:
             StatusError: it is refused.
         """
         options = deletion.parse_delete_options(query, body, content_type)
-        _refuse_crds(target)
         marked, uid = await self.delete_object(target, options)
         if marked is not None:
-            return Response(200, marked)
+            convert = target.resource.convert
+            return Response(200, marked if convert is None else convert(marked))
         return Response(200, orjson.dumps(statuses.deleted(target.resource, target.name, uid)))
 
     async def delete_object(self, target: Target, options: DeleteOptions) -> tuple[bytes | None, str]:
@@ -243,7 +238,7 @@ class Writer:
                 return entry.data, entry.facts.uid
             if options.is_dry_run:
                 return (object_store.with_revision(stored, entry.rev) if is_held else None), entry.facts.uid
-            facts = object_store.facts_of(self._registry.stored(resource.store_key), marked)
+            facts = self._facts(resource, marked, stored)
             try:
                 rev = await self._commit(Write(entry.key, entry.rev, stored if is_held else None, facts))
             except RevisionMismatchError:
@@ -274,17 +269,17 @@ class Writer:
             resource, document, namespace=namespace, name=name, uid=self._uids.draw(), now=self.now_text()
         )
         created, warnings = self._judged(resource, created, None, options, body)
-        stored = object_store.encode(created)
+        stored = self._encoded(resource, created)
         if options.is_dry_run:
-            return Stored(stored, warnings)
-        facts = object_store.facts_of(self._registry.stored(resource.store_key), created)
+            return _answered(resource, stored, warnings)
+        facts = self._facts(resource, created, stored)
         key = object_store.storage_key(resource, namespace, name)
         try:
             rev = await self._commit(Write(key, 0, stored, facts))
         except RevisionMismatchError:
             raise statuses.already_exists(resource, name) from None
         self._count(resource, "", "create")
-        return Stored(object_store.with_revision(stored, rev), warnings)
+        return _answered(resource, object_store.with_revision(stored, rev), warnings)
 
     def _namespace_for_create(self, target: Target, given: Mapping[str, Any]) -> str:
         resource = target.resource
@@ -308,6 +303,12 @@ class Writer:
             )
         return namespace
 
+    def _refuse_create_when_terminating(self, resource: ResourceInfo, given: Mapping[str, Any]) -> None:
+        crd = self._store.table(CUSTOM_RESOURCE_DEFINITIONS.store_key).get("", resource.store_key)
+        if crd is not None and crd.facts.is_deleting:
+            problem = "create not allowed while custom resource definition is terminating"
+            raise statuses.forbidden(resource, str(given.get("name", "")), problem)
+
     def _judged(
         self,
         resource: ResourceInfo,
@@ -324,8 +325,14 @@ class Writer:
         schema = self._registry.schema(resource)
         warnings: tuple[str, ...] = ()
         if schema is not None:
-            document, warnings = _checked_fields(schema, document, options, body)
+            warnings = _told_of(schema.prune(document), options, body)
+            schema.default(document)
             causes = [*causes, *schema.validate(document, old)]
+        elif resource is CUSTOM_RESOURCE_DEFINITIONS:
+            crds = [orjson.loads(entry.data) for entry in self._store.table(resource.store_key).entries()]
+            document, unknown, found = definitions.judged(document, old, crds, now=self.now_text())
+            warnings = _told_of(unknown, options, body)
+            causes += found
         if causes:
             raise statuses.invalid(resource, document["metadata"].get("name", ""), causes)
         return document, warnings
@@ -337,23 +344,41 @@ class Writer:
             raise statuses.storage_failed(str(error)) from error
         return revs[0]
 
+    def _encoded(self, resource: ResourceInfo, document: dict[str, Any]) -> bytes:
+        """Return what is stored of ``document``: in the form of the kind's storage version."""
+        data = object_store.encode(document)
+        if resource.convert is None:
+            return data
+        stored = self._registry.stored(resource.store_key)
+        schema = self._registry.schema(stored) if stored is not None else None
+        if stored is None or stored.convert is None or schema is None or stored.version == resource.version:
+            return data
+        converted = orjson.loads(stored.convert(data))
+        schema.default(converted)
+        return orjson.dumps(converted)
+
+    def _facts(self, resource: ResourceInfo, document: dict[str, Any], stored: bytes) -> object_store.Facts:
+        document = document if resource.convert is None else orjson.loads(stored)
+        return object_store.facts_of(self._registry.stored(resource.store_key), document)
+
     def _count(self, resource: ResourceInfo, subresource: str, verb: str) -> None:
         self.counts[f"{resource.plural}/{subresource}" if subresource else resource.plural, verb] += 1
 
 
-def _checked_fields(
-    schema: CompiledSchema, document: dict[str, Any], options: WriteOptions, body: bytes
-) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Prune and default ``document`` (in place); what was unknown is refused, warned of or ignored as asked."""
-    unknown = [f'unknown field "{path}"' for path in schema.prune(document)]
-    schema.default(document)
+def _told_of(dropped: list[str], options: WriteOptions, body: bytes) -> tuple[str, ...]:
+    """Refuse, warn of or ignore unknown and duplicate fields, as asked; returns the warnings."""
+    unknown = [f'unknown field "{path}"' for path in dropped]
     if body and options.field_validation == "Strict":
         unknown += [f'duplicate field "{key}"' for key in requests.duplicate_fields(body)]
     if not unknown or options.field_validation == "Ignore":
-        return document, ()
+        return ()
     if options.field_validation == "Strict":
         raise statuses.bad_request(f"strict decoding error: {', '.join(unknown)}")
-    return document, tuple(unknown)
+    return tuple(unknown)
+
+
+def _answered(resource: ResourceInfo, data: bytes, warnings: tuple[str, ...]) -> Stored:
+    return Stored(data if resource.convert is None else resource.convert(data), warnings)
 
 
 def _generated_name(prefix: str) -> str:
@@ -376,14 +401,3 @@ def _warning_headers(warnings: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
     if not warnings:
         return ()
     return tuple(("Warning", "299 - " + orjson.dumps(text).decode()) for text in warnings)
-
-
-def _refuse_crds(target: Target) -> None:
-    if target.resource is CUSTOM_RESOURCE_DEFINITIONS:
-        problem = "the definitions of this server come with its version and cannot be changed"
-        raise statuses.forbidden(CUSTOM_RESOURCE_DEFINITIONS, target.name, problem)
-
-
-def _refuse_other_spec(target: Target, current: dict[str, Any], wanted: Any) -> None:
-    if target.resource is CUSTOM_RESOURCE_DEFINITIONS and current.get("spec") != wanted.get("spec"):
-        _refuse_crds(target)
