@@ -1,0 +1,1 @@
+"""Internal. Server-side apply: who set which field, and what follows when somebody applies again. Pure, no I/O."""

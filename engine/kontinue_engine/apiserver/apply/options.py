@@ -1,0 +1,114 @@
+"""Internal. What a request says about field managers, and the configuration that an apply sends.
+
+Called by ``kontinue_engine.apiserver.writing``; who owns what then is decided by
+``kontinue_engine.apiserver.apply.tracking``.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import orjson
+import yaml
+
+from kontinue_engine.apiserver import requests, statuses
+from kontinue_engine.apiserver.apply.managers import name_problem
+from kontinue_engine.apiserver.resources import ResourceInfo
+
+MEDIA_TYPE: Final = "application/apply-patch+yaml"
+
+
+def owner(query: dict[str, str], agent: bytes, kind: str) -> str | bytes:
+    """Return the field manager of a write: its name, or the User-Agent to take it from.
+
+    Args:
+        query: of the request.
+        agent: its User-Agent.
+        kind: of its options, for the refusal: ``CreateOptions`` and the like.
+
+    Raises:
+        StatusError: 422, the name is too long or cannot be printed.
+    """
+    name = query.get("fieldManager") if query else None
+    if not name:
+        return agent
+    if problem := name_problem(name):
+        too_long = problem.startswith("may not")
+        reason = "FieldValueTooLong" if too_long else "FieldValueInvalid"
+        raise _invalid(kind, statuses.cause(reason, "fieldManager", value=name, detail=problem))
+    return name
+
+
+def refuse_force(query: dict[str, str]) -> None:
+    """Refuse ``force`` in patches that cannot conflict.
+
+    Raises:
+        StatusError: 422, it is there.
+    """
+    if query and "force" in query:
+        detail = "may not be specified for non-apply patch"
+        raise _invalid("PatchOptions", statuses.cause("FieldValueForbidden", "force", detail=detail))
+
+
+def applier(query: dict[str, str]) -> tuple[str, bool]:
+    """Return the field manager of an apply, and whether it takes what others own.
+
+    Raises:
+        StatusError: 422, there is no manager or it cannot be one.
+    """
+    name = owner(query, b"", "PatchOptions")
+    if not isinstance(name, str):
+        cause = statuses.cause("FieldValueRequired", "fieldManager", detail="is required for apply patch")
+        raise _invalid("PatchOptions", cause)
+    return name, requests.is_true(query["force"]) if query.get("force") else "force" in query
+
+
+def parse_configuration(resource: ResourceInfo, body: bytes) -> dict[str, Any]:
+    """Read what is to be applied: YAML, or JSON, which nearly is YAML and parses faster.
+
+    Raises:
+        StatusError: 400, it cannot be read or is of another kind than the path says.
+    """
+    try:
+        config = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        config = requests.parse_body(body, MEDIA_TYPE)
+    if config is None:
+        config = {}
+    if not isinstance(config, dict):
+        raise statuses.bad_request("error decoding YAML: the configuration must be an object")
+    api_version, kind = config.get("apiVersion") or "", config.get("kind") or ""
+    if (api_version, kind) != (resource.api_version, resource.kind):
+        shown = api_version if "/" in api_version else f"/{api_version}"
+        raise statuses.bad_request(f"invalid object type: {shown}, Kind={kind}")
+    metadata = config.get("metadata")
+    if metadata is not None and not isinstance(metadata, dict):
+        raise statuses.bad_request("metadata must be an object")
+    return {**config, "metadata": metadata or {}}
+
+
+def repeated_keys(body: bytes) -> list[str]:
+    """Return the keys that a mapping of a YAML or JSON body names twice."""
+    repeated: list[str] = []
+
+    def visit(node: Any) -> None:
+        if isinstance(node, yaml.MappingNode):
+            keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+            repeated.extend(f'key "{key}" already set in map' for key in dict.fromkeys(keys) if keys.count(key) > 1)
+            for _, value in node.value:
+                visit(value)
+        elif isinstance(node, yaml.SequenceNode):
+            for item in node.value:
+                visit(item)
+
+    visit(yaml.compose(body, Loader=yaml.CSafeLoader))
+    return repeated
+
+
+def _invalid(kind: str, cause: statuses.Cause) -> statuses.StatusError:
+    details = {
+        "group": "meta.k8s.io",
+        "kind": kind,
+        "causes": [{"reason": cause.reason, "message": cause.message, "field": cause.field}],
+    }
+    return statuses.StatusError(422, "Invalid", f'{kind}.meta.k8s.io "" is invalid: {cause}', details=details)

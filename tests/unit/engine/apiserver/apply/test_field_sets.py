@@ -1,0 +1,80 @@
+"""Sets of fields and their form in managedFields."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kontinue_engine.apiserver.apply import field_sets
+from kontinue_engine.apiserver.apply.field_sets import field
+
+elements = st.one_of(
+    st.text(max_size=3).map(lambda name: f"f:{name}"),
+    st.dictionaries(st.sampled_from("ab"), st.integers(0, 2) | st.text(max_size=2), min_size=1).map(
+        field_sets.key_element
+    ),
+    (st.integers(0, 3) | st.booleans() | st.text(max_size=2) | st.floats(0, 2)).map(field_sets.value_element),
+    st.integers(0, 3).map(lambda index: f"i:{index}"),
+)
+sets = st.frozensets(st.lists(elements, min_size=1, max_size=4).map(tuple), max_size=8)
+
+
+@given(sets)
+def test_what_is_written_reads_as_the_same_set(fields: Any) -> None:
+    """Nothing is lost or added on the way through FieldsV1."""
+    assert field_sets.parse(field_sets.dump(fields)) == fields
+
+
+@given(sets)
+def test_leading_paths_are_those_above_and_never_themselves_without_something_below(fields: Any) -> None:
+    """Every leading path has a field below it."""
+    for prefix in field_sets.prefixes(fields):
+        assert any(path[: len(prefix)] == prefix and path != prefix for path in fields)
+
+
+@given(sets, sets)
+def test_a_set_without_subtrees_keeps_what_is_outside_of_them(fields: Any, roots: Any) -> None:
+    """A field goes if and only if a root leads to it or is it."""
+    kept = field_sets.without_subtrees(fields, roots)
+    assert kept <= fields
+    for path in fields:
+        assert (path in kept) != any(path[: len(root)] == root for root in roots)
+
+
+def test_field_and_what_is_below_it_are_both_written() -> None:
+    """A dot stands for the field itself beside those below it."""
+    fields = frozenset({field("spec"), field("spec", "a"), field("x")})
+    assert field_sets.dump(fields) == {"f:spec": {".": {}, "f:a": {}}, "f:x": {}}
+
+
+def test_equal_numbers_and_reordered_keys_are_one_element() -> None:
+    """1.0 is 1, and the order of keys means nothing."""
+    one = field_sets.parse({'k:{"b":1.0,"a":"x"}': {}})
+    assert one == field_sets.parse({'k:{"a":"x","b":1}': {}}) == {(field_sets.key_element({"a": "x", "b": 1}),)}
+
+
+def test_elements_of_unknown_kinds_are_left_out() -> None:
+    """As upstream: a later version may have more kinds."""
+    assert field_sets.parse({"z:what": {}, "f:a": {}}) == {field("a")}
+
+
+@pytest.mark.parametrize(
+    "wrong", [[], "x", {"f": {}}, {"f:a": [1]}, {"k:{": {}}, {"k:3": {}}, {"v:{": {}}, {"i:x": {}}]
+)
+def test_what_is_no_fieldsv1_is_refused(wrong: Any) -> None:
+    """Never a crash, never a guess."""
+    with pytest.raises(field_sets.FieldSetError):
+        field_sets.parse(wrong)
+
+
+def test_paths_are_shown_as_in_conflicts() -> None:
+    """Members, keys, values and places each have their form."""
+    path = (*field("status", "conditions"), field_sets.key_element({"type": "Ready", "port": 1}), "f:status")
+    assert field_sets.text(path) == '.status.conditions[port=1,type="Ready"].status'
+    assert field_sets.text((*field("metadata", "finalizers"), field_sets.value_element("a/b"))) == (
+        '.metadata.finalizers[="a/b"]'
+    )
+    assert field_sets.text((*field("a"), "i:0")) == ".a[0]"
