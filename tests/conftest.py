@@ -1,18 +1,57 @@
-"""Fixtures for every test: a local API server in this process."""
+"""Fixtures for every test, and the choice of the API server that the engine's tests run against.
+
+``--api-server kube`` runs what uses ``api_server`` against a real control plane; ``local_only.REASONS`` lists the tests
+of those folders that are left out then, and why.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import AsyncIterator
+import os
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
+import local_only
+from api import unique
+from api_server import ApiServer, kubeconfig_for
 from kontinue_engine.apiserver.server import LocalServer
 from kontinue_engine.apiserver.sqlite_file import MEMORY
 from kontinue_engine.apiserver.sqlite_storage import SqliteStorage
+from servers import KINDS, Server, running
+from startable import StartableServer, startable
 
 TOKEN = "test-token"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--api-server",
+        default="local",
+        metavar="local|kube|KUBECONFIG",
+        help="what the engine's tests run against: the local API server, a real control plane (make kube), or the "
+        "existing cluster of a kubeconfig (bearer token), which then also is the real one of the conformance suite",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    chosen = config.getoption("--api-server")
+    if chosen in KINDS:
+        return
+    if not Path(chosen).is_file():
+        raise pytest.UsageError(f"--api-server: {chosen} is neither local nor kube nor a file")
+    os.environ["KONTINUE_TEST_KUBECONFIG"] = str(Path(chosen).absolute())
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--api-server") != "local":
+        config.stash[local_only.LEFT_OUT] = local_only.take_out(config, items)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    for line in config.stash.get(local_only.LEFT_OUT, []):
+        terminalreporter.write_line(line)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,3 +78,39 @@ async def local_server(tmp_path: Path) -> AsyncIterator[LocalServerFixture]:
         kubeconfig = tmp_path / "kubeconfig"
         server.write_kubeconfig(kubeconfig)
         yield LocalServerFixture(server, server.url, TOKEN, kubeconfig)
+
+
+@pytest.fixture(scope="session")
+def kube_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A real control plane with kontinue's CRDs, one for all tests that need one."""
+    with running("kube", tmp_path_factory.mktemp("kube")) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def server_kind(request: pytest.FixtureRequest) -> str:
+    """``local`` or ``kube``: what the engine's tests run against."""
+    return "local" if request.config.getoption("--api-server") == "local" else "kube"
+
+
+@pytest.fixture
+def api_server(request: pytest.FixtureRequest, server_kind: str, tmp_path: Path) -> Iterator[ApiServer]:
+    """The server that was chosen, and a namespace of the test's own."""
+    if server_kind == "local":
+        local: LocalServerFixture = request.getfixturevalue("local_server")
+        yield ApiServer(local.url, local.token, None, local.kubeconfig, "default")
+        return
+    server: Server = request.getfixturevalue("kube_server")
+    namespace = unique("test")
+    kubeconfig = kubeconfig_for(namespace, server.kubeconfig, tmp_path / "kubeconfig")
+    server.request("POST", "/api/v1/namespaces", {"metadata": {"name": namespace}})
+    yield ApiServer(server.url, server.token, server.ca_file, kubeconfig, namespace)
+    server.request("DELETE", f"/api/v1/namespaces/{namespace}")
+
+
+@pytest.fixture
+def restartable_server(server_kind: str, tmp_path: Path) -> Iterator[StartableServer]:
+    """A server of the chosen kind that the test starts, kills and starts again."""
+    server = startable(server_kind, tmp_path / "server")
+    yield server
+    server.stop()

@@ -1,6 +1,7 @@
-"""A local API server and a worker as processes of their own, for benchmarks and fault tests.
+"""An API server and a worker as processes of their own, for benchmarks and fault tests.
 
-Both are started as ``kontinue dev`` starts them; the caller is the client.
+Both are started as ``kontinue dev`` starts them; the caller is the client. The server is the local one unless told
+otherwise.
 """
 
 from __future__ import annotations
@@ -8,20 +9,19 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
-READY_S = 30.0
+from startable import READY_S, StartableServer, startable
+from write_counts import executions_written
 
 
 class Cluster:
-    """Processes: ``server`` and ``worker``; files: ``data_dir/kubeconfig`` and logs beside it."""
+    """A ``server`` and the process ``worker``; files: ``kubeconfig`` and, in ``data_dir``, logs."""
 
     def __init__(
         self,
@@ -29,56 +29,53 @@ class Cluster:
         app: str,
         *,
         app_dir: Path,
+        server: str = "local",
         worker_options: tuple[str, ...] = (),
         environment: Mapping[str, str] = {},
     ) -> None:
         self.data_dir = data_dir
-        self.kubeconfig = data_dir / "kubeconfig"
+        self.server: StartableServer = startable(server, data_dir)
+        self.kubeconfig = self.server.kubeconfig
         self._app = app
         self._app_dir = app_dir
         self._worker_options = worker_options
         self._environment = dict(environment)
-        self._port = free_port()
-        self.server: subprocess.Popen[bytes] | None = None
         self.worker: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
-        self.data_dir.mkdir(parents=True, exist_ok=True)
-        self.start_server()
-        self.start_worker()
+        try:
+            self.server.start()
+            self.start_worker()
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        for process in (self.worker, self.server):
-            if process is not None and process.poll() is None:
-                process.terminate()
-                try:
-                    process.wait(20)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    process.wait()
-
-    def start_server(self) -> None:
-        """Start the API server and wait until it answers."""
-        self.server = self._start("apiserver", ["--data-dir", str(self.data_dir), "--port", str(self._port)])
-        deadline = time.monotonic() + READY_S
-        while True:
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/readyz", timeout=1):
-                    return
-            except OSError:
-                self._check(self.server, "apiserver", deadline)
-                time.sleep(0.02)
+        try:
+            if self.worker is not None and self.worker.poll() is None:
+                self.worker.terminate()
+                self._reap(self.worker)
+        finally:
+            self.server.stop()
 
     def start_worker(self, *, wait: bool = True) -> None:
         """Start a worker and wait until it takes work."""
         log = self.data_dir / "worker.log"
         start = log.stat().st_size if log.exists() else 0
         options = ["--app-dir", str(self._app_dir), "--kubeconfig", str(self.kubeconfig), *self._worker_options]
-        self.worker = self._start("worker", [self._app, *options])
+        with log.open("ab") as output:
+            self.worker = subprocess.Popen(
+                [sys.executable, "-m", "kontinue_engine.worker", self._app, *options],
+                stdout=output,
+                stderr=output,
+                env={**os.environ, **self._environment},
+            )
         deadline = time.monotonic() + READY_S
         while wait and not self.events("worker ready", since=start):
-            self._check(self.worker, "worker", deadline)
+            if self.worker.poll() is not None or time.monotonic() > deadline:
+                tail = log.read_text()[-4000:]
+                raise RuntimeError(f"the worker is not ready (exit status {self.worker.poll()}):\n{tail}")
             time.sleep(0.02)
 
     def restart_worker(self, environment: Mapping[str, str]) -> None:
@@ -88,6 +85,12 @@ class Cluster:
         self.worker.wait(20)
         self._environment = dict(environment)
         self.start_worker()
+
+    def kill_worker(self) -> None:
+        """SIGKILL the worker; its runners die with it."""
+        assert self.worker is not None
+        self.worker.kill()
+        self.worker.wait()
 
     def events(self, event: str, *, since: int = 0) -> list[dict[str, Any]]:
         """Return the worker's log lines with that event, from byte ``since`` on."""
@@ -111,38 +114,16 @@ class Cluster:
         except ProcessLookupError:
             return
 
-    def token(self) -> str:
-        """Return the bearer token of the kubeconfig."""
-        import yaml
-
-        return str(yaml.safe_load(self.kubeconfig.read_text())["users"][0]["user"]["token"])
-
     def writes(self) -> int:
         """Return how many writes of Executions the server has counted."""
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{self._port}/metrics", headers={"Authorization": f"Bearer {self.token()}"}
-        )
-        with urllib.request.urlopen(request, timeout=5) as answer:
-            text = answer.read().decode()
-        return sum(
-            int(float(line.rpartition(" ")[2]))
-            for line in text.splitlines()
-            if line.startswith("kontinue_apiserver_writes_total") and 'resource="executions' in line
-        )
+        return executions_written(self.server.metrics())
 
-    def _start(self, module: str, arguments: list[str]) -> subprocess.Popen[bytes]:
-        with (self.data_dir / f"{module}.log").open("ab") as log:
-            return subprocess.Popen(
-                [sys.executable, "-m", f"kontinue_engine.{module}", *arguments],
-                stdout=log,
-                stderr=log,
-                env={**os.environ, **self._environment},
-            )
-
-    def _check(self, process: subprocess.Popen[bytes], name: str, deadline: float) -> None:
-        if process.poll() is not None or time.monotonic() > deadline:
-            tail = (self.data_dir / f"{name}.log").read_text()[-4000:]
-            raise RuntimeError(f"{name} is not ready (exit status {process.poll()}):\n{tail}")
+    def _reap(self, process: subprocess.Popen[bytes]) -> None:
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def children_of(pid: int) -> list[int]:
@@ -154,10 +135,3 @@ def children_of(pid: int) -> list[int]:
         except OSError:
             continue
     return pids
-
-
-def free_port() -> int:
-    """Ask the kernel for a free port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -1,4 +1,4 @@
-"""The controller of Executions against the local API server, with runners played by the test."""
+"""The controller of Executions against an API server, with runners played by the test."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ from typing import Any
 import msgspec
 import pytest
 
+from api_server import ApiServer
 from kontinue import errors
 from kontinue.api import labels
 from kontinue.api.v1alpha1 import Execution, Phase
 from kontinue.errors import NotFound
 from kontinue.kube import requests
-from kontinue.kube.config import KubeConfig
-from kontinue.kube.http import KubeTransport
 from kontinue.replay.records import Record, RecordKind, encode_record
 from kontinue_engine.clock import SystemClock
 from kontinue_engine.controllers.execution import LIVE_PHASES_SELECTOR, ExecutionController
@@ -29,7 +28,6 @@ from kontinue_engine.lifecycle.observed import NO_NEWS, Worker
 from kontinue_engine.wire import frames
 
 GROUP = "g"
-NAMESPACE = "default"
 WINDOW = 2
 decode = msgspec.json.Decoder(Execution).decode
 
@@ -69,9 +67,11 @@ class World:
     """One worker without runners, its API server, and a second client of that server."""
 
     def __init__(
-        self, transport: KubeTransport, incarnation: str, *, predecessor_released: bool, executing_after_ms: int
+        self, server: ApiServer, incarnation: str, *, predecessor_released: bool, executing_after_ms: int
     ) -> None:
-        self.transport = transport
+        self.server = server
+        self.namespace = server.namespace
+        self.transport = transport = server.transport()
         self.runners = FakeRunners()
         clock = SystemClock()
         self.runtime = Runtime(
@@ -81,7 +81,7 @@ class World:
             clock,
             worker=Worker(shard="w-0", incarnation=incarnation, build="b1", executing_after_ms=executing_after_ms),
             scope=Scope(
-                namespace=NAMESPACE,
+                namespace=self.namespace,
                 group=GROUP,
                 colours={"f": "sync", "child": "sync"},
                 deaf=frozenset(),
@@ -102,10 +102,10 @@ class World:
             "metadata": {"name": name, "labels": {labels.WORKER_GROUP: GROUP}, **metadata},
             "spec": {"function": "f", "arguments": {}},
         }
-        return decode(await self.transport.send(requests.create(requests.EXECUTIONS, NAMESPACE, body)))
+        return decode(await self.transport.send(requests.create(requests.EXECUTIONS, self.namespace, body)))
 
     async def get(self, name: str) -> Execution:
-        return decode(await self.transport.send(requests.get(requests.EXECUTIONS, NAMESPACE, name)))
+        return decode(await self.transport.send(requests.get(requests.EXECUTIONS, self.namespace, name)))
 
     async def start(self, name: str) -> frames.Activate:
         """Create an Execution and let its user code run."""
@@ -135,7 +135,7 @@ async def eventually(holds: Callable[[], bool]) -> None:
 
 @asynccontextmanager
 async def replica(
-    server: Any,
+    server: ApiServer,
     incarnation: str = "one",
     *,
     predecessor_released: bool = False,
@@ -146,15 +146,11 @@ async def replica(
 
     ``list_first`` is what its first list shows, if that is older than what is stored.
     """
-    config = KubeConfig(server=server.url, namespace=NAMESPACE, token=server.token, source="test")
-    transport = KubeTransport(config, user_agent="test")
-    world = World(
-        transport, incarnation, predecessor_released=predecessor_released, executing_after_ms=executing_after_ms
-    )
+    world = World(server, incarnation, predecessor_released=predecessor_released, executing_after_ms=executing_after_ms)
     informer = Informer(
-        transport,
+        world.transport,
         requests.EXECUTIONS,
-        NAMESPACE,
+        world.namespace,
         type_=Execution,
         handler=world.controller.observation,
         label_selector=f"{labels.WORKER_GROUP}={GROUP}",
@@ -170,19 +166,19 @@ async def replica(
         yield world
         for task in running:
             task.cancel()
-    await transport.close()
+    await world.transport.close()
 
 
 @pytest.fixture
-async def world(local_server: Any) -> AsyncIterator[World]:
-    async with replica(local_server) as one:
+async def world(api_server: ApiServer) -> AsyncIterator[World]:
+    async with replica(api_server) as one:
         yield one
 
 
 @pytest.fixture
-async def fast_world(local_server: Any) -> AsyncIterator[World]:
+async def fast_world(api_server: ApiServer) -> AsyncIterator[World]:
     """One in which no machine is so slow that phase Executing is due: for counting writes."""
-    async with replica(local_server, executing_after_ms=60_000) as one:
+    async with replica(api_server, executing_after_ms=60_000) as one:
         yield one
 
 
@@ -198,25 +194,18 @@ def steps_of(execution: Execution) -> list[str]:
 async def test_a_trivial_execution_costs_two_writes(fast_world: World) -> None:
     """Create and terminal status: nothing else is written."""
     world = fast_world
-    before = await executions_written(world)
+    before = await world.server.writes()
     activate = await world.start("e")
     world.on_frame(frames.Completed(activate.activation, b"42"))
     done = await world.phase("e", Phase.COMPLETED)
     assert bytes(done.status.result) == b"42"
-    assert await executions_written(world) - before == 2
-
-
-async def executions_written(world: World) -> int:
-    """Return how many writes of Executions the server has counted."""
-    text = (await world.transport.send(requests.Request("GET", "/metrics"))).decode()
-    counts = [line for line in text.splitlines() if line.startswith("kontinue_apiserver_writes_total")]
-    return sum(int(line.rpartition(" ")[2]) for line in counts if "executions" in line)
+    assert await world.server.writes() - before == 2
 
 
 async def test_each_step_costs_one_write_and_is_acknowledged_once_durable(fast_world: World) -> None:
     """A flush is answered only after the server has the record; two steps of one flush share the write."""
     world = fast_world
-    before = await executions_written(world)
+    before = await world.server.writes()
     activate = await world.start("e")
     number = activate.activation
     world.on_frame(frames.RecordsProduced(number, 1, [step_record(1)]))
@@ -227,7 +216,7 @@ async def test_each_step_costs_one_write_and_is_acknowledged_once_durable(fast_w
     world.on_frame(frames.Completed(number, b"null"))
     done = await world.phase("e", Phase.COMPLETED)
     assert steps_of(done) == ["1", "2", "3"]
-    assert await executions_written(world) - before == 4
+    assert await world.server.writes() - before == 4
 
 
 async def test_records_that_come_during_a_write_join_the_next_one(world: World) -> None:
@@ -244,7 +233,7 @@ async def test_a_label_put_on_by_somebody_else_does_not_disturb_the_next_write(w
     """The conflict is read, understood, and the write repeated."""
     activate = await world.start("e")
     patch = {"metadata": {"labels": {"team": "a"}}}
-    await world.transport.send(requests.merge_patch(requests.EXECUTIONS, NAMESPACE, "e", patch))
+    await world.transport.send(requests.merge_patch(requests.EXECUTIONS, world.namespace, "e", patch))
     world.on_frame(frames.Completed(activate.activation, b"1"))
     done = await world.phase("e", Phase.COMPLETED)
     assert done.metadata.labels["team"] == "a"
@@ -258,7 +247,7 @@ async def test_a_client_cancel_stops_the_code_and_is_marked_stopped(world: World
         {"op": "test", "path": "/status/phase", "value": "Executing"},
         {"op": "replace", "path": "/status/phase", "value": "Canceled"},
     ]
-    request = requests.json_patch(requests.EXECUTIONS, NAMESPACE, "e", operations, subresource="status")
+    request = requests.json_patch(requests.EXECUTIONS, world.namespace, "e", operations, subresource="status")
     await world.transport.send(request)
     await eventually(lambda: bool(world.runners.sent_of(frames.CancelActivation)))
     assert not is_stopped((await world.get("e")).status.conditions)
@@ -273,7 +262,7 @@ async def test_a_client_cancel_stops_the_code_and_is_marked_stopped(world: World
 async def test_a_deleted_execution_is_stopped_and_forgotten(world: World) -> None:
     """Nothing is written about what no longer exists."""
     activate = await world.start("e")
-    await world.transport.send(requests.delete(requests.EXECUTIONS, NAMESPACE, "e"))
+    await world.transport.send(requests.delete(requests.EXECUTIONS, world.namespace, "e"))
     await eventually(lambda: bool(world.runners.sent_of(frames.CancelActivation)))
     world.on_frame(frames.Interrupted(activate.activation))
     assert world.entries.by_name("e") is None
@@ -305,7 +294,7 @@ def request_child(world: World, activation: int, name: str, function: str = "chi
 async def test_a_child_costs_two_writes_and_its_outcome_rides_along(fast_world: World) -> None:
     """Create and end of the child; the parent's own count stays at create and terminal status."""
     world = fast_world
-    before = await executions_written(world)
+    before = await world.server.writes()
     parent = await world.start("p")
     request_child(world, parent.activation, "p-0-abc")
     child = await world.run("p-0-abc")
@@ -313,13 +302,13 @@ async def test_a_child_costs_two_writes_and_its_outcome_rides_along(fast_world: 
     await eventually(lambda: bool(world.runners.sent_of(frames.StepArrived)))
     world.on_frame(frames.Completed(parent.activation, b"7", [step_record(1)]))
     await world.phase("p", Phase.COMPLETED)
-    assert await executions_written(world) - before == 4
+    assert await world.server.writes() - before == 4
 
 
 async def test_a_short_sleep_costs_one_write(fast_world: World) -> None:
     """Its wake time; the write says Executing too."""
     world = fast_world
-    before = await executions_written(world)
+    before = await world.server.writes()
     activate = await world.start("e")
     world.on_frame(frames.StepRequested(activate.activation, "0", frames.StartTimer(20)))
     world.on_frame(frames.Waiting(activate.activation, [frames.WaitingItem("Timer", "nap", "0")]))
@@ -327,7 +316,7 @@ async def test_a_short_sleep_costs_one_write(fast_world: World) -> None:
     world.on_frame(frames.Running(activate.activation))
     world.on_frame(frames.Completed(activate.activation, b"null", [step_record(1)]))
     await world.phase("e", Phase.COMPLETED)
-    assert await executions_written(world) - before == 3
+    assert await world.server.writes() - before == 3
 
 
 async def test_children_that_nobody_waits_for_are_canceled_with_their_parent(world: World) -> None:
@@ -395,13 +384,13 @@ async def test_an_older_event_does_not_bring_an_ended_execution_back_to_life(wor
     assert [one.execution for one in world.runners.submitted] == ["e"]
 
 
-async def test_the_next_replica_claims_what_the_dead_one_left_and_replays_it(local_server: Any) -> None:
+async def test_the_next_replica_claims_what_the_dead_one_left_and_replays_it(api_server: ApiServer) -> None:
     """Records survive, the epoch grows, and the crash is charged."""
-    async with replica(local_server, "one") as world:
+    async with replica(api_server, "one") as world:
         activate = await world.start("e")
         world.on_frame(frames.RecordsProduced(activate.activation, 1, [step_record(1)]))
         await eventually(lambda: frames.StepRecorded(activate.activation, 1) in world.runners.sent)
-    async with replica(local_server, "two") as world:
+    async with replica(api_server, "two") as world:
         activate = await world.run("e")
         assert (activate.resumption, activate.fencing_token) == (1, 2)
         assert msgspec.json.decode(activate.memo)["records"][0]["id"] == "1"
@@ -410,57 +399,56 @@ async def test_the_next_replica_claims_what_the_dead_one_left_and_replays_it(loc
         assert (claimed.status.owner.incarnation, claimed.status.crashes) == ("two", 1)
 
 
-async def test_a_replica_that_lost_an_execution_to_another_one_stops_it(local_server: Any) -> None:
+async def test_a_replica_that_lost_an_execution_to_another_one_stops_it(api_server: ApiServer) -> None:
     """Its next write meets the new owner: it writes nothing, and its code is stopped."""
-    async with replica(local_server, "one") as world:
+    async with replica(api_server, "one") as world:
         activate = await world.start("e")
         await world.phase("e", Phase.EXECUTING)
-        async with replica(local_server, "two") as other:
+        async with replica(api_server, "two") as other:
             await other.run("e")
             world.on_frame(frames.Completed(activate.activation, b"1"))
             await eventually(lambda: bool(world.runners.sent_of(frames.CancelActivation)))
             assert (await other.get("e")).phase is Phase.EXECUTING
 
 
-async def test_orphans_of_an_ended_parent_are_canceled_after_a_restart(local_server: Any) -> None:
+async def test_orphans_of_an_ended_parent_are_canceled_after_a_restart(api_server: ApiServer) -> None:
     """Found by listing, a child asks for its parent before it runs."""
-    async with replica(local_server, "one") as world:
+    async with replica(api_server, "one") as world:
         parent = await world.start("p")
         request_child(world, parent.activation, "p-0-abc")
         await world.run("p-0-abc")
         await world.phase("p-0-abc", Phase.EXECUTING)
         status = {"status": {"phase": "Canceled"}}
-        request = requests.merge_patch(requests.EXECUTIONS, NAMESPACE, "p", status, subresource="status")
-    config = KubeConfig(server=local_server.url, namespace=NAMESPACE, token=local_server.token, source="test")
-    client = KubeTransport(config, user_agent="test")
+        request = requests.merge_patch(requests.EXECUTIONS, world.namespace, "p", status, subresource="status")
+    client = api_server.transport()
     await client.send(request)
     await client.close()
-    async with replica(local_server, "two") as world:
+    async with replica(api_server, "two") as world:
         child = await world.phase("p-0-abc", Phase.CANCELED)
         assert child.status.reason == "CanceledByParent"
         assert not any(one.execution == "p-0-abc" for one in world.runners.submitted)
 
 
-async def test_a_memo_edited_into_nonsense_blocks_instead_of_losing_it(local_server: Any) -> None:
+async def test_a_memo_edited_into_nonsense_blocks_instead_of_losing_it(api_server: ApiServer) -> None:
     """What a person broke, a person can mend."""
-    async with replica(local_server, "one") as world:
+    async with replica(api_server, "one") as world:
         await world.start("e")
         await world.phase("e", Phase.EXECUTING)
         status = {"status": {"state": {"records": 1}}}
-        request = requests.merge_patch(requests.EXECUTIONS, NAMESPACE, "e", status, subresource="status")
+        request = requests.merge_patch(requests.EXECUTIONS, world.namespace, "e", status, subresource="status")
         await world.transport.send(request)
-    async with replica(local_server, "two") as world:
+    async with replica(api_server, "two") as world:
         blocked = await world.phase("e", Phase.BLOCKED)
         assert "not a memo" in blocked.status.message
         assert msgspec.json.decode(blocked.status.state) == {"records": 1}
 
 
-def canceled(name: str, tested: str = "Executing") -> requests.Request:
+def canceled(namespace: str, name: str, tested: str = "Executing") -> requests.Request:
     operations = [
         {"op": "test", "path": "/status/phase", "value": tested},
         {"op": "replace", "path": "/status/phase", "value": "Canceled"},
     ]
-    return requests.json_patch(requests.EXECUTIONS, NAMESPACE, name, operations, subresource="status")
+    return requests.json_patch(requests.EXECUTIONS, namespace, name, operations, subresource="status")
 
 
 async def test_a_child_that_its_parent_cancels_and_still_awaits_tells_how_it_ended(world: World) -> None:
@@ -477,54 +465,52 @@ async def test_a_child_that_its_parent_cancels_and_still_awaits_tells_how_it_end
     assert (arrived.step, arrived.outcome.phase) == ("0", "Canceled")
 
 
-async def test_a_claim_that_meets_a_late_write_of_the_dead_worker_keeps_its_records(local_server: Any) -> None:
+async def test_a_claim_that_meets_a_late_write_of_the_dead_worker_keeps_its_records(api_server: ApiServer) -> None:
     """The conflict brings the memo along: no step is run and recorded a second time."""
-    async with replica(local_server, "one") as one:
+    async with replica(api_server, "one") as one:
         activate = await one.start("e")
         one.on_frame(frames.RecordsProduced(activate.activation, 1, [step_record(1)]))
         await eventually(lambda: frames.StepRecorded(activate.activation, 1) in one.runners.sent)
         stale = await one.get("e")
         one.on_frame(frames.RecordsProduced(activate.activation, 2, [step_record(2)]))
         await eventually(lambda: frames.StepRecorded(activate.activation, 2) in one.runners.sent)
-    async with replica(local_server, "two", list_first=[stale]) as two:
+    async with replica(api_server, "two", list_first=[stale]) as two:
         claimed = await two.run("e")
         assert [record["id"] for record in msgspec.json.decode(claimed.memo)["records"]] == ["1", "2"]
         assert steps_of(await two.get("e")) == ["1", "2"]
 
 
-async def test_only_what_there_is_room_for_is_claimed_after_a_restart(local_server: Any) -> None:
+async def test_only_what_there_is_room_for_is_claimed_after_a_restart(api_server: ApiServer) -> None:
     """What merely queued is not charged for the crash of the worker."""
-    async with replica(local_server, "one") as world:
+    async with replica(api_server, "one") as world:
         for number in range(6):
             await world.create(f"e{number}")
         await eventually(lambda: len(world.runners.submitted) == 6)
     for incarnation in ("two", "three", "four", "five"):
-        async with replica(local_server, incarnation) as world:
+        async with replica(api_server, incarnation) as world:
             await eventually(lambda world=world: len(world.runners.submitted) == WINDOW)  # type: ignore[misc]
             await asyncio.sleep(0.05)
             assert len(world.runners.submitted) == WINDOW
-    stored = [await world_get(local_server, f"e{number}") for number in range(6)]
+    stored = [await world_get(api_server, f"e{number}") for number in range(6)]
     assert [execution.status.crashes for execution in stored] == [3, 3, 0, 0, 0, 0]
     assert [execution.status.owner is None for execution in stored] == [False, False, True, True, True, True]
 
 
-async def world_get(server: Any, name: str) -> Execution:
-    transport = KubeTransport(
-        KubeConfig(server=server.url, namespace=NAMESPACE, token=server.token, source="test"), user_agent="test"
-    )
+async def world_get(server: ApiServer, name: str) -> Execution:
+    transport = server.transport()
     try:
-        return decode(await transport.send(requests.get(requests.EXECUTIONS, NAMESPACE, name)))
+        return decode(await transport.send(requests.get(requests.EXECUTIONS, server.namespace, name)))
     finally:
         await transport.close()
 
 
-async def test_room_is_given_on_when_an_inherited_execution_parks_or_ends(local_server: Any) -> None:
+async def test_room_is_given_on_when_an_inherited_execution_parks_or_ends(api_server: ApiServer) -> None:
     """Every Execution gets its turn."""
-    async with replica(local_server, "one") as world:
+    async with replica(api_server, "one") as world:
         for number in range(5):
             await world.create(f"e{number}")
         await eventually(lambda: len(world.runners.submitted) == 5)
-    async with replica(local_server, "two") as world:
+    async with replica(api_server, "two") as world:
         done = 0
         while done < 5:
             await eventually(lambda: len(world.runners.submitted) > done)  # noqa: B023
@@ -538,14 +524,14 @@ async def test_room_is_given_on_when_an_inherited_execution_parks_or_ends(local_
             done += 1
 
 
-async def test_a_sleeping_execution_costs_nothing_at_a_restart_and_wakes_in_time(local_server: Any) -> None:
+async def test_a_sleeping_execution_costs_nothing_at_a_restart_and_wakes_in_time(api_server: ApiServer) -> None:
     """Found Suspended with a timer, it is claimed only when the timer fires."""
-    async with replica(local_server, "one") as world:
+    async with replica(api_server, "one") as world:
         activate = await world.start("e")
         world.on_frame(frames.StepRequested(activate.activation, "0", frames.StartTimer(6_500)))
         world.on_frame(frames.Waiting(activate.activation, [frames.WaitingItem("Timer", "nap", "0")]))
         asleep = await world.phase("e", Phase.SUSPENDED)
-    async with replica(local_server, "two") as world:
+    async with replica(api_server, "two") as world:
         await asyncio.sleep(0.1)
         assert world.runners.submitted == []
         assert (await world.get("e")).metadata.resource_version == asleep.metadata.resource_version
@@ -555,15 +541,15 @@ async def test_a_sleeping_execution_costs_nothing_at_a_restart_and_wakes_in_time
         await eventually(lambda: bool(world.runners.sent_of(frames.StepArrived)))
 
 
-async def test_a_suspended_parent_rests_until_its_child_ends(local_server: Any) -> None:
+async def test_a_suspended_parent_rests_until_its_child_ends(api_server: ApiServer) -> None:
     """A restart replays it when there is something to tell it, not before."""
-    async with replica(local_server, "one") as world:
+    async with replica(api_server, "one") as world:
         parent = await world.start("p")
         request_child(world, parent.activation, "p-0-abc")
         await world.run("p-0-abc")
         world.on_frame(frames.Waiting(parent.activation, [frames.WaitingItem("Execution", "p-0-abc", "0")]))
         await world.phase("p", Phase.SUSPENDED)
-    async with replica(local_server, "two") as world:
+    async with replica(api_server, "two") as world:
         child = await world.run("p-0-abc")
         assert [one.execution for one in world.runners.submitted] == ["p-0-abc"]
         world.on_frame(frames.Completed(child.activation, b"1"))
@@ -591,7 +577,7 @@ async def test_a_cancel_that_comes_during_a_write_is_noticed(world: World) -> No
     entry = world.entries.by_name("e")
     assert entry is not None
     entry.writing = NO_NEWS
-    await world.transport.send(canceled("e"))
+    await world.transport.send(canceled(world.namespace, "e"))
     await eventually(lambda: entry.must_verify)
     entry.writing = None
     world.controller.observation.after_write(entry)
@@ -615,7 +601,7 @@ async def test_what_another_replica_owns_is_left_alone(world: World) -> None:
     await world.phase("e", Phase.EXECUTING)
     for incarnation in ("other", "another"):
         owner = {"status": {"owner": {"shard": "w-1", "incarnation": incarnation, "epoch": 7}}}
-        request = requests.merge_patch(requests.EXECUTIONS, NAMESPACE, "e", owner, subresource="status")
+        request = requests.merge_patch(requests.EXECUTIONS, world.namespace, "e", owner, subresource="status")
         await world.transport.send(request)
         await eventually(lambda: world.entries.by_name("e") is None)
     await asyncio.sleep(0.1)
@@ -625,11 +611,11 @@ async def test_what_another_replica_owns_is_left_alone(world: World) -> None:
     assert [one.execution for one in world.runners.submitted] == ["e"]
 
 
-async def test_nothing_is_written_once_the_lease_has_run_out(local_server: Any) -> None:
+async def test_nothing_is_written_once_the_lease_has_run_out(api_server: ApiServer) -> None:
     """A frozen replica that wakes up ends instead."""
 
     async def freeze() -> None:
-        async with replica(local_server, "one") as world:
+        async with replica(api_server, "one") as world:
             activate = await world.start("e")
             world.lease_remaining_s = -1.0
             world.on_frame(frames.Completed(activate.activation, b"1"))
@@ -638,7 +624,7 @@ async def test_nothing_is_written_once_the_lease_has_run_out(local_server: Any) 
     with pytest.raises(ExceptionGroup) as caught:
         await freeze()
     assert caught.group_contains(LeaseLost, depth=None)
-    assert (await world_get(local_server, "e")).phase is Phase.PENDING
+    assert (await world_get(api_server, "e")).phase is Phase.PENDING
 
 
 async def test_a_failure_over_one_execution_leaves_the_others_alone(
@@ -667,7 +653,7 @@ async def test_an_execution_deleted_and_created_anew_starts_over(world: World) -
     first = await world.start("e")
     entry = world.entries.by_name("e")
     assert entry is not None
-    await world.transport.send(requests.delete(requests.EXECUTIONS, NAMESPACE, "e"))
+    await world.transport.send(requests.delete(requests.EXECUTIONS, world.namespace, "e"))
     await world.create("e")
     await eventually(lambda: [one.execution for one in world.runners.submitted] == ["e", "e"])
     assert frames.CancelActivation(first.activation, "it was deleted") in world.runners.sent
