@@ -49,7 +49,7 @@ def prepare_create(
 ) -> dict[str, Any]:
     """Return the object as it is to be stored, before pruning and defaulting."""
     given = document["metadata"].items()
-    metadata = {key: value for key, value in given if value is not None and key not in _NOT_GIVEN_AT_CREATE}
+    metadata = {key: value for key, value in given if _is_given(value) and key not in _NOT_GIVEN_AT_CREATE}
     metadata["name"] = name
     if namespace:
         metadata["namespace"] = namespace
@@ -84,7 +84,7 @@ def prepare_update(
         field = "spec" if subresource == "finalize" else subresource
         prepared = _with_field(current, document, field)
         return _checked_namespace(prepared, subresource) if resource is NAMESPACES else prepared
-    metadata = {key: value for key, value in document["metadata"].items() if value is not None}
+    metadata = {key: value for key, value in document["metadata"].items() if _is_given(value)}
     old = current["metadata"]
     for field in _DROPPED_FIELDS:
         metadata.pop(field, None)
@@ -127,6 +127,11 @@ def _checked_namespace(prepared: dict[str, Any], subresource: str) -> dict[str, 
 
 def _label_with_name(metadata: dict[str, Any]) -> None:
     metadata["labels"] = {**(metadata.get("labels") or {}), NAMESPACE_NAME_LABEL: metadata["name"]}
+
+
+def _is_given(value: Any) -> bool:
+    """Tell whether a member of metadata is stored: not what Go leaves out when it is empty."""
+    return value is not None and value != [] and value != {}
 
 
 def _with_field(document: dict[str, Any], source: dict[str, Any], field: str) -> dict[str, Any]:
