@@ -1,8 +1,8 @@
 """Internal. JSON patch (RFC 6902) and merge patch (RFC 7386) on plain JSON values.
 
 Both return a new document and leave the given one alone: changed containers are copied, the rest is shared.
-Called by the handlers inside the compare-and-swap loop, so cost counts. As in kube-apiserver, ``test`` takes an
-absent member for null. Strategic merge stands in ``strategic_patch``; server-side apply is not supported.
+Called by the handlers inside the compare-and-swap loop, so cost counts. As in kube-apiserver, ``test`` and ``copy``
+take an absent member for null, ``replace`` adds one, and a value left out is null.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ MAX_OPERATIONS: Final = 10_000
 MAX_COPIED_BYTES: Final = MAX_BODY_BYTES
 """What ``copy`` may add in all, as in kube-apiserver: copies of copies double."""
 
-_INDEX: Final = re.compile(r"0|[1-9][0-9]{0,9}", re.ASCII)
-_ESCAPE: Final = re.compile(r"~(.?)", re.DOTALL)
-_NEEDS_VALUE: Final = frozenset({"add", "replace", "test"})
+_INDEX: Final = re.compile(r"[-+]?[0-9]{1,10}", re.ASCII)
+_KINDS: Final = frozenset({"add", "copy", "move", "remove", "replace", "test"})
+_NEEDS_PLACE: Final = frozenset({"add", "copy", "move", "remove"})
 _NEEDS_FROM: Final = frozenset({"move", "copy"})
 _ABSENT: Final = object()
 
@@ -58,9 +58,11 @@ def apply_json_patch(document: Any, operations: Any) -> Any:
     """Return ``document`` changed by all ``operations``, or by none.
 
     Raises:
-        StatusError: 400 when this is no JSON patch, 413 when it has too many operations or copies too much,
-            422 when an operation cannot be applied or a ``test`` fails.
+        StatusError: 400 when this is no array, 413 when it has too many operations or copies too much,
+            422 when an operation is malformed or cannot be applied, or a ``test`` fails.
     """
+    if operations is None:
+        return document
     if not isinstance(operations, list):
         raise statuses.bad_request("json patch must be an array of operations")
     if len(operations) > MAX_OPERATIONS:
@@ -86,7 +88,9 @@ def _applied(document: Any, operations: list[Any]) -> Any:
         if kind in _NEEDS_FROM:
             value = _read(document, source)
             if value is _ABSENT:
-                raise _missing(kind, operation["from"])
+                if kind == "move":
+                    raise _missing(kind, operation["from"])
+                value = None
             if kind == "copy":
                 copied_bytes += _encoded_size(value)
                 if copied_bytes > MAX_COPIED_BYTES:
@@ -111,37 +115,33 @@ def parse_pointer(text: str) -> tuple[str, ...]:
     """Split a JSON pointer into its unescaped keys.
 
     Raises:
-        StatusError: 400, it does not start with ``/`` or has an escape other than ``~0`` and ``~1``.
+        StatusError: 422, it does not start with ``/``.
     """
     if not text:
         return ()
     if not text.startswith("/"):
-        raise statuses.bad_request(f"JSON pointer {text!r} must start with /")
+        raise statuses.unprocessable_patch(f"JSON pointer {text!r} must start with /")
     if "~" not in text:
         return tuple(text[1:].split("/"))
-    return tuple(_ESCAPE.sub(lambda match: _unescaped(match, text), key) for key in text[1:].split("/"))
-
-
-def _unescaped(match: re.Match[str], text: str) -> str:
-    if match[1] not in {"0", "1"}:
-        raise statuses.bad_request(f"JSON pointer {text!r} has an unknown escape {match[0]!r}")
-    return "~" if match[1] == "0" else "/"
+    return tuple(key.replace("~1", "/").replace("~0", "~") for key in text[1:].split("/"))
 
 
 def _checked(operation: Any, number: int) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
+    if operation is None:
+        operation = {}
     if not isinstance(operation, dict):
         raise statuses.bad_request(f"json patch operation {number} must be an object")
-    kind, path, source = operation.get("op"), operation.get("path"), operation.get("from", "")
-    if not isinstance(path, str) or not isinstance(source, str):
-        raise statuses.bad_request(f"json patch operation {number}: path and from must be strings, path is required")
-    if kind in _NEEDS_FROM:
-        if "from" not in operation:
-            raise statuses.bad_request(f"json patch operation {number}: {kind} needs from")
-    elif kind in _NEEDS_VALUE:
-        if "value" not in operation:
-            raise statuses.bad_request(f"json patch operation {number}: {kind} needs value")
-    elif kind != "remove":
+    kind, path, source = operation.get("op", ""), operation.get("path"), operation.get("from", "")
+    if not isinstance(kind, str) or not isinstance(path, str | None) or not isinstance(source, str):
+        raise statuses.bad_request(f"json patch operation {number}: op, path and from must be strings")
+    if kind not in _KINDS:
         raise statuses.unprocessable_patch(f"Unexpected kind: {kind}")
+    if path is None:
+        raise statuses.unprocessable_patch(f"json patch operation {number}: {kind} needs path")
+    if kind in _NEEDS_FROM and not source:
+        raise statuses.unprocessable_patch(f"json patch operation {number}: {kind} needs from")
+    if not path and kind in _NEEDS_PLACE:
+        raise statuses.unprocessable_patch(f"json patch operation {number}: {kind} needs a path inside the object")
     return kind, parse_pointer(path), parse_pointer(source)
 
 
@@ -154,8 +154,8 @@ def _read(document: Any, path: Sequence[str]) -> Any:
     for depth, key in enumerate(path):
         if isinstance(document, dict) and key in document:
             document = document[key]
-        elif isinstance(document, list) and _INDEX.fullmatch(key) and int(key) < len(document):
-            document = document[int(key)]
+        elif isinstance(document, list) and (index := _index(key, len(document))) is not None:
+            document = document[index]
         elif depth == len(path) - 1 and isinstance(document, dict):
             return _ABSENT
         else:
@@ -176,7 +176,7 @@ def _changed(node: Any, path: Sequence[str], kind: str, value: Any) -> Any:
 
 
 def _changed_object(node: dict[str, Any], key: str, rest: Sequence[str], kind: str, value: Any) -> dict[str, Any]:
-    if key not in node and (rest or kind != "add"):
+    if key not in node and (rest or kind == "remove"):
         raise _missing(kind, key)
     copied = dict(node)
     if rest:
@@ -192,8 +192,8 @@ def _changed_array(node: list[Any], key: str, rest: Sequence[str], kind: str, va
     is_add = kind == "add" and not rest
     if is_add and key == "-":
         return [*node, value]
-    index = int(key) if _INDEX.fullmatch(key) else len(node) + 1
-    if index > len(node) or (index == len(node) and not is_add):
+    index = _index(key, len(node) + 1 if is_add else len(node))
+    if index is None:
         raise _missing(kind, key)
     copied = list(node)
     if rest:
@@ -205,6 +205,12 @@ def _changed_array(node: list[Any], key: str, rest: Sequence[str], kind: str, va
     else:
         copied[index] = value
     return copied
+
+
+def _index(key: str, length: int) -> int | None:
+    """Return the index that ``key`` says, counted from the end when it is negative; None when there is no such."""
+    index = int(key) if _INDEX.fullmatch(key) else length
+    return None if index >= length or index < -length else index % length
 
 
 def _missing(kind: str, key: str) -> statuses.StatusError:
