@@ -38,7 +38,11 @@ class ServerProcess:
 
     @property
     def token(self) -> str:
-        config = yaml.safe_load((self.data_dir / "kubeconfig").read_text())
+        return self.token_of(self.data_dir)
+
+    @staticmethod
+    def token_of(data_dir: Path) -> str:
+        config = yaml.safe_load((data_dir / "kubeconfig").read_text())
         return str(config["users"][0]["user"]["token"])
 
     def stop(self, number: signal.Signals) -> int:

@@ -67,10 +67,23 @@ load = SqliteStorage._load_revisions
 
 def forget(self):
     load(self)
-    self._last_rev = self._current_rev = max(self._revs.values(), default=0)
-    self._connection.execute("DELETE FROM log WHERE rev > ?", (self._last_rev,))
+    self._last_rev = max(0, self._last_rev - 3)
 
-SqliteStorage._load_revisions = forget
+def overwrite(self, rows):
+    for row in rows:
+        self._connection.execute("INSERT OR REPLACE INTO log (rev, prev, key, val) VALUES (?, ?, ?, ?)", row)
+
+SqliteStorage._load_revisions, SqliteStorage._make_durable = forget, overwrite
+"""
+LOST_COMMITS = """
+from kontinue_engine.apiserver.sqlite_storage import SqliteStorage
+load = SqliteStorage._load_revisions
+
+def lose(self):
+    self._connection.execute("DELETE FROM log WHERE rev > (SELECT max(rev) - 2 FROM log)")
+    load(self)
+
+SqliteStorage._load_revisions = lose
 """
 HISTORY_WITH_A_GAP = """
 from kontinue_engine.apiserver.sqlite_storage import SqliteStorage
@@ -137,10 +150,11 @@ async def test_what_was_said_before_a_crash_is_true_after_it(tmp_path: Path) -> 
     [
         (EARLY_ANSWERS, "lost|handed out twice|revision"),
         (EARLY_EVENTS, "handed out twice|differs from a list|revision"),
-        (REUSED_REVISIONS, "handed out twice|revision"),
+        (REUSED_REVISIONS, "handed out twice|revision|after"),
+        (LOST_COMMITS, "lost|revision"),
         (HISTORY_WITH_A_GAP, "gap|differs from a list"),
     ],
-    ids=["early answers", "early events", "reused revisions", "history with a gap"],
+    ids=["early answers", "early events", "reused revisions", "lost commits", "history with a gap"],
 )
 async def test_a_server_that_breaks_its_word_is_found_out(tmp_path: Path, mutant: str, complaint: str) -> None:
     """The checker sees what it claims to see."""
