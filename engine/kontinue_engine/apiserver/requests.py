@@ -5,8 +5,6 @@ Pure functions from paths, queries and bytes to values; the handlers act on them
 
 from __future__ import annotations
 
-import base64
-import binascii
 import functools
 import json
 from typing import Any, Final, NamedTuple
@@ -16,12 +14,11 @@ import msgspec
 import orjson
 import yaml
 
-from kontinue_engine.apiserver import selectors, statuses
+from kontinue_engine.apiserver import statuses
 from kontinue_engine.apiserver.resources import ResourceInfo
 from kontinue_engine.apiserver.values import MAX_NESTING
 
 JSON_TYPES: Final = ("application/json", "application/yaml")
-_FALSE: Final = frozenset({"", "0", "false", "f", "False", "FALSE", "F"})
 FIELD_VALIDATIONS: Final = ("Ignore", "Warn", "Strict")
 
 
@@ -34,34 +31,11 @@ class Target(msgspec.Struct, frozen=True):
     subresource: str
 
 
-class ListOptions(NamedTuple):
-    """Options of list, watch and deletecollection."""
-
-    labels: selectors.LabelSelector
-    fields: selectors.FieldSelector
-    selector_text: str
-    limit: int
-    continue_token: str
-    resource_version: str
-    resource_version_match: str
-    is_watch: bool
-    allows_bookmarks: bool
-    sends_initial_events: bool | None
-    timeout_s: float | None
-
-
 class WriteOptions(NamedTuple):
     """Options of create, update and patch."""
 
     is_dry_run: bool
     field_validation: str
-
-
-class Continue(NamedTuple):
-    """Where a list goes on: which revision, and the first key that was not listed yet."""
-
-    rev: int
-    start: tuple[str, str]
 
 
 def parse_query(query: str) -> dict[str, str]:
@@ -74,82 +48,9 @@ def parse_query(query: str) -> dict[str, str]:
     return parameters
 
 
-def is_true(text: str) -> bool:
-    """Read a boolean parameter as kube-apiserver does: anything but 0 and false."""
-    return text not in _FALSE
-
-
-def parse_list_options(query: dict[str, str], resource: ResourceInfo) -> ListOptions:
-    """Read the options of a list or watch.
-
-    Raises:
-        StatusError: 400 or 422, one of them cannot be understood or does not go with another.
-    """
-    label_text, field_text = query.get("labelSelector", ""), query.get("fieldSelector", "")
-    initial = query.get("sendInitialEvents")
-    timeout = query.get("timeoutSeconds", "")
-    options = ListOptions(
-        labels=selectors.parse_label_selector(label_text),
-        fields=selectors.parse_field_selector(field_text, resource.field_selectors),
-        selector_text=f"{label_text}\n{field_text}",
-        limit=_number("limit", query.get("limit", "")),
-        continue_token=query.get("continue", ""),
-        resource_version=query.get("resourceVersion", ""),
-        resource_version_match=query.get("resourceVersionMatch", ""),
-        is_watch=is_true(query.get("watch", "")),
-        allows_bookmarks=is_true(query.get("allowWatchBookmarks", "")),
-        sends_initial_events=None if initial is None else is_true(initial),
-        timeout_s=float(_number("timeoutSeconds", timeout)) or None,
-    )
-    problem = _problem(options)
-    if problem:
-        raise statuses.StatusError(
-            422, "Invalid", f'ListOptions.meta.k8s.io "" is invalid: {problem}', details={"kind": "ListOptions"}
-        )
-    if options.continue_token and options.resource_version not in {"", "0"}:
-        raise statuses.bad_request("specifying resource version is not allowed when using continue")
-    return options
-
-
-def _problem(options: ListOptions) -> str:
-    match, version = options.resource_version_match, options.resource_version
-    forbidden = "resourceVersionMatch: Forbidden"
-    if options.is_watch:
-        if options.sends_initial_events is not None and match != "NotOlderThan":
-            return f"{forbidden}: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
-        if match and options.sends_initial_events is None:
-            return f"{forbidden}: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
-        return ""
-    if options.sends_initial_events is not None:
-        return "sendInitialEvents: Forbidden: sendInitialEvents is forbidden for list"
-    if not match:
-        return ""
-    if match not in {"Exact", "NotOlderThan"}:
-        return f'resourceVersionMatch: Unsupported value: "{match}": supported values: "Exact", "NotOlderThan"'
-    if not version:
-        return f"{forbidden}: resourceVersionMatch is forbidden unless resourceVersion is provided"
-    if match == "Exact" and version == "0":
-        return f'{forbidden}: resourceVersionMatch "exact" is forbidden for resourceVersion "0"'
-    return ""
-
-
-def _number(name: str, text: str) -> int:
-    if not text:
-        return 0
-    if not text.isdecimal():
-        raise statuses.bad_request(f"{name}: invalid value {text!r}: must be a whole number, not negative")
-    return int(text)
-
-
-def parse_revision(text: str) -> int:
-    """Read a resourceVersion parameter.
-
-    Raises:
-        StatusError: 400, it is no decimal number.
-    """
-    if not text.isdecimal() or not text.isascii():
-        raise statuses.bad_request(f"Invalid value: {text!r}: resourceVersion must be a decimal number")
-    return int(text)
+def is_true(text: str | None) -> bool:
+    """Read a boolean parameter as kube-apiserver does: anything but absence, ``0`` and ``false``."""
+    return text is not None and text != "0" and text.lower() != "false"
 
 
 def parse_write_options(query: dict[str, str]) -> WriteOptions:
@@ -244,25 +145,3 @@ def duplicate_fields(body: bytes) -> list[str]:
     except ValueError:
         return []  # YAML, whose parser keeps the last one
     return duplicates
-
-
-def encode_continue(rev: int, start: tuple[str, str]) -> str:
-    """Return the token that continues a list at ``start``."""
-    token = {"v": "meta.k8s.io/v1", "rv": rev, "start": f"{start[0]}/{start[1]}\0"}
-    return base64.urlsafe_b64encode(orjson.dumps(token)).rstrip(b"=").decode()
-
-
-def decode_continue(token: str) -> Continue:
-    """Read a continue token; its start is the last key listed, exclusive.
-
-    Raises:
-        StatusError: 400, it is not one of ours.
-    """
-    try:
-        raw = orjson.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
-        namespace, slash, name = str(raw["start"]).removesuffix("\0").partition("/")
-        if raw["v"] != "meta.k8s.io/v1" or not slash:
-            raise ValueError("not a continue token")
-        return Continue(int(raw["rv"]), (namespace, name))
-    except (ValueError, KeyError, TypeError, binascii.Error) as error:
-        raise statuses.bad_request(f"continue key is not valid: {error}") from error

@@ -87,17 +87,18 @@ class Router:
         resource = target.resource
         access.authorize(user, verb, resource.group, resource.plural, target.namespace, target.name)
         content_type = headers.get(b"content-type", b"").decode("latin-1")
+        agent = headers.get(b"user-agent", b"")
         match verb:
             case "get":
                 return self._reader.get(target, query, self._view(request, query))
             case "list" | "watch":
                 return self._reader.list(target, query, self._view(request, query))
             case "create":
-                return self._writer.create(target, request.body, content_type, query)
+                return self._writer.create(target, request.body, content_type, query, agent)
             case "update":
-                return self._writer.update(target, request.body, content_type, query)
+                return self._writer.update(target, request.body, content_type, query, agent)
             case "patch":
-                return self._writer.patch(target, request.body, content_type, query)
+                return self._writer.patch(target, request.body, content_type, query, agent)
             case "delete":
                 return self._writer.delete(target, request.body, content_type, query)
             case _:
@@ -136,7 +137,7 @@ class Router:
     @staticmethod
     def _verb(method: str, target: Target, query: dict[str, str]) -> str:
         verb = _VERBS.get((method, bool(target.name)), "")
-        if verb in {"get", "list"} and not target.subresource and requests.is_true(query.get("watch", "")):
+        if verb == "list" and method == "GET" and requests.is_true(query.get("watch")):
             verb = "watch"
         if verb not in target.resource.verbs:
             raise statuses.method_not_allowed(target.resource)
@@ -151,7 +152,7 @@ class Router:
     ) -> Answer:
         """Delete what a list with the same options shows, and answer with that list."""
         options = deletion.parse_delete_options(query, request.body, content_type)
-        query = {**query, "watch": ""}
+        query = {**query, "watch": "0"}
         listed = await self._listed(target, query, views.View())
         names = [item["metadata"]["name"] for item in orjson.loads(listed.body)["items"]]
         view = self._view(request, query)

@@ -1,14 +1,14 @@
 """Internal. Label and field selectors as the list API takes them, parsed once and then asked per object.
 
 Commas mean AND; a label that is absent satisfies ``!=`` and ``notin``, a field that is absent counts as ``""``.
-What cannot be parsed is a 400 that says why. Not here: ``>`` and ``<``, which lists do not support; the fields that
-objects have come from ``kontinue_engine.apiserver.resources.field_values``.
+What cannot be parsed is a 400 that says why. The fields that objects have come from
+``kontinue_engine.apiserver.resources.field_values``.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sized
 from typing import Final
 
 import msgspec
@@ -18,21 +18,37 @@ from kontinue_engine.apiserver import metadata, statuses
 _WORD: Final = r"[^\s=!,()<>]"
 _LABEL_TERM: Final = re.compile(
     rf"\s*(?:!\s*(?P<absent>{_WORD}+)"
-    rf"|(?P<key>{_WORD}+)(?:\s*(?P<equality>==|=|!=)\s*(?P<value>{_WORD}*)"
+    rf"|(?P<key>{_WORD}+)(?:\s*(?P<equality>==|=|!=|>|<)\s*(?P<value>{_WORD}*)"
     r"|\s+(?P<membership>in|notin)\s*\((?P<values>[^()]*)\))?)\s*(?P<end>,|$)"
 )
 _FIELD_TERM: Final = re.compile(
-    r"(?P<field>[^=!,\\]+)(?P<operator>==|=|!=)(?P<value>(?:[^=,\\]|\\[\\,=])*)(?:,|$)", re.DOTALL
+    r"(?P<field>[^=!,\\]*)(?P<operator>==|=|!=)(?P<value>(?:[^=,\\]|\\[\\,=])*)(?:,|$)", re.DOTALL
 )
 _ESCAPED: Final = re.compile(r"\\([\\,=])")
+MAX_TERMS: Final = 256
+"""Judgement: every term is asked of every object of a list and of every event of a watch."""
+_WHOLE_NUMBER: Final = re.compile(r"[0-9]{1,63}")
+_MAX_NUMBER: Final = 2**63 - 1
 
 
 class LabelRequirement(msgspec.Struct, frozen=True):
-    """One term: the key, whether the values are wanted or excluded; ``values`` None asks for the key itself."""
+    """One term: the key, whether the values are wanted or excluded; ``values`` None asks for the key itself.
+
+    With ``above`` or ``below`` it asks for a whole number on that side of it.
+    """
 
     key: str
     is_wanted: bool
-    values: frozenset[str] | None
+    values: frozenset[str] | None = None
+    above: int | None = None
+    below: int | None = None
+
+    def is_within(self, value: str | None) -> bool:
+        """Tell whether a label's value is a whole number within the bounds."""
+        number = _whole_number(value or "")
+        if number is None:
+            return False
+        return (self.above is None or number > self.above) and (self.below is None or number < self.below)
 
 
 class LabelSelector(msgspec.Struct, frozen=True):
@@ -44,7 +60,12 @@ class LabelSelector(msgspec.Struct, frozen=True):
         """Tell whether an object with these labels is selected."""
         for term in self.requirements:
             value = labels.get(term.key)
-            has = value is not None if term.values is None else value in term.values
+            if term.values is not None:
+                has = value in term.values
+            elif term.above is None and term.below is None:
+                has = value is not None
+            else:
+                has = term.is_within(value)
             if has is not term.is_wanted:
                 return False
         return True
@@ -84,6 +105,7 @@ def parse_label_selector(text: str) -> LabelSelector:
     requirements: list[LabelRequirement] = []
     position, expects_term = 0, bool(text.strip())
     while expects_term:
+        _check_count(requirements)
         match = _LABEL_TERM.match(text, position)
         if match is None:
             raise statuses.bad_request(f"unable to parse requirement: label selector {text!r} at {text[position:]!r}")
@@ -96,16 +118,40 @@ def _label_requirement(match: re.Match[str]) -> LabelRequirement:
     key = match["absent"] or match["key"]
     if problem := metadata.qualified_name_problem(key):
         raise statuses.bad_request(f"unable to parse requirement: key {key!r}: {problem}")
+    if match["equality"] in {">", "<"}:
+        return _bound(key, match["equality"], match["value"])
     if match["equality"]:
         values = frozenset({match["value"]})
     elif match["membership"]:
         values = frozenset(value.strip() for value in match["values"].split(","))
     else:
-        return LabelRequirement(key, is_wanted=match["absent"] is None, values=None)
+        return LabelRequirement(key, is_wanted=match["absent"] is None)
     for value in values:
         if problem := metadata.label_value_problem(value):
             raise statuses.bad_request(f"unable to parse requirement: value {value!r} of {key!r}: {problem}")
     return LabelRequirement(key, is_wanted=match["equality"] != "!=" and match["membership"] != "notin", values=values)
+
+
+def _bound(key: str, operator: str, text: str) -> LabelRequirement:
+    bound = _whole_number(text)
+    if bound is None:
+        raise statuses.bad_request(
+            f"unable to parse requirement: value {text!r} of {key!r}: for > and < the value must be an integer"
+        )
+    return LabelRequirement(
+        key, is_wanted=True, above=bound if operator == ">" else None, below=bound if operator == "<" else None
+    )
+
+
+def _whole_number(text: str) -> int | None:
+    """Read a number of at most 64 bits; labels have no sign."""
+    number = int(text) if _WHOLE_NUMBER.fullmatch(text) else _MAX_NUMBER + 1
+    return number if number <= _MAX_NUMBER else None
+
+
+def _check_count(requirements: Sized) -> None:
+    if len(requirements) >= MAX_TERMS:
+        raise statuses.bad_request(f"a selector may have {MAX_TERMS} terms at most")
 
 
 def parse_field_selector(text: str, supported: Collection[str]) -> FieldSelector:
@@ -120,6 +166,7 @@ def parse_field_selector(text: str, supported: Collection[str]) -> FieldSelector
         if text[position] == ",":
             position += 1
             continue
+        _check_count(requirements)
         match = _FIELD_TERM.match(text, position)
         if match is None:
             raise statuses.bad_request(f"invalid selector: {text!r}; can't understand {text[position:]!r}")

@@ -9,6 +9,7 @@ Called by ``reading``; writes to ``http_protocol.Stream``.
 from __future__ import annotations
 
 import asyncio
+import operator
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
@@ -18,8 +19,8 @@ import orjson
 
 from kontinue_engine.apiserver import statuses, views
 from kontinue_engine.apiserver.http_protocol import Stream, chunk
+from kontinue_engine.apiserver.list_options import ListOptions
 from kontinue_engine.apiserver.object_store import Entry, Event, ObjectStore
-from kontinue_engine.apiserver.requests import ListOptions
 from kontinue_engine.apiserver.resources import ResourceInfo
 from kontinue_engine.apiserver.views import View
 
@@ -93,8 +94,8 @@ class _Group:
                 lines.append(self._line(event, "DELETED", known))
         return b"".join(lines)
 
-    def encode_initial(self, entries: Sequence[Entry]) -> Iterator[bytes]:
-        """Yield the current objects as framed chunks of ADDED lines."""
+    def encode_initial(self, entries: Sequence[Entry], *, end_rev: int | None) -> Iterator[bytes]:
+        """Yield the current objects as framed chunks of ADDED lines, then a bookmark of ``end_rev``, if any."""
         lines: list[bytes] = []
         size_bytes = 0
         for entry in entries:
@@ -105,6 +106,8 @@ class _Group:
                 yield chunk(b"".join(lines))
                 lines.clear()
                 size_bytes = 0
+        if end_rev is not None:
+            lines.append(self.bookmark(end_rev, is_initial_end=True))
         if lines:
             yield chunk(b"".join(lines))
 
@@ -117,7 +120,7 @@ class _Group:
         return self._encode("BOOKMARK", orjson.dumps({**kind, "metadata": metadata}))
 
     def _line(self, event: Event, kind: str, known: _Lines) -> bytes:
-        is_shared = self.view.form == views.PLAIN
+        is_shared = self.view.form == views.PLAIN and self.resource.convert is None
         line = known.get((event.rev, kind)) if is_shared else None
         if line is None:
             if kind == "DELETED" and event.old is not None:
@@ -129,6 +132,8 @@ class _Group:
         return line
 
     def _encode(self, kind: str, data: bytes) -> bytes:
+        if self.resource.convert is not None:
+            data = self.resource.convert(data)
         if self.view.form == views.PLAIN:
             return views.plain_line(kind, data)
         line = self.view.encode_event(self.resource, kind, data, self._now(), is_first=not self._has_sent)
@@ -161,28 +166,21 @@ class WatchHub:
     def start(
         self, stream: Stream, resource: ResourceInfo, namespace: str | None, options: ListOptions, view: View
     ) -> None:
-        """Begin a watch on an open stream; what is wrong from here on is an ERROR event, as in kube-apiserver."""
+        """Begin a watch on an open stream."""
         store = self._store
         table = store.table(resource.store_key)
         wants_initial = options.sends_initial_events
-        if wants_initial is None:
-            wants_initial = options.resource_version in {"", "0"}
-        after_rev = store.rev if wants_initial or not options.resource_version else int(options.resource_version)
-        if not wants_initial and after_rev < store.compacted_rev:
-            problem = statuses.expired(f"too old resource version: {after_rev} ({store.compacted_rev})")
-            stream.send(chunk(views.plain_line("ERROR", problem.body())))
-            stream.end()
+        after_rev = store.rev if wants_initial else options.rev or store.rev
+        if after_rev < store.compacted_rev:
+            fail(stream, statuses.expired(f"too old resource version: {after_rev} ({store.compacted_rev})"))
             return
         group = self._group(resource, namespace, options, view, after_rev)
         if wants_initial:
             entries = sorted(
                 (entry for entry in table.entries(namespace) if group.selects(entry)),
-                key=lambda entry: (entry.namespace, entry.name),
+                key=operator.attrgetter("key"),
             )
-            chunks = group.encode_initial(entries)
-            if options.sends_initial_events and options.allows_bookmarks:
-                chunks = _followed_by(chunks, chunk(group.bookmark(store.rev, is_initial_end=True)))
-            stream.send_initial(chunks)
+            chunks = group.encode_initial(entries, end_rev=store.rev if options.allows_bookmarks else None)
         else:
             missed = []
             for event in reversed(table.history):
@@ -190,7 +188,9 @@ class WatchHub:
                     break
                 missed.append(event)
             missed.reverse()
-            stream.send_initial(_in_chunks(group, missed))
+            chunks = _in_chunks(group, missed)
+        # A Table's columns stand in what is encoded first, so nothing may be encoded before all of this is.
+        stream.send_initial(iter(list(chunks)) if view.form == views.TABLE else chunks)
         self._join(stream, group, options)
 
     def send_bookmarks(self) -> None:
@@ -199,6 +199,12 @@ class WatchHub:
             for group in list(groups.values()):
                 for watcher in list(group.watchers):
                     watcher.send_bookmark(self._store.rev)
+
+    def end(self, store_key: str) -> None:
+        """End every watch of a kind, whose definition changed or went: clients begin anew with what there is now."""
+        for group in list(self._groups.get(store_key, {}).values()):
+            for watcher in list(group.watchers):
+                watcher.stream.end()
 
     @property
     def count(self) -> int:
@@ -210,7 +216,7 @@ class WatchHub:
     ) -> _Group:
         # A Table names its columns in its first line, so such watchers share nothing.
         self._next_table_watch += 1
-        alone = 0 if view.form == views.PLAIN else self._next_table_watch
+        alone = self._next_table_watch if view.form == views.TABLE else 0
         not_before = after_rev if after_rev > self._store.rev else 0
         key = (resource.api_version, namespace, options.selector_text, view, not_before, alone)
         groups = self._groups.setdefault(resource.store_key, {})
@@ -239,9 +245,10 @@ class WatchHub:
             self._groups[group.resource.store_key].pop(group.key, None)
 
 
-def _followed_by(chunks: Iterator[bytes], last: bytes) -> Iterator[bytes]:
-    yield from chunks
-    yield last
+def fail(stream: Stream, problem: statuses.StatusError) -> None:
+    """End a watch with an ERROR event: as in kube-apiserver, what is wrong with a revision is no refusal."""
+    stream.send(chunk(views.plain_line("ERROR", problem.body())))
+    stream.end()
 
 
 def _in_chunks(group: _Group, events: Sequence[Event]) -> Iterator[bytes]:

@@ -8,7 +8,7 @@ from kontinue_engine.apiserver import resources, selectors
 from kontinue_engine.apiserver.statuses import StatusError
 
 FIELDS = ("metadata.name", "status.phase")
-LABELS = {"app": "web", "tier": "", "example.com/zone": "eu-1"}
+LABELS = {"app": "web", "tier": "", "example.com/zone": "eu-1", "size": "07"}
 
 
 @pytest.mark.parametrize(
@@ -39,6 +39,12 @@ LABELS = {"app": "web", "tier": "", "example.com/zone": "eu-1"}
         ("example.com/zone=eu-1,app=web,!missing", True),
         ("example.com/zone=eu-1,app=db", False),
         ("app in (web,db),tier=", True),
+        ("size>6", True),
+        ("size > 7", False),
+        ("size<8,size>5", True),
+        ("size<7", False),
+        ("app>1", False),
+        ("missing<1", False),
         ("in=x", False),
         ("!in", True),
     ],
@@ -58,8 +64,11 @@ def test_label_selectors_match_as_in_kubernetes(text: str, *, expected: bool):
         "app in web",
         "app in (web",
         "app in (web) db",
-        "app>1",
-        "app<1",
+        "app>web",
+        "app>",
+        "app>-1",
+        "app>=1",
+        f"app>{2**63}",
         "a b",
         "!",
         "-app=web",
@@ -76,6 +85,15 @@ def test_a_malformed_label_selector_is_a_bad_request(text: str):
         selectors.parse_label_selector(text)
     assert caught.value.code == 400
     assert "unable to parse requirement" in caught.value.message
+
+
+def test_a_selector_of_very_many_terms_is_a_bad_request():
+    """Every term is asked of every object, so their number must have a limit."""
+    for parse in (selectors.parse_label_selector, lambda text: selectors.parse_field_selector(text, FIELDS)):
+        parse(",".join(["metadata.name=a"] * selectors.MAX_TERMS))
+        with pytest.raises(StatusError, match="terms at most") as caught:
+            parse(",".join(["metadata.name=a"] * (selectors.MAX_TERMS + 1)))
+        assert caught.value.code == 400
 
 
 keys = st.from_regex(r"[a-z][a-z0-9]{0,5}", fullmatch=True)
@@ -137,7 +155,7 @@ def test_an_unsupported_field_is_named():
     assert caught.value.code == 400
 
 
-@pytest.mark.parametrize("text", ["metadata.name", "=a", "metadata.name=a=b", "metadata.name=a\\b", "a,b"])
+@pytest.mark.parametrize("text", ["metadata.name", "metadata.name=a=b", "metadata.name=a\\b", "a,b"])
 def test_a_malformed_field_selector_is_a_bad_request(text: str):
     """Half a selector must not select everything."""
     with pytest.raises(StatusError, match="invalid selector"):

@@ -11,7 +11,7 @@ import orjson
 import pytest
 from msgspec.structs import astuple
 
-from kontinue_engine.apiserver import object_store, requests, views, watch
+from kontinue_engine.apiserver import list_options, object_store, requests, views, watch
 from kontinue_engine.apiserver.object_store import Entry, Event, Table
 from kontinue_engine.apiserver.resources import CONFIG_MAPS
 
@@ -103,7 +103,7 @@ def _hub() -> tuple[FakeStore, watch.WatchHub]:
 
 def _start(hub: watch.WatchHub, query: str, *, namespace: str | None = "default") -> FakeStream:
     stream = FakeStream()
-    options = requests.parse_list_options(requests.parse_query(f"watch=1&{query}"), CONFIG_MAPS)
+    options = list_options.parse_list_options(requests.parse_query(f"watch=1&{query}"), CONFIG_MAPS)
     hub.start(stream, CONFIG_MAPS, namespace, options, views.View())  # type: ignore[arg-type]
     return stream
 
