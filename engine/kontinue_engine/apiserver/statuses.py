@@ -19,8 +19,9 @@ from kontinue_engine.apiserver.values import MAX_BODY_BYTES, MAX_NESTING
 MAX_LISTED_VALUE_CHARS: Final = 400
 """Judgement: a refusal names the value, it does not repeat a document."""
 
-CUSTOM_PATCH_TYPES: Final = ("application/json-patch+json", "application/merge-patch+json")
-BUILT_IN_PATCH_TYPES: Final = (*CUSTOM_PATCH_TYPES, "application/strategic-merge-patch+json")
+_APPLY: Final = "application/apply-patch+yaml"
+CUSTOM_PATCH_TYPES: Final = ("application/json-patch+json", "application/merge-patch+json", _APPLY)
+BUILT_IN_PATCH_TYPES: Final = (*CUSTOM_PATCH_TYPES[:2], "application/strategic-merge-patch+json", _APPLY)
 
 _BODIES: Final = {
     "FieldValueRequired": "Required value",

@@ -27,6 +27,8 @@ from kontinue_engine.apiserver import (
     statuses,
     strategic_patch,
 )
+from kontinue_engine.apiserver.apply import options as apply_options
+from kontinue_engine.apiserver.apply.tracking import APPLIED, Tracker
 from kontinue_engine.apiserver.deletion import DeleteOptions
 from kontinue_engine.apiserver.http_protocol import Response
 from kontinue_engine.apiserver.object_store import Entry, ObjectStore
@@ -46,6 +48,8 @@ MAX_ATTEMPTS: Final = 50
 """Judgement: times that an unconditional write starts again because another one came between."""
 MAX_GENERATED_NAMES: Final = 8
 """As in kube-apiserver."""
+SERVER: Final = "kontinue-apiserver"
+"""The field manager of the server's own writes."""
 _PATCHES: Final[dict[str, Callable[[Any, Any], Any]]] = {
     "application/json-patch+json": patches.apply_json_patch,
     "application/merge-patch+json": patches.apply_merge_patch,
@@ -78,20 +82,32 @@ class Writer:
         self._registry = registry
         self._now = now
         self._uids = UidSource()
+        self._tracker = Tracker(registry, now=self.now_text)
         self.counts: Counter[tuple[str, str]] = Counter()
 
-    async def create(self, target: Target, body: bytes, content_type: str, query: dict[str, str]) -> Response:
+    async def create(
+        self, target: Target, body: bytes, content_type: str, query: dict[str, str], agent: bytes
+    ) -> Response:
         """Create an object.
 
         Raises:
             StatusError: it is refused.
         """
         options = requests.parse_write_options(query)
+        owner = apply_options.owner(query, agent, "CreateOptions")
         document = requests.parse_body(body, content_type)
-        stored = await self.create_object(target, document, options, body=body)
+        stored = await self.create_object(target, document, options, body=body, owner=owner)
         return Response(201, stored.data, headers=_warning_headers(stored.warnings))
 
-    async def create_object(self, target: Target, document: Any, options: WriteOptions, *, body: bytes = b"") -> Stored:
+    async def create_object(
+        self,
+        target: Target,
+        document: Any,
+        options: WriteOptions,
+        *,
+        body: bytes = b"",
+        owner: str | bytes = SERVER,
+    ) -> Stored:
         """Create a parsed object; the server's own writes come in here.
 
         Raises:
@@ -114,19 +130,22 @@ class Writer:
                 ]
                 raise statuses.invalid(resource, "", causes)
             try:
-                return await self._create_named(resource, document, namespace, name, options, body)
+                return await self._create_named(target, document, namespace, name, options, body, owner)
             except statuses.StatusError as error:
                 if error.reason != "AlreadyExists" or given.get("name"):
                     raise
         raise statuses.already_exists(resource, name)
 
-    async def update(self, target: Target, body: bytes, content_type: str, query: dict[str, str]) -> Response:
+    async def update(
+        self, target: Target, body: bytes, content_type: str, query: dict[str, str], agent: bytes
+    ) -> Response:
         """Replace an object or its subresource.
 
         Raises:
             StatusError: it is refused.
         """
         options = requests.parse_write_options(query)
+        owner = apply_options.owner(query, agent, "UpdateOptions")
         document = preparation.check_shape(target.resource, requests.parse_body(body, content_type))
         wanted_rev = document["metadata"].get("resourceVersion") or ""
         if not wanted_rev and target.resource.has_generation:
@@ -134,10 +153,12 @@ class Writer:
             cause = statuses.Cause("FieldValueInvalid", f"Invalid value: 0x0: {detail}", "metadata.resourceVersion")
             raise statuses.invalid(target.resource, target.name, [cause])
 
-        stored = await self.change(target, lambda _current: document, options, verb="update", body=body)
+        stored = await self.change(target, lambda _current: document, options, verb="update", body=body, owner=owner)
         return Response(200, stored.data, headers=_warning_headers(stored.warnings))
 
-    async def patch(self, target: Target, body: bytes, content_type: str, query: dict[str, str]) -> Response:
+    async def patch(
+        self, target: Target, body: bytes, content_type: str, query: dict[str, str], agent: bytes
+    ) -> Response:
         """Patch an object or its subresource.
 
         Raises:
@@ -148,6 +169,10 @@ class Writer:
         accepted = statuses.CUSTOM_PATCH_TYPES if target.resource.custom else statuses.BUILT_IN_PATCH_TYPES
         if kind not in accepted:
             raise statuses.unsupported_media_type(accepted)
+        if kind == apply_options.MEDIA_TYPE:
+            return await self._apply(target, body, query)
+        apply_options.refuse_force(query)
+        owner = apply_options.owner(query, agent, "PatchOptions")
         patch = requests.parse_body(body, content_type)
         if "merge" in kind and not isinstance(patch, dict):
             raise statuses.bad_request("a merge patch must be an object")
@@ -157,11 +182,43 @@ class Writer:
             patched = apply(current, patch)
             return preparation.check_shape(target.resource, patched)
 
-        stored = await self.change(target, change, options, verb="patch")
+        stored = await self.change(target, change, options, verb="patch", owner=owner)
         return Response(200, stored.data, headers=_warning_headers(stored.warnings))
 
+    async def _apply(self, target: Target, body: bytes, query: dict[str, str]) -> Response:
+        manager, force = apply_options.applier(query)
+        options = requests.parse_write_options(query)
+        config = apply_options.parse_configuration(target.resource, body)
+        warnings = _told_of_repeated(body, options)
+
+        def change(current: dict[str, Any]) -> dict[str, Any]:
+            return self._tracker.apply(target, current, config, manager, force=force)
+
+        for _ in range(MAX_ATTEMPTS):
+            try:
+                stored = await self.change(target, change, options, verb="patch", owner=APPLIED)
+                return Response(200, stored.data, headers=_warning_headers(warnings + stored.warnings))
+            except statuses.StatusError as error:
+                if error.reason != "NotFound" or target.subresource:
+                    raise
+            try:
+                created = self._tracker.apply(target, None, config, manager, force=force)
+                stored = await self.create_object(target, created, options, owner=APPLIED)
+                return Response(201, stored.data, headers=_warning_headers(warnings + stored.warnings))
+            except statuses.StatusError as error:
+                if error.reason != "AlreadyExists":  # somebody else created it in between
+                    raise
+        raise statuses.conflict(target.resource, target.name)
+
     async def change(
-        self, target: Target, change: Change, options: WriteOptions, *, verb: str, body: bytes = b""
+        self,
+        target: Target,
+        change: Change,
+        options: WriteOptions,
+        *,
+        verb: str,
+        body: bytes = b"",
+        owner: str | bytes = SERVER,
     ) -> Stored:
         """Apply ``change`` to the current object until no other write comes between.
 
@@ -185,6 +242,7 @@ class Writer:
             updated, warnings = self._judged(resource, updated, current, options, body)
             if not target.subresource:
                 updated = preparation.with_generation(resource, current, updated)
+            updated = self._tracker.track(target, current, wanted, updated, owner)
             stored = self._encoded(resource, updated)
             if _is_same(stored, entry):
                 return _answered(resource, entry.data, warnings)
@@ -253,13 +311,15 @@ class Writer:
 
     async def _create_named(
         self,
-        resource: ResourceInfo,
+        target: Target,
         document: dict[str, Any],
         namespace: str,
         name: str,
         options: WriteOptions,
         body: bytes,
+        owner: str | bytes,
     ) -> Stored:
+        resource = target.resource
         if not isinstance(name, str):
             raise statuses.bad_request("metadata.name must be a string")
         table = self._store.table(resource.store_key)
@@ -269,6 +329,7 @@ class Writer:
             resource, document, namespace=namespace, name=name, uid=self._uids.draw(), now=self.now_text()
         )
         created, warnings = self._judged(resource, created, None, options, body)
+        created = self._tracker.track(target, None, document, created, owner)
         stored = self._encoded(resource, created)
         if options.is_dry_run:
             return _answered(resource, stored, warnings)
@@ -375,6 +436,14 @@ def _told_of(dropped: list[str], options: WriteOptions, body: bytes) -> tuple[st
     if options.field_validation == "Strict":
         raise statuses.bad_request(f"strict decoding error: {', '.join(unknown)}")
     return tuple(unknown)
+
+
+def _told_of_repeated(body: bytes, options: WriteOptions) -> tuple[str, ...]:
+    """Refuse, warn of or ignore keys that an applied configuration names twice; returns the warnings."""
+    repeated = [] if options.field_validation == "Ignore" else apply_options.repeated_keys(body)
+    if repeated and options.field_validation == "Strict":
+        raise statuses.bad_request(f"error strict decoding YAML: {', '.join(repeated)}")
+    return tuple(repeated)
 
 
 def _answered(resource: ResourceInfo, data: bytes, warnings: tuple[str, ...]) -> Stored:

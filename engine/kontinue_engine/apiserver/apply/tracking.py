@@ -1,8 +1,8 @@
 """Internal. Who owns the fields of an object, carried along with every write, and applying a configuration.
 
 Objects that nobody ever applied, neither on the server nor by a client (``kubectl apply`` leaves an annotation), have
-no managedFields, and writing them costs a few look-ups here. The rules are in ``kontinue_engine.apiserver.apply.ownership``;
-called by ``kontinue_engine.apiserver.writing``. No I/O.
+no managedFields, and writing them costs a few look-ups here. The rules are in
+``kontinue_engine.apiserver.apply.ownership``. Called by ``kontinue_engine.apiserver.writing``. No I/O.
 """
 
 from __future__ import annotations
@@ -103,6 +103,8 @@ class Tracker:
         rules = self._rules(target)
         _check(target, config, rules.kind(), live)
         base = live or {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": {}}
+        if live is None and "resourceVersion" in config["metadata"]:  # of an object that is gone: says nothing here
+            config = {**config, "metadata": {k: v for k, v in config["metadata"].items() if k != "resourceVersion"}}
         base, owners = _without_entries(base)
         if live is not None and not owners:
             owners = _first_owners(rules, base, target)
@@ -189,7 +191,10 @@ def _check(target: Target, config: dict[str, Any], kind: Type, live: dict[str, A
         raise statuses.invalid(target.resource, target.name, [cause])
     if found := list(typed_values.problems(kind, config)):
         listed = found[0] if len(found) == 1 else "errors:\n  " + "\n  ".join(found)
-        raise statuses.bad_request(f"the configuration to be applied does not fit the schema: {listed}")
+        named = f"{metadata.get('namespace') or ''}/{metadata.get('name') or ''}"
+        shown = f"{named}; {target.resource.api_version}, Kind={target.resource.kind}"
+        # kube-apiserver answers 500, but what was sent is at fault.
+        raise statuses.bad_request(f"failed to create typed patch object ({shown}): {listed}")
     if target.resource.custom:
         _refuse_nulls(target, kind, config)
 

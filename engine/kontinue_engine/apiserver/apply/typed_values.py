@@ -13,8 +13,9 @@ from typing import Any, Final, NamedTuple
 from kontinue_engine.apiserver.apply import field_sets
 from kontinue_engine.apiserver.apply.field_sets import FieldSet, Path
 from kontinue_engine.apiserver.apply.types import LIST, MAP, UNKNOWN, ListType, Type
-from kontinue_engine.apiserver.values import json_equal
+from kontinue_engine.apiserver.values import json_equal, type_name
 
+_SCALAR_NAMES: Final[dict[type, str]] = {bool: "boolean", float: "number", str: "string"}
 ABSENT: Final = object()
 """Stands for a member or item that is not there; null is a value."""
 
@@ -62,7 +63,7 @@ def problems(kind: Type, value: Any, path: Path = ()) -> Iterator[str]:
     elif form == LIST and kind.list and isinstance(value, list):
         yield from _item_problems(kind.list, value, path)
     elif type(value) not in kind.scalars:
-        yield f"{field_sets.text(path)}: expected {_expected(kind)}, got {type(value).__name__}"
+        yield f"{field_sets.text(path)}: expected {_expected(kind)}, got {type_name(value)}"
 
 
 def nulls(kind: Type, value: Any, path: Path = ()) -> Iterator[Path]:
@@ -109,8 +110,9 @@ def _item_problems(kind: ListType, items: list[Any], path: Path) -> Iterator[str
 
 
 def _expected(kind: Type) -> str:
-    fitting = [*(["object"] if kind.map else []), *(["array"] if kind.list else [])]
-    return " or ".join([*fitting, *(scalar.__name__ for scalar in kind.scalars)])
+    fitting = ["object"] if kind.map else []
+    fitting += ["array"] if kind.list else []
+    return " or ".join([*fitting, *(_SCALAR_NAMES[scalar] for scalar in kind.scalars if scalar is not int)])
 
 
 def _collect(kind: Type, value: Any, path: Path, found: set[Path]) -> None:
