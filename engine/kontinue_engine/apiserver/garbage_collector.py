@@ -18,11 +18,14 @@ from kontinue_engine.apiserver.deletion import DeleteOptions
 from kontinue_engine.apiserver.object_store import Entry, Event, ObjectStore
 from kontinue_engine.apiserver.registry import Registry
 from kontinue_engine.apiserver.requests import Target, WriteOptions
+from kontinue_engine.apiserver.resources import EVENTS
 from kontinue_engine.apiserver.writing import Writer
 
 BATCH_OBJECTS: Final = 64
 """Judgement: judged at once, so that their deletes share a commit and other requests get their turn."""
 RETRY_S: Final = 1.0
+_EVENTS_PREFIX: Final = f"{EVENTS.store_key}/"
+"""Of Events, which the collector leaves alone, as that of Kubernetes does: they expire."""
 PLAIN_WRITE: Final = WriteOptions(is_dry_run=False, field_validation="Ignore")
 
 
@@ -38,7 +41,8 @@ class GarbageCollector:
 
     def on_events(self, store_key: str, events: Sequence[Event]) -> None:
         """Put in line what a batch of changes may have orphaned or released."""
-        _ = store_key
+        if store_key == EVENTS.store_key:
+            return
         dependents, by_uid = self._store.dependents, self._store.by_uid
         for event in events:
             old, new = event.old, event.new
@@ -96,7 +100,7 @@ class GarbageCollector:
 
     async def _judge(self, key: str) -> None:
         entry = self._store.entry(key)
-        if entry is None:
+        if entry is None or key.startswith(_EVENTS_PREFIX):
             return
         if entry.facts.is_deleting:
             await self._finish_delete(entry)
@@ -133,7 +137,7 @@ class GarbageCollector:
 
     def _dependents(self, owner: Entry) -> list[Entry]:
         keys = self._store.dependents.get(owner.facts.uid, ())
-        return [entry for key in keys if (entry := self._store.entry(key))]
+        return [entry for key in keys if (entry := self._store.entry(key)) and not key.startswith(_EVENTS_PREFIX)]
 
     async def _finish_delete(self, owner: Entry) -> None:
         finalizers = _finalizers(owner)

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import orjson
 
-from kontinue_engine.apiserver import namespace_rules, statuses
+from kontinue_engine.apiserver import namespace_rules, preparation, statuses
 from kontinue_engine.apiserver.deletion import DeleteOptions
 from kontinue_engine.apiserver.garbage_collector import PLAIN_WRITE
 from kontinue_engine.apiserver.object_store import Entry, Event, ObjectStore
@@ -139,7 +139,9 @@ class NamespaceController:
 
     async def _finalize(self, name: str) -> None:
         def change(current: dict[str, Any]) -> dict[str, Any]:
-            return {**current, "spec": {}}
+            finalizers = (current.get("spec") or {}).get("finalizers") or []
+            kept = [finalizer for finalizer in finalizers if finalizer != preparation.NAMESPACE_FINALIZER]
+            return {**current, "spec": {"finalizers": kept}}
 
         target = Target(NAMESPACES, "", name, "finalize")
         await self._writer.change(target, change, PLAIN_WRITE, verb="update")
