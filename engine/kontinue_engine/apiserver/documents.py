@@ -1,4 +1,4 @@
-"""Internal. Everything under GET that is no object: discovery, OpenAPI, version, health, metrics.
+"""Internal. Everything under GET that is no object: discovery, OpenAPI, version, health, metrics; and unknown paths.
 
 Built from the registry when its resources have changed and kept as bytes, metrics aside. Called by ``router`` for
 every path that names no resource; the documents themselves are made by ``discovery`` and ``openapi``.
@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import orjson
 
-from kontinue_engine.apiserver import discovery, openapi, statuses
+from kontinue_engine.apiserver import discovery, openapi, requests, statuses
 from kontinue_engine.apiserver.http_protocol import Request, Response
 from kontinue_engine.apiserver.registry import Registry
 from kontinue_engine.apiserver.resources import ResourceInfo
@@ -19,6 +19,8 @@ from kontinue_engine.apiserver.resources import ResourceInfo
 TEXT: Final = "text/plain; charset=utf-8"
 METRICS_TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
 _HEALTH: Final = frozenset({"healthz", "livez", "readyz"})
+_CHECKS: Final = ("ping", "storage")
+"""What health is made of; a server that answers has both, as it ends when its storage fails for good."""
 _ADDRESS: Final = "127.0.0.1"
 
 
@@ -38,22 +40,22 @@ class Documents:
         self._build()
 
     def answer(self, request: Request) -> Response:
-        """Return the document, or the plain 404 that kube-apiserver gives for unknown paths.
+        """Return the document, or the plain 404 that kube-apiserver gives for most unknown paths.
 
         Raises:
-            StatusError: 405, documents cannot be written.
+            StatusError: 405, documents cannot be written; 404 where kube-apiserver gives a Status.
         """
         path = request.path.rstrip("/") or "/"
         if path == "/metrics":
             return Response(200, self._metrics(), METRICS_TEXT)
         if path.split("/")[1] in _HEALTH:
-            return Response(200, b"ok", TEXT)
+            return _health(path, request.query)
         if self._built_from is not self._registry.resources:
             self._build()
         body = self._documents.get(path)
         if body is None:
-            return Response(404, b"404 page not found\n", TEXT)
-        if request.method not in {"GET", "HEAD"}:
+            return self._refuse_unknown(path)
+        if request.method != "GET":
             raise statuses.method_not_allowed()
         if path in {"/api", "/apis"}:
             version = discovery.negotiate(request.headers.get(b"accept", b"").decode("latin-1"))
@@ -65,6 +67,7 @@ class Documents:
         """Make the documents; a registry that has changed has other resources."""
         self._built_from = self._registry.resources
         self._documents = _build(self._built_from)
+        self._built_in_groups = {info.group for info in self._built_from if info.group and not info.custom}
         self._aggregated = {
             (path, version): orjson.dumps(
                 discovery.build_aggregated(self._built_from, version=version, is_core=path == "/api")
@@ -72,6 +75,17 @@ class Documents:
             for path in ("/api", "/apis")
             for version in discovery.AGGREGATED_CONTENT_TYPE
         }
+
+    def _refuse_unknown(self, path: str) -> Response:
+        """Refuse a path as the part of kube-apiserver does that it falls to: by a Status or plain text."""
+        root, group, *rest = [*path.split("/")[1:], "", ""]
+        if root == "api" or (root == "apis" and group in self._built_in_groups):
+            raise statuses.unknown_resource()
+        names = rest[3:] if rest[1:2] == ["namespaces"] else rest[1:]
+        resource = self._registry.find(group, rest[0], names[0]) if root == "apis" and len(names) > 4 else None
+        if resource is not None:  # of a CRD, without this subresource
+            raise statuses.not_found(resource, names[1])
+        return Response(404, b"404 page not found\n", TEXT)
 
     def _metrics(self) -> bytes:
         lines = [
@@ -86,6 +100,16 @@ class Documents:
             f"kontinue_apiserver_watches {self._watch_count()}",
         ]
         return ("\n".join(lines) + "\n").encode()
+
+
+def _health(path: str, query: str) -> Response:
+    probe, _, check = path[1:].partition("/")
+    if check:
+        return Response(200, b"ok", TEXT) if check in _CHECKS else Response(404, b"404 page not found\n", TEXT)
+    if "verbose" not in requests.parse_query(query):
+        return Response(200, b"ok", TEXT)
+    lines = [*(f"[+]{check} ok" for check in _CHECKS), f"{probe} check passed\n"]
+    return Response(200, "\n".join(lines).encode(), TEXT)
 
 
 def _build(found: Sequence[ResourceInfo]) -> dict[str, bytes]:

@@ -86,6 +86,7 @@ class Router:
         verb = self._verb(request.method, target, query)
         resource = target.resource
         access.authorize(user, verb, resource.group, resource.plural, target.namespace, target.name)
+        views.negotiate(headers.get(b"accept", b""), "")  # refused before anything is written
         content_type = headers.get(b"content-type", b"").decode("latin-1")
         agent = headers.get(b"user-agent", b"")
         match verb:
@@ -139,7 +140,7 @@ class Router:
         verb = _VERBS.get((method, bool(target.name)), "")
         if verb == "list" and method == "GET" and requests.is_true(query.get("watch")):
             verb = "watch"
-        if verb not in target.resource.verbs:
+        if verb not in target.resource.verbs or (method == "HEAD" and not target.resource.custom):
             raise statuses.method_not_allowed(target.resource)
         if target.subresource and verb not in ({"update"} if target.subresource == "finalize" else _SUBRESOURCE_VERBS):
             raise statuses.method_not_allowed(target.resource)

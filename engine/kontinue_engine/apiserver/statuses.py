@@ -126,6 +126,11 @@ def not_found(resource: ResourceInfo, name: str) -> StatusError:
     )
 
 
+def unknown_resource() -> StatusError:
+    """404: nothing of that name is served in a built-in group."""
+    return StatusError(404, "NotFound", "the server could not find the requested resource")
+
+
 def already_exists(resource: ResourceInfo, name: str, *, is_deleting: bool = False) -> StatusError:
     """409: an object of that name exists, or is still there because a finalizer holds it."""
     problem = f'{resource.group_resource} "{name}" already exists'
@@ -176,6 +181,26 @@ def invalid(resource: ResourceInfo, name: str, causes: Sequence[Cause]) -> Statu
     listed = str(causes[0]) if len(causes) == 1 else f"[{', '.join(map(str, causes))}]"
     details = {**_details(resource, name), "kind": resource.kind, "causes": [msgspec.to_builtins(c) for c in causes]}
     return StatusError(422, "Invalid", f'{kind} "{name}" is invalid: {listed}', details=details)
+
+
+def unspecified_revision(resource: ResourceInfo, name: str) -> StatusError:
+    """422: an update of this kind must say which revision it replaces."""
+    needed = Cause("FieldValueInvalid", "Invalid value: 0: must be specified for an update", "metadata.resourceVersion")
+    details = {**_details(resource, name), "causes": [msgspec.to_builtins(needed)]}
+    return StatusError(422, "Invalid", f'{resource.group_resource} "{name}" is invalid: {needed}', details=details)
+
+
+def undecodable(problem: str, *, is_patched: bool) -> StatusError:
+    """400: a body is no object of its kind; 422: a patch would make it none."""
+    if not is_patched:
+        return bad_request(problem)
+    broken = Cause("FieldValueInvalid", f"Invalid value: {problem}", "patch")
+    return StatusError(422, "Invalid", f' "" is invalid: {broken}', details={"causes": [msgspec.to_builtins(broken)]})
+
+
+def revision_at_create() -> StatusError:
+    """500, as kube-apiserver answers: an object that is to be created has a resourceVersion already."""
+    return StatusError(500, "", "resourceVersion should not be set on objects to be created")
 
 
 def unprocessable_patch(problem: str) -> StatusError:
