@@ -160,17 +160,19 @@ async def replica(
         label_selector=f"{labels.WORKER_GROUP}={GROUP}",
         field_selector=LIVE_PHASES_SELECTOR,
     )
-    async with asyncio.TaskGroup() as tasks:
-        running = [tasks.create_task(world.controller.run())]
-        await world.runtime.started.wait()
-        if list_first:
-            world.controller.observation.on_list(list_first, initial=True)
-        running.append(tasks.create_task(informer.run()))
-        await informer.synced.wait()
-        yield world
-        for task in running:
-            task.cancel()
-    await world.transport.close()
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            running = [tasks.create_task(world.controller.run())]
+            await world.runtime.started.wait()
+            if list_first:
+                world.controller.observation.on_list(list_first, initial=True)
+            running.append(tasks.create_task(informer.run()))
+            await informer.synced.wait()
+            yield world
+            for task in running:
+                task.cancel()
+    finally:
+        await world.transport.close()
 
 
 @pytest.fixture
