@@ -66,6 +66,16 @@ def read_token(kubeconfig: Path) -> str | None:
     return token if isinstance(token, str) and token else None
 
 
+def read_url(kubeconfig: Path) -> str | None:
+    """Return the address in a kubeconfig of this server, token included; None when there is none."""
+    try:
+        document = yaml.safe_load(kubeconfig.read_text())
+        url = next(each["cluster"]["server"] for each in document["clusters"] if each["name"] == CONTEXT)
+    except (OSError, yaml.YAMLError, KeyError, TypeError, StopIteration):
+        return None
+    return url if isinstance(url, str) and url.startswith("http://") else None
+
+
 def write_kubeconfig(path: Path, *, url: str, token: str) -> None:
     """Write a kubeconfig that only its owner can read; replaces the file at once, so no reader sees half of it."""
     document = {

@@ -12,7 +12,7 @@ from typing import Any, Final
 import orjson
 
 from kontinue_engine.apiserver import discovery, openapi, requests, statuses
-from kontinue_engine.apiserver.http_protocol import Request, Response
+from kontinue_engine.apiserver.http_protocol import Answer, Request, Response
 from kontinue_engine.apiserver.registry import Registry
 from kontinue_engine.apiserver.resources import ResourceInfo
 
@@ -33,13 +33,15 @@ class Documents:
         *,
         write_counts: Callable[[], Mapping[tuple[str, str], int]],
         watch_count: Callable[[], int],
+        backup: Callable[[], Answer],
     ) -> None:
         self._registry = registry
         self._write_counts = write_counts
         self._watch_count = watch_count
+        self._backup = backup
         self._build()
 
-    def answer(self, request: Request) -> Response:
+    def answer(self, request: Request) -> Answer:
         """Return the document, or the plain 404 that kube-apiserver gives for most unknown paths.
 
         Raises:
@@ -48,6 +50,8 @@ class Documents:
         path = request.path.rstrip("/") or "/"
         if path == "/metrics":
             return Response(200, self._metrics(), METRICS_TEXT)
+        if path == "/backup" and request.method == "GET":
+            return self._backup()
         if path.split("/")[1] in _HEALTH:
             return _health(path, request.query)
         if self._built_from is not self._registry.resources:

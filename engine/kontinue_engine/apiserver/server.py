@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from kontinue_engine import clock as clocks
-from kontinue_engine.apiserver import access, crd_types, custom_resources, router, statuses
+from kontinue_engine.apiserver import access, backup, crd_types, custom_resources, router, statuses
 from kontinue_engine.apiserver.crd_controller import CrdController
 from kontinue_engine.apiserver.deletion import DeleteOptions
 from kontinue_engine.apiserver.documents import Documents
@@ -98,7 +98,10 @@ class LocalServer:
         self._namespaces = NamespaceController(self._store, self._registry, self._writer)
         self._collector = GarbageCollector(self._store, self._registry, self._writer)
         documents = Documents(
-            self._registry, write_counts=lambda: self._writer.counts, watch_count=lambda: self._hub.count
+            self._registry,
+            write_counts=lambda: self._writer.counts,
+            watch_count=lambda: self._hub.count,
+            backup=lambda: backup.answer(self._store, created_at=self._clock.now().isoformat(timespec="seconds")),
         )
         self._router = router.Router(self._registry, self._reader, self._writer, documents, access.Authenticator(token))
         self._connections: set[HttpProtocol] = set()
