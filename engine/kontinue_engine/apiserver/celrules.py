@@ -88,6 +88,7 @@ def _retry(spec: dict[str, Any]) -> dict[str, Any]:
 RULES: Final[dict[str, Predicate]] = {
     "!has(oldSelf.status) || has(self.status)": lambda new, old: "status" not in old or "status" in new,
     "!has(oldSelf.phase) || has(self.phase)": lambda new, old: "phase" not in old or "phase" in new,
+    "self == oldSelf": json_equal,
     "self.__function__ == oldSelf.__function__": lambda new, old: json_equal(new.get("function"), old.get("function")),
     "!(oldSelf in ['Completed', 'Skipped']) || self == oldSelf": lambda new, old: (
         old not in {"Completed", "Skipped"} or new == old

@@ -218,9 +218,12 @@ def _version_problems(spec: crd_types.Spec) -> Iterator[Cause]:
     names = [version.name for version in versions]
     if len(set(names)) != len(names):
         yield cause("FieldValueInvalid", "spec.versions", value=names, detail="must contain unique version names")
-    if sum(version.storage for version in versions) != 1:
+    stored = [version.name for version in versions if version.storage]
+    if len(stored) != 1:
         detail = "must have exactly one version marked as storage version"
         yield cause("FieldValueInvalid", "spec.versions", value=names, detail=detail)
+        detail = f"must have the storage version {stored[-1]}" if stored else "must have at least one stored version"
+        yield cause("FieldValueInvalid", "status.storedVersions", value=stored[:1], detail=detail)
     for index, version in enumerate(versions):
         at = f"spec.versions[{index}]"
         if problem := metadata.dns_1035_label_problem(version.name):

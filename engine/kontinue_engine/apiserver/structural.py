@@ -157,8 +157,10 @@ def _problems(schema: Schema, path: str, place: _Place) -> Iterator[Cause]:
     yield from _list_problems(schema, path)
     for index, rule in enumerate(schema.x_validations or ()):
         yield from _rule_problems(rule, schema, f"{path}.x-kubernetes-validations[{index}]")
-    yield from _junctor_problems(schema, path)
+    yield from _junctor_problems(schema, path, place)
     is_whole = place.level == "root" or bool(schema.x_embedded_resource)
+    if is_whole:
+        yield from _meta_problems(schema, path)
     for key, child in (schema.properties or {}).items():
         is_in_metadata = place.is_in_metadata or (is_whole and key in _META)
         yield from _problems(child, f"{path}.properties[{key}]", _Place("field", is_in_metadata))
@@ -167,6 +169,14 @@ def _problems(schema: Schema, path: str, place: _Place) -> Iterator[Cause]:
         yield from _problems(schema.additional_properties, f"{path}.additionalProperties", below)
     if schema.items is not None:
         yield from _problems(schema.items, f"{path}.items", _Place("item", place.is_in_metadata))
+
+
+def _meta_problems(schema: Schema, path: str) -> Iterator[Cause]:
+    for key, wanted in (("apiVersion", "string"), ("kind", "string"), ("metadata", "object")):
+        child = (schema.properties or {}).get(key)
+        if child is not None and child.type != wanted:
+            at = f"{path}.properties[{key}].type"
+            yield cause("FieldValueInvalid", at, value=child.type or "", detail=f"must be {wanted}")
 
 
 def _keyword_problems(schema: Schema, path: str, place: _Place) -> Iterator[Cause]:
@@ -328,14 +338,16 @@ def _rule_problems(rule: Rule, schema: Schema, path: str) -> Iterator[Cause]:
         yield cause("FieldValueInvalid", f"{path}.rule", value=rule.rule, detail=str(error))
 
 
-def _junctor_problems(schema: Schema, path: str) -> Iterator[Cause]:
+def _junctor_problems(schema: Schema, path: str, place: _Place) -> Iterator[Cause]:
     is_int_or_string = bool(schema.x_int_or_string)
     for keyword, inner in _inner(schema):
         if is_int_or_string and keyword.startswith("anyOf") and schema.any_of == _INT_OR_STRING:
             continue
         if is_int_or_string and keyword == "allOf[0]" and inner.any_of == _INT_OR_STRING:
             inner = msgspec.structs.replace(inner, any_of=None)
-        yield from _nested_problems(inner, schema, f"{path}.{keyword}")
+        yield from _nested_problems(inner, f"{path}.{keyword}")
+        if place.level == "root":  # below the root, kube-apiserver lets such fields pass
+            yield from _undefined(inner, schema, path, f"{path}.{keyword}")
 
 
 def _inner(schema: Schema) -> Iterator[tuple[str, Schema]]:
@@ -346,36 +358,45 @@ def _inner(schema: Schema) -> Iterator[tuple[str, Schema]]:
         yield "not", schema.not_
 
 
-def _nested_problems(schema: Schema, outer: Schema, path: str) -> Iterator[Cause]:
-    """Yield what is wrong inside of allOf and the like: only values may be limited, of fields that ``outer`` has."""
+def _nested_problems(schema: Schema, path: str) -> Iterator[Cause]:
+    """Yield what is wrong inside of allOf and the like, where only values may be limited."""
     for name, (keyword, detail) in _FORBIDDEN_INSIDE.items():
         if getattr(schema, name):
             yield cause("FieldValueForbidden", f"{path}.{keyword}", detail=detail)
-    yield from _pattern_problems(schema, path)
+    yield from _keyword_problems(schema, path, _Place("field", is_in_metadata=False))
+    yield from _list_problems(schema, path)
+    found = schema.type or ""
+    if schema.x_map_type is not None:
+        yield from _must_be(found, "object", f"{path}.type", "x-kubernetes-map-type is specified")
+    if schema.x_list_type is not None:
+        yield from _must_be(found, "array", f"{path}.type", "x-kubernetes-list-type is specified")
     for keyword, inner in _inner(schema):
-        yield from _nested_problems(inner, outer, f"{path}.{keyword}")
+        yield from _nested_problems(inner, f"{path}.{keyword}")
     for key, child in (schema.properties or {}).items():
         at = f"{path}.properties[{key}]"
         if key == "metadata":
             yield cause("FieldValueForbidden", at, detail="must not be specified in a nested context")
-        below = (outer.properties or {}).get(key)
-        if below is None:
-            base = at[: at.index(path)] + path
-            detail = f"because it is defined in {base}.properties[{key}]"
-            yield cause("FieldValueRequired", f"{_outside(path)}.properties[{key}]", detail=detail)
-        else:
-            yield from _nested_problems(child, below, at)
+        yield from _nested_problems(child, at)
     if schema.items is not None:
-        if outer.items is None:
-            detail = f"because it is defined in {path}.items"
-            yield cause("FieldValueRequired", f"{_outside(path)}.items", detail=detail)
+        yield from _nested_problems(schema.items, f"{path}.items")
+
+
+def _undefined(schema: Schema, outer: Schema, outer_path: str, path: str) -> Iterator[Cause]:
+    """Yield what ``schema`` limits and ``outer``, the same place outside of allOf and the like, does not have."""
+    for keyword, inner in _inner(schema):
+        yield from _undefined(inner, outer, outer_path, f"{path}.{keyword}")
+    below = [
+        (f"properties[{key}]", child, (outer.properties or {}).get(key))
+        for key, child in (schema.properties or {}).items()
+    ]
+    if schema.items is not None:
+        below.append(("items", schema.items, outer.items))
+    for key, child, other in below:
+        if other is None:
+            detail = f"because it is defined in {path}.{key}"
+            yield cause("FieldValueRequired", f"{outer_path}.{key}", detail=detail)
         else:
-            yield from _nested_problems(schema.items, outer.items, f"{path}.items")
-
-
-def _outside(path: str) -> str:
-    """Return the path of the same place outside of every allOf, anyOf, oneOf and not."""
-    return re.sub(r"\.(?:(?:allOf|anyOf|oneOf)\[\d+\]|not)(?=\.|$)", "", path)
+            yield from _undefined(child, other, f"{outer_path}.{key}", f"{path}.{key}")
 
 
 def _default_problems(schema: dict[str, Any], path: str) -> Iterator[Cause]:
