@@ -33,9 +33,8 @@ def merge(kind: Type, live: Any, config: Any) -> Any:
 
 
 def remove(kind: Type, value: Any, fields: FieldSet) -> Any:
-    """Return the object ``value`` without ``fields``; what is left empty within it goes too."""
-    remaining = _remaining(kind, value, (), fields, field_sets.prefixes(fields)) if fields else value
-    return {} if remaining is ABSENT else remaining
+    """Return ``value`` without ``fields``; an object or list that loses all it had becomes null, as upstream."""
+    return _remaining(kind, value, (), fields, field_sets.prefixes(fields)) if fields else value
 
 
 def with_named_fields(kind: Type, fields: FieldSet) -> FieldSet:
@@ -139,22 +138,17 @@ def _merged_order(live: list[str], config: list[str]) -> list[tuple[str, int]]:
 def _remaining(kind: Type, value: Any, path: Path, fields: FieldSet, leading: FieldSet) -> Any:
     form = kind.form(value)
     if form == MAP and kind.map and not kind.map.is_atomic and isinstance(value, dict):
-        kept: dict[str, Any] = {}
-        for key, below in value.items():
-            at = (*path, f"f:{key}")
-            if at in fields:
-                continue
-            remaining = below
-            if at in leading:
-                remaining = _remaining(kind.member(key) or UNKNOWN, below, at, fields, leading)
-            if remaining is not ABSENT:
-                kept[key] = remaining
-        return kept or ABSENT
+        members = {
+            key: _remaining(kind.member(key) or UNKNOWN, below, at, fields, leading) if at in leading else below
+            for key, below in value.items()
+            if (at := (*path, f"f:{key}")) not in fields
+        }
+        return members or None
     if form == LIST and kind.list and kind.list.is_associative and isinstance(value, list):
         items = [
             _remaining(kind.list.element, item, at, fields, leading) if at in leading else item
             for element, item in zip(elements(kind.list, value), value, strict=True)
             if (at := (*path, element)) not in fields
         ]
-        return [item for item in items if item is not ABSENT] or ABSENT
+        return items or None
     return value

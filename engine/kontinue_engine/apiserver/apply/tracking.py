@@ -116,6 +116,8 @@ class Tracker:
             if manager != _KUBECTL or left:
                 raise _conflict(left or error.conflicts) from error
             applied, owners = ownership.apply(rules, base, config, owners, who, force=True)
+        if resource.custom:
+            _refuse_nulls(target, rules.kind(), applied)
         if manager == _KUBECTL:
             applied = _with_last_applied(applied, config)
         return {**applied, "metadata": {**applied["metadata"], "managedFields": managers.encode(owners)}}
@@ -195,15 +197,14 @@ def _check(target: Target, config: dict[str, Any], kind: Type, live: dict[str, A
         shown = f"{named}; {target.resource.api_version}, Kind={target.resource.kind}"
         # kube-apiserver answers 500, but what was sent is at fault.
         raise statuses.bad_request(f"failed to create typed patch object ({shown}): {listed}")
-    if target.resource.custom:
-        _refuse_nulls(target, kind, config)
 
 
-def _refuse_nulls(target: Target, kind: Type, config: dict[str, Any]) -> None:
+def _refuse_nulls(target: Target, kind: Type, applied: dict[str, Any]) -> None:
+    """Refuse nulls, which other writes may send for what they leave out."""
     causes = [
         statuses.cause("FieldValueTypeInvalid", at, value="null", detail=f"{at} in body must not be null")
-        for key in config.keys() - {"metadata"}
-        for path in typed_values.nulls(kind, {key: config[key]})
+        for key in applied.keys() - {"metadata"}
+        for path in typed_values.nulls(kind, {key: applied[key]})
         if (at := text(path).removeprefix("."))
     ]
     if causes:

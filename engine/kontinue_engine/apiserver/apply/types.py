@@ -131,7 +131,7 @@ def _compiled(schema: dict[str, Any], *, is_open: bool) -> Type:
     """Compile; ``is_open``: something above lets unknown fields stay, which holds for everything below it."""
     is_open = is_open or bool(schema.get(PRESERVE))
     # Null stands for the default where there is one.
-    allows_null = bool(schema.get("nullable")) or "default" in schema or is_open
+    allows_null = bool(schema.get("nullable")) or "default" in schema or not schema.get("type")
     match schema.get("type"):
         case "object":
             return Type(map=_map_type(schema, is_open=is_open), allows_null=allows_null)
