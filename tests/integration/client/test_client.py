@@ -1,8 +1,7 @@
-"""The client against the local API server; the test plays the worker."""
+"""The client against an API server; the test plays the worker."""
 
 import asyncio
 import contextlib
-import urllib.request
 from datetime import timedelta
 
 import msgspec
@@ -22,7 +21,6 @@ from kontinue.api.v1alpha1 import (
 )
 from kontinue.client import Client, ClientOptions, ExecutionHandle, NodeKind, SpawnOptions, parse_result
 from kontinue.kube import requests
-from kontinue.kube.config import KubeConfig
 from kontinue.kube.http import KubeTransport
 from kontinue.kube.requests import EXECUTIONS, FUNCTIONS
 
@@ -55,15 +53,16 @@ class CountingTransport(KubeTransport):
 class Worker:
     """Writes statuses as a worker does."""
 
-    def __init__(self, kube):
+    def __init__(self, kube, namespace):
         self._kube = kube
+        self._namespace = namespace
 
     async def register(self, definition=build, *, hidden=False):
         codec = definition.codec
         await self._kube.send(
             requests.create(
                 FUNCTIONS,
-                "default",
+                self._namespace,
                 Function(
                     metadata=ObjectMeta(
                         name=definition.name,
@@ -80,12 +79,14 @@ class Worker:
         )
 
     async def write(self, name, phase, *, result=None, **status):
-        body = await self._kube.send(requests.get(EXECUTIONS, "default", name))
+        body = await self._kube.send(requests.get(EXECUTIONS, self._namespace, name))
         execution = msgspec.json.decode(body, type=Execution)
         if result is not None:
             status["result"] = msgspec.Raw(msgspec.json.encode(result))
         new = msgspec.structs.replace(execution.status, phase=phase, **status)
-        request = requests.replace_status(EXECUTIONS, "default", name, msgspec.structs.replace(execution, status=new))
+        request = requests.replace_status(
+            EXECUTIONS, self._namespace, name, msgspec.structs.replace(execution, status=new)
+        )
         await self._kube.send(request)
 
     async def create_child(self, parent, name, step):
@@ -104,58 +105,43 @@ class Worker:
             ),
             spec=ExecutionSpec(function="build"),
         )
-        await self._kube.send(requests.create(EXECUTIONS, "default", child))
+        await self._kube.send(requests.create(EXECUTIONS, self._namespace, child))
 
 
 @pytest.fixture
-async def kube(local_server):
+async def kube(api_server):
     """A transport that counts."""
-    config = KubeConfig(server=local_server.url, token=local_server.token)
-    transport = CountingTransport(config, user_agent="tests")
+    transport = CountingTransport(api_server.config, user_agent="tests")
     yield transport
     await transport.close()
 
 
 @pytest.fixture
-async def worker(local_server):
+async def worker(api_server):
     """Somebody who writes statuses, over a transport of their own."""
-    transport = KubeTransport(KubeConfig(server=local_server.url, token=local_server.token), user_agent="worker")
-    subject = Worker(transport)
+    transport = api_server.transport("worker")
+    subject = Worker(transport, api_server.namespace)
     await subject.register()
     yield subject
     await transport.close()
 
 
 @pytest.fixture
-async def client(kube):
+async def client(kube, api_server):
     """A client without throttling."""
-    async with Client.from_kube(kube, "default") as subject:
+    async with Client.from_kube(kube, api_server.namespace) as subject:
         yield subject
 
 
-def metrics_writes(local_server):
-    """Return the server's own count of Execution writes."""
-    request = urllib.request.Request(
-        f"{local_server.url}/metrics", headers={"Authorization": f"Bearer {local_server.token}"}
-    )
-    with urllib.request.urlopen(request) as answer:
-        lines = answer.read().decode().splitlines()
-    return sum(
-        float(line.rpartition(" ")[2])
-        for line in lines
-        if line.startswith("kontinue_apiserver_writes_total") and '"executions' in line
-    )
-
-
-async def test_a_spawn_is_one_write_and_one_request(client, kube, worker, local_server):
+async def test_a_spawn_is_one_write_and_one_request(client, kube, worker, api_server):
     """The Function is read once; every spawn after is a single POST, by the server's own count too."""
     await client.spawn(build, "amd64")
-    before = await asyncio.to_thread(metrics_writes, local_server)
+    before = await api_server.writes()
     kube.sent.clear()
     for _ in range(10):
         await client.spawn(build, "amd64", opt=3)
     assert [request.method for request in kube.sent] == ["POST"] * 10
-    assert await asyncio.to_thread(metrics_writes, local_server) - before == 10
+    assert await api_server.writes() - before == 10
 
 
 async def test_the_result_of_a_definition_is_typed(client, worker):
@@ -261,12 +247,12 @@ async def test_a_wait_for_a_phase_on_the_way(client, worker):
 
 async def test_a_wait_for_nothing_says_so(client, worker):
     """Unknown and deleted Executions end a wait."""
-    with pytest.raises(errors.NotFound, match="no Execution 'none' in namespace 'default'"):
+    with pytest.raises(errors.NotFound, match=f"no Execution 'none' in namespace '{client.namespace}'"):
         await client.wait_for_execution("none")
     handle = await client.spawn(build, "x")
     waiting = asyncio.ensure_future(client.wait_for_execution(handle, until=["Executing"]))
     await asyncio.sleep(0.05)
-    await client.kube.send(requests.delete(EXECUTIONS, "default", handle.name))
+    await client.kube.send(requests.delete(EXECUTIONS, client.namespace, handle.name))
     with pytest.raises(errors.NotFound):
         await waiting
 
@@ -362,12 +348,12 @@ async def test_a_tree_shows_children_and_follows_them(client, worker):
             if len(seen) == 1:
                 await worker.write("grandchild", Phase.FAILED, message="boom")
                 await worker.write(root.name, Phase.COMPLETED, result=[])
-                await client.kube.send(requests.delete(EXECUTIONS, "default", "child-b"))
+                await client.kube.send(requests.delete(EXECUTIONS, client.namespace, "child-b"))
             elif seen[-1] == ("Completed", "Failed") and "child-b" not in phases:
                 break
         assert seen[0] == ("Pending", "Pending")
         assert (await anext(aiter(watcher))).root.phase == "Completed"
-        await client.kube.send(requests.delete(EXECUTIONS, "default", root.name))
+        await client.kube.send(requests.delete(EXECUTIONS, client.namespace, root.name))
         assert [tree.root.phase async for tree in watcher][-1:] in ([], ["Completed"])
     assert watcher.last_error is None
 
@@ -381,9 +367,9 @@ async def test_a_tree_of_nothing_is_an_error(client):
             pass
 
 
-async def test_a_client_finds_its_server_by_kubeconfig(local_server, worker):
+async def test_a_client_finds_its_server_by_kubeconfig(api_server, worker):
     """As scripts use it: options, context manager, throttling on."""
-    async with Client(ClientOptions(kubeconfig=str(local_server.kubeconfig), namespace="default")) as subject:
+    async with Client(ClientOptions(kubeconfig=str(api_server.kubeconfig))) as subject:
         handle = await subject.spawn(build, "x")
         assert isinstance(handle, ExecutionHandle)
         assert (await subject.with_namespace("kube-system").list()) == []

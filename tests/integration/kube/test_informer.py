@@ -1,4 +1,4 @@
-"""Informer and Lease against the local API server."""
+"""The informer against an API server."""
 
 import asyncio
 
@@ -7,8 +7,6 @@ import pytest
 from kontinue.api.meta import ObjectMeta
 from kontinue.api.v1alpha1 import Execution, ExecutionSpec
 from kontinue.kube import requests
-from kontinue.kube.config import KubeConfig
-from kontinue.kube.http import KubeTransport
 from kontinue.kube.requests import EXECUTIONS
 from kontinue_engine.kube.informer import Informer
 
@@ -32,17 +30,17 @@ class Store:
 
 
 @pytest.fixture
-async def transport(local_server):
-    """A transport to the local server."""
-    subject = KubeTransport(KubeConfig(server=local_server.url, token=local_server.token), user_agent="tests")
+async def transport(api_server):
+    """A transport to the server."""
+    subject = api_server.transport()
     yield subject
     await subject.close()
 
 
-async def create(transport, name, group="g"):
+async def create(transport, namespace, name, group="g"):
     labels = {"kontinue.cloud/worker-group": group}
     execution = Execution(metadata=ObjectMeta(name=name, labels=labels), spec=ExecutionSpec(function="f"))
-    await transport.send(requests.create(EXECUTIONS, "default", execution))
+    await transport.send(requests.create(EXECUTIONS, namespace, execution))
 
 
 async def until(condition):
@@ -53,15 +51,15 @@ async def until(condition):
 
 
 @pytest.fixture
-async def followed(transport):
+async def followed(transport, api_server):
     """A store that an informer of group g keeps up to date; ``before`` exists already."""
-    await create(transport, "before")
-    await create(transport, "foreign", group="other")
+    await create(transport, api_server.namespace, "before")
+    await create(transport, api_server.namespace, "foreign", group="other")
     store = Store()
     informer = Informer(
         transport,
         EXECUTIONS,
-        "default",
+        api_server.namespace,
         type_=Execution,
         handler=store,
         label_selector="kontinue.cloud/worker-group=g",
@@ -74,15 +72,15 @@ async def followed(transport):
     await asyncio.wait([running])
 
 
-async def test_the_store_follows_the_selection(transport, followed):
+async def test_the_store_follows_the_selection(transport, api_server, followed):
     """Creation, deletion, and leaving by a changed field."""
     assert followed.names == {"before"}
-    await create(transport, "after")
-    await create(transport, "foreign2", group="other")
+    await create(transport, api_server.namespace, "after")
+    await create(transport, api_server.namespace, "foreign2", group="other")
     await until(lambda: followed.names == {"before", "after"})
-    await transport.send(requests.delete(EXECUTIONS, "default", "before"))
+    await transport.send(requests.delete(EXECUTIONS, api_server.namespace, "before"))
     await until(lambda: followed.names == {"after"})
     patch = {"status": {"phase": "Completed"}}
-    await transport.send(requests.merge_patch(EXECUTIONS, "default", "after", patch, subresource="status"))
+    await transport.send(requests.merge_patch(EXECUTIONS, api_server.namespace, "after", patch, subresource="status"))
     await until(lambda: not followed.names)
     assert followed.lists == 1
