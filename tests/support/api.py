@@ -73,10 +73,10 @@ class Api:
             is_json = text and response.content_type == "application/json"  # a HEAD has no text
             return response.status, orjson.loads(text) if is_json else text
 
-    async def watch(self, path: str) -> AsyncIterator[dict[str, Any]]:
+    async def watch(self, path: str, **headers: str) -> AsyncIterator[dict[str, Any]]:
         """Yield the events of a watch until the server ends it; ``path`` carries ``watch=true`` and the rest."""
         timeout = aiohttp.ClientTimeout(total=None)
-        async with self._session.get(self.url + path, timeout=timeout, read_bufsize=2**22) as response:
+        async with self._session.get(self.url + path, timeout=timeout, read_bufsize=2**22, headers=headers) as response:
             assert response.status == 200, await response.text()
             async for line in response.content:
                 yield orjson.loads(line)
