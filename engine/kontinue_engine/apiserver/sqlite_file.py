@@ -168,7 +168,8 @@ def _lengthen_wal(connection: sqlite3.Connection, path: str) -> None:
     By a transaction that is rolled back after it went to disk.
     """
     size = (WAL_PAGES - 64) * read_pragma(connection, "page_size")
-    if os.path.getsize(f"{path}-wal") >= size:
+    wal = Path(f"{path}-wal")
+    if wal.exists() and wal.stat().st_size >= size:
         return
     cache_size = read_pragma(connection, "cache_size")
     connection.execute("PRAGMA cache_size = 16")  # pages beyond it are written to the WAL at once
