@@ -27,6 +27,7 @@ TARGETS = {
     "cpu_200x50ms_vs_pool": Target("ratio", 0.93, 0.95),
     "runner_death_to_resume_p50_ms": Target("ms", 200, 100, higher_is_better=False),
     "idle_pss_mib": Target("MiB", 160, 120, higher_is_better=False),
+    "kube_trivial_c64_vs_raw": Target("ratio", 0.6, 0.7),
     "writes_trivial": Target("writes", 2, 2, higher_is_better=False),
 }
 
