@@ -13,6 +13,8 @@ from collections.abc import Callable, Coroutine, Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
+import msgspec
+
 from kontinue_engine.apiserver import list_options, statuses, watch
 from kontinue_engine.apiserver.http_protocol import Answer, Response, StreamResponse
 from kontinue_engine.apiserver.list_options import ListOptions
@@ -75,6 +77,15 @@ class Reader:
         if part.rev > self._store.rev:
             return self._when(part.rev, lambda: self._list(target, options, part, view))
         return self._list(target, options, part, view)
+
+    async def shown(self, target: Target, answer: Coroutine[Any, Any, Response], view: View) -> Response:
+        """Return the answer of a write, an object, in another form.
+
+        Raises:
+            StatusError: the write was refused; or 406, an object has no such form.
+        """
+        plain = await answer
+        return msgspec.structs.replace(plain, body=view.encode_data(target.resource, plain.body, self._now()))
 
     async def _when(self, rev: int, answer: Callable[[], Answer]) -> Answer:
         if not await self._store.wait_for(rev, FUTURE_REVISION_WAIT_S):

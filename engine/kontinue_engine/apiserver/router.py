@@ -86,24 +86,25 @@ class Router:
         verb = self._verb(request.method, target, query)
         resource = target.resource
         access.authorize(user, verb, resource.group, resource.plural, target.namespace, target.name)
-        views.negotiate(headers.get(b"accept", b""), "")  # refused before anything is written
+        view = self._view(request, query)  # refused before anything is written
         content_type = headers.get(b"content-type", b"").decode("latin-1")
         agent = headers.get(b"user-agent", b"")
         match verb:
             case "get":
-                return self._reader.get(target, query, self._view(request, query))
+                return self._reader.get(target, query, view)
             case "list" | "watch":
-                return self._reader.list(target, query, self._view(request, query))
+                return self._reader.list(target, query, view)
             case "create":
-                return self._writer.create(target, request.body, content_type, query, agent)
+                written = self._writer.create(target, request.body, content_type, query, agent)
             case "update":
-                return self._writer.update(target, request.body, content_type, query, agent)
+                written = self._writer.update(target, request.body, content_type, query, agent)
             case "patch":
-                return self._writer.patch(target, request.body, content_type, query, agent)
+                written = self._writer.patch(target, request.body, content_type, query, agent)
             case "delete":
                 return self._writer.delete(target, request.body, content_type, query)
             case _:
                 return self._delete_collection(target, request, content_type, query)
+        return written if view.form == views.PLAIN or target.subresource else self._reader.shown(target, written, view)
 
     @staticmethod
     def _view(request: Request, query: dict[str, str]) -> views.View:
