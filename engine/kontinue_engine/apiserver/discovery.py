@@ -17,7 +17,21 @@ AGGREGATED_CONTENT_TYPE: Final = {
 }
 """Content types of the aggregated form; kubectl compares them to the letter."""
 
-_SUBRESOURCE_VERBS: Final = {"status": ("get", "patch", "update"), "finalize": ("update",)}
+_CHANGED_VERBS: Final = ("get", "patch", "update")
+_SUBRESOURCE_VERBS: Final = {
+    "binding": ("create",),
+    "eviction": ("create",),
+    "finalize": ("update",),
+    "log": ("get",),
+    "scale": _CHANGED_VERBS,
+    "status": _CHANGED_VERBS,
+}
+_SUBRESOURCE_KINDS: Final = {
+    "binding": {"kind": "Binding"},
+    "eviction": {"group": "policy", "version": "v1", "kind": "Eviction"},
+    "scale": {"group": "autoscaling", "version": "v1", "kind": "Scale"},
+}
+"""Of those that are of another kind than the resource."""
 _MINOR: Final = 36
 
 
@@ -138,7 +152,7 @@ def _entries(info: ResourceInfo) -> list[dict[str, Any]]:
                 "name": f"{info.plural}/{subresource}",
                 "singularName": "",
                 "namespaced": info.namespaced,
-                "kind": info.kind,
+                **_SUBRESOURCE_KINDS.get(subresource, {"kind": info.kind}),
                 "verbs": list(_SUBRESOURCE_VERBS[subresource]),
             }
             for subresource in info.subresources
@@ -158,7 +172,11 @@ def _aggregated(info: ResourceInfo) -> dict[str, Any]:
     }
     if info.subresources:
         entry["subresources"] = [
-            {"subresource": name, "responseKind": kind, "verbs": list(_SUBRESOURCE_VERBS[name])}
+            {
+                "subresource": name,
+                "responseKind": {**kind, **_SUBRESOURCE_KINDS.get(name, {})},
+                "verbs": list(_SUBRESOURCE_VERBS[name]),
+            }
             for name in info.subresources
         ]
     return entry

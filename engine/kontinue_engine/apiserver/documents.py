@@ -56,7 +56,7 @@ class Documents:
             return _health(path, request.query)
         if self._built_from is not self._registry.resources:
             self._build()
-        body = self._documents.get(path)
+        body = self._documents.get(path) or self._openapi.document(path.removeprefix("/openapi/v3/"))
         if body is None:
             return self._refuse_unknown(path)
         if request.method != "GET":
@@ -70,7 +70,8 @@ class Documents:
     def _build(self) -> None:
         """Make the documents; a registry that has changed has other resources."""
         self._built_from = self._registry.resources
-        self._documents = _build(self._built_from)
+        self._openapi = openapi.OpenApi(self._built_from)
+        self._documents = _build(self._built_from, self._openapi)
         self._built_in_groups = {info.group for info in self._built_from if info.group and not info.custom}
         self._aggregated = {
             (path, version): orjson.dumps(
@@ -116,7 +117,7 @@ def _health(path: str, query: str) -> Response:
     return Response(200, "\n".join(lines).encode(), TEXT)
 
 
-def _build(found: Sequence[ResourceInfo]) -> dict[str, bytes]:
+def _build(found: Sequence[ResourceInfo], schemas: openapi.OpenApi) -> dict[str, bytes]:
     documents: dict[str, Any] = {
         "/version": discovery.build_version(),
         "/api": discovery.build_api_versions(_ADDRESS),
@@ -127,8 +128,6 @@ def _build(found: Sequence[ResourceInfo]) -> dict[str, bytes]:
             documents[f"/apis/{info.group}"] = discovery.build_group(found, info.group)
         root = f"/apis/{info.group}/{info.version}" if info.group else f"/api/{info.version}"
         documents[root] = discovery.build_resource_list(found, info.group, info.version)
-    schemas = openapi.build_documents(found)
-    documents["/openapi/v3"] = openapi.build_index(schemas)
+    documents["/openapi/v3"] = schemas.build_index()
     documents["/"] = {"paths": sorted([*documents, "/healthz", "/livez", "/metrics", "/readyz"])}
-    encoded = {path: orjson.dumps(document) for path, document in documents.items()}
-    return encoded | {f"/openapi/v3/{root}": text for root, text in schemas.items()}
+    return {path: orjson.dumps(document) for path, document in documents.items()}

@@ -2,22 +2,25 @@
 
 kubectl (1.29 and later) looks for three things: paths by which a resource is found, ``fieldValidation`` among the
 parameters of its PATCH, and schemas that carry their group, version and kind. OpenAPI v2 is not served.
-Built once from ResourceInfo values; the router serves ``build_index`` and the documents that it names.
+Built from ResourceInfo values, the schemas of built-in kinds from ``builtin.schemas``; ``documents`` serves the index
+and the documents that it names.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, Final
 
 import orjson
 
 from kontinue_engine.apiserver import statuses
+from kontinue_engine.apiserver.builtin import schemas
 from kontinue_engine.apiserver.resources import ResourceInfo
 
 _META: Final = "io.k8s.apimachinery.pkg.apis.meta.v1"
 _GVK: Final = "x-kubernetes-group-version-kind"
+_PACKAGES: Final = {"apiextensions.k8s.io": "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions"}
 
 _WRITE_PARAMETERS: Final = {
     "dryRun": "All: judge the request as usual but store nothing.",
@@ -122,21 +125,35 @@ _SHARED_SCHEMAS: Final[dict[str, Any]] = {
 }
 
 
-def build_documents(resources: Iterable[ResourceInfo]) -> dict[str, bytes]:
-    """Return the JSON document of every group version, by its key ``api/v1`` or ``apis/GROUP/VERSION``."""
-    groups: dict[str, list[ResourceInfo]] = {}
-    for info in resources:
-        groups.setdefault(_root(info), []).append(info)
-    return {root: orjson.dumps(_document(found)) for root, found in groups.items()}
+class OpenApi:
+    """The documents of some resources, each made when it is first asked for."""
+
+    def __init__(self, resources: Iterable[ResourceInfo]) -> None:
+        self._groups: dict[str, list[ResourceInfo]] = {}
+        for info in resources:
+            self._groups.setdefault(_root(info), []).append(info)
+        self._documents: dict[str, bytes] = {}
+
+    def build_index(self) -> dict[str, Any]:
+        """Return the answer of ``/openapi/v3``; a hash in each address lets clients cache the document."""
+        paths = {
+            root: {"serverRelativeURL": f"/openapi/v3/{root}?hash={_hash(found)}"}
+            for root, found in self._groups.items()
+        }
+        return {"paths": paths}
+
+    def document(self, root: str) -> bytes | None:
+        """Return the JSON document of a group version, ``api/v1`` or ``apis/GROUP/VERSION``; None: it is not served."""
+        if root not in self._documents and root in self._groups:
+            self._documents[root] = orjson.dumps(_document(self._groups[root]))
+        return self._documents.get(root)
 
 
-def build_index(documents: Mapping[str, bytes]) -> dict[str, Any]:
-    """Return the answer of ``/openapi/v3``; a hash in each address lets clients cache the document."""
-    paths = {
-        root: {"serverRelativeURL": f"/openapi/v3/{root}?hash={hashlib.sha256(text).hexdigest()[:32].upper()}"}
-        for root, text in documents.items()
-    }
-    return {"paths": paths}
+def _hash(resources: list[ResourceInfo]) -> str:
+    said: list[Any] = [(info.plural, info.kind, info.verbs, info.subresources, info.schema) for info in resources]
+    if not all(info.custom for info in resources):
+        said.append(schemas.fingerprint())
+    return hashlib.sha256(orjson.dumps(said)).hexdigest()[:32].upper()
 
 
 def _root(info: ResourceInfo) -> str:
@@ -145,21 +162,28 @@ def _root(info: ResourceInfo) -> str:
 
 def _document(resources: list[ResourceInfo]) -> dict[str, Any]:
     paths: dict[str, Any] = {}
-    schemas = dict(_SHARED_SCHEMAS)
+    known = dict(_SHARED_SCHEMAS)
     for info in resources:
-        schemas[_schema_name(info.group, info.version, info.kind)] = _object_schema(info)
-        schemas[_schema_name(info.group, info.version, info.list_kind)] = _list_schema(info)
+        if info.custom:
+            known[_schema_name(info, info.kind)] = _object_schema(info)
+            known[_schema_name(info, info.list_kind)] = _list_schema(info)
         paths |= _paths(info)
+    kinds = [(i.group, i.version, kind) for i in resources if not i.custom for kind in (i.kind, i.list_kind)]
+    if kinds:
+        known |= schemas.schemas_of(kinds)
     return {
         "openapi": "3.0.0",
         "info": {"title": "Kubernetes-compatible API of kontinue", "version": "v1.36.0"},
         "paths": paths,
-        "components": {"schemas": schemas},
+        "components": {"schemas": known},
     }
 
 
-def _schema_name(group: str, version: str, kind: str) -> str:
-    return ".".join([*reversed(group.split(".")), version, kind]) if group else f"io.k8s.api.core.{version}.{kind}"
+def _schema_name(info: ResourceInfo, kind: str) -> str:
+    if info.custom:
+        return ".".join([*reversed(info.group.split(".")), info.version, kind])
+    package = _PACKAGES.get(info.group) or f"io.k8s.api.{info.group.partition('.')[0] or 'core'}"
+    return f"{package}.{info.version}.{kind}"
 
 
 def _gvk(info: ResourceInfo, kind: str) -> dict[str, str]:
@@ -192,7 +216,7 @@ def _list_schema(info: ResourceInfo) -> dict[str, Any]:
 
 
 def _reference(info: ResourceInfo, kind: str) -> dict[str, str]:
-    return {"$ref": f"#/components/schemas/{_schema_name(info.group, info.version, kind)}"}
+    return {"$ref": f"#/components/schemas/{_schema_name(info, kind)}"}
 
 
 def _paths(info: ResourceInfo) -> dict[str, Any]:
@@ -200,22 +224,23 @@ def _paths(info: ResourceInfo) -> dict[str, Any]:
     scoped = f"{root}/namespaces/{{namespace}}/{info.plural}" if info.namespaced else f"{root}/{info.plural}"
     scope = [_path_parameter("namespace")] if info.namespaced else []
     named = [*scope, _path_parameter("name")]
+    patch_types = statuses.CUSTOM_PATCH_TYPES if info.custom else statuses.BUILT_IN_PATCH_TYPES
+    many: dict[str, Any] = {
+        "get": _operation(info, "list", "list"),
+        "post": _operation(info, "create", "post", body=("application/json",)),
+        "delete": _operation(info, "deletecollection", "deletecollection"),
+        "parameters": scope,
+    }
+    if info.verbs == ("create",):
+        return {scoped: {key: many[key] for key in ("post", "parameters")}}
     single = {
         "get": _operation(info, "get", "get"),
         "put": _operation(info, "update", "put", body=("application/json",)),
-        "patch": _operation(info, "patch", "patch", body=statuses.CUSTOM_PATCH_TYPES),
+        "patch": _operation(info, "patch", "patch", body=patch_types),
         "delete": _operation(info, "delete", "delete"),
         "parameters": named,
     }
-    paths: dict[str, Any] = {
-        scoped: {
-            "get": _operation(info, "list", "list"),
-            "post": _operation(info, "create", "post", body=("application/json",)),
-            "delete": _operation(info, "deletecollection", "deletecollection"),
-            "parameters": scope,
-        },
-        f"{scoped}/{{name}}": single,
-    }
+    paths: dict[str, Any] = {scoped: many, f"{scoped}/{{name}}": single}
     if info.namespaced:
         paths[f"{root}/{info.plural}"] = {"get": _operation(info, "list", "list")}
     if "status" in info.subresources:

@@ -18,7 +18,8 @@ import msgspec
 import orjson
 import yaml
 
-from kontinue_engine.apiserver import crd_types, custom_resources, definitions, resources
+from kontinue_engine.apiserver import crd_types, custom_resources, definitions
+from kontinue_engine.apiserver.builtin import kinds
 from kontinue_engine.apiserver.resources import ResourceInfo
 from kontinue_engine.apiserver.schema import CompiledSchema, SchemaError
 
@@ -111,10 +112,10 @@ class Registry:
 
     def _publish(self) -> None:
         defined = self._defined.values()
-        served = (*resources.BUILT_IN, *(info for one in defined for info in one.served))
+        served = (*kinds.BUILT_IN, *(info for one in defined for info in one.served))
         self._by_path = {(info.group, info.version, info.plural): info for info in served}
         self._by_kind = {(info.group, info.kind): info for info in reversed(served)}
-        stored = {info.store_key: info for info in reversed(resources.BUILT_IN)}
+        stored = {info.store_key: info for info in reversed(kinds.BUILT_IN)}
         self._stored = stored | {one.stored.store_key: one.stored for one in defined}
         self._schemas = {
             info.api_version + info.kind: one.schemas[version] for one in defined for version, info in one.infos.items()

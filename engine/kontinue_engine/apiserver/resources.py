@@ -1,8 +1,8 @@
-"""Internal. What the server knows of one kind of one group and version: ``ResourceInfo``, and the built-in kinds.
+"""Internal. What the server knows of one kind of one group and version: ``ResourceInfo``.
 
 Discovery, tables, OpenAPI and the router are all built from these values; the kinds of CRDs are made by
-``kontinue_engine.apiserver.custom_resources``. Built-in kinds have loose schemas: kontinue and kubectl need them
-stored and listed, not judged. No I/O here.
+``kontinue_engine.apiserver.custom_resources``, those of Kubernetes by ``kontinue_engine.apiserver.builtin.kinds``.
+No I/O here.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class ResourceInfo(msgspec.Struct, frozen=True, kw_only=True):
         api_version: derived; ``apiVersion`` of objects: ``v1`` or ``group/version``.
         group_resource: derived; ``executions.kontinue.cloud``, or just the plural in the core group: how messages name
             it.
-        store_key: derived; under which the objects of all versions are stored.
+        store_key: under which the objects of all versions are stored; derived unless another kind's are meant.
     """
 
     group: str
@@ -82,7 +82,7 @@ class ResourceInfo(msgspec.Struct, frozen=True, kw_only=True):
         group_resource = f"{self.plural}.{self.group}" if self.group else self.plural
         msgspec.structs.force_setattr(self, "api_version", api_version)
         msgspec.structs.force_setattr(self, "group_resource", group_resource)
-        msgspec.structs.force_setattr(self, "store_key", group_resource)
+        msgspec.structs.force_setattr(self, "store_key", self.store_key or group_resource)
 
     @property
     def field_selectors(self) -> tuple[str, ...]:
@@ -92,99 +92,35 @@ class ResourceInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 AGE: Final = Column(name="Age", type="date", json_path=".metadata.creationTimestamp")
 
-_ANY_OBJECT: Final[dict[str, Any]] = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
 
-
-def _loose(description: str, **properties: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "type": "object",
-        "description": description,
-        "x-kubernetes-preserve-unknown-fields": True,
-        "properties": {
-            "apiVersion": {"type": "string"},
-            "kind": {"type": "string"},
-            "metadata": {"type": "object"},
-            **properties,
-        },
-    }
-
-
-def _text(description: str = "") -> dict[str, Any]:
-    return {"type": "string", "description": description} if description else {"type": "string"}
-
-
-def _texts(description: str) -> dict[str, Any]:
-    return {"type": "object", "description": description, "additionalProperties": {"type": "string"}}
-
-
-def _object(description: str, **properties: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "type": "object",
-        "description": description,
-        "x-kubernetes-preserve-unknown-fields": True,
-        "properties": properties,
-    }
-
-
-def _built_in(
-    kind: str,
-    plural: str,
-    *,
-    group: str = "",
-    version: str = "v1",
-    schema: dict[str, Any],
-    columns: tuple[Column, ...] = (AGE,),
-    **fields: Any,
-) -> ResourceInfo:
+def _built_in(kind: str, plural: str, *, group: str = "", **fields: Any) -> ResourceInfo:
     return ResourceInfo(
         group=group,
-        version=version,
+        version="v1",
         plural=plural,
         kind=kind,
         singular=kind.lower(),
         list_kind=f"{kind}List",
-        schema=schema,
-        columns=columns,
         **fields,
     )
 
+
+# Kinds that the server itself treats specially; the others stand in kontinue_engine.apiserver.builtin.kinds.
 
 NAMESPACES: Final = _built_in(
     "Namespace",
     "namespaces",
     namespaced=False,
     short_names=("ns",),
-    subresources=("status", "finalize"),
+    subresources=("finalize", "status"),
     verbs=("create", "delete", "get", "list", "patch", "update", "watch"),
-    columns=(Column(name="Status", type="string", json_path=".status.phase"), AGE),
     selectable_fields=("status.phase",),
-    schema=_loose(
-        "A scope for names; kontinue's boundary of trust.",
-        spec=_object("How the namespace is finalized.", finalizers={"type": "array", "items": {"type": "string"}}),
-        status=_object("Whether the namespace terminates.", phase=_text("Active or Terminating.")),
-    ),
-)
-
-_EVENT_SCHEMA: Final = _loose(
-    "A report of something that happened to an object.",
-    reason=_text("Machine-readable reason."),
-    type=_text("Normal or Warning."),
-    reportingComponent=_text("Controller that reported it."),
 )
 
 EVENTS: Final = _built_in(
     "Event",
     "events",
     short_names=("ev",),
-    columns=(
-        Column(name="Last Seen", type="date", json_path=".lastTimestamp"),
-        Column(name="Type", type="string", json_path=".type"),
-        Column(name="Reason", type="string", json_path=".reason"),
-        Column(name="Kind", type="string", json_path=".involvedObject.kind"),
-        Column(name="Object", type="string", json_path=".involvedObject.name"),
-        Column(name="Message", type="string", json_path=".message"),
-        Column(name="Count", type="integer", json_path=".count", priority=1),
-    ),
     selectable_fields=(
         "involvedObject.kind",
         "involvedObject.namespace",
@@ -198,59 +134,15 @@ EVENTS: Final = _built_in(
         "source",
         "type",
     ),
-    schema=_EVENT_SCHEMA,
 )
 
-CONFIG_MAPS: Final = _built_in(
-    "ConfigMap",
-    "configmaps",
-    short_names=("cm",),
-    schema=_loose(
-        "Configuration that programs read.",
-        data=_texts("Values by key."),
-        binaryData=_texts("Values in base64 by key."),
-        immutable={"type": "boolean"},
-    ),
-)
+CONFIG_MAPS: Final = _built_in("ConfigMap", "configmaps", short_names=("cm",))
 
-SECRETS: Final = _built_in(
-    "Secret",
-    "secrets",
-    columns=(Column(name="Type", type="string", json_path=".type"), AGE),
-    selectable_fields=("type",),
-    schema=_loose(
-        "Configuration that only some may read.",
-        data=_texts("Values in base64 by key."),
-        stringData=_texts("Values by key; written into data."),
-        type=_text("Opaque unless said otherwise."),
-        immutable={"type": "boolean"},
-    ),
-)
+SECRETS: Final = _built_in("Secret", "secrets", selectable_fields=("type",))
 
-SERVICE_ACCOUNTS: Final = _built_in(
-    "ServiceAccount",
-    "serviceaccounts",
-    short_names=("sa",),
-    schema=_loose("An identity for programs; stored, not enforced, by this server."),
-)
+SERVICE_ACCOUNTS: Final = _built_in("ServiceAccount", "serviceaccounts", short_names=("sa",))
 
-LEASES: Final = _built_in(
-    "Lease",
-    "leases",
-    group="coordination.k8s.io",
-    columns=(Column(name="Holder", type="string", json_path=".spec.holderIdentity"), AGE),
-    schema=_loose(
-        "Who holds a lock, and until when.",
-        spec=_object(
-            "Holder and term.",
-            holderIdentity=_text("Who holds it."),
-            leaseDurationSeconds={"type": "integer", "format": "int32"},
-            acquireTime=_text("When the holder took it."),
-            renewTime=_text("When the holder last renewed it."),
-            leaseTransitions={"type": "integer", "format": "int32"},
-        ),
-    ),
-)
+LEASES: Final = _built_in("Lease", "leases", group="coordination.k8s.io")
 
 CUSTOM_RESOURCE_DEFINITIONS: Final = _built_in(
     "CustomResourceDefinition",
@@ -262,19 +154,7 @@ CUSTOM_RESOURCE_DEFINITIONS: Final = _built_in(
     subresources=("status",),
     has_generation=True,
     columns=(Column(name="Created At", type="string", json_path=".metadata.creationTimestamp"),),
-    schema=_loose("A kind that this server stores and validates by its schema.", spec=_ANY_OBJECT, status=_ANY_OBJECT),
 )
-
-BUILT_IN: Final = (
-    NAMESPACES,
-    EVENTS,
-    CONFIG_MAPS,
-    SECRETS,
-    SERVICE_ACCOUNTS,
-    LEASES,
-    CUSTOM_RESOURCE_DEFINITIONS,
-)
-"""Every kind that needs no CRD."""
 
 
 @functools.cache

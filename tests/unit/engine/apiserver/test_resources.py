@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from kontinue_engine.apiserver import resources
+from kontinue_engine.apiserver.builtin import kinds
 from kontinue_engine.apiserver.resources import ResourceInfo
 
 
@@ -13,9 +14,9 @@ def test_names_of_grouped_and_core_resources(execution_resource: ResourceInfo):
 
 def test_built_in_kinds_are_distinct_and_listed_once():
     """Two resources of one path could not be told apart."""
-    paths = [(info.group, info.version, info.plural) for info in resources.BUILT_IN]
+    paths = [(info.group, info.version, info.plural) for info in kinds.BUILT_IN]
     assert len(paths) == len(set(paths))
-    assert {info.kind for info in resources.BUILT_IN} >= {"Namespace", "Event", "ConfigMap", "Secret", "Lease"}
+    assert {info.kind for info in kinds.BUILT_IN} >= {"Namespace", "Event", "ConfigMap", "Secret", "Lease"}
 
 
 def test_field_values_are_texts_of_what_the_object_has(execution_resource: ResourceInfo):
