@@ -24,8 +24,8 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with Cluster(tmp_path_factory.mktemp("bad"), "bad_input_app:app", app_dir=HERE) as one:
+def cluster(server_kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with Cluster(tmp_path_factory.mktemp("bad"), "bad_input_app:app", app_dir=HERE, server=server_kind) as one:
         yield one
 
 
@@ -147,9 +147,13 @@ async def test_a_function_that_kills_its_runner_fails_once_its_budget_is_spent(c
     assert await other.result(timeout=SOON) == 1
 
 
-async def test_code_changed_under_a_running_execution_blocks_it_and_the_old_code_continues_it(tmp_path: Path) -> None:
+async def test_code_changed_under_a_running_execution_blocks_it_and_the_old_code_continues_it(
+    tmp_path: Path, server_kind: str
+) -> None:
     """Blocked shows both sides; a build that matches goes on from the records."""
-    with Cluster(tmp_path, "bad_input_app:app", app_dir=HERE, environment={"KONTINUE_BUILD": "one"}) as cluster:
+    with Cluster(
+        tmp_path, "bad_input_app:app", app_dir=HERE, server=server_kind, environment={"KONTINUE_BUILD": "one"}
+    ) as cluster:
         async with Client(ClientOptions(kubeconfig=str(cluster.kubeconfig), namespace="default")) as client:
             handle = await client.spawn("pay", {})
             while not (await client.get(handle.name)).status.state:
@@ -163,9 +167,9 @@ async def test_code_changed_under_a_running_execution_blocks_it_and_the_old_code
             assert (await client.wait_for_execution(handle, until=["Completed"], timeout=SOON)).phase is Phase.COMPLETED
 
 
-async def test_a_default_that_changes_does_not_change_a_call_that_has_begun(tmp_path: Path) -> None:
+async def test_a_default_that_changes_does_not_change_a_call_that_has_begun(tmp_path: Path, server_kind: str) -> None:
     """Effective arguments are recorded at the first activation."""
-    with Cluster(tmp_path, "bad_input_app:app", app_dir=HERE) as cluster:
+    with Cluster(tmp_path, "bad_input_app:app", app_dir=HERE, server=server_kind) as cluster:
         async with Client(ClientOptions(kubeconfig=str(cluster.kubeconfig), namespace="default")) as client:
             handle = await client.spawn("greet", {}, result=str)
             while (await client.get(handle.name)).phase is not Phase.EXECUTING:

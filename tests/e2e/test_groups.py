@@ -18,9 +18,9 @@ SOON = timedelta(seconds=30)
 pytestmark = pytest.mark.slow
 
 
-async def test_children_run_in_the_group_that_owns_their_function(tmp_path: Path) -> None:
+async def test_children_run_in_the_group_that_owns_their_function(tmp_path: Path, server_kind: str) -> None:
     """The parent gets their results; a function that nobody owns is an error at the call."""
-    with Cluster(tmp_path, "chaos_app:app", app_dir=HERE) as cluster:
+    with Cluster(tmp_path, "chaos_app:app", app_dir=HERE, server=server_kind) as cluster:
         command = [sys.executable, "-m", "kontinue_engine.worker", "remote_app:app", "--app-dir", str(HERE)]
         with (tmp_path / "callers.log").open("wb") as log:
             callers = subprocess.Popen([*command, "--kubeconfig", str(cluster.kubeconfig)], stdout=log, stderr=log)

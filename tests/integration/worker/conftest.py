@@ -1,4 +1,4 @@
-"""Workers as processes of their own against a local API server, which the tests stop or write to."""
+"""Workers as processes of their own against an API server, which the tests stop or write to."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from cluster import Cluster
 from kontinue.api.meta import Lease
 from kontinue.kube import requests
 from kontinue.kube.config import load_config
 from kontinue.kube.http import KubeTransport
+from startable import StartableServer, startable
 
 APP = """
 from kontinue import App
@@ -64,7 +64,7 @@ class Worker:
 class Place:
     """A folder with an app, beside an API server."""
 
-    def __init__(self, folder: Path, server: Cluster) -> None:
+    def __init__(self, folder: Path, server: StartableServer) -> None:
         self.server = server
         self._folder = folder
         self._workers: list[Worker] = []
@@ -96,16 +96,16 @@ def wait_for(check: Callable[[], object]) -> None:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def server(server_kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartableServer]:
     """An API server without a worker."""
-    cluster = Cluster(tmp_path_factory.mktemp("server"), "", app_dir=Path())
-    cluster.start_server()
-    yield cluster
-    cluster.__exit__()
+    one = startable(server_kind, tmp_path_factory.mktemp("server"))
+    one.start()
+    yield one
+    one.stop()
 
 
 @pytest.fixture
-def place(tmp_path: Path, server: Cluster) -> Iterator[Place]:
+def place(tmp_path: Path, server: StartableServer) -> Iterator[Place]:
     """Where to start workers."""
     one = Place(tmp_path, server)
     yield one

@@ -81,12 +81,11 @@ async def test_a_lease_that_somebody_else_has_ends_the_worker_with_3(place: Any,
 def test_a_server_away_for_longer_than_the_lease_ends_the_worker_with_3(place: Any) -> None:
     """Somebody else may have taken over meanwhile; whoever starts it again finds the Lease free."""
     worker = place.start(*FAST_LEASE).ready()
-    place.server.server.kill()
-    place.server.server.wait()
+    place.server.kill()
     try:
         assert worker.process.wait(20) == 3
     finally:
-        place.server.start_server()
+        place.server.start()
     assert worker.lines()[-1]["event"] == "lease lost"
     assert "was not renewed for 7 s" in worker.lines()[-1]["message"]
     place.start(*FAST_LEASE).ready()
