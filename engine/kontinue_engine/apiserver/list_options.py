@@ -180,7 +180,7 @@ def decode_continue(token: str) -> Continue:
     except (ValueError, binascii.Error, msgspec.DecodeError) as error:
         raise _bad_token(str(error)) from error
     start = found.start.removeprefix("/")
-    if found.v != "meta.k8s.io/v1" or not found.rv or not start:
+    if found.v != "meta.k8s.io/v1" or not found.rv or abs(found.rv) > _MAX_INTEGER or not start:
         raise _bad_token("it lacks a version, a revision or a start")
     if any(part in {"", ".", ".."} for part in start.split("/")):
         raise _bad_token(f"start {start!r}")
