@@ -46,7 +46,7 @@ _VALUE_TEXT: Final = (
     "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start "
     f"and end with an alphanumeric character (e.g. 'MyValue', regex used for validation is '{_QUALIFIED.pattern}')"
 )
-_OWNER_FIELDS: Final = ("apiVersion", "kind", "name", "uid")
+_STANDARD_FINALIZERS: Final = frozenset({"foregroundDeletion", "kubernetes", "orphan"})
 
 
 def subdomain_problem(text: str) -> str:
@@ -95,71 +95,72 @@ def label_value_problem(value: str) -> str:
     return "" if not value or _QUALIFIED.fullmatch(value) else _VALUE_TEXT
 
 
-def validate(metadata: dict[str, Any], *, is_namespace: bool = False) -> list[Cause]:
-    """Return what is wrong with ``metadata`` of an object that has its final name.
-
-    Types count too: a label whose value is a number is refused here, as nothing else looks at metadata.
-    """
+def validate(metadata: dict[str, Any], *, is_namespace: bool = False, is_custom: bool = True) -> list[Cause]:
+    """Return what is wrong with ``metadata`` of an object that has its final name and well-typed metadata."""
+    causes: list[Cause] = []
+    find_problem = dns_label_problem if is_namespace else subdomain_problem
+    if "generateName" in metadata:
+        prefix = metadata["generateName"]
+        # The characters that follow make good a dash at the end.
+        if problem := find_problem(f"{prefix[:-1]}a" if len(prefix) > 1 and prefix[-1] == "-" else prefix):
+            causes.append(cause("FieldValueInvalid", "metadata.generateName", value=prefix, detail=problem))
     name = metadata.get("name", "")
-    if not isinstance(name, str):
-        return [_wrong_type("metadata.name", name, "string")]
-    problem = dns_label_problem(name) if is_namespace else subdomain_problem(name)
-    causes = [cause("FieldValueInvalid", "metadata.name", value=name, detail=problem)] if problem else []
+    if problem := find_problem(name):
+        causes.append(cause("FieldValueInvalid", "metadata.name", value=name, detail=problem))
     if "labels" in metadata:
-        causes += _string_map("metadata.labels", metadata["labels"], are_labels=True)
+        causes += _labels(metadata["labels"])
     if "annotations" in metadata:
-        causes += _string_map("metadata.annotations", metadata["annotations"], are_labels=False)
+        causes += _annotations(metadata["annotations"])
     if "ownerReferences" in metadata:
         causes += _owner_references(metadata["ownerReferences"])
     if "finalizers" in metadata:
-        causes += _finalizers(metadata["finalizers"])
+        causes += _finalizers(metadata["finalizers"], is_custom=is_custom)
     return causes
 
 
-def _string_map(path: str, entries: Any, *, are_labels: bool) -> list[Cause]:
-    if entries is None:
-        return []
-    if not isinstance(entries, dict):
-        return [_wrong_type(path, entries, "object")]
+def _labels(labels: dict[str, str]) -> list[Cause]:
+    path = "metadata.labels"
     causes: list[Cause] = []
-    size_bytes = 0
-    for key, value in entries.items():
+    for key, value in labels.items():
         if problem := qualified_name_problem(key):
             causes.append(cause("FieldValueInvalid", path, value=key, detail=problem))
-        if not isinstance(value, str):
-            causes.append(_wrong_type(f"{path}.{key}", value, "string"))
-        elif are_labels:
-            if problem := label_value_problem(value):
-                causes.append(cause("FieldValueInvalid", path, value=value, detail=problem))
-        else:
-            size_bytes += len(key.encode()) + len(value.encode())
+        if problem := label_value_problem(value):
+            causes.append(cause("FieldValueInvalid", path, value=value, detail=problem))
+    return causes
+
+
+def _annotations(annotations: dict[str, str]) -> list[Cause]:
+    path = "metadata.annotations"
+    causes: list[Cause] = []
+    size_bytes = 0
+    for key, value in annotations.items():
+        if problem := qualified_name_problem(key.lower()):
+            causes.append(cause("FieldValueInvalid", path, value=key, detail=problem))
+        size_bytes += len(key.encode()) + len(value.encode())
     if size_bytes > MAX_ANNOTATIONS_BYTES:
         causes.append(cause("FieldValueTooLong", path, detail=f"may not be more than {MAX_ANNOTATIONS_BYTES} bytes"))
     return causes
 
 
-def _owner_references(references: Any) -> list[Cause]:
+def _owner_references(references: list[dict[str, Any]]) -> list[Cause]:
     path = "metadata.ownerReferences"
-    if references is None:
-        return []
-    if not isinstance(references, list):
-        return [_wrong_type(path, references, "array")]
     causes: list[Cause] = []
     controllers: list[str] = []
-    for index, reference in enumerate(references):
-        at = f"{path}[{index}]"
-        if not isinstance(reference, dict):
-            causes.append(_wrong_type(at, reference, "object"))
-            continue
-        for field in _OWNER_FIELDS:
-            value = reference.get(field, "")
-            if not isinstance(value, str):
-                causes.append(_wrong_type(f"{at}.{field}", value, "string"))
-            elif not value:
-                detail = f"{field} must not be empty"
-                causes.append(cause("FieldValueInvalid", f"{at}.{field}", value=value, detail=detail))
-        if reference.get("controller") is True:
-            controllers.append(str(reference.get("name")))
+    for reference in references:
+        api_version = reference.get("apiVersion") or ""
+        if not api_version or api_version.count("/") > 1 or api_version.endswith("/"):
+            detail = "version must not be empty"
+            causes.append(cause("FieldValueInvalid", f"{path}.apiVersion", value=api_version, detail=detail))
+        causes += [
+            cause("FieldValueInvalid", f"{path}.{field}", value="", detail="must not be empty")
+            for field in ("kind", "name", "uid")
+            if not reference.get(field)
+        ]
+        if (api_version, reference.get("kind")) == ("v1", "Event"):
+            detail = "/v1, Kind=Event is disallowed from being an owner"
+            causes.append(cause("FieldValueInvalid", path, value=reference, detail=detail))
+        if reference.get("controller"):
+            controllers.append(reference.get("name") or "")
     if len(controllers) > 1:
         detail = 'Only one reference can have Controller set to true. Found "true" in references for ' + " and ".join(
             controllers
@@ -168,21 +169,16 @@ def _owner_references(references: Any) -> list[Cause]:
     return causes
 
 
-def _finalizers(finalizers: Any) -> list[Cause]:
+def _finalizers(finalizers: list[str], *, is_custom: bool) -> list[Cause]:
     path = "metadata.finalizers"
-    if finalizers is None:
-        return []
-    if not isinstance(finalizers, list):
-        return [_wrong_type(path, finalizers, "array")]
     causes: list[Cause] = []
     for index, finalizer in enumerate(finalizers):
-        at = f"{path}[{index}]"
-        if not isinstance(finalizer, str):
-            causes.append(_wrong_type(at, finalizer, "string"))
-        elif problem := qualified_name_problem(finalizer):
-            causes.append(cause("FieldValueInvalid", at, value=finalizer, detail=problem))
+        if problem := qualified_name_problem(finalizer):
+            causes.append(cause("FieldValueInvalid", path, value=finalizer, detail=problem))
+        elif not is_custom and "/" not in finalizer and finalizer not in _STANDARD_FINALIZERS:
+            detail = "name is neither a standard finalizer name nor is it fully qualified"
+            causes.append(cause("FieldValueInvalid", f"{path}[{index}]", value=finalizer, detail=detail))
+    if "orphan" in finalizers and "foregroundDeletion" in finalizers:
+        detail = "finalizer orphan and foregroundDeletion cannot be both set"
+        causes.append(cause("FieldValueInvalid", path, value=finalizers, detail=detail))
     return causes
-
-
-def _wrong_type(path: str, value: object, wanted: str) -> Cause:
-    return cause("FieldValueTypeInvalid", path, value=value, detail=f"must be of type {wanted}")

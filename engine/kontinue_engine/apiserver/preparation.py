@@ -7,6 +7,7 @@ Pure rules of the generic API machinery for creates and updates of any kind; sch
 from __future__ import annotations
 
 import base64
+from datetime import datetime
 from typing import Any, Final
 
 from kontinue_engine.apiserver import namespace_rules, statuses
@@ -16,32 +17,10 @@ NAMESPACE_FINALIZER: Final = "kubernetes"
 NAMESPACE_NAME_LABEL: Final = "kubernetes.io/metadata.name"
 
 _SYSTEM_FIELDS: Final = ("uid", "creationTimestamp", "generation", "deletionTimestamp", "deletionGracePeriodSeconds")
+_IMMUTABLE_FIELDS: Final = ("uid", "deletionTimestamp", "deletionGracePeriodSeconds")
+"""System fields that refuse what differs; others are silently kept."""
 _DROPPED_FIELDS: Final = ("managedFields", "selfLink", "resourceVersion")
 _NOT_GIVEN_AT_CREATE: Final = frozenset({*_SYSTEM_FIELDS, *_DROPPED_FIELDS})
-
-
-def check_shape(resource: ResourceInfo, document: Any) -> dict[str, Any]:
-    """Return ``document`` with apiVersion, kind and metadata in place; typed clients leave the first two out.
-
-    Raises:
-        StatusError: 400, it is no object, or of another kind or version than the path says.
-    """
-    if not isinstance(document, dict):
-        raise statuses.bad_request("the body of the request must be an object")
-    api_version, kind = document.get("apiVersion"), document.get("kind")
-    if api_version and api_version != resource.api_version:
-        raise statuses.bad_request(
-            f"the API version in the data ({api_version}) does not match the expected API version "
-            f"({resource.api_version})"
-        )
-    if kind and kind != resource.kind:
-        raise statuses.bad_request(f"{kind} in version {api_version!r} cannot be handled as a {resource.kind}")
-    metadata = document.get("metadata")
-    if metadata is None:
-        metadata = {}
-    if not isinstance(metadata, dict):
-        raise statuses.bad_request("metadata must be an object")
-    return {**document, "apiVersion": resource.api_version, "kind": resource.kind, "metadata": metadata}
 
 
 def prepare_create(
@@ -72,20 +51,27 @@ def prepare_create(
 
 
 def prepare_update(
-    resource: ResourceInfo, current: dict[str, Any], document: dict[str, Any], *, subresource: str
+    resource: ResourceInfo,
+    current: dict[str, Any],
+    document: dict[str, Any],
+    *,
+    subresource: str,
+    is_patched: bool = False,
 ) -> dict[str, Any]:
     """Return ``document`` as it would replace ``current``: what the subresource does not own stays as it is.
 
     Raises:
-        StatusError: 400 another name or namespace, 409 another uid, 422 finalizers added to an object being deleted.
+        StatusError: 400 no or another name, another namespace; 409 another uid; 422 a patched uid, a deletion marked
+            by hand, finalizers added to an object being deleted.
     """
-    _check_identity(resource, current["metadata"], document["metadata"])
+    _check_identity(resource, current["metadata"], document["metadata"], is_uid_precondition=not is_patched)
     if subresource:
         field = "spec" if subresource == "finalize" else subresource
         prepared = _with_field(current, document, field)
         return _checked_namespace(prepared, subresource) if resource is NAMESPACES else prepared
     metadata = {key: value for key, value in document["metadata"].items() if _is_given(value)}
     old = current["metadata"]
+    _check_immutable(resource, old, metadata)
     for field in _DROPPED_FIELDS:
         metadata.pop(field, None)
     for field in (*_SYSTEM_FIELDS, "name", "namespace"):
@@ -143,9 +129,15 @@ def _with_field(document: dict[str, Any], source: dict[str, Any], field: str) ->
     return result
 
 
-def _check_identity(resource: ResourceInfo, old: dict[str, Any], new: dict[str, Any]) -> None:
+def _check_identity(
+    resource: ResourceInfo, old: dict[str, Any], new: dict[str, Any], *, is_uid_precondition: bool
+) -> None:
     name = old["name"]
-    if new.get("name") and new["name"] != name:
+    if not new.get("name"):
+        raise statuses.bad_request(
+            f"the name of the object ({name} based on URL) was undeterminable: name must be provided"
+        )
+    if new["name"] != name:
         raise statuses.bad_request(
             f"the name of the object ({new['name']}) does not match the name on the URL ({name})"
         )
@@ -153,9 +145,26 @@ def _check_identity(resource: ResourceInfo, old: dict[str, Any], new: dict[str, 
         raise statuses.bad_request(
             "the namespace of the provided object does not match the namespace sent on the request"
         )
-    if new.get("uid") and new["uid"] != old["uid"]:
+    if is_uid_precondition and new.get("uid") and new["uid"] != old["uid"]:
         problem = f"Precondition failed: UID in precondition: {new['uid']}, UID in object meta: {old['uid']}"
         raise statuses.conflict(resource, name, problem)
+
+
+def _check_immutable(resource: ResourceInfo, old: dict[str, Any], new: dict[str, Any]) -> None:
+    causes = [
+        statuses.cause("FieldValueInvalid", f"metadata.{field}", value=new[field], detail="field is immutable")
+        for field in _IMMUTABLE_FIELDS
+        if field in new and not _is_same(new[field], old.get(field))
+    ]
+    if causes:
+        raise statuses.invalid(resource, old["name"], causes)
+
+
+def _is_same(new: Any, old: Any) -> bool:
+    """Compare system fields; clients may write a time in another form than they read it in."""
+    if new == old or not isinstance(new, str) or not isinstance(old, str) or old[10:11] != "T":
+        return bool(new == old)
+    return datetime.fromisoformat(new) == datetime.fromisoformat(old)
 
 
 def _check_finalizers(resource: ResourceInfo, old: dict[str, Any], new: dict[str, Any]) -> None:

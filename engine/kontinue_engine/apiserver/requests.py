@@ -6,7 +6,6 @@ Pure functions from paths, queries and bytes to values; the handlers act on them
 from __future__ import annotations
 
 import functools
-import json
 from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qsl
 
@@ -32,10 +31,18 @@ class Target(msgspec.Struct, frozen=True):
 
 
 class WriteOptions(NamedTuple):
-    """Options of create, update and patch."""
+    """Options of create, update and patch.
+
+    Attributes:
+        finds_duplicates: whether to look for members that the body names twice. Only for who asks for fieldValidation,
+            which kubectl does: it costs as much as the whole write.
+        is_patch: what cannot be decoded is then the patch's fault.
+    """
 
     is_dry_run: bool
     field_validation: str
+    finds_duplicates: bool = False
+    is_patch: bool = False
 
 
 def parse_query(query: str) -> dict[str, str]:
@@ -53,27 +60,35 @@ def is_true(text: str | None) -> bool:
     return text is not None and text != "0" and text.lower() != "false"
 
 
-def parse_write_options(query: dict[str, str]) -> WriteOptions:
+def parse_write_options(query: dict[str, str], kind: str = "PatchOptions") -> WriteOptions:
     """Read the options of a write.
 
+    Args:
+        query: of the request.
+        kind: of the options: CreateOptions, UpdateOptions or PatchOptions.
+
     Raises:
-        StatusError: 400, one has a value that does not exist.
+        StatusError: 422, one has a value that does not exist.
     """
+    is_patch = kind == "PatchOptions"
     if not query:
-        return _PLAIN_WRITE
-    validation = query.get("fieldValidation", "") or "Warn"
-    if validation not in FIELD_VALIDATIONS:
-        raise statuses.bad_request(f"fieldValidation: Unsupported value: {validation!r}: one of {FIELD_VALIDATIONS}")
-    return WriteOptions(is_dry_run=_is_dry_run(query.get("dryRun", "")), field_validation=validation)
+        return _PLAIN_PATCH if is_patch else _PLAIN_WRITE
+    causes: list[statuses.Cause] = []
+    dry_run, given = query.get("dryRun"), query.get("fieldValidation") or ""
+    if dry_run not in {None, "All"}:
+        causes.append(
+            statuses.cause("FieldValueNotSupported", "dryRun", value=[dry_run], detail='supported values: "All"')
+        )
+    if given and given not in FIELD_VALIDATIONS:
+        detail = "supported values: " + ", ".join(f'"{value}"' for value in ("", *sorted(FIELD_VALIDATIONS)))
+        causes.append(statuses.cause("FieldValueNotSupported", "fieldValidation", value=given, detail=detail))
+    if causes:
+        raise statuses.invalid_options(kind, causes)
+    return WriteOptions(dry_run == "All", given or "Warn", given in {"Warn", "Strict"}, is_patch)
 
 
 _PLAIN_WRITE: Final = WriteOptions(is_dry_run=False, field_validation="Warn")
-
-
-def _is_dry_run(value: str) -> bool:
-    if value not in {"", "All"}:
-        raise statuses.bad_request(f'dryRun: Unsupported value: {value!r}: supported values: "All"')
-    return value == "All"
+_PLAIN_PATCH: Final = WriteOptions(is_dry_run=False, field_validation="Warn", is_patch=True)
 
 
 @functools.lru_cache(maxsize=64)
@@ -89,11 +104,8 @@ def parse_body(body: bytes, content_type: str) -> Any:
         StatusError: 415 for other types, 400 when it cannot be parsed.
     """
     kind = media_type(content_type)
-    if kind in {"", "application/json"} or kind.endswith("+json"):
-        try:
-            return orjson.loads(body)
-        except orjson.JSONDecodeError as error:
-            raise statuses.bad_request(f"the body of the request is not valid JSON: {error}") from error
+    if kind in {"", "application/json"}:
+        return parse_json(body)
     if kind in {"application/yaml", "application/apply-patch+yaml"}:
         try:
             _check_yaml_depth(body)
@@ -103,6 +115,18 @@ def parse_body(body: bytes, content_type: str) -> Any:
         except (yaml.YAMLError, UnicodeDecodeError, TypeError) as error:
             raise statuses.bad_request(f"the body of the request is not valid YAML: {error}") from error
     raise statuses.unsupported_media_type(JSON_TYPES)
+
+
+def parse_json(body: bytes) -> Any:
+    """Parse a JSON body, such as a patch.
+
+    Raises:
+        StatusError: 400, it cannot be parsed.
+    """
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise statuses.bad_request(f"the body of the request is not valid JSON: {error}") from error
 
 
 def _check_yaml_depth(body: bytes) -> None:
@@ -126,22 +150,3 @@ _Loader.yaml_implicit_resolvers = {
     for first, resolvers in yaml.CSafeLoader.yaml_implicit_resolvers.items()
 }
 _YAML_LOADER: Final = _Loader
-
-
-def duplicate_fields(body: bytes) -> list[str]:
-    """Return the paths of members that a JSON body names twice; only fieldValidation Strict asks."""
-    duplicates: list[str] = []
-
-    def collect(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        seen: dict[str, Any] = {}
-        for key, value in pairs:
-            if key in seen:
-                duplicates.append(key)
-            seen[key] = value
-        return seen
-
-    try:
-        json.loads(body, object_pairs_hook=collect)
-    except ValueError:
-        return []  # YAML, whose parser keeps the last one
-    return duplicates

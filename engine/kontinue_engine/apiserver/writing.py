@@ -19,11 +19,13 @@ import orjson
 from kontinue_engine.apiserver import (
     definitions,
     deletion,
+    duplicates,
     metadata,
     object_store,
     patches,
     preparation,
     requests,
+    shape,
     statuses,
     strategic_patch,
 )
@@ -48,6 +50,24 @@ MAX_ATTEMPTS: Final = 50
 """Judgement: times that an unconditional write starts again because another one came between."""
 MAX_GENERATED_NAMES: Final = 8
 """As in kube-apiserver."""
+_CHANGED_BY_REVISION: Final = frozenset(
+    {"customresourcedefinitions.apiextensions.k8s.io", "leases.coordination.k8s.io", "poddisruptionbudgets.policy"}
+)
+"""Built-in kinds whose updates must say which revision they replace, as those of custom ones must."""
+_CREATED_BY_UPDATE: Final = frozenset(
+    {
+        "clusterrolebindings.rbac.authorization.k8s.io",
+        "clusterroles.rbac.authorization.k8s.io",
+        "endpoints",
+        "events",
+        "leases.coordination.k8s.io",
+        "rolebindings.rbac.authorization.k8s.io",
+        "roles.rbac.authorization.k8s.io",
+        "services",
+    }
+)
+"""Kinds that a PUT creates when they are not there."""
+_NO_REVISION: Final = b'"resourceVersion":"",'
 SERVER: Final = "kontinue-apiserver"
 """The field manager of the server's own writes."""
 _PATCHES: Final[dict[str, Callable[[Any, Any], Any]]] = {
@@ -93,7 +113,7 @@ class Writer:
         Raises:
             StatusError: it is refused.
         """
-        options = requests.parse_write_options(query)
+        options = requests.parse_write_options(query, "CreateOptions")
         owner = apply_options.owner(query, agent, "CreateOptions")
         document = requests.parse_body(body, content_type)
         stored = await self.create_object(target, document, options, body=body, owner=owner)
@@ -114,13 +134,13 @@ class Writer:
             StatusError: it is refused.
         """
         resource = target.resource
-        document = preparation.check_shape(resource, document)
+        document = shape.check_shape(resource, document)
         given = document["metadata"]
         namespace = self._namespace_for_create(target, given)
         if resource.custom:
             self._refuse_create_when_terminating(resource, given)
-        if given.get("resourceVersion"):
-            raise statuses.bad_request("resourceVersion should not be set on objects to be created")
+        if (given.get("resourceVersion") or "0") != "0" and given["resourceVersion"].isdecimal():
+            raise statuses.revision_at_create()
         prefix = given.get("generateName") or ""
         for _ in range(MAX_GENERATED_NAMES if not given.get("name") and prefix else 1):
             name = given.get("name") or (_generated_name(prefix) if prefix else "")
@@ -144,16 +164,19 @@ class Writer:
         Raises:
             StatusError: it is refused.
         """
-        options = requests.parse_write_options(query)
+        options = requests.parse_write_options(query, "UpdateOptions")
         owner = apply_options.owner(query, agent, "UpdateOptions")
-        document = preparation.check_shape(target.resource, requests.parse_body(body, content_type))
-        wanted_rev = document["metadata"].get("resourceVersion") or ""
-        if not wanted_rev and target.resource.has_generation:
-            detail = "must be specified for an update"
-            cause = statuses.Cause("FieldValueInvalid", f"Invalid value: 0x0: {detail}", "metadata.resourceVersion")
-            raise statuses.invalid(target.resource, target.name, [cause])
-
-        stored = await self.change(target, lambda _current: document, options, verb="update", body=body, owner=owner)
+        document = shape.check_shape(target.resource, requests.parse_body(body, content_type))
+        try:
+            stored = await self.change(
+                target, lambda _current: document, options, verb="update", body=body, owner=owner
+            )
+        except statuses.StatusError as error:
+            if error.code != 404 or target.subresource or target.resource.store_key not in _CREATED_BY_UPDATE:
+                raise
+            fresh = {**document, "metadata": {**document["metadata"], "resourceVersion": "", "name": target.name}}
+            created = await self.create_object(target, fresh, options, body=body, owner=owner)
+            return Response(201, created.data, headers=_warning_headers(created.warnings))
         return Response(200, stored.data, headers=_warning_headers(stored.warnings))
 
     async def patch(
@@ -173,16 +196,16 @@ class Writer:
             return await self._apply(target, body, query)
         apply_options.refuse_force(query)
         owner = apply_options.owner(query, agent, "PatchOptions")
-        patch = requests.parse_body(body, content_type)
+        patch = requests.parse_json(body)
         if "merge" in kind and not isinstance(patch, dict):
             raise statuses.bad_request("a merge patch must be an object")
         apply = _PATCHES[kind]
 
         def change(current: dict[str, Any]) -> dict[str, Any]:
             patched = apply(current, patch)
-            return preparation.check_shape(target.resource, patched)
+            return shape.check_shape(target.resource, patched, is_patched=True)
 
-        stored = await self.change(target, change, options, verb="patch", owner=owner)
+        stored = await self.change(target, change, options, verb="patch", body=body, owner=owner)
         return Response(200, stored.data, headers=_warning_headers(stored.warnings))
 
     async def _apply(self, target: Target, body: bytes, query: dict[str, str]) -> Response:
@@ -233,12 +256,18 @@ class Writer:
                 raise statuses.not_found(resource, target.name)
             current = orjson.loads(entry.data if resource.convert is None else resource.convert(entry.data))
             wanted = change(current)
-            wanted_rev = wanted["metadata"].get("resourceVersion") or ""
-            if wanted_rev and wanted_rev != current["metadata"]["resourceVersion"]:
+            wanted_rev = wanted["metadata"].get("resourceVersion") or "0"
+            if wanted_rev == "0":
+                wanted_rev = ""
+                if owner not in {SERVER, APPLIED} and (resource.custom or resource.store_key in _CHANGED_BY_REVISION):
+                    raise statuses.unspecified_revision(resource, target.name)
+            elif wanted_rev != current["metadata"]["resourceVersion"]:
                 if not wanted_rev.isdecimal():
                     raise statuses.bad_request(f"metadata.resourceVersion: invalid value {wanted_rev!r}")
                 raise statuses.conflict(resource, target.name)
-            updated = preparation.prepare_update(resource, current, wanted, subresource=target.subresource)
+            updated = preparation.prepare_update(
+                resource, current, wanted, subresource=target.subresource, is_patched=options.is_patch
+            )
             updated, warnings = self._judged(resource, updated, current, options, body)
             if not target.subresource:
                 updated = preparation.with_generation(resource, current, updated)
@@ -320,8 +349,6 @@ class Writer:
         owner: str | bytes,
     ) -> Stored:
         resource = target.resource
-        if not isinstance(name, str):
-            raise statuses.bad_request("metadata.name must be a string")
         table = self._store.table(resource.store_key)
         if (existing := table.get(namespace, name)) is not None:
             raise statuses.already_exists(resource, name, is_deleting=existing.facts.is_deleting)
@@ -332,7 +359,7 @@ class Writer:
         created = self._tracker.track(target, None, document, created, owner)
         stored = self._encoded(resource, created)
         if options.is_dry_run:
-            return _answered(resource, stored, warnings)
+            return _answered(resource, stored.replace(_NO_REVISION, b"", 1), warnings)
         facts = self._facts(resource, created, stored)
         key = object_store.storage_key(resource, namespace, name)
         try:
@@ -382,7 +409,8 @@ class Writer:
         causes: list[statuses.Cause] = []
         if old is None or document["metadata"] is not old["metadata"]:
             # A write of a subresource leaves metadata as it is stored, which was judged before.
-            causes = metadata.validate(document["metadata"], is_namespace=resource is NAMESPACES)
+            is_namespace = resource is NAMESPACES
+            causes = metadata.validate(document["metadata"], is_namespace=is_namespace, is_custom=resource.custom)
         schema = self._registry.schema(resource)
         warnings: tuple[str, ...] = ()
         if schema is not None:
@@ -429,18 +457,18 @@ class Writer:
 def _told_of(dropped: list[str], options: WriteOptions, body: bytes) -> tuple[str, ...]:
     """Refuse, warn of or ignore unknown and duplicate fields, as asked; returns the warnings."""
     unknown = [f'unknown field "{path}"' for path in dropped]
-    if body and options.field_validation == "Strict":
-        unknown += [f'duplicate field "{key}"' for key in requests.duplicate_fields(body)]
+    if body and options.finds_duplicates:
+        unknown = duplicates.complaints(body) + unknown
     if not unknown or options.field_validation == "Ignore":
         return ()
     if options.field_validation == "Strict":
-        raise statuses.bad_request(f"strict decoding error: {', '.join(unknown)}")
+        raise statuses.undecodable(f"strict decoding error: {', '.join(unknown)}", is_patched=options.is_patch)
     return tuple(unknown)
 
 
 def _told_of_repeated(body: bytes, options: WriteOptions) -> tuple[str, ...]:
     """Refuse, warn of or ignore keys that an applied configuration names twice; returns the warnings."""
-    repeated = [] if options.field_validation == "Ignore" else apply_options.repeated_keys(body)
+    repeated = [] if options.field_validation == "Ignore" else duplicates.yaml_complaints(body)
     if repeated and options.field_validation == "Strict":
         raise statuses.bad_request(f"error strict decoding YAML: {', '.join(repeated)}")
     return tuple(repeated)

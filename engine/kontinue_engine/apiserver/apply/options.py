@@ -6,11 +6,9 @@ Called by ``kontinue_engine.apiserver.writing``; who owns what then is decided b
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any, Final
 
 import orjson
-import yaml
 
 from kontinue_engine.apiserver import requests, statuses
 from kontinue_engine.apiserver.apply.managers import name_problem
@@ -86,34 +84,6 @@ def parse_configuration(resource: ResourceInfo, body: bytes) -> dict[str, Any]:
     if metadata is not None and not isinstance(metadata, dict):
         raise statuses.bad_request("metadata must be an object")
     return {**config, "metadata": metadata or {}}
-
-
-def repeated_keys(body: bytes) -> list[str]:
-    """Return the keys that a mapping of a YAML or JSON body names twice."""
-    try:
-        orjson.loads(body)
-    except orjson.JSONDecodeError:
-        keys = _repeated_in_yaml(body)
-    else:
-        keys = requests.duplicate_fields(body)
-    return [f'key "{key}" already set in map' for key in keys]
-
-
-def _repeated_in_yaml(body: bytes) -> list[str]:
-    repeated: list[str] = []
-
-    def visit(node: Any) -> None:
-        if isinstance(node, yaml.MappingNode):
-            keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-            repeated.extend(key for key, times in Counter(keys).items() if times > 1)
-            for _, value in node.value:
-                visit(value)
-        elif isinstance(node, yaml.SequenceNode):
-            for item in node.value:
-                visit(item)
-
-    visit(yaml.compose(body, Loader=yaml.CSafeLoader))
-    return repeated
 
 
 def _invalid(kind: str, cause: statuses.Cause) -> statuses.StatusError:

@@ -21,10 +21,13 @@ def test_bodies_are_json_or_yaml_and_dates_stay_text(content_type: str, body: by
     assert list(requests.parse_body(body, content_type).values()) == ["2026-01-01", True]
 
 
-def test_other_content_types_are_refused_and_the_readable_ones_named() -> None:
-    """415, as kubectl's protobuf gets."""
+@pytest.mark.parametrize(
+    "content_type", ["application/vnd.kubernetes.protobuf", "application/merge-patch+json", "text/plain"]
+)
+def test_other_content_types_are_refused_and_the_readable_ones_named(content_type: str) -> None:
+    """415, as kubectl's protobuf gets for custom objects, and a patch that is no PATCH."""
     with pytest.raises(StatusError, match="application/json") as caught:
-        requests.parse_body(b"k8s\0", "application/vnd.kubernetes.protobuf")
+        requests.parse_body(b"{}", content_type)
     assert caught.value.code == 415
 
 
@@ -37,7 +40,16 @@ def test_deep_yaml_is_refused_before_its_parser_runs_out_of_stack(opening: bytes
     assert caught.value.code == 400
 
 
-def test_members_that_stand_twice_are_found_at_any_depth() -> None:
-    """What fieldValidation Strict refuses."""
-    assert requests.duplicate_fields(b'{"a":{"b":1,"b":2},"c":[{"d":1,"d":2}]}') == ["b", "d"]
-    assert requests.duplicate_fields(b"a: 1\n") == []
+@pytest.mark.parametrize("query", [{"dryRun": ""}, {"dryRun": "all"}, {"fieldValidation": "strict"}])
+def test_write_options_that_do_not_exist_are_refused(query: dict[str, str]) -> None:
+    """422 names the options, as of no object."""
+    with pytest.raises(StatusError) as caught:
+        requests.parse_write_options(query, "UpdateOptions")
+    assert (caught.value.code, (caught.value.details or {})["kind"]) == (422, "UpdateOptions")
+
+
+def test_duplicates_are_looked_for_only_when_field_validation_is_asked_for() -> None:
+    """It means reading the body a second time."""
+    assert not requests.parse_write_options({}, "CreateOptions").finds_duplicates
+    assert not requests.parse_write_options({"fieldValidation": "Ignore"}, "CreateOptions").finds_duplicates
+    assert requests.parse_write_options({"fieldValidation": "Warn"}, "CreateOptions").finds_duplicates

@@ -115,4 +115,4 @@ def test_forbidden_carries_causes():
 def test_unsupported_media_type_lists_what_is_accepted():
     """By this text kubectl falls back to another patch type."""
     message = statuses.unsupported_media_type(statuses.CUSTOM_PATCH_TYPES).message
-    assert message.endswith("application/json-patch+json, application/merge-patch+json")
+    assert message.endswith("application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml")
