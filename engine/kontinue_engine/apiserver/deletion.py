@@ -73,7 +73,7 @@ def _from_body(body: bytes, content_type: str) -> _Given:
     kind = requests.media_type(content_type)
     if kind.endswith("+json"):
         raise statuses.unsupported_media_type(requests.JSON_TYPES)
-    document = requests.parse_body(body, content_type)
+    document = requests.parse_body(body, content_type, takes_protobuf=True)
     try:
         given = msgspec.convert({} if document is None else document, _Given)
     except msgspec.ValidationError as error:

@@ -6,12 +6,11 @@ Pure rules of the generic API machinery for creates and updates of any kind; sch
 
 from __future__ import annotations
 
-import base64
 from datetime import datetime
 from typing import Any, Final
 
 from kontinue_engine.apiserver import namespace_rules, statuses
-from kontinue_engine.apiserver.resources import NAMESPACES, SECRETS, ResourceInfo
+from kontinue_engine.apiserver.resources import NAMESPACES, ResourceInfo
 
 NAMESPACE_FINALIZER: Final = "kubernetes"
 NAMESPACE_NAME_LABEL: Final = "kubernetes.io/metadata.name"
@@ -47,7 +46,7 @@ def prepare_create(
         own = [] if NAMESPACE_FINALIZER in given_finalizers else [NAMESPACE_FINALIZER]
         prepared["spec"] = {"finalizers": [*given_finalizers, *own]}
         prepared["status"] = {"phase": "Active"}
-    return _with_secret_data(prepared) if resource is SECRETS else prepared
+    return prepared
 
 
 def prepare_update(
@@ -87,7 +86,7 @@ def prepare_update(
     if resource is NAMESPACES:
         _label_with_name(metadata)
         prepared = _with_field(prepared, current, "spec")
-    return _with_secret_data(prepared) if resource is SECRETS else prepared
+    return prepared
 
 
 def with_generation(resource: ResourceInfo, current: dict[str, Any], updated: dict[str, Any]) -> dict[str, Any]:
@@ -178,13 +177,3 @@ def _check_finalizers(resource: ResourceInfo, old: dict[str, Any], new: dict[str
         raise statuses.invalid(
             resource, old["name"], [statuses.cause("FieldValueForbidden", "metadata.finalizers", detail=detail)]
         )
-
-
-def _with_secret_data(document: dict[str, Any]) -> dict[str, Any]:
-    plain = document.get("stringData")
-    result = {"type": "Opaque", **document}
-    if isinstance(plain, dict):
-        del result["stringData"]
-        encoded = {key: base64.b64encode(str(value).encode()).decode() for key, value in plain.items()}
-        result["data"] = {**(document.get("data") or {}), **encoded}
-    return result

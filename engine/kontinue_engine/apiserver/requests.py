@@ -14,10 +14,12 @@ import orjson
 import yaml
 
 from kontinue_engine.apiserver import statuses
+from kontinue_engine.apiserver.builtin import protobuf
 from kontinue_engine.apiserver.resources import ResourceInfo
 from kontinue_engine.apiserver.values import MAX_NESTING
 
 JSON_TYPES: Final = ("application/json", "application/yaml")
+PROTOBUF_TYPE: Final = "application/vnd.kubernetes.protobuf"
 FIELD_VALIDATIONS: Final = ("Ignore", "Warn", "Strict")
 
 
@@ -97,8 +99,8 @@ def media_type(content_type: str) -> str:
     return content_type.partition(";")[0].strip().lower()
 
 
-def parse_body(body: bytes, content_type: str) -> Any:
-    """Parse a JSON or YAML body; no Content-Type means JSON.
+def parse_body(body: bytes, content_type: str, *, takes_protobuf: bool = False) -> Any:
+    """Parse a JSON or YAML body, or where it is taken Kubernetes' protobuf; no Content-Type means JSON.
 
     Raises:
         StatusError: 415 for other types, 400 when it cannot be parsed.
@@ -114,7 +116,9 @@ def parse_body(body: bytes, content_type: str) -> Any:
             return orjson.loads(orjson.dumps(loaded, option=orjson.OPT_NON_STR_KEYS))
         except (yaml.YAMLError, UnicodeDecodeError, TypeError) as error:
             raise statuses.bad_request(f"the body of the request is not valid YAML: {error}") from error
-    raise statuses.unsupported_media_type(JSON_TYPES)
+    if kind == PROTOBUF_TYPE and takes_protobuf:
+        return protobuf.decode_body(body)
+    raise statuses.unsupported_media_type((*JSON_TYPES, PROTOBUF_TYPE) if takes_protobuf else JSON_TYPES)
 
 
 def parse_json(body: bytes) -> Any:

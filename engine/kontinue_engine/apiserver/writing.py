@@ -7,6 +7,7 @@ and ``server`` for the server's own writes. The rules of what is stored stand in
 
 from __future__ import annotations
 
+import functools
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -31,6 +32,7 @@ from kontinue_engine.apiserver import (
 )
 from kontinue_engine.apiserver.apply import options as apply_options
 from kontinue_engine.apiserver.apply.tracking import APPLIED, Tracker
+from kontinue_engine.apiserver.builtin import rules
 from kontinue_engine.apiserver.deletion import DeleteOptions
 from kontinue_engine.apiserver.http_protocol import Response
 from kontinue_engine.apiserver.object_store import Entry, ObjectStore
@@ -73,7 +75,6 @@ SERVER: Final = "kontinue-apiserver"
 _PATCHES: Final[dict[str, Callable[[Any, Any], Any]]] = {
     "application/json-patch+json": patches.apply_json_patch,
     "application/merge-patch+json": patches.apply_merge_patch,
-    "application/strategic-merge-patch+json": strategic_patch.apply_strategic_patch,
 }
 
 Change = Callable[[dict[str, Any]], dict[str, Any]]
@@ -115,7 +116,7 @@ class Writer:
         """
         options = requests.parse_write_options(query, "CreateOptions")
         owner = apply_options.owner(query, agent, "CreateOptions")
-        document = requests.parse_body(body, content_type)
+        document = requests.parse_body(body, content_type, takes_protobuf=not target.resource.custom)
         stored = await self.create_object(target, document, options, body=body, owner=owner)
         return Response(201, stored.data, headers=_warning_headers(stored.warnings))
 
@@ -166,7 +167,8 @@ class Writer:
         """
         options = requests.parse_write_options(query, "UpdateOptions")
         owner = apply_options.owner(query, agent, "UpdateOptions")
-        document = shape.check_shape(target.resource, requests.parse_body(body, content_type))
+        document = requests.parse_body(body, content_type, takes_protobuf=not target.resource.custom)
+        document = shape.check_shape(target.resource, document)
         try:
             stored = await self.change(
                 target, lambda _current: document, options, verb="update", body=body, owner=owner
@@ -199,7 +201,7 @@ class Writer:
         patch = requests.parse_json(body)
         if "merge" in kind and not isinstance(patch, dict):
             raise statuses.bad_request("a merge patch must be an object")
-        apply = _PATCHES[kind]
+        apply = _PATCHES.get(kind) or functools.partial(strategic_patch.apply_strategic_patch, target.resource)
 
         def change(current: dict[str, Any]) -> dict[str, Any]:
             patched = apply(current, patch)
@@ -420,6 +422,10 @@ class Writer:
         elif resource is CUSTOM_RESOURCE_DEFINITIONS:
             crds = [orjson.loads(entry.data) for entry in self._store.table(resource.store_key).entries()]
             document, unknown, found = definitions.judged(document, old, crds, now=self.now_text())
+            warnings = _told_of(unknown, options, body)
+            causes += found
+        else:
+            document, unknown, found = rules.judge(resource, document, old)
             warnings = _told_of(unknown, options, body)
             causes += found
         if causes:

@@ -16,6 +16,7 @@ import orjson
 
 from kontinue_engine.apiserver import statuses
 from kontinue_engine.apiserver.builtin import times, types
+from kontinue_engine.apiserver.builtin.decoding import Decoder
 from kontinue_engine.apiserver.builtin.types import Field
 from kontinue_engine.apiserver.values import MAX_NESTING
 
@@ -53,7 +54,8 @@ def _decode_body(body: bytes) -> dict[str, Any]:
     if struct is None:
         raise _MalformedError(f"no kind {kind!r} is registered for version {api_version!r}")
     decoded = _struct(struct, _message(envelope.get(2, b"")), 0)
-    return {"apiVersion": api_version, "kind": kind, **decoded}
+    # The wire carries every zero value; as in JSON, only those of pointers mean anything.
+    return {"apiVersion": api_version, "kind": kind, **Decoder(kind, version).struct(struct, decoded)}
 
 
 def _struct(name: str, data: memoryview, depth: int) -> dict[str, Any]:

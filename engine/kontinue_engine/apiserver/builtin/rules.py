@@ -33,4 +33,6 @@ def judge(
         judged["status"] = {}
     defaulting.apply_defaults(struct, judged)
     strategies.prepare(struct, judged, old)
+    if old is not None and document["metadata"] is old["metadata"]:
+        return judged, decoder.unknown, []  # of a subresource: the rest is as it was judged before
     return judged, decoder.unknown, validation.problems(struct, judged, old)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from kontinue_engine.apiserver import deletion, preparation
-from kontinue_engine.apiserver.resources import CONFIG_MAPS, NAMESPACES, SECRETS, ResourceInfo
+from kontinue_engine.apiserver.resources import CONFIG_MAPS, NAMESPACES, ResourceInfo
 from kontinue_engine.apiserver.statuses import StatusError
 
 NOW = "2026-01-01T00:00:00Z"
@@ -107,10 +107,3 @@ def test_a_namespace_is_active_then_terminating_and_held_by_its_own_finalizer() 
     assert deletion.is_held(NAMESPACES, marked)
     final = preparation.prepare_update(NAMESPACES, marked, emptied, subresource="finalize")
     assert not deletion.is_held(NAMESPACES, final)
-
-
-def test_plain_text_of_secrets_is_stored_encoded() -> None:
-    """The stringData field is merged into data and dropped; type defaults to Opaque."""
-    created = _created(SECRETS, {"data": {"a": "MQ=="}, "stringData": {"b": "2"}})
-    assert (created["data"], created["type"]) == ({"a": "MQ==", "b": "Mg=="}, "Opaque")
-    assert "stringData" not in created
