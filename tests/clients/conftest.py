@@ -1,0 +1,34 @@
+"""Foreign clients, unmodified: each test runs against the local server and a real kube-apiserver."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from api import Api, unique
+from servers import KINDS, Server, running
+
+
+@pytest.fixture(scope="session", params=KINDS)
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Serve kontinue's CRDs, from the local server or a real one."""
+    with running(request.param, tmp_path_factory.mktemp(request.param)) as found:
+        yield found
+
+
+@pytest.fixture
+def namespace(server: Server) -> Iterator[str]:
+    """Name of a new namespace."""
+    name = unique("client")
+    server.request("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
+    yield name
+    server.request("DELETE", f"/api/v1/namespaces/{name}")
+
+
+@pytest.fixture
+async def api(server: Server, namespace: str) -> AsyncIterator[Api]:
+    """A plain client of the same namespace, to see what the foreign one has done."""
+    client = Api(server.url, server.token, namespace=namespace, ca_file=server.ca_file)
+    yield client
+    await client.close()
