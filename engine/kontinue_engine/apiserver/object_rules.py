@@ -1,4 +1,4 @@
-"""Internal. Rules that JSON Schema cannot say: unique keys of lists, and CEL rules with the value before.
+"""Internal. Rules that JSON Schema cannot say: unique lists, embedded resources, CEL rules with the value before.
 
 Compiled once per schema into a tree that reaches only the places where such rules stand. Called by
 ``kontinue_engine.apiserver.schema`` after the types were judged. A value of a wrong type can still come here, when it
@@ -7,12 +7,13 @@ was stored under an older schema and is tolerated: rules pass over it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
+import msgspec
 import orjson
 
-from kontinue_engine.apiserver import celrules
+from kontinue_engine.apiserver import celrules, metadata
 from kontinue_engine.apiserver.statuses import Cause, cause
 from kontinue_engine.apiserver.values import json_equal
 
@@ -25,22 +26,39 @@ Checker = Callable[[Any, Any, str, list[Cause]], None]
 """Checks (value, old value or ABSENT, path) and appends what is wrong."""
 
 
-def compile_rules(schema: dict[str, Any], *, has_old: bool) -> Checker | None:
-    """Compile the rules at and below ``schema``; None when there are none.
+_Here = Callable[[dict[str, Any]], Iterable[Checker | None]]
+"""Compiles what stands at one place of a schema, not below it."""
+
+
+def compile_lists(schema: dict[str, Any]) -> Checker | None:
+    """Compile the rules of unique lists at and below ``schema``; None when there are none."""
+    return _compile(schema, lambda here: (_unique(here),))
+
+
+def compile_embedded(schema: dict[str, Any]) -> Checker | None:
+    """Compile the rules of embedded resources at and below ``schema``; None when there are none."""
+    return _compile(schema, lambda here: (_embedded(here),))
+
+
+def compile_cel(schema: dict[str, Any], *, has_old: bool) -> Checker | None:
+    """Compile the CEL rules at and below ``schema``; None when there are none.
 
     Transition rules are left out unless ``has_old``: a create has nothing to compare with.
 
     Raises:
         UnknownRuleError: a CEL rule is not in the table.
     """
+    return _compile(schema, lambda here: (_cel(here.get("x-kubernetes-validations") or [], has_old=has_old),))
+
+
+def _compile(schema: dict[str, Any], here: _Here) -> Checker | None:
     checkers = [
         checker
         for checker in (
-            _cel(schema.get("x-kubernetes-validations") or [], has_old=has_old),
-            _unique(schema),
-            _properties(schema.get("properties") or {}, has_old=has_old),
-            _entries(schema.get("additionalProperties"), has_old=has_old),
-            _items(schema, has_old=has_old),
+            *here(schema),
+            _properties(schema.get("properties") or {}, here),
+            _entries(schema.get("additionalProperties"), here),
+            _items(schema, here),
         )
         if checker
     ]
@@ -83,18 +101,45 @@ def _unique(schema: dict[str, Any]) -> Checker | None:
     keys: list[str] = schema.get("x-kubernetes-list-map-keys") or []
 
     def check(value: Any, old: Any, path: str, causes: list[Cause]) -> None:
-        if len(value) < 2:
-            return
-        seen: set[bytes] = set()
-        repeated: list[Cause] = []
+        _ = old
+        counts: dict[bytes, int] = {}
         for index, item in enumerate(value):
+            if kind == "map" and not isinstance(item, dict):
+                detail = "must be an object for an array of list-type map"
+                causes.append(cause("FieldValueInvalid", f"{path}[{index}]", value=item, detail=detail))
+                continue
             identity = _identity(item, keys) if kind == "map" else item
             encoded = orjson.dumps(identity, option=orjson.OPT_SORT_KEYS)
-            if encoded in seen:
-                repeated.append(cause("FieldValueDuplicate", f"{path}[{index}]", value=identity))
-            seen.add(encoded)
-        if repeated and not json_equal(value, old):
-            causes += repeated
+            counts[encoded] = counts.get(encoded, 0) + 1
+            if counts[encoded] == 2:  # told once per value
+                causes.append(cause("FieldValueDuplicate", f"{path}[{index}]", value=identity))
+
+    return check
+
+
+def _embedded(schema: dict[str, Any]) -> Checker | None:
+    if not schema.get("x-kubernetes-embedded-resource"):
+        return None
+
+    def check(value: Any, old: Any, path: str, causes: list[Cause]) -> None:
+        _ = old
+        version, kind = value.get("apiVersion"), value.get("kind")
+        if isinstance(version, str) and version.count("/") > 1:
+            detail = f"unexpected GroupVersion string: {version}"
+            causes.append(cause("FieldValueInvalid", f"{path}.apiVersion", value=version, detail=detail))
+        for key, text in (("apiVersion", version), ("kind", kind)):
+            if text is not None and not isinstance(text, str):
+                causes.append(cause("FieldValueInvalid", f"{path}.{key}", value=text, detail="must be a string"))
+            elif text == "":
+                causes.append(cause("FieldValueInvalid", f"{path}.{key}", value=text, detail="must not be empty"))
+        if kind and isinstance(kind, str) and (problem := metadata.dns_1035_label_problem(kind.lower())):
+            detail = f"may have mixed case, but should otherwise match: {problem}"
+            causes.append(cause("FieldValueInvalid", f"{path}.kind", value=kind, detail=detail))
+        if isinstance(given := value.get("metadata"), dict):
+            causes += [
+                msgspec.structs.replace(one, field=f"{path}.{one.field}")
+                for one in metadata.validate({**given, "name": "any"})
+            ]
 
     return check
 
@@ -103,10 +148,8 @@ def _identity(item: Any, keys: list[str]) -> Any:
     return {key: item.get(key) for key in keys} if isinstance(item, dict) else item
 
 
-def _properties(properties: dict[str, dict[str, Any]], *, has_old: bool) -> Checker | None:
-    children = tuple(
-        (key, child) for key, value in properties.items() if (child := compile_rules(value, has_old=has_old))
-    )
+def _properties(properties: dict[str, dict[str, Any]], here: _Here) -> Checker | None:
+    children = tuple((key, child) for key, value in properties.items() if (child := _compile(value, here)))
     if not children:
         return None
 
@@ -119,8 +162,8 @@ def _properties(properties: dict[str, dict[str, Any]], *, has_old: bool) -> Chec
     return check
 
 
-def _entries(entries: Any, *, has_old: bool) -> Checker | None:
-    child = compile_rules(entries, has_old=has_old) if isinstance(entries, dict) else None
+def _entries(entries: Any, here: _Here) -> Checker | None:
+    child = _compile(entries, here) if isinstance(entries, dict) else None
     if child is None:
         return None
 
@@ -132,8 +175,8 @@ def _entries(entries: Any, *, has_old: bool) -> Checker | None:
     return check
 
 
-def _items(schema: dict[str, Any], *, has_old: bool) -> Checker | None:
-    child = compile_rules(schema["items"], has_old=has_old) if "items" in schema else None
+def _items(schema: dict[str, Any], here: _Here) -> Checker | None:
+    child = _compile(schema["items"], here) if "items" in schema else None
     if child is None:
         return None
     keys: list[str] = schema.get("x-kubernetes-list-map-keys") or []

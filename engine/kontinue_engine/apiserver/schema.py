@@ -8,18 +8,14 @@ for every write, in the order prune, default, validate. Metadata has its own rul
 
 from __future__ import annotations
 
-import base64
-import binascii
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import jsonschema_rs
-import orjson
 
-from kontinue_engine.apiserver import celrules, object_rules, pruning
-from kontinue_engine.apiserver.statuses import Cause, cause, nested_too_deeply
-from kontinue_engine.apiserver.values import json_equal, type_name
+from kontinue_engine.apiserver import celrules, formats, object_rules, pruning, schema_causes
+from kontinue_engine.apiserver.statuses import Cause, nested_too_deeply
+from kontinue_engine.apiserver.values import json_equal
 
 _COPIED_KEYWORDS: Final = frozenset(
     {
@@ -37,37 +33,19 @@ _COPIED_KEYWORDS: Final = frozenset(
         "uniqueItems",
     }
 )
-_DURATION: Final = re.compile(r"[-+]?(?:0|(?:\d+(?:\.\d*)?(?:ns|us|µs|ms|s|m|h))+)", re.ASCII)
-
-
-def _is_base64(text: str) -> bool:
-    try:
-        base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        return False
-    return True
-
-
-_OWN_FORMATS: Final[dict[str, Callable[[str], bool]]] = {
-    "byte": _is_base64,
-    "duration": lambda text: _DURATION.fullmatch(text) is not None,
-}
-_FORMATS: Final = frozenset(
-    {
-        "byte",
-        "cidr",
-        "date",
-        "date-time",
-        "duration",
-        "email",
-        "hostname",
-        "ipv4",
-        "ipv6",
-        "uri",
-        "uuid",
-    }
+_INTEGERS: Final = {"int32": (-(2**31), 2**31 - 1)}
+_ANY_INTEGER: Final = (-(2**63), 2**63 - 1)
+_BLOCKING: Final = frozenset(
+    {"FieldValueNotSupported", "FieldValueRequired", "FieldValueTooLong", "FieldValueTooMany", "FieldValueTypeInvalid"}
 )
-"""Formats that are judged; others are ignored, as in kube-apiserver."""
+"""What keeps CEL rules from being asked: they may rely on the types."""
+_UNCHECKED: Final = Cause(
+    "FieldValueInvalid",
+    'Invalid value: "": some validation rules were not checked because the object was invalid; correct the existing '
+    "errors to complete validation",
+    schema_causes.NO_FIELD,
+)
+_FLOAT: Final = 3.4028234663852886e38
 
 
 class SchemaError(Exception):
@@ -86,15 +64,18 @@ class CompiledSchema:
         try:
             self._validator = jsonschema_rs.Draft7Validator(
                 _translated(openapi_schema),
-                formats=_OWN_FORMATS,
+                formats=formats.FORMATS,
                 validate_formats=True,
                 pattern_options=jsonschema_rs.RegexOptions(),
                 offline=True,
             )
-            self._create_rules = object_rules.compile_rules(openapi_schema, has_old=False)
-            self._update_rules = object_rules.compile_rules(openapi_schema, has_old=True)
+            self._embedded = object_rules.compile_embedded(openapi_schema)
+            self._lists = object_rules.compile_lists(openapi_schema)
+            self._create_rules = object_rules.compile_cel(openapi_schema, has_old=False)
+            self._update_rules = object_rules.compile_cel(openapi_schema, has_old=True)
         except (jsonschema_rs.ValidationError, celrules.UnknownRuleError) as error:
             raise SchemaError(str(error)) from error
+        self._schema = openapi_schema
         self._exact = jsonschema_rs.Draft7Validator(pruning.exact_root_schema(openapi_schema), offline=True)
         self._prune = pruning.compile_root_pruner(openapi_schema)
         self._default = pruning.compile_defaulter(openapi_schema)
@@ -131,12 +112,28 @@ class CompiledSchema:
         except ValueError as error:  # the library's: its limit is 255 levels
             raise nested_too_deeply() from error
         if errors:
-            causes = [_cause(error) for error in errors if old is None or _is_changed(obj, old, error.instance_path)]
-            if causes:
-                return causes
+            found = [error for error in errors if old is None or _is_changed(obj, old, error.instance_path)]
+            causes = schema_causes.causes(found, self._schema)
+        before = object_rules.ABSENT if old is None else old
+        if self._embedded is not None:
+            self._embedded(obj, before, "", causes)
+        if self._lists is not None:
+            causes += self._list_causes(obj, before)
+        if causes and self._update_rules is not None and any(one.reason in _BLOCKING for one in causes):
+            return [*causes, _UNCHECKED]
         rules = self._create_rules if old is None else self._update_rules
         if rules is not None:
-            rules(obj, object_rules.ABSENT if old is None else old, "", causes)
+            rules(obj, before, "", causes)
+        return causes
+
+    def _list_causes(self, obj: dict[str, Any], before: Any) -> list[Cause]:
+        causes: list[Cause] = []
+        if self._lists is not None:
+            self._lists(obj, before, "", causes)
+            if causes and before is not object_rules.ABSENT:
+                was_wrong: list[Cause] = []
+                self._lists(before, object_rules.ABSENT, "", was_wrong)
+                return [] if was_wrong else causes
         return causes
 
 
@@ -149,13 +146,13 @@ def _translated(schema: dict[str, Any]) -> dict[str, Any]:
         result["required"] = sorted({*result.get("required", ()), "apiVersion", "kind"})
     if schema.get("nullable") and "type" in result:
         result["type"] = [*_as_list(result["type"]), "null"]
-        if "enum" in result:
-            result["enum"] = [*result["enum"], None]
-    if schema.get("format") in _FORMATS:
+    if schema.get("format") in (formats.FORMATS.keys() | formats.NATIVE) and schema.get("type") == "string":
         result["format"] = schema["format"]
     for limit, exclusive in (("minimum", "exclusiveMinimum"), ("maximum", "exclusiveMaximum")):
         if limit in schema:
             result[exclusive if schema.get(exclusive) else limit] = schema[limit]
+    if limits := _limits(schema):
+        result |= {"if": True, schema_causes.RANGE: limits}
     if "properties" in schema:
         result["properties"] = {key: _translated(value) for key, value in schema["properties"].items()}
     for key in ("items", "additionalProperties", "not"):
@@ -165,6 +162,17 @@ def _translated(schema: dict[str, Any]) -> dict[str, Any]:
         if key in schema:
             result[key] = [_translated(value) for value in schema[key]]
     return result
+
+
+def _limits(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the limits that the format of a number sets."""
+    form = schema.get("format", "")
+    if schema.get("type") == "integer":
+        low, high = _INTEGERS.get(form, _ANY_INTEGER)
+        return {"minimum": low, "maximum": high}
+    if schema.get("type") == "number" and form == "float":
+        return {"minimum": -_FLOAT, "maximum": _FLOAT}
+    return {}
 
 
 def _as_list(types: str | list[str]) -> list[str]:
@@ -182,58 +190,3 @@ def _is_changed(obj: Any, old: Any, path: Sequence[str | int]) -> bool:
         if json_equal(obj, old):
             return False
     return True
-
-
-def _path(keys: Sequence[str | int]) -> str:
-    return "".join(f".{key}" if isinstance(key, str) else f"[{key}]" for key in keys).removeprefix(".")
-
-
-def _cause(error: jsonschema_rs.ValidationError) -> Cause:
-    """Word one error as go-openapi and Kubernetes' field errors do."""
-    path, keyword = _path(error.instance_path), error.kind.name
-    value: Any = error.instance
-    limit = error.kind.value
-    match keyword:
-        case "required":
-            return cause("FieldValueRequired", _path([*error.instance_path, error.kind.as_dict()["property"]]))
-        case "type":
-            # Null is allowed by ``nullable``, which is no type in Kubernetes.
-            wanted = ",".join(name for name in error.kind.as_dict()["types"] if name != "null")
-            found = type_name(value)
-            detail = f'{path} in body must be of type {wanted}: "{found}"'
-            return cause("FieldValueTypeInvalid", path, value=found, detail=detail)
-        case "enum":
-            options = ", ".join(orjson.dumps(option).decode() for option in error.kind.as_dict()["options"])
-            return cause("FieldValueNotSupported", path, value=value, detail=f"supported values: {options}")
-        case "maxLength":
-            return cause("FieldValueTooLong", path, detail=f"may not be more than {limit} bytes")
-        case "format":
-            shown = orjson.dumps(value).decode()
-            detail = f"{path} in body must be of type {limit}: {shown}"
-            return cause("FieldValueTypeInvalid", path, value=value, detail=detail)
-        case "maxItems" | "maxProperties":
-            return cause("FieldValueTooMany", path, value=len(value), detail=f"must have at most {limit} items")
-        case _:
-            shown = type_name(value) if isinstance(value, dict | list) else value
-            detail = f"{path} in body {_complaint(keyword, error)}"
-            return cause("FieldValueInvalid", path, value=shown, detail=detail)
-
-
-def _complaint(keyword: str, error: jsonschema_rs.ValidationError) -> str:
-    limit = error.kind.value
-    texts = {
-        "minLength": f"should be at least {limit} chars long",
-        "minItems": f"should have at least {limit} items",
-        "minProperties": f"should have at least {limit} properties",
-        "minimum": f"should be greater than or equal to {limit}",
-        "exclusiveMinimum": f"should be greater than {limit}",
-        "maximum": f"should be less than or equal to {limit}",
-        "exclusiveMaximum": f"should be less than {limit}",
-        "multipleOf": f"should be a multiple of {limit}",
-        "pattern": f"should match '{limit}'",
-        "uniqueItems": "shouldn't contain duplicates",
-        "anyOf": "must validate at least one schema (anyOf)",
-        "oneOf": "must validate one and only one schema (oneOf)",
-        "not": "must not validate the schema (not)",
-    }
-    return texts.get(keyword, error.message)
