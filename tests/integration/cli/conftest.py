@@ -1,4 +1,4 @@
-"""A real ``kontinue dev`` on a small app, and the command line against it."""
+"""A real ``kontinue dev`` on a small app, or a worker beside a real control plane, and the command line against it."""
 
 import os
 import signal
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from cluster import Cluster
 from kontinue_engine.cli.dev.data_dir import DevState, read_state
 
 APP = '''
@@ -114,9 +115,12 @@ def is_running(pid: int) -> bool:
 class Kontinue:
     """Runs the command line in a folder, as a user does."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, kubeconfig: Path | None = None) -> None:
         self.folder = folder
+        self.kubeconfig = kubeconfig or folder / ".kontinue" / "kubeconfig"
         self.env = {key: value for key, value in os.environ.items() if key not in {"KUBECONFIG", "NO_COLOR"}}
+        if kubeconfig is not None:
+            self.env["KUBECONFIG"] = str(kubeconfig)
 
     def __call__(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         """Run to the end."""
@@ -234,10 +238,18 @@ def process_runs() -> Callable[[int], bool]:
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kontinue]:
-    """The command line beside one ``kontinue dev`` for all tests of a module that disturb nothing."""
+def shared(server_kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kontinue]:
+    """The command line beside functions that run, for all tests of a module that disturb nothing.
+
+    Locally they run in one ``kontinue dev``; with a real control plane, in a worker.
+    """
     folder = tmp_path_factory.mktemp("shared")
     (folder / "app.py").write_text(APP)
+    if server_kind == "kube":
+        options = ("--sync-runners", "1")
+        with Cluster(folder / "cluster", "app:app", app_dir=folder, server="kube", worker_options=options) as cluster:
+            yield Kontinue(folder, cluster.kubeconfig)
+        return
     kontinue = Kontinue(folder)
     dev = Dev(kontinue)
     try:

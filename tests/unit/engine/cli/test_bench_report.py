@@ -19,6 +19,33 @@ def test_counters_are_read_from_metrics() -> None:
     assert bench_report.parse_write_counters("go_threads 7\n") == {}
 
 
+def kube_sample(count: int, verb: str, **changes: str) -> str:
+    about = {"code": "200", "dry_run": "", "group": "kontinue.cloud", "resource": "executions", "subresource": ""}
+    pairs = ",".join(f'{name}="{value}"' for name, value in {**about, "verb": verb, **changes}.items())
+    return f'apiserver_request_total{{component="apiserver",{pairs}}} {count}\n'
+
+
+def test_a_real_server_counts_what_it_granted_of_our_kinds() -> None:
+    """Refused, tried and foreign requests are no writes of Executions."""
+    counted = [
+        kube_sample(7, "POST", code="201"),
+        kube_sample(5, "PUT", subresource="status"),
+        kube_sample(1, "APPLY", subresource="status"),
+        kube_sample(2, "PATCH", subresource="status"),
+    ]
+    left_out = [
+        kube_sample(9, "PUT", subresource="status", code="409"),
+        kube_sample(9, "POST", code="201", dry_run="All"),
+        kube_sample(9, "LIST"),
+        kube_sample(9, "PUT", group="coordination.k8s.io", resource="leases"),
+    ]
+    assert bench_report.parse_write_counters("".join(counted + left_out)) == {
+        "executions create": 7,
+        "executions/status update": 5,
+        "executions/status patch": 3,
+    }
+
+
 def test_growth_leaves_out_what_stood_still() -> None:
     """Only writes of the run count."""
     assert bench_report.counter_growth({"a": 1, "b": 2}, {"a": 1, "b": 5, "c": 4}) == {"b": 3, "c": 4}
