@@ -18,6 +18,7 @@ from kontinue_engine.apiserver.apply.field_sets import EMPTY, FieldSet, field, t
 from kontinue_engine.apiserver.apply.managers import APPLY, UPDATE, InvalidEntriesError, Manager, Owners
 from kontinue_engine.apiserver.apply.ownership import ConflictError, Rules
 from kontinue_engine.apiserver.apply.types import Type, compile_type
+from kontinue_engine.apiserver.builtin import schemas
 from kontinue_engine.apiserver.metadata import MAX_ANNOTATIONS_BYTES
 from kontinue_engine.apiserver.registry import Registry
 from kontinue_engine.apiserver.requests import Target
@@ -170,9 +171,19 @@ class Tracker:
         known = self._types.get(key)
         if known is not None and known[0] is resource:
             return known[1]
-        compiled = compile_type(resource.schema)
+        compiled = compile_type(resource.schema) if resource.custom else _built_in_type(resource)
         self._types[key] = (resource, compiled)
         return compiled
+
+
+def _built_in_type(resource: ResourceInfo) -> Type:
+    kind = (resource.group, resource.version, resource.kind)
+    found = schemas.schemas_of([kind])
+    named = {"group": resource.group, "version": resource.version, "kind": resource.kind}
+    for schema in found.values():
+        if named in schema.get("x-kubernetes-group-version-kind", ()):
+            return compile_type(schema, found)
+    return compile_type({})
 
 
 def _check(target: Target, config: dict[str, Any], kind: Type, live: dict[str, Any] | None) -> None:
@@ -188,7 +199,10 @@ def _check(target: Target, config: dict[str, Any], kind: Type, live: dict[str, A
             f"the name of the object ({metadata['name']}) does not match the name on the URL ({target.name})"
         )
     uid = metadata.get("uid")
-    if uid and (live is None or uid != live["metadata"]["uid"]):
+    if uid and live is None:
+        problem = f"uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+        raise statuses.conflict(target.resource, target.name, problem)
+    if uid and live and uid != live["metadata"]["uid"]:
         cause = statuses.cause("FieldValueInvalid", "metadata.uid", value=uid, detail="field is immutable")
         raise statuses.invalid(target.resource, target.name, [cause])
     if found := list(typed_values.problems(kind, config)):

@@ -8,6 +8,7 @@ Called by ``kontinue_engine.apiserver.apply.tracking``, once per kind and versio
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, Final
 
 from kontinue_engine.apiserver.pruning import EMBEDDED, PRESERVE
@@ -118,55 +119,104 @@ OBJECT_META: Final = Type(
 _WHOLE_OBJECT: Final = {"apiVersion": _TEXT, "kind": _TEXT, "metadata": OBJECT_META}
 
 
-def compile_type(schema: dict[str, Any]) -> Type:
-    """Return the type of whole objects of ``schema``."""
-    compiled = _compiled(schema, is_open=False)
+_REFERENCE: Final = "#/components/schemas/"
+_QUANTITY: Final = "io.k8s.apimachinery.pkg.api.resource.Quantity"
+_WHOLE_VALUE: Final = Type(
+    scalars=_ANY_SCALAR, list=ListType(element=UNKNOWN), map=MapType(element=UNKNOWN, is_atomic=True)
+)
+_NAMED: Final = {
+    _QUANTITY: Type(scalars=_ANY_SCALAR),
+    "io.k8s.apimachinery.pkg.runtime.RawExtension": _WHOLE_VALUE,
+}
+"""Types whose schemas do not say what they are."""
+
+
+def compile_type(schema: dict[str, Any], references: Mapping[str, dict[str, Any]] = {}) -> Type:
+    """Return the type of whole objects of ``schema``; ``references`` are the schemas that it may refer to."""
+    compiled = _Compiler(references).compile(schema, is_open=False)
     # A kind without a schema of its own is an object all the same.
     described = compiled.map or MapType(element=UNKNOWN)
     fields = {**described.fields, **_WHOLE_OBJECT}
     return Type(map=MapType(fields=fields, element=described.element))
 
 
-def _compiled(schema: dict[str, Any], *, is_open: bool) -> Type:
-    """Compile; ``is_open``: something above lets unknown fields stay, which holds for everything below it."""
-    is_open = is_open or bool(schema.get(PRESERVE))
-    # Null stands for the default where there is one.
-    allows_null = bool(schema.get("nullable")) or "default" in schema or not schema.get("type")
-    match schema.get("type"):
-        case "object":
-            return Type(map=_map_type(schema, is_open=is_open), allows_null=allows_null)
-        case "array":
-            return Type(list=_list_type(schema, is_open=is_open), allows_null=allows_null)
-        case str() as name if name in _SCALARS:
-            return Type(scalars=_SCALARS[name], allows_null=allows_null)
-        case _:
-            return Type(
-                scalars=_ANY_SCALAR,
-                list=_list_type(schema, is_open=is_open),
-                map=_map_type(schema, is_open=is_open),
-                allows_null=allows_null,
-            )
+class _Compiler:
+    def __init__(self, references: Mapping[str, dict[str, Any]]) -> None:
+        self._references = references
+        self._named: dict[str, Type] = dict(_NAMED)
+
+    def compile(self, schema: dict[str, Any], *, is_open: bool) -> Type:
+        """Compile; ``is_open``: something above lets unknown fields stay, which holds for everything below it."""
+        name = _reference(schema)
+        if name:
+            return self._referred(name, schema)
+        is_open = is_open or bool(schema.get(PRESERVE))
+        # Null stands for the default where there is one.
+        allows_null = bool(schema.get("nullable")) or "default" in schema or not schema.get("type")
+        kind = schema.get("type", "")
+        if kind in _SCALARS:
+            scalars = _ANY_SCALAR if schema.get("format") == "int-or-string" else _SCALARS[kind]
+            return Type(scalars=scalars, allows_null=allows_null)
+        is_any = kind not in {"array", "object"}
+        return Type(
+            scalars=_ANY_SCALAR if is_any else (),
+            list=self._list(schema, is_open=is_open) if is_any or kind == "array" else None,
+            map=self._map(schema, is_open=is_open) if is_any or kind == "object" else None,
+            allows_null=allows_null,
+        )
+
+    def _referred(self, name: str, schema: dict[str, Any]) -> Type:
+        found = self._named.get(name)
+        if found is None:
+            found = self._named[name] = Type()  # schemas refer to themselves
+            compiled = self.compile(self._references[name], is_open=False)
+            found.scalars, found.list, found.map = compiled.scalars, compiled.list, compiled.map
+        if found.map and _is_atomic(schema):
+            return dataclasses.replace(found, map=dataclasses.replace(found.map, is_atomic=True))
+        return found
+
+    def _map(self, schema: dict[str, Any], *, is_open: bool) -> MapType:
+        properties = schema.get("properties") or {}
+        fields = {name: self.compile(below, is_open=is_open) for name, below in properties.items()}
+        if schema.get(EMBEDDED):
+            fields |= _WHOLE_OBJECT
+        additional = schema.get("additionalProperties")
+        element: Type | None = None
+        if isinstance(additional, dict):
+            element = self.compile(additional, is_open=is_open)
+        elif additional or (additional is None and (is_open or not fields)):
+            element = UNKNOWN
+        return MapType(fields=fields, element=element, is_atomic=_is_atomic(schema))
+
+    def _list(self, schema: dict[str, Any], *, is_open: bool) -> ListType:
+        items = schema.get("items")
+        element = self.compile(items, is_open=is_open) if isinstance(items, dict) else UNKNOWN
+        is_associative, keys = _relationship(schema)
+        properties: dict[str, Any] = self._resolved(items or {}).get("properties") or {}
+        defaults = {key: properties[key]["default"] for key in keys if "default" in properties.get(key, {})}
+        return ListType(element=element, keys=keys, is_associative=is_associative, defaults=defaults)
+
+    def _resolved(self, schema: dict[str, Any]) -> dict[str, Any]:
+        name = _reference(schema)
+        return self._references[name] if name else schema
 
 
-def _map_type(schema: dict[str, Any], *, is_open: bool) -> MapType:
-    properties = schema.get("properties") or {}
-    fields = {name: _compiled(below, is_open=is_open) for name, below in properties.items()}
-    if schema.get(EMBEDDED):
-        fields |= _WHOLE_OBJECT
-    additional = schema.get("additionalProperties")
-    element: Type | None = None
-    if isinstance(additional, dict):
-        element = _compiled(additional, is_open=is_open)
-    elif additional or (additional is None and (is_open or not fields)):
-        element = UNKNOWN
-    return MapType(fields=fields, element=element, is_atomic=schema.get("x-kubernetes-map-type") == "atomic")
+def _reference(schema: dict[str, Any]) -> str:
+    """Return the name of the schema that ``schema`` refers to, or "" when it stands for itself."""
+    every = schema.get("allOf") or []
+    reference = schema.get("$ref") or (every[0].get("$ref") if len(every) == 1 else "") or ""
+    return str(reference).removeprefix(_REFERENCE)
 
 
-def _list_type(schema: dict[str, Any], *, is_open: bool) -> ListType:
-    items = schema.get("items")
-    element = _compiled(items, is_open=is_open) if isinstance(items, dict) else UNKNOWN
+def _is_atomic(schema: dict[str, Any]) -> bool:
+    return schema.get("x-kubernetes-map-type") == "atomic"
+
+
+def _relationship(schema: dict[str, Any]) -> tuple[bool, tuple[str, ...]]:
+    """Tell whether a list's items have an identity, and the keys of it; older kinds only say how they are patched."""
     kind = schema.get("x-kubernetes-list-type")
-    keys = tuple(schema.get("x-kubernetes-list-map-keys") or ()) if kind == "map" else ()
-    properties = (items or {}).get("properties") or {}
-    defaults = {key: properties[key]["default"] for key in keys if "default" in properties.get(key, {})}
-    return ListType(element=element, keys=keys, is_associative=kind in {"map", "set"}, defaults=defaults)
+    if kind:
+        return kind in {"map", "set"}, tuple(schema.get("x-kubernetes-list-map-keys") or ()) if kind == "map" else ()
+    is_merged = str(schema.get("x-kubernetes-patch-strategy", "")).startswith("merge")
+    merge_key = schema.get("x-kubernetes-patch-merge-key")
+    return is_merged, (merge_key,) if is_merged and merge_key else ()
