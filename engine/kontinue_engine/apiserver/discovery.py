@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
+from kontinue_engine.apiserver import statuses
 from kontinue_engine.apiserver.resources import ResourceInfo
 
 AGGREGATED_CONTENT_TYPE: Final = {
@@ -38,18 +39,26 @@ _MINOR: Final = 36
 def negotiate(accept: str) -> str:
     """Return the version of the aggregated form to answer with, ``v2`` or ``v2beta1``; empty for the plain form.
 
-    The first form in ``accept`` that can be served wins: kubectl 1.27 to 1.29 know only v2beta1, 1.37 only v2.
+    An aggregated form in ``accept`` wins over the plain one wherever it stands, as in kube-apiserver; kubectl 1.27 to
+    1.29 know only v2beta1, which kube-apiserver no longer has, 1.37 only v2.
+
+    Raises:
+        StatusError: 406, neither is accepted.
     """
+    is_plain = not accept
     for clause in accept.split(","):
         media_type, *parts = (part.strip() for part in clause.split(";"))
         parameters = dict(part.split("=", 1) for part in parts if "=" in part)
         if media_type not in {"application/json", "application/*", "*/*"}:
             continue
         if "as" not in parameters:
-            return ""
+            is_plain = True
+            continue
         is_aggregated = parameters["as"] == "APIGroupDiscoveryList" and parameters.get("g") == "apidiscovery.k8s.io"
         if is_aggregated and parameters.get("v") in AGGREGATED_CONTENT_TYPE:
             return parameters["v"]
+    if not is_plain:
+        raise statuses.not_acceptable(["application/json"])
     return ""
 
 
@@ -106,7 +115,7 @@ def build_aggregated(resources: Iterable[ResourceInfo], *, version: str, is_core
     """Return the aggregated answer of ``/api`` (``is_core``) or ``/apis``, in ``v2`` or ``v2beta1``."""
     items = [
         {
-            "metadata": {"name": group, "creationTimestamp": None} if group else {"creationTimestamp": None},
+            "metadata": {"name": group} if group else {},
             "versions": [
                 {"version": name, "resources": list(map(_aggregated, found)), "freshness": "Current"}
                 for name, found in versions.items()

@@ -45,7 +45,8 @@ class Documents:
         """Return the document, or the plain 404 that kube-apiserver gives for most unknown paths.
 
         Raises:
-            StatusError: 405, documents cannot be written; 404 where kube-apiserver gives a Status.
+            StatusError: 405, documents cannot be written; 406, discovery is JSON; 404 where kube-apiserver gives a
+                Status.
         """
         path = request.path.rstrip("/") or "/"
         if path == "/metrics":

@@ -7,6 +7,7 @@ import pytest
 from kontinue_engine.apiserver import discovery
 from kontinue_engine.apiserver.builtin import kinds
 from kontinue_engine.apiserver.resources import ResourceInfo
+from kontinue_engine.apiserver.statuses import StatusError
 
 KUBECTL = (
     "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,"
@@ -25,9 +26,7 @@ def served(execution_resource: ResourceInfo) -> list[ResourceInfo]:
         (KUBECTL, "v2"),
         (KUBECTL.partition(",")[2], "v2beta1"),
         ("application/json;g=apidiscovery.k8s.io;v=v9;as=APIGroupDiscoveryList,application/json", ""),
-        ("application/json;g=apidiscovery.k8s.io;v=v9;as=APIGroupDiscoveryList", ""),
-        ("application/vnd.kubernetes.protobuf, application/json;as=Table;g=meta.k8s.io;v=v1", ""),
-        ("application/json, " + KUBECTL, ""),
+        ("application/json, " + KUBECTL, "v2"),
         ("*/*", ""),
         ("", ""),
     ],
@@ -35,6 +34,21 @@ def served(execution_resource: ResourceInfo) -> list[ResourceInfo]:
 def test_the_first_form_that_can_be_served_wins(accept: str, version: str):
     """A client that knows only v2beta1 fails silently on v2."""
     assert discovery.negotiate(accept) == version
+
+
+@pytest.mark.parametrize(
+    "accept",
+    [
+        "application/json;g=apidiscovery.k8s.io;v=v9;as=APIGroupDiscoveryList",
+        "application/vnd.kubernetes.protobuf, application/json;as=Table;g=meta.k8s.io;v=v1",
+        "text/html",
+    ],
+)
+def test_other_forms_are_not_acceptable(accept: str):
+    """406 and not another form than the client can read."""
+    with pytest.raises(StatusError) as caught:
+        discovery.negotiate(accept)
+    assert caught.value.code == 406
 
 
 def test_content_types_are_exact():
