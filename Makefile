@@ -13,7 +13,7 @@ help:  ## say what there is
 	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
 
 demo: .venv/.synced  ## index Python's standard library, kill a runner and the worker on the way, compare the results
-	@$(RUN)/python tools/demo.py
+	@$(RUN)/python tools/demo.py $(ARGS)
 
 test: .venv/.synced  ## linters, type checkers, and the tests on every Python found
 	@$(RUN)/python tools/run_tests.py --uv $(UV) $(ARGS)

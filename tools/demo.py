@@ -3,11 +3,16 @@
 ``make demo`` runs this. It starts a ``kontinue dev`` of its own in ``.demo``, runs ``examples/stdlib_index``, kills a
 runner and then the worker while the second run is under way, compares the counts of both runs, and says where the
 report is. Exit status 0 says that it all held.
+
+With ``--kubeconfig FILE`` it runs against that cluster, where our CRDs must be installed, instead of ``kontinue dev``:
+it then starts the worker itself, and again when it has died, as Kubernetes would.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
+import contextlib
 import fcntl
 import json
 import math
@@ -61,19 +66,28 @@ class Kill:
     last: str
 
 
-class Dev:
-    """A ``kontinue dev`` of the demo's own; its messages go to ``dev.log``."""
-
-    def __init__(self) -> None:
-        HOME.mkdir(exist_ok=True)
-        self._lock = (HOME / "lock").open("wb")
+@contextlib.contextmanager
+def demo_folder() -> Iterator[None]:
+    """Clear the folder where one demo keeps everything; a second one at the same time is refused."""
+    HOME.mkdir(exist_ok=True)
+    with (HOME / "lock").open("wb") as lock:
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise DemoError(f"another demo runs in {shown(HOME)}") from None
         for folder in (STATE, CALM, DISTURBED):
             shutil.rmtree(folder, ignore_errors=True)
-        STATE.mkdir()
+        LOG.parent.mkdir(parents=True)
+        yield
+
+
+class Dev:
+    """A ``kontinue dev`` of the demo's own; its messages go to ``dev.log``."""
+
+    name = "kontinue dev"
+    kubeconfig = STATE / "kubeconfig"
+
+    def __init__(self) -> None:
         command = [sys.executable, "-m", "kontinue_engine.cli", "dev", "stdlib_index.app:app"]
         command += ["--app-dir", str(EXAMPLES), "--data-dir", str(STATE), "--port", "0"]
         self._log = (HOME / "dev.log").open("wb")
@@ -97,7 +111,7 @@ class Dev:
             await asyncio.sleep(0.05)
         raise DemoError(f"kontinue dev did not get ready:\n{(HOME / 'dev.log').read_text()}")
 
-    def stop(self) -> None:
+    async def stop(self) -> None:
         """Stop everything."""
         self.process.send_signal(signal.SIGTERM)
         try:
@@ -108,16 +122,80 @@ class Dev:
         self._log.close()
 
 
+class Worker:
+    """A worker beside somebody else's API server; started again when it has died."""
+
+    name = "a worker"
+
+    def __init__(self, kubeconfig: Path) -> None:
+        self.kubeconfig = kubeconfig
+        self._keeper = asyncio.create_task(self._keep_running(), name="keep the worker running")
+
+    def state(self) -> dict[str, Any]:
+        """Return what the last worker that got ready said of itself."""
+        ready = [line for line in log_lines(0.0) if line["event"] == "worker ready"] if LOG.exists() else []
+        return {"worker_pid": ready[-1]["pid"], "runners": ready[-1]["runners"]} if ready else {}
+
+    async def ready(self) -> dict[str, Any]:
+        """Wait until the worker is ready."""
+        deadline = time.monotonic() + START_S
+        while time.monotonic() < deadline and not self._keeper.done():
+            if state := self.state():
+                return state
+            await asyncio.sleep(0.05)
+        raise DemoError(f"the worker did not get ready:\n{LOG.read_text()}")
+
+    async def stop(self) -> None:
+        """Stop it; what it holds is given back."""
+        self._keeper.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._keeper
+
+    async def _keep_running(self) -> None:
+        command = ["-m", "kontinue_engine.worker", "stdlib_index.app:app", "--app-dir", str(EXAMPLES)]
+        while True:
+            with LOG.open("ab") as log:
+                # A session of its own, as in Dev.
+                process = await asyncio.create_subprocess_exec(
+                    *(sys.executable, *command, "--kubeconfig", str(self.kubeconfig)),
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                )
+            try:
+                if await process.wait() != -signal.SIGKILL:
+                    return  # it says why in its log
+            except asyncio.CancelledError:
+                with contextlib.suppress(ProcessLookupError):
+                    process.terminate()
+                await process.wait()
+                raise
+
+
 async def main() -> None:
     """Run the demo."""
     # Like Ctrl-C: nothing may outlive the demo, whoever ends it.
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, asyncio.current_task().cancel)
-    say(f"starting kontinue dev in {shown(HOME)}")
-    dev = Dev()
+    parser = argparse.ArgumentParser(description="Run the demo.")
+    parser.add_argument(
+        "--kubeconfig",
+        type=lambda text: Path(text).absolute(),
+        help="run against this cluster (default: a kontinue dev of its own)",
+    )
+    kubeconfig = parser.parse_args().kubeconfig
+    with demo_folder():
+        await run_demo(kubeconfig)
+
+
+async def run_demo(kubeconfig: Path | None) -> None:
+    """Start a worker (and, without a kubeconfig, a server), run both runs, compare, and stop everything."""
+    say(f"starting {Worker.name if kubeconfig else Dev.name} in {shown(HOME)}")
+    dev = Worker(kubeconfig) if kubeconfig else Dev()
     try:
         state = await dev.ready()
         runners = ", ".join(f"{runner['pid']} ({runner['colour']})" for runner in state["runners"])
-        say(f"API server pid {state['server_pid']}, worker pid {state['worker_pid']}, runners {runners}")
+        server = f"API server of {shown(kubeconfig)}" if kubeconfig else f"API server pid {state['server_pid']}"
+        say(f"{server}, worker pid {state['worker_pid']}, runners {runners}")
         say("while it runs, look at it from a second shell:")
         kubectl = shown(Path(sys.executable).parent / "kubectl")
         kubectl = kubectl if Path(sys.executable).with_name("kubectl").exists() else "kubectl"
@@ -127,14 +205,14 @@ async def main() -> None:
             "describe execution NAME",
             "get functions.kontinue.cloud",
         ):
-            print(f"             {kubectl} --kubeconfig {shown(STATE / 'kubeconfig')} {command}")
-        async with Client(ClientOptions(kubeconfig=str(STATE / "kubeconfig"), qps=None)) as client:
+            print(f"             {kubectl} --kubeconfig {shown(dev.kubeconfig)} {command}")
+        async with Client(ClientOptions(kubeconfig=str(dev.kubeconfig), qps=None)) as client:
             calm, took_s = await run_calm(client)
             disturbed, kills = await run_disturbed(client, dev, passes=choose_passes(took_s))
             compare(calm, disturbed, kills)
     finally:
-        say("stopping kontinue dev")
-        dev.stop()
+        say(f"stopping {dev.name}")
+        await dev.stop()
 
 
 async def run_calm(client: Client) -> tuple[Index, float]:
@@ -153,7 +231,7 @@ def choose_passes(calm_s: float) -> int:
     return max(1, math.ceil(LONG_ENOUGH_S / max(calm_s, 0.1)))
 
 
-async def run_disturbed(client: Client, dev: Dev, *, passes: int) -> tuple[Index, list[Kill]]:
+async def run_disturbed(client: Client, dev: Dev | Worker, *, passes: int) -> tuple[Index, list[Kill]]:
     """Index the library while a runner and then the worker are killed."""
     say("second run, disturbed" + (f" (each file read {passes} times: this machine is fast)" if passes > 1 else ""))
     started_s = time.monotonic()

@@ -13,14 +13,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-KUBECONFIG = ROOT / ".demo" / "state" / "kubeconfig"
+DEV_KUBECONFIG = ROOT / ".demo" / "state" / "kubeconfig"
 KUBECTL = Path(sys.executable).parent / "kubectl"
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 
-def kubectl(home: Path, *arguments: str) -> str:
-    environment = {**os.environ, "KUBECONFIG": str(KUBECONFIG), "HOME": str(home)}
+def kubectl(kubeconfig: Path, home: Path, *arguments: str) -> str:
+    environment = {**os.environ, "KUBECONFIG": str(kubeconfig), "HOME": str(home)}
     done = subprocess.run(
         [str(KUBECTL), *arguments], env=environment, capture_output=True, text=True, check=False, timeout=60
     )
@@ -28,22 +28,33 @@ def kubectl(home: Path, *arguments: str) -> str:
     return done.stdout
 
 
-def test_the_demo_survives_what_it_kills_and_kubectl_sees_it(tmp_path: Path) -> None:
+@pytest.fixture
+def target(server_kind: str, request: pytest.FixtureRequest) -> tuple[Path, list[str]]:
+    """The kubeconfig of the server that the demo uses, and the demo's options."""
+    if server_kind == "local":
+        shutil.rmtree(DEV_KUBECONFIG.parent, ignore_errors=True)  # of an earlier demo
+        return DEV_KUBECONFIG, []
+    kubeconfig = request.getfixturevalue("api_server").kubeconfig
+    return kubeconfig, ["--kubeconfig", str(kubeconfig)]
+
+
+def test_the_demo_survives_what_it_kills_and_kubectl_sees_it(tmp_path: Path, target: tuple[Path, list[str]]) -> None:
     """Equal counts with and without kills; kubectl lists, describes and watches meanwhile; exit status 0."""
-    shutil.rmtree(KUBECONFIG.parent, ignore_errors=True)  # of an earlier demo
+    kubeconfig, options = target
     output = (tmp_path / "output").open("w+")
-    demo = subprocess.Popen([sys.executable, str(ROOT / "tools" / "demo.py")], stdout=output, stderr=output)
+    demo = subprocess.Popen([sys.executable, str(ROOT / "tools" / "demo.py"), *options], stdout=output, stderr=output)
     try:
         listed = ""
         while "Executing" not in listed and demo.poll() is None:
             time.sleep(0.2)
-            listed = kubectl(tmp_path, "get", "executions") if KUBECONFIG.exists() else ""
+            listed = kubectl(kubeconfig, tmp_path, "get", "executions") if kubeconfig.exists() else ""
         assert re.search(r"^NAME +FUNCTION +PHASE ", listed), listed
-        root = kubectl(tmp_path, "get", "executions", "-l", "!kontinue.cloud/parent", "-o", "name").split()[0]
-        described = kubectl(tmp_path, "describe", root)
+        roots = ("get", "executions", "-l", "!kontinue.cloud/parent", "-o", "name")
+        root = kubectl(kubeconfig, tmp_path, *roots).split()[0]
+        described = kubectl(kubeconfig, tmp_path, "describe", root)
         assert re.search(r"Function: +index", described)
         watch = [str(KUBECTL), "get", "executions", "-w", "--request-timeout=4s", "--no-headers"]
-        environment = {**os.environ, "KUBECONFIG": str(KUBECONFIG), "HOME": str(tmp_path)}
+        environment = {**os.environ, "KUBECONFIG": str(kubeconfig), "HOME": str(tmp_path)}
         watched = subprocess.run(watch, env=environment, capture_output=True, text=True, check=False).stdout
         assert watched.count("Completed") >= 5, watched
         assert demo.wait(300) == 0
