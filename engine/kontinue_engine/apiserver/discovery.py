@@ -21,7 +21,6 @@ AGGREGATED_CONTENT_TYPE: Final = {
 _CHANGED_VERBS: Final = ("get", "patch", "update")
 _SUBRESOURCE_VERBS: Final = {
     "binding": ("create",),
-    "eviction": ("create",),
     "finalize": ("update",),
     "log": ("get",),
     "scale": _CHANGED_VERBS,
@@ -29,7 +28,6 @@ _SUBRESOURCE_VERBS: Final = {
 }
 _SUBRESOURCE_KINDS: Final = {
     "binding": {"kind": "Binding"},
-    "eviction": {"group": "policy", "version": "v1", "kind": "Eviction"},
     "scale": {"group": "autoscaling", "version": "v1", "kind": "Scale"},
 }
 """Of those that are of another kind than the resource."""

@@ -19,6 +19,8 @@ _SYSTEM_FIELDS: Final = ("uid", "creationTimestamp", "generation", "deletionTime
 _IMMUTABLE_FIELDS: Final = ("uid", "deletionTimestamp", "deletionGracePeriodSeconds")
 """System fields that refuse what differs; others are silently kept."""
 _DROPPED_FIELDS: Final = ("managedFields", "selfLink", "resourceVersion")
+_SUBRESOURCE_FIELDS: Final = {"binding": ("spec", "status"), "finalize": ("spec",)}
+"""What a subresource owns that does not carry its name."""
 _NOT_GIVEN_AT_CREATE: Final = frozenset({*_SYSTEM_FIELDS, *_DROPPED_FIELDS})
 
 
@@ -65,8 +67,9 @@ def prepare_update(
     """
     _check_identity(resource, current["metadata"], document["metadata"], is_uid_precondition=not is_patched)
     if subresource:
-        field = "spec" if subresource == "finalize" else subresource
-        prepared = _with_field(current, document, field)
+        prepared = current
+        for field in _SUBRESOURCE_FIELDS.get(subresource, (subresource,)):
+            prepared = _with_field(prepared, document, field)
         return _checked_namespace(prepared, subresource) if resource is NAMESPACES else prepared
     metadata = {key: value for key, value in document["metadata"].items() if _is_given(value)}
     old = current["metadata"]

@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 import orjson
 
-from kontinue_engine.apiserver import access, deletion, requests, statuses, views
+from kontinue_engine.apiserver import access, deletion, requests, statuses, views, virtual
 from kontinue_engine.apiserver.documents import Documents
 from kontinue_engine.apiserver.http_protocol import Answer, Request, Response
 from kontinue_engine.apiserver.reading import Reader
@@ -39,7 +39,13 @@ _VERBS: Final = {
     ("DELETE", False): "deletecollection",
 }
 """Verb by (method, whether the path names an object)."""
-_SUBRESOURCE_VERBS: Final = frozenset({"get", "update", "patch"})
+_CHANGED_VERBS: Final = frozenset({"get", "update", "patch"})
+_SUBRESOURCE_VERBS: Final = {
+    "binding": frozenset({"create"}),
+    "finalize": frozenset({"update"}),
+    "log": frozenset({"get"}),
+}
+"""Of those that are not read and changed as status is."""
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
 
 
@@ -59,6 +65,7 @@ class Router:
         self._writer = writer
         self._documents = documents
         self._authenticator = authenticator
+        self._virtual = virtual.Virtual(reader, writer, authenticator)
 
     def __call__(self, request: Request) -> Answer | Coroutine[Any, Any, Answer]:
         """Answer ``request``; never raises."""
@@ -87,6 +94,8 @@ class Router:
         resource = target.resource
         access.authorize(user, verb, resource.group, resource.plural, target.namespace, target.name)
         view = self._view(request, query)  # refused before anything is written
+        if virtual.is_virtual(target):
+            return self._virtual.answer(request, target, verb, query, user)
         content_type = headers.get(b"content-type", b"").decode("latin-1")
         agent = headers.get(b"user-agent", b"")
         match verb:
@@ -138,12 +147,12 @@ class Router:
 
     @staticmethod
     def _verb(method: str, target: Target, query: dict[str, str]) -> str:
-        verb = _VERBS.get((method, bool(target.name)), "")
+        verb = _VERBS.get((method, bool(target.name) and target.subresource != "binding"), "")
         if verb == "list" and method == "GET" and requests.is_true(query.get("watch")):
             verb = "watch"
         if verb not in target.resource.verbs or (method == "HEAD" and not target.resource.custom):
             raise statuses.method_not_allowed(target.resource)
-        if target.subresource and verb not in ({"update"} if target.subresource == "finalize" else _SUBRESOURCE_VERBS):
+        if target.subresource and verb not in _SUBRESOURCE_VERBS.get(target.subresource, _CHANGED_VERBS):
             raise statuses.method_not_allowed(target.resource)
         if target.namespace is None and verb in {"create", "deletecollection"}:
             raise statuses.method_not_allowed(target.resource)

@@ -54,7 +54,7 @@ PODS: Final = _core(
     "Pod",
     short_names=("po",),
     categories=_ALL,
-    subresources=("binding", "eviction", "log", "status"),
+    subresources=("binding", "log", "status"),
     has_generation=True,
     selectable_fields=(
         "spec.nodeName",
@@ -69,8 +69,10 @@ PODS: Final = _core(
     ),
 )
 
+BINDINGS: Final = _core("Binding", verbs=_CREATE_ONLY)
+
 BUILT_IN: Final = (
-    _core("Binding", verbs=_CREATE_ONLY),
+    BINDINGS,
     resources.CONFIG_MAPS,
     _core("Endpoints", "endpoints", short_names=("ep",)),
     resources.EVENTS,
