@@ -11,12 +11,10 @@ from urllib.parse import parse_qsl
 
 import msgspec
 import orjson
-import yaml
 
-from kontinue_engine.apiserver import statuses
+from kontinue_engine.apiserver import statuses, yaml_bodies
 from kontinue_engine.apiserver.builtin import protobuf
 from kontinue_engine.apiserver.resources import ResourceInfo
-from kontinue_engine.apiserver.values import MAX_NESTING
 
 JSON_TYPES: Final = ("application/json", "application/yaml")
 PROTOBUF_TYPE: Final = "application/vnd.kubernetes.protobuf"
@@ -109,13 +107,7 @@ def parse_body(body: bytes, content_type: str, *, takes_protobuf: bool = False) 
     if kind in {"", "application/json"}:
         return parse_json(body)
     if kind in {"application/yaml", "application/apply-patch+yaml"}:
-        try:
-            _check_yaml_depth(body)
-            loaded = yaml.load(body, Loader=_YAML_LOADER)  # noqa: S506 - a safe loader
-            # Through JSON: keys become text as in kube-apiserver, and what JSON cannot say is refused.
-            return orjson.loads(orjson.dumps(loaded, option=orjson.OPT_NON_STR_KEYS))
-        except (yaml.YAMLError, UnicodeDecodeError, TypeError) as error:
-            raise statuses.bad_request(f"the body of the request is not valid YAML: {error}") from error
+        return yaml_bodies.parse(body)
     if kind == PROTOBUF_TYPE and takes_protobuf:
         return protobuf.decode_body(body)
     raise statuses.unsupported_media_type((*JSON_TYPES, PROTOBUF_TYPE) if takes_protobuf else JSON_TYPES)
@@ -131,26 +123,3 @@ def parse_json(body: bytes) -> Any:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise statuses.bad_request(f"the body of the request is not valid JSON: {error}") from error
-
-
-def _check_yaml_depth(body: bytes) -> None:
-    """Refuse nesting for which the C parser, which recurses, would run out of stack and take the process down."""
-    depth = 0
-    for event in yaml.parse(body, Loader=yaml.CSafeLoader):
-        if isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
-            if depth > MAX_NESTING:
-                raise statuses.nested_too_deeply()
-        elif isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
-
-
-class _Loader(yaml.CSafeLoader):
-    """CSafeLoader that leaves dates as the text they were."""
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, expression) for tag, expression in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in yaml.CSafeLoader.yaml_implicit_resolvers.items()
-}
-_YAML_LOADER: Final = _Loader
