@@ -95,7 +95,7 @@ class Router:
         access.authorize(user, verb, resource.group, resource.plural, target.namespace, target.name)
         view = self._view(request, query)  # refused before anything is written
         if virtual.is_virtual(target):
-            return self._virtual.answer(request, target, verb, query, user)
+            return self._virtual.answer(request, target, query, user)
         content_type = headers.get(b"content-type", b"").decode("latin-1")
         agent = headers.get(b"user-agent", b"")
         match verb:

@@ -1,19 +1,17 @@
-"""Internal. What is answered and not stored: reviews, bindings, the scale subresource, and the logs of pods (none).
+"""Internal. What is answered and not stored: reviews, bindings, and the logs of pods, which there are none of.
 
-Called by the router for these targets alone; objects behind them are read and written through the same handlers as any
-others. The documents are made by ``scale`` and ``builtin.reviews``.
+Called by the router for these targets alone; the Pods behind them are read and written through the same handlers as any
+other object. Reviews are answered by ``builtin.reviews``.
 """
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from typing import Any, Final
 
 import orjson
 
-from kontinue_engine.apiserver import access, patches, requests, scale, statuses, strategic_patch, views
-from kontinue_engine.apiserver.apply import options as apply_options
+from kontinue_engine.apiserver import access, requests, statuses, views
 from kontinue_engine.apiserver.builtin import kinds, reviews, types
 from kontinue_engine.apiserver.builtin.decoding import Decoder
 from kontinue_engine.apiserver.http_protocol import Answer, Request, Response
@@ -22,7 +20,7 @@ from kontinue_engine.apiserver.requests import Target
 from kontinue_engine.apiserver.resources import ResourceInfo
 from kontinue_engine.apiserver.writing import Writer
 
-_SUBRESOURCES: Final = frozenset({"binding", "log", "scale"})
+_SUBRESOURCES: Final = frozenset({"binding", "log"})
 _CREATE_ONLY: Final = ("create",)
 _PLAIN: Final = views.View()
 _SCHEDULED: Final = {"type": "PodScheduled", "status": "True", "lastProbeTime": None}
@@ -46,20 +44,16 @@ class Virtual:
         self._authenticator = authenticator
 
     def answer(
-        self, request: Request, target: Target, verb: str, query: dict[str, str], user: str
+        self, request: Request, target: Target, query: dict[str, str], user: str
     ) -> Answer | Coroutine[Any, Any, Answer]:
         """Answer ``request``.
 
         Raises:
             StatusError: it is refused.
         """
-        content_type = request.headers.get(b"content-type", b"").decode("latin-1")
-        if target.subresource == "scale":
-            if verb == "get":
-                return self._read_scale(target, query)
-            return self._write_scale(target, verb, request, content_type, query)
         if target.subresource == "log":
             return self._refuse_log(target)
+        content_type = request.headers.get(b"content-type", b"").decode("latin-1")
         document = requests.parse_body(request.body, content_type, takes_protobuf=True)
         if target.subresource == "binding" or target.resource.kind == "Binding":
             return self._bind(target, document, query)
@@ -100,57 +94,6 @@ class Virtual:
         raise statuses.bad_request(
             f"pod {target.name} has no log: this server stores pods and runs none; see the logs of what does run them"
         )
-
-    async def _read_scale(self, target: Target, query: dict[str, str]) -> Response:
-        answer = self._reader.get(target, query, _PLAIN)
-        answer = answer if isinstance(answer, Answer) else await answer
-        assert isinstance(answer, Response)  # noqa: S101 - a stream only answers a watch
-        return _scale_response(target.resource, answer.body)
-
-    async def _write_scale(
-        self, target: Target, verb: str, request: Request, content_type: str, query: dict[str, str]
-    ) -> Response:
-        paths = target.resource.scale
-        assert paths is not None  # noqa: S101 - the router has found the subresource
-        is_patch = verb == "patch"
-        options = requests.parse_write_options(query, "PatchOptions" if is_patch else "UpdateOptions")
-        owner = apply_options.owner(
-            query, request.headers.get(b"user-agent", b""), "PatchOptions" if is_patch else "UpdateOptions"
-        )
-        if is_patch:
-            patch, apply = _patch_of(request.body, content_type)
-        else:
-            document = requests.parse_body(request.body, content_type, takes_protobuf=not target.resource.custom)
-
-        def change(current: dict[str, Any]) -> dict[str, Any]:
-            wanted = apply(scale.scale_of(paths, current), patch) if is_patch else document
-            return scale.with_scale(paths, current, wanted)
-
-        parent = Target(target.resource, target.namespace, target.name, "")
-        stored = await self._writer.change(parent, change, options, verb=verb, owner=owner)
-        return _scale_response(target.resource, stored.data)
-
-
-def _scale_response(resource: ResourceInfo, data: bytes) -> Response:
-    assert resource.scale is not None  # noqa: S101 - the router has found the subresource
-    return Response(200, orjson.dumps(scale.scale_of(resource.scale, orjson.loads(data))))
-
-
-def _patch_of(body: bytes, content_type: str) -> tuple[Any, Callable[[Any, Any], Any]]:
-    kind = requests.media_type(content_type)
-    apply: dict[str, Callable[[Any, Any], Any]] = {
-        "application/json-patch+json": patches.apply_json_patch,
-        "application/merge-patch+json": patches.apply_merge_patch,
-        "application/strategic-merge-patch+json": functools.partial(
-            strategic_patch.apply_strategic_patch, scale.SCALES
-        ),
-    }
-    if kind not in apply:
-        raise statuses.unsupported_media_type(apply)
-    patch = requests.parse_json(body)
-    if "merge" in kind and not isinstance(patch, dict):
-        raise statuses.bad_request("a merge patch must be an object")
-    return patch, apply[kind]
 
 
 def _decoded(resource: ResourceInfo, document: Any) -> dict[str, Any]:
