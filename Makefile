@@ -15,10 +15,10 @@ help:  ## say what there is
 demo: .venv/.synced  ## index Python's standard library, kill a runner and the worker on the way, compare the results
 	@$(RUN)/python tools/demo.py $(ARGS)
 
-test: .venv/.synced  ## linters, type checkers, and the tests on every Python found
+test: .venv/.synced  ## linters, type checkers, and the tests on every Python and API server found
 	@$(RUN)/python tools/run_tests.py --uv $(UV) $(ARGS)
 
-conformance: .venv/.synced kube  ## one suite over both API servers: the local one and a real control plane
+conformance: .venv/.synced $(if $(KONTINUE_TEST_KUBECONFIG),,kube)  ## one suite over both API servers: the local one and a real control plane
 	@KONTINUE_REQUIRE_KUBE=1 $(RUN)/pytest -q tests/conformance $(ARGS)
 
 kube:  ## build a real control plane for tests into ~/.cache/kontinue (needs Go; some minutes, once)

@@ -1,9 +1,11 @@
-"""Run linters, type checkers and the tests on every Python that is found; say at the end what ran and what did not.
+"""Run linters, type checkers and the tests, on every Python and against every API server that is found.
 
     make test                       everything
     make test ARGS='-k replay'      further arguments go to pytest (on the environment's own Python only)
 
-KONTINUE_REQUIRE_PYTHONS="3.11 3.12 3.13" makes a missing version a failure instead of a line at the end.
+The end says what ran and what did not. Two variables make what is missing a failure instead of a line at the end:
+KONTINUE_REQUIRE_PYTHONS="3.11 3.12 3.13" and KONTINUE_REQUIRE_KUBE=1. The real control plane is built where there is
+Go; KONTINUE_TEST_KUBECONFIG=FILE names an existing cluster instead.
 """
 
 from __future__ import annotations
@@ -20,6 +22,14 @@ ROOT = Path(__file__).resolve().parents[1]
 VERSIONS = ("3.11", "3.12", "3.13")
 VERSION_DEPENDENT = ("tests/unit", "tests/replay", "tests/integration/pool", "tests/integration/controllers")
 """What may differ between interpreters: language, replay, fork and threads. The rest drives whole processes."""
+ENGINE_SUITE = (
+    *(f"tests/integration/{folder}" for folder in ("controllers", "client", "worker", "cli", "kube")),
+    "tests/e2e",
+)
+"""What uses an API server without knowing which: it runs against a real one too."""
+NO_GO = 3
+"""Exit status of tools/kube/build.py."""
+CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager")
 CHECKS = (
     ("ruff check", ["ruff", "check", "."]),
     ("ruff format", ["ruff", "format", "--check", "."]),
@@ -45,20 +55,68 @@ def main() -> int:
             program = uv if command[0] == "uv" else str(Path(sys.executable).parent / command[0])
             results.append(run(name, [program, *command[1:]]))
     missing: list[str] = []
+    servers: list[str] = []
     if not arguments.only_checks:
-        own = f"{sys.version_info.major}.{sys.version_info.minor}"
-        pytest = [str(Path(sys.executable).parent / "pytest"), "-q"]
-        results.append(run(f"tests on Python {own} (all)", [*pytest, *pytest_arguments]))
-        if not pytest_arguments:
-            for version in VERSIONS:
-                if version == own:
-                    continue
-                python = find_python(version)
-                if python is None:
-                    missing.append(version)
-                    continue
-                results.append(test_on(uv, version, python))
-    return report(results, missing)
+        if pytest_arguments:
+            results.append(run_pytest("tests", pytest_arguments))
+        else:
+            servers = test_on_servers(results)
+            missing = test_on_pythons(uv, results)
+    return report(results, missing, servers)
+
+
+def test_on_servers(results: list[tuple[str, bool, float]]) -> list[str]:
+    """Run all tests, then the engine's against a real control plane too; return which servers were used."""
+    kube, why_not = find_control_plane()
+    own = f"{sys.version_info.major}.{sys.version_info.minor}"
+    # Where it is, nothing may be skipped for want of it.
+    environment = {**os.environ, **({"KONTINUE_REQUIRE_KUBE": "1"} if kube else {})}
+    results.append(run_pytest(f"tests on Python {own} (all)", [], environment))
+    servers = ["API servers: the local one"]
+    if kube:
+        results.append(run_pytest("tests of the engine on kube", ["--api-server", "kube", *ENGINE_SUITE], environment))
+        servers.append(f"API servers: {kube}")
+    else:
+        is_required = os.environ.get("KONTINUE_REQUIRE_KUBE") == "1"
+        if is_required:
+            results.append(("a real control plane, which KONTINUE_REQUIRE_KUBE=1 asks for", False, 0.0))
+        servers.append(f"API servers: no real control plane ({why_not}); conformance ran on the local one alone")
+    return servers
+
+
+def find_control_plane() -> tuple[str, str]:
+    """Return what the real control plane is, after building it if need be, or why there is none."""
+    if existing := os.environ.get("KONTINUE_TEST_KUBECONFIG"):
+        return f"the existing cluster of {existing}", ""
+    command = [sys.executable, str(ROOT / "tools" / "kube" / "build.py"), *CONTROL_PLANE]
+    print("--- real control plane", flush=True)
+    built = subprocess.run(command, check=False, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    said = built.stdout.strip().splitlines()
+    print("\n".join(said), flush=True)
+    if built.returncode == 0:
+        return f"a real {said[-1]}", ""
+    return (
+        "",
+        "no Go that could build it, see above" if built.returncode == NO_GO else "it could not be built, see above",
+    )
+
+
+def test_on_pythons(uv: str, results: list[tuple[str, bool, float]]) -> list[str]:
+    """Run what may depend on the interpreter on the others; return the versions that were not found."""
+    missing: list[str] = []
+    for version in VERSIONS:
+        if version == f"{sys.version_info.major}.{sys.version_info.minor}":
+            continue
+        python = find_python(version)
+        if python is None:
+            missing.append(version)
+            continue
+        results.append(test_on(uv, version, python))
+    return missing
+
+
+def run_pytest(name: str, arguments: list[str], environment: dict[str, str] | None = None) -> tuple[str, bool, float]:
+    return run(name, [str(Path(sys.executable).parent / "pytest"), "-q", *arguments], environment)
 
 
 def test_on(uv: str, version: str, python: str) -> tuple[str, bool, float]:
@@ -103,13 +161,15 @@ def run(name: str, command: list[str], environment: dict[str, str] | None = None
     return name, code == 0, time.monotonic() - started
 
 
-def report(results: list[tuple[str, bool, float]], missing: list[str]) -> int:
+def report(results: list[tuple[str, bool, float]], missing: list[str], servers: list[str]) -> int:
     required = os.environ.get("KONTINUE_REQUIRE_PYTHONS", "").split()
     print()
     for name, passed, seconds in results:
         print(f"{'ok    ' if passed else 'FAILED'} {seconds:7.1f} s  {name}")
     for version in missing:
         print(f"{'FAILED' if version in required else 'absent'}            Python {version} was not found")
+    for server in servers:
+        print(server)
     failed = [name for name, passed, _ in results if not passed] + [v for v in missing if v in required]
     print("everything passed" if not failed else f"failed: {', '.join(failed)}")
     return 1 if failed else 0
