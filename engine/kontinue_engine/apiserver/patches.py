@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import orjson
 
@@ -22,6 +22,7 @@ MAX_COPIED_BYTES: Final = MAX_BODY_BYTES
 """What ``copy`` may add in all, as in kube-apiserver: copies of copies double."""
 
 _INDEX: Final = re.compile(r"[-+]?[0-9]{1,10}", re.ASCII)
+_Node = TypeVar("_Node", dict[str, Any], list[Any])
 _KINDS: Final = frozenset({"add", "copy", "move", "remove", "replace", "test"})
 _NEEDS_PLACE: Final = frozenset({"add", "copy", "move", "remove"})
 _NEEDS_FROM: Final = frozenset({"move", "copy"})
@@ -77,6 +78,7 @@ def apply_json_patch(document: Any, operations: Any) -> Any:
 
 def _applied(document: Any, operations: list[Any]) -> Any:
     copied_bytes = 0
+    ours: dict[int, Any] = {}
     for number, operation in enumerate(operations):
         kind, path, source = _checked(operation, number)
         value = operation.get("value")
@@ -92,21 +94,23 @@ def _applied(document: Any, operations: list[Any]) -> Any:
                     raise _missing(kind, operation["from"])
                 value = None
             if kind == "copy":
-                copied_bytes += _encoded_size(value)
+                encoded = _encoded(value)
+                copied_bytes += len(encoded)
                 if copied_bytes > MAX_COPIED_BYTES:
                     raise statuses.too_large(f"a JSON patch may copy at most {MAX_COPIED_BYTES} bytes")
+                value = orjson.loads(encoded)  # two places must not share what a later operation changes
             elif path[: len(source)] == source and len(path) > len(source):
                 raise statuses.unprocessable_patch(f"move of {operation['from']} into itself")
             else:
-                document = _changed(document, source, "remove", None)
+                document = _changed(document, source, "remove", None, ours)
             kind = "add"
-        document = _changed(document, path, kind, value)
+        document = _changed(document, path, kind, value, ours)
     return document
 
 
-def _encoded_size(value: Any) -> int:
+def _encoded(value: Any) -> bytes:
     try:
-        return len(orjson.dumps(value))
+        return orjson.dumps(value)
     except orjson.JSONEncodeError as error:
         raise statuses.bad_request(f"a copied value cannot be encoded: {error}") from error
 
@@ -163,47 +167,62 @@ def _read(document: Any, path: Sequence[str]) -> Any:
     return document
 
 
-def _changed(node: Any, path: Sequence[str], kind: str, value: Any) -> Any:
-    """Return a copy of ``node`` with one add, replace or remove done, sharing everything off the path."""
+def _changed(node: Any, path: Sequence[str], kind: str, value: Any, ours: dict[int, Any]) -> Any:
+    """Return ``node`` with one add, replace or remove done.
+
+    What lies on the path is copied once in a patch and then changed in place (``ours`` by id): ten thousand operations
+    on a large object must not copy it ten thousand times. Everything else is shared with the document as it was.
+    """
     if not path:
         return None if kind == "remove" else value
     key, rest = path[0], path[1:]
     if isinstance(node, dict):
-        return _changed_object(node, key, rest, kind, value)
+        return _changed_object(node, key, rest, kind, value, ours)
     if isinstance(node, list):
-        return _changed_array(node, key, rest, kind, value)
+        return _changed_array(node, key, rest, kind, value, ours)
     raise _missing(kind, key)
 
 
-def _changed_object(node: dict[str, Any], key: str, rest: Sequence[str], kind: str, value: Any) -> dict[str, Any]:
+def _changed_object(
+    node: dict[str, Any], key: str, rest: Sequence[str], kind: str, value: Any, ours: dict[int, Any]
+) -> dict[str, Any]:
     if key not in node and (rest or kind == "remove"):
         raise _missing(kind, key)
-    copied = dict(node)
+    own = _own(node, ours)
     if rest:
-        copied[key] = _changed(node[key], rest, kind, value)
+        own[key] = _changed(node[key], rest, kind, value, ours)
     elif kind == "remove":
-        del copied[key]
+        del own[key]
     else:
-        copied[key] = value
-    return copied
+        own[key] = value
+    return own
 
 
-def _changed_array(node: list[Any], key: str, rest: Sequence[str], kind: str, value: Any) -> list[Any]:
+def _changed_array(
+    node: list[Any], key: str, rest: Sequence[str], kind: str, value: Any, ours: dict[int, Any]
+) -> list[Any]:
     is_add = kind == "add" and not rest
-    if is_add and key == "-":
-        return [*node, value]
-    index = _index(key, len(node) + 1 if is_add else len(node))
+    length = len(node) + 1 if is_add else len(node)
+    index = len(node) if is_add and key == "-" else _index(key, length)
     if index is None:
         raise _missing(kind, key)
-    copied = list(node)
+    own = _own(node, ours)
     if rest:
-        copied[index] = _changed(node[index], rest, kind, value)
+        own[index] = _changed(node[index], rest, kind, value, ours)
     elif is_add:
-        copied.insert(index, value)
+        own.insert(index, value)
     elif kind == "remove":
-        del copied[index]
+        del own[index]
     else:
-        copied[index] = value
+        own[index] = value
+    return own
+
+
+def _own(node: _Node, ours: dict[int, Any]) -> _Node:
+    if id(node) in ours:
+        return node
+    copied = node.copy()
+    ours[id(copied)] = copied
     return copied
 
 
