@@ -210,7 +210,7 @@ def _json_name(value: Any) -> str:
         case str():
             return "string"
         case int() | float():
-            return f"number {value}"
+            return "number"
         case list():
             return "array"
         case _:
