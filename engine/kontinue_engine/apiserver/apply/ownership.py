@@ -100,7 +100,8 @@ def apply(rules: Rules, live: Any, config: Any, owners: Owners, manager: Manager
     last = owners.get(manager)
     fields = field_sets.without_subtrees(typed_values.field_set(kind, config), rules.ignored)
     claimed = {**owners, manager: Owned(fields, rules.version, last.time if last else None)}
-    applied = _without_abandoned(rules, merging.merge(kind, live, config), claimed, last)
+    merged = merging.merge(kind, live, config)
+    applied = _without_abandoned(rules, merged, claimed, last, fields)
     settled, _ = _settled(rules, live, applied, claimed, manager, force=force)
     mine = settled.pop(manager, None)
     kept = mine.fields - _NEVER_OWNED if mine else EMPTY
@@ -147,10 +148,12 @@ def _changes(rules: Rules, old: Any, new: Any, version: str, known: dict[str, Ch
     return known[version]
 
 
-def _without_abandoned(rules: Rules, merged: Any, owners: Owners, last: Owned | None) -> Any:
-    """Return ``merged`` without what its manager applied last time, not this time, and nobody else owns."""
-    kind = rules.type_of(last.api_version) if last else None
-    if last is None or kind is None or not last.fields:
+def _without_abandoned(rules: Rules, merged: Any, owners: Owners, last: Owned | None, fields: FieldSet) -> Any:
+    """Return ``merged`` without what its manager applied last time and not now (``fields``), and nobody else owns."""
+    if last is None or last.fields <= fields:
+        return merged
+    kind = rules.type_of(last.api_version)
+    if kind is None:
         return merged
     was_applied = merging.with_named_fields(kind, last.fields)
     pruned = merging.remove(kind, merged, was_applied)
