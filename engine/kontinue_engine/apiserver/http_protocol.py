@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from http import HTTPStatus
 from typing import Any, Final, cast
 
@@ -26,6 +26,14 @@ MAX_HEADER_BYTES: Final = 64 * 1024
 MAX_STREAM_BACKLOG_BYTES: Final = 16 * 1024 * 1024
 """Judgement: what a watcher may lag behind before its stream is ended; it resumes from its last revision."""
 STREAM_BUFFER_BYTES: Final = 256 * 1024
+MAX_CONNECTIONS: Final = 10_000
+"""Judgement: each open watch is one. The next one is told to try again later."""
+RECEIVE_TIMEOUT_S: Final = 60.0
+"""Judgement: what a request may take from its first byte, or the connection, to its last byte."""
+STUCK_TIMEOUT_S: Final = 60.0
+"""Judgement: how long a client may read nothing of an answer, or of a stream that was ended because it read nothing."""
+MAX_BACKLOGS_BYTES: Final = 256 * 1024 * 1024
+"""Judgement: what all watchers together may lag behind."""
 JSON: Final = "application/json"
 
 _STATUS_LINES: Final = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
@@ -58,6 +66,15 @@ class StreamResponse(msgspec.Struct):
 
     start: Callable[[Stream], None]
     content_type: str = JSON
+
+
+class Refusals(msgspec.Struct, frozen=True):
+    """Answers to what never reaches the application."""
+
+    too_large: Response
+    bad_request: Response
+    timed_out: Response
+    too_many: Response
 
 
 Answer = Response | StreamResponse
@@ -98,8 +115,17 @@ class Stream:
         self._backlog.append(framed)
         self._backlog_bytes += len(framed)
         if self._backlog_bytes > MAX_STREAM_BACKLOG_BYTES:
-            self._backlog.clear()
-            self.end()
+            self.drop()
+
+    @property
+    def backlog_bytes(self) -> int:
+        """What waits for the reader."""
+        return self._backlog_bytes
+
+    def drop(self) -> None:
+        """End the answer without what waits; the client resumes from what it has seen."""
+        self._backlog.clear()
+        self.end()
 
     def end(self) -> None:
         """End the answer cleanly after what was already handed to the socket; idempotent."""
@@ -137,13 +163,10 @@ class Stream:
 class HttpProtocol(asyncio.Protocol):
     """One connection."""
 
-    def __init__(
-        self, application: Application, *, connections: set[HttpProtocol], too_large: Response, bad_request: Response
-    ) -> None:
+    def __init__(self, application: Application, *, connections: set[HttpProtocol], refusals: Refusals) -> None:
         self._application = application
         self._connections = connections
-        self._too_large = too_large
-        self._bad_request = bad_request
+        self._refusals = refusals
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport
         self._parser = httptools.HttpRequestParser(self)
@@ -158,12 +181,25 @@ class HttpProtocol(asyncio.Protocol):
         self._body: list[bytes] = []
         self._body_bytes = 0
         self._refused: Response | None = None
+        self._receiving_since_s = self._loop.time()  # 0: between requests
+        self._stuck_since_s = 0.0
+        self._stuck_bytes = 0
         self.is_writable = True
 
     @property
     def is_idle(self) -> bool:
         """Whether nothing is being answered."""
         return self._task is None and self._stream is None and not self._queue
+
+    @property
+    def backlog_bytes(self) -> int:
+        """What waits to be sent by a stream."""
+        return self._stream.backlog_bytes if self._stream is not None else 0
+
+    def shed(self) -> None:
+        """End the stream, without what waits, for want of memory."""
+        if self._stream is not None:
+            self._stream.drop()
 
     def write(self, data: bytes) -> None:
         """Hand bytes to the socket."""
@@ -181,6 +217,20 @@ class HttpProtocol(asyncio.Protocol):
         """Close at once."""
         self._transport.abort()
 
+    def expire(self, now_s: float) -> None:
+        """Close the connection of a client that does not finish its request, or does not read its answer.
+
+        Called every few seconds. Watches are not meant: theirs is bounded by what may wait for them.
+        """
+        if not self.is_writable and self._stream is None:
+            waiting_bytes = self._transport.get_write_buffer_size()
+            if waiting_bytes != self._stuck_bytes:
+                self._stuck_bytes, self._stuck_since_s = waiting_bytes, now_s
+            elif now_s - self._stuck_since_s > STUCK_TIMEOUT_S:
+                self.abort()
+        elif self._receiving_since_s and self.is_idle and now_s - self._receiving_since_s > RECEIVE_TIMEOUT_S:
+            self._answer_last(self._refusals.timed_out)
+
     # -- asyncio -------------------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -188,6 +238,8 @@ class HttpProtocol(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(high=STREAM_BUFFER_BYTES)
         self._connections.add(self)
+        if len(self._connections) > MAX_CONNECTIONS:
+            self._answer_last(self._refusals.too_many)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection; a write in flight is finished all the same, only its answer goes nowhere."""
@@ -203,10 +255,12 @@ class HttpProtocol(asyncio.Protocol):
         self.is_writable = False
 
     def resume_writing(self) -> None:
-        """Go on sending the stream."""
+        """Go on sending the stream, or with the requests that wait."""
         self.is_writable = True
         if self._stream is not None:
             self._stream.pump()
+        elif self._task is None:
+            self._serve_queued()
 
     def data_received(self, data: bytes) -> None:
         """Parse; whole requests are queued and answered."""
@@ -214,7 +268,7 @@ class HttpProtocol(asyncio.Protocol):
             self._parser.feed_data(data)
         except (httptools.HttpParserUpgrade, httptools.HttpParserError):
             # An error raised by one of the callbacks below arrives wrapped; both end the connection.
-            self._queue.append(self._refused or self._bad_request)
+            self._queue.append(self._refused or self._refusals.bad_request)
             self._transport.pause_reading()
             self._is_reading = True
             self._serve_queued()
@@ -227,6 +281,7 @@ class HttpProtocol(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         """Begin a request."""
+        self._receiving_since_s = self._loop.time()
         self._url = b""
         self._headers = {}
         self._header_bytes = 0
@@ -237,14 +292,14 @@ class HttpProtocol(asyncio.Protocol):
         """Collect the target; it may come in pieces."""
         self._url += url
         if len(self._url) > MAX_HEADER_BYTES:
-            self._refuse(self._bad_request)
+            self._refuse(self._refusals.bad_request)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header."""
         self._headers[name.lower()] = value
         self._header_bytes += len(name) + len(value)
         if self._header_bytes > MAX_HEADER_BYTES:
-            self._refuse(self._bad_request)
+            self._refuse(self._refusals.bad_request)
 
     def on_headers_complete(self) -> None:
         """Answer ``Expect: 100-continue``, unless the body is announced to be too large."""
@@ -252,7 +307,7 @@ class HttpProtocol(asyncio.Protocol):
             return
         length = self._headers.get(b"content-length", b"")
         if length.isdigit() and int(length) > MAX_BODY_BYTES:
-            self._refuse(self._too_large)
+            self._refuse(self._refusals.too_large)
         if self.is_idle:
             self.write(_CONTINUE)
 
@@ -262,14 +317,14 @@ class HttpProtocol(asyncio.Protocol):
         if self._body_bytes <= MAX_BODY_BYTES:
             self._body.append(body)
         elif self._body_bytes > MAX_DROPPED_BYTES:
-            self._refuse(self._too_large)
+            self._refuse(self._refusals.too_large)
         else:
             self._body.clear()
 
     def on_message_complete(self) -> None:
         """Queue the request and answer it when its turn has come."""
         if self._body_bytes > MAX_BODY_BYTES:
-            self._refuse(self._too_large)
+            self._refuse(self._refusals.too_large)
         path, _, query = self._url.decode("latin-1").partition("?")
         method = self._parser.get_method().decode("ascii")
         request = Request(
@@ -280,6 +335,7 @@ class HttpProtocol(asyncio.Protocol):
             b"".join(self._body) if len(self._body) != 1 else self._body[0],
             keeps_alive=self._parser.should_keep_alive(),
         )
+        self._receiving_since_s = 0.0
         self._queue.append(request)
         if self._task is None and self._stream is None:
             self._serve_queued()
@@ -299,7 +355,7 @@ class HttpProtocol(asyncio.Protocol):
         raise ValueError("request refused")
 
     def _serve_queued(self) -> None:
-        while self._queue and self._task is None and self._stream is None:
+        while self._queue and self._task is None and self._stream is None and self.is_writable:
             request = self._queue.popleft()
             if isinstance(request, Response):
                 self._answer_last(request)
@@ -368,3 +424,19 @@ def _head(response: Response, length: int, *, is_last: bool) -> bytes:
 
 def _nothing() -> None:
     """Stand in for ``on_closed`` until a stream has an owner."""
+
+
+def close_slow(connections: Iterable[HttpProtocol], now_s: float) -> None:
+    """Close connections whose clients do not go on, and end the streams that lag most while all lag too much."""
+    total_bytes = 0
+    streams = []
+    for connection in list(connections):
+        connection.expire(now_s)
+        if connection.backlog_bytes:
+            total_bytes += connection.backlog_bytes
+            streams.append(connection)
+    streams.sort(key=lambda connection: connection.backlog_bytes)
+    while total_bytes > MAX_BACKLOGS_BYTES:
+        connection = streams.pop()
+        total_bytes -= connection.backlog_bytes
+        connection.shed()

@@ -91,8 +91,17 @@ def _run_loop(data_dir: Path, *, host: str, port: int) -> None:
             loop.add_signal_handler(number, stop.set)
         await run(data_dir, host=host, port=port, stop=stop)
 
+    _raise_file_limit()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(serve())
+
+
+def _raise_file_limit() -> None:
+    """Let as many clients connect as the machine allows: the usual 1,024 files are a thousand watches at most."""
+    import resource  # POSIX only
+
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _loop_factory() -> Any:

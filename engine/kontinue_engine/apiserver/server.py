@@ -19,12 +19,12 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from kontinue_engine import clock as clocks
-from kontinue_engine.apiserver import access, backup, crd_types, custom_resources, router, statuses
+from kontinue_engine.apiserver import access, backup, crd_types, custom_resources, http_protocol, router, statuses
 from kontinue_engine.apiserver.crd_controller import CrdController
 from kontinue_engine.apiserver.deletion import DeleteOptions
 from kontinue_engine.apiserver.documents import Documents
 from kontinue_engine.apiserver.garbage_collector import GarbageCollector
-from kontinue_engine.apiserver.http_protocol import HttpProtocol
+from kontinue_engine.apiserver.http_protocol import HttpProtocol, Refusals
 from kontinue_engine.apiserver.latest import LatestRouter
 from kontinue_engine.apiserver.namespaces import NamespaceController
 from kontinue_engine.apiserver.object_store import ObjectStore
@@ -43,6 +43,8 @@ EVENT_TTL: Final = timedelta(hours=1)
 """As in kube-apiserver."""
 MAINTENANCE_PERIOD_S: Final = 15.0
 """Judgement: how often Events are expired, and history is compacted that is not past its limit of bytes."""
+SLOW_CHECK_PERIOD_S: Final = 1.0
+"""Judgement: how often connections are looked at whose clients do not go on."""
 COMPACTION_PAUSE_S: Final = 0.5
 """Judgement: between two compactions, so that the storage is not compacted row by row under load."""
 STOP_TIMEOUT_S: Final = 5.0
@@ -212,6 +214,7 @@ class LocalServer:
         self._run("compaction", self._compact())
         self._run("expiry", self._expire())
         self._run("bookmarks", self._bookmark())
+        self._run("slow connections", self._close_slow())
         await self._listen()
 
     def _run(self, name: str, coroutine: Coroutine[Any, Any, None]) -> None:
@@ -230,14 +233,16 @@ class LocalServer:
         self._failed.set()
 
     async def _listen(self) -> None:
-        too_large = router.error_response(statuses.too_large())
-        bad_request = router.error_response(statuses.bad_request("the request is not valid HTTP"))
+        refusals = Refusals(
+            too_large=router.error_response(statuses.too_large()),
+            bad_request=router.error_response(statuses.bad_request("the request is not valid HTTP")),
+            timed_out=router.error_response(statuses.request_timed_out()),
+            too_many=router.error_response(statuses.too_many_connections()),
+        )
         application = LatestRouter(self._router, self._store) if self._storage.is_shared else self._router
         try:
             self._server = await asyncio.get_running_loop().create_server(
-                lambda: HttpProtocol(
-                    application, connections=self._connections, too_large=too_large, bad_request=bad_request
-                ),
+                lambda: HttpProtocol(application, connections=self._connections, refusals=refusals),
                 self._host,
                 self._port,
                 backlog=LISTEN_BACKLOG,
@@ -277,6 +282,11 @@ class LocalServer:
                 await self._writer.delete_object(Target(EVENTS, entry.namespace, entry.name, ""), options)
             except statuses.StatusError:
                 continue  # changed or deleted meanwhile: the next round looks again
+
+    async def _close_slow(self) -> None:
+        while True:
+            await asyncio.sleep(SLOW_CHECK_PERIOD_S)
+            http_protocol.close_slow(self._connections, asyncio.get_running_loop().time())
 
     async def _bookmark(self) -> None:
         while True:

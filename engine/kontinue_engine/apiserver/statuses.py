@@ -267,6 +267,18 @@ def too_large(message: str = f"Request entity too large: limit is {MAX_BODY_BYTE
     return StatusError(413, "RequestEntityTooLarge", message)
 
 
+def request_timed_out() -> StatusError:
+    """408: the client did not finish its request."""
+    return StatusError(408, "Timeout", "the request did not arrive in time; send it whole, or anew")
+
+
+def too_many_connections() -> StatusError:
+    """429: every connection that this server keeps is taken."""
+    return StatusError(
+        429, "TooManyRequests", "too many connections are open; close some and retry", details={"retryAfterSeconds": 1}
+    )
+
+
 def future_resource_version(wanted: int, current: int) -> StatusError:
     """504: the resourceVersion asked for did not come up in time."""
     message = f"Too large resource version: {wanted}, current: {current}"

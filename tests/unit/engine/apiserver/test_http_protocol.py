@@ -15,6 +15,7 @@ from kontinue_engine.apiserver import http_protocol
 from kontinue_engine.apiserver.http_protocol import (
     Answer,
     HttpProtocol,
+    Refusals,
     Request,
     Response,
     Stream,
@@ -24,6 +25,7 @@ from kontinue_engine.apiserver.http_protocol import (
 
 TOO_LARGE = Response(413, b"too large")
 BAD_REQUEST = Response(400, b"bad request")
+REFUSALS = Refusals(TOO_LARGE, BAD_REQUEST, timed_out=Response(408, b"timed out"), too_many=Response(429, b"too many"))
 
 
 class FakeTransport(asyncio.Transport):
@@ -34,6 +36,10 @@ class FakeTransport(asyncio.Transport):
         self.sent = b""
         self.is_closed = False
         self.is_paused = False
+        self.waiting_bytes = 0
+
+    def get_write_buffer_size(self) -> int:
+        return self.waiting_bytes
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.sent += bytes(data)
@@ -60,7 +66,7 @@ class FakeTransport(asyncio.Transport):
 def connect(
     application: Callable[[Request], Answer | Coroutine[Any, Any, Answer]],
 ) -> tuple[HttpProtocol, FakeTransport]:
-    protocol = HttpProtocol(application, connections=set(), too_large=TOO_LARGE, bad_request=BAD_REQUEST)
+    protocol = HttpProtocol(application, connections=set(), refusals=REFUSALS)
     transport = FakeTransport()
     protocol.connection_made(transport)
     return protocol, transport
@@ -264,3 +270,67 @@ async def test_closing_waits_for_the_request_in_flight() -> None:
         await asyncio.sleep(0)
     assert bodies(transport.sent) == [b"GET /? "]
     assert transport.is_closed
+
+
+async def test_a_request_that_never_ends_is_refused_after_a_while() -> None:
+    """Half a header or half a body, or nothing at all on a new connection; a connection between requests may rest."""
+    for sent in (b"", b"GET / HTT", b"POST / HTTP/1.1\r\nContent-Length: 10\r\n\r\nhalf"):
+        protocol, transport = connect(echo)
+        protocol.data_received(b"GET / HTTP/1.1\r\n\r\n" if sent else b"")
+        if sent:
+            protocol.data_received(sent)
+        begun_s = asyncio.get_running_loop().time()
+        protocol.expire(begun_s + http_protocol.RECEIVE_TIMEOUT_S - 5)
+        assert not transport.is_closed
+        protocol.expire(begun_s + http_protocol.RECEIVE_TIMEOUT_S + 5)
+        assert transport.is_closed
+        assert b"HTTP/1.1 408" in transport.sent
+    protocol, transport = connect(echo)
+    protocol.data_received(b"GET / HTTP/1.1\r\n\r\n")
+    protocol.expire(asyncio.get_running_loop().time() + 100_000)
+    assert not transport.is_closed
+
+
+async def test_a_client_that_does_not_read_its_answers_gets_no_more_and_is_cut_off() -> None:
+    """However many requests it sends; one that reads slowly is served all the same."""
+    protocol, transport = connect(echo)
+    protocol.pause_writing()
+    protocol.data_received(b"GET / HTTP/1.1\r\n\r\n" * 5)
+    assert transport.sent == b""
+    protocol.resume_writing()
+    assert transport.sent.count(b"HTTP/1.1 200") == 5
+    protocol.pause_writing()
+    for now_s, transport.waiting_bytes in enumerate(range(500, 0, -1)):
+        protocol.expire(now_s)
+    assert not transport.is_closed
+    protocol.expire(1000)
+    assert transport.is_closed
+
+
+async def test_a_connection_too_many_is_told_to_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others stay."""
+    monkeypatch.setattr(http_protocol, "MAX_CONNECTIONS", 2)
+    connections: set[HttpProtocol] = set()
+    transports = []
+    for _ in range(3):
+        transports.append(FakeTransport())
+        HttpProtocol(echo, connections=connections, refusals=REFUSALS).connection_made(transports[-1])
+    assert [transport.is_closed for transport in transports] == [False, False, True]
+    assert transports[2].sent.startswith(b"HTTP/1.1 429")
+
+
+async def test_when_all_lag_too_much_the_ones_that_lag_most_are_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits for stuck watchers is bounded in all, not only for each."""
+    monkeypatch.setattr(http_protocol, "MAX_BACKLOGS_BYTES", 100)
+    streams: list[Stream] = []
+    connections = []
+    for size in (10, 60, 80, 0):
+        protocol, transport = connect(lambda _: StreamResponse(streams.append))
+        protocol.data_received(b"GET / HTTP/1.1\r\n\r\n")
+        protocol.pause_writing()
+        if size:
+            streams[-1].send(b"x" * size)
+        connections.append(protocol)
+    http_protocol.close_slow(connections, asyncio.get_running_loop().time())
+    assert [stream.is_open for stream in streams] == [True, True, False, True]
+    assert transport.sent.endswith(b"\r\n\r\n")
