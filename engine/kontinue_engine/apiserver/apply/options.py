@@ -76,7 +76,9 @@ def parse_configuration(resource: ResourceInfo, body: bytes) -> dict[str, Any]:
         config = {}
     if not isinstance(config, dict):
         raise statuses.bad_request("error decoding YAML: the configuration must be an object")
-    api_version, kind = config.get("apiVersion") or "", config.get("kind") or ""
+    # What is no text is none, as kube-apiserver takes it.
+    given = (config.get("apiVersion"), config.get("kind"))
+    api_version, kind = (value if isinstance(value, str) else "" for value in given)
     if (api_version, kind) != (resource.api_version, resource.kind):
         shown = api_version if "/" in api_version else f"/{api_version}"
         raise statuses.bad_request(f"invalid object type: {shown}, Kind={kind}")
