@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from kontinue_engine.apiserver.values import json_equal
+from kontinue_engine.apiserver.values import json_identical
 
 Predicate = Callable[[Any, Any], bool]
 
@@ -64,7 +64,7 @@ def compile_rule(entry: dict[str, Any]) -> CelRule:
 
 def _immutable(field: str) -> tuple[str, Predicate]:
     def holds(new: Any, old: Any) -> bool:
-        return (field in new) == (field in old) and json_equal(new.get(field), old.get(field))
+        return (field in new) == (field in old) and json_identical(new.get(field), old.get(field))
 
     return (
         f"has(self.{field}) == has(oldSelf.{field}) && (!has(self.{field}) || self.{field} == oldSelf.{field})",
@@ -74,7 +74,7 @@ def _immutable(field: str) -> tuple[str, Predicate]:
 
 def _immutable_retry(field: str) -> tuple[str, Predicate]:
     def holds(new: Any, old: Any) -> bool:
-        return json_equal(_retry(new).get(field), _retry(old).get(field))
+        return json_identical(_retry(new).get(field), _retry(old).get(field))
 
     now, before = (f"has({side}.retry) && has({side}.retry.{field})" for side in ("self", "oldSelf"))
     return f"({now}) == ({before}) && (!({now}) || self.retry.{field} == oldSelf.retry.{field})", holds
@@ -88,8 +88,10 @@ def _retry(spec: dict[str, Any]) -> dict[str, Any]:
 RULES: Final[dict[str, Predicate]] = {
     "!has(oldSelf.status) || has(self.status)": lambda new, old: "status" not in old or "status" in new,
     "!has(oldSelf.phase) || has(self.phase)": lambda new, old: "phase" not in old or "phase" in new,
-    "self == oldSelf": json_equal,
-    "self.__function__ == oldSelf.__function__": lambda new, old: json_equal(new.get("function"), old.get("function")),
+    "self == oldSelf": json_identical,
+    "self.__function__ == oldSelf.__function__": lambda new, old: json_identical(
+        new.get("function"), old.get("function")
+    ),
     "!(oldSelf in ['Completed', 'Skipped']) || self == oldSelf": lambda new, old: (
         old not in {"Completed", "Skipped"} or new == old
     ),

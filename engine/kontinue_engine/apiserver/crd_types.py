@@ -64,9 +64,9 @@ class Schema(_Typed):
     format: str | None = None
     title: str | None = None
     default: Any = None
-    maximum: float | None = None
+    maximum: int | float | None = None
     exclusive_maximum: bool | None = None
-    minimum: float | None = None
+    minimum: int | float | None = None
     exclusive_minimum: bool | None = None
     max_length: int | None = None
     min_length: int | None = None
@@ -74,7 +74,7 @@ class Schema(_Typed):
     max_items: int | None = None
     min_items: int | None = None
     unique_items: bool | None = None
-    multiple_of: float | None = None
+    multiple_of: int | float | None = None
     enum: list[Any] | None = None
     max_properties: int | None = None
     min_properties: int | None = None

@@ -14,8 +14,9 @@ import msgspec
 import orjson
 
 from kontinue_engine.apiserver import celrules, metadata
+from kontinue_engine.apiserver.schema_causes import NO_FIELD
 from kontinue_engine.apiserver.statuses import Cause, cause
-from kontinue_engine.apiserver.values import json_equal
+from kontinue_engine.apiserver.values import json_identical
 
 _TYPES: Final[dict[str, type]] = {"object": dict, "array": list, "string": str}
 
@@ -86,8 +87,8 @@ def _cel(entries: list[dict[str, Any]], *, has_old: bool) -> Checker | None:
             if rule.is_transition and type(old) is not type(value):
                 continue
             # What was wrong before and did not change is tolerated (ratcheting).
-            if not rule.holds(value, old) and not json_equal(value, old):
-                field = f"{path}{rule.field}" if path else rule.field.removeprefix(".")
+            if not rule.holds(value, old) and (old is ABSENT or not json_identical(value, old)):
+                field = f"{path}{rule.field}" if path else rule.field.removeprefix(".") or NO_FIELD
                 shown = {} if isinstance(value, dict | list) else {"value": value}
                 causes.append(cause(rule.reason, field, **shown, detail=rule.message))
 

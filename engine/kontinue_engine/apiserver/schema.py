@@ -41,7 +41,7 @@ _BLOCKING: Final = frozenset(
 """What keeps CEL rules from being asked: they may rely on the types."""
 _UNCHECKED: Final = Cause(
     "FieldValueInvalid",
-    'Invalid value: "": some validation rules were not checked because the object was invalid; correct the existing '
+    "Invalid value: null: some validation rules were not checked because the object was invalid; correct the existing "
     "errors to complete validation",
     schema_causes.NO_FIELD,
 )

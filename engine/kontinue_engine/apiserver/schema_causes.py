@@ -151,7 +151,7 @@ def _junction(error: jsonschema_rs.ValidationError) -> str:
 
 
 def _complaint(keyword: str, error: jsonschema_rs.ValidationError) -> str:
-    limit = error.kind.value
+    limit = _short(error.kind.value)
     texts = {
         "minLength": f"should be at least {limit} chars long",
         "minItems": f"should have at least {limit} items",
@@ -160,7 +160,7 @@ def _complaint(keyword: str, error: jsonschema_rs.ValidationError) -> str:
         "exclusiveMinimum": f"should be greater than {limit}",
         "maximum": f"should be less than or equal to {limit}",
         "exclusiveMaximum": f"should be less than {limit}",
-        "multipleOf": f"should be a multiple of {_short(limit)}",
+        "multipleOf": f"should be a multiple of {limit}",
         "pattern": f"should match '{limit}'",
     }
     return texts.get(keyword, error.message)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+import orjson
+
 MAX_BODY_BYTES: Final = 3 * 1024 * 1024
 """Largest request body, as in kube-apiserver."""
 MAX_NESTING: Final = 250
@@ -21,6 +23,14 @@ def json_equal(left: Any, right: Any) -> bool:
     if isinstance(left, bool) or isinstance(right, bool):
         return False
     return bool(left == right)
+
+
+def json_identical(left: Any, right: Any) -> bool:
+    """Compare what no schema describes as kube-apiserver does, apart from the order of members: 1 is not 1.0."""
+    if left is right:
+        return True
+    sort = orjson.OPT_SORT_KEYS
+    return orjson.dumps(left, option=sort) == orjson.dumps(right, option=sort)
 
 
 def type_name(value: Any) -> str:
