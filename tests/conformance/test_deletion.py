@@ -154,6 +154,44 @@ async def test_a_grace_period_is_nothing_to_kinds_that_have_none(api: Api) -> No
     assert (await api.send("GET", api.path(EXECUTIONS, "a")))[0] == 404
 
 
+@pytest.mark.parametrize("plural", ["serviceaccounts", "pods"])
+async def test_some_kinds_answer_with_the_object_that_is_gone(api: Api, plural: str) -> None:
+    """Service accounts as they were; Pods that nobody runs as they were marked."""
+    spec = {"containers": [{"name": "a", "image": "x"}]} if plural == "pods" else None
+    await api.send("POST", api.path(plural), {"metadata": {"name": "a"}, **({"spec": spec} if spec else {})})
+    status, body = await api.send("DELETE", api.path(plural, "a"))
+    assert (status, body["metadata"]["name"]) == (200, "a")
+    assert body["metadata"].get("deletionGracePeriodSeconds") == (0 if plural == "pods" else None)
+    assert (await api.send("GET", api.path(plural, "a")))[0] == 404
+
+
+async def test_a_pod_that_runs_is_given_time(api: Api) -> None:
+    """It stays until a delete without grace; another delete can only shorten its time."""
+    spec = {"containers": [{"name": "a", "image": "x"}], "nodeName": "somewhere"}
+    path = api.path("pods", "a")
+    assert (await api.send("POST", api.path("pods"), {"metadata": {"name": "a"}, "spec": spec}))[0] == 201
+    for options, period_s in ((None, 30), ({"gracePeriodSeconds": 5}, 5), ({"gracePeriodSeconds": 50}, 5)):
+        status, body = await api.send("DELETE", path, options)
+        assert (status, body["metadata"]["deletionGracePeriodSeconds"]) == (200, period_s)
+        assert body["metadata"]["generation"] == 2
+    assert (await api.send("DELETE", f"{path}?gracePeriodSeconds=0"))[0] == 200
+    assert (await api.send("GET", path))[0] == 404
+
+
+async def test_a_job_leaves_its_dependents_unless_it_is_told_not_to(api: Api) -> None:
+    """Its default policy is Orphan, as it was before there were policies."""
+    jobs = "batch/v1/jobs"
+    template = {"spec": {"containers": [{"name": "a", "image": "x"}], "restartPolicy": "Never"}}
+    spec = {"suspend": True, "template": template}
+    _, job = await api.send("POST", api.path(jobs), {"metadata": {"name": "a"}, "spec": spec})
+    owner = {"apiVersion": "batch/v1", "kind": "Job", "name": "a", "uid": job["metadata"]["uid"]}
+    await api.send("POST", api.path("configmaps"), {"metadata": {"name": "below", "ownerReferences": [owner]}})
+    status, body = await api.send("DELETE", api.path(jobs, "a"))
+    assert (status, body["metadata"]["finalizers"]) == (200, ["orphan"])
+    await api.eventually(api.path(jobs, "a"), 404)
+    assert "ownerReferences" not in (await api.send("GET", api.path("configmaps", "below")))[1]["metadata"]
+
+
 async def test_a_watch_sees_the_last_content_at_the_revision_of_the_delete(api: Api) -> None:
     """DELETED carries what was there, with a newer resourceVersion."""
     created = await _create(api, labels={"x": "y"})

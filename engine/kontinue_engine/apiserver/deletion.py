@@ -6,6 +6,7 @@ Pure. Called by ``kontinue_engine.apiserver.writing`` and ``router``; the server
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -19,6 +20,12 @@ ORPHAN_FINALIZER: Final = "orphan"
 COLLECTOR_FINALIZERS: Final = (FOREGROUND_FINALIZER, ORPHAN_FINALIZER)
 """Those that the garbage collector takes away."""
 _POLICIES: Final = {"Foreground": (FOREGROUND_FINALIZER,), "Background": (), "Orphan": (ORPHAN_FINALIZER,)}
+_PODS: Final = "pods"
+_RETURNED: Final = frozenset({"serviceaccounts", "services"})
+"""Kinds whose delete answers with the object, as in kube-apiserver; Pods come with their mark."""
+_MAX_DIGITS: Final = 20
+_MAX_GRACE_S: Final = 2**31
+"""Judgement: two generations, so that the end stays a time that can be written."""
 _ORPHANS_BY_DEFAULT: Final = frozenset({"jobs.batch"})
 """As kube-apiserver has it, for clients of the time before propagation policies."""
 
@@ -28,12 +35,14 @@ class DeleteOptions(NamedTuple):
 
     Attributes:
         propagation: "" when the client names none.
+        grace_s: of Pods alone; None: what the Pod asks for.
     """
 
     uid: str | None = None
     resource_version: str | None = None
     propagation: str = ""
     is_dry_run: bool = False
+    grace_s: int | None = None
 
 
 class _Preconditions(msgspec.Struct, rename="camel"):
@@ -42,7 +51,7 @@ class _Preconditions(msgspec.Struct, rename="camel"):
 
 
 class _Given(msgspec.Struct, rename="camel"):
-    """What is read of a DeleteOptions; the grace period counts for Pods alone, and is only checked."""
+    """What is read of a DeleteOptions."""
 
     kind: str = "DeleteOptions"
     preconditions: _Preconditions | None = None
@@ -66,13 +75,20 @@ def parse_delete_options(query: dict[str, str], body: bytes, content_type: str) 
     if given.orphan_dependents is not None:
         propagation = "Orphan" if given.orphan_dependents else "Background"
     preconditions = given.preconditions or _Preconditions()
-    return DeleteOptions(preconditions.uid, preconditions.resource_version, propagation, bool(given.dry_run))
+    grace_s = given.grace_period_seconds
+    return DeleteOptions(
+        preconditions.uid,
+        preconditions.resource_version,
+        propagation,
+        is_dry_run=bool(given.dry_run),
+        grace_s=None if grace_s is None else _possible_grace_s(grace_s),
+    )
 
 
 def _from_body(body: bytes, content_type: str) -> _Given:
     kind = requests.media_type(content_type)
     if kind.endswith("+json"):
-        raise statuses.unsupported_media_type(requests.JSON_TYPES)
+        raise statuses.unsupported_media_type((*requests.JSON_TYPES, requests.PROTOBUF_TYPE))
     document = requests.parse_body(body, content_type, takes_protobuf=True)
     try:
         given = msgspec.convert({} if document is None else document, _Given)
@@ -87,13 +103,14 @@ def _from_query(query: dict[str, str]) -> _Given:
     if not query:
         return _Given()
     grace = query.get("gracePeriodSeconds", "")
-    if grace and not grace.removeprefix("-").isdecimal():
+    if grace and (len(grace) > _MAX_DIGITS or not grace.removeprefix("-").isdecimal()):
         raise statuses.bad_request(f"gracePeriodSeconds: {grace!r} is no whole number")
     orphans = query.get("orphanDependents")
     return _Given(
         propagation_policy=query.get("propagationPolicy"),
         orphan_dependents=None if orphans is None else requests.is_true(orphans),
         dry_run=[query["dryRun"]] if query.get("dryRun") else None,
+        grace_period_seconds=int(grace) if grace else None,
     )
 
 
@@ -127,7 +144,9 @@ def check_preconditions(resource: ResourceInfo, entry: Entry, options: DeleteOpt
         )
 
 
-def mark_deleted(resource: ResourceInfo, current: dict[str, Any], *, now: str, propagation: str) -> dict[str, Any]:
+def mark_deleted(
+    resource: ResourceInfo, current: dict[str, Any], *, now: str, propagation: str, grace_s: int | None = None
+) -> dict[str, Any]:
     """Return ``current`` being deleted: with a deletionTimestamp and the finalizer of its propagation policy."""
     metadata = dict(current["metadata"])
     is_marked = "deletionTimestamp" in metadata
@@ -141,11 +160,15 @@ def mark_deleted(resource: ResourceInfo, current: dict[str, Any], *, now: str, p
     else:
         metadata.pop("finalizers", None)
     if not is_marked:
-        metadata["deletionTimestamp"] = now
+        period_s = _pod_grace_s(current, grace_s) if resource.store_key == _PODS else 0
+        metadata["deletionTimestamp"] = _moved(now, period_s)
         if metadata.get("generation"):
             metadata["generation"] += 1
         if resource is not NAMESPACES:
-            metadata["deletionGracePeriodSeconds"] = 0
+            metadata["deletionGracePeriodSeconds"] = period_s
+    elif grace_s is not None and grace_s < (left_s := metadata.get("deletionGracePeriodSeconds") or 0):
+        metadata["deletionTimestamp"] = _moved(metadata["deletionTimestamp"], grace_s - left_s)
+        metadata["deletionGracePeriodSeconds"] = grace_s
     marked = {**current, "metadata": metadata}
     if resource is NAMESPACES:
         marked["status"] = {**(current.get("status") or {}), "phase": "Terminating"}
@@ -164,8 +187,35 @@ def finalizers_of_delete(resource: ResourceInfo, finalizers: list[str], propagat
     return [*kept, *(finalizer for finalizer in wanted if finalizer not in kept)]
 
 
+def _pod_grace_s(pod: dict[str, Any], asked_s: int | None) -> int:
+    """Return how long a Pod may take to end: nothing, where nobody runs it."""
+    spec = pod.get("spec") or {}
+    if not spec.get("nodeName") or (pod.get("status") or {}).get("phase") in {"Succeeded", "Failed"}:
+        return 0
+    return asked_s if asked_s is not None else _possible_grace_s(spec.get("terminationGracePeriodSeconds") or 0)
+
+
+def _possible_grace_s(asked_s: int) -> int:
+    return min(asked_s, _MAX_GRACE_S) if asked_s >= 0 else 1
+
+
+def _moved(time: str, by_s: int) -> str:
+    if not by_s:
+        return time
+    moved = datetime.fromisoformat(time) + timedelta(seconds=by_s)
+    return moved.isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def shown_when_gone(resource: ResourceInfo, current: dict[str, Any], marked: dict[str, Any]) -> dict[str, Any] | None:
+    """Return what a delete answers with that has removed the object; None: a Status, as for most kinds."""
+    if resource.store_key == _PODS:
+        return marked
+    return current if resource.store_key in _RETURNED else None
+
+
 def is_held(resource: ResourceInfo, document: dict[str, Any]) -> bool:
-    """Tell whether a finalizer keeps the object from going away."""
-    if document["metadata"].get("finalizers"):
+    """Tell whether a finalizer keeps the object from going away, or time that it was given to end."""
+    metadata = document["metadata"]
+    if metadata.get("finalizers") or metadata.get("deletionGracePeriodSeconds"):
         return True
     return resource is NAMESPACES and bool((document.get("spec") or {}).get("finalizers"))

@@ -305,7 +305,7 @@ class Writer:
         return Response(200, orjson.dumps(statuses.deleted(target.resource, target.name, uid)))
 
     async def delete_object(self, target: Target, options: DeleteOptions) -> tuple[bytes | None, str]:
-        """Delete an object; returns its JSON when finalizers hold it (None: gone), and its uid.
+        """Delete an object; returns its JSON (None: it is gone, and the answer is a Status) and its uid.
 
         Raises:
             StatusError: 404, 409 when a precondition does not hold, or 403 for a namespace that must stay.
@@ -320,20 +320,24 @@ class Writer:
                 raise statuses.not_found(resource, target.name)
             deletion.check_preconditions(resource, entry, options)
             current = orjson.loads(entry.data)
-            marked = deletion.mark_deleted(resource, current, now=self.now_text(), propagation=options.propagation)
+            marked = deletion.mark_deleted(
+                resource, current, now=self.now_text(), propagation=options.propagation, grace_s=options.grace_s
+            )
             is_held = deletion.is_held(resource, marked)
             stored = object_store.encode(marked)
             if is_held and _is_same(stored, entry):
                 return entry.data, entry.facts.uid
+            last = marked if is_held else deletion.shown_when_gone(resource, current, marked)
+            shown = None if last is None else stored if last is marked else object_store.encode(last)
             if options.is_dry_run:
-                return (object_store.with_revision(stored, entry.rev) if is_held else None), entry.facts.uid
+                return _shown_at(shown, entry.rev), entry.facts.uid
             facts = self._facts(resource, marked, stored)
             try:
                 rev = await self._commit(Write(entry.key, entry.rev, stored if is_held else None, facts))
             except RevisionMismatchError:
                 continue
             self._count(resource, "", "delete")
-            return (object_store.with_revision(stored, rev) if is_held else None), entry.facts.uid
+            return _shown_at(shown, rev), entry.facts.uid
         raise statuses.conflict(resource, target.name)
 
     def now_text(self) -> str:
@@ -487,6 +491,10 @@ def _answered(resource: ResourceInfo, data: bytes, warnings: tuple[str, ...]) ->
 def _generated_name(prefix: str) -> str:
     suffix = "".join(random.choices(metadata.NAME_ALPHABET, k=5))  # noqa: S311 - a name, not a secret
     return prefix[: metadata.MAX_GENERATED_PREFIX] + suffix
+
+
+def _shown_at(stored: bytes | None, rev: int) -> bytes | None:
+    return None if stored is None else object_store.with_revision(stored, rev)
 
 
 def _is_same(stored: bytes, entry: Entry) -> bool:

@@ -9,9 +9,10 @@ import pytest
 
 from kontinue_engine.apiserver import deletion
 from kontinue_engine.apiserver.deletion import DeleteOptions, parse_delete_options
-from kontinue_engine.apiserver.resources import CONFIG_MAPS, NAMESPACES
+from kontinue_engine.apiserver.resources import CONFIG_MAPS, NAMESPACES, ResourceInfo
 from kontinue_engine.apiserver.statuses import StatusError
 
+PODS = ResourceInfo(group="", version="v1", plural="pods", kind="Pod", singular="pod", list_kind="PodList")
 NOW = "2026-01-01T00:00:00Z"
 
 
@@ -26,6 +27,7 @@ def test_options_come_from_the_body_or_without_one_from_the_query() -> None:
     assert parse_delete_options({"orphanDependents": "true"}, b"", "").propagation == "Orphan"
     assert parse_delete_options({}, b'{"orphanDependents": false}', "").propagation == "Background"
     assert parse_delete_options({"gracePeriodSeconds": "-1", "pretty": "true"}, b"null", "") == DeleteOptions()
+    assert parse_delete_options({"gracePeriodSeconds": "-1", "pretty": "true"}, b"", "").grace_s == 1
 
 
 @pytest.mark.parametrize(
@@ -97,6 +99,37 @@ def test_a_second_delete_keeps_the_time_of_the_first() -> None:
     second = deletion.mark_deleted(CONFIG_MAPS, first, now="later", propagation="Background")
     wanted = {"deletionTimestamp": NOW, "deletionGracePeriodSeconds": 0, "generation": 2, "finalizers": ["a/b"]}
     assert second["metadata"] == {"name": "a", **wanted}
+
+
+@pytest.mark.parametrize(
+    ("pod", "asked_s", "period_s"),
+    [
+        ({"spec": {}}, None, 0),
+        ({"spec": {"nodeName": "n"}}, None, 0),
+        ({"spec": {"nodeName": "n", "terminationGracePeriodSeconds": 30}}, None, 30),
+        ({"spec": {"nodeName": "n", "terminationGracePeriodSeconds": 30}}, 5, 5),
+        ({"spec": {"nodeName": "n", "terminationGracePeriodSeconds": 30}, "status": {"phase": "Failed"}}, 5, 0),
+        ({"spec": {"nodeName": "n", "terminationGracePeriodSeconds": -1}}, None, 1),
+        ({"spec": {"terminationGracePeriodSeconds": 30}}, 5, 0),
+    ],
+)
+def test_a_pod_gets_time_where_somebody_runs_it(pod: dict[str, Any], asked_s: int | None, period_s: int) -> None:
+    """The time counts from the delete, and holds the Pod."""
+    document = {"metadata": {"name": "a"}, **pod}
+    marked = deletion.mark_deleted(PODS, document, now=NOW, propagation="", grace_s=asked_s)
+    assert marked["metadata"]["deletionGracePeriodSeconds"] == period_s
+    assert marked["metadata"]["deletionTimestamp"] == f"2026-01-01T00:00:{period_s:02}Z"
+    assert deletion.is_held(PODS, marked) == (period_s > 0)
+
+
+def test_the_time_of_a_pod_can_only_be_cut_short() -> None:
+    """From the first delete on; a longer one changes nothing."""
+    spec = {"nodeName": "n", "terminationGracePeriodSeconds": 30}
+    first = deletion.mark_deleted(PODS, {"metadata": {}, "spec": spec}, now=NOW, propagation="")
+    assert deletion.mark_deleted(PODS, first, now="later", propagation="", grace_s=60) == first
+    second = deletion.mark_deleted(PODS, first, now="later", propagation="", grace_s=5)
+    assert second["metadata"] == {"deletionTimestamp": "2026-01-01T00:00:05Z", "deletionGracePeriodSeconds": 5}
+    assert not deletion.is_held(PODS, deletion.mark_deleted(PODS, second, now="later", propagation="", grace_s=0))
 
 
 def test_a_terminating_namespace_is_not_changed_by_another_delete() -> None:
