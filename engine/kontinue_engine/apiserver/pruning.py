@@ -36,6 +36,7 @@ OBJECT_META_FIELDS: Final = frozenset(
 )
 _WHOLE_OBJECT_FIELDS: Final = frozenset({"apiVersion", "kind", "metadata"})
 _NOTHING: Final[list[str]] = []
+_SCALAR: Final[dict[str, Any]] = {"type": ["boolean", "null", "number", "string"]}
 _NOT_NULL: Final[dict[str, Any]] = {"type": ["array", "boolean", "number", "object", "string"]}
 
 Pruner = Callable[[Any], list[str]]
@@ -54,7 +55,9 @@ def _compile_pruner(schema: dict[str, Any]) -> Pruner | None:
     if "properties" in schema or schema.get(EMBEDDED):
         return _object_pruner(schema, is_whole=bool(schema.get(EMBEDDED)))
     if isinstance(schema.get("additionalProperties"), dict):
-        return _map_pruner(schema["additionalProperties"])
+        return _map_pruner(_compile_pruner(schema["additionalProperties"]))
+    if schema.get("additionalProperties") is True and not schema.get(PRESERVE):
+        return _map_pruner(_prune_all)
     if schema.get("type") == "object" and not schema.get(PRESERVE) and not schema.get("additionalProperties"):
         return _object_pruner(schema, is_whole=False)
     return None
@@ -112,8 +115,18 @@ def _array_pruner(schema: dict[str, Any]) -> Pruner | None:
     return prune
 
 
-def _map_pruner(entries: dict[str, Any]) -> Pruner | None:
-    child = _compile_pruner(entries)
+def _prune_all(value: Any) -> list[str]:
+    """Drop every field: what a map may hold of which no schema says anything."""
+    dropped: list[str] = []
+    if isinstance(value, dict):
+        dropped = list(value)
+        value.clear()
+    elif isinstance(value, list):
+        dropped = [_join(f"[{index}]", path) for index, item in enumerate(value) for path in _prune_all(item)]
+    return dropped
+
+
+def _map_pruner(child: Pruner | None) -> Pruner | None:
     if child is None:
         return None
 
@@ -140,6 +153,8 @@ def _exact(schema: dict[str, Any]) -> dict[str, Any]:
         return _exact_object(schema, is_whole=bool(schema.get(EMBEDDED)))
     if isinstance(schema.get("additionalProperties"), dict):
         return {"additionalProperties": _exact(schema["additionalProperties"])}
+    if schema.get("additionalProperties") is True and not schema.get(PRESERVE):
+        return {"additionalProperties": _SCALAR}
     if schema.get("type") == "object" and not schema.get(PRESERVE) and not schema.get("additionalProperties"):
         return _exact_object(schema, is_whole=False)
     return {}

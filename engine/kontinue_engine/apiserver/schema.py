@@ -112,7 +112,9 @@ class CompiledSchema:
         except ValueError as error:  # the library's: its limit is 255 levels
             raise nested_too_deeply() from error
         if errors:
-            found = [error for error in errors if old is None or _is_changed(obj, old, error.instance_path)]
+            found = [
+                error for error in errors if old is None or _is_changed(obj, old, error.instance_path, self._schema)
+            ]
             causes = schema_causes.causes(found, self._schema)
         before = object_rules.ABSENT if old is None else old
         if self._embedded is not None:
@@ -179,14 +181,32 @@ def _as_list(types: str | list[str]) -> list[str]:
     return [types] if isinstance(types, str) else types
 
 
-def _is_changed(obj: Any, old: Any, path: Sequence[str | int]) -> bool:
+def _is_changed(obj: Any, old: Any, path: Sequence[str | int], schema: dict[str, Any]) -> bool:
     """Tell whether the value at ``path``, or what it is part of, differs from the old one."""
     if json_equal(obj, old):
         return False
     for key in path:
-        if not isinstance(key, str) or not isinstance(old, dict) or key not in old:
+        obj = obj[key]
+        found, old = _old_part(obj, old, key, schema)
+        if not found:
             return True
-        obj, old = obj[key], old[key]
         if json_equal(obj, old):
             return False
+        below = schema.get("items") if isinstance(key, int) else (schema.get("properties") or {}).get(key)
+        below = schema.get("additionalProperties") if below is None else below
+        schema = below if isinstance(below, dict) else {}
     return True
+
+
+def _old_part(new: Any, old: Any, key: str | int, schema: dict[str, Any]) -> tuple[bool, Any]:
+    """Return whether there was a part like ``new`` under ``key`` of ``old``, and that part."""
+    if isinstance(key, str):
+        is_known = isinstance(old, dict) and key in old and schema.get("x-kubernetes-map-type") != "atomic"
+        return is_known, old[key] if is_known else None
+    keys = schema.get("x-kubernetes-list-map-keys")
+    if keys and isinstance(old, list) and isinstance(new, dict):
+        # Only items of a list map have an identity by which the old one is found.
+        for item in old:
+            if isinstance(item, dict) and all(item.get(name) == new.get(name) for name in keys):
+                return True, item
+    return False, None
