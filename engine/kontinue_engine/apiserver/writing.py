@@ -52,6 +52,8 @@ MAX_ATTEMPTS: Final = 50
 """Judgement: times that an unconditional write starts again because another one came between."""
 MAX_GENERATED_NAMES: Final = 8
 """As in kube-apiserver."""
+MAX_OBJECT_BYTES: Final = 1536 * 1024
+"""As etcd has it; kube-apiserver passes its refusal on as 500."""
 _CHANGED_BY_REVISION: Final = frozenset(
     {"customresourcedefinitions.apiextensions.k8s.io", "leases.coordination.k8s.io", "poddisruptionbudgets.policy"}
 )
@@ -437,6 +439,8 @@ class Writer:
         return document, warnings
 
     async def _commit(self, write: Write) -> int:
+        if write.value is not None and len(write.value) > MAX_OBJECT_BYTES:
+            raise statuses.too_large(f"request is too large: an object may have {MAX_OBJECT_BYTES} bytes at most")
         try:
             revs = await self._storage.commit((write,))
         except StorageFailedError as error:
