@@ -49,6 +49,11 @@ class ServerProcess:
         self._process.send_signal(number)
         return self.wait()
 
+    def terminate(self) -> None:
+        """End it in order, whatever it has written."""
+        self._process.terminate()
+        self._process.communicate(timeout=START_TIMEOUT_S)
+
     def wait(self) -> int:
         output, self.errors = self._process.communicate(timeout=START_TIMEOUT_S)
         self.lines = [json.loads(line) for line in output.splitlines()]
