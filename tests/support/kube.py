@@ -34,6 +34,7 @@ class Existing:
     token: str
     ca_file: Path | None
     kubeconfig: Path
+    forget_history: None = None
 
 
 @contextlib.contextmanager

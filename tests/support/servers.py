@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import json
 import re
+import signal
 import ssl
 import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ import yaml
 import kube
 
 CRDS = Path(__file__).parents[2] / "crds"
+FORGETFUL = Path(__file__).parent / "forgetful_server.py"
 KINDS = ("local", "kube")
 
 
@@ -36,6 +39,7 @@ class Server:
         token: of an administrator.
         ca_file: what its certificate is signed by; None: plain HTTP.
         kubeconfig: file for clients.
+        forget_history: makes it forget the states before now; None: nobody here can.
     """
 
     kind: str
@@ -43,6 +47,7 @@ class Server:
     token: str
     ca_file: Path | None
     kubeconfig: Path
+    forget_history: Callable[[], None] | None = None
 
     def request(self, method: str, path: str, body: Any = None) -> Any:
         """Send a request outside any event loop; returns the JSON, raises HTTPError."""
@@ -62,7 +67,7 @@ def running(kind: str, folder: Path) -> Iterator[Server]:
             yield found
         return
     with kube.control_plane(folder) as plane:
-        found = Server("kube", plane.url, plane.token, plane.ca_file, plane.kubeconfig)
+        found = Server("kube", plane.url, plane.token, plane.ca_file, plane.kubeconfig, plane.forget_history)
         for file in sorted(CRDS.glob("*.yaml")):
             install_crd(found, yaml.safe_load(file.read_text()))
         yield found
@@ -70,7 +75,7 @@ def running(kind: str, folder: Path) -> Iterator[Server]:
 
 @contextlib.contextmanager
 def _local(folder: Path) -> Iterator[Server]:
-    command = [sys.executable, "-m", "kontinue_engine.apiserver", "--data-dir", str(folder)]
+    command = [sys.executable, str(FORGETFUL), "--data-dir", str(folder)]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log)
     assert process.stdout is not None
@@ -80,7 +85,8 @@ def _local(folder: Path) -> Iterator[Server]:
         kubeconfig = folder / "kubeconfig"
         token = re.search(r"token: (\S+)", kubeconfig.read_text())
         assert token
-        yield Server("local", ready["url"], token[1], None, kubeconfig)
+        forget_history = functools.partial(process.send_signal, signal.SIGUSR1)
+        yield Server("local", ready["url"], token[1], None, kubeconfig, forget_history)
     finally:
         process.terminate()
         process.communicate(timeout=20)
