@@ -27,12 +27,14 @@ class Api:
 
     Attributes:
         url: address of the server.
+        token: what it shows who it is by.
         namespace: what ``path`` puts objects into.
         headers: those of the last answer.
     """
 
     def __init__(self, url: str, token: str, *, namespace: str = "default", ca_file: Path | None = None) -> None:
         self.url = url
+        self.token = token
         self.namespace = namespace
         context: Any = ssl.create_default_context(cafile=str(ca_file)) if ca_file else True
         self._session = aiohttp.ClientSession(

@@ -188,10 +188,6 @@ def _job(document: Document) -> None:
     spec.setdefault("suspend", False)
     spec.setdefault("manualSelector", False)
     spec.setdefault("podReplacementPolicy", "Failed" if "podFailurePolicy" in spec else "TerminatingOrFailed")
-    labels = (spec["template"].get("metadata") or {}).get("labels")
-    if labels and not document["metadata"].get("labels"):
-        # The same mapping: as in kube-apiserver, the labels that the server adds to the template come too.
-        document["metadata"]["labels"] = labels
     _job_spec(spec)
 
 

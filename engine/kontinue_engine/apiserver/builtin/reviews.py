@@ -73,7 +73,10 @@ def _token_status(spec: Document, user_of: Callable[[str], str | None]) -> Docum
 
 
 def _check_attributes(resource: ResourceInfo, spec: Document) -> None:
-    if ("resourceAttributes" in spec) == ("nonResourceAttributes" in spec):
+    if "resourceAttributes" in spec and "nonResourceAttributes" in spec:
+        problem = "cannot be specified in combination with resourceAttributes"
+        raise _invalid(resource, "spec.nonResourceAttributes", spec["nonResourceAttributes"], problem)
+    if "resourceAttributes" not in spec and "nonResourceAttributes" not in spec:
         problem = "exactly one of nonResourceAttributes or resourceAttributes must be specified"
         raise _invalid(resource, "spec.resourceAttributes", None, problem)
 

@@ -32,12 +32,17 @@ def _secret(new: Document, _old: Document) -> None:
 
 
 def _job(new: Document, _old: Document) -> None:
-    """Select the Job's own pods, unless the user does."""
+    """Select the Job's own pods, unless the user does; a Job without labels has those of its template."""
     spec = new["spec"]
     if spec.get("manualSelector"):
+        labels = spec["template"].get("metadata", {}).get("labels")
+        if labels and not new["metadata"].get("labels"):
+            new["metadata"]["labels"] = labels
         return
     uid, name = new["metadata"]["uid"], new["metadata"]["name"]
     labels = spec["template"].setdefault("metadata", {}).setdefault("labels", {})
+    if not new["metadata"].get("labels"):
+        new["metadata"]["labels"] = labels  # as in kube-apiserver, with the ones that follow
     for prefix in ("", NEW_JOB):
         labels.setdefault(f"{prefix}controller-uid", uid)
         labels.setdefault(f"{prefix}job-name", name)
