@@ -108,11 +108,11 @@ class Tracker:
         try:
             applied, owners = ownership.apply(rules, base, config, owners, who, force=force)
         except ConflictError as error:
-            left = (
-                [] if manager != client_side.KUBECTL else client_side.beyond_last_applied(rules, base, error.conflicts)
-            )
-            if manager != client_side.KUBECTL or left:
-                raise refusals.conflict(left or error.conflicts) from error
+            left = error.conflicts
+            if manager == client_side.KUBECTL:
+                left = client_side.beyond_last_applied(rules, base, left)
+            if left:
+                raise refusals.conflict(left) from error
             applied, owners = ownership.apply(rules, base, config, owners, who, force=True)
         if resource.custom:
             refusals.refuse_nulls(target, rules.kind(), applied)

@@ -5,29 +5,30 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kontinue_engine.apiserver.apply import field_sets
 from kontinue_engine.apiserver.apply.field_sets import field
 
-elements = st.one_of(
-    st.text(max_size=3).map(lambda name: f"f:{name}"),
-    st.dictionaries(st.sampled_from("ab"), st.integers(0, 2) | st.text(max_size=2), min_size=1).map(
-        field_sets.key_element
-    ),
-    (st.integers(0, 3) | st.booleans() | st.text(max_size=2) | st.floats(0, 2)).map(field_sets.value_element),
-    st.integers(0, 3).map(lambda index: f"i:{index}"),
+elements = st.sampled_from(
+    [
+        *("f:", "f:a", "f:b:c", "i:0", "i:1"),
+        *map(field_sets.key_element, ({"a": 1}, {"a": "1"}, {"a": 1, "b": "x"})),
+        *map(field_sets.value_element, (1, 1.5, True, "1", "a:b")),
+    ]
 )
-sets = st.frozensets(st.lists(elements, min_size=1, max_size=4).map(tuple), max_size=8)
+sets = st.frozensets(st.lists(elements, min_size=1, max_size=4).map(tuple), max_size=6)
 
 
+@settings(max_examples=50)
 @given(sets)
 def test_what_is_written_reads_as_the_same_set(fields: Any) -> None:
     """Nothing is lost or added on the way through FieldsV1."""
     assert field_sets.parse(field_sets.dump(fields)) == fields
 
 
+@settings(max_examples=50)
 @given(sets)
 def test_leading_paths_are_those_above_and_never_themselves_without_something_below(fields: Any) -> None:
     """Every leading path has a field below it."""
@@ -35,6 +36,7 @@ def test_leading_paths_are_those_above_and_never_themselves_without_something_be
         assert any(path[: len(prefix)] == prefix and path != prefix for path in fields)
 
 
+@settings(max_examples=50)
 @given(sets, sets)
 def test_a_set_without_subtrees_keeps_what_is_outside_of_them(fields: Any, roots: Any) -> None:
     """A field goes if and only if a root leads to it or is it."""
