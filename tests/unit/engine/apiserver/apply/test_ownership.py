@@ -27,8 +27,9 @@ fields_of_spec: dict[str, st.SearchStrategy[Any]] = {
     "free": st.dictionaries(names, texts | st.dictionaries(names, texts, max_size=2), max_size=2),
     "texts": st.dictionaries(names, texts, max_size=2),
     "plain": st.lists(texts, max_size=2),
-    "set": st.lists(names, unique=True, max_size=3),
-    "map": st.lists(items, unique_by=lambda item: item["name"], max_size=3),
+    # An empty list of these has no fields, so that it comes and goes with its items, as upstream.
+    "set": st.lists(names, unique=True, min_size=1, max_size=3),
+    "map": st.lists(items, unique_by=lambda item: item["name"], min_size=1, max_size=3),
 }
 specs = st.fixed_dictionaries({}, optional=fields_of_spec)
 writes = st.lists(st.tuples(st.sampled_from([ONE, TWO, EDITOR]), specs), max_size=4)
@@ -73,7 +74,7 @@ def canonical(value: Any) -> Any:
     return value
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(writes, specs)
 def test_apply_is_idempotent(rules: Rules, history: Any, spec: Any) -> None:
     """The second time nothing changes, neither object nor owners."""
@@ -84,7 +85,7 @@ def test_apply_is_idempotent(rules: Rules, history: Any, spec: Any) -> None:
     assert twice == once
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(writes, specs)
 def test_what_is_applied_is_there(rules: Rules, history: Any, spec: Any) -> None:
     """The object says everything that the configuration says, and the manager owns it."""
@@ -97,10 +98,13 @@ def test_what_is_applied_is_there(rules: Rules, history: Any, spec: Any) -> None
     assert said == set(after[ONE].fields if ONE in after else ())
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(writes, specs)
 def test_nothing_that_somebody_else_owns_is_lost(rules: Rules, history: Any, spec: Any) -> None:
-    """Without force an apply changes and removes only what is the manager's own or nobody's."""
+    """Without force an apply changes and removes only what is the manager's own or nobody's.
+
+    An item that nobody but the manager has goes with what others put into it, as upstream.
+    """
     live, owners = world(rules, history)
     forced, _ = ownership.apply(rules, live, config(spec), owners, ONE, force=True)
     would_change = typed_values.compare(rules.kind(), live, forced)
@@ -111,13 +115,17 @@ def test_nothing_that_somebody_else_owns_is_lost(rules: Rules, history: Any, spe
         return
     applied, after = ownership.apply(rules, live, config(spec), owners, ONE, force=False)
     changes = typed_values.compare(rules.kind(), live, applied)
+    mine = owners[ONE].fields if ONE in owners else frozenset()
+    items_given_up = {path for path in mine & changes.removed if path[-1].startswith("k:")}
     for manager, entry in owners.items():
         if manager != ONE:
-            assert not entry.fields & (changes.modified | changes.removed)
-            assert after[manager] == entry
+            assert not entry.fields & changes.modified
+            lost = entry.fields & changes.removed
+            assert all(any(path[:length] in items_given_up for length in range(len(path))) for path in lost)
+            assert entry.fields - lost == (after[manager].fields if manager in after else frozenset())
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(st.dictionaries(st.sampled_from(sorted(fields_of_spec)), st.booleans()), st.data())
 def test_managers_of_different_fields_commute(rules: Rules, parts: dict[str, bool], data: Any) -> None:
     """Who comes first makes no difference, and there is nothing to force."""
@@ -134,7 +142,7 @@ def test_managers_of_different_fields_commute(rules: Rules, parts: dict[str, boo
     assert outcomes[0] == outcomes[1]
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(writes, specs)
 def test_update_owns_what_it_changed_and_nobody_else_does(rules: Rules, history: Any, spec: Any) -> None:
     """Every changed field has the updater as its only owner, and what is gone has none."""
@@ -147,7 +155,7 @@ def test_update_owns_what_it_changed_and_nobody_else_does(rules: Rules, history:
     assert not any(entry.fields & changes.removed for entry in after.values())
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(specs, specs)
 def test_comparing_backwards_swaps_what_was_added_and_removed(rules: Rules, old: Any, new: Any) -> None:
     """And a value does not differ from itself."""
@@ -157,7 +165,7 @@ def test_comparing_backwards_swaps_what_was_added_and_removed(rules: Rules, old:
     assert not any(typed_values.compare(rules.kind(), config(old), orjson.loads(orjson.dumps(config(old)))))
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(specs, specs)
 def test_merging_changes_no_argument(rules: Rules, live: Any, spec: Any) -> None:
     """What was read stays as it was read."""
@@ -166,7 +174,7 @@ def test_merging_changes_no_argument(rules: Rules, live: Any, spec: Any) -> None
     assert orjson.dumps([live, spec]) == before
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(specs)
 def test_configurations_fit_their_kind(rules: Rules, spec: Any) -> None:
     """Nothing that a kind describes is complained of."""
