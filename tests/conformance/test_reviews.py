@@ -63,7 +63,7 @@ async def test_others_may_nothing(api: Api) -> None:
         (
             "selfsubjectaccessreviews",
             {"resourceAttributes": {}, "nonResourceAttributes": {}},
-            "spec.resourceAttributes",
+            "spec.nonResourceAttributes",
         ),
         ("subjectaccessreviews", {"resourceAttributes": PODS}, "spec.user"),
     ],

@@ -51,9 +51,9 @@ def _merged(fields: dict[str, Field], document: Any, patch: dict[str, Any]) -> A
         merged = _retained(merged, patch)
     for key, value in patch.items():
         if key.startswith(_DELETE_VALUES):
-            name, dropped = key.removeprefix(_DELETE_VALUES), _list_of(patch, key)
-            if isinstance(merged.get(name), list):
-                merged[name] = [item for item in merged[name] if item not in dropped]
+            name = key.removeprefix(_DELETE_VALUES)
+            if isinstance(merged.get(name), list) and isinstance(value, list):  # else ignored, as in kube-apiserver
+                merged[name] = [item for item in merged[name] if item not in value]
         elif key.startswith(_ORDER):
             name = key.removeprefix(_ORDER)
             if name not in patch and isinstance(merged.get(name), list):
@@ -82,7 +82,16 @@ def _merged_value(field: Field | None, old: Any, new: Any, order: list[Any] | No
         return new
     before = old if isinstance(old, list) else []
     merged = _merged_list(field, before, new)
-    return merged if order is None else _ordered(field, merged, order, before)
+    if order is None:
+        return merged
+    positions = [_position_in(field, order)(item) for item in new if not _is_directive(item)]
+    if positions != sorted(positions) or -1 in positions:
+        raise statuses.bad_request(f"the order in the patch does not match its $setElementOrder: {order}")
+    return _ordered(field, merged, order, before)
+
+
+def _is_directive(item: Any) -> bool:
+    return isinstance(item, dict) and "$patch" in item
 
 
 def _fields_below(field: Field | None) -> dict[str, Field]:

@@ -431,7 +431,7 @@ class Writer:
             warnings = _told_of(unknown, options, body)
             causes += found
         else:
-            document, unknown, found = rules.judge(resource, document, old)
+            document, unknown, found = rules.judge(resource, document, old, is_patched=options.is_patch)
             warnings = _told_of(unknown, options, body)
             causes += found
         if causes:

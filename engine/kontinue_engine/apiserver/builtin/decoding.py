@@ -41,9 +41,13 @@ _LIMITS: Final = {"i": 2**31, "l": 2**63}
 
 
 class Decoder:
-    """Reads one document; ``unknown`` collects the paths of fields that no struct has."""
+    """Reads one document; ``unknown`` collects the paths of fields that no struct has.
 
-    def __init__(self, kind: str, version: str) -> None:
+    What cannot be read of a patched document is the patch's fault.
+    """
+
+    def __init__(self, kind: str, version: str, *, is_patched: bool = False) -> None:
+        self._is_patched = is_patched
         self._subject = f'{kind} in version "{version}" cannot be handled as a {kind}'
         self.unknown: list[str] = []
 
@@ -51,7 +55,7 @@ class Decoder:
         """Return ``value`` as the struct is encoded.
 
         Raises:
-            StatusError: 400, a field has the wrong type.
+            StatusError: 400 or 422, a field has the wrong type.
         """
         fields = types.json_fields(name)
         result: dict[str, Any] = {}
@@ -144,12 +148,13 @@ class Decoder:
         return found
 
     def _mismatch(self, value: Any, where: str, wanted: str) -> statuses.StatusError:
-        return self._refused(
-            f"json: cannot unmarshal {_json_name(value)} into Go struct field {where} of type {wanted}"
-        )
+        name = _json_name(value)
+        if name == "number" and wanted in {"int32", "int64"}:
+            name = f"number {value}"
+        return self._refused(f"json: cannot unmarshal {name} into Go struct field {where} of type {wanted}")
 
     def _refused(self, problem: str) -> statuses.StatusError:
-        return statuses.bad_request(f"{self._subject}: {problem}")
+        return statuses.undecodable(f"{self._subject}: {problem}", is_patched=self._is_patched)
 
 
 def _is_integer(value: Any) -> bool:

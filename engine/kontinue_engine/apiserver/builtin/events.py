@@ -17,6 +17,15 @@ _NEW_NAMES: Final = {
 }
 _OLD_NAMES: Final = {new: old for old, new in _NEW_NAMES.items()}
 
+FIELD_ALIASES: Final = {
+    "reportingController": "reportingComponent",
+    **{
+        f"regarding.{field}": f"involvedObject.{field}"
+        for field in ("apiVersion", "fieldPath", "kind", "name", "namespace", "resourceVersion", "uid")
+    },
+}
+"""Names of selectable fields, to those of Events as they are stored."""
+
 
 def to_new(data: bytes) -> bytes:
     """Return the JSON of a stored Event as events.k8s.io shows it."""

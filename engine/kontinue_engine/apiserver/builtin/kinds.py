@@ -129,6 +129,8 @@ BUILT_IN: Final = (
         short_names=("ev",),
         store_key=resources.EVENTS.store_key,
         convert=events.to_new,
+        selectable_fields=("reason", "type"),
+        field_aliases=events.FIELD_ALIASES,
     ),
     _kind(
         "policy",

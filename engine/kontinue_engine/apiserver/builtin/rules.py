@@ -15,17 +15,17 @@ from kontinue_engine.apiserver.resources import EVENTS, ResourceInfo
 
 
 def judge(
-    resource: ResourceInfo, document: dict[str, Any], old: dict[str, Any] | None
+    resource: ResourceInfo, document: dict[str, Any], old: dict[str, Any] | None, *, is_patched: bool = False
 ) -> tuple[dict[str, Any], list[str], list[statuses.Cause]]:
     """Return what is to be stored, the paths of unknown fields, and why it cannot be stored.
 
     Raises:
-        StatusError: 400, a field has the wrong type.
+        StatusError: 400 (422 when ``is_patched``), a field has the wrong type.
     """
     struct = types.struct_of(resource.group, resource.version, resource.kind)
     if struct is None:  # CustomResourceDefinition, which has rules of its own
         return document, [], []
-    decoder = Decoder(resource.kind, resource.version)
+    decoder = Decoder(resource.kind, resource.version, is_patched=is_patched)
     judged = decoder.struct(struct, document)
     if resource.store_key == EVENTS.store_key and resource is not EVENTS:
         judged = events.to_core(judged)

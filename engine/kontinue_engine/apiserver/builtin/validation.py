@@ -70,6 +70,9 @@ def _pod_spec(spec: Document, path: str, causes: list[Cause], *, claims: Sequenc
     for index, volume in enumerate(spec.get("volumes") or ()):
         if _require(causes, volume, "name", f"{path}.volumes[{index}]"):
             volumes.add(volume["name"])
+        for source in sorted(volume.keys() - {"name"})[1:]:
+            detail = "may not specify more than 1 volume type"
+            causes.append(cause("FieldValueForbidden", f"{path}.volumes[{index}].{source}", detail=detail))
     for key in ("initContainers", "containers"):
         for index, container in enumerate(spec.get(key) or ()):
             _container(container, f"{path}.{key}[{index}]", names, volumes, causes)
@@ -156,6 +159,15 @@ def _selects(selector: Document, labels: Document) -> bool:
 
 def _workload(new: Document, old: Document | None, causes: list[Cause]) -> None:
     _selected_template(new, old, causes, is_selector_fixed=True)
+
+
+def _deployment(new: Document, old: Document | None, causes: list[Cause]) -> None:
+    _workload(new, old, causes)
+    strategy = new["spec"]["strategy"]
+    _one_of(causes, strategy.get("type"), ("Recreate", "RollingUpdate"), "spec.strategy.type")
+    if strategy.get("type") == "Recreate" and "rollingUpdate" in strategy:
+        detail = "may not be specified when strategy `type` is 'Recreate'"
+        causes.append(cause("FieldValueForbidden", "spec.strategy.rollingUpdate", detail=detail))
 
 
 _STATEFUL_MUTABLE: Final = frozenset(
@@ -389,7 +401,7 @@ def _endpoint_slice(new: Document, old: Document | None, causes: list[Cause]) ->
 
 _RULES: Final[dict[str, Rule]] = {
     "apps/v1.DaemonSet": _workload,
-    "apps/v1.Deployment": _workload,
+    "apps/v1.Deployment": _deployment,
     "apps/v1.ReplicaSet": _workload,
     "apps/v1.StatefulSet": _stateful_set,
     "autoscaling/v2.HorizontalPodAutoscaler": _autoscaler,
