@@ -3,7 +3,8 @@
 The token is random and stands in a kubeconfig of mode 0600; whoever can read that file is the administrator of this
 server. It is taken as a bearer token, or as the first part of the path: kubectl and all of client-go send no
 credentials over plain HTTP, but they keep the path of the server's address.
-``authorize`` is where roles would be enforced; today the one user may do everything. Called by ``router``.
+``Access`` is the seam at which roles can follow: who asks, and whether they may. Its one implementation knows one user,
+who may do everything. Called by ``router`` for every request, whether it names a resource or only a path.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import hmac
 import os
 import secrets
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import yaml
 
@@ -23,8 +24,38 @@ CONTEXT: Final = "kontinue"
 _PUBLIC_PATHS: Final = ("/healthz", "/livez", "/readyz", "/version")
 
 
+class Access(Protocol):
+    """Decides on every request, before anything of it is looked at."""
+
+    def authenticate(self, path: str, header: bytes) -> tuple[str, str]:
+        """Return the user ("" where anybody may ask) and the path without credentials.
+
+        Raises:
+            StatusError: 401.
+        """
+
+    def authorize(
+        self, user: str, verb: str, group: str, plural: str, subresource: str, namespace: str | None, name: str
+    ) -> None:
+        """Allow a request for a resource; ``namespace`` None means all of them, ``name`` "" the collection.
+
+        Raises:
+            StatusError: 403.
+        """
+
+    def user_of(self, token: str) -> str | None:
+        """Return the user of ``token``, or None."""
+
+    def authorize_path(self, user: str, method: str, path: str) -> None:
+        """Allow a request for what is no resource: discovery, health, metrics, a backup.
+
+        Raises:
+            StatusError: 403.
+        """
+
+
 class Authenticator:
-    """Knows the token."""
+    """``Access`` of whoever has the token: to everything."""
 
     def __init__(self, token: str) -> None:
         self._header = f"Bearer {token}".encode()
@@ -45,14 +76,17 @@ class Authenticator:
             return "", path
         raise statuses.unauthorized()
 
+    def authorize(
+        self, user: str, verb: str, group: str, plural: str, subresource: str, namespace: str | None, name: str
+    ) -> None:
+        """Allow it: there is one user."""
+
+    def authorize_path(self, user: str, method: str, path: str) -> None:
+        """Allow it: what ``authenticate`` lets through is open to everybody, or asked by the one user."""
+
     def user_of(self, token: str) -> str | None:
         """Return the user of ``token``, or None."""
         return ADMIN if hmac.compare_digest(f"Bearer {token}".encode(), self._header) else None
-
-
-def authorize(user: str, verb: str, group: str, plural: str, namespace: str | None, name: str) -> None:
-    """Allow the request, or raise a 403 StatusError. The one user of this server may do everything."""
-    _ = (user, verb, group, plural, namespace, name)
 
 
 def new_token() -> str:

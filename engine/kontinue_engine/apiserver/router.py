@@ -58,7 +58,7 @@ class Router:
         reader: Reader,
         writer: Writer,
         documents: Documents,
-        authenticator: access.Authenticator,
+        authenticator: access.Access,
     ) -> None:
         self._registry = registry
         self._reader = reader
@@ -88,11 +88,14 @@ class Router:
             raise statuses.method_not_allowed()
         target = self._target(request.path)
         if target is None:
+            self._authenticator.authorize_path(user, request.method, request.path)
             return self._documents.answer(request)
         query = requests.parse_query(request.query)
         verb = self._verb(request.method, target, query)
         resource = target.resource
-        access.authorize(user, verb, resource.group, resource.plural, target.namespace, target.name)
+        self._authenticator.authorize(
+            user, verb, resource.group, resource.plural, target.subresource, target.namespace, target.name
+        )
         view = self._view(request, query)  # refused before anything is written
         if virtual.is_virtual(target):
             return self._virtual.answer(request, target, query, user)

@@ -38,7 +38,7 @@ def is_virtual(target: Target) -> bool:
 class Virtual:
     """Answers requests for what is not stored."""
 
-    def __init__(self, reader: Reader, writer: Writer, authenticator: access.Authenticator) -> None:
+    def __init__(self, reader: Reader, writer: Writer, authenticator: access.Access) -> None:
         self._reader = reader
         self._writer = writer
         self._authenticator = authenticator
@@ -61,9 +61,7 @@ class Virtual:
 
     def _review(self, resource: ResourceInfo, document: Any, user: str) -> Response:
         review = _decoded(resource, document)
-        answer = reviews.answer(
-            resource, review, user=user, now=self._writer.now_text(), user_of=self._authenticator.user_of
-        )
+        answer = reviews.answer(resource, review, user=user, now=self._writer.now_text(), policy=self._authenticator)
         return Response(201, orjson.dumps(answer))
 
     async def _bind(self, target: Target, document: Any, query: dict[str, str]) -> Response:

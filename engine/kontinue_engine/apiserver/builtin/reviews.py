@@ -1,12 +1,11 @@
 """Internal. Questions about users: who am I, may I, is this a token. Answered by the one policy of this server.
 
-That policy is ``access.authorize``: the administrator may do everything, and there is nobody else. Called by
+That policy is an ``access.Access``: the administrator may do everything, and there is nobody else. Called by
 ``kontinue_engine.apiserver.virtual`` with documents that ``builtin.decoding`` has read. Nothing is stored.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Final
 
 from kontinue_engine.apiserver import access, statuses
@@ -21,9 +20,7 @@ _EVERYTHING: Final[Document] = {
 }
 
 
-def answer(
-    resource: ResourceInfo, review: Document, *, user: str, now: str, user_of: Callable[[str], str | None]
-) -> Document:
+def answer(resource: ResourceInfo, review: Document, *, user: str, now: str, policy: access.Access) -> Document:
     """Return ``review`` with its status.
 
     Args:
@@ -31,7 +28,7 @@ def answer(
         review: the question.
         user: who asks.
         now: time for creationTimestamp.
-        user_of: the user of a token, or None.
+        policy: who has which token, and may do what.
 
     Raises:
         StatusError: 400 or 422, the question makes no sense.
@@ -42,31 +39,31 @@ def answer(
             review["metadata"] = {**review["metadata"], "creationTimestamp": now}
             return {**review, "status": {"userInfo": _user_info(user)}}
         case "TokenReview":
-            return {**review, "status": _token_status(spec, user_of)}
+            return {**review, "status": _token_status(spec, policy)}
         case "SelfSubjectRulesReview":
             if not spec.get("namespace"):
                 raise statuses.bad_request("no namespace on request")
             return {**review, "spec": {}, "status": _EVERYTHING}
         case "SelfSubjectAccessReview":
             _check_attributes(resource, spec)
-            return {**review, "status": {"allowed": _is_allowed(user, spec)}}
+            return {**review, "status": {"allowed": _is_allowed(policy, user, spec)}}
         case _:
             if not spec.get("user") and not spec.get("groups"):
                 problem = "at least one of user or group must be specified"
                 raise _invalid(resource, "spec.user", "", problem)
             _check_attributes(resource, spec)
             subject = user if GROUPS[0] in (spec.get("groups") or ()) else spec.get("user", "")
-            return {**review, "status": {"allowed": subject == access.ADMIN and _is_allowed(subject, spec)}}
+            return {**review, "status": {"allowed": subject == access.ADMIN and _is_allowed(policy, subject, spec)}}
 
 
 def _user_info(user: str) -> Document:
     return {"username": user, "uid": user, "groups": list(GROUPS)}
 
 
-def _token_status(spec: Document, user_of: Callable[[str], str | None]) -> Document:
+def _token_status(spec: Document, policy: access.Access) -> Document:
     if not spec.get("token"):
         raise statuses.bad_request("token is required for TokenReview in authentication")
-    user = user_of(spec["token"])
+    user = policy.user_of(spec["token"])
     if user is None:
         return {"user": {}, "error": "invalid bearer token"}
     return {"authenticated": True, "user": _user_info(user)}
@@ -81,11 +78,15 @@ def _check_attributes(resource: ResourceInfo, spec: Document) -> None:
         raise _invalid(resource, "spec.resourceAttributes", None, problem)
 
 
-def _is_allowed(user: str, spec: Document) -> bool:
-    asked = spec.get("resourceAttributes") or {}
-    wanted = [asked.get(key, "") for key in ("verb", "group", "resource", "namespace", "name")]
+def _is_allowed(policy: access.Access, user: str, spec: Document) -> bool:
     try:
-        access.authorize(user, *wanted)
+        if "nonResourceAttributes" in spec:
+            asked = spec["nonResourceAttributes"] or {}
+            policy.authorize_path(user, asked.get("verb", ""), asked.get("path", ""))
+        else:
+            asked = spec["resourceAttributes"] or {}
+            wanted = ("verb", "group", "resource", "subresource", "namespace", "name")
+            policy.authorize(user, *(asked.get(key, "") for key in wanted))
     except statuses.StatusError:
         return False
     return True
