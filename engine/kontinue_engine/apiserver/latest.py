@@ -8,12 +8,15 @@ never ahead of its memory.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, Final
 
 from kontinue_engine.apiserver import router, statuses
 from kontinue_engine.apiserver.http_protocol import Answer, Application, Request
 from kontinue_engine.apiserver.object_store import ObjectStore
+
+_NAMES_REVISION: Final = re.compile("(?:^|&)resourceVersion=[^&]")
 
 
 class LatestRouter:
@@ -25,7 +28,7 @@ class LatestRouter:
 
     def __call__(self, request: Request) -> Answer | Coroutine[Any, Any, Answer]:
         """Answer at once what names the revision that it wants; anything else after catching up."""
-        if request.method == "GET" and "resourceVersion=" in request.query:
+        if request.method == "GET" and _NAMES_REVISION.search(request.query):
             return self._application(request)
         return self._answer(request)
 

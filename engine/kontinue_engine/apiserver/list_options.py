@@ -74,7 +74,7 @@ def parse_list_options(query: dict[str, str], resource: ResourceInfo) -> ListOpt
     initial = query.get("sendInitialEvents")
     options = ListOptions(
         labels=selectors.parse_label_selector(label_text),
-        fields=selectors.parse_field_selector(field_text, resource.field_selectors),
+        fields=selectors.parse_field_selector(field_text, resource.field_selectors).renamed(resource.field_aliases),
         selector_text=f"{label_text}\n{field_text}",
         limit=max(_integer("limit", query.get("limit", "")), 0),
         continue_token=query.get("continue", ""),

@@ -43,6 +43,7 @@ class ResourceInfo(msgspec.Struct, frozen=True, kw_only=True):
         subresources: of ``status``, ``scale`` and ``finalize``.
         columns: after NAME; kube's default is one Age column.
         selectable_fields: field selectors besides ``metadata.name`` and ``metadata.namespace``, as ``status.phase``.
+        field_aliases: names of selectable fields in this version, to those that objects have as they are stored.
         schema: OpenAPI v3 schema of whole objects, as in a CRD.
         has_generation: whether metadata.generation counts the changes of its objects; those of CRDs always have it.
         custom: whether a CRD defines it (no strategic merge patch, structural schema).
@@ -67,6 +68,7 @@ class ResourceInfo(msgspec.Struct, frozen=True, kw_only=True):
     verbs: tuple[str, ...] = ALL_VERBS
     columns: tuple[Column, ...] = ()
     selectable_fields: tuple[str, ...] = ()
+    field_aliases: dict[str, str] = {}
     schema: dict[str, Any] = {}
     has_generation: bool = False
     custom: bool = False
@@ -87,7 +89,8 @@ class ResourceInfo(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def field_selectors(self) -> tuple[str, ...]:
         """Every field that a field selector may name."""
-        return METADATA_FIELDS + self.selectable_fields
+        metadata_fields = METADATA_FIELDS if self.namespaced else METADATA_FIELDS[:1]
+        return (*metadata_fields, *self.selectable_fields, *self.field_aliases)
 
 
 AGE: Final = Column(name="Age", type="date", json_path=".metadata.creationTimestamp")

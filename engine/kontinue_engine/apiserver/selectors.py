@@ -91,6 +91,15 @@ class FieldSelector(msgspec.Struct, frozen=True):
                 return False
         return True
 
+    def renamed(self, aliases: Mapping[str, str]) -> FieldSelector:
+        """Return the selector with the names that ``aliases`` has for its fields."""
+        return FieldSelector(
+            tuple(
+                FieldRequirement(aliases.get(term.field, term.field), is_wanted=term.is_wanted, value=term.value)
+                for term in self.requirements
+            )
+        )
+
     def exact(self, field: str) -> str | None:
         """Return the value that ``field`` must have, or None: lets a list by name read one object."""
         return next((term.value for term in self.requirements if term.is_wanted and term.field == field), None)
