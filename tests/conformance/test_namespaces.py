@@ -78,6 +78,14 @@ async def test_finalize_takes_put_alone_and_only_finalizers_that_can_be(api: Api
     assert (status, body["details"]["causes"][0]["field"]) == (422, "spec.finalizers[0]")
 
 
+async def test_a_namespace_cannot_begin_with_a_finalizer_that_cannot_be(api: Api, name: str) -> None:
+    """422: nobody could take it away."""
+    body = {"metadata": {"name": name}, "spec": {"finalizers": ["nonsense"]}}
+    status, answer = await api.send("POST", NAMESPACES, body)
+    assert (status, answer["reason"]) == (422, "Invalid")
+    assert answer["details"]["causes"][0]["field"].startswith("spec.finalizers")
+
+
 async def test_names_are_generated_for_namespaces_too(api: Api) -> None:
     """The label follows."""
     status, created = await api.send("POST", NAMESPACES, {"metadata": {"generateName": "test-"}})

@@ -94,7 +94,8 @@ class GarbageCollector:
         try:
             await self._judge(key)
         except statuses.StatusError as error:
-            # Gone or changed meanwhile: the change itself puts it in line again. Anything else is tried again.
+            if error.code == 409:  # it changed meanwhile: judged anew
+                self._add((key,))
             return key if error.code >= 500 else ""
         return ""
 

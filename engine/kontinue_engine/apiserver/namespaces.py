@@ -73,7 +73,7 @@ class NamespaceController:
                 try:
                     await self._empty(name)
                 except statuses.StatusError as error:
-                    if error.code >= 500:
+                    if error.code != 409:
                         await asyncio.sleep(RETRY_S)
                     self._add(name)
 

@@ -47,6 +47,7 @@ def prepare_create(
         given_finalizers = (document.get("spec") or {}).get("finalizers") or []
         own = [] if NAMESPACE_FINALIZER in given_finalizers else [NAMESPACE_FINALIZER]
         prepared["spec"] = {"finalizers": [*given_finalizers, *own]}
+        _checked_namespace(prepared, "finalize")
         prepared["status"] = {"phase": "Active"}
     return prepared
 
