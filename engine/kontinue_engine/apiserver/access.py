@@ -62,7 +62,7 @@ class Authenticator:
         self._prefix = f"/{token}"
 
     def authenticate(self, path: str, header: bytes) -> tuple[str, str]:
-        """Return the user and the path without a token; health and version are open, as in kube-apiserver.
+        """Return the user and the path without a token; health and version need none, as in kube-apiserver.
 
         Raises:
             StatusError: 401, no or a wrong token.
@@ -72,7 +72,7 @@ class Authenticator:
         prefix, rest = path[: len(self._prefix)], path[len(self._prefix) :]
         if hmac.compare_digest(prefix.encode(), self._prefix.encode()):
             return ADMIN, rest
-        if path.startswith(_PUBLIC_PATHS):
+        if path.startswith(_PUBLIC_PATHS) and not header.lower().startswith(b"bearer "):
             return "", path
         raise statuses.unauthorized()
 

@@ -6,6 +6,8 @@ anything is built, as is the depth, for which PyYAML's C parser would run out of
 
 from __future__ import annotations
 
+import math
+import re
 from typing import Any, Final
 
 import orjson
@@ -14,18 +16,35 @@ import yaml
 from kontinue_engine.apiserver import statuses
 from kontinue_engine.apiserver.values import MAX_BODY_BYTES, MAX_NESTING
 
+_TAG: Final = "tag:yaml.org,2002:"
 NODE_BYTES: Final = 8
 """What a node counts for beside its text."""
 
 
 class _Loader(yaml.CSafeLoader):
-    """CSafeLoader that leaves dates as the text they were."""
+    """CSafeLoader that takes plain scalars for what Kubernetes does: ``y`` is true, dates and ``12:30`` are text."""
 
 
+def _construct_number(loader: _Loader, node: yaml.ScalarNode) -> float:
+    number = loader.construct_yaml_float(node)
+    if not math.isfinite(number):
+        raise yaml.YAMLError(f"{node.value} is no number of JSON")
+    return number
+
+
+_Loader.bool_values = {**yaml.CSafeLoader.bool_values, "y": True, "n": False}
+_Loader.add_constructor(f"{_TAG}float", _construct_number)
 _Loader.yaml_implicit_resolvers = {
-    first: [(tag, expression) for tag, expression in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    first: [(tag, expression) for tag, expression in resolvers if tag.removeprefix(_TAG) in {"merge", "null"}]
     for first, resolvers in yaml.CSafeLoader.yaml_implicit_resolvers.items()
 }
+for _name, _expression, _first in (
+    ("bool", r"y|Y|yes|Yes|YES|n|N|no|No|NO|true|True|TRUE|false|False|FALSE|on|On|ON|off|Off|OFF", "yYnNtTfFoO"),
+    ("int", r"[-+]?(?:0b[01_]+|0x[0-9a-fA-F_]+|0[0-7_]*|[1-9][0-9_]*)", "-+0123456789"),
+    ("float", r"[-+]?(?:\.[0-9]+|[0-9][0-9_]*(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?", "-+0123456789."),
+    ("float", r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)", "-+."),
+):
+    _Loader.add_implicit_resolver(f"{_TAG}{_name}", re.compile(f"(?:{_expression})$"), list(_first))
 
 
 def parse(body: bytes) -> Any:

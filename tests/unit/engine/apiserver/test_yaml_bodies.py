@@ -25,10 +25,25 @@ def test_keys_become_text_and_dates_stay_text() -> None:
     assert yaml_bodies.parse(b"{2: 2026-01-01, true: x}") == {"2": "2026-01-01", "true": "x"}
 
 
+def test_plain_scalars_are_those_of_yaml_1_1_as_kubernetes_reads_it() -> None:
+    """A y is true, which surprises; no time of day is a number."""
+    text = b"{a: y, b: N, c: off, d: 010, e: 0x10, f: 1_000, g: 1e3, h: .5, i: 12:30:45, j: ~, k: -5, l: 1.2.3, m: y1}"
+    assert list(yaml_bodies.parse(text).values()) == [
+        *(True, False, False, 8, 16, 1000, 1000.0, 0.5, "12:30:45", None, -5, "1.2.3", "y1")
+    ]
+
+
+@pytest.mark.parametrize("number", [b".inf", b"-.INF", b".nan"])
+def test_numbers_that_json_cannot_say_are_refused(number: bytes) -> None:
+    """Rather than stored as null."""
+    with pytest.raises(StatusError):
+        yaml_bodies.parse(b"a: " + number)
+
+
 def test_aliases_and_merge_keys_stand_for_what_they_name() -> None:
     """Within reason they are part of YAML."""
-    text = b"a: &a {x: 1}\nb: *a\nc: {<<: *a, y: 2}"
-    assert yaml_bodies.parse(text) == {"a": {"x": 1}, "b": {"x": 1}, "c": {"x": 1, "y": 2}}
+    text = b"a: &a {x: 1}\nb: *a\nc: {<<: *a, z: 2}"
+    assert yaml_bodies.parse(text) == {"a": {"x": 1}, "b": {"x": 1}, "c": {"x": 1, "z": 2}}
     assert len(yaml_bodies.parse(laughs(4, 10))["a3"]) == 10
 
 
