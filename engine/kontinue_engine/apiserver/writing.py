@@ -213,6 +213,7 @@ class Writer:
         return Response(200, stored.data, headers=_warning_headers(stored.warnings))
 
     async def _apply(self, target: Target, body: bytes, query: dict[str, str]) -> Response:
+        apply_options.refuse_subresource(target.subresource)
         manager, force = apply_options.applier(query)
         options = requests.parse_write_options(query)
         config = apply_options.parse_configuration(target.resource, body)

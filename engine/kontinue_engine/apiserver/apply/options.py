@@ -49,6 +49,16 @@ def refuse_force(query: dict[str, str]) -> None:
         raise _invalid("PatchOptions", statuses.cause("FieldValueForbidden", "force", detail=detail))
 
 
+def refuse_subresource(name: str) -> None:
+    """Refuse to apply subresources that are another kind than their object: a Scale is only updated and patched.
+
+    Raises:
+        StatusError: 400, it is one of them.
+    """
+    if name not in {"", "status"}:
+        raise statuses.bad_request(f"this server does not apply {name}: send a merge patch instead")
+
+
 def applier(query: dict[str, str]) -> tuple[str, bool]:
     """Return the field manager of an apply, and whether it takes what others own.
 
