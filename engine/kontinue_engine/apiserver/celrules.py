@@ -1,4 +1,4 @@
-"""Internal. The CEL rules of our CRDs, each as a Python predicate under its exact text.
+"""Internal. The CEL rules of our CRDs, and immutability, each as a Python predicate under its exact text.
 
 There is no CEL evaluator here: a rule that is not in the table makes its CRD refused with a message that names the
 rule. The conformance suite compares the predicates with a real kube-apiserver. Walking an object to the places where

@@ -39,7 +39,7 @@ _BLOCKING: Final = frozenset(
     {"FieldValueNotSupported", "FieldValueRequired", "FieldValueTooLong", "FieldValueTooMany", "FieldValueTypeInvalid"}
 )
 """What keeps CEL rules from being asked: they may rely on the types."""
-_UNCHECKED: Final = Cause(
+UNCHECKED: Final = Cause(
     "FieldValueInvalid",
     "Invalid value: null: some validation rules were not checked because the object was invalid; correct the existing "
     "errors to complete validation",
@@ -122,7 +122,7 @@ class CompiledSchema:
         if self._lists is not None:
             causes += self._list_causes(obj, before)
         if causes and self._update_rules is not None and any(one.reason in _BLOCKING for one in causes):
-            return [*causes, _UNCHECKED]
+            return [*causes, UNCHECKED]
         rules = self._create_rules if old is None else self._update_rules
         if rules is not None:
             rules(obj, before, "", causes)

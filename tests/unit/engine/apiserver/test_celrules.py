@@ -18,9 +18,9 @@ def rules_of(schema: Any) -> list[str]:
     return own + [rule for value in schema.values() for rule in rules_of(value)]
 
 
-def test_the_table_holds_exactly_the_rules_of_our_crds(execution_resource: ResourceInfo):
+def test_the_table_holds_the_rules_of_our_crds_and_immutability(execution_resource: ResourceInfo):
     """A rule without predicate would make the CRD refused; a predicate without rule would be dead."""
-    assert sorted(rules_of(execution_resource.schema)) == sorted(celrules.RULES)
+    assert sorted([*rules_of(execution_resource.schema), "self == oldSelf"]) == sorted(celrules.RULES)
 
 
 def test_an_unknown_rule_is_named():

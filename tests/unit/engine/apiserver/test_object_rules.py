@@ -24,20 +24,22 @@ LIST_SET = {"type": "array", "x-kubernetes-list-type": "set", "items": {"type": 
 
 
 def check(schema: dict[str, Any], value: Any, old: Any = ABSENT) -> list[str]:
-    checker = object_rules.compile_rules({"type": "object", "properties": {"f": schema}}, has_old=old is not ABSENT)
-    assert checker is not None
+    whole = {"type": "object", "properties": {"f": schema}}
     causes: list[object_rules.Cause] = []
-    checker({"f": value}, old if old is ABSENT else {"f": old}, "", causes)
+    for checker in (object_rules.compile_lists(whole), object_rules.compile_cel(whole, has_old=old is not ABSENT)):
+        if checker is not None:
+            checker({"f": value}, old if old is ABSENT else {"f": old}, "", causes)
     return [cause.field for cause in causes]
 
 
 def test_a_schema_without_rules_costs_nothing():
     """None means that there is nothing to ask; a create does not ask transition rules either."""
     plain = {"type": "object", "properties": {"a": {"type": "string"}}, "additionalProperties": {"type": "string"}}
-    assert object_rules.compile_rules(plain, has_old=True) is None
-    assert object_rules.compile_rules({"type": "array", "items": plain}, has_old=True) is None
-    assert object_rules.compile_rules(PHASE, has_old=False) is None
-    assert object_rules.compile_rules({"type": "object", "additionalProperties": True}, has_old=True) is None
+    for schema in (plain, {"type": "array", "items": plain}, {"type": "object", "additionalProperties": True}):
+        assert object_rules.compile_cel(schema, has_old=True) is None
+        assert object_rules.compile_lists(schema) is None
+        assert object_rules.compile_embedded(schema) is None
+    assert object_rules.compile_cel(PHASE, has_old=False) is None
 
 
 def test_a_repeated_key_of_a_list_map_is_a_duplicate():
@@ -53,10 +55,21 @@ def test_a_repeated_value_of_a_set_is_a_duplicate():
     assert check({**LIST_SET, "items": {}}, [1, True]) == []
 
 
-def test_duplicates_that_were_stored_already_are_tolerated():
-    """Only a change is judged (ratcheting)."""
-    assert check(LIST_SET, ["a", "a"], ["a", "a"]) == []
-    assert check(LIST_SET, ["a", "a", "b"], ["a", "a"]) == ["f[1]"]
+def test_a_duplicate_is_told_once():
+    """However often the value is repeated."""
+    assert check(LIST_SET, ["a", "a", "a"]) == ["f[1]"]
+    assert check(LIST_MAP, [{"name": "a"}, "text"]) == ["f[1]"]
+
+
+def test_an_embedded_resource_is_judged_as_a_resource():
+    """Its version, its kind and its metadata, as far as they have the right types."""
+    schema = {"type": "object", "x-kubernetes-embedded-resource": True}
+    checker = object_rules.compile_embedded({"type": "object", "properties": {"f": schema}})
+    assert checker is not None
+    causes: list[object_rules.Cause] = []
+    labels = {"a": "b c"}
+    checker({"f": {"apiVersion": "a/b/c", "kind": "_", "metadata": {"labels": labels}}}, ABSENT, "", causes)
+    assert [cause.field for cause in causes] == ["f.apiVersion", "f.kind", "f.metadata.labels"]
 
 
 def test_transitions_in_a_list_map_compare_items_of_one_key():
@@ -98,7 +111,7 @@ def test_a_refusal_at_the_root_names_the_field_of_the_rule():
             {"rule": "!has(oldSelf.status) || has(self.status)", "message": "kept", "fieldPath": ".status"}
         ],
     }
-    checker = object_rules.compile_rules(schema, has_old=True)
+    checker = object_rules.compile_cel(schema, has_old=True)
     assert checker is not None
     causes: list[object_rules.Cause] = []
     checker({}, {"status": {}}, "", causes)
