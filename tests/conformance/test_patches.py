@@ -64,9 +64,11 @@ async def test_what_is_absent_is_null(api: Api, path: str) -> None:
         {"op": "test", "path": "/status"},
         {"op": "test", "path": "/metadata/finalizers", "value": None},
         {"op": "replace", "path": "/metadata/labels/v", "value": "2"},
+        {"op": "add", "path": "/metadata/labels/w"},
+        {"op": "copy", "from": "/metadata/labels/nothing", "path": "/metadata/labels/x"},
     ]
     status, patched = await api.send("PATCH", path, patch, content_type=JSON_PATCH)
-    assert (status, patched["metadata"]["labels"]) == (200, {"u": "1", "v": "2"})
+    assert (status, patched["metadata"]["labels"]) == (200, {"u": "1", "v": "2", "w": "", "x": ""})
 
 
 @pytest.mark.parametrize(

@@ -38,8 +38,8 @@ class _Metadata(msgspec.Struct, rename="camel", gc=False):
     creation_timestamp: datetime | None = None
     deletion_timestamp: datetime | None = None
     deletion_grace_period_seconds: int | None = None
-    labels: dict[str, str] | None = None
-    annotations: dict[str, str] | None = None
+    labels: dict[str, str | None] | None = None
+    annotations: dict[str, str | None] | None = None
     owner_references: list[_OwnerReference] | None = None
     finalizers: list[str] | None = None
     managed_fields: list[dict[str, Any]] | None = None
@@ -58,10 +58,13 @@ def check_shape(resource: ResourceInfo, document: Any, *, is_patched: bool = Fal
     if metadata is None:
         metadata = {}
     try:
-        msgspec.convert(metadata, _Metadata)
+        typed = msgspec.convert(metadata, _Metadata)
     except msgspec.ValidationError as error:
         problem = f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: metadata: '
         raise statuses.undecodable(f"{problem}{error}", is_patched=is_patched) from error
+    for field, texts in (("labels", typed.labels), ("annotations", typed.annotations)):
+        if texts and None in texts.values():
+            metadata = {**metadata, field: {key: value or "" for key, value in texts.items()}}
     return {**document, "apiVersion": resource.api_version, "kind": resource.kind, "metadata": metadata}
 
 

@@ -30,6 +30,13 @@ def test_metadata_of_other_types_is_refused(metadata: Any, code: int, *, is_patc
     assert caught.value.code == code
 
 
+def test_null_labels_and_annotations_are_empty() -> None:
+    """A JSON patch that adds a label without a value makes such, and Go reads them so."""
+    metadata = {"labels": {"a": None, "b": "1"}, "annotations": {"c": None}}
+    shaped = shape.check_shape(CONFIG_MAPS, {"metadata": metadata})
+    assert shaped["metadata"] == {"labels": {"a": "", "b": "1"}, "annotations": {"c": ""}}
+
+
 def test_times_come_in_any_form_of_rfc_3339() -> None:
     """The Python client writes offsets and fractions."""
     metadata = {"name": "a", "creationTimestamp": "2026-11-20T04:11:19.445316+02:00", "labels": None}
