@@ -14,8 +14,9 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 import msgspec
+import orjson
 
-from kontinue_engine.apiserver import list_options, statuses, watch
+from kontinue_engine.apiserver import list_options, scaling, statuses, watch
 from kontinue_engine.apiserver.http_protocol import Answer, Response, StreamResponse
 from kontinue_engine.apiserver.list_options import ListOptions
 from kontinue_engine.apiserver.object_store import Entry, ObjectStore
@@ -103,6 +104,9 @@ class Reader:
         entry = self._store.table(target.resource.store_key).get(target.namespace or "", target.name)
         if entry is None:
             raise statuses.not_found(target.resource, target.name)
+        if target.subresource == "scale":
+            found = orjson.loads(View().encode_object(target.resource, entry, self._now()))
+            return Response(200, orjson.dumps(scaling.scale_of(target.resource, found)))
         return Response(200, view.encode_object(target.resource, entry, self._now()))
 
     def _watch(self, target: Target, options: ListOptions, view: View) -> StreamResponse:

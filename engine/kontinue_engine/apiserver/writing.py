@@ -26,6 +26,7 @@ from kontinue_engine.apiserver import (
     patches,
     preparation,
     requests,
+    scaling,
     shape,
     statuses,
     strategic_patch,
@@ -170,6 +171,8 @@ class Writer:
         options = requests.parse_write_options(query, "UpdateOptions")
         owner = apply_options.owner(query, agent, "UpdateOptions")
         document = requests.parse_body(body, content_type, takes_protobuf=not target.resource.custom)
+        if target.subresource == "scale":
+            return await self._rescale(target, lambda _scale: document, options, owner)
         document = shape.check_shape(target.resource, document)
         try:
             stored = await self.change(
@@ -205,12 +208,28 @@ class Writer:
             raise statuses.bad_request("a merge patch must be an object")
         apply = _PATCHES.get(kind) or functools.partial(strategic_patch.apply_strategic_patch, target.resource)
 
+        if target.subresource == "scale":
+            return await self._rescale(target, lambda scale: apply(scale, patch), options, owner)
+
         def change(current: dict[str, Any]) -> dict[str, Any]:
             patched = apply(current, patch)
             return shape.check_shape(target.resource, patched, is_patched=True)
 
         stored = await self.change(target, change, options, verb="patch", body=body, owner=owner)
         return Response(200, stored.data, headers=_warning_headers(stored.warnings))
+
+    async def _rescale(
+        self, target: Target, wanted: Callable[[Any], Any], options: WriteOptions, owner: str | bytes
+    ) -> Response:
+        resource = target.resource
+
+        def change(current: dict[str, Any]) -> dict[str, Any]:
+            scale = wanted(scaling.scale_of(resource, current, is_complete=False))
+            return scaling.with_scale(resource, current, scale, is_patched=options.is_patch)
+
+        whole = msgspec.structs.replace(target, subresource="")
+        stored = await self.change(whole, change, options, verb="patch", owner=owner)
+        return Response(200, orjson.dumps(scaling.scale_of(resource, orjson.loads(stored.data), is_complete=False)))
 
     async def _apply(self, target: Target, body: bytes, query: dict[str, str]) -> Response:
         apply_options.refuse_subresource(target.subresource)

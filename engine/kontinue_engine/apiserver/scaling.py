@@ -1,0 +1,98 @@
+"""Internal. The scale subresource: an object's replicas as an ``autoscaling/v1`` Scale, and back again.
+
+``kubectl scale`` and autoscalers read and write it without knowing the kind. Where a kind keeps its numbers is said by
+``ResourceInfo.scale``, for built-in and custom kinds alike. Called by ``reading`` and ``writing``. Pure.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from kontinue_engine.apiserver import statuses
+from kontinue_engine.apiserver.builtin import printing
+from kontinue_engine.apiserver.resources import ResourceInfo, ScalePaths
+
+API_VERSION: Final = "autoscaling/v1"
+KIND: Final = "Scale"
+_METADATA: Final = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
+_NO_PATHS: Final = ScalePaths(spec_replicas="", status_replicas="", label_selector="")
+
+
+class _Given(msgspec.Struct, rename="camel"):
+    """Types of what a Scale says."""
+
+    api_version: str | None = None
+    kind: str | None = None
+    metadata: dict[str, Any] | None = None
+    spec: dict[str, int | None] | None = None
+
+
+def scale_of(resource: ResourceInfo, obj: dict[str, Any], *, is_complete: bool = True) -> dict[str, Any]:
+    """Return the Scale of ``obj``.
+
+    Raises:
+        StatusError: 404, it says nothing of replicas, and ``is_complete`` is asked for.
+    """
+    paths = resource.scale or _NO_PATHS
+    replicas = _find(obj, paths.spec_replicas)
+    if replicas is None and is_complete:
+        problem = f'the spec replicas field "{paths.spec_replicas}" does not exist'
+        raise statuses.StatusError(404, "NotFound", problem)
+    status: dict[str, Any] = {"replicas": _find(obj, paths.status_replicas) or 0}
+    selector = _find(obj, paths.label_selector)
+    text = printing.selector_text(selector) if isinstance(selector, dict) else selector
+    if text and isinstance(text, str):
+        status["selector"] = text
+    return {
+        "kind": KIND,
+        "apiVersion": API_VERSION,
+        "metadata": {key: obj["metadata"][key] for key in _METADATA if key in obj["metadata"]},
+        "spec": {"replicas": replicas} if replicas else {},
+        "status": status,
+    }
+
+
+def with_scale(resource: ResourceInfo, obj: dict[str, Any], scale: Any, *, is_patched: bool) -> dict[str, Any]:
+    """Return ``obj`` with the replicas of ``scale``; its identity and resourceVersion become preconditions.
+
+    Raises:
+        StatusError: 400 (422 when ``is_patched``), it is no Scale; 422, it has fewer than no replicas.
+    """
+    try:
+        given = msgspec.convert(scale, _Given)
+    except msgspec.ValidationError as error:
+        raise statuses.undecodable(f"the object is no Scale: {error}", is_patched=is_patched) from error
+    if given.api_version not in {None, "", API_VERSION} or given.kind not in {None, "", KIND}:
+        problem = f"the object provided is unrecognized (must be of type Scale of {API_VERSION})"
+        raise statuses.undecodable(problem, is_patched=is_patched)
+    path = (resource.scale or _NO_PATHS).spec_replicas
+    replicas = (given.spec or {}).get("replicas")
+    if replicas is None and is_patched and _find(obj, path) is None:
+        raise statuses.bad_request(f'the spec replicas field "{path}" cannot be empty')
+    replicas = replicas or 0
+    if replicas < 0:
+        field = path if resource.custom else path.removeprefix(".")
+        detail = "should be a non-negative integer"
+        cause = statuses.cause("FieldValueInvalid", field, value=replicas, detail=detail)
+        raise statuses.invalid(resource, obj["metadata"]["name"], [cause])
+    said = given.metadata or {}
+    preconditions = {key: said[key] for key in ("name", "namespace", "uid", "resourceVersion") if said.get(key)}
+    return {**_with(obj, path.removeprefix(".").split("."), replicas), "metadata": {**obj["metadata"], **preconditions}}
+
+
+def _find(obj: Any, path: str) -> Any:
+    if not path:
+        return None
+    for key in path.removeprefix(".").split("."):
+        obj = obj.get(key) if isinstance(obj, dict) else None
+    return obj
+
+
+def _with(obj: dict[str, Any], keys: list[str], value: Any) -> dict[str, Any]:
+    first, *rest = keys
+    if not rest:
+        return {**obj, first: value}
+    below = obj.get(first)
+    return {**obj, first: _with(below if isinstance(below, dict) else {}, rest, value)}
