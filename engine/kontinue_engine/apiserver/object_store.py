@@ -8,6 +8,7 @@ writer passes ``Facts`` along with its bytes. Read by ``reading``, ``watch``, ``
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple, Protocol
@@ -344,6 +345,7 @@ class ObjectStore:
 
     def _apply(self, change: Change) -> tuple[str, Table, Event]:
         store_key, namespace, name = change.key.split("/", 2)
+        namespace = sys.intern(namespace)
         table = self.table(store_key)
         old = table.get(namespace, name)
         new = None
@@ -420,12 +422,19 @@ def facts_of(resource: ResourceInfo | None, document: dict[str, Any]) -> Facts:
     references = metadata.get("ownerReferences")
     return Facts(
         uid=metadata["uid"],
-        labels=metadata.get("labels") or _NO_LABELS,
+        labels=_shared(metadata.get("labels")),
         fields=resources.field_values(resource, document) if resource is not None else {},
         owners=tuple(reference["uid"] for reference in references) if references else (),
         is_deleting="deletionTimestamp" in metadata,
         last_seen=_last_seen(document) if resource is not None and resource.kind == "Event" else "",
     )
+
+
+def _shared(labels: dict[str, str] | None) -> dict[str, str]:
+    """Return labels that hold the one copy of each text: most objects of a kind have the same few."""
+    if not labels:
+        return _NO_LABELS
+    return {sys.intern(key): sys.intern(value) for key, value in labels.items()}
 
 
 def _last_seen(event: dict[str, Any]) -> str:

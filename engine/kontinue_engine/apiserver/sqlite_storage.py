@@ -14,7 +14,8 @@ import os
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -115,7 +116,9 @@ class SqliteStorage:
 
     def tail(self, after_rev: int, sink: Sink) -> None:
         """Give ``sink`` the kept changes after ``after_rev`` at once, then each batch as it becomes durable."""
-        sink(self._read("SELECT rev, prev, key, val FROM log WHERE rev > :rev ORDER BY rev", rev=after_rev))
+        changes = self._read("SELECT rev, prev, key, val FROM log WHERE rev > :rev ORDER BY rev", rev=after_rev)
+        while batch := list(islice(changes, MAX_BATCH_WRITES)):
+            sink(batch)
         self._sink = sink
 
     def commit(self, writes: Sequence[Write]) -> asyncio.Future[list[int]]:
@@ -340,12 +343,14 @@ class SqliteStorage:
             self._last_rev = max(self._last_rev, rev)
         self._current_rev = self._last_rev
 
-    def _read(self, sql: str, **parameters: int) -> list[Change]:
+    def _read(self, sql: str, **parameters: int) -> Iterator[Change]:
+        # One row after the other: all of them at once would leave the process twice as large for good.
+        keys = {key: key for key in self._revs}
         try:
-            rows = self._connection.execute(sql, parameters).fetchall()
+            for rev, previous, key, value in self._connection.execute(sql, parameters):
+                yield Change(rev, keys.get(key, key), value, previous)
         except sqlite3.DatabaseError as error:
             raise sqlite_file.opening_error(self._path, error) from error
-        return [Change(rev, key, value, previous) for rev, previous, key, value in rows]
 
     def _release(self) -> None:
         if hasattr(self, "_connection"):
