@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
+import msgspec
 import orjson
 
 from kontinue_engine.apiserver import deletion, statuses
@@ -27,6 +28,19 @@ RETRY_S: Final = 1.0
 _EVENTS_PREFIX: Final = f"{EVENTS.store_key}/"
 """Of Events, which the collector leaves alone, as that of Kubernetes does: they expire."""
 PLAIN_WRITE: Final = WriteOptions(is_dry_run=False, field_validation="Ignore")
+
+
+class _Metadata(msgspec.Struct, rename="camel"):
+    owner_references: list[dict[str, Any]] | None = None
+
+
+class _Referring(msgspec.Struct):
+    """The one part of an object that is read of each that is created with an owner: the rest is skipped."""
+
+    metadata: _Metadata
+
+
+_read_referring: Final = msgspec.json.Decoder(_Referring).decode
 
 
 class GarbageCollector:
@@ -84,8 +98,10 @@ class GarbageCollector:
     def _may_be_orphaned(self, old: Entry | None, new: Entry) -> bool:
         """Tell whether an owner may be gone; the references are only read when they are new."""
         by_uid = self._store.by_uid
-        if any((owner := by_uid.get(uid)) is None or owner.facts.is_deleting for uid in new.facts.owners):
-            return True
+        for uid in new.facts.owners:
+            owner = by_uid.get(uid)
+            if owner is None or owner.facts.is_deleting:
+                return True
         if old is not None and old.facts.owners == new.facts.owners:
             return False
         return any(self._is_gone(reference, new) for reference in _references(new))
@@ -190,7 +206,7 @@ class GarbageCollector:
 
 
 def _references(entry: Entry) -> list[dict[str, Any]]:
-    return orjson.loads(entry.data)["metadata"].get("ownerReferences") or []
+    return _read_referring(entry.data).metadata.owner_references or []
 
 
 def _is_deleted_in_foreground(entry: Entry) -> bool:
