@@ -68,6 +68,9 @@ class ApiServer:
 def kubeconfig_for(namespace: str, original: Path, copy: Path) -> Path:
     """Write a kubeconfig whose only difference is the namespace of its current context."""
     document = yaml.safe_load(original.read_text())
+    for cluster in document["clusters"]:
+        if file := cluster["cluster"].get("certificate-authority"):
+            cluster["cluster"]["certificate-authority"] = str(original.parent.absolute() / file)
     for context in document["contexts"]:
         if context["name"] == document["current-context"]:
             context["context"]["namespace"] = namespace

@@ -1,12 +1,13 @@
 """Which real control plane tests use: one of their own, an existing cluster, or none.
 
-- ``KONTINUE_TEST_KUBECONFIG=FILE``: the existing cluster of its current context (a bearer token and a CA file).
+- ``KONTINUE_TEST_KUBECONFIG=FILE``: the existing cluster of its current context (a user with a bearer token).
 - else the programs that ``make kube`` has built, started for the session.
 - else tests that need one are skipped, or with ``KONTINUE_REQUIRE_KUBE=1`` fail.
 """
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import dataclasses
 import os
@@ -42,7 +43,7 @@ def control_plane(folder: Path) -> Iterator[ControlPlane | Existing]:
     """Give the control plane to be used; start and stop it if it is our own."""
     given = os.environ.get("KONTINUE_TEST_KUBECONFIG")
     if given:
-        yield _existing(Path(given))
+        yield _existing(Path(given), folder)
         return
     with own_control_plane(folder) as plane:
         yield plane
@@ -81,10 +82,32 @@ def until(probe: Callable[[], Any], *, what: str) -> Any:
             time.sleep(0.05)
 
 
-def _existing(kubeconfig: Path) -> Existing:
-    document = yaml.safe_load(kubeconfig.read_text())
+@dataclasses.dataclass(frozen=True)
+class Access:
+    """What a kubeconfig's current context says: address, bearer token, and the certificate to trust (PEM) if any."""
+
+    url: str
+    token: str
+    ca_pem: str
+
+
+def read_kubeconfig(path: Path) -> Access:
+    """Return the current context; client certificates and plugins are not understood."""
+    document = yaml.safe_load(path.read_text())
     context = next(c["context"] for c in document["contexts"] if c["name"] == document["current-context"])
     cluster = next(c["cluster"] for c in document["clusters"] if c["name"] == context["cluster"])
     user = next(u["user"] for u in document["users"] if u["name"] == context["user"])
-    ca_file = cluster.get("certificate-authority")
-    return Existing(cluster["server"], user["token"], Path(ca_file) if ca_file else None, kubeconfig)
+    data, file = cluster.get("certificate-authority-data"), cluster.get("certificate-authority")
+    ca_pem = base64.b64decode(data).decode() if data else (path.parent / file).read_text() if file else ""
+    if "token" not in user:
+        pytest.fail(f"{path}: tests need a user with a bearer token")
+    return Access(cluster["server"], user["token"], ca_pem)
+
+
+def _existing(kubeconfig: Path, folder: Path) -> Existing:
+    access = read_kubeconfig(kubeconfig)
+    ca_file = None
+    if access.ca_pem:
+        ca_file = folder / "ca.crt"
+        ca_file.write_text(access.ca_pem)
+    return Existing(access.url, access.token, ca_file, kubeconfig)

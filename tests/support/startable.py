@@ -146,11 +146,9 @@ class KubeStartable:
 
 
 def fetch_metrics(kubeconfig: Path) -> str:
-    """Return the metrics of the server of a kubeconfig with one cluster, one user and a token."""
-    document = yaml.safe_load(kubeconfig.read_text())
-    cluster, token = document["clusters"][0]["cluster"], document["users"][0]["user"]["token"]
-    ca_file = cluster.get("certificate-authority")
-    request = urllib.request.Request(f"{cluster['server']}/metrics", headers={"Authorization": f"Bearer {token}"})
-    context = ssl.create_default_context(cafile=ca_file) if ca_file else None
+    """Return the metrics of the server of a kubeconfig."""
+    access = kube.read_kubeconfig(kubeconfig)
+    request = urllib.request.Request(f"{access.url}/metrics", headers={"Authorization": f"Bearer {access.token}"})
+    context = ssl.create_default_context(cadata=access.ca_pem) if access.ca_pem else None
     with urllib.request.urlopen(request, timeout=30, context=context) as answer:
         return str(answer.read().decode())
