@@ -196,6 +196,7 @@ async def test_a_watch_ends_when_its_kind_changes_or_goes(api: Api) -> None:
                 types.append(event["type"])
                 await api.send("PATCH", crds.path(crd), patch, content_type=MERGE_PATCH)
             assert types == ["ADDED"]
+            await api.eventually(f"{things}?limit=1", 200)
             async for event in api.watch(f"{things}?watch=true"):
                 types.append(event["type"])
                 await api.send("DELETE", crds.path(crd))
@@ -277,7 +278,7 @@ async def test_the_storage_version_can_move(api: Api) -> None:
         moved = [{**first, "storage": False}, {**second, "storage": True}]
         status, body = await api.send("PATCH", crds.path(crd), {"spec": {"versions": moved}}, content_type=MERGE_PATCH)
         assert (status, body["status"]["storedVersions"]) == (200, ["v1", "v2"])
-        _, read = await api.send("GET", api.path(f"{group}/v2/things", "one"))
+        read = await api.eventually(api.path(f"{group}/v2/things", "one"), 200)
         assert (read["apiVersion"], read["spec"]) == (f"{group}/v2", {"a": "x"})
         only = {"spec": {"versions": moved[1:]}}
         status, body = await api.send("PATCH", crds.path(crd), only, content_type=MERGE_PATCH)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,6 +10,7 @@ import pytest
 import crds
 from api import JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, Api
 from crds import definition, version
+from servers import Server, install_crd
 
 PATHS = {
     "specReplicasPath": ".spec.replicas",
@@ -18,24 +19,31 @@ PATHS = {
 }
 
 
-@pytest.fixture
-async def thing(api: Api) -> AsyncIterator[str]:
-    """Path of an object with two replicas wanted and one there."""
-    group = crds.group()
+@pytest.fixture(scope="module")
+def group(server: Server) -> Iterator[str]:
+    """A group with a kind that can be scaled; one for all tests, because a new one takes a real server seconds."""
+    name = crds.group()
     spec = {"replicas": {"type": "integer", "maximum": 5}, "other": {"type": "string"}}
     status = {"replicas": {"type": "integer"}, "selector": {"type": "string"}}
-    subresources = {"status": {}, "scale": PATHS}
-    async with crds.installed(api, definition(group, version(spec=spec, status=status, subresources=subresources))):
-        things = api.path(f"{group}/v1/things")
-        body = {"apiVersion": f"{group}/v1", "kind": "Thing", "metadata": {"name": "one", "labels": {"a": "b"}}}
-        code, created = await api.send("POST", things, {**body, "spec": {"replicas": 2, "other": "x"}})
-        assert code == 201, created
-        code, _ = await api.send("POST", things, {**body, "metadata": {"name": "none"}})
-        assert code == 201
-        created["status"] = {"replicas": 1, "selector": "a=b"}
-        code, _ = await api.send("PUT", f"{things}/one/status", created)
-        assert code == 200
-        yield f"{things}/one"
+    crd = definition(name, version(spec=spec, status=status, subresources={"status": {}, "scale": PATHS}))
+    install_crd(server, crd)
+    yield name
+    server.request("DELETE", crds.path(crd))
+
+
+@pytest.fixture
+async def thing(api: Api, group: str) -> str:
+    """Path of an object with two replicas wanted and one there."""
+    things = api.path(f"{group}/v1/things")
+    body = {"apiVersion": f"{group}/v1", "kind": "Thing", "metadata": {"name": "one", "labels": {"a": "b"}}}
+    code, created = await api.send("POST", things, {**body, "spec": {"replicas": 2, "other": "x"}})
+    assert code == 201, created
+    code, _ = await api.send("POST", things, {**body, "metadata": {"name": "none"}})
+    assert code == 201
+    created["status"] = {"replicas": 1, "selector": "a=b"}
+    code, _ = await api.send("PUT", f"{things}/one/status", created)
+    assert code == 200
+    return f"{things}/one"
 
 
 async def test_replicas_are_read_and_written_as_a_scale(api: Api, thing: str) -> None:
