@@ -3,7 +3,7 @@
     python tools/generate_built_in_kinds.py [--check]
 
 Reads the Go module cache (``go mod download`` in ``tools/kube/control-plane`` fills it) and writes two files into
-``engine/kontinue_engine/apiserver/builtin/data``; the same modules give the same bytes. ``--check`` only compares.
+``engine/kontinue_engine/apiserver/builtin/data``; the same modules give the same content. ``--check`` only compares.
 
 - ``types.json.z``: of every struct that a served kind can hold, its fields: JSON name, protobuf number, Go type,
   whether an empty one is left out, and how a strategic merge patch merges it. From the tags in ``k8s.io/api`` and
@@ -20,6 +20,7 @@ import re
 import subprocess
 import sys
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -199,20 +200,22 @@ def main() -> int:
     arguments = parser.parse_args()
     cache = subprocess.run(["go", "env", "GOMODCACHE"], check=True, capture_output=True, text=True).stdout.strip()
     modules = Path(cache) / "k8s.io"
-    wanted = {
-        "types.json.z": zlib.compress(build_types(Source(modules)), 9),
-        "openapi.json.xz": lzma.compress(build_schemas(modules / KUBERNETES / "api" / "openapi-spec" / "v3")),
-    }
+    schemas = modules / KUBERNETES / "api" / "openapi-spec" / "v3"
+    # Compared before compression, which other versions of its library do otherwise.
+    wanted: list[tuple[str, bytes, Callable[[bytes], bytes], Callable[[bytes], bytes]]] = [
+        ("types.json.z", build_types(Source(modules)), lambda data: zlib.compress(data, 9), zlib.decompress),
+        ("openapi.json.xz", build_schemas(schemas), lzma.compress, lzma.decompress),
+    ]
     changed = 0
-    for name, content in wanted.items():
+    for name, content, compress, decompress in wanted:
         path = OUTPUT / name
-        if path.exists() and path.read_bytes() == content:
+        if path.exists() and decompress(path.read_bytes()) == content:
             continue
         changed += 1
-        print(f"{path}: {len(content)} bytes{' would change' if arguments.check else ''}")
+        print(f"{path}: {'would change' if arguments.check else 'written'}")
         if not arguments.check:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
+            path.write_bytes(compress(content))
     return 1 if arguments.check and changed else 0
 
 

@@ -344,8 +344,6 @@ async def test_a_deployment_is_scaled_and_a_rollout_waits_for_its_controller(kub
     assert "xpected replicas" in await kubectl.refused("scale", "deploy", "web", "--replicas=3", "--current-replicas=1")
     assert "resumed" in await kubectl("rollout", "resume", "deploy/web")
     assert "restarted" in await kubectl("rollout", "restart", "deploy/web")
-    assert "autoscaled" in await kubectl("autoscale", "deploy", "web", "--max=3")
-    assert "Deployment/web" in await kubectl("get", "hpa", "web")
 
 
 async def test_edit_with_an_editor(kubectl: Kubectl, tmp_path: Path) -> None:
