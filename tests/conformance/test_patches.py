@@ -71,35 +71,35 @@ async def test_what_is_absent_is_null(api: Api, path: str) -> None:
     assert (status, patched["metadata"]["labels"]) == (200, {"u": "1", "v": "2", "w": "", "x": ""})
 
 
-@pytest.mark.parametrize(
-    "operation",
-    [
-        {"op": "test", "path": "/spec/function", "value": "other"},
-        {"op": "test", "path": "/spec/function"},
-        {"op": "test", "path": "/nothing", "value": 1},
-        {"op": "test", "path": "/nothing/below", "value": None},
-        {"op": "test", "path": "/metadata/resourceVersion", "value": "1"},
-        {"op": "remove", "path": "/nothing"},
-        {"op": "remove", "path": ""},
-        {"op": "add", "path": "/nothing/below", "value": 1},
-        {"op": "add", "path": "/metadata/annotations/a", "value": "1"},
-        {"op": "add", "path": "/spec/arguments/list/9", "value": 1},
-        {"op": "add", "path": "no-slash", "value": 1},
-        {"op": "add", "path": "", "value": {}},
-        {"op": "add", "value": 1},
-        {"op": "move", "from": "/nothing", "path": "/metadata/labels/m"},
-        {"op": "move", "path": "/metadata/labels/m"},
-        {"op": "nothing", "path": "/spec"},
-        {"path": "/spec"},
-        None,
-    ],
-)
-async def test_an_operation_that_cannot_be_done_is_invalid(api: Api, path: str, operation: Any) -> None:
+UNDOABLE: list[Any] = [
+    {"op": "test", "path": "/spec/function", "value": "other"},
+    {"op": "test", "path": "/spec/function"},
+    {"op": "test", "path": "/nothing", "value": 1},
+    {"op": "test", "path": "/nothing/below", "value": None},
+    {"op": "test", "path": "/metadata/resourceVersion", "value": "1"},
+    {"op": "remove", "path": "/nothing"},
+    {"op": "remove", "path": ""},
+    {"op": "add", "path": "/nothing/below", "value": 1},
+    {"op": "add", "path": "/metadata/annotations/a", "value": "1"},
+    {"op": "add", "path": "/spec/arguments/list/9", "value": 1},
+    {"op": "add", "path": "no-slash", "value": 1},
+    {"op": "add", "path": "", "value": {}},
+    {"op": "add", "value": 1},
+    {"op": "move", "from": "/nothing", "path": "/metadata/labels/m"},
+    {"op": "move", "path": "/metadata/labels/m"},
+    {"op": "nothing", "path": "/spec"},
+    {"path": "/spec"},
+    None,
+]
+
+
+async def test_an_operation_that_cannot_be_done_is_invalid(api: Api, path: str) -> None:
     """422, and nothing of the patch was done."""
     _, before = await api.send("GET", path)
-    patch = [{"op": "add", "path": "/metadata/labels/done", "value": "1"}, operation]
-    status, answer = await api.send("PATCH", path, patch, content_type=JSON_PATCH)
-    assert (status, answer["reason"]) == (422, "Invalid")
+    for operation in UNDOABLE:
+        patch = [{"op": "add", "path": "/metadata/labels/done", "value": "1"}, operation]
+        status, answer = await api.send("PATCH", path, patch, content_type=JSON_PATCH)
+        assert (status, answer["reason"]) == (422, "Invalid"), operation
     assert await api.send("GET", path) == (200, before)
 
 
