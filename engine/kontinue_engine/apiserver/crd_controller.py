@@ -3,7 +3,7 @@
 Told by the object store of every committed change of a CRD, before its writer is answered: so a kind is served, and
 discovery shows it, when the answer arrives. In the background it gives names that became free to CRDs that wait for
 them, and deletes the objects of a kind whose CRD is deleted; the CRD goes when the last of them has gone.
-Writes through ``writing.Writer``; what a CRD's status says is decided by ``definitions``.
+Writes through ``writing.Writer``; what a CRD's status says is decided by ``crd_status``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import orjson
 
-from kontinue_engine.apiserver import definitions, statuses
+from kontinue_engine.apiserver import crd_status, statuses
 from kontinue_engine.apiserver.deletion import DeleteOptions
 from kontinue_engine.apiserver.garbage_collector import PLAIN_WRITE
 from kontinue_engine.apiserver.object_store import Entry, Event, ObjectStore
@@ -124,7 +124,7 @@ class CrdController:
         if not entry.facts.is_deleting:
             # The names are looked at by every write; one that changes nothing else is not stored.
             await self._writer.change(_target(name), lambda current: current, PLAIN_WRITE, verb="update")
-        elif definitions.CLEANUP_FINALIZER in (orjson.loads(entry.data)["metadata"].get("finalizers") or []):
+        elif crd_status.CLEANUP_FINALIZER in (orjson.loads(entry.data)["metadata"].get("finalizers") or []):
             await self._clean_up(name)
 
     async def _clean_up(self, name: str) -> None:
@@ -165,9 +165,7 @@ def _with_spec(crd: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, Any]
 
 def _without_finalizer(current: dict[str, Any]) -> dict[str, Any]:
     metadata = dict(current["metadata"])
-    metadata["finalizers"] = [
-        name for name in metadata.get("finalizers") or [] if name != definitions.CLEANUP_FINALIZER
-    ]
+    metadata["finalizers"] = [name for name in metadata.get("finalizers") or [] if name != crd_status.CLEANUP_FINALIZER]
     return {**current, "metadata": metadata}
 
 

@@ -1,9 +1,8 @@
-"""Internal. The life of a CustomResourceDefinition apart from its schema: names, versions, status, deletion.
+"""Internal. Whether a CustomResourceDefinition may be stored: names, versions, columns, subresources, changes.
 
-``problems`` says why one cannot be stored (the schema is judged by ``kontinue_engine.apiserver.structural``);
-``with_status`` gives it the status that kube-apiserver's controllers give it, here within the write itself. Fields are
-named as kube-apiserver names them, also where its own older form shows through. Called by ``crd_controller``, the
-registry and the handlers. No I/O.
+Its schema is judged by ``kontinue_engine.apiserver.structural``, its status is made by
+``kontinue_engine.apiserver.crd_status``. Fields are named as kube-apiserver names them, also where its own older form
+shows through. Called by the handlers. No I/O.
 """
 
 from __future__ import annotations
@@ -11,115 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
-from kontinue_engine.apiserver import crd_types, metadata, structural
+from kontinue_engine.apiserver import crd_status, crd_types, metadata, structural
 from kontinue_engine.apiserver.statuses import Cause, cause
 
-CLEANUP_FINALIZER: Final = "customresourcecleanup.apiextensions.k8s.io"
 _APPROVAL: Final = "api-approved.kubernetes.io"
 _COLUMN_TYPES: Final = ("boolean", "date", "integer", "number", "string")
 _COLUMN_FORMATS: Final = ("byte", "date", "date-time", "double", "float", "int32", "int64", "password")
 _MAX_DEPRECATION_CHARS: Final = 256
 _IMMUTABLE: Final = "field is immutable"
-
-
-def is_established(crd: dict[str, Any]) -> bool:
-    """Tell whether what ``crd`` defines is served."""
-    return _condition(crd.get("status") or {}, "Established").get("status") == "True"
-
-
-def with_status(crd: dict[str, Any], others: Iterable[dict[str, Any]], *, now: str) -> dict[str, Any]:
-    """Return ``crd`` with the names that it may have beside ``others``, its stored versions and conditions."""
-    status = crd.get("status") or {}
-    accepted, problem = _accepted_names(crd["spec"]["names"], status.get("acceptedNames") or {}, _taken(crd, others))
-    conditions = list(status.get("conditions") or [])
-    if problem is None:
-        conditions = _with_condition(conditions, "NamesAccepted", "True", "NoConflicts", "no conflicts found", now)
-    else:
-        conditions = _with_condition(conditions, "NamesAccepted", "False", *problem, now)
-    if not is_established(crd):
-        reason = ("NotAccepted", "not all names are accepted")
-        if problem is None:
-            reason = ("InitialNamesAccepted", "the initial names have been accepted")
-        conditions = _with_condition(conditions, "Established", "True" if problem is None else "False", *reason, now)
-    storage = [version["name"] for version in crd["spec"]["versions"] if version["storage"]]
-    stored = list(dict.fromkeys([*(status.get("storedVersions") or []), *storage]))
-    new = {**status, "conditions": conditions, "acceptedNames": accepted, "storedVersions": stored}
-    return {**crd, "status": new}
-
-
-def with_terminating(crd: dict[str, Any], *, now: str) -> dict[str, Any]:
-    """Return ``crd`` as its delete leaves it: held until its objects are gone."""
-    given = crd["metadata"]
-    finalizers = given.get("finalizers") or []
-    if CLEANUP_FINALIZER not in finalizers:
-        finalizers = [*finalizers, CLEANUP_FINALIZER]
-    status = crd.get("status") or {}
-    message = "the objects of this kind are being deleted"
-    conditions = status.get("conditions") or []
-    conditions = _with_condition(conditions, "Terminating", "True", "InstanceDeletionInProgress", message, now)
-    return {
-        **crd,
-        "metadata": {**given, "finalizers": finalizers, "deletionTimestamp": now},
-        "status": {**status, "conditions": conditions},
-    }
-
-
-def _taken(crd: dict[str, Any], others: Iterable[dict[str, Any]]) -> tuple[set[str], set[str]]:
-    """Return the resource names and the kinds that other CRDs of the group have."""
-    names: set[str] = set()
-    kinds: set[str] = set()
-    for other in others:
-        if other["spec"]["group"] == crd["spec"]["group"] and other["metadata"]["name"] != crd["metadata"]["name"]:
-            accepted = (other.get("status") or {}).get("acceptedNames") or {}
-            names |= {accepted.get("plural", ""), accepted.get("singular", ""), *(accepted.get("shortNames") or ())}
-            kinds |= {accepted.get("kind", ""), accepted.get("listKind", "")}
-    return names, kinds
-
-
-def _accepted_names(
-    wanted: dict[str, Any], had: dict[str, Any], taken: tuple[set[str], set[str]]
-) -> tuple[dict[str, Any], tuple[str, str] | None]:
-    """Return the names that are accepted, and the reason and message of the last conflict, if there is one."""
-    names, kinds = taken
-    accepted: dict[str, Any] = {"plural": "", "kind": "", **had}
-    problem: tuple[str, str] | None = None
-    for key, used in (
-        ("plural", names),
-        ("singular", names),
-        ("shortNames", names),
-        ("kind", kinds),
-        ("listKind", kinds),
-    ):
-        value = wanted.get(key)
-        asked = value if isinstance(value, list) else [value]
-        mine = had.get(key) or []
-        refused = [name for name in asked if name and name in used and name != mine and name not in mine]
-        if refused:
-            reason = f"{key[0].upper()}{key[1:]}Conflict"
-            problem = (reason, ", ".join(f'"{name}" is already in use' for name in refused))
-        elif value:
-            accepted[key] = value
-        else:
-            accepted.pop(key, None)
-    accepted.pop("categories", None)
-    if wanted.get("categories"):
-        accepted["categories"] = wanted["categories"]
-    return accepted, problem
-
-
-def _condition(status: dict[str, Any], kind: str) -> dict[str, Any]:
-    return next((one for one in status.get("conditions") or [] if one.get("type") == kind), {})
-
-
-def _with_condition(
-    conditions: Sequence[dict[str, Any]], kind: str, text: str, reason: str, message: str, now: str
-) -> list[dict[str, Any]]:
-    old = _condition({"conditions": conditions}, kind)
-    since = old["lastTransitionTime"] if old.get("status") == text and "lastTransitionTime" in old else now
-    new = {"type": kind, "status": text, "lastTransitionTime": since, "reason": reason, "message": message}
-    if not old:
-        return [*conditions, new]
-    return [new if one is old else one for one in conditions]
 
 
 def judged(
@@ -133,7 +31,7 @@ def judged(
     normal, unknown = crd_types.normalized(crd)
     # What was accepted once is not judged again: a write of the status or a label leaves the spec as it is.
     causes = [] if old is not None and old["spec"] == normal["spec"] else problems(normal, old)
-    return (normal if causes else with_status(normal, others, now=now)), unknown, causes
+    return (normal if causes else crd_status.with_status(normal, others, now=now)), unknown, causes
 
 
 def problems(crd: dict[str, Any], old: dict[str, Any] | None) -> list[Cause]:
@@ -319,7 +217,7 @@ def _change_problems(
     crd: dict[str, Any], old: dict[str, Any], new_spec: crd_types.Spec, old_spec: crd_types.Spec
 ) -> Iterator[Cause]:
     fixed = [("group", new_spec.group, old_spec.group), ("names.plural", new_spec.names.plural, old_spec.names.plural)]
-    if is_established(old):
+    if crd_status.is_established(old):
         fixed = [
             ("scope", new_spec.scope, old_spec.scope),
             ("names.kind", new_spec.names.kind, old_spec.names.kind),

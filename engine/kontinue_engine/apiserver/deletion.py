@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from kontinue_engine.apiserver import definitions, requests, statuses
+from kontinue_engine.apiserver import crd_status, requests, statuses
 from kontinue_engine.apiserver.object_store import Entry
 from kontinue_engine.apiserver.resources import CUSTOM_RESOURCE_DEFINITIONS, NAMESPACES, ResourceInfo
 
@@ -151,7 +151,7 @@ def mark_deleted(
     metadata = dict(current["metadata"])
     is_marked = "deletionTimestamp" in metadata
     if resource is CUSTOM_RESOURCE_DEFINITIONS and not is_marked:
-        return definitions.with_terminating(current, now=now)  # its objects go first, whatever the policy
+        return crd_status.with_terminating(current, now=now)  # its objects go first, whatever the policy
     if resource is NAMESPACES and is_marked and (current.get("spec") or {}).get("finalizers"):
         return current  # its content goes first; until then a delete changes nothing
     finalizers = finalizers_of_delete(resource, metadata.get("finalizers") or [], propagation)

@@ -18,7 +18,7 @@ import msgspec
 import orjson
 import yaml
 
-from kontinue_engine.apiserver import crd_types, custom_resources, definitions
+from kontinue_engine.apiserver import crd_status, crd_types, custom_resources
 from kontinue_engine.apiserver.builtin import kinds
 from kontinue_engine.apiserver.resources import ResourceInfo
 from kontinue_engine.apiserver.schema import CompiledSchema, SchemaError
@@ -62,7 +62,7 @@ class Registry:
         self._defined: dict[str, _Defined] = {}
         for crd in crds:
             normal, _ = crd_types.normalized(crd)
-            self._define(definitions.with_status(normal, [], now=""))
+            self._define(crd_status.with_status(normal, [], now=""))
         self._publish()
 
     def define(self, crd: dict[str, Any]) -> bool:
@@ -98,7 +98,7 @@ class Registry:
     def _define(self, crd: dict[str, Any]) -> bool:
         name: str = crd["metadata"]["name"]
         before = self._defined.get(name)
-        if not definitions.is_established(crd):
+        if not crd_status.is_established(crd):
             return self._defined.pop(name, None) is not None
         identity = _identity(crd)
         if before is not None and before.identity == identity:

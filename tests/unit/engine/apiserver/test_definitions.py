@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from kontinue_engine.apiserver import crd_types, definitions
+from kontinue_engine.apiserver import crd_status, crd_types, definitions
 from kontinue_engine.apiserver.statuses import StatusError
 
 NOW = "2026-01-02T03:04:05Z"
@@ -32,30 +32,30 @@ def conditions(found: dict[str, Any]) -> dict[str, tuple[str, str, str]]:
 
 def test_a_definition_alone_is_established():
     """Its names are accepted and its storage version is recorded."""
-    found = definitions.with_status(crd(), [], now=NOW)
+    found = crd_status.with_status(crd(), [], now=NOW)
     assert conditions(found) == {
         "NamesAccepted": ("True", "NoConflicts", NOW),
         "Established": ("True", "InitialNamesAccepted", NOW),
     }
     assert found["status"]["storedVersions"] == ["v1"]
-    assert definitions.is_established(found)
-    assert definitions.with_status(found, [found], now=LATER) == found
+    assert crd_status.is_established(found)
+    assert crd_status.with_status(found, [found], now=LATER) == found
 
 
 def test_taken_names_are_not_accepted():
     """It waits; what it had before stays its own."""
-    first = definitions.with_status(crd(shortNames=["p"]), [], now=NOW)
-    second = definitions.with_status(crd("dots", shortNames=["p"]), [first], now=NOW)
+    first = crd_status.with_status(crd(shortNames=["p"]), [], now=NOW)
+    second = crd_status.with_status(crd("dots", shortNames=["p"]), [first], now=NOW)
     assert conditions(second) == {
         "NamesAccepted": ("False", "KindConflict", NOW),
         "Established": ("False", "NotAccepted", NOW),
     }
-    assert not definitions.is_established(second)
-    renamed = definitions.with_status(crd("dots", kind="Dot"), [first], now=NOW)
+    assert not crd_status.is_established(second)
+    renamed = crd_status.with_status(crd("dots", kind="Dot"), [first], now=NOW)
     asks = {**renamed, "spec": {**renamed["spec"], "names": {"plural": "dots", "kind": "Dot", "shortNames": ["p"]}}}
-    still = definitions.with_status(asks, [first], now=LATER)
+    still = crd_status.with_status(asks, [first], now=LATER)
     assert conditions(still)["NamesAccepted"] == ("False", "ShortNamesConflict", LATER)
-    assert definitions.is_established(still)
+    assert crd_status.is_established(still)
     assert still["status"]["acceptedNames"] == {"plural": "dots", "kind": "Dot"}
 
 
@@ -64,22 +64,22 @@ def test_other_groups_and_the_definition_itself_take_no_names():
     other = crd()
     other["spec"]["group"] = "example.org"
     other["metadata"]["name"] = "points.example.org"
-    assert definitions.is_established(definitions.with_status(crd(), [other, crd()], now=NOW))
+    assert crd_status.is_established(crd_status.with_status(crd(), [other, crd()], now=NOW))
 
 
 def test_what_was_stored_stays_recorded():
     """Until somebody who has rewritten the objects takes it out of the status."""
-    found = definitions.with_status(crd(), [], now=NOW)
+    found = crd_status.with_status(crd(), [], now=NOW)
     version = found["spec"]["versions"][0]
     moved = {**found, "spec": {**found["spec"], "versions": [{**version, "name": "v2"}]}}
-    assert definitions.with_status(moved, [], now=NOW)["status"]["storedVersions"] == ["v1", "v2"]
+    assert crd_status.with_status(moved, [], now=NOW)["status"]["storedVersions"] == ["v1", "v2"]
     normal, _ = crd_types.normalized(moved)
     assert [cause.field for cause in definitions.problems(normal, found)] == ["status.storedVersions[0]"]
 
 
 def test_a_spec_that_was_accepted_is_not_judged_again():
     """A write of a label or the status must not fail on a rule that came later."""
-    bad = definitions.with_status(crd(), [], now=NOW)
+    bad = crd_status.with_status(crd(), [], now=NOW)
     bad["spec"]["conversion"] = {"strategy": "Webhook"}
     normal, _ = crd_types.normalized(bad)
     assert definitions.judged(normal, None, [], now=NOW)[2]
@@ -89,8 +89,8 @@ def test_a_spec_that_was_accepted_is_not_judged_again():
 
 def test_a_deleted_definition_is_held_until_its_objects_are_gone():
     """By a finalizer of the server."""
-    found = definitions.with_terminating(definitions.with_status(crd(), [], now=NOW), now=LATER)
-    assert found["metadata"]["finalizers"] == [definitions.CLEANUP_FINALIZER]
+    found = crd_status.with_terminating(crd_status.with_status(crd(), [], now=NOW), now=LATER)
+    assert found["metadata"]["finalizers"] == [crd_status.CLEANUP_FINALIZER]
     assert found["metadata"]["deletionTimestamp"] == LATER
     assert conditions(found)["Terminating"] == ("True", "InstanceDeletionInProgress", LATER)
 
