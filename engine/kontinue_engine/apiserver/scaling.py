@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from kontinue_engine.apiserver import statuses
-from kontinue_engine.apiserver.builtin import printing
+from kontinue_engine.apiserver.builtin import cells
 from kontinue_engine.apiserver.resources import ResourceInfo, ScalePaths
 
 API_VERSION: Final = "autoscaling/v1"
@@ -42,7 +42,7 @@ def scale_of(resource: ResourceInfo, obj: dict[str, Any], *, is_complete: bool =
         raise statuses.StatusError(404, "NotFound", problem)
     status: dict[str, Any] = {"replicas": _find(obj, paths.status_replicas) or 0}
     selector = _find(obj, paths.label_selector)
-    text = printing.selector_text(selector) if isinstance(selector, dict) else selector
+    text = cells.selector_text(selector) if isinstance(selector, dict) else selector
     if text and isinstance(text, str):
         status["selector"] = text
     return {

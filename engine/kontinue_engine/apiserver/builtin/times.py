@@ -14,7 +14,7 @@ EPOCH: Final = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 def canonical_time(text: str) -> str | None:
     """Return an RFC 3339 time in UTC by whole seconds; None when ``text`` is none."""
     moment = _parse(text)
-    return None if moment is None else f"{moment:%Y-%m-%dT%H:%M:%SZ}"
+    return None if moment is None else _text(moment, "seconds")
 
 
 def canonical_micro_time(text: str) -> str | None:
@@ -23,7 +23,7 @@ def canonical_micro_time(text: str) -> str | None:
     if match is None or len(match["fraction"] or "") != _MICRO_DIGITS:
         return None
     moment = _parse(text)
-    return None if moment is None else f"{moment:%Y-%m-%dT%H:%M:%S.%fZ}"
+    return None if moment is None else _text(moment, "microseconds")
 
 
 def from_epoch(seconds: int, nanos: int, *, is_micro: bool) -> str | None:
@@ -32,7 +32,11 @@ def from_epoch(seconds: int, nanos: int, *, is_micro: bool) -> str | None:
         moment = EPOCH + datetime.timedelta(seconds=seconds, microseconds=nanos // 1000)
     except OverflowError:
         return None
-    return f"{moment:%Y-%m-%dT%H:%M:%S.%fZ}" if is_micro else f"{moment:%Y-%m-%dT%H:%M:%SZ}"
+    return _text(moment, "microseconds" if is_micro else "seconds")
+
+
+def _text(moment: datetime.datetime, precision: str) -> str:
+    return moment.isoformat(timespec=precision).replace("+00:00", "Z")
 
 
 def _parse(text: str) -> datetime.datetime | None:

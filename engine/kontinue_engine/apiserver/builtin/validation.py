@@ -9,19 +9,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Final
 
-from kontinue_engine.apiserver import metadata
+from kontinue_engine.apiserver.builtin.checks import Document, at_least, one_of, require, unchanged
+from kontinue_engine.apiserver.builtin.pod_rules import pod_problems, pod_spec_problems
 from kontinue_engine.apiserver.statuses import Cause, cause
 from kontinue_engine.apiserver.values import json_equal
 
-Document = dict[str, Any]
 Rule = Callable[[Document, "Document | None", list[Cause]], None]
 
 _CONFIG_KEY: Final = re.compile(r"[-._a-zA-Z0-9]+", re.ASCII)
 _KEY_DETAIL: Final = "a valid config key must consist of alphanumeric characters, '-', '_' or '.'"
-_IMMUTABLE: Final = "field is immutable"
-_RESTART_POLICIES: Final = ("Always", "OnFailure", "Never")
 _CRON_FIELDS: Final = 5
 _CRON_MACROS: Final = frozenset({"@annually", "@daily", "@hourly", "@midnight", "@monthly", "@weekly", "@yearly"})
 
@@ -35,96 +33,10 @@ def problems(struct: str, new: Document, old: Document | None) -> list[Cause]:
     return causes
 
 
-def _require(causes: list[Cause], holder: Document, key: str, path: str, detail: str = "") -> bool:
-    if holder.get(key):
-        return True
-    causes.append(cause("FieldValueRequired", f"{path}.{key}".removeprefix("."), detail=detail))
-    return False
-
-
-def _at_least(causes: list[Cause], holder: Document, keys: Sequence[str], path: str, *, least: int = 0) -> None:
-    for key in keys:
-        value = holder.get(key)
-        if isinstance(value, int) and value < least:
-            detail = f"must be greater than or equal to {least}" if least == 0 else "must be greater than 0"
-            causes.append(cause("FieldValueInvalid", f"{path}.{key}", value=value, detail=detail))
-
-
-def _unchanged(causes: list[Cause], new: Document, old: Document, keys: Sequence[str], path: str) -> None:
-    for key in keys:
-        if not json_equal(new.get(key), old.get(key)):
-            field = f"{path}.{key}".removeprefix(".")
-            causes.append(cause("FieldValueInvalid", field, value=new.get(key), detail=_IMMUTABLE))
-
-
-def _one_of(causes: list[Cause], value: Any, supported: Sequence[str], path: str) -> None:
-    if value not in supported:
-        listed = ", ".join(f'"{option}"' for option in supported)
-        causes.append(cause("FieldValueNotSupported", path, value=value or "", detail=f"supported values: {listed}"))
-
-
-def _pod_spec(spec: Document, path: str, causes: list[Cause], *, claims: Sequence[str] = ()) -> None:
-    _require(causes, spec, "containers", path)
-    names: set[str] = set()
-    volumes = set(claims)
-    for index, volume in enumerate(spec.get("volumes") or ()):
-        if _require(causes, volume, "name", f"{path}.volumes[{index}]"):
-            volumes.add(volume["name"])
-        for source in sorted(volume.keys() - {"name"})[1:]:
-            detail = "may not specify more than 1 volume type"
-            causes.append(cause("FieldValueForbidden", f"{path}.volumes[{index}].{source}", detail=detail))
-    for key in ("initContainers", "containers"):
-        for index, container in enumerate(spec.get(key) or ()):
-            _container(container, f"{path}.{key}[{index}]", names, volumes, causes)
-    if not path.endswith(".template.spec"):  # those of templates have rules of their own
-        _one_of(causes, spec.get("restartPolicy"), _RESTART_POLICIES, f"{path}.restartPolicy")
-
-
-def _container(container: Document, path: str, names: set[str], volumes: set[str], causes: list[Cause]) -> None:
-    if _require(causes, container, "name", path):
-        name = container["name"]
-        if problem := metadata.dns_label_problem(name):
-            causes.append(cause("FieldValueInvalid", f"{path}.name", value=name, detail=problem))
-        elif name in names:
-            causes.append(cause("FieldValueDuplicate", f"{path}.name", value=name))
-        names.add(name)
-    _require(causes, container, "image", path)
-    for index, variable in enumerate(container.get("env") or ()):
-        _require(causes, variable, "name", f"{path}.env[{index}]")
-    for index, port in enumerate(container.get("ports") or ()):
-        _require(causes, port, "containerPort", f"{path}.ports[{index}]")
-    for index, mount in enumerate(container.get("volumeMounts") or ()):
-        at = f"{path}.volumeMounts[{index}]"
-        if _require(causes, mount, "name", at) and mount["name"] not in volumes:
-            causes.append(Cause("FieldValueNotFound", f'Not found: "{mount["name"]}"', f"{at}.name"))
-        _require(causes, mount, "mountPath", at)
-
-
-def _pod(new: Document, old: Document | None, causes: list[Cause]) -> None:
-    _pod_spec(new["spec"], "spec", causes)
-    if old is None or causes:
-        return
-    if not json_equal(_fixed_part(new["spec"]), _fixed_part(old["spec"])):
-        detail = (
-            "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,"
-            "`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),"
-            "`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)"
-        )
-        causes.append(cause("FieldValueForbidden", "spec", detail=detail))
-
-
-def _fixed_part(spec: Document) -> Document:
-    fixed = {key: value for key, value in spec.items() if key not in {"activeDeadlineSeconds", "tolerations"}}
-    for key in ("containers", "initContainers"):
-        if key in fixed:
-            fixed[key] = [{**container, "image": ""} for container in fixed[key]]
-    return fixed
-
-
 def _selected_template(new: Document, old: Document | None, causes: list[Cause], *, is_selector_fixed: bool) -> None:
     """Rules of what selects its own pods."""
     spec = new["spec"]
-    _at_least(causes, spec, ("replicas", "minReadySeconds", "revisionHistoryLimit", "progressDeadlineSeconds"), "spec")
+    at_least(causes, spec, ("replicas", "minReadySeconds", "revisionHistoryLimit", "progressDeadlineSeconds"), "spec")
     template = spec["template"]
     labels = (template.get("metadata") or {}).get("labels")
     selector = spec.get("selector")
@@ -134,11 +46,11 @@ def _selected_template(new: Document, old: Document | None, causes: list[Cause],
         detail = "`selector` does not match template `labels`"
         causes.append(cause("FieldValueInvalid", "spec.template.metadata.labels", value=labels, detail=detail))
     claims = [claim["metadata"].get("name", "") for claim in spec.get("volumeClaimTemplates") or ()]
-    _pod_spec(template["spec"], "spec.template.spec", causes, claims=claims)
+    pod_spec_problems(template["spec"], "spec.template.spec", causes, claims=claims)
     policy = template["spec"].get("restartPolicy")
-    _one_of(causes, policy, ("Always",), "spec.template.spec.restartPolicy")
+    one_of(causes, policy, ("Always",), "spec.template.spec.restartPolicy")
     if old is not None and is_selector_fixed:
-        _unchanged(causes, spec, old["spec"], ("selector",), "spec")
+        unchanged(causes, spec, old["spec"], ("selector",), "spec")
 
 
 def _selects(selector: Document, labels: Document) -> bool:
@@ -164,7 +76,7 @@ def _workload(new: Document, old: Document | None, causes: list[Cause]) -> None:
 def _deployment(new: Document, old: Document | None, causes: list[Cause]) -> None:
     _workload(new, old, causes)
     strategy = new["spec"]["strategy"]
-    _one_of(causes, strategy.get("type"), ("Recreate", "RollingUpdate"), "spec.strategy.type")
+    one_of(causes, strategy.get("type"), ("Recreate", "RollingUpdate"), "spec.strategy.type")
     if strategy.get("type") == "Recreate" and "rollingUpdate" in strategy:
         detail = "may not be specified when strategy `type` is 'Recreate'"
         causes.append(cause("FieldValueForbidden", "spec.strategy.rollingUpdate", detail=detail))
@@ -196,15 +108,15 @@ def _stateful_set(new: Document, old: Document | None, causes: list[Cause]) -> N
 
 def _job_spec(spec: Document, path: str, causes: list[Cause]) -> None:
     numbers = ("parallelism", "completions", "activeDeadlineSeconds", "backoffLimit", "ttlSecondsAfterFinished")
-    _at_least(causes, spec, numbers, path)
+    at_least(causes, spec, numbers, path)
     template = f"{path}.template.spec"
-    _pod_spec(spec["template"]["spec"], template, causes)
+    pod_spec_problems(spec["template"]["spec"], template, causes)
     policy = spec["template"]["spec"].get("restartPolicy")
     if policy == "Always":
         detail = 'valid values: "OnFailure", "Never"'
         causes.append(cause("FieldValueRequired", f"{template}.restartPolicy", detail=detail))
     else:
-        _one_of(causes, policy, ("OnFailure", "Never"), f"{template}.restartPolicy")
+        one_of(causes, policy, ("OnFailure", "Never"), f"{template}.restartPolicy")
     if spec.get("completionMode") == "Indexed" and spec.get("completions") is None:
         detail = "when completion mode is Indexed"
         causes.append(cause("FieldValueRequired", f"{path}.completions", detail=detail))
@@ -225,11 +137,11 @@ def _job(new: Document, old: Document | None, causes: list[Cause]) -> None:
     is_indexed = spec.get("completionMode") == "Indexed"
     if not is_indexed or spec.get("completions") != spec.get("parallelism"):
         fixed.insert(0, "completions")
-    _unchanged(causes, spec, old["spec"], fixed, "spec")
+    unchanged(causes, spec, old["spec"], fixed, "spec")
     if not (old["spec"].get("suspend") and not (old.get("status") or {}).get("startTime")):
-        _unchanged(causes, spec, old["spec"], ("template",), "spec")
+        unchanged(causes, spec, old["spec"], ("template",), "spec")
     else:
-        _unchanged(
+        unchanged(
             causes, _unscheduled(spec["template"]), _unscheduled(old["spec"]["template"]), ("spec",), "spec.template"
         )
 
@@ -249,33 +161,33 @@ def _unscheduled(template: Document) -> Document:
 
 def _cron_job(new: Document, _old: Document | None, causes: list[Cause]) -> None:
     spec = new["spec"]
-    if _require(causes, spec, "schedule", "spec"):
+    if require(causes, spec, "schedule", "spec"):
         fields = spec["schedule"].split()
         if len(fields) != _CRON_FIELDS and spec["schedule"] not in _CRON_MACROS and fields[:1] != ["@every"]:
             detail = f"expected exactly {_CRON_FIELDS} fields, found {len(fields)}: [{' '.join(fields)}]"
             causes.append(cause("FieldValueInvalid", "spec.schedule", value=spec["schedule"], detail=detail))
-    _one_of(causes, spec.get("concurrencyPolicy"), ("Allow", "Forbid", "Replace"), "spec.concurrencyPolicy")
+    one_of(causes, spec.get("concurrencyPolicy"), ("Allow", "Forbid", "Replace"), "spec.concurrencyPolicy")
     _job_spec(spec["jobTemplate"]["spec"], "spec.jobTemplate.spec", causes)
 
 
 def _service(new: Document, old: Document | None, causes: list[Cause]) -> None:
     spec = new["spec"]
-    _one_of(causes, spec["type"], ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort"), "spec.type")
+    one_of(causes, spec["type"], ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort"), "spec.type")
     if spec["type"] == "ExternalName":
-        _require(causes, spec, "externalName", "spec")
+        require(causes, spec, "externalName", "spec")
     elif spec.get("clusterIP") != "None":
-        _require(causes, spec, "ports", "spec")
+        require(causes, spec, "ports", "spec")
     ports = spec.get("ports") or ()
     for index, port in enumerate(ports):
         at = f"spec.ports[{index}]"
         if len(ports) > 1:
-            _require(causes, port, "name", at)
+            require(causes, port, "name", at)
         if not 1 <= port["port"] <= 65535:
             detail = "must be between 1 and 65535, inclusive"
             causes.append(cause("FieldValueInvalid", f"{at}.port", value=port["port"], detail=detail))
     is_kept = old is not None and "ExternalName" not in {spec["type"], old["spec"]["type"]}
     if old is not None and is_kept and old["spec"].get("clusterIP"):
-        _unchanged(causes, spec, old["spec"], ("clusterIP",), "spec")
+        unchanged(causes, spec, old["spec"], ("clusterIP",), "spec")
 
 
 def _config_map(new: Document, old: Document | None, causes: list[Cause]) -> None:
@@ -301,7 +213,7 @@ def _secret(new: Document, old: Document | None, causes: list[Cause]) -> None:
         cause("FieldValueRequired", f"data[{key}]") for key in _SECRET_KEYS.get(new["type"], ()) if key not in data
     ]
     if old is not None:
-        _unchanged(causes, new, old, ("type",), "")
+        unchanged(causes, new, old, ("type",), "")
     _frozen(new, old, ("data",), causes)
 
 
@@ -329,8 +241,8 @@ def _frozen(new: Document, old: Document | None, fields: Sequence[str], causes: 
 
 def _lease(new: Document, _old: Document | None, causes: list[Cause]) -> None:
     spec = new["spec"]
-    _at_least(causes, spec, ("leaseDurationSeconds",), "spec", least=1)
-    _at_least(causes, spec, ("leaseTransitions",), "spec")
+    at_least(causes, spec, ("leaseDurationSeconds",), "spec", least=1)
+    at_least(causes, spec, ("leaseTransitions",), "spec")
 
 
 def _core_event(new: Document, _old: Document | None, causes: list[Cause]) -> None:
@@ -351,11 +263,11 @@ def _disruption_budget(new: Document, _old: Document | None, causes: list[Cause]
 def _role(new: Document, _old: Document | None, causes: list[Cause]) -> None:
     for index, rule in enumerate(new.get("rules") or ()):
         at = f"rules[{index}]"
-        _require(causes, rule, "verbs", at, "verbs must contain at least one value")
+        require(causes, rule, "verbs", at, "verbs must contain at least one value")
         if rule.get("nonResourceURLs"):
             continue
-        _require(causes, rule, "apiGroups", at, "resource rules must supply at least one api group")
-        _require(causes, rule, "resources", at, "resource rules must supply at least one resource")
+        require(causes, rule, "apiGroups", at, "resource rules must supply at least one api group")
+        require(causes, rule, "resources", at, "resource rules must supply at least one resource")
 
 
 def _role_binding(new: Document, old: Document | None, causes: list[Cause]) -> None:
@@ -367,12 +279,12 @@ def _cluster_role_binding(new: Document, old: Document | None, causes: list[Caus
 
 
 def _bound(new: Document, old: Document | None, kinds: Sequence[str], causes: list[Cause]) -> None:
-    _one_of(causes, new["roleRef"].get("kind"), kinds, "roleRef.kind")
-    _require(causes, new["roleRef"], "name", "roleRef")
+    one_of(causes, new["roleRef"].get("kind"), kinds, "roleRef.kind")
+    require(causes, new["roleRef"], "name", "roleRef")
     for index, subject in enumerate(new.get("subjects") or ()):
         at = f"subjects[{index}]"
-        _require(causes, subject, "name", at)
-        _one_of(causes, subject.get("kind"), ("ServiceAccount", "User", "Group"), f"{at}.kind")
+        require(causes, subject, "name", at)
+        one_of(causes, subject.get("kind"), ("ServiceAccount", "User", "Group"), f"{at}.kind")
     if old is not None and not json_equal(new["roleRef"], old["roleRef"]):
         detail = "cannot change roleRef"
         causes.append(cause("FieldValueInvalid", "roleRef", value=new["roleRef"], detail=detail))
@@ -380,23 +292,23 @@ def _bound(new: Document, old: Document | None, kinds: Sequence[str], causes: li
 
 def _autoscaler(new: Document, _old: Document | None, causes: list[Cause]) -> None:
     spec = new["spec"]
-    _require(causes, spec, "maxReplicas", "spec", "must be set and greater than 0")
+    require(causes, spec, "maxReplicas", "spec", "must be set and greater than 0")
     if spec["maxReplicas"] < spec["minReplicas"]:
         detail = "must be greater than or equal to `minReplicas`"
         causes.append(cause("FieldValueInvalid", "spec.maxReplicas", value=spec["maxReplicas"], detail=detail))
     for key in ("kind", "name"):
-        _require(causes, spec["scaleTargetRef"], key, "spec.scaleTargetRef")
+        require(causes, spec["scaleTargetRef"], key, "spec.scaleTargetRef")
 
 
 def _priority_class(new: Document, old: Document | None, causes: list[Cause]) -> None:
     if old is not None:
-        _unchanged(causes, new, old, ("value", "preemptionPolicy"), "")
+        unchanged(causes, new, old, ("value", "preemptionPolicy"), "")
 
 
 def _endpoint_slice(new: Document, old: Document | None, causes: list[Cause]) -> None:
-    _one_of(causes, new.get("addressType"), ("FQDN", "IPv4", "IPv6"), "addressType")
+    one_of(causes, new.get("addressType"), ("FQDN", "IPv4", "IPv6"), "addressType")
     if old is not None:
-        _unchanged(causes, new, old, ("addressType",), "")
+        unchanged(causes, new, old, ("addressType",), "")
 
 
 _RULES: Final[dict[str, Rule]] = {
@@ -410,7 +322,7 @@ _RULES: Final[dict[str, Rule]] = {
     "coordination/v1.Lease": _lease,
     "core/v1.ConfigMap": _config_map,
     "core/v1.Event": _core_event,
-    "core/v1.Pod": _pod,
+    "core/v1.Pod": pod_problems,
     "core/v1.Secret": _secret,
     "core/v1.Service": _service,
     "discovery/v1.EndpointSlice": _endpoint_slice,

@@ -109,7 +109,6 @@ def test_neither_argument_changes():
         {"$patch": "explode"},
         {"$retainKeys": "a"},
         {"$retainKeys": [], "data": {}},
-        {"$deleteFromPrimitiveList/finalizers": "a"},
         {"$setElementOrder/finalizers": "a", "finalizers": ["b"]},
         {"metadata": {"ownerReferences": [{"name": "a"}]}},
         {"metadata": {"ownerReferences": ["a"]}},
