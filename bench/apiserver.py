@@ -392,7 +392,7 @@ async def _raw(url: str, token: str, context: Any, method: str, path: str, body:
 
 async def _until(is_true: Callable[[], bool], *, patience_s: float = 60.0) -> None:
     async with asyncio.timeout(patience_s):
-        while not is_true():
+        while not is_true():  # noqa: ASYNC110 - what it waits for is counted by many tasks
             await asyncio.sleep(0.05)
 
 
