@@ -17,8 +17,8 @@ import local_only
 from api import unique
 from api_server import ApiServer, kubeconfig_for
 from kontinue_engine.apiserver.server import LocalServer
-from kontinue_engine.apiserver.sqlite_file import MEMORY
-from kontinue_engine.apiserver.sqlite_storage import SqliteStorage
+from kontinue_engine.apiserver.storage.sqlite_file import MEMORY
+from kontinue_engine.apiserver.storage.sqlite_storage import SqliteStorage
 from servers import KINDS, Server, running
 from startable import StartableServer, startable
 

@@ -2,7 +2,8 @@
 
 Types, limits, enums, docstrings and Meta descriptions become a structural OpenAPI schema; what a struct cannot say
 (rules between fields, printer columns, names) stands in the tables here. ``--check`` writes nothing and exits 1 when
-a committed file differs. A rule that is changed here needs its predicate in ``kontinue_engine.apiserver.celrules``.
+a committed file differs. A rule that is changed here needs its predicate in
+``kontinue_engine.apiserver.schemas.celrules``.
 """
 
 from __future__ import annotations

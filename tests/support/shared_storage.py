@@ -11,7 +11,7 @@ import asyncio
 import random
 from collections.abc import Callable, Iterable, Sequence
 
-from kontinue_engine.apiserver.storage import Change, RevisionMismatchError, Sink, Write
+from kontinue_engine.apiserver.storage.protocol import Change, RevisionMismatchError, Sink, Write
 
 
 class SharedLog:

@@ -13,8 +13,8 @@ from collections.abc import Coroutine
 from typing import Any, Final
 
 from kontinue_engine.apiserver import router, statuses
-from kontinue_engine.apiserver.http_protocol import Answer, Application, Request
-from kontinue_engine.apiserver.object_store import ObjectStore
+from kontinue_engine.apiserver.http.http_protocol import Answer, Application, Request
+from kontinue_engine.apiserver.objects.object_store import ObjectStore
 
 _NAMES_REVISION: Final = re.compile("(?:^|&)resourceVersion=[^&]")
 

@@ -16,10 +16,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from kontinue_engine.apiserver import access
+from kontinue_engine.apiserver.http import access
 from kontinue_engine.apiserver.server import LocalServer, ServerFailedError
-from kontinue_engine.apiserver.sqlite_storage import SqliteStorage
-from kontinue_engine.apiserver.storage import StorageError
+from kontinue_engine.apiserver.storage.protocol import StorageError
+from kontinue_engine.apiserver.storage.sqlite_storage import SqliteStorage
 from kontinue_engine.errors import StartupError
 from kontinue_engine.telemetry import logs
 

@@ -2,8 +2,8 @@
 
 Finds the ResourceInfo of a path, of an ownerReference, of a storage key; compiles each schema once. Changes only as a
 whole: what is asked stands in mappings that a change replaces, so asking costs no more than a look-up, and
-``resources`` is a new tuple after every change. Told of CRDs by ``kontinue_engine.apiserver.crd_controller``; asked by
-the router, the handlers and discovery.
+``resources`` is a new tuple after every change. Told of CRDs by
+``kontinue_engine.apiserver.controllers.crd_controller``; asked by the router, the handlers and discovery.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ import msgspec
 import orjson
 import yaml
 
-from kontinue_engine.apiserver import crd_status, crd_types, custom_resources
 from kontinue_engine.apiserver.builtin import kinds
+from kontinue_engine.apiserver.custom import crd_status, crd_types, custom_resources
 from kontinue_engine.apiserver.resources import ResourceInfo
-from kontinue_engine.apiserver.schema import CompiledSchema, SchemaError
+from kontinue_engine.apiserver.schemas.schema import CompiledSchema, SchemaError
 
 _log: Final = logging.getLogger(__name__)
 

@@ -1,8 +1,8 @@
 """Internal. What the server knows of one kind of one group and version: ``ResourceInfo``.
 
 Discovery, tables, OpenAPI and the router are all built from these values; the kinds of CRDs are made by
-``kontinue_engine.apiserver.custom_resources``, those of Kubernetes by ``kontinue_engine.apiserver.builtin.kinds``.
-No I/O here.
+``kontinue_engine.apiserver.custom.custom_resources``, those of Kubernetes by
+``kontinue_engine.apiserver.builtin.kinds``. No I/O here.
 """
 
 from __future__ import annotations

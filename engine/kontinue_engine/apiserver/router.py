@@ -14,14 +14,17 @@ from typing import Any, Final
 import msgspec
 import orjson
 
-from kontinue_engine.apiserver import access, deletion, requests, statuses, views, virtual
-from kontinue_engine.apiserver.documents import Documents
-from kontinue_engine.apiserver.http_protocol import Answer, Request, Response
-from kontinue_engine.apiserver.reading import Reader
+from kontinue_engine.apiserver import statuses, virtual
+from kontinue_engine.apiserver.discovery.documents import Documents
+from kontinue_engine.apiserver.http import access, requests
+from kontinue_engine.apiserver.http.http_protocol import Answer, Request, Response
+from kontinue_engine.apiserver.http.requests import Target
+from kontinue_engine.apiserver.objects import deletion
+from kontinue_engine.apiserver.objects.writing import Writer
+from kontinue_engine.apiserver.reads import views
+from kontinue_engine.apiserver.reads.reading import Reader
 from kontinue_engine.apiserver.registry import Registry
-from kontinue_engine.apiserver.requests import Target
 from kontinue_engine.apiserver.resources import NAMESPACES
-from kontinue_engine.apiserver.writing import Writer
 
 _log: Final = logging.getLogger(__name__)
 DELETE_BATCH_OBJECTS: Final = 64

@@ -19,22 +19,25 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from kontinue_engine import clock as clocks
-from kontinue_engine.apiserver import access, backup, crd_types, custom_resources, http_protocol, router, statuses
-from kontinue_engine.apiserver.crd_controller import CrdController
-from kontinue_engine.apiserver.deletion import DeleteOptions
-from kontinue_engine.apiserver.documents import Documents
-from kontinue_engine.apiserver.garbage_collector import GarbageCollector
-from kontinue_engine.apiserver.http_protocol import HttpProtocol, Refusals
+from kontinue_engine.apiserver import router, statuses
+from kontinue_engine.apiserver.controllers.crd_controller import CrdController
+from kontinue_engine.apiserver.controllers.garbage_collector import GarbageCollector
+from kontinue_engine.apiserver.controllers.namespaces import NamespaceController
+from kontinue_engine.apiserver.custom import crd_types, custom_resources
+from kontinue_engine.apiserver.discovery.documents import Documents
+from kontinue_engine.apiserver.http import access, http_protocol
+from kontinue_engine.apiserver.http.http_protocol import HttpProtocol, Refusals
+from kontinue_engine.apiserver.http.requests import Target
 from kontinue_engine.apiserver.latest import LatestRouter
-from kontinue_engine.apiserver.namespaces import NamespaceController
-from kontinue_engine.apiserver.object_store import ObjectStore
-from kontinue_engine.apiserver.reading import Reader
+from kontinue_engine.apiserver.objects.deletion import DeleteOptions
+from kontinue_engine.apiserver.objects.object_store import ObjectStore
+from kontinue_engine.apiserver.objects.writing import Writer
+from kontinue_engine.apiserver.reads.reading import Reader
+from kontinue_engine.apiserver.reads.watch import BOOKMARK_PERIOD_S, WatchHub
 from kontinue_engine.apiserver.registry import Registry, load_crds
-from kontinue_engine.apiserver.requests import Target
 from kontinue_engine.apiserver.resources import EVENTS
-from kontinue_engine.apiserver.storage import Storage, StorageFailedError
-from kontinue_engine.apiserver.watch import BOOKMARK_PERIOD_S, WatchHub
-from kontinue_engine.apiserver.writing import Writer
+from kontinue_engine.apiserver.storage import backup
+from kontinue_engine.apiserver.storage.protocol import Storage, StorageFailedError
 from kontinue_engine.clock import Clock
 from kontinue_engine.errors import EngineError, StartupError
 

@@ -2,7 +2,7 @@
 
 A refusal is a ``StatusError``; whoever answers the request writes ``error.code`` and ``error.body()``. Wording and
 fields follow kube-apiserver, because clients parse ``reason``, ``details`` and ``causes`` and people read the rest.
-Causes of a 422 are built by ``kontinue_engine.apiserver.schema``. No I/O, no HTTP here.
+Causes of a 422 are built by ``kontinue_engine.apiserver.schemas.schema``. No I/O, no HTTP here.
 """
 
 from __future__ import annotations

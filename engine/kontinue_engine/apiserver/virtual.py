@@ -11,14 +11,16 @@ from typing import Any, Final
 
 import orjson
 
-from kontinue_engine.apiserver import access, requests, statuses, views
+from kontinue_engine.apiserver import statuses
 from kontinue_engine.apiserver.builtin import kinds, reviews, types
 from kontinue_engine.apiserver.builtin.decoding import Decoder
-from kontinue_engine.apiserver.http_protocol import Answer, Request, Response
-from kontinue_engine.apiserver.reading import Reader
-from kontinue_engine.apiserver.requests import Target
+from kontinue_engine.apiserver.http import access, requests
+from kontinue_engine.apiserver.http.http_protocol import Answer, Request, Response
+from kontinue_engine.apiserver.http.requests import Target
+from kontinue_engine.apiserver.objects.writing import Writer
+from kontinue_engine.apiserver.reads import views
+from kontinue_engine.apiserver.reads.reading import Reader
 from kontinue_engine.apiserver.resources import ResourceInfo
-from kontinue_engine.apiserver.writing import Writer
 
 _SUBRESOURCES: Final = frozenset({"binding", "log"})
 _CREATE_ONLY: Final = ("create",)

@@ -50,9 +50,9 @@ def back_up(
     data_dir: _DataDir = Path(".kontinue"),
 ) -> None:
     """Write all objects, as they are at one moment, to a file; the server may run meanwhile."""
-    from kontinue_engine.apiserver import backup, restoring  # loads the server: not for starting one
     from kontinue_engine.apiserver.main import DATABASE, KUBECONFIG
-    from kontinue_engine.apiserver.storage import StorageBusyError
+    from kontinue_engine.apiserver.storage import backup, restoring
+    from kontinue_engine.apiserver.storage.protocol import StorageBusyError
 
     database = data_dir / DATABASE
     if not database.exists():
@@ -85,8 +85,8 @@ def restore(
     replace: Annotated[bool, typer.Option("--replace", help="Replace the objects that are there.")] = False,  # noqa: FBT002
 ) -> None:
     """Put a backup in the place of a stopped server's data; watches from before get 410 and list anew."""
-    from kontinue_engine.apiserver import restoring  # loads the server: not for starting one
     from kontinue_engine.apiserver.main import DATABASE
+    from kontinue_engine.apiserver.storage import restoring
 
     progress = _shown if sys.stderr.isatty() else _not_shown
     try:
@@ -98,7 +98,7 @@ def restore(
 
 
 def _ask_server(kubeconfig: Path) -> Iterator[bytes]:
-    from kontinue_engine.apiserver import access
+    from kontinue_engine.apiserver.http import access
 
     url = access.read_url(kubeconfig)
     if url is None:

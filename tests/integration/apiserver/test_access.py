@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from api import Api
-from kontinue_engine.apiserver import access
+from kontinue_engine.apiserver.http import access
 from kontinue_engine.apiserver.server import LocalServer
-from kontinue_engine.apiserver.sqlite_file import MEMORY
-from kontinue_engine.apiserver.sqlite_storage import SqliteStorage
 from kontinue_engine.apiserver.statuses import StatusError
+from kontinue_engine.apiserver.storage.sqlite_file import MEMORY
+from kontinue_engine.apiserver.storage.sqlite_storage import SqliteStorage
 
 
 async def test_every_request_is_authorized_whether_it_names_a_resource_or_a_path(

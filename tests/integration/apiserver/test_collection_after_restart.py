@@ -7,7 +7,7 @@ from typing import Any
 
 from api import MERGE_PATCH, Api, execution
 from kontinue_engine.apiserver.server import LocalServer
-from kontinue_engine.apiserver.sqlite_storage import SqliteStorage
+from kontinue_engine.apiserver.storage.sqlite_storage import SqliteStorage
 
 EXECUTIONS = "kontinue.cloud/v1alpha1/executions"
 HOLD = "example.com/hold"

@@ -23,7 +23,9 @@ pytestmark = pytest.mark.slow
 ROUNDS = int(os.environ.get("KONTINUE_CRASH_ROUNDS", "20"))
 MUTANT_ROUNDS = 25
 RESTLESS = """
-from kontinue_engine.apiserver import object_store, server, sqlite_file
+from kontinue_engine.apiserver import server
+from kontinue_engine.apiserver.objects import object_store
+from kontinue_engine.apiserver.storage import sqlite_file
 object_store.MAX_HISTORY_EVENTS = 150
 server.MAINTENANCE_PERIOD_S = server.COMPACTION_PAUSE_S = 0.01
 sqlite_file.WAL_PAGES = 80
@@ -31,7 +33,7 @@ sqlite_file.WAL_PAGES = 80
 """Compacts and checkpoints all the time, so that crashes meet them."""
 
 EARLY_ANSWERS = """
-from kontinue_engine.apiserver.sqlite_storage import SqliteStorage
+from kontinue_engine.apiserver.storage.sqlite_storage import SqliteStorage
 durable, waiting = SqliteStorage._make_durable, []
 
 def keep_waiting(self, rows):
@@ -44,11 +46,11 @@ SqliteStorage._make_durable = keep_waiting
 """
 EARLY_EVENTS = """
 import time
-from kontinue_engine.apiserver.sqlite_storage import SqliteStorage
+from kontinue_engine.apiserver.storage.sqlite_storage import SqliteStorage
 durable, publish = SqliteStorage._make_durable, SqliteStorage._publish
 
 def show_before(self, rows):
-    from kontinue_engine.apiserver.storage import Change
+    from kontinue_engine.apiserver.storage.protocol import Change
     changes = [Change(rev, key, None if value is None else bytes(value), prev) for rev, prev, key, value in rows]
     self._loop.call_soon_threadsafe(lambda: self._sink(changes))
     time.sleep(0.01)
@@ -62,7 +64,7 @@ def answer_only(self, batch):
 SqliteStorage._make_durable, SqliteStorage._publish = show_before, answer_only
 """
 REUSED_REVISIONS = """
-from kontinue_engine.apiserver.sqlite_storage import SqliteStorage
+from kontinue_engine.apiserver.storage.sqlite_storage import SqliteStorage
 load = SqliteStorage._load_revisions
 
 def forget(self):
@@ -76,7 +78,7 @@ def overwrite(self, rows):
 SqliteStorage._load_revisions, SqliteStorage._make_durable = forget, overwrite
 """
 LOST_COMMITS = """
-from kontinue_engine.apiserver.sqlite_storage import SqliteStorage
+from kontinue_engine.apiserver.storage.sqlite_storage import SqliteStorage
 load = SqliteStorage._load_revisions
 
 def lose(self):
@@ -86,7 +88,7 @@ def lose(self):
 SqliteStorage._load_revisions = lose
 """
 HISTORY_WITH_A_GAP = """
-from kontinue_engine.apiserver.sqlite_storage import SqliteStorage
+from kontinue_engine.apiserver.storage.sqlite_storage import SqliteStorage
 tail = SqliteStorage.tail
 
 def skip(self, after_rev, sink):

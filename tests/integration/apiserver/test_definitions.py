@@ -8,7 +8,7 @@ from typing import Any
 import crds
 from crds import definition, version
 from kontinue_engine.apiserver.server import LocalServer
-from kontinue_engine.apiserver.sqlite_storage import SqliteStorage
+from kontinue_engine.apiserver.storage.sqlite_storage import SqliteStorage
 
 GROUP = "kept.example.com"
 THINGS = f"/apis/{GROUP}/v1/namespaces/default/things"

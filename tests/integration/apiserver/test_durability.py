@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kontinue_engine.apiserver.server import LocalServer
-from kontinue_engine.apiserver.sqlite_storage import SqliteStorage
+from kontinue_engine.apiserver.storage.sqlite_storage import SqliteStorage
 
 
 class HeldStorage(SqliteStorage):

@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from api import APPLY_PATCH, JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH
-from kontinue_engine.apiserver import reading
+from kontinue_engine.apiserver.reads import reading
 
 EXAMPLES = int(os.environ.get("KONTINUE_FUZZ_EXAMPLES", "150"))
 ANSWER_S = 20.0

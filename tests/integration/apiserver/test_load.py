@@ -22,7 +22,9 @@ pytestmark = pytest.mark.slow
 WRITERS, WRITES_EACH, WATCHERS = 16, 30, 60
 VALUE = "x" * 16 * 1024
 SMALL_LIMITS = """
-from kontinue_engine.apiserver import http_protocol, object_store, server
+from kontinue_engine.apiserver import server
+from kontinue_engine.apiserver.http import http_protocol
+from kontinue_engine.apiserver.objects import object_store
 http_protocol.MAX_STREAM_BACKLOG_BYTES = 1_000_000
 object_store.MAX_HISTORY_BYTES = 2_000_000
 server.MAINTENANCE_PERIOD_S = server.COMPACTION_PAUSE_S = 0.1

@@ -214,7 +214,7 @@ def test_an_address_that_is_not_loopback_is_refused(tmp_path: Path) -> None:
 async def test_every_line_is_a_json_log_record_a_bug_in_a_request_too(start: Any, connect: Any) -> None:
     """`kontinue dev` reads them; the request is answered with 500 and the server goes on."""
     fault = """
-from kontinue_engine.apiserver.writing import Writer
+from kontinue_engine.apiserver.objects.writing import Writer
 
 def fail(*_):
     raise LookupError("a bug")
@@ -238,8 +238,8 @@ Writer.create = fail
 @pytest.mark.parametrize(
     ("where", "task"),
     [
-        ("garbage_collector.GarbageCollector.run", "garbage collector"),
-        ("namespaces.NamespaceController.run", "namespaces"),
+        ("controllers.garbage_collector.GarbageCollector.run", "garbage collector"),
+        ("controllers.namespaces.NamespaceController.run", "namespaces"),
         ("server.LocalServer._compact", "compaction"),
         ("server.LocalServer._expire", "expiry"),
         ("server.LocalServer._bookmark", "bookmarks"),
@@ -247,14 +247,14 @@ Writer.create = fail
 )
 async def test_a_bug_in_background_work_stops_the_server_and_is_logged(start: Any, where: str, task: str) -> None:
     """Exit code 1, for whoever restarts it; a server that no longer collects or compacts must not go on in silence."""
-    module, path = where.split(".", 1)
+    module = where.rsplit(".", 2)[0]
     fault = f"""
-from kontinue_engine.apiserver import {module}
+import kontinue_engine.apiserver.{module}
 
 async def fail(_):
     raise LookupError("a bug")
 
-{module}.{path} = fail
+kontinue_engine.apiserver.{where} = fail
 """
     server = start(fault=fault)
     assert await asyncio.to_thread(server.wait) == 1

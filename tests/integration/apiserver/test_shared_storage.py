@@ -151,7 +151,7 @@ async def test_a_store_that_cannot_be_asked_or_lags_for_too_long_is_a_status(
     a, b = servers
     assert (await a.send("POST", a.configmaps, {"metadata": {"name": "x"}}))[0] == 201
     assert (await b.send("GET", f"{b.configmaps}/x"))[0] == 200
-    monkeypatch.setattr("kontinue_engine.apiserver.object_store.CATCH_UP_S", 0.05)
+    monkeypatch.setattr("kontinue_engine.apiserver.objects.object_store.CATCH_UP_S", 0.05)
     monkeypatch.setattr(SharedStorage, "_show", lambda _: None)
     writing = asyncio.create_task(a.send("POST", a.configmaps, {"metadata": {"name": "y"}}))
     status, body = 200, {}

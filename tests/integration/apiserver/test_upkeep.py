@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from kontinue_engine.apiserver import object_store
 from kontinue_engine.apiserver import server as server_module
+from kontinue_engine.apiserver.objects import object_store
 from kontinue_engine.apiserver.registry import load_crds
 from kontinue_engine.apiserver.server import LocalServer, ServerFailedError
-from kontinue_engine.apiserver.sqlite_file import MEMORY
-from kontinue_engine.apiserver.sqlite_storage import SqliteStorage
-from kontinue_engine.apiserver.storage import Change, Write
+from kontinue_engine.apiserver.storage.protocol import Change, Write
+from kontinue_engine.apiserver.storage.sqlite_file import MEMORY
+from kontinue_engine.apiserver.storage.sqlite_storage import SqliteStorage
 
 EVENTS = "/api/v1/namespaces/default/events"
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
@@ -172,7 +172,7 @@ async def test_a_listener_that_fails_stops_the_server(monkeypatch: pytest.Monkey
         def fail(*_: object) -> None:
             raise LookupError("a bug")
 
-        monkeypatch.setattr("kontinue_engine.apiserver.watch.WatchHub.on_events", fail)
+        monkeypatch.setattr("kontinue_engine.apiserver.reads.watch.WatchHub.on_events", fail)
         assert (await api.send("POST", api.executions, api.execution("a")))[0] == 201
         await api.close()
         await server.serve(asyncio.Event())

@@ -49,7 +49,7 @@ def test_every_module_says_what_it_is_and_names_only_modules_that_exist(source: 
     text = source.read_text()
     if not text.strip():
         return
-    assert text.startswith('"""'), f"{source} has no docstring"
+    assert text.startswith(('"""', 'r"""')), f"{source} has no docstring"
     docstring = text.split('"""')[1]
     for name in re.findall(r"``(kontinue(?:_engine)?(?!\.cloud)(?:\.[a-z_0-9]+)+)", docstring):
         resolve(name, "")

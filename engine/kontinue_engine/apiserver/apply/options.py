@@ -1,6 +1,6 @@
 """Internal. What a request says about field managers, and the configuration that an apply sends.
 
-Called by ``kontinue_engine.apiserver.writing``; who owns what then is decided by
+Called by ``kontinue_engine.apiserver.objects.writing``; who owns what then is decided by
 ``kontinue_engine.apiserver.apply.tracking``.
 """
 
@@ -10,8 +10,9 @@ from typing import Any, Final
 
 import orjson
 
-from kontinue_engine.apiserver import requests, statuses
+from kontinue_engine.apiserver import statuses
 from kontinue_engine.apiserver.apply.managers import name_problem
+from kontinue_engine.apiserver.http import requests
 from kontinue_engine.apiserver.resources import ResourceInfo
 
 MEDIA_TYPE: Final = "application/apply-patch+yaml"

@@ -13,7 +13,7 @@ from kontinue_engine.apiserver.apply import typed_values
 from kontinue_engine.apiserver.apply.field_sets import Path, text
 from kontinue_engine.apiserver.apply.managers import Manager
 from kontinue_engine.apiserver.apply.types import Type
-from kontinue_engine.apiserver.requests import Target
+from kontinue_engine.apiserver.http.requests import Target
 
 
 def check_configuration(target: Target, config: dict[str, Any], kind: Type, live: dict[str, Any] | None) -> None:

@@ -2,7 +2,7 @@
 
 Objects that nobody ever applied, neither on the server nor by a client (``kubectl apply`` leaves an annotation), have
 no managedFields, and writing them costs a few look-ups here. The rules are in
-``kontinue_engine.apiserver.apply.ownership``. Called by ``kontinue_engine.apiserver.writing``. No I/O.
+``kontinue_engine.apiserver.apply.ownership``. Called by ``kontinue_engine.apiserver.objects.writing``. No I/O.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from kontinue_engine.apiserver.apply.managers import APPLY, UPDATE, InvalidEntri
 from kontinue_engine.apiserver.apply.ownership import ConflictError, Rules
 from kontinue_engine.apiserver.apply.types import Type, compile_type
 from kontinue_engine.apiserver.builtin import schemas
+from kontinue_engine.apiserver.http.requests import Target
 from kontinue_engine.apiserver.registry import Registry
-from kontinue_engine.apiserver.requests import Target
 from kontinue_engine.apiserver.resources import ResourceInfo
 from kontinue_engine.apiserver.values import json_equal
 

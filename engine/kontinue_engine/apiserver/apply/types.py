@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Final
 
-from kontinue_engine.apiserver.pruning import EMBEDDED, PRESERVE
+from kontinue_engine.apiserver.schemas.pruning import EMBEDDED, PRESERVE
 
 MAP: Final = "map"
 LIST: Final = "list"

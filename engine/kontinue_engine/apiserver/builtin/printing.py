@@ -1,7 +1,7 @@
 """Internal. How kubectl shows Kubernetes' own kinds: their columns and, computed, the cells of a row.
 
 The columns are kube-apiserver's, the ones that only ``-o wide`` shows with priority 1. Called through
-``ResourceInfo.cells`` by ``kontinue_engine.apiserver.tables``. Pure.
+``ResourceInfo.cells`` by ``kontinue_engine.apiserver.reads.tables``. Pure.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from kontinue_engine.apiserver.builtin.cells import (
     selector_text,
 )
 from kontinue_engine.apiserver.builtin.pod_cells import pod_row
-from kontinue_engine.apiserver.durations import human_duration, parse_time
+from kontinue_engine.apiserver.reads.durations import human_duration, parse_time
 from kontinue_engine.apiserver.resources import Column, ResourceInfo
 
 _SHOWN_ENDPOINTS: Final = 3

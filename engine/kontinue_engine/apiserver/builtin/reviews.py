@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from kontinue_engine.apiserver import access, statuses
+from kontinue_engine.apiserver import statuses
+from kontinue_engine.apiserver.http import access
 from kontinue_engine.apiserver.resources import ResourceInfo
 
 Document = dict[str, Any]

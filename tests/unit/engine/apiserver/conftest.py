@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from kontinue_engine.apiserver import custom_resources
+from kontinue_engine.apiserver.custom import custom_resources
 from kontinue_engine.apiserver.resources import ResourceInfo
-from kontinue_engine.apiserver.schema import CompiledSchema
+from kontinue_engine.apiserver.schemas.schema import CompiledSchema
 
 CRDS = Path(__file__).resolve().parents[4] / "crds"
 

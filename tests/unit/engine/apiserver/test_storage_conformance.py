@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kontinue_engine.apiserver.sqlite_file import MEMORY
-from kontinue_engine.apiserver.sqlite_storage import SqliteStorage
-from kontinue_engine.apiserver.storage import Change, RevisionMismatchError, Storage, Write
+from kontinue_engine.apiserver.storage.protocol import Change, RevisionMismatchError, Storage, Write
+from kontinue_engine.apiserver.storage.sqlite_file import MEMORY
+from kontinue_engine.apiserver.storage.sqlite_storage import SqliteStorage
 from shared_storage import SharedLog, SharedStorage
 
 Make = Callable[[], Storage]

@@ -8,8 +8,8 @@ import pytest
 
 from kontinue_engine.apiserver.apply.client_side import LAST_APPLIED
 from kontinue_engine.apiserver.apply.tracking import APPLIED, Tracker
+from kontinue_engine.apiserver.http.requests import Target
 from kontinue_engine.apiserver.registry import Registry, load_crds
-from kontinue_engine.apiserver.requests import Target
 from kontinue_engine.apiserver.statuses import StatusError
 
 

@@ -9,8 +9,8 @@ import hypothesis
 import hypothesis.strategies as st
 import pytest
 
-from kontinue_engine.apiserver import requests
 from kontinue_engine.apiserver.builtin.protobuf import decode_body
+from kontinue_engine.apiserver.http import requests
 from kontinue_engine.apiserver.statuses import StatusError
 
 RECORDED = [

@@ -1,0 +1,1 @@
+"""Internal. The server's own background work on objects: garbage collection, namespaces, CustomResourceDefinitions."""

@@ -1,0 +1,148 @@
+"""Internal. The life of namespaces: those that always exist, and emptying the ones that are deleted.
+
+Level-based like the garbage collector: whatever stands in a namespace that terminates or does not exist is deleted,
+and the namespace goes when it is empty. Woken by the object store; writes through ``writing.Writer``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, Final
+
+import orjson
+
+from kontinue_engine.apiserver import statuses
+from kontinue_engine.apiserver.controllers.garbage_collector import PLAIN_WRITE
+from kontinue_engine.apiserver.http.requests import Target
+from kontinue_engine.apiserver.objects import namespace_rules, preparation
+from kontinue_engine.apiserver.objects.deletion import DeleteOptions
+from kontinue_engine.apiserver.objects.object_store import Entry, Event, ObjectStore
+from kontinue_engine.apiserver.objects.writing import Writer
+from kontinue_engine.apiserver.registry import Registry
+from kontinue_engine.apiserver.resources import NAMESPACES
+
+ALWAYS_THERE: Final = ("default", "kube-system", "kube-public", "kube-node-lease")
+BATCH_OBJECTS: Final = 64
+RETRY_S: Final = 1.0
+
+
+class NamespaceController:
+    """Creates the namespaces that always exist and finishes deletes; ``run`` is a task of the server."""
+
+    def __init__(self, store: ObjectStore, registry: Registry, writer: Writer) -> None:
+        self._store = store
+        self._registry = registry
+        self._writer = writer
+        self._queue: dict[str, None] = {}
+        self._wake = asyncio.Event()
+
+    async def create_missing(self) -> None:
+        """Create the namespaces that always exist."""
+        for name in ALWAYS_THERE:
+            if self._entry(name) is None:
+                target = Target(NAMESPACES, "", "", "")
+                await self._writer.create_object(target, {"metadata": {"name": name}}, PLAIN_WRITE)
+
+    def on_events(self, store_key: str, events: Sequence[Event]) -> None:
+        """Put in line each namespace that may have to be emptied or finished."""
+        if store_key == NAMESPACES.store_key:
+            for event in events:
+                if event.new is not None and event.new.facts.is_deleting:
+                    self._add(event.new.name)
+            return
+        entries = (event.new or event.old for event in events)
+        for namespace in {entry.namespace for entry in entries if entry is not None and entry.namespace}:
+            if self._is_going(namespace):
+                self._add(namespace)
+
+    def add_all(self) -> None:
+        """Put in line every namespace that terminates, at start."""
+        for entry in self._store.table(NAMESPACES.store_key).entries():
+            if entry.facts.is_deleting:
+                self._add(entry.name)
+
+    async def run(self) -> None:
+        """Empty what is in line, for ever."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._queue:
+                name = next(iter(self._queue))
+                del self._queue[name]
+                try:
+                    await self._empty(name)
+                except statuses.StatusError as error:
+                    if error.code != 409:
+                        await asyncio.sleep(RETRY_S)
+                    self._add(name)
+
+    def _add(self, name: str) -> None:
+        self._queue[name] = None
+        self._wake.set()
+
+    def _entry(self, name: str) -> Entry | None:
+        return self._store.table(NAMESPACES.store_key).get("", name)
+
+    def _is_going(self, name: str) -> bool:
+        entry = self._entry(name)
+        return entry is None or entry.facts.is_deleting
+
+    async def _empty(self, name: str) -> None:
+        if not self._is_going(name):
+            return
+        for store_key, table in self._store.tables():
+            resource = self._registry.stored(store_key)
+            entries = list(table.entries(name))
+            if resource is None or not entries:
+                continue
+            doomed = [entry for entry in entries if not entry.facts.is_deleting]
+            for start in range(0, len(doomed), BATCH_OBJECTS):
+                targets = [Target(resource, name, entry.name, "") for entry in doomed[start : start + BATCH_OBJECTS]]
+                await asyncio.gather(*map(self._delete, targets))
+        if self._entry(name) is None:
+            return
+        remaining, finalizers = self._left_in(name)
+        await self._report(name, remaining, finalizers)
+        # Objects held by finalizers put the namespace in line again when they go.
+        if not remaining:
+            await self._finalize(name)
+
+    def _left_in(self, name: str) -> tuple[Counter[str], Counter[str]]:
+        """Count what is still there, by resource and by the finalizers that hold it."""
+        remaining: Counter[str] = Counter()
+        finalizers: Counter[str] = Counter()
+        for store_key, table in self._store.tables():
+            resource = self._registry.stored(store_key)
+            if resource is not None:
+                for entry in table.entries(name):
+                    remaining[f"{resource.plural}.{resource.group}"] += 1
+                    finalizers.update(orjson.loads(entry.data)["metadata"].get("finalizers") or ())
+        return remaining, finalizers
+
+    async def _report(self, name: str, remaining: Counter[str], finalizers: Counter[str]) -> None:
+        now = self._writer.now_text()
+
+        def change(current: dict[str, Any]) -> dict[str, Any]:
+            status = current.get("status") or {}
+            conditions = namespace_rules.conditions(remaining, finalizers, status.get("conditions") or [], now=now)
+            return {**current, "status": {**status, "conditions": conditions}}
+
+        await self._writer.change(Target(NAMESPACES, "", name, "status"), change, PLAIN_WRITE, verb="update")
+
+    async def _delete(self, target: Target) -> None:
+        try:
+            await self._writer.delete_object(target, DeleteOptions(propagation="Background"))
+        except statuses.StatusError as error:
+            if error.code != 404:
+                raise
+
+    async def _finalize(self, name: str) -> None:
+        def change(current: dict[str, Any]) -> dict[str, Any]:
+            finalizers = (current.get("spec") or {}).get("finalizers") or []
+            kept = [finalizer for finalizer in finalizers if finalizer != preparation.NAMESPACE_FINALIZER]
+            return {**current, "spec": {"finalizers": kept}}
+
+        target = Target(NAMESPACES, "", name, "finalize")
+        await self._writer.change(target, change, PLAIN_WRITE, verb="update")

@@ -1,0 +1,1 @@
+"""Internal. CustomResourceDefinitions: what is wrong with one, and which resources one defines."""

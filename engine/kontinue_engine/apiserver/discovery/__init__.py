@@ -1,0 +1,1 @@
+"""Internal. Answers that are no objects: discovery, OpenAPI, health, metrics."""

@@ -1,0 +1,1 @@
+"""Internal. From bytes on a socket to what a request asks for: the protocol, who asks, options, bodies."""

@@ -1,0 +1,104 @@
+"""Internal. The CEL rules of our CRDs, and immutability, each as a Python predicate under its exact text.
+
+There is no CEL evaluator here: a rule that is not in the table makes its CRD refused with a message that names the
+rule. The conformance suite compares the predicates with a real kube-apiserver. Walking an object to the places where
+rules stand is done by ``kontinue_engine.apiserver.schemas.object_rules``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+
+from kontinue_engine.apiserver.values import json_identical
+
+Predicate = Callable[[Any, Any], bool]
+
+_UNSUPPORTED_SETTINGS: Final = ("messageExpression", "optionalOldSelf")
+
+
+class UnknownRuleError(Exception):
+    """A CRD carries a rule that this server cannot evaluate."""
+
+
+class CelRule(msgspec.Struct, frozen=True):
+    """One rule at one place of a schema.
+
+    Attributes:
+        is_transition: it reads ``oldSelf``, so it is skipped when there is no old value.
+        field: relative path to name in the refusal, ``""`` or ``.function``.
+        holds: predicate on (self, old self).
+    """
+
+    message: str
+    reason: str
+    field: str
+    is_transition: bool
+    holds: Predicate
+
+
+def compile_rule(entry: dict[str, Any]) -> CelRule:
+    """Look up one entry of ``x-kubernetes-validations``.
+
+    Raises:
+        UnknownRuleError: the rule or one of its settings is not supported.
+    """
+    text = str(entry.get("rule", "")).strip()
+    predicate = RULES.get(text)
+    if predicate is None:
+        raise UnknownRuleError(
+            f"this server evaluates only the CEL rules that it knows by their exact text, and not: {text}"
+        )
+    if setting := next((key for key in _UNSUPPORTED_SETTINGS if entry.get(key)), None):
+        raise UnknownRuleError(f"{setting} is not supported by this server (rule: {text})")
+    return CelRule(
+        message=entry.get("message") or f"failed rule: {text}",
+        reason=entry.get("reason") or "FieldValueInvalid",
+        field=entry.get("fieldPath", ""),
+        is_transition="oldSelf" in text,
+        holds=predicate,
+    )
+
+
+def _immutable(field: str) -> tuple[str, Predicate]:
+    def holds(new: Any, old: Any) -> bool:
+        return (field in new) == (field in old) and json_identical(new.get(field), old.get(field))
+
+    return (
+        f"has(self.{field}) == has(oldSelf.{field}) && (!has(self.{field}) || self.{field} == oldSelf.{field})",
+        holds,
+    )
+
+
+def _immutable_retry(field: str) -> tuple[str, Predicate]:
+    def holds(new: Any, old: Any) -> bool:
+        return json_identical(_retry(new).get(field), _retry(old).get(field))
+
+    now, before = (f"has({side}.retry) && has({side}.retry.{field})" for side in ("self", "oldSelf"))
+    return f"({now}) == ({before}) && (!({now}) || self.retry.{field} == oldSelf.retry.{field})", holds
+
+
+def _retry(spec: dict[str, Any]) -> dict[str, Any]:
+    retry = spec.get("retry")
+    return retry if isinstance(retry, dict) else {}
+
+
+RULES: Final[dict[str, Predicate]] = {
+    "!has(oldSelf.status) || has(self.status)": lambda new, old: "status" not in old or "status" in new,
+    "!has(oldSelf.phase) || has(self.phase)": lambda new, old: "phase" not in old or "phase" in new,
+    "self == oldSelf": json_identical,
+    "self.__function__ == oldSelf.__function__": lambda new, old: json_identical(
+        new.get("function"), old.get("function")
+    ),
+    "!(oldSelf in ['Completed', 'Skipped']) || self == oldSelf": lambda new, old: (
+        old not in {"Completed", "Skipped"} or new == old
+    ),
+    "!(oldSelf in ['Failed', 'Canceled']) || self == oldSelf || self == 'Pending'": lambda new, old: (
+        old not in {"Failed", "Canceled"} or new in {old, "Pending"}
+    ),
+    **dict(map(_immutable, ("arguments", "timeout", "ttl", "mutex"))),
+    **dict(map(_immutable_retry, ("backoff", "multiplier", "maxBackoff"))),
+}
+"""Predicates by rule text. They may rely on the type of the value itself, not on the types of its fields."""
