@@ -20,6 +20,7 @@ from typing import Any, Final, Self
 
 from kontinue_engine import clock as clocks
 from kontinue_engine.apiserver import router, statuses
+from kontinue_engine.apiserver.backup import backup
 from kontinue_engine.apiserver.controllers.crd_controller import CrdController
 from kontinue_engine.apiserver.controllers.garbage_collector import GarbageCollector
 from kontinue_engine.apiserver.controllers.namespaces import NamespaceController
@@ -36,7 +37,6 @@ from kontinue_engine.apiserver.reads.reading import Reader
 from kontinue_engine.apiserver.reads.watch import BOOKMARK_PERIOD_S, WatchHub
 from kontinue_engine.apiserver.registry import Registry, load_crds
 from kontinue_engine.apiserver.resources import EVENTS
-from kontinue_engine.apiserver.storage import backup
 from kontinue_engine.apiserver.storage.protocol import Storage, StorageFailedError
 from kontinue_engine.clock import Clock
 from kontinue_engine.errors import EngineError, StartupError

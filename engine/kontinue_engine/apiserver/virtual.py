@@ -12,8 +12,9 @@ from typing import Any, Final
 import orjson
 
 from kontinue_engine.apiserver import statuses
-from kontinue_engine.apiserver.builtin import kinds, reviews, types
+from kontinue_engine.apiserver.builtin import kinds, types
 from kontinue_engine.apiserver.builtin.decoding import Decoder
+from kontinue_engine.apiserver.discovery import reviews
 from kontinue_engine.apiserver.http import access, requests
 from kontinue_engine.apiserver.http.http_protocol import Answer, Request, Response
 from kontinue_engine.apiserver.http.requests import Target

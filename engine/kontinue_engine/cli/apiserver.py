@@ -50,8 +50,8 @@ def back_up(
     data_dir: _DataDir = Path(".kontinue"),
 ) -> None:
     """Write all objects, as they are at one moment, to a file; the server may run meanwhile."""
+    from kontinue_engine.apiserver.backup import backup, restoring
     from kontinue_engine.apiserver.main import DATABASE, KUBECONFIG
-    from kontinue_engine.apiserver.storage import backup, restoring
     from kontinue_engine.apiserver.storage.protocol import StorageBusyError
 
     database = data_dir / DATABASE
@@ -85,8 +85,8 @@ def restore(
     replace: Annotated[bool, typer.Option("--replace", help="Replace the objects that are there.")] = False,  # noqa: FBT002
 ) -> None:
     """Put a backup in the place of a stopped server's data; watches from before get 410 and list anew."""
+    from kontinue_engine.apiserver.backup import restoring
     from kontinue_engine.apiserver.main import DATABASE
-    from kontinue_engine.apiserver.storage import restoring
 
     progress = _shown if sys.stderr.isatty() else _not_shown
     try:

@@ -19,10 +19,10 @@ import orjson
 import pytest
 
 from api import Api
-from kontinue_engine.apiserver.storage import backup, restoring
-from kontinue_engine.apiserver.storage.backup import BackupDamagedError
+from kontinue_engine.apiserver.backup import backup, restoring
+from kontinue_engine.apiserver.backup.backup import BackupDamagedError
+from kontinue_engine.apiserver.backup.restoring import DataPresentError
 from kontinue_engine.apiserver.storage.protocol import StorageBusyError, StorageCorruptError
-from kontinue_engine.apiserver.storage.restoring import DataPresentError
 from server_process import ServerProcess
 
 DATABASE = "kontinue.db"

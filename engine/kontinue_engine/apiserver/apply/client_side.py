@@ -15,7 +15,7 @@ from kontinue_engine.apiserver.apply import typed_values
 from kontinue_engine.apiserver.apply.field_sets import Path
 from kontinue_engine.apiserver.apply.managers import Manager
 from kontinue_engine.apiserver.apply.ownership import Rules
-from kontinue_engine.apiserver.objects.metadata import MAX_ANNOTATIONS_BYTES
+from kontinue_engine.apiserver.schemas.metadata import MAX_ANNOTATIONS_BYTES
 
 LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
 KUBECTL: Final = "kubectl"

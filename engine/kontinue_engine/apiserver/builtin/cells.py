@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from kontinue_engine.apiserver.reads.durations import human_duration, parse_time
+from kontinue_engine.apiserver.durations import human_duration, parse_time
 from kontinue_engine.apiserver.resources import Column
 
 Document = dict[str, Any]

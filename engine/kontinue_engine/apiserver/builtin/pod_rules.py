@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from kontinue_engine.apiserver.builtin.checks import Document, one_of, require
-from kontinue_engine.apiserver.objects import metadata
+from kontinue_engine.apiserver.schemas import metadata
 from kontinue_engine.apiserver.statuses import Cause, cause
 from kontinue_engine.apiserver.values import json_equal
 

@@ -23,7 +23,7 @@ from kontinue_engine.apiserver.builtin.cells import (
     selector_text,
 )
 from kontinue_engine.apiserver.builtin.pod_cells import pod_row
-from kontinue_engine.apiserver.reads.durations import human_duration, parse_time
+from kontinue_engine.apiserver.durations import human_duration, parse_time
 from kontinue_engine.apiserver.resources import Column, ResourceInfo
 
 _SHOWN_ENDPOINTS: Final = 3

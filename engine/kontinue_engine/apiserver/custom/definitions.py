@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from kontinue_engine.apiserver.custom import crd_status, crd_types, structural
-from kontinue_engine.apiserver.objects import metadata
+from kontinue_engine.apiserver.schemas import metadata
 from kontinue_engine.apiserver.statuses import Cause, cause
 
 _APPROVAL: Final = "api-approved.kubernetes.io"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from kontinue_engine.apiserver.objects.metadata import qualified_name_problem
+from kontinue_engine.apiserver.schemas.metadata import qualified_name_problem
 from kontinue_engine.apiserver.statuses import Cause, cause
 
 _STANDARD_FINALIZERS: Final = frozenset({"kubernetes", "orphan", "foregroundDeletion"})

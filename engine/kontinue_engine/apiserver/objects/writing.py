@@ -27,7 +27,6 @@ from kontinue_engine.apiserver.http.http_protocol import Response
 from kontinue_engine.apiserver.http.requests import Target, WriteOptions
 from kontinue_engine.apiserver.objects import (
     deletion,
-    metadata,
     object_store,
     patches,
     preparation,
@@ -44,6 +43,7 @@ from kontinue_engine.apiserver.resources import (
     NAMESPACES,
     ResourceInfo,
 )
+from kontinue_engine.apiserver.schemas import metadata
 from kontinue_engine.apiserver.storage.protocol import RevisionMismatchError, Storage, StorageFailedError, Write
 
 IMMORTAL_NAMESPACES: Final = frozenset({"default", "kube-system", "kube-public"})

@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from kontinue_engine.apiserver import statuses
-from kontinue_engine.apiserver.objects import metadata
+from kontinue_engine.apiserver.schemas import metadata
 
 _WORD: Final = r"[^\s=!,()<>]"
 _LABEL_TERM: Final = re.compile(

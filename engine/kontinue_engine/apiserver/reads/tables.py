@@ -14,8 +14,8 @@ from typing import Any, Final
 
 import orjson
 
+from kontinue_engine.apiserver.durations import human_duration, parse_time
 from kontinue_engine.apiserver.reads import json_path
-from kontinue_engine.apiserver.reads.durations import human_duration, parse_time
 from kontinue_engine.apiserver.resources import Column
 
 _MIN_INTEGER: Final = -(2**63)

@@ -13,8 +13,7 @@ from typing import Any, Final
 import msgspec
 import orjson
 
-from kontinue_engine.apiserver.objects import metadata
-from kontinue_engine.apiserver.schemas import celrules
+from kontinue_engine.apiserver.schemas import celrules, metadata
 from kontinue_engine.apiserver.schemas.schema_causes import NO_FIELD
 from kontinue_engine.apiserver.statuses import Cause, cause
 from kontinue_engine.apiserver.values import json_identical

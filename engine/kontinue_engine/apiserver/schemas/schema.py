@@ -3,7 +3,7 @@
 Types and limits are judged by jsonschema-rs on a translated schema, lists and CEL rules by
 ``kontinue_engine.apiserver.schemas.object_rules``; refusals are worded as kube-apiserver words them. Called by the
 handlers for every write, in the order prune, default, validate. Metadata has its own rules in
-``kontinue_engine.apiserver.objects.metadata``. No I/O.
+``kontinue_engine.apiserver.schemas.metadata``. No I/O.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from kontinue_engine.apiserver.reads.durations import human_duration, parse_time
+from kontinue_engine.apiserver.durations import human_duration, parse_time
 
 DAY = 24 * 3600
 

@@ -16,8 +16,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from kontinue_engine.apiserver.storage import backup, sqlite_file
-from kontinue_engine.apiserver.storage.backup import Progress, Stored
+from kontinue_engine.apiserver.backup import backup
+from kontinue_engine.apiserver.backup.backup import Progress, Stored
+from kontinue_engine.apiserver.storage import sqlite_file
 from kontinue_engine.errors import EngineError
 
 REVISION_GAP: Final = 1_000_000_000

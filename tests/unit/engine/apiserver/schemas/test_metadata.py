@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from kontinue_engine.apiserver.objects import metadata
+from kontinue_engine.apiserver.schemas import metadata
 
 
 @pytest.mark.parametrize("name", ["a", "a-1", "a.b", "1", "a" * 253])
