@@ -138,3 +138,22 @@ async def test_unknown_members_of_metadata_are_dropped(api: Api, kind: str) -> N
     status, created = await create(api, kind, {"nonsense": 1})
     assert (status, "nonsense" in created["metadata"]) == (201, False)
     assert api.headers.getall("Warning") == ['299 - "unknown field \\"metadata.nonsense\\""']
+
+
+async def test_roles_have_names_that_others_cannot_have(api: Api) -> None:
+    """With colons, say; whatever stays one segment of a path."""
+    path = api.path("rbac.authorization.k8s.io/v1/roles")
+    status, _ = await api.send("POST", path, {"metadata": {"name": "system:Reader"}})
+    assert status == 201
+    assert (await api.send("GET", f"{path}/system:Reader"))[0] == 200
+    for name in ("a%b", "a/b", ".."):
+        status, answer = await api.send("POST", path, {"metadata": {"name": name}})
+        assert (status, [cause["field"] for cause in answer["details"]["causes"]]) == (422, ["metadata.name"])
+
+
+async def test_paths_may_be_escaped(api: Api) -> None:
+    """As the Python client does with every colon; an escaped slash is a slash."""
+    roles, maps = api.path("rbac.authorization.k8s.io/v1/roles"), api.path("configmaps")
+    await api.send("POST", roles, {"metadata": {"name": "system:reader"}})
+    assert (await api.send("GET", f"{roles}/system%3Areader"))[0] == 200
+    assert (await api.send("GET", maps.replace("/configmaps", "%2Fconfigmaps")))[0] == 200

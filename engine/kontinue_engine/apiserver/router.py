@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Coroutine
 from typing import Any, Final
+from urllib.parse import unquote
 
 import msgspec
 import orjson
@@ -89,6 +90,8 @@ class Router:
         user, request.path = self._authenticator.authenticate(request.path, headers.get(b"authorization", b""))
         if request.method not in _METHODS:
             raise statuses.method_not_allowed()
+        if "%" in request.path:
+            request.path = unquote(request.path)
         target = self._target(request.path)
         if target is None:
             self._authenticator.authorize_path(user, request.method, request.path)

@@ -199,8 +199,8 @@ def undecodable(problem: str, *, is_patched: bool) -> StatusError:
 
 
 def revision_at_create() -> StatusError:
-    """500, as kube-apiserver answers: an object that is to be created has a resourceVersion already."""
-    return StatusError(500, "", "resourceVersion should not be set on objects to be created")
+    """400: an object that is to be created has a resourceVersion already."""
+    return bad_request("resourceVersion should not be set on objects to be created")
 
 
 def unprocessable_patch(problem: str) -> StatusError:

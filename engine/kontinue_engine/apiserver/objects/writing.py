@@ -71,6 +71,14 @@ _CREATED_BY_UPDATE: Final = frozenset(
     }
 )
 """Kinds that a PUT creates when they are not there."""
+_NAME_RULES: Final = {
+    "namespaces": metadata.dns_label_problem,
+    "clusterrolebindings.rbac.authorization.k8s.io": metadata.path_segment_problem,
+    "clusterroles.rbac.authorization.k8s.io": metadata.path_segment_problem,
+    "rolebindings.rbac.authorization.k8s.io": metadata.path_segment_problem,
+    "roles.rbac.authorization.k8s.io": metadata.path_segment_problem,
+}
+"""What is wrong with a name, where it need not be a DNS subdomain."""
 _NO_REVISION: Final = b'"resourceVersion":"",'
 SERVER: Final = "kontinue-apiserver"
 """The field manager of the server's own writes."""
@@ -436,8 +444,8 @@ class Writer:
         causes: list[statuses.Cause] = []
         if old is None or document["metadata"] is not old["metadata"]:
             # A write of a subresource leaves metadata as it is stored, which was judged before.
-            is_namespace = resource is NAMESPACES
-            causes = metadata.validate(document["metadata"], is_namespace=is_namespace, is_custom=resource.custom)
+            find_problem = _NAME_RULES.get(resource.group_resource, metadata.subdomain_problem)
+            causes = metadata.validate(document["metadata"], find_problem=find_problem, is_custom=resource.custom)
         schema = self._registry.schema(resource)
         warnings: tuple[str, ...] = ()
         if schema is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Callable
 from typing import Any, Final
 
 from kontinue_engine.apiserver.statuses import Cause, cause
@@ -95,10 +96,24 @@ def label_value_problem(value: str) -> str:
     return "" if not value or _QUALIFIED.fullmatch(value) else _VALUE_TEXT
 
 
-def validate(metadata: dict[str, Any], *, is_namespace: bool = False, is_custom: bool = True) -> list[Cause]:
-    """Return what is wrong with ``metadata`` of an object that has its final name and well-typed metadata."""
+def path_segment_problem(text: str) -> str:
+    """Say why ``text`` cannot stand in a path (the form of names of roles, as ``system:reader``); empty when it can."""
+    if text in {".", ".."}:
+        return f"may not be '{text}'"
+    return next((f"may not contain '{sign}'" for sign in "/%" if sign in text), "" if text else "must not be empty")
+
+
+def validate(
+    metadata: dict[str, Any], *, find_problem: Callable[[str], str] = subdomain_problem, is_custom: bool = True
+) -> list[Cause]:
+    """Return what is wrong with ``metadata`` of an object that has its final name and well-typed metadata.
+
+    Args:
+        metadata: of the object.
+        find_problem: says what is wrong with a name of its kind.
+        is_custom: whether a CRD defines the kind.
+    """
     causes: list[Cause] = []
-    find_problem = dns_label_problem if is_namespace else subdomain_problem
     if "generateName" in metadata:
         prefix = metadata["generateName"]
         # The characters that follow make good a dash at the end.

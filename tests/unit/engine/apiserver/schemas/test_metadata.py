@@ -23,7 +23,16 @@ def test_other_names_are_refused(name: str):
 def test_namespaces_are_dns_labels(name: str, *, is_valid: bool):
     """They become part of host names, so they have no dots."""
     assert (metadata.dns_label_problem(name) == "") is is_valid
-    assert (metadata.validate({"name": name}, is_namespace=True) == []) is is_valid
+    assert (metadata.validate({"name": name}, find_problem=metadata.dns_label_problem) == []) is is_valid
+
+
+@pytest.mark.parametrize(
+    ("name", "is_valid"),
+    [("system:A b", True), ("...", True), (".", False), ("..", False), ("a/b", False), ("a%b", False), ("", False)],
+)
+def test_roles_are_named_as_paths_allow(name: str, *, is_valid: bool):
+    """Anything that stays one segment of a path."""
+    assert (metadata.path_segment_problem(name) == "") is is_valid
 
 
 @pytest.mark.parametrize("key", ["a", "A.b_c-d", "example.com/a", f"{'a.' * 100}b/x", "a" * 63])
