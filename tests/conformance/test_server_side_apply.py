@@ -30,6 +30,7 @@ SPEC = {
     "texts": {"type": "object", "additionalProperties": TEXT},
     "plain": TEXTS,
     "set": {**TEXTS, "x-kubernetes-list-type": "set"},
+    "numbers": {"type": "array", "items": {"type": "number"}, "x-kubernetes-list-type": "set"},
     "map": {
         "type": "array",
         "items": ITEM,
@@ -258,6 +259,15 @@ async def test_set_is_owned_value_by_value(things: Things) -> None:
     assert sorted(left["spec"]["set"]) == ["a", "b", "c"]
     left = await things.applied("two", text="x")
     assert left["spec"]["set"] == ["a"]
+
+
+async def test_numbers_of_any_size_are_values_of_sets(things: Things) -> None:
+    """Also those that no integer holds are told apart, kept and removed."""
+    await things.applied("one", numbers=[1e30, 2.5, 3])
+    body = await things.applied("two", numbers=[1e30, 4])
+    assert sorted(body["spec"]["numbers"]) == [2.5, 3, 4, 1e30]
+    body = await things.applied("one", numbers=[3])
+    assert sorted(body["spec"]["numbers"]) == [3, 4, 1e30]
 
 
 async def test_list_map_is_owned_item_by_item(things: Things) -> None:

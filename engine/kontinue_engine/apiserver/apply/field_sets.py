@@ -19,6 +19,8 @@ FieldSet = frozenset[Path]
 EMPTY: Final[FieldSet] = frozenset()
 _ITSELF: Final = "."
 _KINDS: Final = frozenset({"f", "k", "v", "i"})
+_MAX_INTEGER: Final = 2**63
+"""What is larger stays a float, in Kubernetes too."""
 
 
 class FieldSetError(ValueError):
@@ -111,7 +113,10 @@ def _checked_element(key: str) -> str | None:
             raise FieldSetError(f"{key} holds no JSON: {error}") from error
         if kind == "k" and not isinstance(value, dict):
             raise FieldSetError(f"{key} holds no object")
-        return f"{kind}:{_canonical(value)}"
+        try:
+            return f"{kind}:{_canonical(value)}"
+        except TypeError as error:  # orjson reads deeper than it writes
+            raise FieldSetError(f"{kind}: {error}") from error
     if kind == "i" and not content.removeprefix("-").isdecimal():
         raise FieldSetError(f"{key} holds no index")
     return key if kind in _KINDS else None
@@ -125,7 +130,8 @@ def _canonical(value: Any) -> str:
 
 
 def _whole(value: Any) -> Any:
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+    is_whole = isinstance(value, float) and value.is_integer() and abs(value) < _MAX_INTEGER
+    return int(value) if is_whole else value
 
 
 def _node(root: dict[str, Any], path: Path) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from kontinue_engine.apiserver.apply import field_sets
 from kontinue_engine.apiserver.apply.field_sets import FieldSet, Path
-from kontinue_engine.apiserver.apply.typed_values import ABSENT, elements
+from kontinue_engine.apiserver.apply.typed_values import ABSENT, elements, repeated_elements
 from kontinue_engine.apiserver.apply.types import LIST, MAP, UNKNOWN, ListType, Type
 
 
@@ -89,7 +89,7 @@ def _merged_items(kind: ListType, live: list[Any], config: list[Any]) -> list[An
     after = elements(kind, config)
     live_by_element = dict(zip(before, live, strict=True))
     config_by_element = dict(zip(after, config, strict=True))
-    repeated = {element for element in before if before.count(element) > 1}
+    repeated = repeated_elements(before)
     merged: list[Any] = []
     for element, index in _merged_order(before, after):
         if element not in config_by_element:

@@ -7,6 +7,7 @@ list is a field of its own beside those within it. Merging is in ``kontinue_engi
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
@@ -84,6 +85,13 @@ def elements(kind: ListType, items: list[Any]) -> list[str]:
     return [_element(kind, item) or f"i:{index}" for index, item in enumerate(items)]
 
 
+def repeated_elements(found: list[str]) -> set[str]:
+    """Return what stands there more than once, and so identifies nothing."""
+    if len(set(found)) == len(found):
+        return set()
+    return {element for element, count in Counter(found).items() if count > 1}
+
+
 def _element(kind: ListType, item: Any) -> str | None:
     if not kind.keys:
         return None if item is None or isinstance(item, dict | list) else field_sets.value_element(item)
@@ -137,7 +145,7 @@ def _collect(kind: Type, value: Any, path: Path, found: set[Path]) -> None:
 
 def _collect_items(kind: ListType, items: list[Any], path: Path, found: set[Path]) -> None:
     identities = elements(kind, items)
-    repeated = {element for element in identities if identities.count(element) > 1} if len(items) > 1 else set()
+    repeated = repeated_elements(identities)
     for element, item in zip(identities, items, strict=True):
         found.add((*path, element))
         if element not in repeated:

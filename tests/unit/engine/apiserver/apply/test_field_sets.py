@@ -52,6 +52,21 @@ def test_field_and_what_is_below_it_are_both_written() -> None:
     assert field_sets.dump(fields) == {"f:spec": {".": {}, "f:a": {}}, "f:x": {}}
 
 
+@pytest.mark.parametrize("text", ["v:1e30", 'k:{"a":-1e300}', "v:18446744073709551616"])
+def test_numbers_beyond_every_integer_are_elements_too(text: str) -> None:
+    """JSON has them, so lists can hold them; what is read is written again."""
+    fields = field_sets.parse({text: {}})
+    assert len(fields) == 1
+    assert field_sets.parse(field_sets.dump(fields)) == fields
+
+
+@pytest.mark.parametrize("text", ["v:" + "[" * 400 + "]" * 400, 'k:{"a":' + "[" * 400 + "]" * 400 + "}"])
+def test_values_nested_too_deeply_are_refused(text: str) -> None:
+    """Some JSON can be read and not be written."""
+    with pytest.raises(field_sets.FieldSetError):
+        field_sets.parse({text: {}})
+
+
 def test_equal_numbers_and_reordered_keys_are_one_element() -> None:
     """1.0 is 1, and the order of keys means nothing."""
     one = field_sets.parse({'k:{"b":1.0,"a":"x"}': {}})
