@@ -46,6 +46,30 @@ async def test_values_of_the_wrong_type_are_a_bad_request(api: Api) -> None:
         assert (status, body["reason"]) == (400, "BadRequest"), path
 
 
+async def test_a_status_of_the_wrong_type_is_refused(api: Api) -> None:
+    """A body with one is a bad request, a patch that would make one is invalid; the kind goes on being served."""
+    wrong = ("x", {"conditions": "x"}, {"conditions": ["x"]}, {"storedVersions": "v1"}, {"storedVersions": [1]})
+    wrong += ({"acceptedNames": []}, {"acceptedNames": {"plural": 3}}, {"acceptedNames": {"shortNames": "x"}})
+    group = crds.group()
+    async with crds.installed(api, definition(group, version(spec={}))) as crd:
+        path = f"{crds.path(crd)}/status"
+        for value in wrong:
+            patched, _ = await api.send("PATCH", path, {"status": value}, content_type=MERGE_PATCH)
+            replaced, _ = await api.send("PUT", path, {**crd, "status": value})
+            assert (patched, replaced) == (422, 400), value
+        status, body = await api.send("PATCH", path, {"status": {"odd": 1}}, content_type=MERGE_PATCH)
+        assert (status, "odd" in body["status"]) == (200, False)
+        assert (await api.send("GET", api.path(f"{group}/v1/things")))[0] == 200
+
+
+async def test_a_patch_that_makes_no_definition_is_invalid(api: Api) -> None:
+    """What would be a bad request as a body is the fault of the patch."""
+    async with crds.installed(api, definition(crds.group(), version(spec={}))) as crd:
+        for spec in ({"versions": {}}, {"names": {"plural": 1}}, []):
+            status, _ = await api.send("PATCH", crds.path(crd), {"spec": spec}, content_type=MERGE_PATCH)
+            assert status == 422, spec
+
+
 async def test_webhook_conversion_needs_a_webhook(api: Api) -> None:
     """A conversion strategy that is unknown, or lacks what it needs, is refused."""
     for strategy in ("Webhook", "Magic"):
@@ -141,6 +165,22 @@ async def test_names_that_are_taken_wait_until_they_are_free(api: Api) -> None:
         assert status == 404
     crd = await crds.established(api, second)
     assert crd["status"]["acceptedNames"]["kind"] == "Thing"
+    await api.send("DELETE", crds.path(second))
+
+
+async def test_names_become_free_when_somebody_lets_go_of_the_definition_that_had_them(api: Api) -> None:
+    """Its objects are gone, a finalizer of somebody else held it: taking that away is what the next one waits for."""
+    group = crds.group()
+    first = definition(group, version(spec={}))
+    first["metadata"]["finalizers"] = ["example.com/held"]
+    second = definition(group, version(spec={}), plural="stuff", kind="Thing", singular="stuff", listKind="StuffList")
+    async with crds.installed(api, first):
+        await api.send("POST", CRDS, second)
+        await api.eventually(crds.path(second), lambda found: crds.condition(found, "NamesAccepted") == "False")
+    await api.eventually(crds.path(first), lambda found: found["metadata"]["finalizers"] == ["example.com/held"])
+    let_go = {"metadata": {"finalizers": None}}
+    assert (await api.send("PATCH", crds.path(first), let_go, content_type=MERGE_PATCH))[0] == 200
+    await crds.established(api, second)
     await api.send("DELETE", crds.path(second))
 
 

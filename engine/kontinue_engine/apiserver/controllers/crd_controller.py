@@ -72,8 +72,11 @@ class CrdController:
             elif event.old is not None:
                 self._registry.forget(event.old.name)
                 self._hub.end(event.old.name)
-            # Names may have become free.
-            self._queue.update((entry.name, None) for entry in self._entries())
+            if event.old is not None and _frees_names(event.old, event.new):
+                group = crd_status.group_of(event.old.name)
+                for entry in self._entries():
+                    if crd_status.group_of(entry.name) == group:
+                        self._add(entry.name)
 
     async def run(self) -> None:
         """Do what is in line, for ever."""
@@ -147,6 +150,14 @@ class CrdController:
         except statuses.StatusError as error:
             if error.code != 404:
                 raise
+
+
+def _frees_names(old: Entry, new: Entry | None) -> bool:
+    return new is None or _accepted_names(old) != _accepted_names(new)
+
+
+def _accepted_names(entry: Entry) -> dict[str, Any]:
+    return (orjson.loads(entry.data).get("status") or {}).get("acceptedNames") or {}
 
 
 def _target(name: str) -> Target:

@@ -18,6 +18,11 @@ def is_established(crd: dict[str, Any]) -> bool:
     return _condition(crd.get("status") or {}, "Established").get("status") == "True"
 
 
+def group_of(name: str) -> str:
+    """Return the group of the CRD of that name; only CRDs of one group can want the same names."""
+    return name.partition(".")[2]
+
+
 def with_status(crd: dict[str, Any], others: Iterable[dict[str, Any]], *, now: str) -> dict[str, Any]:
     """Return ``crd`` with the names that it may have beside ``others``, its stored versions and conditions."""
     status = crd.get("status") or {}
