@@ -1,4 +1,4 @@
-"""Internal. A CustomResourceDefinition's spec as types: what is no such thing is refused, unknown members are dropped.
+"""Internal. A CustomResourceDefinition as types: what is no such thing is refused, unknown members are dropped.
 
 ``normalized`` does to a CRD what kube-apiserver does by decoding it: wrong types are a 400, unknown members go, names
 that may be left out are filled in. ``kontinue_engine.apiserver.custom.definitions`` and
@@ -8,7 +8,8 @@ that may be left out are filled in. ``kontinue_engine.apiserver.custom.definitio
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Final
+from datetime import datetime
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -27,6 +28,7 @@ _SPELLED: Final = {
     "x_validations": "x-kubernetes-validations",
     "not_": "not",
 }
+_T = TypeVar("_T")
 _RAW: Final = frozenset({"default", "enum", "example"})
 """Members of a schema whose values are anything, nulls included."""
 
@@ -183,29 +185,47 @@ class Spec(_Typed):
     preserve_unknown_fields: bool | None = None
 
 
-def parse(crd: dict[str, Any]) -> Spec:
+class Condition(_Typed):
+    """One of the conditions of a status."""
+
+    type: str = ""
+    status: str = ""
+    last_transition_time: datetime | None = None
+    reason: str | None = None
+    message: str | None = None
+    observed_generation: int | None = None
+
+
+class Status(_Typed):
+    """The status of a CustomResourceDefinition, which clients can write too."""
+
+    conditions: list[Condition] | None = None
+    accepted_names: Names | None = None
+    stored_versions: list[str] | None = None
+    observed_generation: int | None = None
+
+
+def parse(crd: dict[str, Any], *, is_patched: bool = False) -> Spec:
     """Read the spec of ``crd``.
 
     Raises:
-        StatusError: 400, something has a type that it cannot have.
+        StatusError: 400 (422 when ``is_patched``), something has a type that it cannot have.
     """
-    try:
-        return msgspec.convert(_without_nulls(crd.get("spec") or {}), Spec)
-    except msgspec.ValidationError as error:
-        raise statuses.bad_request(
-            f'CustomResourceDefinition in version "v1" cannot be handled as a CustomResourceDefinition: {error}'
-        ) from error
+    return _read(crd.get("spec"), Spec, "spec", is_patched=is_patched)
 
 
-def normalized(crd: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+def normalized(crd: dict[str, Any], *, is_patched: bool = False) -> tuple[dict[str, Any], list[str]]:
     """Return ``crd`` as it is stored and the paths of the members that it should not have.
 
     Raises:
-        StatusError: 400, something has a type that it cannot have.
+        StatusError: 400 (422 when ``is_patched``), something has a type that it cannot have.
     """
-    spec = parse(crd)
-    kept = msgspec.to_builtins(spec)
+    kept = msgspec.to_builtins(parse(crd, is_patched=is_patched))
     unknown = list(_dropped(crd.get("spec") or {}, kept, "spec"))
+    if "status" in crd:
+        status = msgspec.to_builtins(_read(crd["status"], Status, "status", is_patched=is_patched))
+        unknown += _dropped(crd["status"] or {}, status, "status")
+        crd = {**crd, "status": status}
     names = kept.setdefault("names", {})
     if names.get("kind"):
         names.setdefault("singular", names["kind"].lower())
@@ -214,6 +234,16 @@ def normalized(crd: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     if kept.get("preserveUnknownFields") is False:
         del kept["preserveUnknownFields"]
     return {**crd, "spec": kept}, unknown
+
+
+def _read(value: Any, kind: type[_T], name: str, *, is_patched: bool) -> _T:
+    try:
+        return msgspec.convert({} if value is None else _without_nulls(value), kind)
+    except msgspec.ValidationError as error:
+        problem = (
+            f'CustomResourceDefinition in version "v1" cannot be handled as a CustomResourceDefinition: {name}: {error}'
+        )
+        raise statuses.undecodable(problem, is_patched=is_patched) from error
 
 
 def _without_nulls(value: Any) -> Any:

@@ -22,14 +22,19 @@ _IMMUTABLE: Final = "field is immutable"
 
 
 def judged(
-    crd: dict[str, Any], old: dict[str, Any] | None, others: Iterable[dict[str, Any]], *, now: str
+    crd: dict[str, Any],
+    old: dict[str, Any] | None,
+    others: Iterable[dict[str, Any]],
+    *,
+    now: str,
+    is_patched: bool = False,
 ) -> tuple[dict[str, Any], list[str], list[Cause]]:
     """Return a CRD as it is to be stored, the members that it should not have, and why it cannot be stored.
 
     Raises:
-        StatusError: 400, something has a type that it cannot have.
+        StatusError: 400 (422 when ``is_patched``), something has a type that it cannot have.
     """
-    normal, unknown = crd_types.normalized(crd)
+    normal, unknown = crd_types.normalized(crd, is_patched=is_patched)
     # What was accepted once is not judged again: a write of the status or a label leaves the spec as it is.
     causes = [] if old is not None and old["spec"] == normal["spec"] else problems(normal, old)
     return (normal if causes else crd_status.with_status(normal, others, now=now)), unknown, causes

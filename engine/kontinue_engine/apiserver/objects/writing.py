@@ -21,7 +21,7 @@ from kontinue_engine.apiserver import statuses
 from kontinue_engine.apiserver.apply import options as apply_options
 from kontinue_engine.apiserver.apply.tracking import APPLIED, Tracker
 from kontinue_engine.apiserver.builtin import rules
-from kontinue_engine.apiserver.custom import definitions
+from kontinue_engine.apiserver.custom import crd_status, definitions
 from kontinue_engine.apiserver.http import duplicates, requests
 from kontinue_engine.apiserver.http.http_protocol import Response
 from kontinue_engine.apiserver.http.requests import Target, WriteOptions
@@ -453,8 +453,12 @@ class Writer:
             schema.default(document)
             causes = [*causes, *schema.validate(document, old)]
         elif resource is CUSTOM_RESOURCE_DEFINITIONS:
-            crds = [orjson.loads(entry.data) for entry in self._store.table(resource.store_key).entries()]
-            document, unknown, found = definitions.judged(document, old, crds, now=self.now_text())
+            group = crd_status.group_of(document["metadata"]["name"])
+            entries = self._store.table(resource.store_key).entries()
+            crds = [orjson.loads(entry.data) for entry in entries if crd_status.group_of(entry.name) == group]
+            document, unknown, found = definitions.judged(
+                document, old, crds, now=self.now_text(), is_patched=options.is_patch
+            )
             warnings = _told_of(unknown, options, body)
             causes += found
         else:
