@@ -54,6 +54,34 @@ async def test_unknown_fields_are_dropped_with_a_warning_each(api: Api, path: st
     assert all(text.startswith("299 - ") for text in api.headers.getall("Warning"))
 
 
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("é", ['unknown field "spec.é"']),
+        ("🙂", ['unknown field "spec.🙂"']),
+        ("a\u2028b", ['unknown field "spec.a\u2028b"']),
+        ("a\\b", ['unknown field "spec.a\\\\b"']),
+        ("a\r\nX-Own: b", []),
+        ("a\x7f", []),
+        ("\x85", []),
+    ],
+    ids=["accent", "emoji", "line-separator", "backslash", "line-end", "delete", "next-line"],
+)
+async def test_warnings_name_fields_as_they_are_written_but_never_end_the_header(
+    api: Api, path: str, name: str, told: list[str]
+) -> None:
+    """UTF-8 as it is; no warning at all of what has control characters."""
+    status, _ = await api.send("POST", f"{path}?dryRun=All", execution("a", spec={name: 1}))
+    assert (status, warnings(api), "X-Own" in api.headers) == (201, told, False)
+
+
+async def test_many_warnings_are_cut(api: Api, path: str) -> None:
+    """Past 4,096 characters in all only the beginnings of the first ones are told: clients bound their headers."""
+    unknown = {f"{number:03}{'x' * 300}": 1 for number in range(200)}
+    status, _ = await api.send("POST", f"{path}?dryRun=All", execution("a", spec=unknown))
+    assert (status, [len(text) for text in warnings(api)]) == (201, [256] * 16)
+
+
 async def test_unknown_fields_are_dropped_silently_with_ignore(api: Api, path: str) -> None:
     """No header."""
     status, created = await api.send("POST", f"{path}?fieldValidation=Ignore", with_unknown_fields())

@@ -419,7 +419,7 @@ def _head(response: Response, length: int, *, is_last: bool) -> bytes:
     more = "".join(f"{name}: {value}\r\n" for name, value in response.headers)
     if is_last:
         more += "Connection: close\r\n"
-    return b"%b%d\r\n%b\r\n" % (fixed, length, more.encode("latin-1"))
+    return b"%b%d\r\n%b\r\n" % (fixed, length, more.encode())
 
 
 def _nothing() -> None:

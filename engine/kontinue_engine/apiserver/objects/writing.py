@@ -25,6 +25,7 @@ from kontinue_engine.apiserver.custom import crd_status, definitions
 from kontinue_engine.apiserver.http import duplicates, requests
 from kontinue_engine.apiserver.http.http_protocol import Response
 from kontinue_engine.apiserver.http.requests import Target, WriteOptions
+from kontinue_engine.apiserver.http.warning_headers import warning_headers
 from kontinue_engine.apiserver.objects import (
     deletion,
     object_store,
@@ -128,7 +129,7 @@ class Writer:
         owner = apply_options.owner(query, agent, "CreateOptions")
         document = requests.parse_body(body, content_type, takes_protobuf=not target.resource.custom)
         stored = await self.create_object(target, document, options, body=body, owner=owner)
-        return Response(201, stored.data, headers=_warning_headers(stored.warnings))
+        return Response(201, stored.data, headers=warning_headers(stored.warnings))
 
     async def create_object(
         self,
@@ -190,8 +191,8 @@ class Writer:
                 raise
             fresh = {**document, "metadata": {**document["metadata"], "resourceVersion": "", "name": target.name}}
             created = await self.create_object(target, fresh, options, body=body, owner=owner)
-            return Response(201, created.data, headers=_warning_headers(created.warnings))
-        return Response(200, stored.data, headers=_warning_headers(stored.warnings))
+            return Response(201, created.data, headers=warning_headers(created.warnings))
+        return Response(200, stored.data, headers=warning_headers(stored.warnings))
 
     async def patch(
         self, target: Target, body: bytes, content_type: str, query: dict[str, str], agent: bytes
@@ -223,7 +224,7 @@ class Writer:
             return shape.check_shape(target.resource, patched, is_patched=True)
 
         stored = await self.change(target, change, options, verb="patch", body=body, owner=owner)
-        return Response(200, stored.data, headers=_warning_headers(stored.warnings))
+        return Response(200, stored.data, headers=warning_headers(stored.warnings))
 
     async def _rescale(
         self, target: Target, wanted: Callable[[Any], Any], options: WriteOptions, owner: str | bytes
@@ -251,14 +252,14 @@ class Writer:
         for _ in range(MAX_ATTEMPTS):
             try:
                 stored = await self.change(target, change, options, verb="patch", owner=APPLIED)
-                return Response(200, stored.data, headers=_warning_headers(warnings + stored.warnings))
+                return Response(200, stored.data, headers=warning_headers(warnings + stored.warnings))
             except statuses.StatusError as error:
                 if error.reason != "NotFound" or target.subresource:
                     raise
             try:
                 created = self._tracker.apply(target, None, config, manager, force=force)
                 stored = await self.create_object(target, created, options, owner=APPLIED)
-                return Response(201, stored.data, headers=_warning_headers(warnings + stored.warnings))
+                return Response(201, stored.data, headers=warning_headers(warnings + stored.warnings))
             except statuses.StatusError as error:
                 if error.reason != "AlreadyExists":  # somebody else created it in between
                     raise
@@ -541,9 +542,3 @@ def _is_same(stored: bytes, entry: Entry) -> bool:
         return True
     sort = orjson.OPT_SORT_KEYS
     return orjson.dumps(orjson.loads(filled), option=sort) == orjson.dumps(orjson.loads(entry.data), option=sort)
-
-
-def _warning_headers(warnings: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
-    if not warnings:
-        return ()
-    return tuple(("Warning", "299 - " + orjson.dumps(text).decode()) for text in warnings)
