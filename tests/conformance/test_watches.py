@@ -275,3 +275,13 @@ async def test_a_watcher_that_does_not_read_disturbs_nobody_and_misses_nothing(a
             if len(seen_late) == changes:
                 break
     assert seen_late == versions[: len(seen_late)]
+
+
+async def test_a_watch_lasts_for_a_client_that_keeps_no_connections(api: Api) -> None:
+    """``Connection: close``, which Python's urllib sends with every request, is about what comes after the watch."""
+    path = f"{api.path(EXECUTIONS)}?watch=1&timeoutSeconds=20&resourceVersion={await _rev(api)}"
+    async with contextlib.aclosing(api.watch(path, Connection="close")) as events:
+        first = asyncio.ensure_future(anext(events))
+        await _create(api, "later")
+        event = await first
+    assert _told([event]) == [("ADDED", "later")]

@@ -122,6 +122,11 @@ class Stream:
         """What waits for the reader."""
         return self._backlog_bytes
 
+    @property
+    def is_beginning(self) -> bool:
+        """Whether there is something left of the initial chunks, which hold on to all that they will tell of."""
+        return self._initial is not None
+
     def drop(self) -> None:
         """End the answer without what waits; the client resumes from what it has seen."""
         self._backlog.clear()
@@ -180,6 +185,7 @@ class HttpProtocol(asyncio.Protocol):
         self._header_bytes = 0
         self._body: list[bytes] = []
         self._body_bytes = 0
+        self._untold_bytes = 0
         self._refused: Response | None = None
         self._receiving_since_s = self._loop.time()  # 0: between requests
         self._stuck_since_s = 0.0
@@ -220,9 +226,9 @@ class HttpProtocol(asyncio.Protocol):
     def expire(self, now_s: float) -> None:
         """Close the connection of a client that does not finish its request, or does not read its answer.
 
-        Called every few seconds. Watches are not meant: theirs is bounded by what may wait for them.
+        Called every few seconds. A watch is not meant once it has told what there was: it is bounded by what may wait.
         """
-        if not self.is_writable and self._stream is None:
+        if not self.is_writable and (self._stream is None or self._stream.is_beginning):
             waiting_bytes = self._transport.get_write_buffer_size()
             if waiting_bytes != self._stuck_bytes:
                 self._stuck_bytes, self._stuck_since_s = waiting_bytes, now_s
@@ -257,6 +263,7 @@ class HttpProtocol(asyncio.Protocol):
     def resume_writing(self) -> None:
         """Go on sending the stream, or with the requests that wait."""
         self.is_writable = True
+        self._stuck_bytes = 0
         if self._stream is not None:
             self._stream.pump()
         elif self._task is None:
@@ -264,18 +271,42 @@ class HttpProtocol(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse; whole requests are queued and answered."""
+        told_bytes = self._told_bytes
         try:
             self._parser.feed_data(data)
-        except (httptools.HttpParserUpgrade, httptools.HttpParserError):
-            # An error raised by one of the callbacks below arrives wrapped; both end the connection.
-            self._queue.append(self._refused or self._refusals.bad_request)
+        except httptools.HttpParserUpgrade:  # not done here; the request has been queued, as the last one
             self._transport.pause_reading()
             self._is_reading = True
-            self._serve_queued()
+            return
+        except httptools.HttpParserCallbackError:
+            # Raised by one of the callbacks below: a refusal, or a bug of ours that the loop shall tell of.
+            if self._refused is None:
+                raise
+            self._refuse_rest(self._refused)
+            return
+        except httptools.HttpParserError:
+            self._refuse_rest(self._refusals.bad_request)
+            return
+        is_silent = self._receiving_since_s > 0 and self._told_bytes == told_bytes
+        self._untold_bytes = self._untold_bytes + len(data) if is_silent else 0
+        if self._untold_bytes > MAX_HEADER_BYTES:
+            self._refuse_rest(self._refusals.bad_request)
             return
         if len(self._queue) > MAX_PIPELINED_REQUESTS and self._is_reading:
             self._is_reading = False
             self._transport.pause_reading()
+
+    @property
+    def _told_bytes(self) -> int:
+        """What the parser has handed over of a request; the rest, as of a header without end, it keeps for itself."""
+        return len(self._url) + self._header_bytes + self._body_bytes
+
+    def _refuse_rest(self, response: Response) -> None:
+        """Answer ``response`` after what was asked before, and read no further."""
+        self._queue.append(response)
+        self._transport.pause_reading()
+        self._is_reading = True
+        self._serve_queued()
 
     # -- httptools -----------------------------------------------------------------------------------------------
 
@@ -333,7 +364,7 @@ class HttpProtocol(asyncio.Protocol):
             query,
             self._headers,
             b"".join(self._body) if len(self._body) != 1 else self._body[0],
-            keeps_alive=self._parser.should_keep_alive(),
+            keeps_alive=self._parser.should_keep_alive() and not self._parser.should_upgrade(),
         )
         self._receiving_since_s = 0.0
         self._queue.append(request)
@@ -381,9 +412,7 @@ class HttpProtocol(asyncio.Protocol):
             return
         is_last = not request.keeps_alive or (self._is_closing and not self._queue)
         if isinstance(answer, StreamResponse):
-            if not request.keeps_alive:
-                self._is_closing = True
-            self._start_stream(answer)
+            self._start_stream(answer, keeps_alive=request.keeps_alive)
             return
         body = answer.body
         head = _head(answer, len(body), is_last=is_last)
@@ -396,12 +425,15 @@ class HttpProtocol(asyncio.Protocol):
         self._transport.write(_head(response, len(response.body), is_last=True) + response.body)
         self._transport.close()
 
-    def _start_stream(self, answer: StreamResponse) -> None:
-        head = f"{_STATUS_LINES[200]}Content-Type: {answer.content_type}\r\nTransfer-Encoding: chunked\r\n\r\n"
+    def _start_stream(self, answer: StreamResponse, *, keeps_alive: bool) -> None:
+        more = "" if keeps_alive else "Connection: close\r\n"
+        head = f"{_STATUS_LINES[200]}Content-Type: {answer.content_type}\r\nTransfer-Encoding: chunked\r\n{more}\r\n"
         self._transport.write(head.encode())
+        stops = self._is_closing
+        self._is_closing = stops or not keeps_alive
         stream = self._stream = Stream(self)
         answer.start(stream)
-        if self._is_closing:
+        if stops:
             stream.end()
 
 

@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+import httptools
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -210,6 +211,37 @@ async def test_a_stream_is_chunked_and_the_connection_goes_on_after_its_end() ->
     assert rest.startswith(b"5\r\nline\n\r\n0\r\n\r\nHTTP/1.1 200 OK")
 
 
+async def test_a_stream_goes_on_for_a_client_that_wants_its_connection_closed_afterwards() -> None:
+    """As Python's urllib wants of every one; at the end of the stream it is closed."""
+    streams: list[Stream] = []
+    protocol, transport = connect(lambda _request: StreamResponse(streams.append))
+    protocol.data_received(b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n")
+    streams[0].send(chunk(b"line\n"))
+    assert b"Connection: close\r\n" in transport.sent
+    assert transport.sent.endswith(b"\r\n\r\n5\r\nline\n\r\n")
+    assert not transport.is_closed
+    streams[0].end()
+    assert transport.is_closed
+
+
+async def test_a_stream_that_begins_while_the_server_stops_ends_at_once() -> None:
+    """A watch asked for behind a write that a stop waits for."""
+    released = asyncio.Event()
+
+    async def slow(_request: Request) -> Answer:
+        await released.wait()
+        return StreamResponse(lambda _stream: None)
+
+    protocol, transport = connect(slow)
+    protocol.data_received(b"GET / HTTP/1.1\r\n\r\n")
+    protocol.close_when_idle()
+    released.set()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert transport.sent.endswith(b"\r\n\r\n0\r\n\r\n")
+    assert transport.is_closed
+
+
 async def test_a_full_socket_pauses_a_stream_and_nothing_is_lost_or_reordered() -> None:
     """Initial chunks and pushed ones wait in order until the reader reads on."""
     streams: list[Stream] = []
@@ -334,3 +366,75 @@ async def test_when_all_lag_too_much_the_ones_that_lag_most_are_ended(monkeypatc
     http_protocol.close_slow(connections, asyncio.get_running_loop().time())
     assert [stream.is_open for stream in streams] == [True, True, False, True]
     assert transport.sent.endswith(b"\r\n\r\n")
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [b"GET / HTTP/1.1\r\nX: ", b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\nTrailer: "],
+)
+async def test_a_header_without_end_is_refused_while_it_arrives(begun: bytes) -> None:
+    """The parser keeps it until it ends: memory of whoever connects must be bounded before it does."""
+    protocol, transport = connect(echo)
+    protocol.data_received(begun)
+    for _ in range(http_protocol.MAX_HEADER_BYTES // 4096 + 1):
+        protocol.data_received(b"a" * 4096)
+    assert bodies(transport.sent) == [b"bad request"]
+    assert transport.is_closed
+
+
+async def test_a_long_body_in_small_pieces_is_no_header_without_end() -> None:
+    """What arrives as a body is bounded as one."""
+    protocol, transport = connect(echo)
+    length = http_protocol.MAX_HEADER_BYTES * 2
+    protocol.data_received(b"POST / HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % length)
+    for _ in range(length // 64):
+        protocol.data_received(b"a" * 64)
+    assert bodies(transport.sent) == [b"POST /? " + b"a" * length]
+
+
+async def test_an_upgrade_is_not_done_and_the_request_is_answered_once() -> None:
+    """As by curl --http2: its first request is answered as usual; what follows is of a protocol not spoken here."""
+    protocol, transport = connect(echo)
+    protocol.data_received(b"GET /a HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\nPRI * HTTP/2.0\r\n\r\n")
+    assert bodies(transport.sent) == [b"GET /a? "]
+    assert transport.is_closed
+
+
+async def test_a_bug_of_ours_is_not_blamed_on_the_client() -> None:
+    """The loop logs it and closes the connection."""
+
+    def fail(_stream: Stream) -> None:
+        raise LookupError("bug")
+
+    protocol, transport = connect(lambda _request: StreamResponse(fail))
+    with pytest.raises(httptools.HttpParserCallbackError) as raised:
+        protocol.data_received(b"GET / HTTP/1.1\r\n\r\n")
+    assert isinstance(raised.value.__context__, LookupError)
+    assert b"400" not in transport.sent
+
+
+async def test_a_client_that_does_not_read_how_a_stream_begins_is_cut_off() -> None:
+    """It would hold on to all objects as they were; a watch that has told what there was may rest."""
+    streams: list[Stream] = []
+    protocol, transport = connect(lambda _request: StreamResponse(streams.append))
+    protocol.data_received(b"GET / HTTP/1.1\r\n\r\n")
+    protocol.pause_writing()
+    transport.waiting_bytes = 500
+    for now_s in (1.0, 1000.0):
+        protocol.expire(now_s)
+    assert not transport.is_closed
+    streams[0].send_initial(iter([b"1", b"2"]))
+    for now_s in (2000.0, 3000.0):
+        protocol.expire(now_s)
+    assert transport.is_closed
+
+
+async def test_a_client_that_was_slow_before_has_its_time_again() -> None:
+    """However much it has to read each time."""
+    protocol, transport = connect(echo)
+    transport.waiting_bytes = 500
+    for now_s in (1.0, 1000.0):
+        protocol.pause_writing()
+        protocol.expire(now_s)
+        protocol.resume_writing()
+    assert not transport.is_closed
