@@ -8,7 +8,6 @@ No I/O.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -17,7 +16,7 @@ import msgspec
 from kontinue_engine.apiserver.custom import structural_lists
 from kontinue_engine.apiserver.custom.crd_types import Rule, Schema, SelectableField
 from kontinue_engine.apiserver.schemas import celrules
-from kontinue_engine.apiserver.schemas.schema import CompiledSchema, SchemaError
+from kontinue_engine.apiserver.schemas.schema import CompiledSchema, SchemaError, is_pattern
 from kontinue_engine.apiserver.statuses import Cause, cause
 
 _TYPES: Final = ("array", "boolean", "integer", "number", "object", "string")
@@ -198,12 +197,9 @@ def _keyword_problems(schema: Schema, path: str, place: _Place) -> Iterator[Caus
 
 
 def _pattern_problems(schema: Schema, path: str) -> Iterator[Cause]:
-    if schema.pattern:
-        try:
-            re.compile(schema.pattern)
-        except re.error as error:
-            detail = f"must be a valid regular expression, but isn't: {error}"
-            yield cause("FieldValueInvalid", f"{path}.pattern", value=schema.pattern, detail=detail)
+    if schema.pattern and not is_pattern(schema.pattern):
+        detail = "must be a valid regular expression, but isn't: this server knows what RE2 and ECMA 262 both have"
+        yield cause("FieldValueInvalid", f"{path}.pattern", value=schema.pattern, detail=detail)
 
 
 def _type_problems(schema: Schema, path: str, place: _Place) -> Iterator[Cause]:

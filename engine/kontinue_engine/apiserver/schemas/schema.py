@@ -8,6 +8,7 @@ handlers for every write, in the order prune, default, validate. Metadata has it
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -33,6 +34,10 @@ _COPIED_KEYWORDS: Final = frozenset(
         "uniqueItems",
     }
 )
+MAX_ERRORS: Final = 1000
+"""Judgement: whoever corrects these sees the next ones; a wrong list of numbers would make an answer of 80 MB."""
+_PATTERNS: Final = jsonschema_rs.RegexOptions()
+"""Of an engine without backtracking: its time grows with the text, not with what could be tried."""
 _INTEGERS: Final = {"int32": (-(2**31), 2**31 - 1)}
 _ANY_INTEGER: Final = (-(2**63), 2**63 - 1)
 _BLOCKING: Final = frozenset(
@@ -66,7 +71,7 @@ class CompiledSchema:
                 _translated(openapi_schema),
                 formats=formats.FORMATS,
                 validate_formats=True,
-                pattern_options=jsonschema_rs.RegexOptions(),
+                pattern_options=_PATTERNS,
                 offline=True,
             )
             self._embedded = object_rules.compile_embedded(openapi_schema)
@@ -108,14 +113,12 @@ class CompiledSchema:
         """
         causes: list[Cause] = []
         try:
-            errors = [] if self._validator.is_valid(obj) else list(self._validator.iter_errors(obj))
+            if not self._validator.is_valid(obj):
+                errors = self._validator.iter_errors(obj)
+                found = (one for one in errors if old is None or _is_changed(obj, old, one.instance_path, self._schema))
+                causes = schema_causes.causes(itertools.islice(found, MAX_ERRORS), self._schema)
         except ValueError as error:  # the library's: its limit is 255 levels
             raise nested_too_deeply() from error
-        if errors:
-            found = [
-                error for error in errors if old is None or _is_changed(obj, old, error.instance_path, self._schema)
-            ]
-            causes = schema_causes.causes(found, self._schema)
         before = object_rules.ABSENT if old is None else old
         if self._embedded is not None:
             self._embedded(obj, before, "", causes)
@@ -139,6 +142,15 @@ class CompiledSchema:
         return causes
 
 
+def is_pattern(text: str) -> bool:
+    """Tell whether ``text`` is a regular expression that schemas may have here."""
+    try:
+        jsonschema_rs.Draft7Validator({"pattern": text}, pattern_options=_PATTERNS, offline=True)
+    except jsonschema_rs.ValidationError:
+        return False
+    return True
+
+
 def _translated(schema: dict[str, Any]) -> dict[str, Any]:
     """Return the JSON Schema (draft 7) that judges like Kubernetes judges by this OpenAPI schema."""
     result = {key: value for key, value in schema.items() if key in _COPIED_KEYWORDS}
@@ -155,13 +167,15 @@ def _translated(schema: dict[str, Any]) -> dict[str, Any]:
             result[exclusive if schema.get(exclusive) else limit] = schema[limit]
     if limits := _limits(schema):
         result |= {"if": True, schema_causes.RANGE: limits}
+    if "required" in result:
+        result["required"] = list(dict.fromkeys(result["required"]))
     if "properties" in schema:
         result["properties"] = {key: _translated(value) for key, value in schema["properties"].items()}
     for key in ("items", "additionalProperties", "not"):
         if isinstance(schema.get(key), dict):
             result[key] = _translated(schema[key])
     for key in ("allOf", "anyOf", "oneOf"):
-        if key in schema:
+        if schema.get(key):
             result[key] = [_translated(value) for value in schema[key]]
     return result
 

@@ -261,6 +261,24 @@ def test_the_keywords_of_crd_schemas(node: dict[str, Any], good: list[Any], bad:
     assert complaint in " ".join(refusals(compiled, {"f": bad}))
 
 
+def test_not_more_mistakes_are_told_than_somebody_reads():
+    """A long list of wrong items has a short answer; a wrong one behind many that were wrong before is still found."""
+    judge = of(type="array", items={"type": "string"})
+    numbers = list(range(schema.MAX_ERRORS + 10))
+    assert len(judge.validate({"f": numbers})) == schema.MAX_ERRORS
+    listed = CompiledSchema({"type": "object", "additionalProperties": {"type": "string"}})
+    old = {f"k{number:06}": number for number in numbers}
+    assert refusals(listed, {**old, "z": 1}, old) == [
+        'z: Invalid value: "integer": z in body must be of type string: "integer"'
+    ]
+
+
+@pytest.mark.parametrize("text", ["(", "a{99999999999}", r"(a)\1", "(?=a)b", "(?P<x>a)(?P=x)", "a**"])
+def test_what_re2_does_not_have_is_no_pattern(text: str):
+    """Whatever Python's own expressions can do; and none of them is an error of the server."""
+    assert not schema.is_pattern(text)
+
+
 def test_an_unknown_cel_rule_is_refused_when_compiled():
     """With the text of the rule, so that its author knows what this server cannot do."""
     with pytest.raises(SchemaError, match=r"self\.startsWith"):
