@@ -30,8 +30,9 @@ check: .venv/.synced  ## linters and type checkers only
 bench: .venv/.synced  ## measure, print a table, write .bench/latest.json
 	@PYTHONPATH=tests/support $(RUN)/python -m bench $(ARGS)
 
-generate: .venv/.synced  ## write crds/ from the typed API
+generate: .venv/.synced  ## write crds/ from the typed API, and the built-in kinds from Kubernetes' Go modules
 	@$(RUN)/python tools/generate_crds.py
+	@$(RUN)/python tools/generate_built_in_kinds.py
 
 clean:  ## remove environments and caches
 	rm -rf .venv .venvs .demo .bench .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage

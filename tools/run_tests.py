@@ -39,6 +39,7 @@ CHECKS = (
     ("pyright", ["pyright"]),
     ("lock file", ["uv", "lock", "--check"]),
     ("CRDs", ["python", "tools/generate_crds.py", "--check"]),
+    ("built-in kinds", ["python", "tools/generate_built_in_kinds.py", "--check"]),
 )
 
 

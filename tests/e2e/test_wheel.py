@@ -10,6 +10,7 @@ import sys
 import urllib.request
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,10 +37,12 @@ def test_the_wheel_holds_both_packages_and_nothing_of_the_repository(installed: 
     for package in ("kontinue", "kontinue_engine"):
         assert (installed / package / "py.typed").exists()
     assert (installed / "kontinue_engine" / "apiserver" / "crds" / "execution.yaml").exists()
+    (licenses,) = installed.glob("kontinue-*.dist-info/licenses")
+    assert {path.name for path in licenses.iterdir()} == {"LICENSE", "NOTICE"}
 
 
-def test_an_api_server_from_the_wheel_knows_our_kinds(installed: Path, tmp_path: Path) -> None:
-    """The CRDs come with the package."""
+def test_an_api_server_from_the_wheel_knows_our_kinds_and_those_of_kubernetes(installed: Path, tmp_path: Path) -> None:
+    """The CRDs come with the package, and so do the types and schemas of built-in kinds."""
     environment = {**os.environ, "PYTHONPATH": str(installed)}
     command = [sys.executable, "-m", "kontinue_engine.apiserver", "--data-dir", str(tmp_path), "--port", "0"]
     server = subprocess.Popen(command, env=environment, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
@@ -47,12 +50,19 @@ def test_an_api_server_from_the_wheel_knows_our_kinds(installed: Path, tmp_path:
         assert server.stdout is not None
         ready = json.loads(server.stdout.readline())
         token = (tmp_path / "kubeconfig").read_text().split("token: ")[1].split()[0]
-        request = urllib.request.Request(
-            f"{ready['url']}/apis/kontinue.cloud/v1alpha1", headers={"Authorization": f"Bearer {token}"}
-        )
-        with urllib.request.urlopen(request, timeout=10) as answer:
-            kinds = {resource["kind"] for resource in json.load(answer)["resources"]}
+
+        def asked(path: str, body: Any = None) -> Any:
+            headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+            data = None if body is None else json.dumps(body).encode()
+            request = urllib.request.Request(ready["url"] + path, data=data, headers=headers)
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                return json.load(answer)
+
+        kinds = {resource["kind"] for resource in asked("/apis/kontinue.cloud/v1alpha1")["resources"]}
         assert {"Execution", "Function"} <= kinds
+        secret = asked("/api/v1/namespaces/default/secrets", {"metadata": {"name": "a"}, "stringData": {"a": "b"}})
+        assert (secret["type"], secret["data"]) == ("Opaque", {"a": "Yg=="})
+        assert "io.k8s.api.core.v1.Secret" in asked("/openapi/v3/api/v1")["components"]["schemas"]
     finally:
         server.send_signal(signal.SIGTERM)
         server.wait(10)
