@@ -21,6 +21,7 @@ from kontinue_engine.apiserver.http import access, requests
 from kontinue_engine.apiserver.http.http_protocol import Answer, Request, Response
 from kontinue_engine.apiserver.http.requests import Target
 from kontinue_engine.apiserver.objects import deletion
+from kontinue_engine.apiserver.objects.write_handlers import WriteHandlers
 from kontinue_engine.apiserver.objects.writing import Writer
 from kontinue_engine.apiserver.reads import views
 from kontinue_engine.apiserver.reads.reading import Reader
@@ -69,6 +70,7 @@ class Router:
         self._writer = writer
         self._documents = documents
         self._authenticator = authenticator
+        self._writes = WriteHandlers(writer)
         self._virtual = virtual.Virtual(reader, writer, authenticator)
 
     def __call__(self, request: Request) -> Answer | Coroutine[Any, Any, Answer]:
@@ -113,13 +115,13 @@ class Router:
             case "list" | "watch":
                 return self._reader.list(target, query, view)
             case "create":
-                written = self._writer.create(target, request.body, content_type, query, agent)
+                written = self._writes.create(target, request.body, content_type, query, agent)
             case "update":
-                written = self._writer.update(target, request.body, content_type, query, agent)
+                written = self._writes.update(target, request.body, content_type, query, agent)
             case "patch":
-                written = self._writer.patch(target, request.body, content_type, query, agent)
+                written = self._writes.patch(target, request.body, content_type, query, agent)
             case "delete":
-                return self._writer.delete(target, request.body, content_type, query)
+                return self._writes.delete(target, request.body, content_type, query)
             case _:
                 return self._delete_collection(target, request, content_type, query)
         return written if view.form == views.PLAIN or target.subresource else self._reader.shown(target, written, view)

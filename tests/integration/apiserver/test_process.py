@@ -214,12 +214,12 @@ def test_an_address_that_is_not_loopback_is_refused(tmp_path: Path) -> None:
 async def test_every_line_is_a_json_log_record_a_bug_in_a_request_too(start: Any, connect: Any) -> None:
     """`kontinue dev` reads them; the request is answered with 500 and the server goes on."""
     fault = """
-from kontinue_engine.apiserver.objects.writing import Writer
+from kontinue_engine.apiserver.objects.write_handlers import WriteHandlers
 
 def fail(*_):
     raise LookupError("a bug")
 
-Writer.create = fail
+WriteHandlers.create = fail
 """
     server = start(fault=fault)
     api = connect(server.url, server.token)

@@ -1,6 +1,6 @@
 """Internal. What a request says about field managers, and the configuration that an apply sends.
 
-Called by ``kontinue_engine.apiserver.objects.writing``; who owns what then is decided by
+Called by ``kontinue_engine.apiserver.objects.write_handlers``; who owns what then is decided by
 ``kontinue_engine.apiserver.apply.tracking``.
 """
 

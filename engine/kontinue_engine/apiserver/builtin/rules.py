@@ -1,7 +1,7 @@
 """Internal. What happens to an object of Kubernetes' own kinds between preparation and storage.
 
 Read as Go reads it, defaults, what the server itself writes, rules: ``judge`` does all four, for creates and updates
-alike. Called by ``kontinue_engine.apiserver.objects.writing`` in the place where custom objects meet their schema.
+alike. Called by ``kontinue_engine.apiserver.objects.judging`` in the place where custom objects meet their schema.
 Pure.
 """
 

@@ -1,7 +1,7 @@
 """Internal. Members that a body names twice: what fieldValidation warns of or refuses.
 
 The usual parsers keep the last one and say nothing, so this reads the body again; only those pay who ask for it.
-Called by ``writing`` and ``kontinue_engine.apiserver.apply.options``.
+Called by ``judging`` and ``kontinue_engine.apiserver.apply.options``.
 """
 
 from __future__ import annotations
