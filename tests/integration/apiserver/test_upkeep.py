@@ -104,6 +104,38 @@ async def test_objects_orphaned_while_the_server_was_down_are_collected_at_start
         await api.close()
 
 
+async def test_what_a_gone_namespace_left_behind_is_deleted_at_start(tmp_path: Path, connect: Any) -> None:
+    """A create that was under way when its namespace went, and a crash right after it."""
+    path = tmp_path / "data.db"
+    raw = SqliteStorage(path)
+    raw.open()
+    await raw.commit([Write("configmaps/gone/late", 0, _config_map("late", "gone"))])
+    await raw.close()
+    async with LocalServer(SqliteStorage(path), token="t") as server:
+        api = connect(server.url, "t")
+        await api.eventually("/api/v1/namespaces/gone/configmaps/late", 404)
+        await api.close()
+
+
+async def test_an_object_that_comes_late_does_not_keep_its_definition(connect: Any) -> None:
+    """A create judged before its definition was deleted, and committed after everything else was."""
+    storage = SqliteStorage(MEMORY)
+    async with LocalServer(storage, token="t") as server:
+        api = connect(server.url, "t")
+        held = api.execution("held", metadata={"finalizers": ["example.com/held"]})
+        assert (await api.send("POST", api.executions, held))[0] == 201
+        assert (await api.send("DELETE", f"{CRDS}/executions.kontinue.cloud"))[0] == 200
+        while "deletionTimestamp" not in (await api.send("GET", f"{api.executions}/held"))[1]["metadata"]:
+            pass
+        document = api.execution("late", metadata={"namespace": "default", "uid": "late"})
+        await storage.commit([Write("executions.kontinue.cloud/default/late", 0, object_store.encode(document))])
+        await api.eventually(f"{api.executions}/late", 404)
+        released = {"metadata": {"finalizers": None}}
+        await api.send("PATCH", f"{api.executions}/held", released, content_type=api.merge_patch)
+        await api.eventually(f"{CRDS}/executions.kontinue.cloud", 404)
+        await api.close()
+
+
 async def test_history_past_its_bytes_is_compacted_in_the_storage_without_waiting(
     tmp_path: Path, connect: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -176,6 +208,11 @@ async def test_a_listener_that_fails_stops_the_server(monkeypatch: pytest.Monkey
         assert (await api.send("POST", api.executions, api.execution("a")))[0] == 201
         await api.close()
         await server.serve(asyncio.Event())
+
+
+def _config_map(name: str, namespace: str) -> bytes:
+    metadata = {"name": name, "namespace": namespace, "uid": name}
+    return object_store.encode({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata})
 
 
 def _all(storage: SqliteStorage) -> list[Change]:

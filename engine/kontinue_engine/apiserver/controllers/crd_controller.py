@@ -62,7 +62,7 @@ class CrdController:
     def on_events(self, store_key: str, events: Sequence[Event]) -> None:
         """Serve what changed, and put in line what has to be done about it."""
         if store_key != CUSTOM_RESOURCE_DEFINITIONS.store_key:
-            if self._is_emptied(store_key, events):
+            if self._is_ending(store_key):
                 self._add(store_key)
             return
         for event in events:
@@ -103,9 +103,7 @@ class CrdController:
     def _entry(self, name: str) -> Entry | None:
         return self._store.table(CUSTOM_RESOURCE_DEFINITIONS.store_key).get("", name)
 
-    def _is_emptied(self, store_key: str, events: Sequence[Event]) -> bool:
-        if events[-1].new is not None:
-            return False
+    def _is_ending(self, store_key: str) -> bool:
         entry = self._entry(store_key)
         return entry is not None and entry.facts.is_deleting
 

@@ -58,10 +58,12 @@ class NamespaceController:
                 self._add(namespace)
 
     def add_all(self) -> None:
-        """Put in line every namespace that terminates, at start."""
-        for entry in self._store.table(NAMESPACES.store_key).entries():
-            if entry.facts.is_deleting:
-                self._add(entry.name)
+        """Put in line, at start, every namespace that terminates, or is gone and left something behind."""
+        names = {entry.name for entry in self._store.table(NAMESPACES.store_key).entries()}
+        for _, table in self._store.tables():
+            names.update(filter(None, table.namespaces))
+        for name in filter(self._is_going, names):
+            self._add(name)
 
     async def run(self) -> None:
         """Empty what is in line, for ever."""

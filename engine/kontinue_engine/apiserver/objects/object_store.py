@@ -48,7 +48,7 @@ class Facts(msgspec.Struct, frozen=True, gc=False):
     owners: tuple[str, ...]
     is_deleting: bool
     last_seen: str
-    """RFC 3339; of Events only, for their expiry."""
+    """RFC 3339; of Events only, for their expiry: not before their creation, however old what they tell of is."""
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
@@ -440,4 +440,4 @@ def _shared(labels: dict[str, str] | None) -> dict[str, str]:
 def _last_seen(event: dict[str, Any]) -> str:
     series = event.get("series") or {}
     text = series.get("lastObservedTime") or event.get("lastTimestamp") or event.get("eventTime")
-    return str(text or event["metadata"].get("creationTimestamp", ""))
+    return max(str(text or ""), str(event["metadata"].get("creationTimestamp", "")))

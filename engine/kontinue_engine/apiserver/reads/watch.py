@@ -9,6 +9,7 @@ Called by ``reading``; writes to ``http_protocol.Stream``.
 from __future__ import annotations
 
 import asyncio
+import logging
 import operator
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -25,6 +26,7 @@ from kontinue_engine.apiserver.reads.list_options import ListOptions
 from kontinue_engine.apiserver.reads.views import View
 from kontinue_engine.apiserver.resources import ResourceInfo
 
+_log: Final = logging.getLogger(__name__)
 BOOKMARK_PERIOD_S: Final = 60.0
 BOOKMARK_BEFORE_END_S: Final = 2.0
 DEFAULT_TIMEOUT_S: Final = (1800.0, 3600.0)
@@ -80,6 +82,11 @@ class _Group:
         if self._labels is not None and not self._labels.matches(entry.facts.labels):
             return False
         return self._fields is None or self._fields.matches(entry.facts.fields)
+
+    def end(self) -> None:
+        """End the watch of each."""
+        for watcher in list(self.watchers):
+            watcher.stream.end()
 
     def encode(self, events: Iterable[Event], known: _Lines) -> bytes:
         """Return the lines that ``events`` are for this selection; leaving it is DELETED, entering it ADDED."""
@@ -158,7 +165,13 @@ class WatchHub:
             return
         lines: _Lines = {}
         for group in list(groups.values()):
-            payload = group.encode(events, lines)
+            try:
+                payload = group.encode(events, lines)
+            except Exception:  # noqa: BLE001
+                # A form of what is stored, not what is stored: the server and everybody else go on without it.
+                _log.exception("watch failed", extra={"resource": store_key, "form": group.view.form})
+                group.end()
+                continue
             if payload:
                 framed = chunk(payload)
                 for watcher in list(group.watchers):
@@ -204,8 +217,7 @@ class WatchHub:
     def end(self, store_key: str) -> None:
         """End every watch of a kind, whose definition changed or went: clients begin anew with what there is now."""
         for group in list(self._groups.get(store_key, {}).values()):
-            for watcher in list(group.watchers):
-                watcher.stream.end()
+            group.end()
 
     @property
     def count(self) -> int:

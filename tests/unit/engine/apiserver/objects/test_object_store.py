@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from kontinue_engine.apiserver.objects import object_store
 from kontinue_engine.apiserver.objects.object_store import Entry, Event, ObjectStore
-from kontinue_engine.apiserver.resources import CONFIG_MAPS
+from kontinue_engine.apiserver.resources import CONFIG_MAPS, EVENTS
 from kontinue_engine.apiserver.statuses import StatusError
 from kontinue_engine.apiserver.storage.protocol import Change, Sink, StorageCorruptError
 from kontinue_engine.apiserver.values import MAX_NESTING
@@ -202,3 +202,18 @@ def test_a_list_of_the_past_is_what_was_there_then(steps: list[tuple[str, bool]]
     for rev, expected in enumerate(snapshots):
         assert {entry.name: entry.rev for entry in table.entries_at(rev, "default")} == expected
         assert table.entries_at(rev, "other") == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "last_seen"),
+    [
+        ({}, "2026-01-01T00:00:00Z"),
+        ({"lastTimestamp": "2026-01-01T00:05:00Z"}, "2026-01-01T00:05:00Z"),
+        ({"series": {"lastObservedTime": "2026-01-01T00:06:00.000000Z"}}, "2026-01-01T00:06:00.000000Z"),
+        ({"eventTime": "2020-01-01T00:00:00.000000Z"}, "2026-01-01T00:00:00Z"),
+    ],
+)
+def test_an_event_was_last_seen_when_it_was_told_at_the_earliest(fields: dict[str, Any], last_seen: str) -> None:
+    """One about something old would else expire as soon as it is there."""
+    metadata = {"uid": "u", "creationTimestamp": "2026-01-01T00:00:00Z"}
+    assert object_store.facts_of(EVENTS, {"metadata": metadata, **fields}).last_seen == last_seen

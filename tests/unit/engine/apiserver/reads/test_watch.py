@@ -18,6 +18,7 @@ from kontinue_engine.apiserver.reads import list_options, views, watch
 from kontinue_engine.apiserver.resources import CONFIG_MAPS
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
+_PLAIN = views.View()
 
 
 class FakeStream:
@@ -103,10 +104,12 @@ def _hub() -> tuple[FakeStore, watch.WatchHub]:
     return store, watch.WatchHub(store, now=lambda: NOW)  # type: ignore[arg-type]
 
 
-def _start(hub: watch.WatchHub, query: str, *, namespace: str | None = "default") -> FakeStream:
+def _start(
+    hub: watch.WatchHub, query: str, *, namespace: str | None = "default", view: views.View = _PLAIN
+) -> FakeStream:
     stream = FakeStream()
     options = list_options.parse_list_options(requests.parse_query(f"watch=1&{query}"), CONFIG_MAPS)
-    hub.start(stream, CONFIG_MAPS, namespace, options, views.View())  # type: ignore[arg-type]
+    hub.start(stream, CONFIG_MAPS, namespace, options, view)  # type: ignore[arg-type]
     return stream
 
 
@@ -180,3 +183,17 @@ async def test_a_closed_stream_leaves_nothing_behind() -> None:
     stream.on_closed()
     store.put(hub, ("a", {}))
     assert (hub.count, stream.events) == (0, [])
+
+
+async def test_a_form_that_fails_ends_its_own_watches_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever an object holds, the server goes on, and so do those who look at it in another form."""
+
+    def fail(*_: object, **__: object) -> bytes:
+        raise LookupError("a bug")
+
+    store, hub = _hub()
+    plain, table = _start(hub, "resourceVersion=0"), _start(hub, "resourceVersion=0", view=views.View(views.TABLE))
+    monkeypatch.setattr(views.View, "encode_event", fail)
+    store.put(hub, ("a", {}))
+    assert (plain.is_ended, table.is_ended) == (False, True)
+    assert plain.events == [("ADDED", "a", 1)]
