@@ -23,8 +23,6 @@ FORMAT: Final = "kontinue-backup/1"
 CONTENT_TYPE: Final = "application/x-ndjson"
 CHUNK_BYTES: Final = 256 * 1024
 MAX_REVISION: Final = 2**62
-_REVISION_IN: Final = b'"resourceVersion":"%d"'
-_REVISION_OUT: Final = b'"resourceVersion":""'
 
 Progress = Callable[[int, int], None]
 """Told of how many objects of how many are done."""
@@ -49,11 +47,6 @@ class Stored(NamedTuple):
     value: bytes
 
 
-def stored_of(entry: Entry) -> Stored:
-    """Return what the storage has of an object in memory."""
-    return Stored(entry.rev, entry.key, entry.data.replace(_REVISION_IN % entry.rev, _REVISION_OUT, 1))
-
-
 def encode(objects: Sequence[Entry] | Sequence[Stored], *, revision: int, created_at: str) -> Iterator[bytes]:
     """Yield a backup in pieces; of Entries each is converted when its turn comes."""
     digest = hashlib.sha256()
@@ -61,7 +54,7 @@ def encode(objects: Sequence[Entry] | Sequence[Stored], *, revision: int, create
     lines = [orjson.dumps(header) + b"\n"]
     size_bytes = 0
     for each in objects:
-        rev, key, value = each if isinstance(each, Stored) else stored_of(each)
+        rev, key, value = each if isinstance(each, Stored) else Stored(each.rev, each.key, each.stored())
         lines.append(b'{"rev":%d,"key":%b,"object":%b}\n' % (rev, orjson.dumps(key), value))
         size_bytes += len(value)
         if size_bytes >= CHUNK_BYTES:

@@ -24,6 +24,11 @@ from kontinue_engine.errors import EngineError
 REVISION_GAP: Final = 1_000_000_000
 """What a lost data file may have handed out after the backup: 3 years of 10 writes/s. As etcd advises."""
 INSERT_ROWS: Final = 500
+_FROM_LIVE: Final = (
+    "FROM log WHERE val IS NOT NULL"
+    " AND rev NOT IN (SELECT prev FROM log WHERE rev > (SELECT val FROM meta WHERE key = 'compacted_rev'))"
+)
+"""Live objects: up to the compacted revision a key has one row; only later ones can have replaced another."""
 
 
 class DataPresentError(EngineError):
@@ -78,11 +83,7 @@ def read_closed(database: Path) -> tuple[int, list[Stored]]:
     """
     with _locked(database), _opened(database) as connection:
         revision = _last_revision(connection)
-        rows = connection.execute(
-            "SELECT rev, key, val FROM log WHERE val IS NOT NULL"
-            " AND rev NOT IN (SELECT prev FROM log WHERE rev > (SELECT val FROM meta WHERE key = 'compacted_rev'))"
-            " ORDER BY rev"
-        )
+        rows = connection.execute(f"SELECT rev, key, val {_FROM_LIVE} ORDER BY rev")
         return revision, [Stored(*row) for row in rows]
 
 
@@ -113,10 +114,7 @@ def _settle(database: Path) -> tuple[int, int]:
         Path(f"{database}-wal").unlink(missing_ok=True)
         return 0, 0
     with _opened(database) as connection:
-        objects = connection.execute(
-            "SELECT count(*) FROM log WHERE val IS NOT NULL"
-            " AND rev NOT IN (SELECT prev FROM log WHERE rev > (SELECT val FROM meta WHERE key = 'compacted_rev'))"
-        ).fetchone()[0]
+        objects = connection.execute(f"SELECT count(*) {_FROM_LIVE}").fetchone()[0]
         return _last_revision(connection), int(objects)
 
 

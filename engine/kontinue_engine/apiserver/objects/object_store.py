@@ -63,8 +63,13 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
 
     def data_at(self, rev: int) -> bytes:
         """Return the JSON with another resourceVersion: a DELETED event carries the last content at a new revision."""
-        stored = _without_revision(self.data, self.rev)
-        return with_revision(stored, rev)
+        return with_revision(self.stored(), rev)
+
+    def stored(self) -> bytes:
+        """Return the bytes as the storage has them: with an empty resourceVersion, where one is put in."""
+        filled = b'"resourceVersion":"%d"' % self.rev
+        at = self.data.index(filled)
+        return self.data[:at] + _REVISION_SLOT + self.data[at + len(filled) :]
 
 
 class Event(msgspec.Struct, gc=False):
@@ -408,12 +413,6 @@ def with_revision(stored: bytes, rev: int) -> bytes:
     """Return stored bytes as answers carry them, with their resourceVersion."""
     at = stored.index(_REVISION_SLOT) + _SLOT_END
     return b"%b%d%b" % (stored[:at], rev, stored[at:])
-
-
-def _without_revision(data: bytes, rev: int) -> bytes:
-    filled = b'"resourceVersion":"%d"' % rev
-    at = data.index(filled)
-    return data[:at] + _REVISION_SLOT + data[at + len(filled) :]
 
 
 def facts_of(resource: ResourceInfo | None, document: dict[str, Any]) -> Facts:
