@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from api import MERGE_PATCH, Api, unique
+from api import APPLY_PATCH, MERGE_PATCH, STRATEGIC_PATCH, Api, unique
 
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
 POD = {"containers": [{"name": "c", "image": "busybox"}]}
@@ -603,3 +603,49 @@ async def test_kinds_are_discovered_with_their_names_and_verbs(api: Api, group_v
         entry.pop("storageVersionHash", None)
     expected = DISCOVERY[group_version]
     assert {name: found.get(name) for name in expected} == expected
+
+
+def _pod(**spec: Any) -> dict[str, Any]:
+    return {"spec": {"containers": [{"name": "c", "image": "i"}], **spec}}
+
+
+@pytest.mark.parametrize("tolerations", [[], [{"key": "own", "operator": "Exists"}]])
+async def test_what_the_server_wrote_into_a_pod_comes_back_when_a_client_leaves_it_out(
+    api: Api, tolerations: Any
+) -> None:
+    """So a manifest can be sent again: replaced, patched or applied, it changes nothing."""
+    pods = api.path("pods")
+    manifest = {"apiVersion": "v1", "kind": "Pod", **_pod(**({"tolerations": tolerations} if tolerations else {}))}
+    sent, applied = ({**manifest, "metadata": {"name": name}} for name in ("sent", "applied"))
+    revisions = set()
+    for method, path, body, content_type in (
+        ("POST", pods, sent, "application/json"),
+        ("PUT", f"{pods}/sent", sent, "application/json"),
+        ("PATCH", f"{pods}/sent", sent, STRATEGIC_PATCH),
+        ("PATCH", f"{pods}/sent", sent, MERGE_PATCH),
+        ("PATCH", f"{pods}/applied?fieldManager=one", applied, APPLY_PATCH),
+        ("PATCH", f"{pods}/applied?fieldManager=one", applied, APPLY_PATCH),
+    ):
+        status, answer = await api.send(method, path, body, content_type=content_type)
+        assert status in {200, 201}, answer
+        revisions.add((answer["metadata"]["name"], answer["metadata"]["resourceVersion"]))
+    assert len(revisions) == 2
+
+
+async def test_tolerations_of_a_pod_are_only_added(api: Api) -> None:
+    """How long one holds may change, nothing else of it."""
+    pods, own = api.path("pods"), {"key": "own", "operator": "Exists", "effect": "NoExecute"}
+    body = {"metadata": {"name": "a"}, **_pod(tolerations=[own])}
+    status, created = await api.send("POST", pods, body)
+    assert status == 201, created
+    for tolerations, code in (
+        ([], 422),
+        ([{**own, "key": "other"}], 422),
+        ([{**own, "tolerationSeconds": 5}], 200),
+        ([own, {"key": "more", "operator": "Exists"}], 200),
+    ):
+        patch = {"spec": {"tolerations": tolerations}}
+        status, answer = await api.send("PATCH", f"{pods}/a", patch, content_type=MERGE_PATCH)
+        assert status == code, (tolerations, answer)
+        if code == 422:
+            assert [cause["field"] for cause in answer["details"]["causes"]] == ["spec.tolerations"]

@@ -56,6 +56,10 @@ def pod_problems(new: Document, old: Document | None, causes: list[Cause]) -> No
     pod_spec_problems(new["spec"], "spec", causes)
     if old is None or causes:
         return
+    kept = [_lasting(toleration) for toleration in new["spec"].get("tolerations") or ()]
+    if any(_lasting(toleration) not in kept for toleration in old["spec"].get("tolerations") or ()):
+        detail = "existing toleration can not be modified except its tolerationSeconds"
+        causes.append(cause("FieldValueForbidden", "spec.tolerations", detail=detail))
     if not json_equal(_fixed_part(new["spec"]), _fixed_part(old["spec"])):
         detail = (
             "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,"
@@ -63,6 +67,10 @@ def pod_problems(new: Document, old: Document | None, causes: list[Cause]) -> No
             "`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)"
         )
         causes.append(cause("FieldValueForbidden", "spec", detail=detail))
+
+
+def _lasting(toleration: Document) -> Document:
+    return {key: value for key, value in toleration.items() if key != "tolerationSeconds"}
 
 
 def _fixed_part(spec: Document) -> Document:

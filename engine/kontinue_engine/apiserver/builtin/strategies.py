@@ -52,14 +52,27 @@ def _job(new: Document, _old: Document) -> None:
 
 def _pod(new: Document, _old: Document) -> None:
     spec = new["spec"]
+    _tolerate_lost_nodes(spec)
+    spec.setdefault("priority", 0)
+    spec.setdefault("preemptionPolicy", "PreemptLowerPriority")
+    new["status"] = {"phase": "Pending", "qosClass": _quality(spec)}
+
+
+def _kept_pod(new: Document, old: Document) -> None:
+    """Write again what a client left out that did not write it."""
+    spec, before = new["spec"], old["spec"]
+    _tolerate_lost_nodes(spec)
+    for key in ("priority", "preemptionPolicy"):
+        if key in before:
+            spec.setdefault(key, before[key])
+
+
+def _tolerate_lost_nodes(spec: Document) -> None:
     tolerations = spec.setdefault("tolerations", [])
     for key in ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"):
         if not any(toleration.get("key", key) == key for toleration in tolerations):
             toleration = {"operator": "Exists", "effect": "NoExecute", "tolerationSeconds": _TOLERATION_S}
             tolerations.append({"key": key, **toleration})
-    spec.setdefault("priority", 0)
-    spec.setdefault("preemptionPolicy", "PreemptLowerPriority")
-    new["status"] = {"phase": "Pending", "qosClass": _quality(spec)}
 
 
 def _quality(spec: Document) -> str:
@@ -102,6 +115,7 @@ _CREATES: Final[dict[str, Callable[[Document, Document], None]]] = {
     "core/v1.Secret": _secret,
 }
 _UPDATES: Final[dict[str, Callable[[Document, Document], None]]] = {
+    "core/v1.Pod": _kept_pod,
     "core/v1.Secret": _secret,
     "core/v1.Service": _kept_service,
 }
