@@ -1,66 +1,101 @@
 """``make bench``: start API servers and workers, measure, print a table, write ``.bench/latest.json``.
 
     make bench ARGS='trivial_c64_per_s steps10_c64_per_s'     only these
+    make bench ARGS='engine'                                  only this group
+    make bench ARGS='load'                                    what else is too long to run unnamed
     make bench ARGS='--rounds 5'
 
-Durable (SQLite, synchronous=FULL; etcd with fsync), the client in this process, two sync runners. Throughputs are
-medians of rounds. What needs a real control plane is left out, and said so, until ``make kube`` has built one.
+Durable (SQLite, synchronous=FULL; etcd with fsync), all processes and the clients on one machine. Throughputs of the
+engine are medians of rounds. What needs a real control plane is left out, and said so, until ``make kube`` has built
+one.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import functools
+import signal
 import sys
-import tempfile
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
-import uvloop
-
 import kube
-from bench import engine
-from bench.figures import TARGETS, Figure, print_table, store
-from cluster import Cluster
+from bench import engine, holding, long_load, writes
+from bench.figures import Figure, print_table, store
 
 ROOT = Path(__file__).resolve().parents[1]
 ROUNDS = 3
 
 
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """Figures that are measured together.
+
+    Attributes:
+        group: by which it is chosen with others.
+        names: of the figures.
+        measure: given those wanted and the number of rounds; may measure others too.
+        needs_kube: whether it needs a real control plane.
+        is_named_only: whether it is left out unless it is named.
+    """
+
+    group: str
+    names: tuple[str, ...]
+    measure: Callable[[Collection[str], int], Iterator[Figure]]
+    needs_kube: bool = False
+    is_named_only: bool = False
+
+
+def _on(server: str, group: str, names: Collection[str], measure: Callable[..., Iterator[Figure]]) -> Part:
+    return Part(group, tuple(names), functools.partial(measure, server), needs_kube=server == "kube")
+
+
+PARTS = (
+    _on("local", "engine", engine.ON["local"], engine.measure),
+    _on("kube", "engine", engine.ON["kube"], engine.measure),
+    _on("local", "writes", writes.names("local"), writes.measure),
+    _on("kube", "writes", writes.names("kube"), writes.measure),
+    Part("memory", holding.NAMES, holding.measure),
+    Part("load", long_load.NAMES, long_load.measure, is_named_only=True),
+)
+
+
 def main() -> int:
+    known = {name for part in PARTS for name in (part.group, *part.names)}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(TARGETS)}")
+    groups = ", ".join(dict.fromkeys(part.group for part in PARTS))
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"figures, or groups of them: {groups}")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     arguments = parser.parse_args()
-    names = arguments.names or list(TARGETS)
-    if unknown := set(names) - set(TARGETS):
-        parser.error(f"unknown: {', '.join(sorted(unknown))}")
-    figures = [
-        *measure("local", engine.ON_LOCAL, names, arguments.rounds),
-        *measure("kube", engine.ON_KUBE, names, arguments.rounds),
-    ]
+    if unknown := set(arguments.names) - known:
+        parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(sorted(known))}")
+    # A timeout's SIGTERM must stop the servers too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    figures = list(measure_parts(set(arguments.names), arguments.rounds))
+    if not figures:
+        return 1
     print_table(figures)
     store(figures, ROOT / ".bench" / "latest.json")
-    return 0 if all(one.verdict in {"ok", "goal reached"} for one in figures) else 1
+    return 0 if all(one.is_enough for one in figures) else 1
 
 
-def measure(server: str, measures: dict[str, engine.Measure], names: Iterable[str], rounds: int) -> list[Figure]:
-    """Measure those of ``names`` that need a cluster on this kind of server."""
-    wanted = [name for name in names if name in measures]
-    if not wanted:
-        return []
-    if server == "kube" and not all((kube.program_folder() / program).exists() for program in kube.PROGRAMS):
-        print(f"left out for want of a control plane (make kube): {', '.join(wanted)}", file=sys.stderr)
-        return []
-    options = ("--sync-runners", "2")
-    with (
-        tempfile.TemporaryDirectory(prefix="kontinue-bench-") as folder,
-        Cluster(Path(folder), "bench.app:app", app_dir=ROOT, server=server, worker_options=options) as cluster,
-    ):
-        figures = []
-        for name in wanted:
-            print(f"{name} ...", file=sys.stderr, flush=True)
-            figures.append(uvloop.run(measures[name](cluster, rounds)))
-        return figures
+def measure_parts(chosen: set[str], rounds: int) -> Iterator[Figure]:
+    """Measure what is chosen, or without a choice everything that is not too long; tell of each as it is done."""
+    for part in PARTS:
+        is_whole = part.group in chosen or not (chosen or part.is_named_only)
+        wanted = [name for name in part.names if is_whole or name in chosen]
+        if not wanted:
+            continue
+        if part.needs_kube and kube.missing_programs():
+            print(f"left out for want of a control plane (make kube): {', '.join(wanted)}", file=sys.stderr)
+            continue
+        begun = time.monotonic()
+        for one in part.measure(wanted, rounds):
+            if one.name in wanted:
+                print(f"{time.monotonic() - begun:5.0f} s  {one.name} {one.value:,g}", file=sys.stderr, flush=True)
+                yield one
 
 
 if __name__ == "__main__":

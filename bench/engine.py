@@ -6,10 +6,12 @@ import asyncio
 import statistics
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from datetime import datetime, timedelta
 from pathlib import Path
+
+import uvloop
 
 from bench import app as bench_app
 from bench import load, raw_limit
@@ -159,7 +161,7 @@ async def writes_trivial(cluster: Cluster, rounds: int) -> Figure:
     return figure("writes_trivial", written / count, f"{count} Executions, counted by the server")
 
 
-ON_LOCAL: dict[str, Measure] = {
+_ON_LOCAL: dict[str, Measure] = {
     "trivial_c64_per_s": rate_of("trivial_c64_per_s", "trivial", 64, 6000),
     "trivial_c1_per_s": rate_of("trivial_c1_per_s", "trivial", 1, 800),
     "steps10_c64_per_s": rate_of("steps10_c64_per_s", "steps10", 64, 1000),
@@ -169,6 +171,18 @@ ON_LOCAL: dict[str, Measure] = {
     "idle_pss_mib": idle_pss,
     "writes_trivial": writes_trivial,
 }
-"""On the local API server."""
-ON_KUBE: dict[str, Measure] = {"kube_trivial_c64_vs_raw": kube_vs_raw}
-"""On a real control plane (``make kube``)."""
+_ON_KUBE: dict[str, Measure] = {"kube_trivial_c64_vs_raw": kube_vs_raw}
+ON = {"local": _ON_LOCAL, "kube": _ON_KUBE}
+"""What is measured on which API server."""
+
+
+def measure(server: str, wanted: Collection[str], rounds: int) -> Iterator[Figure]:
+    """Measure with a worker of two sync runners."""
+    options = ("--sync-runners", "2")
+    with (
+        tempfile.TemporaryDirectory(prefix="kontinue-bench-") as folder,
+        Cluster(Path(folder), "bench.app:app", app_dir=ROOT, server=server, worker_options=options) as cluster,
+    ):
+        for name, of_cluster in ON[server].items():
+            if name in wanted:
+                yield uvloop.run(of_cluster(cluster, rounds))

@@ -11,25 +11,40 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Target:
-    """One figure: its unit, what is needed now, and the goal."""
+    """What is needed now of a figure, and the goal."""
 
-    unit: str
-    needed: float
+    needed: float | None
     goal: float
     higher_is_better: bool = True
 
 
 TARGETS = {
-    "trivial_c64_per_s": Target("1/s", 1500, 5000),
-    "trivial_c1_per_s": Target("1/s", 400, 1000),
-    "steps10_c64_per_s": Target("1/s", 300, 1000),
-    "fanout100_c8_per_s": Target("1/s", 15, 45),
-    "cpu_200x50ms_vs_pool": Target("ratio", 0.93, 0.95),
-    "runner_death_to_resume_p50_ms": Target("ms", 200, 100, higher_is_better=False),
-    "idle_pss_mib": Target("MiB", 160, 120, higher_is_better=False),
-    "kube_trivial_c64_vs_raw": Target("ratio", 0.6, 0.7),
-    "writes_trivial": Target("writes", 2, 2, higher_is_better=False),
+    "trivial_c64_per_s": Target(1500, 5000),
+    "trivial_c1_per_s": Target(400, 1000),
+    "steps10_c64_per_s": Target(300, 1000),
+    "fanout100_c8_per_s": Target(15, 45),
+    "cpu_200x50ms_vs_pool": Target(0.93, 0.95),
+    "runner_death_to_resume_p50_ms": Target(200, 100, higher_is_better=False),
+    "idle_pss_mib": Target(160, 120, higher_is_better=False),
+    "kube_trivial_c64_vs_raw": Target(0.6, 0.7),
+    "writes_trivial": Target(2, 2, higher_is_better=False),
+    "rss_bytes_per_object_100k": Target(None, 3072, higher_is_better=False),
+    "rss_bytes_per_object_100k_after_start": Target(None, 3072, higher_is_better=False),
 }
+"""Of the figures that have one; the others are there to be compared."""
+UNITS = {
+    "_per_s": "1/s",
+    "_ms": "ms",
+    "_us": "us",
+    "_vs_pool": "ratio",
+    "_vs_raw": "ratio",
+    "_mib": "MiB",
+    "rss_bytes": "B",
+    "writes_trivial": "writes",
+    "events_lost": "events",
+    "_s": "s",
+}
+"""By a part of the name; the first that fits."""
 
 
 @dataclass(frozen=True)
@@ -39,23 +54,33 @@ class Figure:
     name: str
     value: float
     unit: str
-    goal: float
+    goal: float | None
     conditions: str
 
     @property
+    def is_enough(self) -> bool:
+        """Whether it is what is needed, if anything is."""
+        return not self.verdict.startswith("TOO")
+
+    @property
     def verdict(self) -> str:
-        """Compare with what is needed and with the goal."""
-        target = TARGETS[self.name]
+        """Compare with what is needed and with the goal, if there are such."""
+        target = TARGETS.get(self.name)
+        if target is None:
+            return ""
         sign = 1 if target.higher_is_better else -1
         if sign * self.value >= sign * target.goal:
             return "goal reached"
+        if target.needed is None:
+            return "short of the goal"
         return "ok" if sign * self.value >= sign * target.needed else "TOO LOW" if sign > 0 else "TOO HIGH"
 
 
 def figure(name: str, value: float, conditions: str) -> Figure:
     """Return the figure with its unit and goal."""
-    target = TARGETS[name]
-    return Figure(name, round(value, 3), target.unit, target.goal, f"{conditions}; {machine()}")
+    unit = next(unit for part, unit in UNITS.items() if part in name)
+    goal = TARGETS[name].goal if name in TARGETS else None
+    return Figure(name, round(value, 3), unit, goal, f"{conditions}; {machine()}")
 
 
 def machine() -> str:
@@ -66,10 +91,13 @@ def machine() -> str:
 
 def print_table(figures: list[Figure]) -> None:
     """Print one line a figure."""
-    print(f"\n{'name':<32}{'value':>12}  {'unit':<8}{'needed':>8}{'goal':>8}  verdict")
+    width = max(len(one.name) for one in figures) + 2
+    print(f"\n{'name':<{width}}{'value':>12}  {'unit':<8}{'needed':>8}{'goal':>8}  verdict")
     for one in figures:
-        needed = TARGETS[one.name].needed
-        print(f"{one.name:<32}{one.value:>12,.2f}  {one.unit:<8}{needed:>8,g}{one.goal:>8,g}  {one.verdict}")
+        target = TARGETS.get(one.name)
+        needed = "" if target is None or target.needed is None else f"{target.needed:,g}"
+        goal = f"{target.goal:,g}" if target else ""
+        print(f"{one.name:<{width}}{one.value:>12,.2f}  {one.unit:<8}{needed:>8}{goal:>8}  {one.verdict}".rstrip())
     print(f"\n{machine()}")
 
 

@@ -11,38 +11,21 @@ import asyncio
 import contextlib
 import time
 import uuid
-from typing import Any
 
 import msgspec
 import orjson
 
+from bench.objects import EXECUTIONS, STATUS, execution
 from kontinue.kube import config, requests
 from kontinue.kube.http import KubeTransport
-
-STATUS: dict[str, Any] = {
-    "phase": "Completed",
-    "result": 1,
-    "attempts": [{"number": 1, "startedAt": "2026-01-01T00:00:00Z", "finishedAt": "2026-01-01T00:00:01Z"}],
-    "startedAt": "2026-01-01T00:00:00Z",
-    "finishedAt": "2026-01-01T00:00:01Z",
-    "conditions": [
-        {
-            "type": "Stopped",
-            "status": "True",
-            "reason": "Completed",
-            "message": "",
-            "lastTransitionTime": "2026-01-01T00:00:01Z",
-        }
-    ],
-}
 
 
 async def trivial_rate(kubeconfig: str, *, namespace: str, concurrency: int, count: int) -> float:
     """Return pairs of writes (create, PUT status) per second, ``concurrency`` pairs in flight."""
     transport = KubeTransport(config.load_config(kubeconfig=kubeconfig), user_agent="kontinue-bench")
     try:
-        listed = msgspec.json.decode(await transport.send(requests.list_objects(requests.EXECUTIONS, namespace)))
-        watch = requests.watch(requests.EXECUTIONS, namespace, resource_version=listed["metadata"]["resourceVersion"])
+        listed = msgspec.json.decode(await transport.send(requests.list_objects(EXECUTIONS, namespace)))
+        watch = requests.watch(EXECUTIONS, namespace, resource_version=listed["metadata"]["resourceVersion"])
         watcher = asyncio.create_task(_drain(transport, watch), name="raw watcher")
         try:
             started = time.perf_counter()
@@ -63,15 +46,9 @@ async def _write_pairs(transport: KubeTransport, namespace: str, *, concurrency:
     async def one_after_another() -> None:
         for number in left:
             name = f"raw-{run}-{number}"
-            body = {
-                "apiVersion": requests.EXECUTIONS.api_version,
-                "kind": requests.EXECUTIONS.kind,
-                "metadata": {"name": name, "labels": {"kontinue.cloud/worker-group": "nobody"}},
-                "spec": {"function": "trivial", "arguments": {"n": 1}},
-            }
-            created = orjson.loads(await transport.send(requests.create(requests.EXECUTIONS, namespace, body)))
+            created = orjson.loads(await transport.send(requests.create(EXECUTIONS, namespace, execution(name))))
             created["status"] = STATUS
-            await transport.send(requests.replace_status(requests.EXECUTIONS, namespace, name, orjson.dumps(created)))
+            await transport.send(requests.replace_status(EXECUTIONS, namespace, name, orjson.dumps(created)))
 
     async with asyncio.TaskGroup() as tasks:
         for number in range(concurrency):

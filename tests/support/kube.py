@@ -53,13 +53,18 @@ def control_plane(folder: Path) -> Iterator[ControlPlane | Existing]:
 def own_control_plane(folder: Path) -> Iterator[ControlPlane]:
     """Start a control plane for tests that kill it or count what it does; stop it at the end."""
     programs = program_folder()
-    if missing := [name for name in PROGRAMS if not (programs / name).exists()]:
+    if missing := missing_programs():
         reason = f"no {', '.join(missing)} in {programs}: run make kube"
         if os.environ.get("KONTINUE_REQUIRE_KUBE") == "1":
             pytest.fail(reason)
         pytest.skip(reason)
     with ControlPlane(folder, programs) as plane:
         yield plane
+
+
+def missing_programs() -> list[str]:
+    """Return the programs of the control plane that nobody has built."""
+    return [name for name in PROGRAMS if not (program_folder() / name).exists()]
 
 
 def program_folder() -> Path:

@@ -1,7 +1,6 @@
 """Many writers, many watchers, one of them stuck: nobody else notices, and memory stays bounded.
 
-A short form with small limits. ``python -m bench.apiserver load`` is the long one: 64 writers and 1,000 watchers for
-60 seconds.
+A short form with small limits. ``make bench ARGS='load'`` is the long one: 64 writers and 1,000 watchers for 60 s.
 """
 
 from __future__ import annotations
