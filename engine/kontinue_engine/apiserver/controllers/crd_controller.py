@@ -10,23 +10,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final
+from typing import Any
 
 import orjson
 
 from kontinue_engine.apiserver import statuses
-from kontinue_engine.apiserver.controllers.garbage_collector import PLAIN_WRITE
+from kontinue_engine.apiserver.controllers.background import PLAIN_WRITE, RETRY_S, Line, delete_all
 from kontinue_engine.apiserver.custom import crd_status
 from kontinue_engine.apiserver.http.requests import Target
-from kontinue_engine.apiserver.objects.deletion import DeleteOptions
 from kontinue_engine.apiserver.objects.object_store import Entry, Event, ObjectStore
 from kontinue_engine.apiserver.objects.writing import Writer
 from kontinue_engine.apiserver.reads.watch import WatchHub
 from kontinue_engine.apiserver.registry import Registry
 from kontinue_engine.apiserver.resources import CUSTOM_RESOURCE_DEFINITIONS
-
-BATCH_OBJECTS: Final = 64
-RETRY_S: Final = 1.0
 
 
 class CrdController:
@@ -37,8 +33,7 @@ class CrdController:
         self._registry = registry
         self._writer = writer
         self._hub = hub
-        self._queue: dict[str, None] = {}
-        self._wake = asyncio.Event()
+        self._line = Line()
 
     async def install(self, crds: Iterable[dict[str, Any]]) -> None:
         """Store ``crds`` as objects, or bring those that are stored up to date.
@@ -57,45 +52,35 @@ class CrdController:
         """Serve what is stored, at start."""
         for entry in self._entries():
             self._serve(entry)
-            self._add(entry.name)
+            self._line.add((entry.name,))
 
     def on_events(self, store_key: str, events: Sequence[Event]) -> None:
         """Serve what changed, and put in line what has to be done about it."""
         if store_key != CUSTOM_RESOURCE_DEFINITIONS.store_key:
             if self._is_ending(store_key):
-                self._add(store_key)
+                self._line.add((store_key,))
             return
         for event in events:
             if event.new is not None:
                 self._serve(event.new)
-                self._add(event.new.name)
+                self._line.add((event.new.name,))
             elif event.old is not None:
                 self._registry.forget(event.old.name)
                 self._hub.end(event.old.name)
             if event.old is not None and _frees_names(event.old, event.new):
                 group = crd_status.group_of(event.old.name)
-                for entry in self._entries():
-                    if crd_status.group_of(entry.name) == group:
-                        self._add(entry.name)
+                self._line.add(entry.name for entry in self._entries() if crd_status.group_of(entry.name) == group)
 
     async def run(self) -> None:
         """Do what is in line, for ever."""
         while True:
-            await self._wake.wait()
-            self._wake.clear()
-            while self._queue:
-                name = next(iter(self._queue))
-                del self._queue[name]
+            for name in await self._line.take():
                 try:
                     await self._reconcile(name)
                 except statuses.StatusError as error:
                     if error.code >= 500:
                         await asyncio.sleep(RETRY_S)
-                        self._add(name)
-
-    def _add(self, name: str) -> None:
-        self._queue[name] = None
-        self._wake.set()
+                        self._line.add((name,))
 
     def _entries(self) -> list[Entry]:
         return list(self._store.table(CUSTOM_RESOURCE_DEFINITIONS.store_key).entries())
@@ -134,20 +119,9 @@ class CrdController:
         table = self._store.table(name)
         if resource is not None:
             doomed = [entry for entry in table.entries() if not entry.facts.is_deleting]
-            for start in range(0, len(doomed), BATCH_OBJECTS):
-                batch = doomed[start : start + BATCH_OBJECTS]
-                await asyncio.gather(
-                    *(self._delete(Target(resource, entry.namespace, entry.name, "")) for entry in batch)
-                )
+            await delete_all(self._writer, resource, doomed)
         if next(table.entries(), None) is None:
             await self._writer.change(_target(name), _without_finalizer, PLAIN_WRITE, verb="update")
-
-    async def _delete(self, target: Target) -> None:
-        try:
-            await self._writer.delete_object(target, DeleteOptions(propagation="Background"))
-        except statuses.StatusError as error:
-            if error.code != 404:
-                raise
 
 
 def _frees_names(old: Entry, new: Entry | None) -> bool:

@@ -8,14 +8,15 @@ by what is stored when its turn comes. Woken by the object store; writes through
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
 import orjson
 
 from kontinue_engine.apiserver import statuses
-from kontinue_engine.apiserver.http.requests import Target, WriteOptions
+from kontinue_engine.apiserver.controllers.background import BATCH_OBJECTS, PLAIN_WRITE, RETRY_S, Line
+from kontinue_engine.apiserver.http.requests import Target
 from kontinue_engine.apiserver.objects import deletion
 from kontinue_engine.apiserver.objects.deletion import DeleteOptions
 from kontinue_engine.apiserver.objects.object_store import Entry, Event, ObjectStore
@@ -23,12 +24,8 @@ from kontinue_engine.apiserver.objects.writing import Writer
 from kontinue_engine.apiserver.registry import Registry
 from kontinue_engine.apiserver.resources import EVENTS
 
-BATCH_OBJECTS: Final = 64
-"""Judgement: judged at once, so that their deletes share a commit and other requests get their turn."""
-RETRY_S: Final = 1.0
 _EVENTS_PREFIX: Final = f"{EVENTS.store_key}/"
 """Of Events, which the collector leaves alone, as that of Kubernetes does: they expire."""
-PLAIN_WRITE: Final = WriteOptions(is_dry_run=False, field_validation="Ignore")
 
 
 class _Metadata(msgspec.Struct, rename="camel"):
@@ -51,8 +48,7 @@ class GarbageCollector:
         self._store = store
         self._registry = registry
         self._writer = writer
-        self._queue: dict[str, None] = {}
-        self._wake = asyncio.Event()
+        self._line = Line()
 
     def on_events(self, store_key: str, events: Sequence[Event]) -> None:
         """Put in line what a batch of changes may have orphaned or released."""
@@ -65,36 +61,26 @@ class GarbageCollector:
                 # What waits for this object to go, or to block it no longer.
                 for uid in old.facts.owners:
                     if (owner := by_uid.get(uid)) is not None and owner.facts.is_deleting:
-                        self._add((owner.key,))
+                        self._line.add((owner.key,))
             if new is None:
                 if old is not None and (keys := dependents.get(old.facts.uid)):
-                    self._add(keys)
+                    self._line.add(keys)
             elif new.facts.is_deleting or (new.facts.owners and self._may_be_orphaned(old, new)):
-                self._add((new.key,))
+                self._line.add((new.key,))
 
     def add_all(self) -> None:
         """Put everything in line that has owners or is being deleted: at start, nobody tells what happened before."""
         for _, table in self._store.tables():
-            self._add(entry.key for entry in table.entries() if entry.facts.owners or entry.facts.is_deleting)
+            self._line.add(entry.key for entry in table.entries() if entry.facts.owners or entry.facts.is_deleting)
 
     async def run(self) -> None:
         """Judge what is in line, for ever; what could not be written is tried again."""
         while True:
-            await self._wake.wait()
-            self._wake.clear()
-            while self._queue:
-                keys = list(self._queue)[:BATCH_OBJECTS]
-                for key in keys:
-                    del self._queue[key]
-                failed = [key for key in await asyncio.gather(*map(self._judge_safely, keys)) if key]
-                if failed:
-                    await asyncio.sleep(RETRY_S)
-                    self._add(failed)
-
-    def _add(self, keys: Iterable[str]) -> None:
-        self._queue.update(dict.fromkeys(keys))
-        if self._queue:
-            self._wake.set()
+            keys = await self._line.take(BATCH_OBJECTS)
+            failed = [key for key in await asyncio.gather(*map(self._judge_safely, keys)) if key]
+            if failed:
+                await asyncio.sleep(RETRY_S)
+                self._line.add(failed)
 
     def _may_be_orphaned(self, old: Entry | None, new: Entry) -> bool:
         """Tell whether an owner may be gone; the references are only read when they are new."""
@@ -112,7 +98,7 @@ class GarbageCollector:
             await self._judge(key)
         except statuses.StatusError as error:
             if error.code == 409:  # it changed meanwhile: judged anew
-                self._add((key,))
+                self._line.add((key,))
             return key if error.code >= 500 else ""
         return ""
 
@@ -167,7 +153,7 @@ class GarbageCollector:
         elif deletion.FOREGROUND_FINALIZER in finalizers:
             if not any(_blocks(entry, owner.facts.uid) for entry in dependents):
                 await self._without_finalizer(owner, deletion.FOREGROUND_FINALIZER)
-            self._add(entry.key for entry in dependents if not entry.facts.is_deleting)
+            self._line.add(entry.key for entry in dependents if not entry.facts.is_deleting)
 
     async def _delete(self, entry: Entry, propagation: str) -> None:
         options = DeleteOptions(entry.facts.uid, str(entry.rev), propagation)

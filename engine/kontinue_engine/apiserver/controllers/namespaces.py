@@ -14,18 +14,15 @@ from typing import Any, Final
 import orjson
 
 from kontinue_engine.apiserver import statuses
-from kontinue_engine.apiserver.controllers.garbage_collector import PLAIN_WRITE
+from kontinue_engine.apiserver.controllers.background import PLAIN_WRITE, RETRY_S, Line, delete_all
 from kontinue_engine.apiserver.http.requests import Target
 from kontinue_engine.apiserver.objects import namespace_rules, preparation
-from kontinue_engine.apiserver.objects.deletion import DeleteOptions
 from kontinue_engine.apiserver.objects.object_store import Entry, Event, ObjectStore
 from kontinue_engine.apiserver.objects.writing import Writer
 from kontinue_engine.apiserver.registry import Registry
 from kontinue_engine.apiserver.resources import NAMESPACES
 
 ALWAYS_THERE: Final = ("default", "kube-system", "kube-public", "kube-node-lease")
-BATCH_OBJECTS: Final = 64
-RETRY_S: Final = 1.0
 
 
 class NamespaceController:
@@ -35,8 +32,7 @@ class NamespaceController:
         self._store = store
         self._registry = registry
         self._writer = writer
-        self._queue: dict[str, None] = {}
-        self._wake = asyncio.Event()
+        self._line = Line()
 
     async def create_missing(self) -> None:
         """Create the namespaces that always exist."""
@@ -50,39 +46,29 @@ class NamespaceController:
         if store_key == NAMESPACES.store_key:
             for event in events:
                 if event.new is not None and event.new.facts.is_deleting:
-                    self._add(event.new.name)
+                    self._line.add((event.new.name,))
             return
         entries = (event.new or event.old for event in events)
-        for namespace in {entry.namespace for entry in entries if entry is not None and entry.namespace}:
-            if self._is_going(namespace):
-                self._add(namespace)
+        names = {entry.namespace for entry in entries if entry is not None and entry.namespace}
+        self._line.add(filter(self._is_going, names))
 
     def add_all(self) -> None:
         """Put in line, at start, every namespace that terminates, or is gone and left something behind."""
         names = {entry.name for entry in self._store.table(NAMESPACES.store_key).entries()}
         for _, table in self._store.tables():
             names.update(filter(None, table.namespaces))
-        for name in filter(self._is_going, names):
-            self._add(name)
+        self._line.add(filter(self._is_going, names))
 
     async def run(self) -> None:
         """Empty what is in line, for ever."""
         while True:
-            await self._wake.wait()
-            self._wake.clear()
-            while self._queue:
-                name = next(iter(self._queue))
-                del self._queue[name]
+            for name in await self._line.take():
                 try:
                     await self._empty(name)
                 except statuses.StatusError as error:
                     if error.code != 409:
                         await asyncio.sleep(RETRY_S)
-                    self._add(name)
-
-    def _add(self, name: str) -> None:
-        self._queue[name] = None
-        self._wake.set()
+                    self._line.add((name,))
 
     def _entry(self, name: str) -> Entry | None:
         return self._store.table(NAMESPACES.store_key).get("", name)
@@ -96,13 +82,9 @@ class NamespaceController:
             return
         for store_key, table in self._store.tables():
             resource = self._registry.stored(store_key)
-            entries = list(table.entries(name))
-            if resource is None or not entries:
-                continue
-            doomed = [entry for entry in entries if not entry.facts.is_deleting]
-            for start in range(0, len(doomed), BATCH_OBJECTS):
-                targets = [Target(resource, name, entry.name, "") for entry in doomed[start : start + BATCH_OBJECTS]]
-                await asyncio.gather(*map(self._delete, targets))
+            if resource is not None:
+                doomed = [entry for entry in table.entries(name) if not entry.facts.is_deleting]
+                await delete_all(self._writer, resource, doomed)
         if self._entry(name) is None:
             return
         remaining, finalizers = self._left_in(name)
@@ -132,13 +114,6 @@ class NamespaceController:
             return {**current, "status": {**status, "conditions": conditions}}
 
         await self._writer.change(Target(NAMESPACES, "", name, "status"), change, PLAIN_WRITE, verb="update")
-
-    async def _delete(self, target: Target) -> None:
-        try:
-            await self._writer.delete_object(target, DeleteOptions(propagation="Background"))
-        except statuses.StatusError as error:
-            if error.code != 404:
-                raise
 
     async def _finalize(self, name: str) -> None:
         def change(current: dict[str, Any]) -> dict[str, Any]:
