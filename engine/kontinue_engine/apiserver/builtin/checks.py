@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from kontinue_engine.apiserver.statuses import Cause, cause
 from kontinue_engine.apiserver.values import json_equal
 
 Document = dict[str, Any]
+Rule = Callable[[Document, "Document | None", list[Cause]], None]
+"""Adds what is wrong with (new, old; None: created) to the causes."""
 _IMMUTABLE: Final = "field is immutable"
 
 

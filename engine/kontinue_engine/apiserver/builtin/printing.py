@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, Final
 
+from kontinue_engine.apiserver.builtin import workload_cells
 from kontinue_engine.apiserver.builtin.cells import (
     NONE,
     UNKNOWN,
@@ -20,88 +21,12 @@ from kontinue_engine.apiserver.builtin.cells import (
     get,
     labels_text,
     named,
-    selector_text,
 )
 from kontinue_engine.apiserver.builtin.pod_cells import pod_row
-from kontinue_engine.apiserver.durations import human_duration, parse_time
 from kontinue_engine.apiserver.resources import Column, ResourceInfo
 
 _SHOWN_ENDPOINTS: Final = 3
 _ROLE_LABEL: Final = "node-role.kubernetes.io/"
-_JOB_STATES: Final = {
-    "Complete": "Complete",
-    "Failed": "Failed",
-    "": "Terminating",
-    "Suspended": "Suspended",
-    "FailureTarget": "FailureTarget",
-    "SuccessCriteriaMet": "SuccessCriteriaMet",
-}
-"""Status by condition, the first that is true; "" stands for a deletionTimestamp."""
-
-
-def _template(obj: Document) -> Document:
-    found: Document = get("spec.template.spec", {})(obj)
-    return found
-
-
-def _containers(obj: Document) -> str:
-    return ",".join(container.get("name", "") for container in _template(obj).get("containers") or ())
-
-
-def _images(obj: Document) -> str:
-    return ",".join(container.get("image", "") for container in _template(obj).get("containers") or ())
-
-
-def _selector(obj: Document) -> str:
-    return selector_text(get("spec.selector", None)(obj))
-
-
-_WORKLOAD_WIDE: Final = ("Containers", "Images", "Selector")
-_workload_wide: Final = (_containers, _images, _selector)
-
-
-def _ready(obj: Document) -> str:
-    return f"{get('status.readyReplicas', 0)(obj)}/{get('spec.replicas', 0)(obj)}"
-
-
-def _job_status(obj: Document) -> str:
-    true = {
-        condition.get("type") for condition in get("status.conditions", ())(obj) if condition.get("status") == "True"
-    }
-    if "deletionTimestamp" in obj["metadata"]:
-        true.add("")
-    return next((shown for condition, shown in _JOB_STATES.items() if condition in true), "Running")
-
-
-def _completions(obj: Document) -> str:
-    succeeded = get("status.succeeded", 0)(obj)
-    wanted = get("spec.completions", None)(obj)
-    if wanted is not None:
-        return f"{succeeded}/{wanted}"
-    parallelism = get("spec.parallelism", 0)(obj)
-    return f"{succeeded}/1 of {parallelism}" if parallelism > 1 else f"{succeeded}/1"
-
-
-def _job(obj: Document, now: datetime) -> list[Any]:
-    started = parse_time(get("status.startTime", "")(obj))
-    ended = parse_time(get("status.completionTime", "")(obj)) or now
-    duration = human_duration(ended - started) if started else ""
-    row = named(_job_status, _completions, lambda _: duration, wide=_workload_wide)
-    return row(obj, now)
-
-
-def _cron_job(obj: Document, now: datetime) -> list[Any]:
-    last = get("status.lastScheduleTime", None)(obj)
-    suspended = get("spec.suspend", None)(obj)
-    row = named(
-        get("spec.schedule", ""),
-        get("spec.timeZone", NONE),
-        lambda _: {True: "True", False: "False"}.get(suspended, "<unset>"),
-        lambda _: len(get("status.active", ())(obj)),
-        lambda _: NONE if last is None else age(last, now),
-    )
-    job = {"spec": get("spec.jobTemplate.spec", {})(obj)}
-    return [*row(obj, now), _containers(job), _images(job), _selector(job)]
 
 
 def _external_ip(obj: Document) -> str:
@@ -284,15 +209,15 @@ PRINTED: Final[dict[str, tuple[tuple[Column, ...], Cells]]] = {
     "CronJob": (
         columns(
             *("Name", "Schedule", "Timezone", "Suspend:boolean", "Active:integer", "Last Schedule", "Age"),
-            wide=_WORKLOAD_WIDE,
+            wide=workload_cells.WIDE,
         ),
-        _cron_job,
+        workload_cells.cron_job_row,
     ),
     "DaemonSet": (
         columns(
             *("Name", "Desired:integer", "Current:integer", "Ready:integer", "Up-to-date:integer"),
             *("Available:integer", "Node Selector", "Age"),
-            wide=_WORKLOAD_WIDE,
+            wide=workload_cells.WIDE,
         ),
         named(
             get("status.desiredNumberScheduled", 0),
@@ -300,13 +225,18 @@ PRINTED: Final[dict[str, tuple[tuple[Column, ...], Cells]]] = {
             get("status.numberReady", 0),
             get("status.updatedNumberScheduled", 0),
             get("status.numberAvailable", 0),
-            lambda obj: labels_text(_template(obj).get("nodeSelector")),
-            wide=_workload_wide,
+            lambda obj: labels_text(workload_cells.template(obj).get("nodeSelector")),
+            wide=workload_cells.WIDE_CELLS,
         ),
     ),
     "Deployment": (
-        columns("Name", "Ready", "Up-to-date", "Available", "Age", wide=_WORKLOAD_WIDE),
-        named(_ready, get("status.updatedReplicas", 0), get("status.availableReplicas", 0), wide=_workload_wide),
+        columns("Name", "Ready", "Up-to-date", "Available", "Age", wide=workload_cells.WIDE),
+        named(
+            workload_cells.ready,
+            get("status.updatedReplicas", 0),
+            get("status.availableReplicas", 0),
+            wide=workload_cells.WIDE_CELLS,
+        ),
     ),
     "EndpointSlice": (
         columns("Name", "AddressType", "Ports", "Endpoints", "Age"),
@@ -331,7 +261,10 @@ PRINTED: Final[dict[str, tuple[tuple[Column, ...], Cells]]] = {
             get("status.currentReplicas", 0),
         ),
     ),
-    "Job": (columns("Name", "Status", "Completions", "Duration", "Age", wide=_WORKLOAD_WIDE), _job),
+    "Job": (
+        columns("Name", "Status", "Completions", "Duration", "Age", wide=workload_cells.WIDE),
+        workload_cells.job_row,
+    ),
     "Lease": (columns("Name", "Holder", "Age"), named(get("spec.holderIdentity", ""))),
     "Namespace": (columns("Name", "Status", "Age"), named(get("status.phase", ""))),
     "Node": (
@@ -361,12 +294,12 @@ PRINTED: Final[dict[str, tuple[tuple[Column, ...], Cells]]] = {
         _priority_class,
     ),
     "ReplicaSet": (
-        columns("Name", "Desired:integer", "Current:integer", "Ready:integer", "Age", wide=_WORKLOAD_WIDE),
+        columns("Name", "Desired:integer", "Current:integer", "Ready:integer", "Age", wide=workload_cells.WIDE),
         named(
             get("spec.replicas", 0),
             get("status.replicas", 0),
             get("status.readyReplicas", 0),
-            wide=_workload_wide,
+            wide=workload_cells.WIDE_CELLS,
         ),
     ),
     "Role": (columns("Name", "Created At:date"), _role),
@@ -388,7 +321,7 @@ PRINTED: Final[dict[str, tuple[tuple[Column, ...], Cells]]] = {
     "ServiceAccount": (columns("Name", "Age"), named()),
     "StatefulSet": (
         columns("Name", "Ready", "Age", wide=("Containers", "Images")),
-        named(_ready, wide=(_containers, _images)),
+        named(workload_cells.ready, wide=(workload_cells.container_names, workload_cells.images)),
     ),
 }
 """Columns and cells by kind."""
