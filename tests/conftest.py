@@ -91,6 +91,16 @@ def kube_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield found
 
 
+@pytest.fixture(scope="session", params=KINDS)
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Serve kontinue's CRDs, from the local server or a real one."""
+    if request.param == "kube":
+        yield request.getfixturevalue("kube_server")
+        return
+    with running(request.param, tmp_path_factory.mktemp(request.param)) as found:
+        yield found
+
+
 @pytest.fixture(scope="session")
 def server_kind(request: pytest.FixtureRequest) -> str:
     """``local`` or ``kube``: what the engine's tests run against."""

@@ -7,17 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from api import Api, unique
-from servers import KINDS, Server, running
-
-
-@pytest.fixture(scope="session", params=KINDS)
-def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Serve kontinue's CRDs, from the local server or a real one."""
-    if request.param == "kube":
-        yield request.getfixturevalue("kube_server")
-        return
-    with running(request.param, tmp_path_factory.mktemp(request.param)) as found:
-        yield found
+from servers import Server
 
 
 @pytest.fixture

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import AsyncIterator
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 import orjson
 import pytest
+
+from server_process import ServerProcess
 
 
 class Api:
@@ -82,3 +86,18 @@ async def api(local_server: Any) -> AsyncIterator[Api]:
 def connect() -> Any:
     """Make clients of other servers than ``local_server``."""
     return Api
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[[Path], ServerProcess]]:
+    """Start servers as processes, which the test need not end."""
+    running: list[ServerProcess] = []
+
+    def begin(data_dir: Path) -> ServerProcess:
+        running.append(ServerProcess(data_dir))
+        return running[-1]
+
+    yield begin
+    for server in running:
+        if server.is_running:
+            server.stop(signal.SIGKILL)

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,24 +22,9 @@ from kontinue_engine.apiserver.backup import backup, restoring
 from kontinue_engine.apiserver.backup.backup import BackupDamagedError
 from kontinue_engine.apiserver.backup.restoring import DataPresentError
 from kontinue_engine.apiserver.storage.protocol import StorageBusyError, StorageCorruptError
-from server_process import ServerProcess
 
 DATABASE = "kontinue.db"
 CLI = "import sys; from kontinue_engine.cli.main import main; sys.exit(main())"
-
-
-@pytest.fixture
-def start() -> Iterator[Callable[[Path], ServerProcess]]:
-    running: list[ServerProcess] = []
-
-    def begin(data_dir: Path) -> ServerProcess:
-        running.append(ServerProcess(data_dir))
-        return running[-1]
-
-    yield begin
-    for server in running:
-        if server.is_running:
-            server.stop(signal.SIGKILL)
 
 
 def kontinue(*arguments: object, fault: str = "") -> subprocess.CompletedProcess[str]:

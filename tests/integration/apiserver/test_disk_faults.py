@@ -42,20 +42,6 @@ def mount(tmp_path: Path) -> Iterator[Callable[..., Path]]:
         subprocess.run(["umount", str(folder)], check=False)
 
 
-@pytest.fixture
-def start() -> Iterator[Callable[[Path], ServerProcess]]:
-    running: list[ServerProcess] = []
-
-    def begin(data_dir: Path) -> ServerProcess:
-        running.append(ServerProcess(data_dir))
-        return running[-1]
-
-    yield begin
-    for server in running:
-        if server.is_running:
-            server.stop(signal.SIGKILL)
-
-
 def remount(folder: Path, options: str) -> None:
     subprocess.run(["mount", "-o", f"remount,{options}", str(folder)], check=True)
 
