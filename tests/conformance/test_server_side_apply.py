@@ -524,6 +524,34 @@ async def test_null_is_refused_where_the_schema_has_none(things: Things) -> None
     assert "spec.inner" in {cause["field"] for cause in body["details"]["causes"]}
 
 
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"ownerReferences": [{"apiVersion": [None], "kind": "", "name": "", "uid": ""}]},
+        {"ownerReferences": [{"apiVersion": "v1", "kind": "Pod", "name": "a", "uid": 3}]},
+        {"ownerReferences": [{"apiVersion": "v1", "kind": "Pod", "name": "a", "uid": "u", "controller": "yes"}]},
+    ],
+    ids=["list", "number", "text"],
+)
+@pytest.mark.parametrize("kind", ["Execution", "ConfigMap"])
+async def test_metadata_of_the_wrong_types_is_not_stored(api: Api, kind: str, metadata: Any) -> None:
+    """Nor where the object is there already; kube-apiserver takes some of it for a fault of its own."""
+    config = execution("a") if kind == "Execution" else config_map("a")
+    address = path(api) if kind == "Execution" else api.path("configmaps", "a")
+    before = await applied(api, address, config)
+    wrong = {**config, "metadata": {"name": "a", **metadata}}
+    assert (await apply(api, address, wrong))[0] >= 400
+    assert (await api.send("GET", address))[1]["metadata"] == before["metadata"]
+
+
+async def test_label_or_annotation_of_null_is_empty(api: Api) -> None:
+    """Created, or applied to what is there."""
+    nothing = {"annotations": {"a": None}, "labels": {"b": None}}
+    for _ in range(2):
+        found = await applied(api, path(api), execution("a", metadata=nothing))
+        assert (found["metadata"]["annotations"], found["metadata"]["labels"]) == ({"a": ""}, {"b": ""})
+
+
 async def test_key_that_is_given_twice_is_refused_or_warned_of(api: Api) -> None:
     """As fieldValidation asks: 400, a warning, or nothing."""
     text = yaml.safe_dump(execution("a")).encode() + b"kind: Execution\n"

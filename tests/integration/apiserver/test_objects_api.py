@@ -52,6 +52,16 @@ async def test_what_is_nested_too_deeply_is_a_bad_request_however_it_comes(api: 
     assert (status, "nested" in answer["message"]) == (400, True), answer
 
 
+async def test_applied_metadata_of_the_wrong_types_is_the_clients_fault(api: Any) -> None:
+    """400, where kube-apiserver answers 500; the conformance suite asks of both that nothing is stored."""
+    await _create(api, "a")
+    owner = {"apiVersion": [None], "kind": "", "name": "", "uid": ""}
+    body = {**api.execution("a"), "metadata": {"name": "a", "ownerReferences": [owner]}}
+    apply = {"content_type": "application/apply-patch+yaml"}
+    status, answer = await api.send("PATCH", f"{api.executions}/a?fieldManager=m", body, **apply)
+    assert (status, answer["reason"]) == (400, "BadRequest")
+
+
 async def test_writes_are_counted_by_resource_and_verb(api: Any) -> None:
     """/metrics counts what was committed; reads, refusals and no-ops count nothing."""
     created = await _create(api, "a")

@@ -155,7 +155,9 @@ class WriteHandlers:
         warnings = judging.told_of_repeated(body, options)
 
         def change(current: dict[str, Any]) -> dict[str, Any]:
-            return self._writer.tracker.apply(target, current, config, manager, force=force)
+            return shape.check_shape(
+                target.resource, self._writer.tracker.apply(target, current, config, manager, force=force)
+            )
 
         for _ in range(MAX_ATTEMPTS):
             try:
