@@ -7,7 +7,7 @@ RUN := .venv/bin
 
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: help demo test conformance kube check bench generate clean
+.PHONY: help demo test conformance kube check bench microbench generate clean
 
 help:  ## say what there is
 	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -29,6 +29,9 @@ check: .venv/.synced  ## linters and type checkers only
 
 bench: .venv/.synced  ## measure, print a table, write .bench/latest.json
 	@PYTHONPATH=tests/support $(RUN)/python -m bench $(ARGS)
+
+microbench: .venv/.synced  ## measure single functions of the hot path
+	@$(RUN)/pytest -q bench --benchmark-enable --benchmark-columns=median,iqr,ops $(ARGS)
 
 generate: .venv/.synced  ## write crds/ from the typed API, and the built-in kinds from Kubernetes' Go modules
 	@$(RUN)/python tools/generate_crds.py
