@@ -21,7 +21,7 @@ test: .venv/.synced  ## linters, type checkers, and the tests on every Python an
 conformance: .venv/.synced $(if $(KONTINUE_TEST_KUBECONFIG),,kube)  ## one suite over both API servers: the local one and a real control plane
 	@KONTINUE_REQUIRE_KUBE=1 $(RUN)/pytest -q tests/conformance $(ARGS)
 
-kube:  ## build a real control plane for tests into ~/.cache/kontinue (needs Go; some minutes, once)
+kube:  ## build a real control plane and Go clients for tests into ~/.cache/kontinue (needs Go; some minutes, once)
 	@$(PYTHON) tools/kube/build.py
 
 check: .venv/.synced  ## linters and type checkers only

@@ -29,7 +29,8 @@ ENGINE_SUITE = (
 """What uses an API server without knowing which: it runs against a real one too."""
 NO_GO = 3
 """Exit status of tools/kube/build.py."""
-CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager")
+GO_PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "client-go")
+"""A real control plane, and what tests/clients runs: built before the tests, where somebody can see the progress."""
 CHECKS = (
     ("ruff check", ["ruff", "check", "."]),
     ("ruff format", ["ruff", "format", "--check", "."]),
@@ -89,7 +90,7 @@ def find_control_plane() -> tuple[str, str]:
     """Return what the real control plane is, after building it if need be, or why there is none."""
     if existing := os.environ.get("KONTINUE_TEST_KUBECONFIG"):
         return f"the existing cluster of {existing}", ""
-    command = [sys.executable, str(ROOT / "tools" / "kube" / "build.py"), *CONTROL_PLANE]
+    command = [sys.executable, str(ROOT / "tools" / "kube" / "build.py"), *GO_PROGRAMS]
     print("--- real control plane", flush=True)
     built = subprocess.run(command, check=False, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     said = built.stdout.strip().splitlines()

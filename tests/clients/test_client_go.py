@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,30 +14,22 @@ import pytest
 import kube
 from servers import Server
 
-SOURCES = Path(__file__).parent / "client_go"
+BUILD = Path(__file__).parents[2] / "tools" / "kube" / "build.py"
+NO_GO = 3
+"""Its exit status where nothing could be built."""
 BUILD_TIMEOUT_S = 900
-"""The first build compiles client-go and controller-runtime; later ones take a second."""
+"""Without ``make kube`` before: the first build compiles client-go and controller-runtime."""
 
 
 @pytest.fixture(scope="session")
 def program() -> Path:
-    """Build the Go program into the cache folder."""
-    if shutil.which("go") is None:
-        reason = "no go: client-go is not tested"
-        if os.environ.get("KONTINUE_REQUIRE_KUBE") == "1":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    path = kube.program_folder().parent / "clients" / "client-go"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        environment = {**os.environ, "CGO_ENABLED": "0"}
-        command = ["go", "build", "-trimpath", "-o", str(path), "."]
-        built = subprocess.run(
-            command, cwd=SOURCES, env=environment, capture_output=True, text=True, timeout=BUILD_TIMEOUT_S
-        )
+    """The Go program, built anew if its sources have changed."""
+    command = [sys.executable, str(BUILD), "client-go"]
+    built = subprocess.run(command, capture_output=True, text=True, timeout=BUILD_TIMEOUT_S)
+    if built.returncode == NO_GO and os.environ.get("KONTINUE_REQUIRE_KUBE") != "1":
+        pytest.skip(built.stderr.strip())
     assert built.returncode == 0, built.stderr
-    return path
+    return kube.program_folder() / "client-go"
 
 
 @pytest.mark.timeout(BUILD_TIMEOUT_S + 120)

@@ -1,6 +1,6 @@
-"""Build a real Kubernetes control plane for tests, from the Go modules that are pinned beside this file.
+"""Build a real Kubernetes control plane and other programs in Go for tests, from the modules that their go.mod pins.
 
-    make kube                       etcd, kube-apiserver, kube-controller-manager and helm
+    make kube                       etcd, kube-apiserver, kube-controller-manager, helm and the tests' client in Go
 
 They come to ~/.cache/kontinue/kube/VERSION (or below XDG_CACHE_HOME), which is printed at the end. What is there
 already is kept: a second run needs neither Go nor the network. Each program appears only when it is whole, so that a
@@ -43,7 +43,7 @@ class Program:
 
     Attributes:
         name: of the file.
-        folder: below this one, with the go.mod that pins it.
+        folder: with the go.mod that pins it, seen from this one.
         module: whose version is the program's.
         package: the main package.
         tags: build tags, those of its makers.
@@ -77,7 +77,8 @@ class Program:
     def fingerprint(self) -> str:
         """Return what changes when the program must be built anew."""
         module = HERE / self.folder
-        parts = [(module / "go.mod").read_bytes(), (module / "go.sum").read_bytes(), repr(self.flags()).encode()]
+        files = (module / "go.mod", module / "go.sum", *sorted(module.glob("*.go")))
+        parts = [*(file.read_bytes() for file in files), repr(self.flags()).encode()]
         return hashlib.sha256(b"\0".join(parts)).hexdigest()
 
 
@@ -91,6 +92,7 @@ PROGRAMS = (
         for name in ("kube-apiserver", "kube-controller-manager")
     ),
     Program("helm", "helm", "helm.sh/helm/v3", "helm.sh/helm/v3/cmd/helm"),
+    Program("client-go", "../../tests/clients/client_go", "k8s.io/client-go", "."),
 )
 
 
