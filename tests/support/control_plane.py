@@ -1,12 +1,14 @@
 """A real Kubernetes control plane for tests: etcd, kube-apiserver and kube-controller-manager as processes.
 
 ``tools/kube/build.py`` builds the programs. ``ControlPlane`` starts them in a folder on free ports of loopback, each in
-one process group, and ends them; when something does not come up, the error carries the end of its log.
+one process group, and ends them; when something does not come up, the error carries the end of its log. They die with
+the thread that started them (the main one), however the tests end.
 """
 
 from __future__ import annotations
 
 import base64
+import functools
 import json
 import os
 import signal
@@ -19,6 +21,8 @@ from pathlib import Path
 from typing import Any, Self
 
 import yaml
+
+from kontinue_engine.processes import die_with_parent
 
 READY_S = 60.0
 TOKEN = "test-admin-token"
@@ -175,7 +179,11 @@ class ControlPlane:
     def _start(self, name: str, *options: str) -> None:
         with (self.data_dir / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(
-                [str(self._programs / name), *options], stdout=log, stderr=log, start_new_session=True
+                [str(self._programs / name), *options],
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                preexec_fn=functools.partial(die_with_parent, os.getpid()),
             )
 
     def _await(self, name: str, probe: Any) -> None:
