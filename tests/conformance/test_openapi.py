@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import orjson
+import pytest
 
 from api import Api
 
@@ -86,3 +87,76 @@ async def test_schemas_of_built_in_kinds_are_there(api: Api) -> None:
     """For kubectl explain configmap, and for its check before a create."""
     schema = schema_of(await document(api, "api/v1"), {"group": "", "version": "v1", "kind": "ConfigMap"})
     assert schema["properties"]["data"]["additionalProperties"]
+
+
+async def test_operations_are_named_for_generators_of_clients(api: Api) -> None:
+    """By verb, group version, scope, kind and subresource, each name once."""
+    paths = (await document(api, "apis/kontinue.cloud/v1alpha1"))["paths"]
+    root = "/apis/kontinue.cloud/v1alpha1"
+    one = f"{root}/namespaces/{{namespace}}/executions/{{name}}"
+    named = {
+        (path, method): operation["operationId"]
+        for path in (f"{root}/executions", f"{root}/namespaces/{{namespace}}/executions", one, f"{one}/status")
+        for method, operation in paths[path].items()
+        if method != "parameters"
+    }
+    assert sorted(named.values()) == [
+        "createKontinueCloudV1alpha1NamespacedExecution",
+        "deleteKontinueCloudV1alpha1CollectionNamespacedExecution",
+        "deleteKontinueCloudV1alpha1NamespacedExecution",
+        "listKontinueCloudV1alpha1ExecutionForAllNamespaces",
+        "listKontinueCloudV1alpha1NamespacedExecution",
+        "patchKontinueCloudV1alpha1NamespacedExecution",
+        "patchKontinueCloudV1alpha1NamespacedExecutionStatus",
+        "readKontinueCloudV1alpha1NamespacedExecution",
+        "readKontinueCloudV1alpha1NamespacedExecutionStatus",
+        "replaceKontinueCloudV1alpha1NamespacedExecution",
+        "replaceKontinueCloudV1alpha1NamespacedExecutionStatus",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("root", "path", "names"),
+    [
+        ("api/v1", "/api/v1/namespaces", {"get": "listCoreV1Namespace", "post": "createCoreV1Namespace"}),
+        ("api/v1", "/api/v1/namespaces/{name}/finalize", {"put": "replaceCoreV1NamespaceFinalize"}),
+        (
+            "apis/apps/v1",
+            "/apis/apps/v1/namespaces/{namespace}/deployments/{name}/scale",
+            {
+                "get": "readAppsV1NamespacedDeploymentScale",
+                "put": "replaceAppsV1NamespacedDeploymentScale",
+                "patch": "patchAppsV1NamespacedDeploymentScale",
+            },
+        ),
+    ],
+    ids=["no-deletecollection", "finalize", "scale"],
+)
+async def test_operations_of_built_in_kinds_are_those_that_are_served(
+    api: Api, root: str, path: str, names: dict[str, str]
+) -> None:
+    """Of each path: what can be done, under its name."""
+    found = (await document(api, root))["paths"][path]
+    assert {key: value["operationId"] for key, value in found.items() if key != "parameters"} == names
+
+
+async def test_operations_say_what_is_sent_and_answered(api: Api) -> None:
+    """Objects as JSON or YAML, options of a delete, codes, and a Scale where replicas are scaled."""
+    found = await document(api, "apis/kontinue.cloud/v1alpha1")
+    collection = found["paths"]["/apis/kontinue.cloud/v1alpha1/namespaces/{namespace}/executions"]
+    single = found["paths"]["/apis/kontinue.cloud/v1alpha1/namespaces/{namespace}/executions/{name}"]
+    assert {"application/json", "application/yaml"} <= set(collection["post"]["requestBody"]["content"])
+    assert [set(collection["post"]["responses"]), set(single["put"]["responses"])] == [
+        {"200", "201", "202", "401"},
+        {"200", "201", "401"},
+    ]
+    options = single["delete"]["requestBody"]["content"]["application/json"]["schema"]["$ref"]
+    properties = found["components"]["schemas"][options.rpartition("/")[2]]["properties"]
+    assert {"preconditions", "propagationPolicy", "gracePeriodSeconds"} <= set(properties)
+    names = {parameter["name"] for parameter in single["delete"]["parameters"]}
+    assert {"dryRun", "propagationPolicy", "gracePeriodSeconds"} <= names
+    status = found["components"]["schemas"]["io.k8s.apimachinery.pkg.apis.meta.v1.Status"]
+    assert {"apiVersion", "kind", "code", "reason", "details"} <= set(status["properties"])
+    apps = await document(api, "apis/apps/v1")
+    scale = apps["paths"]["/apis/apps/v1/namespaces/{namespace}/deployments/{name}/scale"]["get"]
+    assert scale[GVK] == {"group": "autoscaling", "version": "v1", "kind": "Scale"}

@@ -7,6 +7,7 @@ Called by ``kontinue_engine.apiserver.discovery.openapi``.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.resources
 import lzma
@@ -19,13 +20,14 @@ _GVK: Final = "x-kubernetes-group-version-kind"
 _REFERENCE: Final = "#/components/schemas/"
 
 
+@functools.cache
 def fingerprint() -> str:
     """Return what changes when any schema does, without reading them."""
     return hashlib.sha256(_data()).hexdigest()
 
 
-def schemas_of(kinds: Iterable[tuple[str, str, str]]) -> dict[str, Any]:
-    """Return the schemas of kinds, named by (group, version, kind), and all that they refer to."""
+def schemas_of(kinds: Iterable[tuple[str, str, str]], more: Iterable[str] = ()) -> dict[str, Any]:
+    """Return the schemas of kinds, named by (group, version, kind), ``more`` by their names, all they refer to."""
     every: dict[str, Any] = orjson.loads(lzma.decompress(_data()))
     names = {
         (entry["group"], entry["version"], entry["kind"]): name
@@ -33,7 +35,7 @@ def schemas_of(kinds: Iterable[tuple[str, str, str]]) -> dict[str, Any]:
         for entry in schema.get(_GVK, ())
     }
     found: dict[str, Any] = {}
-    pending = [names[kind] for kind in kinds if kind in names]
+    pending = [*(names[kind] for kind in kinds if kind in names), *more]
     while pending:
         name = pending.pop()
         if name not in found:
