@@ -117,7 +117,10 @@ async def test_bookmarks_tell_a_quiet_watch_where_to_go_on(api: Api) -> None:
     """Before its time is over; it is not older than the last event, and a watch from it tells nothing twice."""
     rev = await _create(api, "a")
     await _create(api, "b")
-    events = await _all(api, f"timeoutSeconds=4&resourceVersion={rev}&allowWatchBookmarks=true")
+    for timeout_s in (4, 4, 8, 16):  # a real server sends it within the last two seconds, unless it is too busy then
+        events = await _all(api, f"timeoutSeconds={timeout_s}&resourceVersion={rev}&allowWatchBookmarks=true")
+        if len(events) > 1:
+            break
     assert [event["type"] for event in events] == ["ADDED", "BOOKMARK"]
     bookmark = events[-1]["object"]
     assert (bookmark["kind"], bookmark["apiVersion"]) == ("Execution", "kontinue.cloud/v1alpha1")
