@@ -24,7 +24,8 @@ from kontinue_engine.errors import EngineError
 app: Final = typer.Typer(context_settings={"help_option_names": ["-h", "--help"]})
 READ_BYTES: Final = 1024 * 1024
 TIMEOUT_S: Final = 60.0
-_DataDir = Annotated[Path, typer.Option(help="Database and kubeconfig.")]
+_DataDirBelow = Annotated[Path | None, typer.Option("--data-dir", help="Database and kubeconfig. Default: .kontinue")]
+"""May stand before the subcommand as well, where it is ``command``'s."""
 
 
 class BackupFailedError(EngineError):
@@ -34,11 +35,12 @@ class BackupFailedError(EngineError):
 @app.callback(invoke_without_command=True)
 def command(
     context: typer.Context,
-    data_dir: _DataDir = Path(".kontinue"),
+    data_dir: Annotated[Path, typer.Option(help="Database and kubeconfig.")] = Path(".kontinue"),
     port: Annotated[int, typer.Option(min=0, max=65535, help="On loopback; 0 picks a free one.")] = DEFAULT_PORT,
 ) -> None:
     """Run the local, Kubernetes-compatible API server alone, without a worker; or back up and restore its data."""
     if context.invoked_subcommand is not None:
+        context.obj = data_dir
         return
     arguments = ["-m", "kontinue_engine.apiserver", "--data-dir", str(data_dir), "--port", str(port)]
     os.execv(sys.executable, [sys.executable, *arguments])  # noqa: S606  it takes our place, no shell is involved
@@ -46,14 +48,16 @@ def command(
 
 @app.command("backup")
 def back_up(
+    context: typer.Context,
     file: Annotated[Path, typer.Argument(help="To be written; must not exist.")],
-    data_dir: _DataDir = Path(".kontinue"),
+    data_dir: _DataDirBelow = None,
 ) -> None:
     """Write all objects, as they are at one moment, to a file; the server may run meanwhile."""
     from kontinue_engine.apiserver.backup import backup, restoring
     from kontinue_engine.apiserver.main import DATABASE, KUBECONFIG
     from kontinue_engine.apiserver.storage.protocol import StorageBusyError
 
+    data_dir = data_dir or _data_dir_above(context)
     database = data_dir / DATABASE
     if not database.exists():
         raise BackupFailedError(f"{data_dir} holds no data file of a server; name its folder with --data-dir")
@@ -80,14 +84,16 @@ def back_up(
 
 @app.command("restore")
 def restore(
+    context: typer.Context,
     file: Annotated[Path, typer.Argument(help="Written by `kontinue apiserver backup`.")],
-    data_dir: _DataDir = Path(".kontinue"),
+    data_dir: _DataDirBelow = None,
     replace: Annotated[bool, typer.Option("--replace", help="Replace the objects that are there.")] = False,  # noqa: FBT002
 ) -> None:
     """Put a backup in the place of a stopped server's data; watches from before get 410 and list anew."""
     from kontinue_engine.apiserver.backup import restoring
     from kontinue_engine.apiserver.main import DATABASE
 
+    data_dir = data_dir or _data_dir_above(context)
     progress = _shown if sys.stderr.isatty() else _not_shown
     try:
         restored = restoring.restore(file, data_dir / DATABASE, replaces=replace, progress=progress)
@@ -95,6 +101,11 @@ def restore(
         place = f" ({error.filename})" if error.filename else ""
         raise BackupFailedError(f"{file} cannot be restored: {error.strerror}{place}; nothing was changed") from error
     print(f"{restored.objects} objects restored into {data_dir}; revisions go on after {restored.revision}")
+
+
+def _data_dir_above(context: typer.Context) -> Path:
+    above: Path = context.obj
+    return above
 
 
 def _ask_server(kubeconfig: Path) -> Iterator[bytes]:

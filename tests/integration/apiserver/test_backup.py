@@ -209,6 +209,23 @@ def test_a_damaged_data_file_is_not_overwritten(made: Path, tmp_path: Path) -> N
     assert (tmp_path / DATABASE).read_bytes() == b"garbage" * 1000
 
 
+def test_a_data_dir_named_before_the_subcommand_is_the_one_that_is_meant(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither read from nor restored into the default folder; the one named last wins."""
+    monkeypatch.chdir(tmp_path)
+    ok("restore", made)
+    default = (tmp_path / ".kontinue" / DATABASE).read_bytes()
+    ok("--data-dir", "x", "restore", made)
+    assert "--replace" in refused("--data-dir", "x", "restore", made)
+    ok("--data-dir", "x", "restore", made, "--replace")
+    ok("--data-dir", "x", "restore", made, "--data-dir", "y")
+    assert (tmp_path / ".kontinue" / DATABASE).read_bytes() == default
+    assert restoring.read_closed(tmp_path / "x" / DATABASE)[0] > restoring.read_closed(tmp_path / "y" / DATABASE)[0]
+    ok("--data-dir", "x", "backup", "copy")
+    assert backup.check(tmp_path / "copy", silent).revision == restoring.read_closed(tmp_path / "x" / DATABASE)[0]
+
+
 def test_progress_is_told_and_nothing_but_the_data_file_is_left(made: Path, tmp_path: Path) -> None:
     """Twice over: while the backup is checked, and while it is written."""
     told: list[tuple[int, int]] = []
