@@ -226,6 +226,14 @@ def test_a_data_dir_named_before_the_subcommand_is_the_one_that_is_meant(
     assert backup.check(tmp_path / "copy", silent).revision == restoring.read_closed(tmp_path / "x" / DATABASE)[0]
 
 
+def test_a_pipe_is_refused_as_what_it_is(tmp_path: Path) -> None:
+    """It can't be read twice, which a restore must; it is not called damaged."""
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(BackupDamagedError, match="regular file") as caught:
+        restoring.restore(tmp_path / "pipe", tmp_path / DATABASE, replaces=False, progress=silent)
+    assert "no whole backup" not in str(caught.value)
+
+
 def test_progress_is_told_and_nothing_but_the_data_file_is_left(made: Path, tmp_path: Path) -> None:
     """Twice over: while the backup is checked, and while it is written."""
     told: list[tuple[int, int]] = []

@@ -88,6 +88,10 @@ def check(path: Path, progress: Progress) -> Header:
         BackupDamagedError: it is not.
         OSError: it cannot be read.
     """
+    if path.is_fifo():
+        raise BackupDamagedError(
+            f"{path} is a pipe, and it is read twice: save it as a regular file; nothing was changed"
+        )
     digest = hashlib.sha256()
     with path.open("rb") as file:
         first = file.readline()
