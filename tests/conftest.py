@@ -119,7 +119,7 @@ def api_server(request: pytest.FixtureRequest, server_kind: str, tmp_path: Path)
     kubeconfig = kubeconfig_for(namespace, server.kubeconfig, tmp_path / "kubeconfig")
     server.request("POST", "/api/v1/namespaces", {"metadata": {"name": namespace}})
     yield ApiServer(server.url, server.token, server.ca_file, kubeconfig, namespace)
-    server.request("DELETE", f"/api/v1/namespaces/{namespace}")
+    server.leave(namespace)
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ def namespace(server: Server) -> Iterator[str]:
     name = unique("client")
     server.request("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
     yield name
-    server.request("DELETE", f"/api/v1/namespaces/{name}")
+    server.leave(name)
 
 
 @pytest.fixture

@@ -21,5 +21,5 @@ async def api(server: Server) -> AsyncIterator[Api]:
     status, body = await client.send("POST", "/api/v1/namespaces", {"metadata": {"name": client.namespace}})
     assert status == 201, body
     yield client
-    await client.send("DELETE", f"/api/v1/namespaces/{client.namespace}")
     await client.close()
+    server.leave(client.namespace)

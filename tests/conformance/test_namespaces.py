@@ -13,6 +13,8 @@ NAMESPACES = "/api/v1/namespaces"
 EXECUTIONS = "kontinue.cloud/v1alpha1/executions"
 NAME_LABEL = "kubernetes.io/metadata.name"
 HOLD = "example.com/hold"
+EMPTYING_S = 90.0
+"""A real namespace controller begins after 5 s, asks for one kind after the other, and again 8 s later."""
 
 
 @pytest.fixture
@@ -111,6 +113,7 @@ async def test_a_dry_run_shows_a_terminating_namespace_and_leaves_it(api: Api, n
     assert (await api.send("GET", f"{NAMESPACES}/{name}"))[1] == created
 
 
+@pytest.mark.timeout(5 * EMPTYING_S)
 async def test_a_deleted_namespace_ends_when_its_content_is_gone(api: Api, name: str) -> None:
     """Terminating refuses new objects, empties itself, says what keeps it, and goes with the last object."""
     created = await _create(api, name)
@@ -127,9 +130,11 @@ async def test_a_deleted_namespace_ends_when_its_content_is_gone(api: Api, name:
     assert (status, again["metadata"].get("finalizers")) == (200, None)
     await _refuses_new_objects(api, name)
 
-    await api.eventually(f"{executions}/free", 404)
-    await api.eventually(f"{config_maps}/held", lambda body: "deletionTimestamp" in body["metadata"])
-    reported = await api.eventually(path, lambda body: body["status"].get("conditions"))
+    await api.eventually(f"{executions}/free", 404, patience_s=EMPTYING_S)
+    await api.eventually(
+        f"{config_maps}/held", lambda body: "deletionTimestamp" in body["metadata"], patience_s=EMPTYING_S
+    )
+    reported = await api.eventually(path, lambda body: body["status"].get("conditions"), patience_s=EMPTYING_S)
     conditions = {condition["type"]: condition for condition in reported["status"]["conditions"]}
     remaining, finalizers = conditions["NamespaceContentRemaining"], conditions["NamespaceFinalizersRemaining"]
     assert (remaining["status"], remaining["reason"]) == ("True", "SomeResourcesRemain")
@@ -139,7 +144,7 @@ async def test_a_deleted_namespace_ends_when_its_content_is_gone(api: Api, name:
 
     body = {"metadata": {"finalizers": None}}
     assert (await api.send("PATCH", f"{config_maps}/held", body, content_type=MERGE_PATCH))[0] == 200
-    await api.eventually(path, 404)
+    await api.eventually(path, 404, patience_s=EMPTYING_S)
     assert (await _create(api, name))["metadata"]["uid"] != created["metadata"]["uid"]
 
 
@@ -159,6 +164,7 @@ async def _refuses_new_objects(api: Api, name: str) -> None:
     assert (status, answer["reason"]) == (409, "AlreadyExists")
 
 
+@pytest.mark.timeout(5 * EMPTYING_S)
 async def test_finalizers_of_a_namespace_hold_it_when_its_content_is_gone(api: Api, name: str) -> None:
     """Those of its metadata and those of its spec, which only /finalize takes away."""
     metadata = {"name": name, "finalizers": [HOLD]}
@@ -166,13 +172,13 @@ async def test_finalizers_of_a_namespace_hold_it_when_its_content_is_gone(api: A
     path = f"{NAMESPACES}/{name}"
     await api.send("DELETE", path)
     own = {"finalizers": ["example.com/own"]}
-    emptied = await api.eventually(path, lambda body: body["spec"] == own)
+    emptied = await api.eventually(path, lambda body: body["spec"] == own, patience_s=EMPTYING_S)
     emptied["spec"] = {"finalizers": []}
     status, body = await api.send("PUT", f"{path}/finalize", emptied)
     assert (status, body["spec"]) == (200, {})
     status, _ = await api.send("PATCH", path, {"metadata": {"finalizers": None}}, content_type=MERGE_PATCH)
     assert status == 200
-    await api.eventually(path, 404)
+    await api.eventually(path, 404, patience_s=EMPTYING_S)
 
 
 async def test_nothing_is_created_where_there_is_no_namespace(api: Api) -> None:

@@ -83,11 +83,13 @@ class Api:
             async for line in response.content:
                 yield orjson.loads(line)
 
-    async def eventually(self, path: str, wanted: int | Callable[[Any], bool]) -> Any:
+    async def eventually(
+        self, path: str, wanted: int | Callable[[Any], bool], *, patience_s: float = PATIENCE_S
+    ) -> Any:
         """Poll until ``path`` answers with the status ``wanted``, or with 200 and a body for which it is true."""
         status, body = 0, None
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(PATIENCE_S):
+            async with asyncio.timeout(patience_s):
                 while True:
                     status, body = await self.send("GET", path)
                     if status == wanted if isinstance(wanted, int) else status == 200 and wanted(body):

@@ -40,6 +40,7 @@ class Server:
         ca_file: what its certificate is signed by; None: plain HTTP.
         kubeconfig: file for clients.
         forget_history: makes it forget the states before now; None: nobody here can.
+        is_ours: whether it ends with the tests.
     """
 
     kind: str
@@ -48,6 +49,15 @@ class Server:
     ca_file: Path | None
     kubeconfig: Path
     forget_history: Callable[[], None] | None = None
+    is_ours: bool = True
+
+    def leave(self, namespace: str) -> None:
+        """Delete a namespace that a test has used, unless it ends with the server.
+
+        The namespaces of hundreds of tests keep a real control plane so busy that others wait half a minute for theirs.
+        """
+        if not self.is_ours:
+            self.request("DELETE", f"/api/v1/namespaces/{namespace}")
 
     def request(self, method: str, path: str, body: Any = None) -> Any:
         """Send a request outside any event loop; returns the JSON, raises HTTPError."""
@@ -67,7 +77,15 @@ def running(kind: str, folder: Path) -> Iterator[Server]:
             yield found
         return
     with kube.control_plane(folder) as plane:
-        found = Server("kube", plane.url, plane.token, plane.ca_file, plane.kubeconfig, plane.forget_history)
+        found = Server(
+            "kube",
+            plane.url,
+            plane.token,
+            plane.ca_file,
+            plane.kubeconfig,
+            plane.forget_history,
+            is_ours=not isinstance(plane, kube.Existing),
+        )
         for file in sorted(CRDS.glob("*.yaml")):
             install_crd(found, yaml.safe_load(file.read_text()))
         yield found
