@@ -111,7 +111,24 @@ def words(text: str) -> list[str]:
 # -- what is sent -----------------------------------------------------------------------------------------------------
 
 NAMES = st.sampled_from(
-    ["a", "b", "metadata", "name", "spec", "status", "labels", "items", "kind", "uid", "0", "-", ""]
+    [
+        "a",
+        "b",
+        "metadata",
+        "name",
+        "spec",
+        "status",
+        "labels",
+        "items",
+        "kind",
+        "uid",
+        "0",
+        "-",
+        "",
+        "é",
+        "🙂",
+        "a\r\nb",
+    ]
 )
 JUNK = st.one_of(
     st.none(),
