@@ -183,6 +183,8 @@ async def main() -> None:
         help="run against this cluster (default: a kontinue dev of its own)",
     )
     kubeconfig = parser.parse_args().kubeconfig
+    if kubeconfig is not None and not kubeconfig.is_file():
+        parser.error(f"there is no kubeconfig {kubeconfig}")
     with demo_folder():
         await run_demo(kubeconfig)
 

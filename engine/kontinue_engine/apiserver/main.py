@@ -79,6 +79,8 @@ async def run(data_dir: Path, *, host: str, port: int, stop: asyncio.Event) -> N
     async with LocalServer(storage, token=token, host=host, port=port) as server:
         server.write_kubeconfig(kubeconfig)
         _log.info(READY, url=server.url, port=server.port, kubeconfig=str(kubeconfig), pid=os.getpid())
+        if sys.stderr.isatty():
+            sys.stderr.write(f"export KUBECONFIG={kubeconfig.absolute()}\n")
         await server.serve(stop)
     _log.info(STOPPED)
 

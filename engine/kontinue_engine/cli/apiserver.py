@@ -68,6 +68,10 @@ def back_up(
         pieces = backup.encode(objects, revision=revision, created_at=datetime.now(UTC).isoformat(timespec="seconds"))
     except StorageBusyError:
         pieces = _ask_server(data_dir / KUBECONFIG)
+    except OSError as error:
+        raise BackupFailedError(
+            f"{data_dir} cannot be used: {error.strerror}; copy it to where it can be written, and back up the copy"
+        ) from error
     made = file.with_name(f".{file.name}.{os.getpid()}")
     try:
         _write(made, pieces)
@@ -92,11 +96,25 @@ def restore(
     """Put a backup in the place of a stopped server's data; watches from before get 410 and list anew."""
     from kontinue_engine.apiserver.backup import restoring
     from kontinue_engine.apiserver.main import DATABASE
+    from kontinue_engine.apiserver.storage.protocol import StorageBusyError
+    from kontinue_engine.cli.dev.data_dir import read_state
 
     data_dir = data_dir or _data_dir_above(context)
+    if data_dir.exists() and not data_dir.is_dir():
+        raise BackupFailedError(f"{data_dir} is no folder; name the folder that holds the data file with --data-dir")
     progress = _shown if sys.stderr.isatty() else _not_shown
     try:
         restored = restoring.restore(file, data_dir / DATABASE, replaces=replace, progress=progress)
+    except StorageBusyError as error:
+        state = read_state(data_dir)
+        if state is None or state.server_pid != error.holder_pid:
+            raise
+        raise BackupFailedError(
+            f"kontinue dev (process {state.dev_pid}) runs on {data_dir}; stop it with Ctrl-C, then restore"
+        ) from error
+    except KeyboardInterrupt:
+        print(f"interrupted: {data_dir} holds all of the old data, or all of the backup", file=sys.stderr)
+        raise
     except OSError as error:
         place = f" ({error.filename})" if error.filename else ""
         raise BackupFailedError(f"{file} cannot be restored: {error.strerror}{place}; nothing was changed") from error

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from api import Api
 from kontinue_engine.apiserver.backup import backup, restoring
 from kontinue_engine.apiserver.backup.backup import BackupDamagedError
 from kontinue_engine.apiserver.backup.restoring import DataPresentError
-from kontinue_engine.apiserver.storage.protocol import StorageBusyError, StorageCorruptError
+from kontinue_engine.apiserver.storage.protocol import StorageBusyError, StorageCorruptError, StorageFailedError
 
 DATABASE = "kontinue.db"
 CLI = "import sys; from kontinue_engine.cli.main import main; sys.exit(main())"
@@ -204,7 +205,7 @@ def test_a_restore_over_objects_must_be_told_so(made: Path, tmp_path: Path) -> N
 def test_a_damaged_data_file_is_not_overwritten(made: Path, tmp_path: Path) -> None:
     """Its revision is unknown, and somebody may still want to rescue it: it must be moved away by hand."""
     (tmp_path / DATABASE).write_bytes(b"garbage" * 1000)
-    with pytest.raises(StorageCorruptError, match="move it away"):
+    with pytest.raises(StorageCorruptError, match="Move it away"):
         restoring.restore(made, tmp_path / DATABASE, replaces=True, progress=silent)
     assert (tmp_path / DATABASE).read_bytes() == b"garbage" * 1000
 
@@ -295,3 +296,39 @@ async def test_only_the_administrator_gets_a_backup(local_server: Any) -> None:
     assert (status, orjson.loads(text.splitlines()[0])["format"]) == (200, backup.FORMAT)
     assert (await api.send("POST", "/backup"))[0] in {404, 405}
     await api.close()
+
+
+def test_a_log_that_cannot_be_moved_into_its_file_stops_a_restore(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside the restored file it would be taken for its own."""
+    restoring.restore(made, tmp_path / DATABASE, replaces=False, progress=silent)
+    before = restoring.read_closed(tmp_path / DATABASE)
+    opened = restoring._opened
+
+    @contextlib.contextmanager
+    def leave_log(database: Path) -> Iterator[Any]:
+        with opened(database) as connection:
+            yield connection
+        Path(f"{database}-wal").write_bytes(b"as a full disk leaves it")
+
+    monkeypatch.setattr(restoring, "_opened", leave_log)
+    with pytest.raises(StorageFailedError, match="disk full"):
+        restoring.restore(made, tmp_path / DATABASE, replaces=True, progress=silent)
+    monkeypatch.undo()
+    (tmp_path / f"{DATABASE}-wal").unlink()
+    assert restoring.read_closed(tmp_path / DATABASE) == before
+
+
+def test_what_cannot_be_used_is_named(made: Path, tmp_path: Path) -> None:
+    """A file in the place of the data folder is what is at fault, not the backup."""
+    (tmp_path / "file").write_text("")
+    assert "is no folder" in refused("restore", made, "--data-dir", tmp_path / "file")
+
+
+def test_a_restore_under_dev_names_dev(made: Path, tmp_path: Path) -> None:
+    """To kill its server would not do: dev starts it again."""
+    state = {"app": "a:a", "namespace": "d", "url": "u", "kubeconfig": "k", "dev_pid": 77, "server_pid": os.getpid()}
+    (tmp_path / "dev.json").write_bytes(orjson.dumps(state))
+    with restoring._locked(tmp_path / DATABASE):
+        assert "kontinue dev (process 77)" in refused("restore", made, "--data-dir", tmp_path)

@@ -117,6 +117,11 @@ async def test_a_full_disk_refuses_writes_and_nothing_else(mount: Any, start: An
             await asyncio.sleep(0.005)
     assert acknowledged.items() <= watched.items()
     server.stop(signal.SIGKILL)
+    events = [line["event"] for line in server.lines]
+    assert [event for event in events if event.startswith("writes are")] == [
+        "writes are refused until the disk takes them",
+        "writes are stored again",
+    ]
     await following
     await api.close()
     server = start(disk / "data")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -294,3 +295,12 @@ async def test_kill_9_under_concurrent_writers_keeps_every_acknowledged_write(st
         assert len(set(acknowledged.values())) == len(acknowledged)
         highest = max(acknowledged.values())
         await api.close()
+
+
+async def test_a_server_whose_data_folder_was_removed_stops_and_says_so(start: Any) -> None:
+    """It would acknowledge what nobody finds again, and a second server could start beside it."""
+    server = start()
+    shutil.rmtree(server.data_dir)
+    assert await asyncio.to_thread(server.wait) == 1
+    (line,) = (line for line in server.lines if line["event"] == "api server failed")
+    assert "removed, moved or replaced" in line["exception"]

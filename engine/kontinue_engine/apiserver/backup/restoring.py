@@ -19,6 +19,7 @@ from typing import Final, NamedTuple
 from kontinue_engine.apiserver.backup import backup
 from kontinue_engine.apiserver.backup.backup import Progress, Stored
 from kontinue_engine.apiserver.storage import sqlite_file
+from kontinue_engine.apiserver.storage.protocol import StorageFailedError
 from kontinue_engine.errors import EngineError
 
 REVISION_GAP: Final = 1_000_000_000
@@ -115,7 +116,11 @@ def _settle(database: Path) -> tuple[int, int]:
         return 0, 0
     with _opened(database) as connection:
         objects = connection.execute(f"SELECT count(*) {_FROM_LIVE}").fetchone()[0]
-        return _last_revision(connection), int(objects)
+        found = _last_revision(connection), int(objects)
+    log = Path(f"{database}-wal")
+    if log.exists() and log.stat().st_size:
+        raise StorageFailedError(f"{log} cannot be moved into {database}: is the disk full? Nothing was changed")
+    return found
 
 
 def _last_revision(connection: sqlite3.Connection) -> int:

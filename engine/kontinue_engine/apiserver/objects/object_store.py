@@ -187,7 +187,7 @@ class ObjectStore:
         except (AttributeError, LookupError, TypeError, ValueError) as error:
             raise StorageCorruptError(
                 f"the data file holds something that is no object: {error}; nothing was changed. "
-                "Restore it from a copy, or move it away to start with an empty one"
+                "Move it away, then restore a backup or start with an empty one"
             ) from error
         self.rev = max(self.rev, self.compacted_rev)
 

@@ -39,6 +39,10 @@ class StorageBusyError(StorageError):
         self.holder_pid = holder_pid
 
 
+class StorageLostError(StorageError):
+    """The data file is no longer where it was: what is written now would be found by nobody."""
+
+
 class StorageCorruptError(StorageError):
     """The data file is damaged or not ours; it has been left as it is."""
 

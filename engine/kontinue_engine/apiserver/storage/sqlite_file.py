@@ -81,6 +81,14 @@ def lock(path: str) -> int:
     return fd
 
 
+def is_locked_by(fd: int, path: str) -> bool:
+    """Tell whether who asks for the lock of ``path`` now would meet the one that ``fd`` holds."""
+    try:
+        return os.path.samestat(os.fstat(fd), os.stat(f"{path}.lock"))
+    except OSError:
+        return False
+
+
 def connect(path: str) -> sqlite3.Connection:
     """Open the data file, which is locked, or create it; ``":memory:"`` needs no lock.
 
@@ -115,7 +123,7 @@ def opening_error(path: str, error: sqlite3.DatabaseError) -> StorageError:
         )
     return StorageCorruptError(
         f"data file {path} cannot be read: {error}; nothing was changed. "
-        "Restore it from a copy, or move it away to start with an empty one"
+        "Move it away, then restore a backup or start with an empty one"
     )
 
 

@@ -10,6 +10,7 @@ leave only after the INSERT has returned. Not here: the file itself, its lock, i
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import queue
 import sqlite3
@@ -27,15 +28,19 @@ from kontinue_engine.apiserver.storage.protocol import (
     RevisionMismatchError,
     Sink,
     StorageFailedError,
+    StorageLostError,
     Write,
 )
 from kontinue_engine.apiserver.storage.sqlite_file import MEMORY
 
+_log: Final = logging.getLogger(__name__)
 MAX_BATCH_WRITES: Final = 256
 """Commits that share one fsync; four columns each stay far below SQLite's limit of 32,766 parameters."""
 IDLE_BEFORE_CHECKPOINT_S: Final = 2.0
 COMPACTION_STEP_REVS: Final = 2000
 """Judgement: revisions compacted per transaction, so that writers wait a few milliseconds at most."""
+LOOK_PERIOD_S: Final = 1.0
+"""Judgement: how often a look is taken whether the data file is still in its place."""
 _Row = tuple[int, int, str, bytearray | None]
 
 
@@ -71,6 +76,7 @@ class SqliteStorage:
         self._path = str(path)
         self._is_memory = self._path == MEMORY
         self._lock_fd = -1
+        self._is_refusing = False  # the writer thread's, for its log
         self._connection: sqlite3.Connection  # these two: from open() on
         self._loop: asyncio.AbstractEventLoop
         self._thread: threading.Thread | None = None
@@ -156,7 +162,19 @@ class SqliteStorage:
 
     async def watch_over(self) -> None:
         """Wait until the store is unusable, and raise why."""
-        await asyncio.shield(self._broken)
+        while not self._broken.done():
+            await asyncio.wait([self._broken], timeout=None if self._is_memory else LOOK_PERIOD_S)
+            self._check_place()
+        self._broken.result()
+
+    def _check_place(self) -> None:
+        """The lock is what another server would find."""
+        if self._is_memory or sqlite_file.is_locked_by(self._lock_fd, self._path):
+            return
+        raise StorageLostError(
+            f"{self._path} was removed, moved or replaced while the server ran; what was written since is lost. "
+            "Stop the server before its data folder is changed"
+        )
 
     async def close(self) -> None:
         """Finish accepted commits, checkpoint, close the file and release the lock; idempotent."""
@@ -254,11 +272,17 @@ class SqliteStorage:
                 self._make_durable(rows)
             except Exception as error:  # noqa: BLE001 - whatever it was, nothing is durable and the thread must live on
                 self._roll_back(undo, first_rev)
+                if not self._is_refusing:
+                    _log.error("writes are refused until the disk takes them", extra={"error": str(error)})
+                self._is_refusing = True
                 for commit in batch:
                     if commit.error is None:
                         commit.error = StorageFailedError(f"write to {self._path} was not stored: {error}")
             else:
                 self._is_checkpoint_due = True
+                if self._is_refusing:
+                    _log.warning("writes are stored again")
+                self._is_refusing = False
         self._call_loop(lambda: self._publish(batch))
 
     def _stage(self, commit: _Commit, rows: list[_Row], undo: list[tuple[str, int]]) -> None:
