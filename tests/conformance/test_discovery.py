@@ -169,6 +169,7 @@ async def test_unknown_resources_of_built_in_groups_are_a_status(api: Api, path:
     status, body = await api.send("GET", path)
     assert (status, body["kind"], body["reason"]) == (404, "Status", "NotFound")
     assert body["message"] == "the server could not find the requested resource"
+    assert body["details"] == {}, "kubectl debug reads into it"
 
 
 async def test_an_unknown_subresource_of_a_custom_object_is_not_found(api: Api) -> None:

@@ -160,3 +160,14 @@ async def test_operations_say_what_is_sent_and_answered(api: Api) -> None:
     apps = await document(api, "apis/apps/v1")
     scale = apps["paths"]["/apis/apps/v1/namespaces/{namespace}/deployments/{name}/scale"]["get"]
     assert scale[GVK] == {"group": "autoscaling", "version": "v1", "kind": "Scale"}
+
+
+async def test_openapi_v2_comes_as_json_or_as_gnostic_binary(api: Api) -> None:
+    """Kubectl reads it for a kind that nothing else knows, before it says that there is no such kind."""
+    status, found = await api.send("GET", "/openapi/v2")
+    assert (status, found["swagger"], found["info"]["title"]) == (200, "2.0", "Kubernetes")
+    for form in ("@v1.0", ".v1.0"):
+        accept = f"application/com.github.proto-openapi.spec.v2{form}+protobuf"
+        status, binary = await api.send("GET", "/openapi/v2", Accept=accept)
+        assert (status, binary[:5]) == (200, b"\n\x032.0")
+        assert api.headers["Content-Type"] == "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"

@@ -253,3 +253,13 @@ async def test_rules_of_the_schema_hold_for_updates(api: Api, path: str, create:
     for phase, code in (("Completed", 200), ("Executing", 422)):
         patch = {"status": {"phase": phase}}
         assert (await api.send("PATCH", f"{path}/status", patch, content_type=MERGE_PATCH))[0] == code
+
+
+async def test_a_name_other_than_that_of_the_path_is_refused_whether_or_not_there_is_an_object(api: Api) -> None:
+    """400, before anything is looked up."""
+    for name in ("there", "absent"):
+        if name == "there":
+            assert (await api.send("POST", api.path("configmaps"), {"metadata": {"name": name}}))[0] == 201
+        status, body = await api.send("PUT", api.path("configmaps", name), {"metadata": {"name": "other"}})
+        assert (status, body["reason"]) == (400, "BadRequest")
+        assert f"the name of the object (other) does not match the name on the URL ({name})" in body["message"]

@@ -18,7 +18,7 @@ NEWER = "1.37"
 MACHINE = "machine"
 _NEWER_RELEASE = "1.37.1"
 _OLDEST_MINOR = 29
-"""The local server has no OpenAPI v2, which older ones need."""
+"""Older ones validate by OpenAPI v2, which is empty on the local server."""
 
 
 def program(version: str) -> Path:

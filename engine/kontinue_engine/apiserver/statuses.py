@@ -107,7 +107,7 @@ def build_status(code: int, *, message: str = "", reason: str = "", details: dic
         body["message"] = message
     if reason:
         body["reason"] = reason
-    if details:
+    if details is not None:
         body["details"] = details
     if code >= 400:
         body["code"] = code
@@ -128,7 +128,7 @@ def not_found(resource: ResourceInfo, name: str) -> StatusError:
 
 def unknown_resource() -> StatusError:
     """404: nothing of that name is served in a built-in group."""
-    return StatusError(404, "NotFound", "the server could not find the requested resource")
+    return StatusError(404, "NotFound", "the server could not find the requested resource", details={})
 
 
 def already_exists(resource: ResourceInfo, name: str, *, is_deleting: bool = False) -> StatusError:
@@ -235,7 +235,7 @@ def unauthorized() -> StatusError:
 
 def method_not_allowed(resource: ResourceInfo | None = None) -> StatusError:
     """405: the resource or path does not support the verb."""
-    details = _details(resource, "") if resource else None
+    details = _details(resource, "") if resource else {}
     return StatusError(
         405, "MethodNotAllowed", "the server does not allow this method on the requested resource", details=details
     )
@@ -244,7 +244,7 @@ def method_not_allowed(resource: ResourceInfo | None = None) -> StatusError:
 def not_acceptable(accepted: Iterable[str]) -> StatusError:
     """406: none of the media types in Accept can be served."""
     listed = ", ".join(accepted)
-    return StatusError(406, "NotAcceptable", f"only the following media types are accepted: {listed}")
+    return StatusError(406, "NotAcceptable", f"only the following media types are accepted: {listed}", details={})
 
 
 def unsupported_media_type(accepted: Iterable[str]) -> StatusError:

@@ -74,9 +74,3 @@ async def test_writes_are_counted_by_resource_and_verb(api: Any) -> None:
         'kontinue_apiserver_writes_total{resource="executions",verb="create"} 1',
         'kontinue_apiserver_writes_total{resource="executions/status",verb="update"} 1',
     ]
-
-
-async def test_openapi_v2_is_not_served(api: Any) -> None:
-    """A plain 404, by which kubectl from 1.29 on turns to v3."""
-    accept = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
-    assert await api.send("GET", "/openapi/v2", Accept=accept) == (404, b"404 page not found\n")

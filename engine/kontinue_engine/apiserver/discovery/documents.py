@@ -57,6 +57,8 @@ class Documents:
             return self._backup()
         if path.split("/")[1] in _HEALTH:
             return _health(path, request.query)
+        if path == "/openapi/v2" and request.method == "GET":
+            return Response(200, *openapi.document_v2(request.headers.get(b"accept", b"").decode("latin-1")))
         if self._built_from is not self._registry.resources:
             self._build()
         body = self._documents.get(path) or self._openapi.document(path.removeprefix("/openapi/v3/"))

@@ -1,7 +1,8 @@
 """Internal. OpenAPI v3 documents, one per group version: what kubectl reads to validate, apply and explain.
 
 kubectl (1.29 and later) looks for paths by which a resource is found (``operations``), and for schemas that carry their
-group, version and kind. OpenAPI v2 is not served. Built from ResourceInfo values, the schemas of built-in kinds from
+group, version and kind. OpenAPI v2 is an empty document: kubectl asks for it when it has found a
+kind nowhere else, and then says so. Built from ResourceInfo values, the schemas of built-in kinds from
 ``builtin.schemas``; ``documents`` serves the index and the documents that it names.
 """
 
@@ -26,6 +27,10 @@ from kontinue_engine.apiserver.discovery.operations import (
 )
 from kontinue_engine.apiserver.resources import ResourceInfo
 
+V2_PROTOBUF: Final = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
+_V2_JSON: Final = b'{"swagger":"2.0","info":{"title":"Kubernetes","version":"unversioned"},"paths":{}}'
+_V2_BINARY: Final = b"\n\x032.0\x12\x19\n\nKubernetes\x12\x0bunversionedB\x00"
+"""The same as a gnostic ``openapi.v2.Document``: swagger (1), info (2: title 1, version 2) and paths (8)."""
 _TEXT: Final = {"type": "string"}
 _SHARED: Final = (f"{META}.ObjectMeta", f"{META}.ListMeta", f"{META}.DeleteOptions", SCALE)
 """Referred to by what is made here; their schemas are published ones."""
@@ -64,6 +69,11 @@ _OWN_SCHEMAS: Final[dict[str, Any]] = {
         "properties": {"reason": _TEXT, "message": _TEXT, "field": _TEXT},
     },
 }
+
+
+def document_v2(accept: str) -> tuple[bytes, str]:
+    """Return the empty document of OpenAPI v2 and its content type, binary where ``accept`` names that form."""
+    return (_V2_BINARY, V2_PROTOBUF) if "proto-openapi.spec.v2" in accept else (_V2_JSON, "application/json")
 
 
 class OpenApi:

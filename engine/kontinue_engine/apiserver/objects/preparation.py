@@ -133,18 +133,27 @@ def _with_field(document: dict[str, Any], source: dict[str, Any], field: str) ->
     return result
 
 
+def check_name(metadata: dict[str, Any], name: str) -> None:
+    """Refuse metadata that name no object, or another one than the path does.
+
+    Raises:
+        StatusError: 400.
+    """
+    if not metadata.get("name"):
+        raise statuses.bad_request(
+            f"the name of the object ({name} based on URL) was undeterminable: name must be provided"
+        )
+    if metadata["name"] != name:
+        raise statuses.bad_request(
+            f"the name of the object ({metadata['name']}) does not match the name on the URL ({name})"
+        )
+
+
 def _check_identity(
     resource: ResourceInfo, old: dict[str, Any], new: dict[str, Any], *, is_uid_precondition: bool
 ) -> None:
     name = old["name"]
-    if not new.get("name"):
-        raise statuses.bad_request(
-            f"the name of the object ({name} based on URL) was undeterminable: name must be provided"
-        )
-    if new["name"] != name:
-        raise statuses.bad_request(
-            f"the name of the object ({new['name']}) does not match the name on the URL ({name})"
-        )
+    check_name(new, name)
     if new.get("namespace") and new["namespace"] != old.get("namespace"):
         raise statuses.bad_request(
             "the namespace of the provided object does not match the namespace sent on the request"

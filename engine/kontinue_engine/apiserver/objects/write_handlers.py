@@ -21,7 +21,7 @@ from kontinue_engine.apiserver.http import requests
 from kontinue_engine.apiserver.http.http_protocol import Response
 from kontinue_engine.apiserver.http.requests import Target, WriteOptions
 from kontinue_engine.apiserver.http.warning_headers import warning_headers
-from kontinue_engine.apiserver.objects import deletion, judging, patches, scaling, shape, strategic_patch
+from kontinue_engine.apiserver.objects import deletion, judging, patches, preparation, scaling, shape, strategic_patch
 from kontinue_engine.apiserver.objects.writing import MAX_ATTEMPTS, Writer
 
 _CREATED_BY_UPDATE: Final = frozenset(
@@ -77,6 +77,7 @@ class WriteHandlers:
         if target.subresource == "scale":
             return await self._rescale(target, lambda _scale: document, options, owner)
         document = shape.check_shape(target.resource, document)
+        preparation.check_name(document["metadata"], target.name)
         try:
             stored = await self._writer.change(
                 target, lambda _current: document, options, verb="update", body=body, owner=owner
