@@ -125,3 +125,5 @@ def install_crd(server: Server, crd: dict[str, Any]) -> None:
     spec = crd["spec"]
     served = f"/apis/{spec['group']}/{spec['versions'][0]['name']}/{spec['names']['plural']}?limit=1"
     kube.until(lambda: server.request("GET", served), what=f"{served} is served")
+    document = f"/openapi/v3/apis/{spec['group']}/{spec['versions'][0]['name']}"
+    kube.until(lambda: server.request("GET", document), what=f"{document} is there")  # a real server's comes later
