@@ -80,8 +80,13 @@ class Api:
         timeout = aiohttp.ClientTimeout(total=None)
         async with self._session.get(self.url + path, timeout=timeout, read_bufsize=2**22, headers=headers) as response:
             assert response.status == 200, await response.text()
-            async for line in response.content:
-                yield orjson.loads(line)
+            try:
+                async for line in response.content:
+                    yield orjson.loads(line)
+            finally:
+                # Left before its end: an orderly end of TLS would outlast the event loop of a test.
+                if response.connection is not None and response.connection.transport is not None:
+                    response.connection.transport.abort()
 
     async def eventually(
         self, path: str, wanted: int | Callable[[Any], bool], *, patience_s: float = PATIENCE_S
