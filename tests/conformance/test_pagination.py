@@ -106,6 +106,8 @@ async def test_pages_go_on_across_namespaces(api: Api) -> None:
 async def test_a_list_that_need_not_be_the_latest_has_no_pages(api: Api) -> None:
     """With resourceVersion 0 the limit is passed over, as by kube-apiserver's cache."""
     await _create(api, "abc")
+    now = (await _page(api, ""))["metadata"]["resourceVersion"]
+    await _page(api, f"resourceVersion={now}&resourceVersionMatch=NotOlderThan")  # until the cache has come that far
     for query in ("limit=1&resourceVersion=0", "limit=1&resourceVersion=0&resourceVersionMatch=NotOlderThan"):
         page = await _page(api, query)
         assert _names(page) == ["abc"]

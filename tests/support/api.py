@@ -79,6 +79,11 @@ class Api:
         """Yield the events of a watch until the server ends it; ``path`` carries ``watch=true`` and the rest."""
         timeout = aiohttp.ClientTimeout(total=None)
         async with self._session.get(self.url + path, timeout=timeout, read_bufsize=2**22, headers=headers) as response:
+            if response.status == 429:  # a real server starts its cache anew, as after a change of a CRD
+                await asyncio.sleep(float(response.headers.get("Retry-After", "1")))
+                async for event in self.watch(path, **headers):
+                    yield event
+                return
             assert response.status == 200, await response.text()
             try:
                 async for line in response.content:
