@@ -71,6 +71,9 @@ class Api:
         sent = {**({"Content-Type": content_type} if content_type else {}), **headers}
         async with self._session.request(method, self.url + path, data=data, headers=sent) as response:
             text = await response.read()
+            if response.status == 429 and b"(re)initializing" in text:  # a real server's cache, after a change of a CRD
+                await asyncio.sleep(float(response.headers.get("Retry-After", "1")))
+                return await self.send(method, path, body, content_type=content_type, **headers)
             self.headers = response.headers
             is_json = text and response.content_type == "application/json"  # a HEAD has no text
             return response.status, orjson.loads(text) if is_json else text
