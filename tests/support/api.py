@@ -71,8 +71,7 @@ class Api:
         sent = {**({"Content-Type": content_type} if content_type else {}), **headers}
         async with self._session.request(method, self.url + path, data=data, headers=sent) as response:
             text = await response.read()
-            if response.status == 429 and b"(re)initializing" in text:  # a real server's cache, after a change of a CRD
-                await asyncio.sleep(float(response.headers.get("Retry-After", "1")))
+            if await _waited_for_cache(response):
                 return await self.send(method, path, body, content_type=content_type, **headers)
             self.headers = response.headers
             is_json = text and response.content_type == "application/json"  # a HEAD has no text
@@ -82,8 +81,7 @@ class Api:
         """Yield the events of a watch until the server ends it; ``path`` carries ``watch=true`` and the rest."""
         timeout = aiohttp.ClientTimeout(total=None)
         async with self._session.get(self.url + path, timeout=timeout, read_bufsize=2**22, headers=headers) as response:
-            if response.status == 429:  # a real server starts its cache anew, as after a change of a CRD
-                await asyncio.sleep(float(response.headers.get("Retry-After", "1")))
+            if await _waited_for_cache(response):
                 async for event in self.watch(path, **headers):
                     yield event
                 return
@@ -109,6 +107,14 @@ class Api:
                         return body
                     await asyncio.sleep(0.02)
         raise AssertionError(f"GET {path} never answered as wanted, last {status} {body}")
+
+
+async def _waited_for_cache(response: aiohttp.ClientResponse) -> bool:
+    """Tell whether a real server starts its cache anew, as after a change of a CRD; wait as long as it asks for."""
+    if response.status != 429 or b"(re)initializing" not in await response.read():
+        return False
+    await asyncio.sleep(float(response.headers.get("Retry-After", "1")))
+    return True
 
 
 def execution(name: str = "", *, metadata: Any = None, spec: Any = None, **fields: Any) -> dict[str, Any]:

@@ -30,9 +30,7 @@ def check_configuration(target: Target, config: dict[str, Any], kind: Type, live
             f"the name of the object ({target.name} based on URL) was undeterminable: name must be provided"
         )
     if live is None and metadata["name"] != target.name:
-        raise statuses.bad_request(
-            f"the name of the object ({metadata['name']}) does not match the name on the URL ({target.name})"
-        )
+        raise statuses.names_another(metadata["name"], target.name)
     uid = metadata.get("uid")
     if uid and live is None:
         problem = f"uid mismatch: the provided object specified uid {uid}, and no existing object was found"

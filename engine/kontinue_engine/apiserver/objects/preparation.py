@@ -144,9 +144,7 @@ def check_name(metadata: dict[str, Any], name: str) -> None:
             f"the name of the object ({name} based on URL) was undeterminable: name must be provided"
         )
     if metadata["name"] != name:
-        raise statuses.bad_request(
-            f"the name of the object ({metadata['name']}) does not match the name on the URL ({name})"
-        )
+        raise statuses.names_another(metadata["name"], name)
 
 
 def _check_identity(

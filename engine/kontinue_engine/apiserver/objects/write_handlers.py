@@ -85,7 +85,7 @@ class WriteHandlers:
         except statuses.StatusError as error:
             if error.code != 404 or target.subresource or target.resource.store_key not in _CREATED_BY_UPDATE:
                 raise
-            fresh = {**document, "metadata": {**document["metadata"], "resourceVersion": "", "name": target.name}}
+            fresh = {**document, "metadata": {**document["metadata"], "resourceVersion": ""}}
             created = await self._writer.create_object(target, fresh, options, body=body, owner=owner)
             return Response(201, created.data, headers=warning_headers(created.warnings))
         return Response(200, stored.data, headers=warning_headers(stored.warnings))
