@@ -223,11 +223,6 @@ def bad_request(message: str) -> StatusError:
     return StatusError(400, "BadRequest", message)
 
 
-def names_another(given: str, name: str) -> StatusError:
-    """400: the object names itself otherwise than the path does."""
-    return bad_request(f"the name of the object ({given}) does not match the name on the URL ({name})")
-
-
 def nested_too_deeply() -> StatusError:
     """400: an object of more levels than can be stored."""
     return bad_request(f"the object is nested too deeply: it may have {MAX_NESTING} levels at most")

@@ -14,6 +14,7 @@ from kontinue_engine.apiserver.apply.field_sets import Path, text
 from kontinue_engine.apiserver.apply.managers import Manager
 from kontinue_engine.apiserver.apply.types import Type
 from kontinue_engine.apiserver.http.requests import Target
+from kontinue_engine.apiserver.schemas.metadata import check_name
 
 
 def check_configuration(target: Target, config: dict[str, Any], kind: Type, live: dict[str, Any] | None) -> None:
@@ -25,12 +26,8 @@ def check_configuration(target: Target, config: dict[str, Any], kind: Type, live
     metadata = config["metadata"]
     if metadata.get("managedFields") is not None:
         raise statuses.bad_request("metadata.managedFields must be nil")
-    if live is None and not metadata.get("name"):
-        raise statuses.bad_request(
-            f"the name of the object ({target.name} based on URL) was undeterminable: name must be provided"
-        )
-    if live is None and metadata["name"] != target.name:
-        raise statuses.names_another(metadata["name"], target.name)
+    if live is None:
+        check_name(metadata, target.name)
     uid = metadata.get("uid")
     if uid and live is None:
         problem = f"uid mismatch: the provided object specified uid {uid}, and no existing object was found"

@@ -12,6 +12,7 @@ from typing import Any, Final
 from kontinue_engine.apiserver import statuses
 from kontinue_engine.apiserver.objects import namespace_rules
 from kontinue_engine.apiserver.resources import NAMESPACES, ResourceInfo
+from kontinue_engine.apiserver.schemas.metadata import check_name
 
 NAMESPACE_FINALIZER: Final = "kubernetes"
 NAMESPACE_NAME_LABEL: Final = "kubernetes.io/metadata.name"
@@ -131,20 +132,6 @@ def _with_field(document: dict[str, Any], source: dict[str, Any], field: str) ->
     else:
         result[field] = source[field]
     return result
-
-
-def check_name(metadata: dict[str, Any], name: str) -> None:
-    """Refuse metadata that name no object, or another one than the path does.
-
-    Raises:
-        StatusError: 400.
-    """
-    if not metadata.get("name"):
-        raise statuses.bad_request(
-            f"the name of the object ({name} based on URL) was undeterminable: name must be provided"
-        )
-    if metadata["name"] != name:
-        raise statuses.names_another(metadata["name"], name)
 
 
 def _check_identity(

@@ -21,8 +21,9 @@ from kontinue_engine.apiserver.http import requests
 from kontinue_engine.apiserver.http.http_protocol import Response
 from kontinue_engine.apiserver.http.requests import Target, WriteOptions
 from kontinue_engine.apiserver.http.warning_headers import warning_headers
-from kontinue_engine.apiserver.objects import deletion, judging, patches, preparation, scaling, shape, strategic_patch
+from kontinue_engine.apiserver.objects import deletion, judging, patches, scaling, shape, strategic_patch
 from kontinue_engine.apiserver.objects.writing import MAX_ATTEMPTS, Writer
+from kontinue_engine.apiserver.schemas.metadata import check_name
 
 _CREATED_BY_UPDATE: Final = frozenset(
     {
@@ -77,7 +78,7 @@ class WriteHandlers:
         if target.subresource == "scale":
             return await self._rescale(target, lambda _scale: document, options, owner)
         document = shape.check_shape(target.resource, document)
-        preparation.check_name(document["metadata"], target.name)
+        check_name(document["metadata"], target.name)
         try:
             stored = await self._writer.change(
                 target, lambda _current: document, options, verb="update", body=body, owner=owner

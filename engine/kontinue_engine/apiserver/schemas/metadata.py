@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 from typing import Any, Final
 
+from kontinue_engine.apiserver import statuses
 from kontinue_engine.apiserver.statuses import Cause, cause
 
 MAX_NAME_LENGTH: Final = 253
@@ -197,3 +198,19 @@ def _finalizers(finalizers: list[str], *, is_custom: bool) -> list[Cause]:
         detail = "finalizer orphan and foregroundDeletion cannot be both set"
         causes.append(cause("FieldValueInvalid", path, value=finalizers, detail=detail))
     return causes
+
+
+def check_name(metadata: dict[str, Any], name: str) -> None:
+    """Refuse metadata that name no object, or another one than the path does.
+
+    Raises:
+        StatusError: 400.
+    """
+    if not metadata.get("name"):
+        raise statuses.bad_request(
+            f"the name of the object ({name} based on URL) was undeterminable: name must be provided"
+        )
+    if metadata["name"] != name:
+        raise statuses.bad_request(
+            f"the name of the object ({metadata['name']}) does not match the name on the URL ({name})"
+        )
