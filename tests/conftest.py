@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -40,6 +41,9 @@ def pytest_configure(config: pytest.Config) -> None:
     # Property tests judge results: how long an example takes says how busy the machine is.
     hypothesis.settings.register_profile("untimed", deadline=None)
     hypothesis.settings.load_profile("untimed")
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        # A shell starts background jobs so, and children would inherit it: their Ctrl-C would do nothing.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     chosen = config.getoption("--api-server")
     if chosen in KINDS:
         return

@@ -118,10 +118,10 @@ async def test_a_full_disk_refuses_writes_and_nothing_else(mount: Any, start: An
     assert acknowledged.items() <= watched.items()
     server.stop(signal.SIGKILL)
     events = [line["event"] for line in server.lines]
-    assert [event for event in events if event.startswith("writes are")] == [
-        "writes are refused until the disk takes them",
-        "writes are stored again",
-    ]
+    said = [event for event in events if event.startswith("writes are")]
+    # A small write may find room after a larger one did not, so both may be said more than once, in turn.
+    assert said == ["writes are refused until the disk takes them", "writes are stored again"] * (len(said) // 2)
+    assert said
     await following
     await api.close()
     server = start(disk / "data")
