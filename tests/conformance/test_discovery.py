@@ -215,3 +215,18 @@ async def test_head_is_answered_for_custom_resources_and_health_alone(api: Api) 
     assert (await api.send("HEAD", "/healthz"))[0] == 200
     assert (await api.send("HEAD", api.path("configmaps")))[0] == 405
     assert (await api.send("HEAD", "/version"))[0] == 405
+
+
+async def test_the_root_names_the_paths_of_documents(api: Api) -> None:
+    """Both forms of OpenAPI, health, version, and each group version."""
+    status, body = await api.send("GET", "/")
+    assert status == 200
+    wanted = {"/api/v1", "/apis", "/apis/apps/v1", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/version"}
+    assert wanted <= set(body["paths"])
+
+
+@pytest.mark.parametrize("path", ["/", "/openapi/v2", "/openapi/v3", "/openapi/v3/api/v1", "/healthz", "/metrics"])
+async def test_documents_outside_of_discovery_are_read_by_any_method(api: Api, path: str) -> None:
+    """A server that only shows them does not look at what was asked with."""
+    for method in ("HEAD", "POST", "PUT", "PATCH", "DELETE"):
+        assert (await api.send(method, path, None if method == "HEAD" else {}))[0] == 200, method

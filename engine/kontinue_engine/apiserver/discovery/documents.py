@@ -57,14 +57,14 @@ class Documents:
             return self._backup()
         if path.split("/")[1] in _HEALTH:
             return _health(path, request.query)
-        if path == "/openapi/v2" and request.method == "GET":
+        if path == "/openapi/v2":
             return Response(200, *openapi.document_v2(request.headers.get(b"accept", b"").decode("latin-1")))
         if self._built_from is not self._registry.resources:
             self._build()
         body = self._documents.get(path) or self._openapi.document(path.removeprefix("/openapi/v3/"))
         if body is None:
             return self._refuse_unknown(path)
-        if request.method != "GET":
+        if request.method != "GET" and not _takes_any_method(path):
             raise statuses.method_not_allowed()
         if path in {"/api", "/apis"}:
             version = discovery.negotiate(request.headers.get(b"accept", b"").decode("latin-1"))
@@ -112,6 +112,11 @@ class Documents:
         return ("\n".join(lines) + "\n").encode()
 
 
+def _takes_any_method(path: str) -> bool:
+    """Tell whether kube-apiserver answers every method there as it answers a GET: it asks for none."""
+    return path == "/" or path.startswith("/openapi/v3")
+
+
 def _health(path: str, query: str) -> Response:
     probe, _, check = path[1:].partition("/")
     if check:
@@ -134,5 +139,5 @@ def _build(found: Sequence[ResourceInfo], schemas: openapi.OpenApi) -> dict[str,
         root = f"/apis/{info.group}/{info.version}" if info.group else f"/api/{info.version}"
         documents[root] = discovery.build_resource_list(found, info.group, info.version)
     documents["/openapi/v3"] = schemas.build_index()
-    documents["/"] = {"paths": sorted([*documents, "/healthz", "/livez", "/metrics", "/readyz"])}
+    documents["/"] = {"paths": sorted([*documents, "/healthz", "/livez", "/metrics", "/openapi/v2", "/readyz"])}
     return {path: orjson.dumps(document) for path, document in documents.items()}
