@@ -1,4 +1,4 @@
-"""Internal. What the controllers have in common: keys that wait for their turn, and deleting many objects.
+"""Internal. What the controllers have in common: keys that wait for their turn, deleting many objects, refusals.
 
 Each controller is level-based: it is told of changes, puts keys in line, and judges a key by what is stored when its
 turn has come. Called by ``garbage_collector``, ``namespaces`` and ``crd_controller``.
@@ -7,6 +7,7 @@ turn has come. Called by ``garbage_collector``, ``namespaces`` and ``crd_control
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -17,10 +18,13 @@ from kontinue_engine.apiserver.objects.object_store import Entry
 from kontinue_engine.apiserver.objects.writing import Writer
 from kontinue_engine.apiserver.resources import ResourceInfo
 
+_log: Final = logging.getLogger(__name__)
 BATCH_OBJECTS: Final = 64
 """Judgement: dealt with at once, so that their writes share a commit and other requests get their turn."""
 RETRY_S: Final = 1.0
 PLAIN_WRITE: Final = WriteOptions(is_dry_run=False, field_validation="Ignore")
+_NORMAL_REFUSALS: Final = frozenset({404, 409})
+"""It went, or changed: judged anew when that is told of."""
 
 
 class Line:
@@ -64,3 +68,16 @@ async def delete_all(writer: Writer, resource: ResourceInfo, entries: Sequence[E
 
     for start in range(0, len(entries), BATCH_OBJECTS):
         await asyncio.gather(*map(delete, entries[start : start + BATCH_OBJECTS]))
+
+
+def log_refusal(controller: str, key: str, error: statuses.StatusError) -> None:
+    """Log that the server refused a write of its own: what was to be done is not done. Not what is normal.
+
+    Args:
+        controller: whose write it was.
+        key: what it was dealing with; the object is named by the message.
+        error: the refusal.
+    """
+    if 400 <= error.code < 500 and error.code not in _NORMAL_REFUSALS:
+        said = {"controller": controller, "key": key, "code": error.code, "error": error.message}
+        _log.warning("own write refused", extra=said)

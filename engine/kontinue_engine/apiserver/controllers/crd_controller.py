@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 
 from kontinue_engine.apiserver import statuses
-from kontinue_engine.apiserver.controllers.background import PLAIN_WRITE, RETRY_S, Line, delete_all
+from kontinue_engine.apiserver.controllers.background import PLAIN_WRITE, RETRY_S, Line, delete_all, log_refusal
 from kontinue_engine.apiserver.custom import crd_status
 from kontinue_engine.apiserver.http.requests import Target
 from kontinue_engine.apiserver.objects.object_store import Entry, Event, ObjectStore
@@ -78,6 +78,7 @@ class CrdController:
                 try:
                     await self._reconcile(name)
                 except statuses.StatusError as error:
+                    log_refusal("custom resources", name, error)
                     if error.code >= 500:
                         await asyncio.sleep(RETRY_S)
                         self._line.add((name,))

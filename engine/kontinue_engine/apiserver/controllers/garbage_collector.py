@@ -15,7 +15,7 @@ import msgspec
 import orjson
 
 from kontinue_engine.apiserver import statuses
-from kontinue_engine.apiserver.controllers.background import BATCH_OBJECTS, PLAIN_WRITE, RETRY_S, Line
+from kontinue_engine.apiserver.controllers.background import BATCH_OBJECTS, PLAIN_WRITE, RETRY_S, Line, log_refusal
 from kontinue_engine.apiserver.http.requests import Target
 from kontinue_engine.apiserver.objects import deletion
 from kontinue_engine.apiserver.objects.deletion import DeleteOptions
@@ -97,6 +97,7 @@ class GarbageCollector:
         try:
             await self._judge(key)
         except statuses.StatusError as error:
+            log_refusal("garbage collector", key, error)
             if error.code == 409:  # it changed meanwhile: judged anew
                 self._line.add((key,))
             return key if error.code >= 500 else ""

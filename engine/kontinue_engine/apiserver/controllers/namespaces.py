@@ -14,7 +14,7 @@ from typing import Any, Final
 import orjson
 
 from kontinue_engine.apiserver import statuses
-from kontinue_engine.apiserver.controllers.background import PLAIN_WRITE, RETRY_S, Line, delete_all
+from kontinue_engine.apiserver.controllers.background import PLAIN_WRITE, RETRY_S, Line, delete_all, log_refusal
 from kontinue_engine.apiserver.http.requests import Target
 from kontinue_engine.apiserver.objects import namespace_rules, preparation
 from kontinue_engine.apiserver.objects.object_store import Entry, Event, ObjectStore
@@ -66,6 +66,7 @@ class NamespaceController:
                 try:
                     await self._empty(name)
                 except statuses.StatusError as error:
+                    log_refusal("namespaces", name, error)
                     if error.code != 409:
                         await asyncio.sleep(RETRY_S)
                     self._line.add((name,))
