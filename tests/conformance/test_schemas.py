@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import crds
-from api import MERGE_PATCH, Api
+from api import JSON_PATCH, MERGE_PATCH, Api
 from crds import definition, version
 
 TEXT = {"type": "string"}
@@ -93,6 +93,36 @@ async def test_what_a_schema_does_not_know_is_dropped(api: Api) -> None:
             "spec.embedded.metadata.odd",
         ):
             assert f'unknown field "{path}"' in body["message"], path
+
+
+async def test_what_is_no_embedded_resource_is_refused(api: Api) -> None:
+    """400 where its kind or metadata cannot be read, of a patch 422; nulls in metadata are left out."""
+    group = crds.group()
+    pod: dict[str, Any] = {"apiVersion": "v1", "kind": "Pod"}
+    embedded = {"type": "object", "x-kubernetes-embedded-resource": True, **FREE}
+    kind = version(spec={"one": embedded, "many": {"type": "array", "items": embedded}})
+    async with crds.installed(api, definition(group, kind)):
+        assert (await create(api, group, "one", spec={"one": pod}))[0] == 201
+        path = f"{api.path(f'{group}/v1/things')}/one"
+        for field, change in (
+            ("metadata", {"metadata": 5}),
+            ("metadata", {"metadata": []}),
+            ("metadata", {"metadata": {"name": 5}}),
+            ("metadata", {"metadata": {"labels": {"a": 1}}}),
+            ("metadata", {"metadata": {"finalizers": ["a", 1]}}),
+            ("metadata", {"metadata": {"creationTimestamp": "x"}}),
+            ("kind", {"kind": 5}),
+            ("apiVersion", {"apiVersion": 5}),
+        ):
+            status, body = await create(api, group, "two", spec={"many": [pod, {**pod, **change}]})
+            assert (status, body["reason"]) == (400, "BadRequest"), change
+            assert f"spec.many[1].{field}: Invalid value: " in body["message"]
+            patch = [{"op": "replace", "path": "/spec/one", "value": {**pod, **change}}]
+            status, body = await api.send("PATCH", path, patch, content_type=JSON_PATCH)
+            assert (status, crds.causes(body)) == (422, {("FieldValueInvalid", "patch")}), change
+        given = {"metadata": {"labels": {"a": None}, "annotations": None, "creationTimestamp": None}}
+        status, created = await create(api, group, "two", spec={"one": {**pod, **given}})
+        assert (status, created["spec"]["one"]["metadata"]) == (201, {"labels": {"a": ""}})
 
 
 async def test_defaults_fill_in_what_is_absent(api: Api) -> None:

@@ -19,7 +19,7 @@ from kontinue_engine.apiserver.http.requests import WriteOptions
 from kontinue_engine.apiserver.objects.object_store import ObjectStore
 from kontinue_engine.apiserver.registry import Registry
 from kontinue_engine.apiserver.resources import CUSTOM_RESOURCE_DEFINITIONS, ResourceInfo
-from kontinue_engine.apiserver.schemas import metadata
+from kontinue_engine.apiserver.schemas import metadata, object_rules
 
 _NAME_RULES: Final = {
     "namespaces": metadata.dns_label_problem,
@@ -75,7 +75,11 @@ class Judge:
         if schema is not None:
             warnings = _told_of(schema.prune(document), options, body)
             schema.default(document)
-            causes = [*causes, *schema.validate(document, old)]
+            try:
+                causes = [*causes, *schema.validate(document, old)]
+            except object_rules.MalformedError as error:
+                problem = f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}'
+                raise statuses.undecodable(f"{problem}: {error}", is_patched=options.is_patch) from error
         elif resource is CUSTOM_RESOURCE_DEFINITIONS:
             group = crd_status.group_of(document["metadata"]["name"])
             entries = self._store.table(resource.store_key).entries()

@@ -7,42 +7,13 @@ before ``preparation``.
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 import msgspec
 
 from kontinue_engine.apiserver import statuses
 from kontinue_engine.apiserver.resources import ResourceInfo
-
-
-class _OwnerReference(msgspec.Struct, rename="camel", gc=False):
-    api_version: str | None = None
-    kind: str | None = None
-    name: str | None = None
-    uid: str | None = None
-    controller: bool | None = None
-    block_owner_deletion: bool | None = None
-
-
-class _Metadata(msgspec.Struct, rename="camel", gc=False):
-    """Types of ObjectMeta; unknown members are left to pruning."""
-
-    name: str | None = None
-    generate_name: str | None = None
-    namespace: str | None = None
-    self_link: str | None = None
-    uid: str | None = None
-    resource_version: str | None = None
-    generation: int | None = None
-    creation_timestamp: datetime | None = None
-    deletion_timestamp: datetime | None = None
-    deletion_grace_period_seconds: int | None = None
-    labels: dict[str, str | None] | None = None
-    annotations: dict[str, str | None] | None = None
-    owner_references: list[_OwnerReference] | None = None
-    finalizers: list[str] | None = None
-    managed_fields: list[dict[str, Any]] | None = None
+from kontinue_engine.apiserver.schemas.metadata import ObjectMeta
 
 
 def check_shape(resource: ResourceInfo, document: Any, *, is_patched: bool = False) -> dict[str, Any]:
@@ -58,7 +29,7 @@ def check_shape(resource: ResourceInfo, document: Any, *, is_patched: bool = Fal
     if metadata is None:
         metadata = {}
     try:
-        typed = msgspec.convert(metadata, _Metadata)
+        typed = msgspec.convert(metadata, ObjectMeta)
     except msgspec.ValidationError as error:
         problem = f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: metadata: '
         raise statuses.undecodable(f"{problem}{error}", is_patched=is_patched) from error

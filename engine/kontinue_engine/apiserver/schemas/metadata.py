@@ -9,7 +9,10 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any, Final
+
+import msgspec
 
 from kontinue_engine.apiserver import statuses
 from kontinue_engine.apiserver.statuses import Cause, cause
@@ -49,6 +52,35 @@ _VALUE_TEXT: Final = (
     f"and end with an alphanumeric character (e.g. 'MyValue', regex used for validation is '{_QUALIFIED.pattern}')"
 )
 _STANDARD_FINALIZERS: Final = frozenset({"foregroundDeletion", "kubernetes", "orphan"})
+
+
+class _OwnerReference(msgspec.Struct, rename="camel", gc=False):
+    api_version: str | None = None
+    kind: str | None = None
+    name: str | None = None
+    uid: str | None = None
+    controller: bool | None = None
+    block_owner_deletion: bool | None = None
+
+
+class ObjectMeta(msgspec.Struct, rename="camel", gc=False):
+    """Types of metadata; unknown members are left to pruning."""
+
+    name: str | None = None
+    generate_name: str | None = None
+    namespace: str | None = None
+    self_link: str | None = None
+    uid: str | None = None
+    resource_version: str | None = None
+    generation: int | None = None
+    creation_timestamp: datetime | None = None
+    deletion_timestamp: datetime | None = None
+    deletion_grace_period_seconds: int | None = None
+    labels: dict[str, str | None] | None = None
+    annotations: dict[str, str | None] | None = None
+    owner_references: list[_OwnerReference] | None = None
+    finalizers: list[str] | None = None
+    managed_fields: list[dict[str, Any]] | None = None
 
 
 def subdomain_problem(text: str) -> str:

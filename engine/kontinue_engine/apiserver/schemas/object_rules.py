@@ -31,13 +31,20 @@ _Here = Callable[[dict[str, Any]], Iterable[Checker | None]]
 """Compiles what stands at one place of a schema, not below it."""
 
 
+class MalformedError(Exception):
+    """An embedded resource is none: it cannot be read at all. The message names the field."""
+
+
 def compile_lists(schema: dict[str, Any]) -> Checker | None:
     """Compile the rules of unique lists at and below ``schema``; None when there are none."""
     return _compile(schema, lambda here: (_unique(here),))
 
 
 def compile_embedded(schema: dict[str, Any]) -> Checker | None:
-    """Compile the rules of embedded resources at and below ``schema``; None when there are none."""
+    """Compile the rules of embedded resources at and below ``schema``; None when there are none.
+
+    The checker raises MalformedError where a resource cannot be read.
+    """
     return _compile(schema, lambda here: (_embedded(here),))
 
 
@@ -130,19 +137,29 @@ def _embedded(schema: dict[str, Any]) -> Checker | None:
             causes.append(cause("FieldValueInvalid", f"{path}.apiVersion", value=version, detail=detail))
         for key, text in (("apiVersion", version), ("kind", kind)):
             if text is not None and not isinstance(text, str):
-                causes.append(cause("FieldValueInvalid", f"{path}.{key}", value=text, detail="must be a string"))
-            elif text == "":
+                wrong = cause("FieldValueInvalid", f"{path}.{key}", value=text, detail="must be a string")
+                raise MalformedError(str(wrong))
+            if text == "":
                 causes.append(cause("FieldValueInvalid", f"{path}.{key}", value=text, detail="must not be empty"))
         if kind and isinstance(kind, str) and (problem := metadata.dns_1035_label_problem(kind.lower())):
             detail = f"may have mixed case, but should otherwise match: {problem}"
             causes.append(cause("FieldValueInvalid", f"{path}.kind", value=kind, detail=detail))
-        if isinstance(given := value.get("metadata"), dict):
+        if (given := value.get("metadata")) is not None:
+            _check_types(given, f"{path}.metadata")
             causes += [
                 msgspec.structs.replace(one, field=f"{path}.{one.field}")
                 for one in metadata.validate({**given, "name": "any"})
             ]
 
     return check
+
+
+def _check_types(given: Any, path: str) -> None:
+    try:
+        msgspec.convert(given, metadata.ObjectMeta)
+    except msgspec.ValidationError as error:
+        wrong = cause("FieldValueInvalid", path, value=given, detail=str(error))
+        raise MalformedError(str(wrong)) from error
 
 
 def _identity(item: Any, keys: list[str]) -> Any:

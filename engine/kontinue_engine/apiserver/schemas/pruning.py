@@ -71,7 +71,7 @@ def _object_pruner(schema: dict[str, Any], *, is_whole: bool) -> Pruner:
     keeps_null = frozenset(key for key, value in properties.items() if value.get("nullable") or "default" in value)
     compiled = {key: pruner for key, value in properties.items() if (pruner := _compile_pruner(value))}
     if is_whole:
-        compiled["metadata"] = _prune_metadata
+        compiled["metadata"] = _prune_embedded_metadata if schema.get(EMBEDDED) else _prune_metadata
     children = tuple(compiled.items())
 
     def prune(value: Any) -> list[str]:
@@ -101,6 +101,18 @@ def _prune_metadata(metadata: Any) -> list[str]:
     for key in dropped:
         del metadata[key]
     return dropped
+
+
+def _prune_embedded_metadata(metadata: Any) -> list[str]:
+    """Prune, and take nulls for absent, or for "" in a map of texts: that of the object itself comes without them."""
+    if not isinstance(metadata, dict):
+        return _NOTHING
+    for key in [key for key, value in metadata.items() if value is None]:
+        del metadata[key]
+    for key in ("annotations", "labels"):
+        if isinstance(texts := metadata.get(key), dict):
+            metadata[key] = {name: "" if text is None else text for name, text in texts.items()}
+    return _prune_metadata(metadata)
 
 
 def _array_pruner(schema: dict[str, Any]) -> Pruner | None:
@@ -168,6 +180,12 @@ def _exact_object(schema: dict[str, Any], *, is_whole: bool) -> dict[str, Any]:
         members[key] = _exact(value) | ({} if keeps_null else _NOT_NULL)
     if is_whole:
         members["metadata"] = _NOT_NULL | {"propertyNames": {"enum": sorted(OBJECT_META_FIELDS)}}
+        if schema.get(EMBEDDED):
+            texts = {"additionalProperties": _NOT_NULL} | _NOT_NULL
+            members["metadata"] |= {
+                "properties": {"annotations": texts, "labels": texts},
+                "additionalProperties": _NOT_NULL,
+            }
     return {"properties": members, "additionalProperties": bool(schema.get(PRESERVE))}
 
 

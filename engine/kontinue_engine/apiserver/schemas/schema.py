@@ -109,6 +109,7 @@ class CompiledSchema:
         tolerated, so that a stricter CRD does not freeze stored objects.
 
         Raises:
+            MalformedError: an embedded resource cannot be read.
             StatusError: 400, ``obj`` is nested too deeply.
         """
         causes: list[Cause] = []
