@@ -125,6 +125,29 @@ async def test_what_is_no_good_scale_is_refused(api: Api, thing: str) -> None:
         assert status == 405
 
 
+async def test_an_object_that_could_not_be_scaled_is_refused(api: Api, group: str, thing: str) -> None:
+    """Its numbers are integers of 32 bits that are not negative, whatever the schema says; 2.0 is none in JSON."""
+    spec, status = ("FieldValueInvalid", ".spec.replicas"), ("FieldValueInvalid", ".status.replicas")
+    things = thing.removesuffix("/one")
+    for replicas in (-1, 2.0, -(2**31) - 1):
+        body = {"apiVersion": f"{group}/v1", "kind": "Thing", "metadata": {"name": "two"}}
+        code, answer = await api.send("POST", things, {**body, "spec": {"replicas": replicas}})
+        assert (code, crds.causes(answer)) == (422, {spec}), replicas
+        code, answer = await api.send("PATCH", thing, {"spec": {"replicas": replicas}}, content_type=MERGE_PATCH)
+        assert (code, crds.causes(answer)) == (422, {spec}), replicas
+    for replicas in (-1, 2.0, 2**31):
+        patch = {"status": {"replicas": replicas}}
+        code, answer = await api.send("PATCH", f"{thing}/status", patch, content_type=MERGE_PATCH)
+        assert (code, crds.causes(answer)) == (422, {status}), replicas
+    for replicas in (2.0, 2**31, -(2**31) - 1):
+        scale = {"metadata": {"name": "one"}, "spec": {"replicas": replicas}}
+        assert (await api.send("PUT", f"{thing}/scale", scale))[0] == 400, replicas
+        code, answer = await api.send("PATCH", f"{thing}/scale", scale, content_type=MERGE_PATCH)
+        assert (code, crds.causes(answer)) == (422, {("FieldValueInvalid", "patch")}), replicas
+    _, scale = await api.send("GET", f"{thing}/scale")
+    assert (scale["spec"], scale["status"]["replicas"]) == ({"replicas": 2}, 1)
+
+
 async def test_an_object_that_says_nothing_of_replicas_gets_them(api: Api, thing: str) -> None:
     """Reading its scale fails, writing it does not."""
     none = thing.replace("/one", "/none")

@@ -16,6 +16,7 @@ from kontinue_engine.apiserver.builtin import rules
 from kontinue_engine.apiserver.custom import crd_status, definitions
 from kontinue_engine.apiserver.http import duplicates
 from kontinue_engine.apiserver.http.requests import WriteOptions
+from kontinue_engine.apiserver.objects import scaling
 from kontinue_engine.apiserver.objects.object_store import ObjectStore
 from kontinue_engine.apiserver.registry import Registry
 from kontinue_engine.apiserver.resources import CUSTOM_RESOURCE_DEFINITIONS, ResourceInfo
@@ -66,8 +67,8 @@ class Judge:
             StatusError: 422, it is invalid; 400 (422 of a patch), strictness was asked for, and a field is unknown.
         """
         causes: list[statuses.Cause] = []
-        if old is None or document["metadata"] is not old["metadata"]:
-            # A write of a subresource leaves metadata as it is stored, which was judged before.
+        is_status = old is not None and document["metadata"] is old["metadata"]
+        if not is_status:  # a write of a subresource leaves metadata as it is stored, which was judged before
             find_problem = _NAME_RULES.get(resource.group_resource, metadata.subdomain_problem)
             causes = metadata.validate(document["metadata"], find_problem=find_problem, is_custom=resource.custom)
         schema = self._registry.schema(resource)
@@ -80,6 +81,8 @@ class Judge:
             except object_rules.MalformedError as error:
                 problem = f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}'
                 raise statuses.undecodable(f"{problem}: {error}", is_patched=options.is_patch) from error
+            if resource.scale is not None:
+                causes += scaling.problems(resource.scale, document, is_status=is_status)
         elif resource is CUSTOM_RESOURCE_DEFINITIONS:
             group = crd_status.group_of(document["metadata"]["name"])
             entries = self._store.table(resource.store_key).entries()

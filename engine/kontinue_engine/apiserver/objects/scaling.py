@@ -1,12 +1,14 @@
 """Internal. The scale subresource: an object's replicas as an ``autoscaling/v1`` Scale, and back again.
 
 ``kubectl scale`` and autoscalers read and write it without knowing the kind. Where a kind keeps its numbers is said by
-``ResourceInfo.scale``, for built-in and custom kinds alike. Called by ``reading`` and ``writing``. Pure.
+``ResourceInfo.scale``, for built-in and custom kinds alike. Called by ``reading``, ``write_handlers`` and ``judging``.
+Pure.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Iterator
+from typing import Annotated, Any, Final
 
 import msgspec
 
@@ -20,13 +22,18 @@ _METADATA: Final = ("name", "namespace", "uid", "resourceVersion", "creationTime
 _NO_PATHS: Final = ScalePaths(spec_replicas="", status_replicas="", label_selector="")
 
 
+MAX_REPLICAS: Final = 2**31 - 1
+_Replicas = Annotated[int, msgspec.Meta(ge=-(2**31), le=MAX_REPLICAS)]
+_ABSENT: Final = object()
+
+
 class _Given(msgspec.Struct, rename="camel"):
     """Types of what a Scale says."""
 
     api_version: str | None = None
     kind: str | None = None
     metadata: dict[str, Any] | None = None
-    spec: dict[str, int | None] | None = None
+    spec: dict[str, _Replicas | None] | None = None
 
 
 def scale_of(resource: ResourceInfo, obj: dict[str, Any], *, is_complete: bool = True) -> dict[str, Any]:
@@ -80,6 +87,43 @@ def with_scale(resource: ResourceInfo, obj: dict[str, Any], scale: Any, *, is_pa
     said = given.metadata or {}
     preconditions = {key: said[key] for key in ("name", "namespace", "uid", "resourceVersion") if said.get(key)}
     return {**_with(obj, path.removeprefix(".").split("."), replicas), "metadata": {**obj["metadata"], **preconditions}}
+
+
+def problems(paths: ScalePaths, obj: dict[str, Any], *, is_status: bool) -> Iterator[statuses.Cause]:
+    """Yield what keeps an object of a custom kind from being shown as a Scale, whatever its schema allows.
+
+    Args:
+        paths: of its kind.
+        obj: it.
+        is_status: whether nothing but its status is written.
+    """
+    for path in (paths.status_replicas,) if is_status else (paths.spec_replicas, paths.status_replicas):
+        replicas = _at(obj, path)
+        if replicas is _ABSENT:
+            continue
+        if not isinstance(replicas, int) or isinstance(replicas, bool):
+            detail = "should be an integer"
+        elif replicas < 0:
+            detail = "should be a non-negative integer"
+        elif replicas > MAX_REPLICAS:
+            detail = f"should be less than or equal to {MAX_REPLICAS}"
+        else:
+            continue
+        yield statuses.cause("FieldValueInvalid", path, value=replicas, detail=detail)
+    selector = _at(obj, paths.label_selector) if paths.label_selector else _ABSENT
+    if selector is not _ABSENT and not isinstance(selector, str):
+        yield statuses.cause("FieldValueInvalid", paths.label_selector, value=selector, detail="should be a string")
+
+
+def _at(obj: Any, path: str) -> Any:
+    """Return what stands at ``path``; of a path that runs through something else than objects, that."""
+    for key in path.removeprefix(".").split("."):
+        if not isinstance(obj, dict):
+            return _ABSENT if obj is None else obj
+        obj = obj.get(key, _ABSENT)
+        if obj is _ABSENT:
+            return _ABSENT
+    return obj
 
 
 def _find(obj: Any, path: str) -> Any:
