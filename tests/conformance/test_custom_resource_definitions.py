@@ -346,6 +346,45 @@ async def test_a_version_that_is_not_served_has_no_path(api: Api) -> None:
         assert status == 404
 
 
+async def test_whoever_uses_a_deprecated_version_is_warned(api: Api) -> None:
+    """By every answer, a refusal and a watch too: in the definition's words, or by what is the best version instead."""
+    group = crds.group()
+    old = version("v1alpha1", storage=False, deprecated=True)
+    told = version("v1beta1", storage=False, deprecated=True, deprecationWarning='use "v1"')
+    last = version("v3", storage=False, deprecated=True)
+    crd = definition(group, version("v1"), old, told, last, version("v2", storage=False, served=False))
+    said = {
+        "v1": [],
+        "v1alpha1": [f'299 - "{group}/v1alpha1 Thing is deprecated; use {group}/v1 Thing"'],
+        "v1beta1": ['299 - "use \\"v1\\""'],
+        "v3": [f'299 - "{group}/v3 Thing is deprecated"'],
+    }
+    async with crds.installed(api, crd):
+        for name, wanted in said.items():
+            things = api.path(f"{group}/{name}/things")
+            thing = {"apiVersion": f"{group}/{name}", "kind": "Thing", "metadata": {"name": "a"}}
+            patch = {"metadata": {"labels": {"a": "b"}}}
+            for method, path, body, code in (
+                ("POST", things, b"{", 400),
+                ("POST", things, thing, 201),
+                ("GET", things, None, 200),
+                ("HEAD", things, None, 200),
+                ("GET", f"{things}/a", None, 200),
+                ("GET", f"{things}/b", None, 404),
+                ("GET", f"{things}?watch=true&timeoutSeconds=1", None, 200),
+                ("PATCH", f"{things}/a", patch, 200),
+                ("DELETE", f"{things}/a", None, 200),
+            ):
+                content_type = MERGE_PATCH if method == "PATCH" else "application/json"
+                status, answer = await api.send(method, path, body, content_type=content_type)
+                found = (status, api.headers.getall("Warning", []))
+                assert found == (code, wanted), (name, method, path, answer)
+            _, answer = await api.send("POST", f"{things}?dryRun=All", {**thing, "odd": 1})
+            assert api.headers.getall("Warning") == [*wanted, '299 - "unknown field \\"odd\\""']
+            await api.send("GET", f"/apis/{group}/{name}")
+            assert "Warning" not in api.headers
+
+
 async def test_selectable_fields_can_be_added(api: Api) -> None:
     """Field selectors see objects from before too."""
     group = crds.group()

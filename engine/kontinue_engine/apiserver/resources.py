@@ -48,6 +48,7 @@ class ResourceInfo(msgspec.Struct, frozen=True, kw_only=True):
         has_generation: whether metadata.generation counts the changes of its objects; those of CRDs always have it.
         custom: whether a CRD defines it (no strategic merge patch, structural schema).
         scale: of those with a scale subresource.
+        deprecation: what whoever uses this version is warned of; "": it is not deprecated.
         convert: from an object's JSON as stored to that of this version; None where there is but one version.
         api_version: derived; ``apiVersion`` of objects: ``v1`` or ``group/version``.
         group_resource: derived; ``executions.kontinue.cloud``, or just the plural in the core group: how messages name
@@ -73,6 +74,7 @@ class ResourceInfo(msgspec.Struct, frozen=True, kw_only=True):
     has_generation: bool = False
     custom: bool = False
     scale: ScalePaths | None = None
+    deprecation: str = ""
     convert: Callable[[bytes], bytes] | None = None
     api_version: str = ""
     group_resource: str = ""

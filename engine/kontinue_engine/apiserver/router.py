@@ -20,6 +20,7 @@ from kontinue_engine.apiserver.discovery.documents import Documents
 from kontinue_engine.apiserver.http import access, requests
 from kontinue_engine.apiserver.http.http_protocol import Answer, Request, Response
 from kontinue_engine.apiserver.http.requests import Target
+from kontinue_engine.apiserver.http.warning_headers import warning_headers
 from kontinue_engine.apiserver.objects import deletion
 from kontinue_engine.apiserver.objects.write_handlers import WriteHandlers
 from kontinue_engine.apiserver.objects.writing import Writer
@@ -88,8 +89,8 @@ class Router:
             return _refusal(request, error)
 
     def _route(self, request: Request) -> Answer | Coroutine[Any, Any, Answer]:
-        headers = request.headers
-        user, request.path = self._authenticator.authenticate(request.path, headers.get(b"authorization", b""))
+        credentials = request.headers.get(b"authorization", b"")
+        user, request.path = self._authenticator.authenticate(request.path, credentials)
         if request.method not in _METHODS:
             raise statuses.method_not_allowed()
         if "%" in request.path:
@@ -98,6 +99,20 @@ class Router:
         if target is None:
             self._authenticator.authorize_path(user, request.method, request.path)
             return self._documents.answer(request)
+        if target.resource.deprecation:
+            return self._answer_with_warning(request, target, user)
+        return self._answer(request, target, user)
+
+    async def _answer_with_warning(self, request: Request, target: Target, user: str) -> Answer:
+        try:
+            found = self._answer(request, target, user)
+            answer = found if isinstance(found, Answer) else await found
+        except Exception as error:  # noqa: BLE001 - a refusal carries the warning too
+            answer = _refusal(request, error)
+        headers = (*warning_headers((target.resource.deprecation,)), *answer.headers)
+        return msgspec.structs.replace(answer, headers=headers)
+
+    def _answer(self, request: Request, target: Target, user: str) -> Answer | Coroutine[Any, Any, Answer]:
         query = requests.parse_query(request.query)
         verb = self._verb(request.method, target, query)
         resource = target.resource
@@ -107,6 +122,7 @@ class Router:
         view = self._view(request, query)  # refused before anything is written
         if virtual.is_virtual(target):
             return self._virtual.answer(request, target, query, user)
+        headers = request.headers
         content_type = headers.get(b"content-type", b"").decode("latin-1")
         agent = headers.get(b"user-agent", b"")
         match verb:

@@ -49,9 +49,23 @@ def _info(crd: dict[str, Any], version: dict[str, Any]) -> ResourceInfo:
         selectable_fields=tuple(field["jsonPath"].removeprefix(".") for field in version.get("selectableFields") or ()),
         schema=version["schema"]["openAPIV3Schema"],
         scale=_scale(scale) if scale is not None else None,
+        deprecation=_deprecation(spec, version),
         has_generation=True,
         custom=True,
     )
+
+
+def _deprecation(spec: dict[str, Any], version: dict[str, Any]) -> str:
+    """Return what is said of a deprecated version: its own words, or which version to use instead."""
+    if not version.get("deprecated"):
+        return ""
+    if version.get("deprecationWarning") is not None:
+        return str(version["deprecationWarning"])
+    kind, rank = spec["names"]["kind"], version_rank(version["name"])
+    better = [one["name"] for one in spec["versions"] if one["served"] and not one.get("deprecated")]
+    instead = min((name for name in better if version_rank(name) < rank), key=version_rank, default="")
+    hint = f"; use {spec['group']}/{instead} {kind}" if instead else ""
+    return f"{spec['group']}/{version['name']} {kind} is deprecated{hint}"
 
 
 def _column(column: dict[str, Any]) -> Column:

@@ -66,6 +66,7 @@ class StreamResponse(msgspec.Struct):
 
     start: Callable[[Stream], None]
     content_type: str = JSON
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 class Refusals(msgspec.Struct, frozen=True):
@@ -426,7 +427,9 @@ class HttpProtocol(asyncio.Protocol):
         self._transport.close()
 
     def _start_stream(self, answer: StreamResponse, *, keeps_alive: bool) -> None:
-        more = "" if keeps_alive else "Connection: close\r\n"
+        more = "".join(f"{name}: {value}\r\n" for name, value in answer.headers)
+        if not keeps_alive:
+            more += "Connection: close\r\n"
         head = f"{_STATUS_LINES[200]}Content-Type: {answer.content_type}\r\nTransfer-Encoding: chunked\r\n{more}\r\n"
         self._transport.write(head.encode())
         stops = self._is_closing

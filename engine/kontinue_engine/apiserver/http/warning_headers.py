@@ -1,7 +1,8 @@
 """Internal. ``Warning`` headers: what was odd about a request that was carried out all the same.
 
 As kube-apiserver writes them: each text once, in UTF-8; none of a text with control characters, which would end the
-header; and when there is too much to tell, the beginnings of the first ones. Called by ``write_handlers``. Pure.
+header; and when there is too much to tell, the beginnings of the first ones. Called by ``write_handlers``, and by
+``router`` for deprecated versions. Pure.
 """
 
 from __future__ import annotations
