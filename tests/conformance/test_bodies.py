@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from api import MERGE_PATCH, Api, execution
+from api import APPLY_PATCH, MERGE_PATCH, STRATEGIC_PATCH, Api, execution
 
 EXECUTIONS = "kontinue.cloud/v1alpha1/executions"
 MEBIBYTE = 1024 * 1024
@@ -134,3 +134,47 @@ async def test_large_integers_and_unicode_come_back_as_they_went(api: Api, path:
     assert status == 201
     _, read = await api.send("GET", f"{path}/a")
     assert read["spec"]["arguments"] == arguments
+
+
+async def test_whole_numbers_are_integers_however_they_are_written(api: Api, path: str) -> None:
+    """1.0 and 1e0 come back as 1, from a read as from the write, and may stand for an integer in JSON and YAML."""
+    written = b'{"a":1.0,"b":[-0.0,1e3,{"c":2.0}],"d":1.5,"e":".0,","f":1.0}'
+    body = (
+        b'{"apiVersion":"kontinue.cloud/v1alpha1","kind":"Execution","metadata":{"name":"NAME"},'
+        b'"spec":{"function":"f","retry":{"retries":3.0},"arguments":%b}}' % written
+    )
+    wanted = "{'a': 1, 'b': [0, 1000, {'c': 2}], 'd': 1.5, 'e': '.0,', 'f': 1}"
+    for name, options in (("json", {}), ("yaml", YAML)):
+        status, created = await api.send("POST", path, body.replace(b"NAME", name.encode()), **options)
+        assert status == 201, created
+        _, found = await api.send("GET", f"{path}/{name}")
+        for spec in (created["spec"], found["spec"]):
+            assert repr(spec["retry"]["retries"]) == "3"
+            assert repr({key: spec["arguments"][key] for key in sorted(spec["arguments"])}) == wanted
+    patch = b'{"spec":{"retry":{"retries":7.0}}}'
+    for _ in range(2):
+        status, patched = await api.send("PATCH", f"{path}/json", patch, content_type=MERGE_PATCH)
+        assert status == 200, patched
+        assert repr(patched["spec"]["retry"]["retries"]) == "7"
+
+
+async def test_a_whole_number_is_no_integer_of_a_built_in_kind_in_json(api: Api) -> None:
+    """400 where the type is Go's; YAML, an apply and a strategic merge patch are read by way of another one."""
+    leases = api.path("coordination.k8s.io/v1/leases")
+    body = (
+        b'{"apiVersion":"coordination.k8s.io/v1","kind":"Lease","metadata":{"name":"a"},'
+        b'"spec":{"leaseDurationSeconds":%b}}'
+    )
+    assert (await api.send("POST", leases, body % b"1.0"))[0] == 400
+    status, created = await api.send("POST", leases, body % b"1.0", **YAML)
+    assert (status, repr(created["spec"]["leaseDurationSeconds"])) == (201, "1")
+    lease, patch = f"{leases}/a", b'{"spec":{"leaseDurationSeconds":%b}}'
+    assert (await api.send("PATCH", lease, patch % b"2.0", content_type=MERGE_PATCH))[0] == 422
+    for value, code in ((b"2.5", 422), (b"2.0", 200)):
+        status, patched = await api.send("PATCH", lease, patch % value, content_type=STRATEGIC_PATCH)
+        assert status == code, patched
+    assert repr(patched["spec"]["leaseDurationSeconds"]) == "2"
+    apply = f"{lease}?fieldManager=a&force=true"
+    status, applied = await api.send("PATCH", apply, body % b"3.0", content_type=APPLY_PATCH)
+    assert status == 200, applied
+    assert repr(applied["spec"]["leaseDurationSeconds"]) == "3"

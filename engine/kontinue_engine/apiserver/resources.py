@@ -13,6 +13,8 @@ from typing import Any, Final
 
 import msgspec
 
+from kontinue_engine.apiserver.values import whole_number
+
 ALL_VERBS: Final = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
 METADATA_FIELDS: Final = ("metadata.name", "metadata.namespace")
 
@@ -178,5 +180,5 @@ def field_values(resource: ResourceInfo, obj: dict[str, Any]) -> dict[str, str]:
         if isinstance(value, dict):
             value = value.get("component")  # the source of an Event
         if value is not None:
-            values[path] = ("true" if value else "false") if isinstance(value, bool) else str(value)
+            values[path] = ("true" if value else "false") if isinstance(value, bool) else str(whole_number(value))
     return values

@@ -13,14 +13,14 @@ from typing import Any, Final
 
 import orjson
 
+from kontinue_engine.apiserver.values import whole_number
+
 Path = tuple[str, ...]
 FieldSet = frozenset[Path]
 
 EMPTY: Final[FieldSet] = frozenset()
 _ITSELF: Final = "."
 _KINDS: Final = frozenset({"f", "k", "v", "i"})
-_MAX_INTEGER: Final = 2**63
-"""What is larger stays a float, in Kubernetes too."""
 
 
 class FieldSetError(ValueError):
@@ -125,13 +125,8 @@ def _checked_element(key: str) -> str | None:
 def _canonical(value: Any) -> str:
     """Return JSON that is the same for what Kubernetes takes for equal: 1 and 1.0."""
     if isinstance(value, dict):
-        value = {key: _whole(below) for key, below in value.items()}
-    return orjson.dumps(_whole(value), option=orjson.OPT_SORT_KEYS).decode()
-
-
-def _whole(value: Any) -> Any:
-    is_whole = isinstance(value, float) and value.is_integer() and abs(value) < _MAX_INTEGER
-    return int(value) if is_whole else value
+        value = {key: whole_number(below) for key, below in value.items()}
+    return orjson.dumps(whole_number(value), option=orjson.OPT_SORT_KEYS).decode()
 
 
 def _node(root: dict[str, Any], path: Path) -> dict[str, Any]:

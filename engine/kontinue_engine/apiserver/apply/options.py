@@ -14,6 +14,7 @@ from kontinue_engine.apiserver import statuses
 from kontinue_engine.apiserver.apply.managers import name_problem
 from kontinue_engine.apiserver.http import requests
 from kontinue_engine.apiserver.resources import ResourceInfo
+from kontinue_engine.apiserver.values import with_whole_numbers
 
 MEDIA_TYPE: Final = "application/apply-patch+yaml"
 
@@ -80,7 +81,7 @@ def parse_configuration(resource: ResourceInfo, body: bytes) -> dict[str, Any]:
         StatusError: 400, it cannot be read or is of another kind than the path says.
     """
     try:
-        config = orjson.loads(body)
+        config = with_whole_numbers(orjson.loads(body))  # as YAML that says the same
     except orjson.JSONDecodeError:
         config = requests.parse_body(body, MEDIA_TYPE)
     if config is None:

@@ -14,7 +14,7 @@ import orjson
 import yaml
 
 from kontinue_engine.apiserver import statuses
-from kontinue_engine.apiserver.values import MAX_BODY_BYTES, MAX_NESTING
+from kontinue_engine.apiserver.values import MAX_BODY_BYTES, MAX_NESTING, whole_number
 
 _TAG: Final = "tag:yaml.org,2002:"
 NODE_BYTES: Final = 8
@@ -25,11 +25,11 @@ class _Loader(yaml.CSafeLoader):
     """CSafeLoader that takes plain scalars for what Kubernetes does: ``y`` is true, dates and ``12:30`` are text."""
 
 
-def _construct_number(loader: _Loader, node: yaml.ScalarNode) -> float:
+def _construct_number(loader: _Loader, node: yaml.ScalarNode) -> Any:
     number = loader.construct_yaml_float(node)
     if not math.isfinite(number):
         raise yaml.YAMLError(f"{node.value} is no number of JSON")
-    return number
+    return whole_number(number)  # as which it is written in the JSON that kube-apiserver makes of YAML
 
 
 _Loader.bool_values = {**yaml.CSafeLoader.bool_values, "y": True, "n": False}

@@ -8,6 +8,7 @@ writer passes ``Facts`` along with its bytes. Read by ``reading``, ``watch``, ``
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,10 +20,13 @@ import orjson
 from kontinue_engine.apiserver import resources, statuses
 from kontinue_engine.apiserver.resources import ResourceInfo
 from kontinue_engine.apiserver.storage.protocol import Change, Storage, StorageCorruptError, StorageFailedError
+from kontinue_engine.apiserver.values import with_whole_numbers
 
 _REVISION_SLOT: Final = b'"resourceVersion":""'
 """Where stored bytes take the revision: stored first in metadata, so the first match is the right one."""
 _SLOT_END: Final = len(_REVISION_SLOT) - 1
+_MAYBE_WHOLE_FLOAT: Final = re.compile(rb"\.0[],}]")
+"""How orjson writes ``1.0`` inside of an object; a text can say the same."""
 MAX_HISTORY_EVENTS: Final = 20_000
 MAX_HISTORY_BYTES: Final = 64 * 1024 * 1024
 """Of replaced and deleted content, which only history holds; the one limit that is kept at every moment."""
@@ -396,6 +400,8 @@ def storage_key(resource: ResourceInfo, namespace: str, name: str) -> str:
 def encode(document: dict[str, Any]) -> bytes:
     """Return the bytes to be stored: apiVersion, kind and an empty resourceVersion lead, so that one can be put in.
 
+    Floats that are whole are stored as integers, as Go encodes them.
+
     Raises:
         StatusError: 400, it is nested too deeply.
     """
@@ -404,9 +410,12 @@ def encode(document: dict[str, Any]) -> bytes:
     leading = {"apiVersion": document["apiVersion"], "kind": document["kind"], "metadata": metadata}
     try:
         # Written inside of four lists, the object has the levels to spare that answers wrap around it.
-        return orjson.dumps([[[[{**leading, **document, "metadata": metadata}]]]])[4:-4]
+        encoded = orjson.dumps([[[[{**leading, **document, "metadata": metadata}]]]])[4:-4]
     except orjson.JSONEncodeError as error:
         raise statuses.nested_too_deeply() from error
+    if _MAYBE_WHOLE_FLOAT.search(encoded) is None:  # the rule; a look at every value would cost more than the encoding
+        return encoded
+    return orjson.dumps(with_whole_numbers(orjson.loads(encoded)))
 
 
 def with_revision(stored: bytes, rev: int) -> bytes:

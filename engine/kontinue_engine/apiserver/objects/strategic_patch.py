@@ -16,6 +16,7 @@ from kontinue_engine.apiserver import statuses
 from kontinue_engine.apiserver.builtin import types
 from kontinue_engine.apiserver.builtin.types import Field
 from kontinue_engine.apiserver.resources import ResourceInfo
+from kontinue_engine.apiserver.values import with_whole_numbers
 
 _DELETE_VALUES: Final = "$deleteFromPrimitiveList/"
 _ORDER: Final = "$setElementOrder/"
@@ -31,6 +32,8 @@ def apply_strategic_patch(resource: ResourceInfo, document: Any, patch: Any) -> 
     """
     struct = types.struct_of(resource.group, resource.version, resource.kind)
     try:
+        # Of no other JSON does kube-apiserver take 1.0 for the integers of its own kinds.
+        patch = with_whole_numbers(patch)
         return _merged(types.json_fields(struct) if struct else _UNTYPED, document, patch)
     except RecursionError:
         raise statuses.bad_request("strategic merge patch is nested too deeply") from None

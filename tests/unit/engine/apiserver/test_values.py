@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kontinue_engine.apiserver.values import json_equal, type_name
+from kontinue_engine.apiserver.values import json_equal, type_name, with_whole_numbers
 
 documents = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
@@ -57,3 +57,10 @@ def test_json_equality_is_symmetric_and_implies_python_equality(left: Any, right
 def test_type_names_are_those_of_schemas(value: Any, name: str):
     """Messages name types as the schema does."""
     assert type_name(value) == name
+
+
+def test_floats_that_are_whole_become_integers_however_deep():
+    """Not what no integer of 64 bits is, and not True."""
+    given = {"a": [1.0, -0.0, 1.5, {"b": 2e3}], "c": 1e20, "d": True, "e": "1.0", "f": float(2**63)}
+    wanted = "{'a': [1, 0, 1.5, {'b': 2000}], 'c': 1e+20, 'd': True, 'e': '1.0', 'f': 9.223372036854776e+18}"
+    assert repr(with_whole_numbers(given)) == wanted
