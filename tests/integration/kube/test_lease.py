@@ -2,11 +2,16 @@
 
 import asyncio
 
+import msgspec
 import pytest
 
+from kontinue.api import labels
+from kontinue.api.meta import Lease
+from kontinue.kube import requests
 from kontinue_engine.clock import SystemClock
-from kontinue_engine.kube.lease import LeaderLease, LeaseHeld
+from kontinue_engine.kube.lease import HeldLease, LeaseHeld
 from kontinue_engine.kube.process_identity import local_identity
+from kontinue_engine.sharding.leases import LeaseTimes
 
 
 @pytest.fixture
@@ -18,7 +23,15 @@ async def transport(api_server):
 
 
 def lease_of(transport, namespace, shard):
-    return LeaderLease(transport, namespace, "kontinue-leader.g", local_identity(shard), clock=SystemClock())
+    return HeldLease(
+        transport,
+        namespace,
+        "kontinue-leader.g",
+        local_identity(shard),
+        group="g",
+        clock=SystemClock(),
+        times=LeaseTimes(),
+    )
 
 
 async def test_of_many_in_one_process_one_holds_it_and_hands_it_over(transport, api_server):
@@ -32,3 +45,25 @@ async def test_of_many_in_one_process_one_holds_it_and_hands_it_over(transport, 
     await successor.acquire()
     assert successor.previous_released
     assert successor.remaining_s > 30
+
+
+async def test_what_a_holder_says_of_itself_is_stored_at_once_and_ends_with_its_tenure(transport, api_server):
+    """A draining replica takes no new work from the moment it says so; its successor under that name does."""
+
+    async def stored():
+        request = requests.get(requests.LEASES, api_server.namespace, "kontinue-leader.g")
+        return msgspec.json.decode(await transport.send(request), type=Lease).metadata
+
+    holder = lease_of(transport, api_server.namespace, "a")
+    await holder.acquire()
+    keeping = asyncio.ensure_future(holder.run())
+    holder.annotate({labels.DRAINING: "true"})
+    async with asyncio.timeout(5):
+        while labels.DRAINING not in (await stored()).annotations:
+            await asyncio.sleep(0.01)
+    keeping.cancel()
+    await holder.release()
+    await lease_of(transport, api_server.namespace, "a").acquire()
+    found = await stored()
+    assert labels.DRAINING not in found.annotations
+    assert found.labels == {labels.WORKER_GROUP: "g"}

@@ -7,9 +7,10 @@ import msgspec
 import pytest
 
 from kontinue import errors
+from kontinue.api import labels
 from kontinue.api.meta import Lease
-from kontinue_engine.kube.lease import LeaderLease, LeaseHeld, LeaseLost
-from kontinue_engine.kube.process_identity import LeaseIdentity
+from kontinue_engine.kube.lease import HeldLease, LeaseHeld, LeaseLost
+from kontinue_engine.sharding.leases import LeaseTimes, ReplicaIdentity
 from virtual_time import elapsed_s, virtual_time
 
 
@@ -64,33 +65,79 @@ class Server:
         self.lease = msgspec.structs.replace(lease, metadata=metadata)
 
 
-def identity(shard, *, boot_id="boot/1", pid=1):
-    return LeaseIdentity(
-        shard=shard, incarnation=f"inc-{shard}", host=f"host-{shard}", boot_id=boot_id, pid=pid, process_started="7"
+class Fences:
+    """When a holder was told to stop and to go on."""
+
+    def __init__(self):
+        self.told = []
+
+    def run(self, lease):
+        """Keep the Lease in a task."""
+        return asyncio.ensure_future(
+            lease.run(
+                on_fence=lambda: self.told.append(("fence", elapsed_s())),
+                on_resume=lambda: self.told.append(("resume", elapsed_s())),
+            )
+        )
+
+
+def identity(shard, *, boot_id="boot/1", pid=1, incarnation=None, **more):
+    return ReplicaIdentity(
+        shard=shard,
+        incarnation=incarnation or f"inc-{shard}",
+        host=f"host-{shard}",
+        boot_id=boot_id,
+        pid=pid,
+        process_started="7",
+        **more,
     )
 
 
 def lease_of(server, shard="a", *, alive=(), **options):
     """Return a Lease object; ``alive`` are the pids of this machine that live."""
-    return LeaderLease(
+    return HeldLease(
         server,
         "ns",
         "leader",
         identity(shard, **options),
+        group="g",
         clock=LoopClock(),
+        times=LeaseTimes(),
         process_start=lambda pid: "7" if pid in alive else None,
     )
+
+
+def edit(server, **changes):
+    """Change the Lease's spec as somebody else would."""
+    server.store(msgspec.structs.replace(server.lease, spec=msgspec.structs.replace(server.lease.spec, **changes)))
+
+
+def expire(server):
+    """Take the Lease away, as a leader does with a shard that is silent."""
+    notes = {**server.lease.metadata.annotations, labels.EXPIRED_BY: "inc-leader"}
+    metadata = msgspec.structs.replace(server.lease.metadata, annotations=notes)
+    server.lease = msgspec.structs.replace(server.lease, metadata=metadata)
+    edit(server, holder_identity="")
 
 
 @virtual_time
 async def test_a_free_lease_is_taken_and_described():
     """The holder writes itself into it."""
     server = Server()
-    lease = lease_of(server)
+    lease = lease_of(server, pod_uid="pod", build="b1")
     await lease.acquire()
     assert lease.previous_released
     assert server.lease.spec.holder_identity == "a"
-    assert server.lease.metadata.annotations["kontinue.cloud/pid"] == "1"
+    assert server.lease.metadata.labels == {labels.WORKER_GROUP: "g"}
+    assert server.lease.metadata.annotations == {
+        labels.INCARNATION: "inc-a",
+        labels.HOST: "host-a",
+        labels.BOOT_ID: "boot/1",
+        labels.PID: "1",
+        labels.PROCESS_STARTED: "7",
+        labels.POD_UID: "pod",
+        labels.BUILD: "b1",
+    }
     assert lease.remaining_s == 35
 
 
@@ -182,29 +229,73 @@ async def test_renewals_keep_it_for_ever():
 
 @virtual_time
 async def test_an_outage_shorter_than_the_duration_is_survived():
-    """Renewals are retried until they succeed."""
-    server = Server()
+    """Renewals are retried until they succeed, and nothing is stopped."""
+    server, fences = Server(), Fences()
     lease = lease_of(server)
     await lease.acquire()
-    running = asyncio.ensure_future(lease.run())
+    running = fences.run(lease)
     server.failure = errors.Unavailable("away")
     await asyncio.sleep(30)
     server.failure = None
     await asyncio.sleep(20)
+    assert fences.told == []
+    assert lease.remaining_s > 0
+    running.cancel()
+
+
+@virtual_time
+async def test_an_outage_as_long_as_the_duration_fences_its_holder_in_time_and_once():
+    """It has stopped before others may take over, and goes on trying: nobody else may have come."""
+    server, fences = Server(), Fences()
+    lease = lease_of(server)
+    await lease.acquire()
+    running = fences.run(lease)
+    server.failure = errors.Unavailable("away")
+    await asyncio.sleep(300)
+    assert fences.told == [("fence", 35)]
+    assert lease.remaining_s < 0
     assert not running.done()
     running.cancel()
 
 
 @virtual_time
-async def test_an_outage_as_long_as_the_duration_loses_it_in_time():
-    """It is lost before others may take it."""
-    server = Server()
+async def test_who_is_fenced_goes_on_when_a_renewal_succeeds():
+    """Its Lease is as it was, so nobody has started its work."""
+    server, fences = Server(), Fences()
     lease = lease_of(server)
     await lease.acquire()
+    running = fences.run(lease)
+    for _ in range(2):
+        server.failure = errors.Unavailable("away")
+        await asyncio.sleep(100)
+        server.failure = None
+        await asyncio.sleep(100)
+    assert [what for what, _ in fences.told] == ["fence", "resume"] * 2
+    assert lease.remaining_s > 20
+    running.cancel()
+
+
+@pytest.mark.parametrize("lost_to", ["another", "nobody: expired by the leader", "nobody: deleted"])
+@virtual_time
+async def test_who_is_fenced_and_has_lost_the_lease_never_goes_on(lost_to):
+    """Its work may have been started elsewhere."""
+    server, fences = Server(), Fences()
+    lease = lease_of(server, "a", pid=5)
+    await lease.acquire()
+    running = fences.run(lease)
     server.failure = errors.Unavailable("away")
-    with pytest.raises(LeaseLost, match="not renewed for 40 s: away"):
-        await lease.run()
-    assert 35 <= elapsed_s() < 40
+    await asyncio.sleep(60)
+    server.failure = None
+    if lost_to == "another":
+        await lease_of(server, "b").acquire()
+    elif lost_to == "nobody: deleted":
+        server.lease = None
+    else:
+        expire(server)
+    with pytest.raises(LeaseLost):
+        await running
+    assert fences.told == [("fence", 35)]
+    assert lease.remaining_s < 0
 
 
 @virtual_time
@@ -217,6 +308,22 @@ async def test_a_lease_taken_by_somebody_else_is_lost_at_the_next_renewal():
     with pytest.raises(LeaseLost, match="taken by 'b'"):
         await lease.run()
     assert elapsed_s() == 10
+    assert lease.remaining_s < 0
+
+
+@virtual_time
+async def test_a_lease_that_a_leader_took_away_is_lost_and_was_not_released():
+    """Whoever has the shard next must expect work that was cut off."""
+    server = Server()
+    lease = lease_of(server)
+    await lease.acquire()
+    expire(server)
+    with pytest.raises(LeaseLost, match="taken away: it had not been renewed in time"):
+        await lease.run()
+    successor = lease_of(server, "b")
+    await successor.acquire()
+    assert not successor.previous_released
+    assert labels.EXPIRED_BY not in server.lease.metadata.annotations
 
 
 @virtual_time
@@ -270,3 +377,156 @@ async def test_a_failed_release_is_only_logged(caplog):
     server.failure = errors.Unavailable("away")
     await lease.release()
     assert "not released" in caplog.text
+
+
+@virtual_time
+async def test_a_restarted_container_takes_back_the_lease_of_its_pod_at_once():
+    """Its process is of another pid namespace, so only the pod's uid tells."""
+    server = Server()
+    await lease_of(server, "a", boot_id="boot/container1", pod_uid="pod").acquire()
+    restarted = lease_of(server, "a", boot_id="boot/container2", pod_uid="pod", incarnation="new")
+    await restarted.acquire()
+    assert elapsed_s() == 0
+    assert not restarted.previous_released
+    assert server.lease.metadata.annotations[labels.INCARNATION] == "new"
+
+
+@virtual_time
+async def test_a_pid_of_another_pod_is_not_looked_up():
+    """Pid namespaces of two pods of one machine may have the same number; a dead pid there proves nothing."""
+    server = Server()
+    await lease_of(server, "a", pid=5, pod_uid="pod-1").acquire()
+    await lease_of(server, "b", pod_uid="pod-2").acquire()
+    assert elapsed_s() >= 40
+
+
+@virtual_time
+async def test_a_duplicate_in_another_pod_is_refused_when_the_first_renews():
+    """Two Deployments that set the same shard id, say."""
+    server = Server()
+    holder = lease_of(server, "a", pod_uid="pod-1", incarnation="one")
+    await holder.acquire()
+    renewing = asyncio.ensure_future(holder.run())
+    with pytest.raises(LeaseHeld, match="held by 'a' on host host-a"):
+        await lease_of(server, "a", pod_uid="pod-2", incarnation="two").acquire()
+    renewing.cancel()
+
+
+@virtual_time
+async def test_who_stands_by_takes_over_when_the_lease_is_released():
+    """However long its holder lived; whoever holds it is shown."""
+    server = Server()
+    holder = lease_of(server, "a", boot_id="boot/2")
+    await holder.acquire()
+    renewing = asyncio.ensure_future(holder.run())
+    seen = set()
+    successor = lease_of(server, "b")
+    standing_by = asyncio.ensure_future(successor.acquire(waits=lambda other: not seen.add(other.shard)))
+    await asyncio.sleep(300)
+    assert not standing_by.done()
+    renewing.cancel()
+    await holder.release()
+    released_s = elapsed_s()
+    await standing_by
+    assert elapsed_s() - released_s <= 2
+    assert (successor.previous_released, seen) == (True, {"a"})
+
+
+@pytest.mark.parametrize("boot_id", ["boot/2", "boot/1"])
+@virtual_time
+async def test_who_stands_by_takes_over_when_the_holder_falls_silent(boot_id):
+    """Also from a frozen process of this machine, and also after it was seen to renew."""
+    server = Server()
+    holder = lease_of(server, "a", boot_id=boot_id, pid=5)
+    await holder.acquire()
+    renewing = asyncio.ensure_future(holder.run())
+    successor = lease_of(server, "b", alive={5})
+    standing_by = asyncio.ensure_future(successor.acquire(waits=lambda _other: True))
+    await asyncio.sleep(100)
+    assert not standing_by.done()
+    renewing.cancel()
+    silent_since_s = elapsed_s()
+    await standing_by
+    assert 30 <= elapsed_s() - silent_since_s <= 45
+    assert not successor.previous_released
+    with pytest.raises(LeaseLost, match="taken by 'b'"):
+        await holder.run()
+
+
+@virtual_time
+async def test_who_stands_by_counts_the_silence_of_each_holder_anew():
+    """That the one before was silent says nothing about the next."""
+    server = Server()
+    await lease_of(server, "a", boot_id="boot/2").acquire()
+    standing_by = asyncio.ensure_future(lease_of(server, "c").acquire(waits=lambda _other: True))
+    await asyncio.sleep(39)
+    server.lease = None
+    await lease_of(server, "b", boot_id="boot/3").acquire()
+    await standing_by
+    assert elapsed_s() >= 79
+
+
+@virtual_time
+async def test_an_annotation_is_written_at_once_and_stays():
+    """For example that the replica is draining: nobody should wait for the next renewal to know."""
+    server = Server()
+    lease = lease_of(server)
+    await lease.acquire()
+    running = asyncio.ensure_future(lease.run())
+    await asyncio.sleep(3)
+    lease.annotate({labels.DRAINING: "true"})
+    await asyncio.sleep(0.1)
+    assert server.lease.metadata.annotations[labels.DRAINING] == "true"
+    await asyncio.sleep(60)
+    assert server.lease.metadata.annotations[labels.DRAINING] == "true"
+    running.cancel()
+
+
+@virtual_time
+async def test_what_the_former_holder_said_of_itself_does_not_survive_it():
+    """What others wrote into the Lease does."""
+    server = Server()
+    first = lease_of(server, "a", pid=5, pod_uid="pod", build="b1")
+    await first.acquire()
+    first.annotate({labels.DRAINING: "true"})
+    running = asyncio.ensure_future(first.run())
+    await asyncio.sleep(1)
+    running.cancel()
+    notes = {**server.lease.metadata.annotations, "example.com/note": "kept"}
+    server.store(
+        msgspec.structs.replace(
+            server.lease, metadata=msgspec.structs.replace(server.lease.metadata, annotations=notes)
+        )
+    )
+    await first.release()
+    await lease_of(server, "b").acquire()
+    assert server.lease.metadata.annotations == {
+        labels.INCARNATION: "inc-b",
+        labels.HOST: "host-b",
+        labels.BOOT_ID: "boot/1",
+        labels.PID: "1",
+        labels.PROCESS_STARTED: "7",
+        "example.com/note": "kept",
+    }
+
+
+@virtual_time
+async def test_a_lease_that_was_never_taken_cannot_be_kept():
+    """A mistake of the caller, said at once."""
+    with pytest.raises(LeaseLost, match="not held"):
+        await lease_of(Server()).run()
+
+
+@virtual_time
+async def test_who_is_slower_than_another_taker_or_than_the_holder_itself_does_not_get_it():
+    """What it saw is not what is stored."""
+    server = Server()
+    first = lease_of(server, "a")
+    await first.acquire()
+    seen = server.lease
+    edit(server, lease_transitions=1)
+    second = lease_of(server, "b")
+    assert not await second.take(seen)
+    assert not await second.take(None)
+    assert await second.take(server.lease)
+    assert (second.remaining_s, server.lease.spec.holder_identity) == (35, "b")

@@ -2,15 +2,15 @@
 
 import pytest
 
-from kontinue_engine.kube.lease import DURATION_S, MARGIN_S, RENEW_S
+from kontinue_engine.sharding.leases import MARGIN_S, LeaseTimes
 from kontinue_engine.worker.options import parse_options
 
 
 def test_only_the_app_is_needed():
-    """Everything else has a default, those of the Lease from the Lease."""
+    """Everything else has a default; one replica runs all, as the reference says."""
     options = parse_options(["shop:app"])
     assert options.app == "shop:app"
-    assert (options.lease_duration_s, options.lease_renew_s) == (DURATION_S, RENEW_S)
+    assert (options.sharding, options.lease) == (False, LeaseTimes(duration_s=40, renew_s=10.0))
     assert (options.namespace, options.group, options.sync_runners, options.runner_memory_bytes) == (None,) * 4
 
 
@@ -18,15 +18,16 @@ def test_every_option_arrives():
     """In the units of the program."""
     command = (
         "shop:app --app-dir d -n ns --group g --kubeconfig k --context c --shard s --sync-runners 2 --async-runners 3 "
-        "--runner-memory-mib 64 --crash-budget 0 --lease-duration 20 --lease-renew 2.5 --grace 0 --max-in-flight 9 "
-        "--log-level debug"
+        "--runner-memory-mib 64 --crash-budget 0 --sharding --lease-duration 20 --lease-renew 2.5 --grace 0 "
+        "--max-in-flight 9 --log-level debug"
     )
     options = parse_options(command.split())
     assert (options.app_dir, options.namespace, options.group) == ("d", "ns", "g")
     assert (options.kubeconfig, options.context, options.shard) == ("k", "c", "s")
     assert (options.sync_runners, options.async_runners, options.runner_memory_bytes) == (2, 3, 64 * 2**20)
     assert (options.crash_budget, options.grace_s, options.max_in_flight) == (0, 0, 9)
-    assert (options.lease_duration_s, options.lease_renew_s, options.log_level) == (20, 2.5, "debug")
+    assert (options.sharding, options.lease) == (True, LeaseTimes(duration_s=20, renew_s=2.5))
+    assert options.log_level == "debug"
 
 
 @pytest.mark.parametrize(
@@ -57,4 +58,4 @@ def test_what_cannot_work_is_refused_with_a_reason(arguments, says, capsys):
 def test_two_renewals_fit_before_the_fence(arguments):
     """One lost renewal must not cost the Lease."""
     options = parse_options(["a:b", *arguments.split()])
-    assert 2 * options.lease_renew_s <= options.lease_duration_s - MARGIN_S
+    assert 2 * options.lease.renew_s <= options.lease.duration_s - MARGIN_S
