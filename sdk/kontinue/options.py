@@ -143,8 +143,7 @@ class CallOptions:
         mutex: name of the mutex to hold. Recorded; this version of the engine does not enforce it yet.
         display_name: for people, in trees and lists.
         description: for people. No effect in this version.
-        disable_shard_inheritance: let the leader place the child instead of keeping it on the parent's shard. No
-            effect in this version, which has one shard.
+        disable_shard_inheritance: let the leader place the child instead of keeping it on the parent's shard.
         parallelism: how many children ``ctx.map`` keeps running; None means all.
     """
 

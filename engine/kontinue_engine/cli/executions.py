@@ -56,14 +56,27 @@ async def fetch_raw(transport: KubeTransport, resource: requests.Resource, names
 
 
 async def list_objects(
-    transport: KubeTransport, resource: requests.Resource, namespace: str, type_: type[T], **selectors: str
+    transport: KubeTransport,
+    resource: requests.Resource,
+    namespace: str,
+    type_: type[T],
+    *,
+    label_selector: str = "",
+    field_selector: str = "",
 ) -> Page[T]:
     """Return all objects of a selection, page by page."""
     decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(ObjectList[type_])  # type: ignore[valid-type]
     items: list[T] = []
     token = ""
     while True:
-        request = requests.list_objects(resource, namespace, limit=_PAGE_LIMIT, continue_token=token, **selectors)
+        request = requests.list_objects(
+            resource,
+            namespace,
+            label_selector=label_selector,
+            field_selector=field_selector,
+            limit=_PAGE_LIMIT,
+            continue_token=token,
+        )
         page = decoder.decode(await transport.send(request, retry_for_s=_RETRY_FOR_S))
         items += page.items
         token = page.metadata.continue_

@@ -97,7 +97,7 @@ class Activations:
         self._runtime.queue.add(entry.uid)
 
     def disown(self, entry: Entry, why: str) -> None:
-        """It is not ours any more: stop whatever runs of it."""
+        """It is gone: stop whatever runs of it."""
         activation = entry.activation
         if activation is not None:
             _log.warning("activation stopped", execution=entry.name, uid=entry.uid, why=why)
@@ -105,6 +105,12 @@ class Activations:
             self._runtime.runners.send(frames.CancelActivation(activation.number, why))
             grace_s = self._runtime.worker.cancel_grace_ms / 1000
             asyncio.get_running_loop().call_later(grace_s, self._kill_disowned, activation.number)
+
+    def abandon(self, entry: Entry, why: str) -> None:
+        """It goes on elsewhere, so its code must not unwind here: ``finally`` would clean up under its feet."""
+        if entry.activation is not None:
+            _log.warning("activation killed", execution=entry.name, uid=entry.uid, why=why)
+            self._runtime.runners.kill_activation(entry.activation.number)
 
     def _kill_disowned(self, number: int) -> None:
         if number in self._disowned:

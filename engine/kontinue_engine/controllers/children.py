@@ -31,6 +31,7 @@ from kontinue.kube.backoff import Backoff
 from kontinue.kube.transport import Transport
 from kontinue.naming import dns_name
 from kontinue_engine.controllers.entries import Entry
+from kontinue_engine.controllers.runtime import Scope
 from kontinue_engine.controllers.status_writer import UnreadableError, read_execution
 from kontinue_engine.telemetry.logs import get_logger
 from kontinue_engine.wire import frames
@@ -58,17 +59,30 @@ class _SpecExtras(ApiStruct, frozen=True, kw_only=True):
 _decode_extras: Final = msgspec.json.Decoder(_SpecExtras).decode
 
 
-def build_child(parent: Entry, step: str, command: frames.CreateChild, *, group: str, parent_group: str) -> Execution:
-    """Return the object to create."""
+def build_child(parent: Entry, step: str, command: frames.CreateChild, *, group: str, scope: Scope) -> Execution:
+    """Return the object to create.
+
+    Args:
+        parent: whose step it is.
+        step: id of the step.
+        command: what user code asked for.
+        group: worker group that owns the function.
+        scope: of the parent's replica.
+    """
     extras = _decode_extras(command.spec) if command.spec else _SpecExtras()
+    # A child with a mutex goes to the leader's shard, a limited one waits until the leader admits it.
+    stays = not command.leaves_shard and extras.mutex is None and command.function not in scope.limits
+    shard = scope.shard if group == scope.group and stays else ""
     child_labels = {
         labels.WORKER_GROUP: group,
         labels.FUNCTION: labels.label_value(command.function),
         labels.ROOT: parent.root,
         labels.PARENT: labels.label_value(parent.name),
     }
-    if group != parent_group:
-        child_labels[labels.PARENT_GROUP] = parent_group
+    if shard:
+        child_labels[labels.SHARD] = shard
+    elif scope.shard or group != scope.group:
+        child_labels[labels.PARENT_GROUP] = scope.group
     owner = OwnerReference(
         api_version=labels.API_VERSION, kind="Execution", name=parent.name, uid=parent.uid, controller=True
     )

@@ -15,6 +15,7 @@ from kontinue.api import labels
 from kontinue.api.v1alpha1 import Execution, ExecutionSpec, ExecutionStatus
 from kontinue_engine.lifecycle.memo import MemoBytes
 from kontinue_engine.lifecycle.observed import NO_NEWS, Activation, News
+from kontinue_engine.sharding.views import deaths_of
 
 
 class Inheritance(enum.Enum):
@@ -58,6 +59,7 @@ class Entry:
 
     __slots__ = (
         "activation",
+        "annotations",
         "cancel_message",
         "children",
         "created_at_ms",
@@ -85,6 +87,7 @@ class Entry:
         self.name = meta.name
         self.uid = meta.uid
         self.labels = meta.labels
+        self.annotations = meta.annotations
         self.created_at_ms = int(meta.creation_timestamp.timestamp() * 1000) if meta.creation_timestamp else 0
         parent = next((owner for owner in meta.owner_references if owner.kind == "Execution"), None)
         self.parent_name = parent.name if parent else ""
@@ -113,6 +116,11 @@ class Entry:
         return self.labels.get(labels.ROOT) or labels.label_value(self.name)
 
     @property
+    def deaths(self) -> int:
+        """How many replicas died that it was assigned to."""
+        return deaths_of(self.annotations)
+
+    @property
     def is_losing(self) -> bool:
         """Whether its activation is gone, and that is not dealt with yet."""
         return self.news.lost is not None or (self.writing is not None and self.writing.lost is not None)
@@ -137,8 +145,9 @@ class Tombstones:
         self._in_order: deque[tuple[int, str]] = deque()
         self._seen = 0
 
-    def __contains__(self, uid: str) -> bool:
-        return uid in self._uids
+    def covers(self, uid: str, version: int) -> bool:
+        """Tell whether this version of an Execution is none that came after its end here."""
+        return version <= self._uids.get(uid, -1)
 
     def __len__(self) -> int:
         return len(self._uids)

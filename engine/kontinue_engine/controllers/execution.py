@@ -8,12 +8,12 @@ once it is durable. Nothing here decides about phases. ``offspring`` coordinates
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, assert_never
+from typing import assert_never
 
 from kontinue import errors
 from kontinue.api import labels
 from kontinue.api.meta import ObjectReference
-from kontinue.api.v1alpha1 import Execution, Phase
+from kontinue.api.v1alpha1 import Execution
 from kontinue_engine.controllers import status_writer
 from kontinue_engine.controllers.activations import Activations
 from kontinue_engine.controllers.backlog import Backlog
@@ -26,11 +26,6 @@ from kontinue_engine.lifecycle.decide import decide
 from kontinue_engine.lifecycle.observed import NO_NEWS, News, Observed
 from kontinue_engine.telemetry.logs import get_logger
 from kontinue_engine.wire import frames
-
-LIVE_PHASES_SELECTOR: Final = ",".join(
-    f"status.phase!={phase}" for phase in (Phase.COMPLETED, Phase.FAILED, Phase.CANCELED, Phase.SKIPPED)
-)
-"""Field selector of what can still run; an Execution without a status matches too."""
 
 _log = get_logger(__name__)
 
@@ -53,7 +48,7 @@ class ExecutionController:
             runtime,
             on_inherited=self._on_inherited,
             on_deleted=self._on_deleted,
-            disown=self._disown,
+            on_moved=self._on_moved,
         )
 
     async def run(self) -> None:
@@ -93,7 +88,8 @@ class ExecutionController:
             news=entry.news,
             inherited=entry.inheritance is not Inheritance.NONE,
             is_admitted=entry.inheritance is Inheritance.ADMITTED,
-            predecessor_released=self._runtime.scope.predecessor_released,
+            lost_by=self._lost_by(entry),
+            deaths=entry.deaths,
             function_known=entry.spec.function in self._runtime.scope.colours,
             is_deaf=entry.spec.function in self._runtime.scope.deaf,
             cancel_message=entry.cancel_message,
@@ -101,13 +97,22 @@ class ExecutionController:
             woken=entry.rest is Rest.WOKEN,
         )
 
+    def _lost_by(self, entry: Entry) -> str:
+        """Return the incarnation that died with the Execution, or nothing."""
+        owner, scope = entry.status.owner, self._runtime.scope
+        if owner is None:
+            return ""
+        if scope.shard and owner.shard != scope.shard:
+            return entry.annotations.get(labels.LOST_BY, "")
+        return "" if scope.predecessor_released else owner.incarnation
+
     # Apply a plan.
 
     async def _write(self, entry: Entry, plan: plans.Plan) -> None:
         assert plan.status is not None  # noqa: S101 - for the type checker
         unwritten = entry.writing or NO_NEWS
         try:
-            self._runtime.check_lease()
+            await self._runtime.may_write()
             result = await status_writer.write_status(
                 self._runtime.transport,
                 namespace=self._runtime.scope.namespace,
@@ -138,7 +143,7 @@ class ExecutionController:
                 entry.news = unwritten.merged(entry.news)
                 self.observation.refresh(entry, result.execution)
             case status_writer.Gone():
-                self.observation.vanish(entry)
+                self._on_deleted(entry)
             case status_writer.Refused():
                 self._on_refused(entry, unwritten.merged(entry.news), result.error)
             case _:
@@ -246,8 +251,10 @@ class ExecutionController:
         self.observation.on_answer(execution)
 
     def _on_deleted(self, entry: Entry) -> None:
+        self.activations.disown(entry, "it was deleted")
+        self._drop(entry)
         self.offspring.tell_parent_of_deletion(entry)
 
-    def _disown(self, entry: Entry, why: str) -> None:
-        self.activations.disown(entry, why)
+    def _on_moved(self, entry: Entry) -> None:
+        self.activations.abandon(entry, "it belongs to another worker now")
         self._drop(entry)

@@ -29,9 +29,10 @@ class Observation:
 
     Args:
         runtime: shared tools.
-        on_inherited: told of each Execution of the first list, once all of them are known.
+        on_inherited: told of each Execution of the first list, once all of them are known, and of each that comes from
+            another shard.
         on_deleted: told of one that was deleted.
-        disown: stops and drops one that is not ours.
+        on_moved: told of one that another replica runs now.
     """
 
     def __init__(
@@ -40,12 +41,12 @@ class Observation:
         *,
         on_inherited: Callable[[Entry], None],
         on_deleted: Callable[[Entry], None],
-        disown: Callable[[Entry, str], None],
+        on_moved: Callable[[Entry], None],
     ) -> None:
         self._runtime = runtime
         self._on_inherited = on_inherited
         self._on_deleted = on_deleted
-        self._disown = disown
+        self._on_moved = on_moved
 
     def on_list(self, objects: Sequence[Execution], *, initial: bool) -> None:
         """Take the whole selection: add what is new, look after what is missing."""
@@ -72,8 +73,8 @@ class Observation:
         self._runtime.entries.tombstones.advance(version_number(obj.metadata.resource_version))
 
     def on_answer(self, execution: Execution) -> None:
-        """Take a child that was created or found."""
-        if execution.metadata.labels.get(labels.WORKER_GROUP) == self._runtime.scope.group:
+        """Take a child that was created or found; one that another replica runs is none of ours."""
+        if self._runtime.scope.is_responsible(execution):
             self._observe(execution, inherited=False)
 
     def after_write(self, entry: Entry) -> None:
@@ -91,11 +92,12 @@ class Observation:
         """Take what somebody else wrote."""
         entry.version = execution.metadata.resource_version
         entry.labels = execution.metadata.labels
+        entry.annotations = execution.metadata.annotations
         entry.spec = execution.spec
         entry.status = execution.status
         is_ours = entry.inheritance is not Inheritance.NONE or not self._has_other_owner(execution)
-        if execution.metadata.labels.get(labels.WORKER_GROUP) != self._runtime.scope.group or not is_ours:
-            self._disown(entry, "it belongs to another worker now")
+        if not self._runtime.scope.is_responsible(execution) or not is_ours:
+            self._on_moved(entry)
             return
         if entry.activation is None:
             self._take_memo(entry)  # the late write of a predecessor may have brought records
@@ -116,26 +118,37 @@ class Observation:
             return
         # What the watch has passed, and is not here, has been dealt with; so has what ended here.
         is_old = not inherited and version_number(execution.metadata.resource_version) <= entries.tombstones.seen
-        if is_old or uid in entries.tombstones:
+        if is_old or entries.tombstones.covers(uid, version_number(execution.metadata.resource_version)):
             return
-        if not inherited and self._has_other_owner(execution):
+        if inherited:
+            self._adopt(execution, inherited=True)
+        elif self._was_moved(execution):
+            self._on_inherited(self._adopt(execution, inherited=True))
+        elif self._has_other_owner(execution):
             _log.warning("not ours", execution=execution.metadata.name, uid=uid, owner=execution.status.owner)
-            return
-        self._adopt(execution, inherited=inherited)
+        else:
+            self._adopt(execution, inherited=False)
+
+    def _was_moved(self, execution: Execution) -> bool:
+        """Tell whether it comes from another shard, where it may have been started."""
+        return bool(self._runtime.scope.shard) and (
+            self._has_other_owner(execution) or labels.DEATHS in execution.metadata.annotations
+        )
 
     def _has_other_owner(self, execution: Execution) -> bool:
         owner = execution.status.owner
         return owner is not None and owner.incarnation != self._runtime.worker.incarnation
 
-    def _adopt(self, execution: Execution, *, inherited: bool) -> None:
+    def _adopt(self, execution: Execution, *, inherited: bool) -> Entry:
         namesake = self._runtime.entries.by_name(execution.metadata.name)
         if namesake is not None:
-            self.vanish(namesake)  # deleted, and created anew
+            self._on_deleted(namesake)  # deleted, and created anew
         entry = Entry(execution, inherited=inherited)
         self._runtime.entries.add(entry)
         self._take_memo(entry)
         if entry.inheritance is Inheritance.NONE:
             self._runtime.queue.add(entry.uid)
+        return entry
 
     def _take_memo(self, entry: Entry) -> None:
         try:
@@ -162,13 +175,8 @@ class Observation:
         if entry not in runtime.entries:
             return
         if execution is None or execution.metadata.uid != entry.uid:
-            self.vanish(entry)
+            self._on_deleted(entry)
         elif entry.writing is not None:
             entry.must_verify = True
         elif version_number(execution.metadata.resource_version) > version_number(entry.version):
             self.refresh(entry, execution)
-
-    def vanish(self, entry: Entry) -> None:
-        """It was deleted."""
-        self._disown(entry, "it was deleted")
-        self._on_deleted(entry)

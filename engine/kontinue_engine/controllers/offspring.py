@@ -9,7 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from kontinue import errors
+from kontinue.api import labels
+from kontinue.api.meta import ObjectMeta
 from kontinue.api.v1alpha1 import Execution, ExecutionStatus, Phase
+from kontinue.kube import requests
 from kontinue_engine.controllers import children, status_writer
 from kontinue_engine.controllers.entries import Entry, Inheritance, Rest
 from kontinue_engine.controllers.runtime import Runtime
@@ -47,6 +51,8 @@ class Offspring:
         runtime = self._runtime
         try:
             execution = await self._create_or_find(parent, activation, step, command)
+            while not self._is_noticed(execution) and not await self._announce(execution):
+                execution = await self._create_or_find(parent, activation, step, command)
         except children.ChildRejectedError as error:
             parent.children.pop(command.name, None)
             runtime.runners.send(frames.StepRejected(activation.number, step, error.info))
@@ -72,11 +78,32 @@ class Offspring:
             group = command.group or await children.find_group(
                 runtime.transport, namespace=scope.namespace, function=command.function
             )
-        child = children.build_child(parent, step, command, group=group, parent_group=scope.group)
-        runtime.check_lease()
+        child = children.build_child(parent, step, command, group=group, scope=scope)
+        await runtime.may_write()
         return await children.create_child(
             runtime.transport, namespace=scope.namespace, child=child, look_first=activation.resumption > 0
         )
+
+    def _is_noticed(self, child: Execution) -> bool:
+        """Tell whether its end will be seen here: it has, or it runs here, or carries the label for the watch."""
+        is_here = self._runtime.scope.is_responsible(child)
+        return child.phase.is_terminal or is_here or labels.PARENT_GROUP in child.metadata.labels
+
+    async def _announce(self, child: Execution) -> bool:
+        """Label a child that was created in its parent's shard, one of which has been moved since.
+
+        Returns False if it has changed meanwhile.
+        """
+        meta, scope = child.metadata, self._runtime.scope
+        wanted = {labels.PARENT_GROUP: scope.group}
+        patch = {"metadata": {"resourceVersion": meta.resource_version, "labels": wanted}}
+        try:
+            await self._runtime.transport.send(
+                requests.merge_patch(requests.EXECUTIONS, scope.namespace, meta.name, patch)
+            )
+        except (errors.Conflict, errors.NotFound):
+            return False
+        return True
 
     def give_up(self, parent: Entry, command: frames.CancelChild) -> None:
         """Cancel a child; unless the parent has abandoned it, its outcome is still delivered."""
@@ -129,15 +156,20 @@ class Offspring:
         )
         self._deliver(parent, entry.name, outcome)
 
-    def on_foreign_child(self, execution: Execution) -> None:
-        """Take the end of a child that another worker group runs."""
-        if not execution.phase.is_terminal:
-            return
-        name, uid = execution.metadata.name, execution.metadata.uid
-        for owner in execution.metadata.owner_references:
+    def on_foreign_end(self, child: ObjectMeta) -> None:
+        """A child that runs elsewhere has ended: if its parent lives here, read how."""
+        for owner in child.owner_references:
             parent = self._runtime.entries.get(owner.uid)
-            if parent is not None:
-                self._deliver(parent, name, self._outcome(name, uid, execution.status))
+            if parent is not None and (child.name in parent.children or parent.rest is Rest.DORMANT):
+                self._runtime.spawn(parent.uid, self._fetch_end(parent, child), name=f"child-end/{child.name}")
+
+    async def _fetch_end(self, parent: Entry, child: ObjectMeta) -> None:
+        runtime = self._runtime
+        execution = await status_writer.read_execution(
+            runtime.transport, namespace=runtime.scope.namespace, name=child.name
+        )
+        if execution is not None and execution.metadata.uid == child.uid and execution.phase.is_terminal:
+            self._deliver(parent, child.name, self._outcome(child.name, child.uid, execution.status))
 
     def _outcome(self, name: str, uid: str, status: ExecutionStatus) -> frames.ChildFinished:
         return children.outcome_of(name=name, uid=uid, status=status, now_ms=self._runtime.clock.now_ms())

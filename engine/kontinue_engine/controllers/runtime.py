@@ -1,7 +1,7 @@
 """Internal. What the parts of the Execution controller share: their tools, the work loop, and what a failure costs.
 
 A failure concerns one Execution: it is logged and the Execution is looked at again with back-off. Only what no retry
-can mend ends the worker: refused credentials, and a Lease that is not held any more.
+can mend ends the worker: refused credentials.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ from typing import Final, Protocol
 import msgspec
 
 from kontinue import errors
+from kontinue.api import labels
+from kontinue.api.v1alpha1 import Execution
 from kontinue.kube.backoff import Backoff
 from kontinue.kube.transport import Transport
 from kontinue_engine.clock import Clock
 from kontinue_engine.controllers.entries import EntryStore
 from kontinue_engine.kube.events import EventRecorder
-from kontinue_engine.kube.lease import LeaseLost
 from kontinue_engine.kube.work_queue import WorkQueue
 from kontinue_engine.lifecycle.observed import Worker
 from kontinue_engine.telemetry.logs import get_logger
@@ -28,7 +29,10 @@ from kontinue_engine.wire import frames
 RECONCILES_PER_TURN: Final = 64
 """Reconciles between two looks at pipes and sockets (judgement: about 3 ms)."""
 
-FATAL: Final = (errors.Unauthorized, errors.Forbidden, LeaseLost)
+FENCE_POLL_S: Final = 0.1
+"""Judgement: an outage that led here took half a minute."""
+
+FATAL: Final = (errors.Unauthorized, errors.Forbidden)
 """Errors that concern the whole worker."""
 
 _log = get_logger(__name__)
@@ -62,7 +66,9 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True):
         colours: the functions that its app has: name -> ``sync`` or ``async``.
         deaf: names of those whose code cannot notice a cancel: sync functions without a context.
         windows: colour -> how many inherited Executions may be claimed at a time (``controllers.backlog``).
-        predecessor_released: the replica before this one shut down cleanly.
+        predecessor_released: the replica before this one, of the same shard, shut down cleanly.
+        limits: function -> how many Executions of it may run in the group at once; only those with a limit.
+        shard: of this replica; empty in a group that is not sharded.
     """
 
     namespace: str
@@ -71,6 +77,15 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True):
     deaf: frozenset[str]
     windows: Mapping[str, int]
     predecessor_released: bool
+    limits: Mapping[str, int] = {}
+    shard: str = ""
+
+    def is_responsible(self, execution: Execution) -> bool:
+        """Tell whether the labels of an Execution give it to this replica."""
+        found = execution.metadata.labels
+        return found.get(labels.WORKER_GROUP) == self.group and (
+            not self.shard or found.get(labels.SHARD) == self.shard
+        )
 
 
 class Runtime:
@@ -115,7 +130,7 @@ class Runtime:
         """Reconcile what is queued, by uid, until cancelled.
 
         Raises:
-            Unauthorized, Forbidden, LeaseLost: this worker cannot go on.
+            Unauthorized, Forbidden: this worker cannot go on.
         """
         async with asyncio.TaskGroup() as self._tasks:
             self.started.set()
@@ -140,14 +155,13 @@ class Runtime:
             raise RuntimeError("Runtime.run is not running")
         self._tasks.create_task(self._guard(uid, work), name=name)
 
-    def check_lease(self) -> None:
-        """Make sure that this replica may write.
+    async def may_write(self) -> None:
+        """Wait until this replica may write: not while its Lease may be somebody else's.
 
-        Raises:
-            LeaseLost: its Lease has run out, for example because the process was frozen.
+        A Lease that was taken meanwhile ends the whole worker, and this wait with it.
         """
-        if self._lease_remaining_s() <= 0:
-            raise LeaseLost("the Lease has run out before a write: another replica may have taken over")
+        while self._lease_remaining_s() <= 0:  # noqa: ASYNC110 - it changes with time, and by a renewal
+            await asyncio.sleep(FENCE_POLL_S)
 
     def succeeded(self, uid: str) -> None:
         """Forget earlier failures of an Execution."""

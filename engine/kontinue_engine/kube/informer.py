@@ -47,6 +47,7 @@ class Informer(Generic[T]):
         handler: InformerHandler[T],
         label_selector: str = "",
         field_selector: str = "",
+        only_metadata: bool = False,
     ) -> None:
         self.synced = asyncio.Event()
         """Set once the first list has been handed over."""
@@ -58,6 +59,7 @@ class Informer(Generic[T]):
             type_=type_,
             label_selector=label_selector,
             field_selector=field_selector,
+            only_metadata=only_metadata,
         )
 
     @property

@@ -1,15 +1,16 @@
-"""Internal. Holds one ``coordination.k8s.io/v1`` Lease: acquire it, keep it, give it back.
+"""Internal. Holds one ``coordination.k8s.io/v1`` Lease: take it, keep it, give it back.
 
-Whether it may be taken is decided in ``kontinue_engine.kube.lease_decision``; here is the I/O. The worker acquires the
-group's leader Lease before it starts anything else and runs ``run`` beside everything; when that raises ``LeaseLost``
-the worker must stop writing. Give it a transport of its own: renewals must not queue behind other writes.
-All timing is on the clock's monotonic time; a holder's validity counts from when the renewal was sent.
+Whether it may be taken is decided in ``kontinue_engine.sharding.taking``, what its holder may do in
+``kontinue_engine.sharding.tenure``; here is the I/O. ``worker`` holds a shard's Lease or that of leadership.
+``run`` renews beside everything: it says when writing must stop because no renewal came through, and when it may go on;
+when somebody else has the Lease it raises ``LeaseLost``. Give it a transport of its own: renewals must not queue behind
+other writes.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Final, assert_never
 
@@ -23,17 +24,13 @@ from kontinue.kube.backoff import Backoff
 from kontinue.kube.transport import Transport
 from kontinue_engine.clock import Clock
 from kontinue_engine.errors import EngineError, StartupError
-from kontinue_engine.kube import lease_decision
-from kontinue_engine.kube.process_identity import LeaseIdentity, process_start
+from kontinue_engine.kube.process_identity import process_start
+from kontinue_engine.sharding import leases, taking
+from kontinue_engine.sharding.lease_book import LeaseBook, Sighting
+from kontinue_engine.sharding.leases import LeaseTimes, ReplicaIdentity
+from kontinue_engine.sharding.tenure import Tenure
 from kontinue_engine.telemetry.logs import get_logger
 
-DURATION_S: Final = 40
-RENEW_S: Final = 10.0
-"""Reference: sharding, default lease configuration."""
-MIN_RENEW_S: Final = 0.5
-"""Each renewal is a write. Judgement."""
-MARGIN_S: Final = 5.0
-"""Stop this long before others may take over: a status write takes less. Judgement."""
 POLL_S: Final = 2.0
 """How often a foreign Lease is looked at while waiting. Judgement."""
 
@@ -50,7 +47,7 @@ class LeaseHeld(StartupError):  # noqa: N818 - a state of the world, not our err
     """
 
     def __init__(self, lease: Lease) -> None:
-        holder = lease_decision.holder_of(lease)
+        holder = leases.holder_of(lease)
         renewed = lease.spec.renew_time.isoformat(timespec="seconds") if lease.spec.renew_time else "never"
         where = f" on host {holder.host}, pid {holder.pid}" if holder.host else ""
         super().__init__(
@@ -66,22 +63,7 @@ class LeaseLost(EngineError):  # noqa: N818
     """The Lease is no longer ours, or could not be renewed in time: stop writing."""
 
 
-def check_times(*, duration_s: int, renew_s: float) -> None:
-    """Check that two renewals fit in the time until we must stop writing, and that there is a pause between them.
-
-    Raises:
-        ValueError: the Lease could not be kept so.
-    """
-    longest_s = (duration_s - MARGIN_S) / 2
-    if not MIN_RENEW_S <= renew_s <= longest_s:
-        raise ValueError(
-            f"a Lease of {duration_s} s cannot be kept by a renewal every {renew_s:g} s: it must be at least "
-            f"{MIN_RENEW_S:g} s and at most {longest_s:g} s, half of the duration less {MARGIN_S:g} s, "
-            "because one lost renewal must not cost the Lease"
-        )
-
-
-class LeaderLease:
+class HeldLease:
     """One Lease, wanted or held by this process.
 
     Args:
@@ -89,13 +71,10 @@ class LeaderLease:
         namespace: of the Lease.
         name: of the Lease.
         identity: who we are.
+        group: worker group: becomes a label.
         clock: wall time for people, monotonic time for validity.
-        duration_s: how long it stays valid without renewal.
-        renew_s: time between renewals.
+        times: how long it lasts, and how often it is renewed.
         process_start: tells when a process of this machine started, None for a dead one.
-
-    Raises:
-        ValueError: it could not be kept with these times.
     """
 
     def __init__(
@@ -103,185 +82,242 @@ class LeaderLease:
         transport: Transport,
         namespace: str,
         name: str,
-        identity: LeaseIdentity,
+        identity: ReplicaIdentity,
         *,
+        group: str,
         clock: Clock,
-        duration_s: int = DURATION_S,
-        renew_s: float = RENEW_S,
+        times: LeaseTimes,
         process_start: Callable[[int], str | None] = process_start,
     ) -> None:
-        check_times(duration_s=duration_s, renew_s=renew_s)
         self.previous_released = False
         """Whether the holder before us gave it back, or there was none; False after a crash. Set by ``acquire``."""
+        self.name = name
         self._transport = transport
         self._namespace = namespace
-        self._name = name
         self._me = identity
+        self._group = group
         self._clock = clock
-        self._duration_s = duration_s
-        self._renew_s = renew_s
+        self._times = times
         self._process_start = process_start
+        self._notes: dict[str, str] = {}
         self._held: Lease | None = None
-        self._valid_from_s = 0.0
+        self._tenure = Tenure(times)
+        self._renew_now = asyncio.Event()
 
     @property
     def remaining_s(self) -> float:
         """Seconds until we must have stopped writing; negative when it is too late or nothing is held."""
-        if self._held is None:
-            return -1.0
-        return self._valid_from_s + self._duration_s - MARGIN_S - self._clock.monotonic_s()
+        return self._tenure.remaining_s(self._clock.monotonic_s())
 
-    async def acquire(self) -> None:
-        """Take the Lease if it is free, expired, given back, or held by a dead process of this machine.
+    async def acquire(self, *, waits: Callable[[ReplicaIdentity], bool] = lambda _holder: False) -> None:
+        """Take the Lease if it is free, expired, given back, or held by a dead process of this machine or pod.
 
         A holder on another machine is watched for one duration of its Lease at most. Waits as long as the API server
         is away.
 
+        Args:
+            waits: tells of a holder that lives whether to wait for it.
+
         Raises:
-            LeaseHeld: its holder lives.
+            LeaseHeld: its holder lives, and we do not wait for it.
             ApiError: the server refuses, for example for lack of permission.
         """
-        first: Lease | None = None
-        seen: Lease | None = None
-        seen_since_s = 0.0
+        book = LeaseBook(self._group)
+        first: Sighting | None = None
         while True:
             lease = await self._fetch()
             now_s = self._clock.monotonic_s()
-            if lease is not None and (
-                seen is None or lease.metadata.resource_version != seen.metadata.resource_version
-            ):
-                if seen is None or not _same_holder(seen, lease):
-                    first = lease
-                seen, seen_since_s = lease, now_s
-            decision = lease_decision.decide(
-                lease,
-                self._me,
-                holder_lives=self._holder_lives(lease),
-                unchanged_for_s=now_s - seen_since_s,
-                changed=lease is not None and lease != first,
-            )
+            if lease is None:
+                book.forget(self.name)
+            else:
+                book.observe(lease, now_s)
+            seen = book.get(self.name)
+            if first is None or seen is None or not _same_holder(first.lease, seen.lease):
+                first = seen
+            silent_for_s = now_s - seen.changed_at_s if seen is not None else 0.0
+            changed = seen is not None and first is not None and seen.changed_at_s != first.changed_at_s
+            decision = self.judge(lease, silent_for_s=silent_for_s, changed=changed)
             match decision:
-                case lease_decision.Take(released=released):
-                    if await self._take(lease):
+                case taking.Take(released=released):
+                    if await self.take(lease):
                         self.previous_released = released
                         return
-                case lease_decision.Wait(for_s=for_s):
+                case taking.Wait(for_s=for_s):
                     await asyncio.sleep(min(for_s, POLL_S))
-                case lease_decision.Refuse():
+                case taking.Refuse():
                     assert lease is not None  # noqa: S101 - for the type checker: no Lease is never refused
-                    raise LeaseHeld(lease)
+                    if not waits(leases.holder_of(lease)):
+                        raise LeaseHeld(lease)
+                    await asyncio.sleep(POLL_S)
                 case _:
                     assert_never(decision)
 
-    async def run(self) -> None:
-        """Renew until cancelled.
+    def judge(self, lease: Lease | None, *, silent_for_s: float, changed: bool = False) -> taking.Decision:
+        """Return whether we may take the Lease as it was seen; see ``taking.decide``."""
+        holder_lives = None
+        if lease is not None and taking.can_see(lease, self._me):
+            holder = leases.holder_of(lease)
+            holder_lives = self._process_start(holder.pid) == holder.process_started
+        return taking.decide(lease, self._me, holder_lives=holder_lives, silent_for_s=silent_for_s, changed=changed)
+
+    async def take(self, lease: Lease | None) -> bool:
+        """Write ourselves into the Lease as it was seen; False when somebody was faster, or faster to renew.
 
         Raises:
-            LeaseLost: somebody else has it, or no renewal succeeded within the duration.
+            ApiError: the server refuses.
+        """
+        now = self._micro_time()
+        spec = LeaseSpec(
+            holder_identity=self._me.shard,
+            lease_duration_seconds=self._times.duration_s,
+            acquire_time=now,
+            renew_time=now,
+            lease_transitions=lease.spec.lease_transitions + 1 if lease is not None else 0,
+        )
+        sent_s = self._clock.monotonic_s()
+        try:
+            if lease is None:
+                metadata = ObjectMeta(
+                    name=self.name,
+                    namespace=self._namespace,
+                    labels={labels.WORKER_GROUP: self._group},
+                    annotations=self._annotations({}),
+                )
+                request = requests.create(requests.LEASES, self._namespace, Lease(metadata=metadata, spec=spec))
+                self._held = _decode(await self._transport.send(request, retries=False))
+            else:
+                self._held = await self._replace(self._written(lease, spec))
+        except (errors.Conflict, errors.AlreadyExists):
+            return False
+        except errors.Unavailable as error:
+            # Whether it was written shows when the Lease is read again: then it carries our incarnation.
+            _log.warning("lease not taken yet", lease=self.name, error=str(error))
+            await asyncio.sleep(POLL_S)
+            return False
+        self._tenure.confirmed(sent_s)
+        return True
+
+    async def run(
+        self, *, on_fence: Callable[[], None] = lambda: None, on_resume: Callable[[], None] = lambda: None
+    ) -> None:
+        """Renew until cancelled.
+
+        Args:
+            on_fence: called when the Lease may soon be somebody else's: stop everything that has effects.
+            on_resume: called when a renewal has succeeded after that: nobody has taken it meanwhile.
+
+        Raises:
+            LeaseLost: somebody else has it, or may have: it is gone.
         """
         backoff = Backoff()
-        delay_s = self._renew_s
+        delay_s = self._times.renew_s
+        is_fenced = False
         while True:
-            await asyncio.sleep(max(0.0, min(delay_s, self.remaining_s)))
+            await self._pause(delay_s if is_fenced else max(0.0, min(delay_s, self.remaining_s)))
+            if not is_fenced and self.remaining_s <= 0:
+                is_fenced = True
+                _log.error("fenced: the Lease could not be renewed in time", lease=self.name)
+                on_fence()
             try:
                 await self._renew()
-                backoff.reset()
-                delay_s = self._renew_s
             except errors.ApiError as error:
-                _log.warning("lease not renewed", lease=self._name, error=str(error))
+                _log.warning("lease not renewed", lease=self.name, error=str(error))
                 delay_s = backoff.next_s(at_least_s=error.retry_after_s)
-                if self.remaining_s <= 0:
-                    raise LeaseLost(f"Lease {self._name} was not renewed for {self._duration_s} s: {error}") from error
+                continue
+            backoff.reset()
+            delay_s = self._times.renew_s
+            if is_fenced and self.remaining_s > 0:
+                is_fenced = False
+                _log.warning("the Lease is renewed, and nobody has taken it: going on", lease=self.name)
+                on_resume()
+
+    def annotate(self, notes: Mapping[str, str]) -> None:
+        """Write these annotations with the next renewal, which ``run`` makes at once."""
+        self._notes.update(notes)
+        self._renew_now.set()
 
     async def release(self) -> None:
         """Give the Lease back, so that the next holder need not wait. Call it last; errors are logged, not raised."""
         held, self._held = self._held, None
+        self._tenure.ended()
         if held is None:
             return
         try:
             lease = await self._fetch(retries=False)
-            if lease is not None and lease_decision.is_mine(lease, self._me):
+            if lease is not None and leases.is_held_by(lease, self._me):
                 free = msgspec.structs.replace(lease.spec, holder_identity="", renew_time=self._micro_time())
                 await self._replace(msgspec.structs.replace(lease, spec=free))
         except errors.ApiError as error:
-            _log.warning("lease not released", lease=self._name, error=str(error))
+            _log.warning("lease not released", lease=self.name, error=str(error))
 
-    def _holder_lives(self, lease: Lease | None) -> bool | None:
-        if lease is None or not lease_decision.can_see(lease, self._me):
-            return None
-        holder = lease_decision.holder_of(lease)
-        return self._process_start(holder.pid) == holder.process_started
+    async def _pause(self, delay_s: float) -> None:
+        try:
+            async with asyncio.timeout(delay_s):
+                await self._renew_now.wait()
+        except TimeoutError:
+            pass
+        self._renew_now.clear()
 
     async def _fetch(self, *, retries: bool = True) -> Lease | None:
         try:
             body = await self._transport.send(
-                requests.get(requests.LEASES, self._namespace, self._name), retries=retries, timeout_s=self._renew_s
+                requests.get(requests.LEASES, self._namespace, self.name),
+                retries=retries,
+                timeout_s=self._times.renew_s,
             )
         except errors.NotFound:
             return None
         return _decode(body)
 
-    async def _take(self, lease: Lease | None) -> bool:
-        """Write ourselves in; False when somebody was faster, or faster to renew."""
-        now = self._micro_time()
-        transitions = lease.spec.lease_transitions + 1 if lease is not None else 0
-        spec = LeaseSpec(
-            holder_identity=self._me.shard,
-            lease_duration_seconds=self._duration_s,
-            acquire_time=now,
-            renew_time=now,
-            lease_transitions=transitions,
-        )
-        notes = {
-            labels.INCARNATION: self._me.incarnation,
-            labels.HOST: self._me.host,
-            labels.BOOT_ID: self._me.boot_id,
-            labels.PID: str(self._me.pid),
-            labels.PROCESS_STARTED: self._me.process_started,
-        }
-        sent_s = self._clock.monotonic_s()
-        try:
-            if lease is None:
-                metadata = ObjectMeta(name=self._name, namespace=self._namespace, annotations=notes)
-                request = requests.create(requests.LEASES, self._namespace, Lease(metadata=metadata, spec=spec))
-                self._held = _decode(await self._transport.send(request, retries=False))
-            else:
-                notes = {**lease.metadata.annotations, **notes}
-                metadata = msgspec.structs.replace(lease.metadata, annotations=notes)
-                self._held = await self._replace(msgspec.structs.replace(lease, metadata=metadata, spec=spec))
-        except (errors.Conflict, errors.AlreadyExists):
-            return False
-        except errors.Unavailable as error:
-            # Whether it was written shows when the Lease is read again: then it carries our incarnation.
-            _log.warning("lease not taken yet", lease=self._name, error=str(error))
-            await asyncio.sleep(POLL_S)
-            return False
-        self._valid_from_s = sent_s
-        return True
-
     async def _renew(self) -> None:
         if self._held is None:
-            raise LeaseLost(f"Lease {self._name} is not held")
+            raise LeaseLost(f"Lease {self.name} is not held")
         sent_s = self._clock.monotonic_s()
-        spec = msgspec.structs.replace(self._held.spec, renew_time=self._micro_time())
         try:
-            self._held = await self._replace(msgspec.structs.replace(self._held, spec=spec))
+            self._held = await self._replace(self._renewed(self._held))
         except (errors.Conflict, errors.NotFound):
             # Somebody annotated it, or our last answer got lost: still ours. Otherwise it is somebody else's.
             lease = await self._fetch(retries=False)
             if lease is None:
-                raise LeaseLost(f"Lease {self._name} was deleted while held") from None
-            if not lease_decision.is_mine(lease, self._me):
-                holder = lease_decision.holder_of(lease)
-                raise LeaseLost(f"Lease {self._name} was taken by {holder.shard!r} on host {holder.host!r}") from None
-            spec = msgspec.structs.replace(lease.spec, renew_time=self._micro_time())
-            self._held = await self._replace(msgspec.structs.replace(lease, spec=spec))
-        self._valid_from_s = sent_s
+                self._tenure.refused()
+                raise LeaseLost(f"Lease {self.name} was deleted while held") from None
+            if not leases.is_held_by(lease, self._me):
+                self._tenure.refused()
+                raise LeaseLost(_taken_message(lease)) from None
+            self._held = await self._replace(self._renewed(lease))
+        self._tenure.confirmed(sent_s)
+
+    def _renewed(self, lease: Lease) -> Lease:
+        return self._written(lease, msgspec.structs.replace(lease.spec, renew_time=self._micro_time()))
+
+    def _written(self, lease: Lease, spec: LeaseSpec) -> Lease:
+        metadata = msgspec.structs.replace(
+            lease.metadata,
+            labels={**lease.metadata.labels, labels.WORKER_GROUP: self._group},
+            annotations=self._annotations(lease.metadata.annotations),
+        )
+        return msgspec.structs.replace(lease, metadata=metadata, spec=spec)
+
+    def _annotations(self, found: Mapping[str, str]) -> dict[str, str]:
+        me = self._me
+        kept = {key: value for key, value in found.items() if key not in _OF_A_HOLDER}
+        ours = {
+            labels.INCARNATION: me.incarnation,
+            labels.HOST: me.host,
+            labels.BOOT_ID: me.boot_id,
+            labels.PID: str(me.pid),
+            labels.PROCESS_STARTED: me.process_started,
+            labels.POD_UID: me.pod_uid,
+            labels.BUILD: me.build,
+        }
+        return {**kept, **{key: value for key, value in ours.items() if value}, **self._notes}
 
     async def _replace(self, lease: Lease) -> Lease:
-        request = requests.replace(requests.LEASES, self._namespace, self._name, lease)
+        request = requests.replace(requests.LEASES, self._namespace, self.name, lease)
         # One try, shorter than the time left: a renewal that hangs must not hide that the Lease ran out.
-        limit_s = self._renew_s if self._held is None else max(1.0, min(self._renew_s, self.remaining_s))
+        limit_s = self._times.renew_s
+        if self.remaining_s > 0:
+            limit_s = max(1.0, min(limit_s, self.remaining_s))
         return _decode(await self._transport.send(request, retries=False, timeout_s=limit_s))
 
     def _micro_time(self) -> datetime:
@@ -290,5 +326,28 @@ class LeaderLease:
         return now if now.microsecond else now.replace(microsecond=1)
 
 
+_OF_A_HOLDER: Final = frozenset(
+    {
+        labels.INCARNATION,
+        labels.HOST,
+        labels.BOOT_ID,
+        labels.PID,
+        labels.PROCESS_STARTED,
+        labels.POD_UID,
+        labels.BUILD,
+        labels.DRAINING,
+        labels.EXPIRED_BY,
+    }
+)
+"""Annotations that end with a tenure."""
+
+
 def _same_holder(one: Lease, other: Lease) -> bool:
-    return lease_decision.holder_of(one) == lease_decision.holder_of(other)
+    return leases.holder_of(one) == leases.holder_of(other)
+
+
+def _taken_message(lease: Lease) -> str:
+    holder = leases.holder_of(lease)
+    if not holder.shard:
+        return f"Lease {lease.metadata.name} was taken away: it had not been renewed in time"
+    return f"Lease {lease.metadata.name} was taken by {holder.shard!r} on host {holder.host!r}"

@@ -13,34 +13,28 @@ import uuid
 from pathlib import Path
 from typing import Final
 
-import msgspec
 import psutil
 
+from kontinue_engine.sharding.leases import ReplicaIdentity
+
+POD_UID_VARIABLE: Final = "KONTINUE_POD_UID"
+"""Environment variable that a manifest fills with ``metadata.uid`` of the pod."""
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 _PID_NAMESPACE: Final = Path("/proc/self/ns/pid")
 
 
-class LeaseIdentity(msgspec.Struct, frozen=True, kw_only=True):
-    """The holder of a Lease, as it writes itself into it."""
-
-    shard: str
-    incarnation: str
-    host: str
-    boot_id: str
-    pid: int
-    process_started: str
-
-
-def local_identity(shard: str) -> LeaseIdentity:
-    """Return the identity of this process, with a new random incarnation."""
+def local_identity(shard: str, *, build: str = "") -> ReplicaIdentity:
+    """Return the identity of this process, with a new random incarnation; its pod's uid comes from the environment."""
     pid = os.getpid()
-    return LeaseIdentity(
+    return ReplicaIdentity(
         shard=shard,
         incarnation=uuid.uuid4().hex[:12],
         host=socket.gethostname(),
         boot_id=_boot_id(),
         pid=pid,
         process_started=process_start(pid) or "",
+        pod_uid=os.environ.get(POD_UID_VARIABLE, ""),
+        build=build,
     )
 
 

@@ -84,8 +84,11 @@ def _start(observed: Observed, worker: Worker, now_ms: int) -> Plan:
 def _claim(observed: Observed, worker: Worker, now_ms: int) -> Plan:
     """Nothing that somebody else may have started runs before this write."""
     status = observed.status
-    was_running = observed.phase is Phase.EXECUTING and status.owner is not None
-    crashes = status.crashes + (1 if was_running and not observed.predecessor_released else 0)
+    if status.owner is None:
+        crashes = max(status.crashes, observed.deaths)
+    else:
+        was_running = observed.phase is Phase.EXECUTING
+        crashes = status.crashes + (1 if was_running and status.owner.incarnation == observed.lost_by else 0)
     if crashes > worker.crash_budget:
         message = f"the worker died {crashes} times while it ran this Execution, without a new record in between"
         return _fail(observed, worker, now_ms, observed.memo, reason="RunnerCrashed", message=message)

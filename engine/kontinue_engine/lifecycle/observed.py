@@ -130,7 +130,8 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
         inherited: found by listing at start-up: a predecessor may have started it, so that it must be claimed.
         is_admitted: an inherited one may be claimed now; a claim before its turn would charge it for crashes that are
             not its own.
-        predecessor_released: the replica before this one shut down cleanly, so nothing crashed.
+        lost_by: incarnation of the replica that died with it; empty if none did, or it stopped in order.
+        deaths: how many replicas died that it was assigned to; counts only while nothing of it was ever written.
         function_known: this worker's app has the function.
         is_deaf: its code cannot notice a cancel: a sync function without a context.
         cancel_message: why its parent no longer wants it; empty while it does.
@@ -146,7 +147,8 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     news: News = NO_NEWS
     inherited: bool = False
     is_admitted: bool = True
-    predecessor_released: bool = False
+    lost_by: str = ""
+    deaths: int = 0
     function_known: bool = True
     is_deaf: bool = False
     cancel_message: str = ""

@@ -69,6 +69,7 @@ class Pool:
         self._suspects: set[int] = set()
         self._estimates: dict[str, float] = {}
         self._is_held = False
+        self._is_frozen = False
         self._failure: BaseException | None = None
         self._has_failed = asyncio.Event()
 
@@ -219,21 +220,38 @@ class Pool:
             for activation in list(runner.unstarted):
                 runner.recall(activation)
 
+    def freeze(self) -> None:
+        """Stop the code of every runner where it is, and start nothing; idempotent.
+
+        What user code has started as processes of its own goes on.
+        """
+        self._is_frozen = True
+        for runner in self._supply.runners.values():
+            runner.freeze()
+
+    def thaw(self) -> None:
+        """Let everything go on after ``freeze``."""
+        self._is_frozen = False
+        for runner in self._supply.runners.values():
+            runner.thaw()
+        for colour in self._queues:
+            self._schedule_dispatch(colour)
+
     def _schedule_dispatch(self, colour: Colour) -> None:
-        if self._is_held:
+        if self._is_held or self._is_frozen:
             return
         queue = self._queues[colour]
         if queue.next_dispatch is None:
             queue.next_dispatch = asyncio.get_running_loop().call_soon(self._dispatch, colour)
 
     def _dispatch(self, colour: Colour) -> None:
-        if self._is_held:
-            return  # scheduled before
         queue = self._queues[colour]
         for handle in (queue.next_dispatch, queue.recheck):
             if handle is not None:
                 handle.cancel()
         queue.next_dispatch = queue.recheck = None
+        if self._is_held or self._is_frozen:
+            return  # scheduled before
         runners = {
             runner.number: runner
             for runner in self._supply.runners.values()

@@ -197,7 +197,15 @@ class RunnerProcess:
         """SIGKILL the runner; ``on_ended`` follows. The first verdict counts."""
         if self.verdict is None:
             self.verdict = verdict
-        self._kill()
+        self._signal(signal.SIGKILL)
+
+    def freeze(self) -> None:
+        """Stop its code where it is; a kill still works."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let its code go on."""
+        self._signal(signal.SIGCONT)
 
     # What the zygote says of it.
 
@@ -211,7 +219,7 @@ class RunnerProcess:
                 return  # gone and reaped already: ``exited`` is on its way
             self._loop.add_reader(self._pidfd, self._on_process_gone)
         if self.verdict is not None:
-            self._kill()
+            self._signal(signal.SIGKILL)
 
     def orphaned(self) -> None:
         """Its zygote is gone or going: nobody will say how it ends. Kill both."""
@@ -238,7 +246,7 @@ class RunnerProcess:
         elif data is not None:
             # The end: dying, or it has closed its pipe, which no runner does in its senses.
             self._loop.remove_reader(self._event_fd)
-            self._kill()
+            self._signal(signal.SIGKILL)
 
     def _take_bytes(self, data: bytes) -> None:
         accepted: list[frames.RunnerEvent] = []
@@ -336,12 +344,12 @@ class RunnerProcess:
 
     # The end.
 
-    def _kill(self) -> None:
+    def _signal(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError):
             if self._pidfd >= 0:
-                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+                signal.pidfd_send_signal(self._pidfd, number)
             elif self.pid > 0:
-                os.kill(self.pid, signal.SIGKILL)
+                os.kill(self.pid, number)
 
     def _on_process_gone(self) -> None:
         self._loop.remove_reader(self._pidfd)

@@ -202,6 +202,7 @@ class Activation:
             arguments_digest=call.digest,
             group=function.group,
             spec=function.call_options.spec_json(),
+            leaves_shard=function.call_options.disable_shard_inheritance,
         )
 
     def _outcome(self, frame: frames.StepArrived | frames.StepRejected) -> Outcome:

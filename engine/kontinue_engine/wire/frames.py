@@ -48,6 +48,7 @@ class CreateChild(Frame, frozen=True, tag="CreateChild"):
         arguments_digest: compared with the annotation of a child that exists already.
         group: worker group of a ``@remote`` function, or empty for the caller's own.
         spec: JSON object of further spec fields (retry, timeout, ttl, mutex), or empty.
+        leaves_shard: the leader places it, instead of keeping it in its parent's shard.
     """
 
     name: str
@@ -56,6 +57,7 @@ class CreateChild(Frame, frozen=True, tag="CreateChild"):
     arguments_digest: str
     group: str = ""
     spec: bytes = b""
+    leaves_shard: bool = False
 
 
 class StartTimer(Frame, frozen=True, tag="StartTimer"):

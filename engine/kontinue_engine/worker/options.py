@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from kontinue_engine.kube import lease
+from kontinue_engine.sharding.leases import LeaseTimes
 
 GRACE_S: Final = 3.0
 """How long active work may go on after SIGTERM; what is left is killed and resumed by the next replica (judgement)."""
@@ -33,8 +33,8 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
         async_runners: number of runners for async functions.
         runner_memory_bytes: a runner above it is killed; None for its part of the container's limit, if there is one.
         crash_budget: runner deaths without a new record that an Execution survives.
-        lease_duration_s: how long the leader Lease lasts without renewal.
-        lease_renew_s: time between renewals.
+        sharding: share the group's Executions with other replicas; else one replica runs all, and others stand by.
+        lease: how long this replica's Leases last, and how often they are renewed.
         grace_s: how long active work may go on after SIGTERM.
         max_in_flight: requests to the API server at a time.
         log_level: debug, info, warning or error.
@@ -51,8 +51,8 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     async_runners: int = 1
     runner_memory_bytes: int | None = None
     crash_budget: int = 3
-    lease_duration_s: int = lease.DURATION_S
-    lease_renew_s: float = lease.RENEW_S
+    sharding: bool = False
+    lease: LeaseTimes = LeaseTimes()
     grace_s: float = GRACE_S
     max_in_flight: int = 64
     log_level: str = "info"
@@ -79,8 +79,13 @@ def build_parser() -> argparse.ArgumentParser:
         help="kill a runner above this (default: its part of the container's limit)",
     )
     parser.add_argument("--crash-budget", type=_count, default=defaults.crash_budget)
-    parser.add_argument("--lease-duration", type=_positive, default=defaults.lease_duration_s, metavar="SECONDS")
-    parser.add_argument("--lease-renew", type=_seconds, default=defaults.lease_renew_s, metavar="SECONDS")
+    parser.add_argument(
+        "--sharding",
+        action="store_true",
+        help="share the group's Executions with other replicas (default: one runs all)",
+    )
+    parser.add_argument("--lease-duration", type=_positive, default=defaults.lease.duration_s, metavar="SECONDS")
+    parser.add_argument("--lease-renew", type=_seconds, default=defaults.lease.renew_s, metavar="SECONDS")
     parser.add_argument("--grace", type=_seconds, default=defaults.grace_s, metavar="SECONDS")
     parser.add_argument("--max-in-flight", type=_positive, default=defaults.max_in_flight, metavar="REQUESTS")
     parser.add_argument("--log-level", choices=["debug", "info", "warning", "error"], default=defaults.log_level)
@@ -92,7 +97,7 @@ def parse_options(arguments: Sequence[str]) -> WorkerOptions:
     parser = build_parser()
     parsed = parser.parse_args(arguments)
     try:
-        lease.check_times(duration_s=parsed.lease_duration, renew_s=parsed.lease_renew)
+        lease = LeaseTimes(duration_s=parsed.lease_duration, renew_s=parsed.lease_renew)
     except ValueError as error:
         parser.error(f"--lease-duration, --lease-renew: {error}")
     return WorkerOptions(
@@ -107,8 +112,8 @@ def parse_options(arguments: Sequence[str]) -> WorkerOptions:
         async_runners=parsed.async_runners,
         runner_memory_bytes=parsed.runner_memory_mib * 2**20 if parsed.runner_memory_mib else None,
         crash_budget=parsed.crash_budget,
-        lease_duration_s=parsed.lease_duration,
-        lease_renew_s=parsed.lease_renew,
+        sharding=parsed.sharding,
+        lease=lease,
         grace_s=parsed.grace,
         max_in_flight=parsed.max_in_flight,
         log_level=parsed.log_level,

@@ -15,7 +15,8 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from kontinue.api import labels
-from kontinue.api.v1alpha1 import Execution
+from kontinue.api.meta import Lease, PartialObjectMetadata
+from kontinue.api.v1alpha1 import LIVE_PHASES_SELECTOR, TERMINAL_PHASES_SELECTOR, Execution
 from kontinue.errors import NotFound
 from kontinue.kube import requests
 from kontinue.kube.config import KubeConfig, load_config
@@ -27,18 +28,24 @@ from kontinue_engine.controllers.activations import Activations
 from kontinue_engine.controllers.adoption import UNADOPTED_SELECTOR, Adopter
 from kontinue_engine.controllers.backlog import ASYNC_WINDOW, SYNC_WINDOW_PER_RUNNER
 from kontinue_engine.controllers.entries import EntryStore
-from kontinue_engine.controllers.execution import LIVE_PHASES_SELECTOR, ExecutionController
+from kontinue_engine.controllers.execution import ExecutionController
 from kontinue_engine.controllers.function import register_functions
 from kontinue_engine.controllers.offspring import Offspring
 from kontinue_engine.controllers.runtime import Runtime, Scope
+from kontinue_engine.coordinator.campaign import Campaign
+from kontinue_engine.coordinator.lease_watch import LeaseWatch
+from kontinue_engine.coordinator.placement import PlacementDuty
 from kontinue_engine.errors import StartupError, first_known
 from kontinue_engine.kube.events import EventRecorder
 from kontinue_engine.kube.informer import Informer, InformerHandler
-from kontinue_engine.kube.lease import LeaderLease
-from kontinue_engine.kube.process_identity import LeaseIdentity, local_identity
+from kontinue_engine.kube.lease import HeldLease
+from kontinue_engine.kube.process_identity import local_identity
 from kontinue_engine.lifecycle.observed import Worker
 from kontinue_engine.pool.options import PoolOptions
 from kontinue_engine.pool.pool import Pool
+from kontinue_engine.sharding import leases
+from kontinue_engine.sharding.lease_book import LeaseBook
+from kontinue_engine.sharding.leases import ReplicaIdentity
 from kontinue_engine.telemetry.logs import get_logger
 from kontinue_engine.wire import frames
 from kontinue_engine.worker.options import WorkerOptions
@@ -104,22 +111,22 @@ class _Listener:
         _log.info("output", stream=frame.level, text=frame.text, runner=runner_pid, at_ms=frame.at_ms, **owner)
 
 
-class _ForeignChildren:
-    """Informer handler: children that other worker groups run for parents of this one."""
+class _ForeignEnds:
+    """Informer handler: children of this group that run elsewhere, and have ended."""
 
     def __init__(self, offspring: Offspring) -> None:
         self._offspring = offspring
 
-    def on_list(self, objects: Sequence[Execution], *, initial: bool) -> None:
-        """Take every such child; which of them are waited for, the controller knows."""
+    def on_list(self, objects: Sequence[PartialObjectMetadata], *, initial: bool) -> None:
+        """Take all of them."""
         del initial
-        for execution in objects:
-            self._offspring.on_foreign_child(execution)
+        for obj in objects:
+            self._offspring.on_foreign_end(obj.metadata)
 
-    def on_event(self, type: EventType, obj: Execution) -> None:  # noqa: A002 - the wire's word
+    def on_event(self, type: EventType, obj: PartialObjectMetadata) -> None:  # noqa: A002 - the wire's word
         """Take one change."""
-        del type
-        self._offspring.on_foreign_child(obj)
+        if type != "DELETED":
+            self._offspring.on_foreign_end(obj.metadata)
 
 
 class _Replica:
@@ -139,37 +146,54 @@ class _Replica:
         self._group = group
         self._listener = listener
         self._clock = SystemClock()
-        self._identity = local_identity(options.shard or socket.gethostname())
+        self._leader = ""
+        self._identity = local_identity(options.shard or socket.gethostname(), build=app.build)
 
     async def run(self, stop: asyncio.Event) -> None:
-        async with _transport(self._config, 1) as lease_transport:
-            lease = self._build_lease(lease_transport)
+        # Its own connections: a renewal must not wait for other requests, nor one Lease's for the other's.
+        async with _transport(self._config, 2) as lease_transport:
+            lease = self._build_lease(lease_transport, self._own_lease_name())
             try:
-                await _until(lease.acquire(), stop)
+                await _until(lease.acquire(waits=self._stands_by), stop)
             except NotFound as error:
-                raise self._say_missing("take the leader Lease", error) from error
+                raise self._say_missing(f"take Lease {lease.name}", error) from error
             if stop.is_set():
                 await lease.release()
                 return
             try:
                 async with _transport(self._config, self._options.max_in_flight) as transport:
                     await self._register(transport)
-                    await self._work(transport, lease, stop)
+                    await self._work(transport, lease, lease_transport, stop)
             finally:
                 # Runners first: nothing of ours may run once somebody else can take over.
                 await self._pool.stop()
                 await asyncio.shield(lease.release())
 
-    def _build_lease(self, transport: KubeTransport) -> LeaderLease:
-        return LeaderLease(
+    def _own_lease_name(self) -> str:
+        """Return the Lease whose holder may run what this replica runs."""
+        if self._options.sharding:
+            return leases.shard_lease_name(self._group, self._identity.shard)
+        return leases.leader_lease_name(self._group)
+
+    def _build_lease(self, transport: KubeTransport, name: str) -> HeldLease:
+        return HeldLease(
             transport,
             self._config.namespace,
-            f"kontinue-leader.{self._group}",
+            name,
             self._identity,
+            group=self._group,
             clock=self._clock,
-            duration_s=self._options.lease_duration_s,
-            renew_s=self._options.lease_renew_s,
+            times=self._options.lease,
         )
+
+    def _stands_by(self, holder: ReplicaIdentity) -> bool:
+        """Whether to wait for the holder to end: another replica is; one with our own id is a mistake."""
+        if holder.shard == self._identity.shard:
+            return False
+        if self._leader != holder.shard:
+            self._leader = holder.shard
+            _log.info("standing by", group=self._group, leader=holder.shard, host=holder.host)
+        return True
 
     async def _register(self, transport: KubeTransport) -> None:
         try:
@@ -185,40 +209,36 @@ class _Replica:
             f"{error}. Create the namespace, and install the CRDs (kubectl apply -f crds/)"
         )
 
-    async def _work(self, transport: KubeTransport, lease: LeaderLease, stop: asyncio.Event) -> None:
+    async def _work(
+        self, transport: KubeTransport, lease: HeldLease, lease_transport: KubeTransport, stop: asyncio.Event
+    ) -> None:
         events = EventRecorder(transport, component=USER_AGENT, instance=self._identity.shard, clock=self._clock)
         runtime = self._build_runtime(transport, events, lease)
         controller = ExecutionController(runtime)
         self._listener.entries, self._listener.activations = runtime.entries, controller.activations
-        adopter = Adopter(
-            transport,
-            namespace=self._config.namespace,
-            group=self._group,
-            functions=frozenset(function.name for function in self._app.functions),
-        )
-        own_selector = f"{labels.WORKER_GROUP}={self._group}"
-        own = self._build_informer(transport, controller.observation, own_selector, LIVE_PHASES_SELECTOR)
-        foreign = _ForeignChildren(controller.offspring)
-        informers = [
-            own,
-            self._build_informer(transport, foreign, f"{labels.PARENT_GROUP}={self._group}"),
-            self._build_informer(transport, adopter, UNADOPTED_SELECTOR),
-        ]
+        own = self._build_informer(transport, controller.observation, self._own_selector())
         try:
             async with asyncio.TaskGroup() as tasks:
-                running = [tasks.create_task(lease.run(), name="lease")]
+                keeping = lease.run(on_fence=self._pool.freeze, on_resume=self._pool.thaw)
+                running = [tasks.create_task(keeping, name="lease")]
                 running.append(tasks.create_task(self._pool.run(), name="pool"))
                 running.append(tasks.create_task(events.run(), name="events"))
                 running.append(tasks.create_task(controller.run(), name="controller"))
                 await runtime.started.wait()
-                running.append(tasks.create_task(adopter.run(), name="adopter"))
-                running += [tasks.create_task(informer.run(), name="informer") for informer in informers]
+                running.append(tasks.create_task(own.run(), name="own Executions"))
+                ends = self._build_ends_informer(transport, controller.offspring)
+                running.append(tasks.create_task(ends.run(), name="ends of children"))
+                leading = tasks.create_task(self._lead_when_elected(transport, lease_transport), name="leader")
                 await _until(own.synced.wait(), stop)
                 gc.collect()
                 gc.freeze()  # what was built so far lives as long as the process
                 gc.set_threshold(GC_THRESHOLD)
                 self._say_ready()
                 await stop.wait()
+                leading.cancel()
+                await asyncio.wait([leading])  # leadership first, so that somebody else can place what we leave
+                if self._options.sharding:
+                    lease.annotate({labels.DRAINING: "true"})
                 await self._drain(controller)
                 for task in running:
                     task.cancel()
@@ -228,7 +248,59 @@ class _Replica:
                 raise
             raise known from group
 
-    def _build_runtime(self, transport: KubeTransport, events: EventRecorder, lease: LeaderLease) -> Runtime:
+    def _own_selector(self) -> str:
+        group = f"{labels.WORKER_GROUP}={self._group}"
+        return f"{group},{labels.SHARD}={self._identity.shard}" if self._options.sharding else group
+
+    async def _lead_when_elected(self, transport: KubeTransport, lease_transport: KubeTransport) -> None:
+        """Carry out the leader's duties: at once in a group that is not sharded, where only the leader gets here."""
+        if not self._options.sharding:
+            await self._adopt(transport)
+            return
+        watch = LeaseWatch(LeaseBook(self._group), self._clock)
+        informer = Informer(
+            transport,
+            requests.LEASES,
+            self._config.namespace,
+            type_=Lease,
+            handler=watch,
+            label_selector=f"{labels.WORKER_GROUP}={self._group}",
+        )
+        placement = PlacementDuty(
+            transport,
+            namespace=self._config.namespace,
+            group=self._group,
+            me=self._identity,
+            watch=watch,
+            clock=self._clock,
+            times=self._options.lease,
+        )
+
+        async def lead() -> None:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._adopt(transport), name="adoption")
+                tasks.create_task(placement.run(), name="placement")
+
+        lease = self._build_lease(lease_transport, leases.leader_lease_name(self._group))
+        campaign = Campaign(lease, watch, self._clock, lead)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(informer.run(), name="Leases")
+            await informer.synced.wait()
+            await campaign.run()
+
+    async def _adopt(self, transport: KubeTransport) -> None:
+        adopter = Adopter(
+            transport,
+            namespace=self._config.namespace,
+            group=self._group,
+            functions=frozenset(function.name for function in self._app.functions),
+        )
+        informer = self._build_informer(transport, adopter, UNADOPTED_SELECTOR)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(adopter.run(), name="adopter")
+            tasks.create_task(informer.run(), name="unadopted")
+
+    def _build_runtime(self, transport: KubeTransport, events: EventRecorder, lease: HeldLease) -> Runtime:
         sync_runners = sum(1 for runner in self._pool.runners() if runner.colour == "sync")
         return Runtime(
             transport,
@@ -248,16 +320,14 @@ class _Replica:
                 deaf=frozenset(one.name for one in self._app.functions if not (one.is_async or one.takes_context)),
                 windows={"sync": SYNC_WINDOW_PER_RUNNER * sync_runners, "async": ASYNC_WINDOW},
                 predecessor_released=lease.previous_released,
+                limits={one.name: one.limit for one in self._app.functions if one.limit},
+                shard=self._identity.shard if self._options.sharding else "",
             ),
             lease_remaining_s=lambda: lease.remaining_s,
         )
 
     def _build_informer(
-        self,
-        transport: KubeTransport,
-        handler: InformerHandler[Execution],
-        label_selector: str,
-        field_selector: str = "",
+        self, transport: KubeTransport, handler: InformerHandler[Execution], label_selector: str
     ) -> Informer[Execution]:
         return Informer(
             transport,
@@ -266,17 +336,30 @@ class _Replica:
             type_=Execution,
             handler=handler,
             label_selector=label_selector,
-            field_selector=field_selector,
+            field_selector=LIVE_PHASES_SELECTOR,
+        )
+
+    def _build_ends_informer(self, transport: KubeTransport, offspring: Offspring) -> Informer[PartialObjectMetadata]:
+        return Informer(
+            transport,
+            requests.EXECUTIONS,
+            self._config.namespace,
+            type_=PartialObjectMetadata,
+            handler=_ForeignEnds(offspring),
+            label_selector=f"{labels.PARENT_GROUP}={self._group}",
+            field_selector=TERMINAL_PHASES_SELECTOR,
+            only_metadata=True,
         )
 
     def _say_ready(self) -> None:
-        identity: LeaseIdentity = self._identity
+        identity = self._identity
         _log.info(
             "worker ready",
             group=self._group,
             namespace=self._config.namespace,
             server=_public(self._config.server),
             shard=identity.shard,
+            sharding=self._options.sharding,
             incarnation=identity.incarnation,
             pid=identity.pid,
             build=self._app.build,

@@ -45,6 +45,12 @@ class ObjectMeta(ApiStruct, frozen=True):
     finalizers: list[str] = []
 
 
+class PartialObjectMetadata(ApiStruct, frozen=True):
+    """Any object without spec and status, as ``meta.k8s.io/v1`` answers it."""
+
+    metadata: ObjectMeta
+
+
 class ListMeta(ApiStruct, frozen=True):
     """``metadata`` of a list; in kube's JSON ``continue`` marks that more pages follow."""
 

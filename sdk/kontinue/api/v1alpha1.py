@@ -53,6 +53,12 @@ class Phase(enum.StrEnum):
 
 
 TERMINAL_PHASES: Final = frozenset({Phase.COMPLETED, Phase.FAILED, Phase.CANCELED, Phase.SKIPPED})
+LIVE_PHASES_SELECTOR: Final = ",".join(f"status.phase!={phase}" for phase in sorted(TERMINAL_PHASES))
+"""Field selector of what can still run; an Execution without a status matches too."""
+TERMINAL_PHASES_SELECTOR: Final = ",".join(
+    f"status.phase!={phase}" for phase in ("", *sorted(set(Phase) - TERMINAL_PHASES))
+)
+"""Field selector of what has ended."""
 ENDED_PHASES: Final = TERMINAL_PHASES | {Phase.BLOCKED}
 """Phases in which nothing goes on without somebody doing something."""
 

@@ -85,6 +85,7 @@ class Reflector(Generic[T]):
         field_selector: which of them.
         watch_only: report only changes from now on; ``Listed`` then carries no objects.
         fatal: errors that end ``follow`` instead of being retried.
+        only_metadata: leave everything else at the server.
     """
 
     def __init__(
@@ -98,6 +99,7 @@ class Reflector(Generic[T]):
         field_selector: str = "",
         watch_only: bool = False,
         fatal: tuple[type[errors.ApiError], ...] = (),
+        only_metadata: bool = False,
     ) -> None:
         self.last_error: errors.ApiError | None = None
         """Why it does not get on at the moment; None while all is well."""
@@ -108,6 +110,7 @@ class Reflector(Generic[T]):
         self._field_selector = field_selector
         self._watch_only = watch_only
         self._fatal = fatal
+        self._only_metadata = only_metadata
         self._decode_object = msgspec.json.Decoder(type_).decode
         self._events = watch.EventDecoder(type_)
         self._version = ""
@@ -184,6 +187,7 @@ class Reflector(Generic[T]):
                 field_selector=self._field_selector,
                 limit=limit,
                 continue_token=token,
+                only_metadata=self._only_metadata,
             )
             try:
                 page = _decode_page(await self._transport.send(request))
@@ -209,6 +213,7 @@ class Reflector(Generic[T]):
             label_selector=self._label_selector,
             field_selector=self._field_selector,
             timeout_s=length_s,
+            only_metadata=self._only_metadata,
         )
         async with aclosing(self._transport.stream(request, timeout_s=length_s + WATCH_GRACE_S)) as lines:
             async for line in lines:

@@ -64,6 +64,10 @@ CRDS: Final = Resource(
 )
 
 
+_METADATA: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+_METADATA_LIST: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+
+
 class Request(msgspec.Struct, frozen=True):
     """One request, ready to be sent: ``query`` is encoded and has no question mark."""
 
@@ -99,6 +103,7 @@ def list_objects(
     limit: int = 0,
     continue_token: str = "",
     resource_version: str = "",
+    only_metadata: bool = False,
 ) -> Request:
     """GET a list, or one page of it; follow ``metadata.continue`` with ``continue_token``."""
     query = _query(
@@ -108,7 +113,8 @@ def list_objects(
         ("continue", continue_token),
         ("resourceVersion", resource_version),
     )
-    return Request("GET", resource.path(namespace), query)
+    accept = _METADATA_LIST if only_metadata else JSON
+    return Request("GET", resource.path(namespace), query, accept=accept)
 
 
 def watch(
@@ -120,6 +126,7 @@ def watch(
     field_selector: str = "",
     allow_bookmarks: bool = True,
     timeout_s: int = 0,
+    only_metadata: bool = False,
 ) -> Request:
     """GET a watch: the answer is a stream of JSON lines that the server ends after ``timeout_s``."""
     query = _query(
@@ -130,7 +137,8 @@ def watch(
         ("allowWatchBookmarks", "true" if allow_bookmarks else ""),
         ("timeoutSeconds", str(timeout_s) if timeout_s else ""),
     )
-    return Request("GET", resource.path(namespace), query)
+    accept = _METADATA if only_metadata else JSON
+    return Request("GET", resource.path(namespace), query, accept=accept)
 
 
 def replace(resource: Resource, namespace: str, name: str, body: object) -> Request:

@@ -1,0 +1,51 @@
+"""Internal. Keeps a ``LeaseBook`` up to date, and wakes those who wait for news of a Lease. One per replica."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from kontinue.api.meta import Lease
+from kontinue.kube.watch import EventType
+from kontinue_engine.clock import Clock
+from kontinue_engine.sharding.lease_book import LeaseBook
+
+
+class LeaseWatch:
+    """Informer handler of the group's Leases.
+
+    Args:
+        book: brought up to date.
+        clock: monotonic time of each sighting.
+    """
+
+    def __init__(self, book: LeaseBook, clock: Clock) -> None:
+        self.book = book
+        self._clock = clock
+        self._waiters: set[asyncio.Event] = set()
+
+    def on_list(self, objects: Sequence[Lease], *, initial: bool) -> None:
+        """Take all Leases of the group."""
+        del initial
+        self.book.replace(objects, self._clock.monotonic_s())
+        self._wake()
+
+    def on_event(self, type: EventType, obj: Lease) -> None:  # noqa: A002 - the wire's word
+        """Take one change."""
+        if type == "DELETED":
+            self.book.forget(obj.metadata.name)
+        else:
+            self.book.observe(obj, self._clock.monotonic_s())
+        self._wake()
+
+    def subscribe(self, news: asyncio.Event) -> None:
+        """Set ``news`` at every change from now on."""
+        self._waiters.add(news)
+
+    def unsubscribe(self, news: asyncio.Event) -> None:
+        """Leave ``news`` alone."""
+        self._waiters.discard(news)
+
+    def _wake(self) -> None:
+        for news in self._waiters:
+            news.set()

@@ -1,0 +1,192 @@
+"""Internal. Carries out ``kontinue_engine.sharding.placement``: watch, list, expire and relabel, as long as we lead."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from typing import Final
+
+from kontinue import errors
+from kontinue.api import labels
+from kontinue.api.v1alpha1 import LIVE_PHASES_SELECTOR
+from kontinue.kube import requests
+from kontinue.kube.reflector import Reflector
+from kontinue.kube.transport import Transport
+from kontinue.kube.watch import EventType
+from kontinue_engine.clock import Clock
+from kontinue_engine.coordinator.lease_watch import LeaseWatch
+from kontinue_engine.kube.informer import Informer
+from kontinue_engine.sharding import placement as placements
+from kontinue_engine.sharding import views
+from kontinue_engine.sharding.assignment import Allowance
+from kontinue_engine.sharding.lease_book import ShardState
+from kontinue_engine.sharding.leases import LeaseTimes, ReplicaIdentity
+from kontinue_engine.sharding.placement import Expire, Move, Placement, RemoveLease, Sweep
+from kontinue_engine.telemetry.logs import get_logger
+
+IN_FLIGHT: Final = 32
+"""Writes at a time: more do not make kube-apiserver faster (measured: facts-performance), and others want to write."""
+
+_log = get_logger(__name__)
+
+
+class PlacementDuty:
+    """Keeps every live Execution of the group in a live shard.
+
+    Args:
+        transport: to the API server.
+        namespace: of the group.
+        group: worker group.
+        me: the leader.
+        watch: of the group's Leases.
+        clock: time.
+        times: of the group's Leases.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        *,
+        namespace: str,
+        group: str,
+        me: ReplicaIdentity,
+        watch: LeaseWatch,
+        clock: Clock,
+        times: LeaseTimes,
+    ) -> None:
+        self._transport = transport
+        self._namespace = namespace
+        self._group = group
+        self._me = me
+        self._watch = watch
+        self._clock = clock
+        self._placement = Placement(me.shard, parked_delay_s=times.duration_s, allowance=Allowance())
+        self._news = asyncio.Event()
+        self._commands: deque[placements.Command] = deque()
+        self._has_commands = asyncio.Semaphore(0)
+
+    async def run(self) -> None:
+        """Place Executions until cancelled."""
+        informer = Informer(
+            self._transport,
+            requests.EXECUTIONS,
+            self._namespace,
+            type_=views.PlacedExecution,
+            handler=self,
+            label_selector=f"{labels.WORKER_GROUP}={self._group},!{labels.SHARD}",
+            field_selector=LIVE_PHASES_SELECTOR,
+        )
+        self._watch.subscribe(self._news)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(informer.run(), name="unassigned")
+                for number in range(IN_FLIGHT):
+                    tasks.create_task(self._carry_out(), name=f"placement/{number}")
+                await self._plan()
+        finally:
+            self._watch.unsubscribe(self._news)
+
+    # Informer handler: live Executions of the group without a shard.
+
+    def on_list(self, objects: Sequence[views.PlacedExecution], *, initial: bool) -> None:
+        """Take all of them."""
+        del initial
+        self._placement.replace_newcomers(views.newcomer_of(execution) for execution in objects)
+        self._news.set()
+
+    def on_event(self, type: EventType, obj: views.PlacedExecution) -> None:  # noqa: A002 - the wire's word
+        """Take one change. DELETED says that it is not without a shard any more, or has ended."""
+        if type == "DELETED":
+            self._placement.forget(obj.metadata.uid)
+        else:
+            self._placement.observe(views.newcomer_of(obj))
+            self._news.set()
+
+    # Decide.
+
+    async def _plan(self) -> None:
+        while True:
+            self._news.clear()
+            now_s = self._clock.monotonic_s()
+            for command in self._placement.plan(self._watch.book.shards(now_s), now_s):
+                self._commands.append(command)
+                self._has_commands.release()
+            try:
+                async with asyncio.timeout(self._placement.next_look_s(now_s)):
+                    await self._news.wait()
+            except TimeoutError:
+                pass
+
+    # Act.
+
+    async def _carry_out(self) -> None:
+        while True:
+            await self._has_commands.acquire()
+            command = self._commands.popleft()
+            try:
+                match command:
+                    case Sweep():
+                        found = await self._sweep(command)
+                        self._placement.swept(command, found, self._clock.monotonic_s())
+                    case Move() | Expire() | RemoveLease():
+                        await self._write(command)
+                        self._placement.done(command)
+            except errors.ApiError as error:
+                _log.warning("placement failed", command=type(command).__name__, error=str(error))
+                self._placement.failed(command, self._clock.monotonic_s())
+            self._news.set()
+
+    async def _write(self, command: Move | Expire | RemoveLease) -> None:
+        """Make the change if its object is still what was seen; otherwise the watch or the next sweep shows it."""
+        match command:
+            case Move():
+                patch = views.move_patch(command, group=self._group)
+                request = requests.merge_patch(requests.EXECUTIONS, self._namespace, command.name, patch)
+            case Expire():
+                lease = views.expired(command.lease, by=self._me)
+                request = requests.replace(requests.LEASES, self._namespace, lease.metadata.name, lease)
+            case RemoveLease():
+                meta = command.lease.metadata
+                request = requests.delete(
+                    requests.LEASES, self._namespace, meta.name, uid=meta.uid, resource_version=meta.resource_version
+                )
+        try:
+            await self._transport.send(request)
+        except (errors.Conflict, errors.NotFound):
+            return
+        match command:
+            case Expire():
+                _log.warning("shard is dead", shard=command.shard, lease=command.lease.metadata.name)
+            case Move(orphan=orphan) if orphan is not None:
+                _log.info("reassigned", execution=command.name, uid=command.uid, shard=command.shard)
+            case _:
+                pass
+
+    async def _sweep(self, command: Sweep) -> list[placements.Found]:
+        shards = labels.SHARD
+        where = f"{shards}={command.shard}"
+        if command.shard == placements.STRAYS:
+            where = f"{shards},{shards} notin ({','.join(command.known)})" if command.known else shards
+        reflector = Reflector(
+            self._transport,
+            requests.EXECUTIONS,
+            self._namespace,
+            type_=views.PlacedExecution,
+            label_selector=f"{labels.WORKER_GROUP}={self._group},{where}",
+            field_selector=LIVE_PHASES_SELECTOR,
+        )
+        lost_by = self._lost_by(command.shard)
+        now_ms = self._clock.now_ms()
+        listed = await reflector.fetch()
+        return [
+            views.found_of(execution, shard=command.shard, lost_by=lost_by, now_ms=now_ms)
+            for execution in listed.objects
+        ]
+
+    def _lost_by(self, shard: str) -> str:
+        now_s = self._clock.monotonic_s()
+        for known in self._watch.book.shards(now_s):
+            if known.name == shard:
+                return known.incarnation if known.state is ShardState.EXPIRED else ""
+        return ""

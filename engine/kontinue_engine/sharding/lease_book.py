@@ -1,0 +1,126 @@
+"""Internal. What an observer knows about the Leases of one group, and for how long each has been silent.
+
+Clocks of two machines are never compared: a Lease is timed from when *we* saw its holder renew. So every replica keeps
+a book warm, and whoever becomes leader need not start counting anew. A book only suspects: that a shard is dead is
+proved by taking the Lease away with its resourceVersion (``leader``), which fails if its holder lives.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable
+
+import msgspec
+
+from kontinue.api import labels
+from kontinue.api.meta import Lease
+from kontinue_engine.sharding import leases
+
+
+class ShardState(enum.Enum):
+    """What a shard Lease says, as far as we can tell."""
+
+    LIVE = "Live"
+    """Renewed in time: it takes work."""
+    DRAINING = "Draining"
+    """Renewed in time, but its replica is about to stop: it takes no new work."""
+    SILENT = "Silent"
+    """Not renewed for its whole duration: probably dead."""
+    RELEASED = "Released"
+    """Its replica has stopped, in order."""
+    EXPIRED = "Expired"
+    """Its replica is dead: the leader has taken the Lease away."""
+
+
+GONE = frozenset({ShardState.RELEASED, ShardState.EXPIRED})
+"""Nobody has the shard: its Executions need another one."""
+
+
+class Shard(msgspec.Struct, frozen=True, kw_only=True):
+    """One shard, as its Lease tells.
+
+    Attributes:
+        name: shard id.
+        state: as of the moment it was asked for.
+        lease: as last seen.
+        silent_for_s: since we saw it change.
+    """
+
+    name: str
+    state: ShardState
+    lease: Lease
+    silent_for_s: float
+
+    @property
+    def incarnation(self) -> str:
+        """Of its holder, or of its last one."""
+        return self.lease.metadata.annotations.get(labels.INCARNATION, "")
+
+
+class Sighting(msgspec.Struct, frozen=True):
+    """A Lease as last seen, and when its holder was last seen to change it (monotonic seconds)."""
+
+    lease: Lease
+    changed_at_s: float
+
+
+class LeaseBook:
+    """Leases of one group.
+
+    Args:
+        group: worker group.
+    """
+
+    def __init__(self, group: str) -> None:
+        self._group = group
+        self._sightings: dict[str, Sighting] = {}
+
+    def replace(self, found: Iterable[Lease], now_s: float) -> None:
+        """Take a list: what is not in it is gone."""
+        names = set()
+        for lease in found:
+            self.observe(lease, now_s)
+            names.add(lease.metadata.name)
+        for name in self._sightings.keys() - names:
+            del self._sightings[name]
+
+    def observe(self, lease: Lease, now_s: float) -> None:
+        """Take a Lease as it is now."""
+        known = self._sightings.get(lease.metadata.name)
+        is_same = known is not None and _sign_of_life(known.lease) == _sign_of_life(lease)
+        changed_at_s = known.changed_at_s if known is not None and is_same else now_s
+        self._sightings[lease.metadata.name] = Sighting(lease, changed_at_s)
+
+    def forget(self, name: str) -> None:
+        """The Lease was deleted."""
+        self._sightings.pop(name, None)
+
+    def get(self, name: str) -> Sighting | None:
+        """Return the Lease of that name; None if there is none."""
+        return self._sightings.get(name)
+
+    def shards(self, now_s: float) -> list[Shard]:
+        """Return all shards of the group, by name."""
+        found = []
+        for sighting in self._sightings.values():
+            name = leases.shard_of(sighting.lease, self._group)
+            if name is not None:
+                found.append(_shard(name, sighting, now_s))
+        return sorted(found, key=lambda shard: shard.name)
+
+
+def _shard(name: str, sighting: Sighting, now_s: float) -> Shard:
+    lease, silent_for_s = sighting.lease, now_s - sighting.changed_at_s
+    if not lease.spec.holder_identity:
+        state = ShardState.EXPIRED if leases.was_expired(lease) else ShardState.RELEASED
+    elif silent_for_s > lease.spec.lease_duration_seconds:
+        state = ShardState.SILENT
+    else:
+        state = ShardState.DRAINING if leases.is_draining(lease) else ShardState.LIVE
+    return Shard(name=name, state=state, lease=lease, silent_for_s=silent_for_s)
+
+
+def _sign_of_life(lease: Lease) -> object:
+    """Return what a holder changes with each renewal; that somebody edited a label is no sign of life."""
+    spec = lease.spec
+    return spec.holder_identity, spec.renew_time, lease.metadata.annotations.get(labels.INCARNATION)

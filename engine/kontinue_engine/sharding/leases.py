@@ -1,0 +1,140 @@
+"""Internal. What a worker group's Leases are called, and what they say.
+
+There are three kinds, all in the group's namespace: one per shard, whose holder is the replica that has the shard; one
+for leadership; and one per mutex, whose holder is an Execution (its uid). Sources: docs of sharding, design section 8.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Final
+
+import msgspec
+
+from kontinue.api import labels
+from kontinue.api.meta import Lease
+
+MARGIN_S: Final = 5.0
+"""Stop this long before others may take over: a status write takes less. Judgement."""
+MIN_RENEW_S: Final = 0.5
+"""Each renewal is a write. Judgement."""
+MAX_LEASE_NAME_LENGTH: Final = 253
+"""Kubernetes' limit: a DNS subdomain."""
+
+
+class LeaseTimes(msgspec.Struct, frozen=True):
+    """How long a Lease lasts without a renewal, and the time between renewals, in seconds.
+
+    The defaults are those of the reference (sharding).
+
+    Raises:
+        ValueError: two renewals do not fit in the time until its holder must stop writing.
+    """
+
+    duration_s: int = 40
+    renew_s: float = 10.0
+
+    def __post_init__(self) -> None:
+        longest_s = (self.duration_s - MARGIN_S) / 2
+        if not MIN_RENEW_S <= self.renew_s <= longest_s:
+            raise ValueError(
+                f"a Lease of {self.duration_s} s cannot be kept by a renewal every {self.renew_s:g} s: it must be at "
+                f"least {MIN_RENEW_S:g} s and at most {longest_s:g} s, half of the duration less {MARGIN_S:g} s, "
+                "because one lost renewal must not cost the Lease"
+            )
+
+
+class ReplicaIdentity(msgspec.Struct, frozen=True, kw_only=True):
+    """A replica, as it writes itself into its Leases.
+
+    Attributes:
+        shard: its shard id: the pod's host name unless overridden.
+        incarnation: random id of the process.
+        host: host name, for people.
+        boot_id: one boot and one pid namespace of a machine: where ``pid`` means something.
+        pid: of the supervisor.
+        process_started: tells a reused pid from the same process.
+        pod_uid: of its pod; empty outside of Kubernetes.
+        build: digest of the user's code; empty where it does not matter.
+    """
+
+    shard: str
+    incarnation: str
+    host: str = ""
+    boot_id: str = ""
+    pid: int = 0
+    process_started: str = ""
+    pod_uid: str = ""
+    build: str = ""
+
+
+def leader_lease_name(group: str) -> str:
+    """Return the name of the Lease that elects the group's leader."""
+    return f"kontinue-leader.{group}"
+
+
+def shard_lease_name(group: str, shard: str) -> str:
+    """Return the name of the Lease of one shard; groups contain no dots, so two groups never share one."""
+    return f"{_shard_prefix(group)}{shard}"
+
+
+def shard_of(lease: Lease, group: str) -> str | None:
+    """Return the shard whose Lease this is; None for any other Lease."""
+    name = lease.metadata.name
+    prefix = _shard_prefix(group)
+    return name.removeprefix(prefix) if name.startswith(prefix) else None
+
+
+def mutex_lease_name(group: str, mutex: str) -> str:
+    """Return the name of the Lease of one mutex. Scope: namespace and group.
+
+    Any text may name a mutex, a Lease not: what does not fit is written as far as it does, and hashed.
+    """
+    return f"kontinue-mutex.{group}.{mutex_key(mutex)}"
+
+
+def mutex_key(mutex: str) -> str:
+    """Return the form of a mutex' name that object names and label values can carry, equal for equal names only."""
+    fits = "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in mutex.lower())
+    short = fits[: labels.MAX_LABEL_VALUE_LENGTH - 11].strip("-")
+    if short == mutex:
+        return mutex
+    digest = hashlib.blake2b(mutex.encode(), digest_size=5).hexdigest()
+    return f"{short}-{digest}" if short else digest
+
+
+def holder_of(lease: Lease) -> ReplicaIdentity:
+    """Return who holds the Lease of a shard or of leadership; what a foreign holder did not write is empty."""
+    notes = lease.metadata.annotations
+    pid = notes.get(labels.PID, "")
+    return ReplicaIdentity(
+        shard=lease.spec.holder_identity,
+        incarnation=notes.get(labels.INCARNATION, ""),
+        host=notes.get(labels.HOST, ""),
+        boot_id=notes.get(labels.BOOT_ID, ""),
+        pid=int(pid) if pid.isdecimal() else 0,
+        process_started=notes.get(labels.PROCESS_STARTED, ""),
+        pod_uid=notes.get(labels.POD_UID, ""),
+        build=notes.get(labels.BUILD, ""),
+    )
+
+
+def is_held_by(lease: Lease, replica: ReplicaIdentity) -> bool:
+    """Tell whether this very process holds the Lease."""
+    return (
+        bool(lease.spec.holder_identity) and lease.metadata.annotations.get(labels.INCARNATION) == replica.incarnation
+    )
+
+
+def was_expired(lease: Lease) -> bool:
+    """Tell of a Lease that nobody holds whether it was taken away from its holder, which had not given it back."""
+    return labels.EXPIRED_BY in lease.metadata.annotations
+
+
+def is_draining(lease: Lease) -> bool:
+    """Tell whether the holder of a shard wants no more work."""
+    return labels.DRAINING in lease.metadata.annotations
+
+
+def _shard_prefix(group: str) -> str:
+    return f"kontinue-shard.{group}."

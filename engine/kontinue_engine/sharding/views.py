@@ -1,0 +1,118 @@
+"""Internal. From API objects to what ``placement`` knows of them, and from its commands back to objects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from kontinue.api import labels
+from kontinue.api.meta import ApiStruct, Lease, ObjectMeta
+from kontinue.api.v1alpha1 import ExecutionMutex, ExecutionOwner, Phase, WaitingFor
+from kontinue_engine.sharding.assignment import Orphan
+from kontinue_engine.sharding.leases import ReplicaIdentity, mutex_key
+from kontinue_engine.sharding.placement import Found, Move, Newcomer
+
+
+class PlacedSpec(ApiStruct, frozen=True, kw_only=True):
+    """Of an Execution's spec."""
+
+    mutex: ExecutionMutex | None = None
+
+
+class PlacedStatus(ApiStruct, frozen=True, kw_only=True):
+    """Of an Execution's status."""
+
+    phase: Phase | None = None
+    owner: ExecutionOwner | None = None
+    waiting_for: list[WaitingFor] = []
+
+
+class PlacedExecution(ApiStruct, frozen=True, kw_only=True):
+    """An Execution without what placement does not read: arguments, memo, result."""
+
+    metadata: ObjectMeta
+    spec: PlacedSpec = PlacedSpec()
+    status: PlacedStatus = PlacedStatus()
+
+
+def newcomer_of(execution: PlacedExecution, *, is_admitted: bool = True) -> Newcomer:
+    """Return an Execution without a shard, as the leader needs it."""
+    meta = execution.metadata
+    return Newcomer(
+        uid=meta.uid,
+        name=meta.name,
+        version=meta.resource_version,
+        mutex=execution.spec.mutex.name if execution.spec.mutex else "",
+        is_admitted=is_admitted,
+    )
+
+
+def found_of(execution: PlacedExecution, *, shard: str, lost_by: str, now_ms: int) -> Found:
+    """Return an Execution whose shard nobody has.
+
+    Args:
+        execution: as listed.
+        shard: whose sweep has found it; empty for shards without a Lease.
+        lost_by: incarnation that died with the shard; empty if its replica stopped in order.
+        now_ms: wall time.
+    """
+    meta = execution.metadata
+    orphan = Orphan(
+        uid=meta.uid,
+        name=meta.name,
+        version=meta.resource_version,
+        shard=shard,
+        needs_parent_group=labels.PARENT_GROUP not in meta.labels
+        and any(owner.kind == "Execution" for owner in meta.owner_references),
+        mutex=execution.spec.mutex.name if execution.spec.mutex else "",
+        lost_by=lost_by,
+        deaths=deaths_of(meta.annotations),
+    )
+    return Found(orphan=orphan, wakes_in_s=_wakes_in_s(execution, now_ms))
+
+
+def deaths_of(annotations: Mapping[str, str]) -> int:
+    """Return how many replicas died that an Execution was assigned to."""
+    deaths = annotations.get(labels.DEATHS, "")
+    return int(deaths) if deaths.isdecimal() else 0
+
+
+def move_patch(move: Move, *, group: str) -> dict[str, Any]:
+    """Return the merge patch that moves an Execution, if it is still what was seen."""
+    wanted: dict[str, str] = {labels.SHARD: move.shard}
+    notes: dict[str, str | None] = {}
+    if move.mutex:
+        wanted[labels.MUTEX] = mutex_key(move.mutex)
+    orphan = move.orphan
+    if orphan is not None:
+        if orphan.needs_parent_group:
+            # Its parent may be in another shard from now on: this is how its replica learns of the child's end.
+            wanted[labels.PARENT_GROUP] = group
+        notes[labels.LOST_BY] = orphan.lost_by or None
+        if orphan.lost_by:
+            notes[labels.DEATHS] = str(orphan.deaths + 1)
+    metadata: dict[str, Any] = {"resourceVersion": move.version, "labels": wanted}
+    if notes:
+        metadata["annotations"] = notes
+    return {"metadata": metadata}
+
+
+def expired(lease: Lease, *, by: ReplicaIdentity) -> Lease:
+    """Return the Lease of a dead shard as the leader leaves it: without a holder, with the mark of who judged."""
+    metadata = msgspec.structs.replace(
+        lease.metadata, annotations={**lease.metadata.annotations, labels.EXPIRED_BY: by.incarnation}
+    )
+    return msgspec.structs.replace(
+        lease, metadata=metadata, spec=msgspec.structs.replace(lease.spec, holder_identity="")
+    )
+
+
+def _wakes_in_s(execution: PlacedExecution, now_ms: int) -> float | None:
+    """Return the seconds until it can go on by itself: 0 for one that can run, None for one that only waits."""
+    status = execution.status
+    if status.phase is not Phase.SUSPENDED and status.phase is not Phase.BLOCKED:
+        return 0.0
+    times_s = [item.until.timestamp() - now_ms / 1000 for item in status.waiting_for if item.until is not None]
+    return max(0.0, min(times_s)) if times_s else None
