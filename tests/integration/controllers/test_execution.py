@@ -408,14 +408,15 @@ async def test_the_next_replica_claims_what_the_dead_one_left_and_replays_it(api
 
 
 async def test_a_replica_that_lost_an_execution_to_another_one_stops_it(api_server: ApiServer) -> None:
-    """Its next write meets the new owner: it writes nothing, and its code is stopped."""
+    """Its next write meets the new owner: it writes nothing, and its code is killed without unwinding."""
     async with replica(api_server, "one") as world:
         activate = await world.start("e")
         await world.phase("e", Phase.EXECUTING)
         async with replica(api_server, "two") as other:
             await other.run("e")
             world.on_frame(frames.Completed(activate.activation, b"1"))
-            await eventually(lambda: bool(world.runners.sent_of(frames.CancelActivation)))
+            await eventually(lambda: world.runners.killed == [activate.activation])
+            assert not world.runners.sent_of(frames.CancelActivation)
             assert (await other.get("e")).phase is Phase.EXECUTING
 
 

@@ -49,10 +49,14 @@ class Worker:
         """Return what it has logged so far; a line that is no JSON, such as one of a traceback, fails the test."""
         return [json.loads(line) for line in self._log.read_text().splitlines(keepends=True) if line.endswith("\n")]
 
+    def wait_for(self, event: str) -> None:
+        """Wait until it has logged that."""
+        wait_for(lambda: any(line["event"] == event for line in self.lines()) or self.process.poll())
+        assert self.process.poll() is None, self._log.read_text()
+
     def ready(self) -> Worker:
         """Wait until it takes work."""
-        wait_for(lambda: any(line["event"] == "worker ready" for line in self.lines()) or self.process.poll())
-        assert self.process.poll() is None, self._log.read_text()
+        self.wait_for("worker ready")
         return self
 
     def stop(self) -> int:

@@ -40,9 +40,10 @@ def test_a_tombstone_stands_until_the_watch_has_passed_the_last_write() -> None:
     tombstones.add("late", 5)
     tombstones.add("later", 9)
     tombstones.advance(5)
-    assert ("late" in tombstones, "later" in tombstones) == (False, True)
+    assert (tombstones.covers("late", 5), tombstones.covers("later", 9)) == (False, True)
+    assert not tombstones.covers("later", 10)  # somebody moved it back to us after that
     tombstones.add("passed", 4)
-    assert "passed" not in tombstones
+    assert not tombstones.covers("passed", 4)
     tombstones.advance(3)
     assert tombstones.seen == 5
     tombstones.advance(9)

@@ -77,7 +77,8 @@ def test_what_was_found_by_listing_is_claimed_and_written_executing_before_it_ru
 
 def test_a_claim_after_a_crash_raises_epoch_resumption_and_crashes() -> None:
     """Nothing that a dead replica ran goes on without a new epoch, and its crash is charged."""
-    plan = decide(observe(inherited=True, status=status(Phase.EXECUTING, owner=THEIRS)), WORKER, NOW_MS)
+    died = observe(inherited=True, lost_by=THEIRS.incarnation, status=status(Phase.EXECUTING, owner=THEIRS))
+    plan = decide(died, WORKER, NOW_MS)
     assert written(plan).owner == ExecutionOwner(shard="w-0", incarnation="me", epoch=4)
     assert (written(plan).resumptions, written(plan).crashes) == (1, 1)
     assert plan.actions[0] == plans.Dispatch(attempt=1, resumption=1, fencing_token=4)
@@ -86,19 +87,33 @@ def test_a_claim_after_a_crash_raises_epoch_resumption_and_crashes() -> None:
 @pytest.mark.parametrize("phase", [Phase.EXECUTING, Phase.SUSPENDED])
 def test_a_claim_after_a_clean_shutdown_charges_nothing(phase: Phase) -> None:
     """A rolling restart is no crash."""
-    observed = observe(inherited=True, predecessor_released=True, status=status(phase, owner=THEIRS))
+    observed = observe(inherited=True, lost_by="", status=status(phase, owner=THEIRS))
     assert written(decide(observed, WORKER, NOW_MS)).crashes == 0
+
+
+def test_a_claim_is_not_charged_for_the_death_of_a_replica_before_the_last_owner() -> None:
+    """Who died with it is told by a label that a later move in good order does not always reach."""
+    observed = observe(inherited=True, lost_by="earlier", status=status(Phase.EXECUTING, owner=THEIRS))
+    assert written(decide(observed, WORKER, NOW_MS)).crashes == 0
+
+
+@pytest.mark.parametrize(("deaths", "phase"), [(3, Phase.EXECUTING), (4, Phase.FAILED)])
+def test_deaths_count_for_an_execution_that_never_lived_to_be_written(deaths: int, phase: Phase) -> None:
+    """One that kills its replica within milliseconds leaves no status, only the leader's count of its moves."""
+    plan = decide(observe(inherited=True, deaths=deaths), WORKER, NOW_MS)
+    assert written(plan).phase is phase
 
 
 def test_a_suspended_execution_is_not_charged_for_the_crash_of_its_worker() -> None:
     """It ran nothing when the worker died."""
-    observed = observe(inherited=True, status=status(Phase.SUSPENDED, owner=THEIRS))
+    observed = observe(inherited=True, lost_by=THEIRS.incarnation, status=status(Phase.SUSPENDED, owner=THEIRS))
     assert written(decide(observed, WORKER, NOW_MS)).crashes == 0
 
 
 def test_an_execution_that_keeps_killing_its_worker_fails() -> None:
     """The crash budget bounds how often a poison Execution may take the worker down."""
-    observed = observe(inherited=True, status=status(Phase.EXECUTING, owner=THEIRS, crashes=3))
+    died = status(Phase.EXECUTING, owner=THEIRS, crashes=3)
+    observed = observe(inherited=True, lost_by=THEIRS.incarnation, status=died)
     plan = decide(observed, WORKER, NOW_MS)
     assert (written(plan).phase, written(plan).reason) == (Phase.FAILED, "RunnerCrashed")
     assert "Finish" in kinds(plan)
