@@ -170,9 +170,8 @@ def _keys(path: str) -> tuple[str, ...]:
 
 
 def field_values(resource: ResourceInfo, obj: dict[str, Any]) -> dict[str, str]:
-    """Return the selectable fields that ``obj`` has, as text; a field selector takes a missing one for ``""``."""
-    metadata = obj.get("metadata", {})
-    values = {"metadata.name": metadata.get("name", ""), "metadata.namespace": metadata.get("namespace", "")}
+    """Return the kind's own selectable fields that ``obj`` has, as text; a selector takes a missing one for ``""``."""
+    values: dict[str, str] = {}
     for path in resource.selectable_fields:
         value: Any = obj
         for key in _keys(path):

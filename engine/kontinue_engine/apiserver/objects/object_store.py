@@ -8,6 +8,7 @@ writer passes ``Facts`` along with its bytes. Read by ``reading``, ``watch``, ``
 from __future__ import annotations
 
 import asyncio
+import functools
 import re
 import sys
 from collections import deque
@@ -36,10 +37,12 @@ MAX_BATCH_EVENTS: Final = 256
 """History is forgotten batch by batch; the one that a start reads is split into such, or it would go as a whole."""
 CATCH_UP_S: Final = 5.0
 """Judgement: how long a request waits for what other servers of a shared store have committed."""
-_NO_LABELS: Final[dict[str, str]] = {}
+MAX_SHARED_SETS: Final = 1024
+"""Judgement: so many sets of labels or fields are known at once, of which any number of objects hold the one copy."""
 
 
-# The three below are what most of the memory holds. They form no cycles, so with gc=False the collector, whose work
+# The three below are what most of the memory holds, so they share what is equal: sets of labels and fields across
+# objects, name and uid across the revisions of one. They form no cycles, so with gc=False the collector, whose work
 # would otherwise grow with the number of objects, never looks at them.
 
 
@@ -49,6 +52,7 @@ class Facts(msgspec.Struct, frozen=True, gc=False):
     uid: str
     labels: dict[str, str]
     fields: dict[str, str]
+    """The kind's own; name and namespace are the entry's."""
     owners: tuple[str, ...]
     is_deleting: bool
     last_seen: str
@@ -64,6 +68,14 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     name: str
     data: bytes
     facts: Facts
+
+    def field(self, path: str) -> str:
+        """Return what a field selector compares, ``""`` for a field that is absent."""
+        if path == "metadata.name":
+            return self.name
+        if path == "metadata.namespace":
+            return self.namespace
+        return self.facts.fields.get(path, "")
 
     def data_at(self, rev: int) -> bytes:
         """Return the JSON with another resourceVersion: a DELETED event carries the last content at a new revision."""
@@ -357,11 +369,14 @@ class ObjectStore:
         namespace = sys.intern(namespace)
         table = self.table(store_key)
         old = table.get(namespace, name)
+        if old is not None:
+            name = old.name
         new = None
         if change.value is not None:
             facts = change.note
             if not isinstance(facts, Facts):
-                facts = facts_of(self._resources.get(store_key), orjson.loads(change.value))
+                document = orjson.loads(change.value)
+                facts = facts_of(self._resources.get(store_key), document, old.facts if old is not None else None)
             new = Entry(change.rev, change.key, namespace, name, with_revision(change.value, change.rev), facts)
             table.put(new)
         elif old is not None:
@@ -389,7 +404,7 @@ def _renewed(entry: Entry, resource: ResourceInfo, change: Callable[[dict[str, A
     document = orjson.loads(entry.data)
     change(document)
     data = with_revision(encode(document), entry.rev)
-    return Entry(entry.rev, entry.key, entry.namespace, entry.name, data, facts_of(resource, document))
+    return Entry(entry.rev, entry.key, entry.namespace, entry.name, data, facts_of(resource, document, entry.facts))
 
 
 def storage_key(resource: ResourceInfo, namespace: str, name: str) -> str:
@@ -424,25 +439,26 @@ def with_revision(stored: bytes, rev: int) -> bytes:
     return b"%b%d%b" % (stored[:at], rev, stored[at:])
 
 
-def facts_of(resource: ResourceInfo | None, document: dict[str, Any]) -> Facts:
-    """Read what selectors and owners' index need from a parsed object."""
+def facts_of(resource: ResourceInfo | None, document: dict[str, Any], before: Facts | None = None) -> Facts:
+    """Read what selectors and owners' index need from a parsed object; ``before`` is of its last revision."""
     metadata = document["metadata"]
+    uid = metadata["uid"]
     references = metadata.get("ownerReferences")
+    fields = resources.field_values(resource, document) if resource is not None else {}
     return Facts(
-        uid=metadata["uid"],
-        labels=_shared(metadata.get("labels")),
-        fields=resources.field_values(resource, document) if resource is not None else {},
+        uid=before.uid if before is not None and before.uid == uid else uid,
+        labels=_shared(tuple((metadata.get("labels") or {}).items())),
+        fields=_shared(tuple(fields.items())),
         owners=tuple(reference["uid"] for reference in references) if references else (),
         is_deleting="deletionTimestamp" in metadata,
         last_seen=_last_seen(document) if resource is not None and resource.kind == "Event" else "",
     )
 
 
-def _shared(labels: dict[str, str] | None) -> dict[str, str]:
-    """Return labels that hold the one copy of each text: most objects of a kind have the same few."""
-    if not labels:
-        return _NO_LABELS
-    return {sys.intern(key): sys.intern(value) for key, value in labels.items()}
+@functools.lru_cache(maxsize=MAX_SHARED_SETS)
+def _shared(items: tuple[tuple[str, str], ...]) -> dict[str, str]:
+    """Return the one copy of a set of labels or fields: most objects of a kind have one of a few sets."""
+    return {sys.intern(key): sys.intern(value) for key, value in items}
 
 
 def _last_seen(event: dict[str, Any]) -> str:

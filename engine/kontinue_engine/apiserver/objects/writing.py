@@ -157,7 +157,7 @@ class Writer:
             is_gone = "deletionTimestamp" in updated["metadata"] and not deletion.is_held(resource, updated)
             if options.is_dry_run:
                 return _answered(resource, object_store.with_revision(stored, entry.rev), warnings)
-            facts = self._facts(resource, updated, stored)
+            facts = self._facts(resource, updated, stored, entry.facts)
             try:
                 rev = await self._commit(Write(entry.key, entry.rev, None if is_gone else stored, facts))
             except RevisionMismatchError:
@@ -195,7 +195,7 @@ class Writer:
             shown = None if last is None else stored if last is marked else object_store.encode(last)
             if options.is_dry_run:
                 return _shown_at(shown, entry.rev), entry.facts.uid
-            facts = self._facts(resource, marked, stored)
+            facts = self._facts(resource, marked, stored, entry.facts)
             try:
                 rev = await self._commit(Write(entry.key, entry.rev, stored if is_held else None, facts))
             except RevisionMismatchError:
@@ -230,7 +230,7 @@ class Writer:
         stored = self._encoded(resource, created)
         if options.is_dry_run:
             return _answered(resource, stored.replace(_NO_REVISION, b"", 1), warnings)
-        facts = self._facts(resource, created, stored)
+        facts = self._facts(resource, created, stored, None)
         key = object_store.storage_key(resource, namespace, name)
         try:
             rev = await self._commit(Write(key, 0, stored, facts))
@@ -289,9 +289,11 @@ class Writer:
         schema.default(converted)
         return orjson.dumps(converted)
 
-    def _facts(self, resource: ResourceInfo, document: dict[str, Any], stored: bytes) -> object_store.Facts:
+    def _facts(
+        self, resource: ResourceInfo, document: dict[str, Any], stored: bytes, before: object_store.Facts | None
+    ) -> object_store.Facts:
         document = document if resource.convert is None else orjson.loads(stored)
-        return object_store.facts_of(self._registry.stored(resource.store_key), document)
+        return object_store.facts_of(self._registry.stored(resource.store_key), document, before)
 
     def _count(self, resource: ResourceInfo, subresource: str, verb: str) -> None:
         self.counts[f"{resource.plural}/{subresource}" if subresource else resource.plural, verb] += 1

@@ -192,7 +192,7 @@ def _first(entries: Sequence[Entry], options: ListOptions, limit: int) -> tuple[
         return entries[:limit], len(entries) - limit
     selected: list[Entry] = []
     for index, entry in enumerate(entries):
-        if options.labels.matches(entry.facts.labels) and options.fields.matches(entry.facts.fields):
+        if options.labels.matches(entry.facts.labels) and options.fields.matches(entry.field):
             selected.append(entry)
             if len(selected) == limit:
                 return selected, len(entries) - index - 1
@@ -204,5 +204,5 @@ def _matching(entries: Sequence[Entry], options: ListOptions) -> Sequence[Entry]
     if labels.requirements:
         entries = [entry for entry in entries if labels.matches(entry.facts.labels)]
     if fields.requirements:
-        entries = [entry for entry in entries if fields.matches(entry.facts.fields)]
+        entries = [entry for entry in entries if fields.matches(entry.field)]
     return entries

@@ -1,14 +1,13 @@
 """Internal. Label and field selectors as the list API takes them, parsed once and then asked per object.
 
 Commas mean AND; a label that is absent satisfies ``!=`` and ``notin``, a field that is absent counts as ``""``.
-What cannot be parsed is a 400 that says why. The fields that objects have come from
-``kontinue_engine.apiserver.resources.field_values``.
+What cannot be parsed is a 400 that says why. An object tells its fields by ``object_store.Entry.field``.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sized
+from collections.abc import Callable, Collection, Mapping, Sized
 from typing import Final
 
 import msgspec
@@ -85,10 +84,10 @@ class FieldSelector(msgspec.Struct, frozen=True):
 
     requirements: tuple[FieldRequirement, ...] = ()
 
-    def matches(self, fields: Mapping[str, str]) -> bool:
-        """Tell whether an object with these field values is selected."""
+    def matches(self, field: Callable[[str], str]) -> bool:
+        """Tell whether the object that ``field`` tells the fields of is selected."""
         for term in self.requirements:  # noqa: SIM110 - asked for every event and watch; a generator costs twice as much
-            if (fields.get(term.field, "") == term.value) is not term.is_wanted:
+            if (field(term.field) == term.value) is not term.is_wanted:
                 return False
         return True
 

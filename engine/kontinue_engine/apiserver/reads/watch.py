@@ -81,7 +81,7 @@ class _Group:
             return False
         if self._labels is not None and not self._labels.matches(entry.facts.labels):
             return False
-        return self._fields is None or self._fields.matches(entry.facts.fields)
+        return self._fields is None or self._fields.matches(entry.field)
 
     def end(self) -> None:
         """End the watch of each."""

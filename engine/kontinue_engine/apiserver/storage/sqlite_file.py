@@ -30,6 +30,8 @@ commit into a part of the file that exists takes 134 us, one that makes the file
 APPLICATION_ID: Final = 0x4B6F6E74
 """``Kont`` in the file header: tells our file from any other SQLite database."""
 SCHEMA_VERSION: Final = 1
+PAGE_CACHE_KIB: Final = 256
+"""SQLite's own is 2,000; what is read is in memory anyway, and rows are appended, or deleted in their order."""
 CACHED_STATEMENTS: Final = 300
 """One INSERT for each size of a batch, and the few others."""
 
@@ -169,6 +171,7 @@ def _prepare(connection: sqlite3.Connection, path: str) -> None:
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
+    connection.execute(f"PRAGMA cache_size = -{PAGE_CACHE_KIB}")
     if not tables:
         create_tables(connection)
     if path != MEMORY:

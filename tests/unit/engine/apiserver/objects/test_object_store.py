@@ -108,6 +108,40 @@ def test_the_index_follows_owners_and_uids() -> None:
     assert set(store.by_uid) == {"uid-a"}
 
 
+def test_objects_and_their_revisions_share_what_is_equal() -> None:
+    """Most of 100,000 objects have the same labels, and each has one name and one uid, however often it is written."""
+    storage = FakeStorage()
+    store = loaded(storage)
+    storage.sink([put("a", 1, labels={"group": "x"}), put("b", 2, labels={"group": "x"})])
+    storage.sink([put("a", 3, 1, labels={"group": "y"})])
+    table = store.table("configmaps")
+    first, other, changed = (event.new for event in table.history)
+    assert first is not None
+    assert other is not None
+    assert changed is not None
+    assert first.facts.labels is other.facts.labels
+    assert (first.facts.labels, changed.facts.labels) == ({"group": "x"}, {"group": "y"})
+    assert changed.name is first.name
+    assert changed.facts.uid is first.facts.uid
+
+
+def test_an_object_that_replaces_another_has_its_own_uid() -> None:
+    """What is shared between revisions is taken only where it is equal."""
+    storage = FakeStorage()
+    store = loaded(storage)
+    storage.sink([put("a", 1)])
+    storage.sink([put("a", 2, 1, uid="other")])
+    assert set(store.by_uid) == {"other"}
+
+
+def test_a_field_selector_asks_for_names_and_for_what_the_kind_has() -> None:
+    """A field that is absent counts as empty."""
+    event = {"metadata": {"name": "e", "namespace": "default", "uid": "u"}, "reason": "Because"}
+    entry = Entry(7, "events/default/e", "default", "e", b"", object_store.facts_of(EVENTS, event))
+    paths = ("metadata.name", "metadata.namespace", "reason", "type")
+    assert [entry.field(path) for path in paths] == ["e", "default", "Because", ""]
+
+
 def test_listeners_hear_each_batch_with_the_state_before_and_after() -> None:
     """Old and new object of each event, in order of revision."""
     storage = FakeStorage([put("a", 1)])
