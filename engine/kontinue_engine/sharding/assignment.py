@@ -28,14 +28,12 @@ class RoundRobin:
     def __init__(self) -> None:
         self._last = ""
 
-    def pick(self, live: Sequence[str]) -> str | None:
+    def pick(self, live: Sequence[str]) -> str:
         """Return whose turn it is.
 
         Args:
-            live: shard ids, sorted.
+            live: shard ids, sorted; at least one.
         """
-        if not live:
-            return None
         self._last = live[bisect_right(live, self._last) % len(live)]
         return self._last
 
@@ -88,8 +86,9 @@ class Orphans:
             due_s = min(due_s, known[0])
         self._known[orphan.uid] = (due_s, orphan)
         self._by_shard.setdefault(orphan.shard, set()).add(orphan.uid)
-        self._added += 1
-        heapq.heappush(self._queue, (due_s, self._added, orphan.uid))
+        if known is None or due_s < known[0]:  # otherwise it stands in the queue already
+            self._added += 1
+            heapq.heappush(self._queue, (due_s, self._added, orphan.uid))
 
     def wake(self, uid: str) -> None:
         """Something that it waited for has happened: it is due now. Unknown ones are fine."""

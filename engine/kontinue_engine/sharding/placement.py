@@ -8,6 +8,7 @@ finds it again. ``kontinue_engine.coordinator.placement`` carries it out.
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -61,7 +62,7 @@ class Expire(msgspec.Struct, frozen=True, tag=True):
 
 
 class Sweep(msgspec.Struct, frozen=True, tag=True):
-    """List the live Executions of these shards; without any: of all shards that are not in ``known``."""
+    """List the live Executions of this shard; of ``STRAYS``: those of all shards that are not in ``known``."""
 
     shard: str
     known: tuple[str, ...] = ()
@@ -88,7 +89,7 @@ class RemoveLease(msgspec.Struct, frozen=True, tag=True):
 Command = Expire | Sweep | Move | RemoveLease
 
 STRAYS: Final = ""
-"""In place of a shard id: those whose shard has no Lease at all."""
+"""In place of a shard id: those whose shard has no Lease, and what came late to one that was dead and empty."""
 
 
 class _Burial(msgspec.Struct):
@@ -98,7 +99,7 @@ class _Burial(msgspec.Struct):
     is_sweeping: bool = False
     is_swept: bool = False
     not_before_s: float = 0.0
-    moving: int = 0
+    moving: set[str] = set()
 
 
 class Placement:
@@ -116,30 +117,46 @@ class Placement:
         self._allowance = allowance
         self._turns = RoundRobin()
         self._newcomers: dict[str, Newcomer] = {}
-        self._in_flight: set[str] = set()
+        self._failed: dict[str, Newcomer] = {}
+        self._retries: deque[tuple[float, str]] = deque()
+        self._in_flight: dict[str, Newcomer | None] = {}  # with what was seen of them meanwhile
         self._orphans = Orphans()
         self._burials: dict[str, _Burial] = {}
-        self._expire_after_s: dict[str, float] = {}
+        self._strays_known: frozenset[str] = frozenset()
+        self._judged: dict[str, tuple[str, float]] = {}  # resourceVersion, and when it may be judged again
+        self._has_live = False
 
     @property
     def waiting(self) -> int:
         """Number of Executions that have no live shard, as far as is known, and whose move is not under way."""
-        return len(self._newcomers) + len(self._orphans)
+        return len(self._newcomers) + len(self._failed) + len(self._orphans)
 
     # What is seen.
 
     def replace_newcomers(self, found: Iterable[Newcomer]) -> None:
         """Take the list of all live Executions without a shard."""
-        self._newcomers = {one.uid: one for one in found if one.uid not in self._in_flight}
+        self._newcomers.clear()
+        self._failed.clear()
+        for uid in self._in_flight:
+            self._in_flight[uid] = None
+        for one in found:
+            self.observe(one)
 
     def observe(self, newcomer: Newcomer) -> None:
         """Take a live Execution without a shard, as it is now."""
-        if newcomer.uid not in self._in_flight:
+        if newcomer.uid in self._in_flight:
+            self._in_flight[newcomer.uid] = newcomer
+        else:
+            self._failed.pop(newcomer.uid, None)
+            self._orphans.discard(newcomer.uid)
             self._newcomers[newcomer.uid] = newcomer
 
     def forget(self, uid: str) -> None:
         """It has a shard, has ended, or is gone."""
         self._newcomers.pop(uid, None)
+        self._failed.pop(uid, None)
+        if uid in self._in_flight:
+            self._in_flight[uid] = None
 
     def wake(self, uid: str) -> None:
         """Something that a parked Execution may wait for has happened: it is moved without further delay."""
@@ -152,36 +169,35 @@ class Placement:
         burial = self._burials.get(sweep.shard)
         if burial is None:
             return  # its replica has come back meanwhile
+        if sweep.shard == STRAYS and not self._strays_known <= frozenset(sweep.known):
+            return  # a shard has got its Lease meanwhile: another sweep is under way
         burial.is_sweeping = False
         burial.is_swept = True
         for one in found:
-            if one.orphan.uid not in self._in_flight:
+            if not any(one.orphan.uid in known for known in (self._in_flight, self._newcomers, self._failed)):
                 self._orphans.add(one.orphan, self._due_s(one, burial, now_s))
 
     def failed(self, command: Command, now_s: float) -> None:
         """A command did not get through: it is decided anew, a little later."""
         match command:
-            case Expire(shard=shard):
-                self._expire_after_s[shard] = now_s + RETRY_S
+            case Expire(shard=shard, lease=lease):
+                self._judged[shard] = lease.metadata.resource_version, now_s + RETRY_S
             case Sweep(shard=shard):
                 self._sweep_again(shard, now_s + RETRY_S)
-            case Move(orphan=None):
-                self._in_flight.discard(command.uid)
-                self.observe(Newcomer(uid=command.uid, name=command.name, version=command.version, mutex=command.mutex))
             case Move():
                 self._landed(command, now_s + RETRY_S)
+                if command.orphan is None and command.uid not in self._newcomers:
+                    self._failed[command.uid] = Newcomer(
+                        uid=command.uid, name=command.name, version=command.version, mutex=command.mutex
+                    )
+                    self._retries.append((now_s + RETRY_S, command.uid))
             case RemoveLease():
                 pass  # its turn comes again
 
     def done(self, command: Expire | Move | RemoveLease) -> None:
         """A command was carried out, or met something newer that the watch or a sweep will show."""
-        match command:
-            case Expire(shard=shard):
-                self._expire_after_s.pop(shard, None)
-            case Move():
-                self._landed(command, 0.0)
-            case RemoveLease():
-                pass
+        if isinstance(command, Move):
+            self._landed(command, 0.0)
 
     # What to do.
 
@@ -194,26 +210,34 @@ class Placement:
         """
         # While all are about to stop, the one that is left last may as well begin.
         live = _named(shards, ShardState.LIVE) or _named(shards, ShardState.DRAINING)
+        self._has_live = bool(live)
         return [
             *self._verdicts(shards, now_s),
             *self._sweeps(shards, now_s),
-            *self._assignments(live),
+            *self._search_strays(shards, now_s),
+            *self._assignments(live, now_s),
             *self._reassignments(live, now_s),
         ]
 
     def next_look_s(self, now_s: float) -> float:
         """Return the seconds until ``plan`` may have something new to say although nothing was seen."""
         due_s = self._orphans.next_due_s()
-        return RETRY_S if due_s is None else max(0.0, min(RETRY_S, max(due_s - now_s, self._allowance.wait_s())))
+        if due_s is None or not self._has_live:
+            return RETRY_S
+        return max(0.0, min(RETRY_S, max(due_s - now_s, self._allowance.wait_s())))
 
     def _verdicts(self, shards: Sequence[Shard], now_s: float) -> list[Command]:
+        for name in self._judged.keys() - {shard.name for shard in shards if shard.state is ShardState.SILENT}:
+            del self._judged[name]
         commands: list[Command] = []
         for shard in shards:
-            if shard.state is not ShardState.SILENT:
-                self._expire_after_s.pop(shard.name, None)
-            elif self._expire_after_s.get(shard.name, -math.inf) <= now_s:
-                self._expire_after_s[shard.name] = math.inf
-                commands.append(Expire(shard.name, shard.lease))
+            if shard.state is ShardState.SILENT:
+                version = shard.lease.metadata.resource_version
+                judged, again_s = self._judged.get(shard.name, ("", math.inf))
+                # After a verdict that was refused its holder lives, and the watch will show it.
+                if judged != version or again_s <= now_s:
+                    self._judged[shard.name] = version, math.inf
+                    commands.append(Expire(shard.name, shard.lease))
         return commands
 
     def _sweeps(self, shards: Sequence[Shard], now_s: float) -> list[Command]:
@@ -229,22 +253,37 @@ class Placement:
             elif self._is_empty(name, burial) and now_s - burial.since_s > KEEP_LEASES_S:
                 burial.since_s = now_s
                 commands.append(RemoveLease(name, shard.lease))
-        strays = self._burials.setdefault(STRAYS, _Burial(since_s=now_s))
-        strays.is_swept = strays.is_swept and strays.not_before_s > now_s
-        if self._may_sweep(strays, now_s):
-            strays.not_before_s = now_s + self._parked_delay_s
-            commands.append(Sweep(STRAYS, tuple(shard.name for shard in shards)))
         return commands
 
-    def _assignments(self, live: Sequence[str]) -> list[Command]:
+    def _search_strays(self, shards: Sequence[Shard], now_s: float) -> list[Command]:
+        strays = self._burials.setdefault(STRAYS, _Burial(since_s=now_s))
+        known = tuple(shard.name for shard in shards if not self._is_over(shard.name, now_s))
+        if self._strays_known.issuperset(known):
+            strays.is_swept = strays.is_swept and strays.not_before_s > now_s
+        else:
+            self._orphans.drop_shard(STRAYS)  # some of them may be in a shard that has got its Lease
+            self._sweep_again(STRAYS, 0.0)
+            strays.not_before_s = now_s
+        if not self._may_sweep(strays, now_s):
+            return []
+        strays.not_before_s = now_s + self._parked_delay_s
+        self._strays_known = frozenset(known)
+        return [Sweep(STRAYS, known)]
+
+    def _assignments(self, live: Sequence[str], now_s: float) -> list[Command]:
+        while self._retries and self._retries[0][0] <= now_s:
+            failed = self._failed.pop(self._retries.popleft()[1], None)
+            if failed is not None:
+                self.observe(failed)
+        if not live:
+            return []
         commands: list[Command] = []
-        for newcomer in list(self._newcomers.values()):
-            target = self._target(newcomer.mutex, live) if newcomer.is_admitted else None
-            if target is not None:
-                move = Move(newcomer.uid, newcomer.name, newcomer.version, shard=target, mutex=newcomer.mutex)
-                commands.append(move)
-                del self._newcomers[newcomer.uid]
-                self._in_flight.add(newcomer.uid)
+        for newcomer in [one for one in self._newcomers.values() if one.is_admitted]:
+            target = self._target(newcomer.mutex, live)
+            move = Move(newcomer.uid, newcomer.name, newcomer.version, shard=target, mutex=newcomer.mutex)
+            commands.append(move)
+            del self._newcomers[newcomer.uid]
+            self._in_flight[newcomer.uid] = None
         return commands
 
     def _reassignments(self, live: Sequence[str], now_s: float) -> list[Command]:
@@ -253,26 +292,28 @@ class Placement:
         commands: list[Command] = []
         for orphan in self._orphans.take(now_s, self._allowance.available(now_s)):
             target = self._target(orphan.mutex, live)
-            if target is not None:
-                move = Move(orphan.uid, orphan.name, orphan.version, shard=target, mutex=orphan.mutex, orphan=orphan)
-                commands.append(move)
-                self._in_flight.add(orphan.uid)
-                self._burials[orphan.shard].moving += 1
+            move = Move(orphan.uid, orphan.name, orphan.version, shard=target, mutex=orphan.mutex, orphan=orphan)
+            commands.append(move)
+            self._in_flight[orphan.uid] = None
+            self._burials[orphan.shard].moving.add(orphan.uid)
         self._allowance.spend(len(commands))
         return commands
 
-    def _target(self, mutex: str, live: Sequence[str]) -> str | None:
+    def _target(self, mutex: str, live: Sequence[str]) -> str:
         return self._me if mutex and self._me in live else self._turns.pick(live)
 
     def _due_s(self, found: Found, burial: _Burial, now_s: float) -> float:
-        delay_s = self._parked_delay_s if found.wakes_in_s is None else min(found.wakes_in_s, self._parked_delay_s)
-        return now_s if delay_s <= 0 else max(now_s, burial.since_s + delay_s)
+        wakes_at_s = math.inf if found.wakes_in_s is None else now_s + found.wakes_in_s
+        return max(now_s, min(wakes_at_s, burial.since_s + self._parked_delay_s))
 
     def _landed(self, move: Move, sweep_after_s: float) -> None:
-        self._in_flight.discard(move.uid)
+        seen = self._in_flight.pop(move.uid, None)
+        if seen is not None and seen.version != move.version:
+            self.observe(seen)
+        self._sweep_again(move.shard, sweep_after_s)  # if it has died meanwhile
         burial = self._burials.get(move.orphan.shard) if move.orphan is not None else None
         if burial is not None and move.orphan is not None:
-            burial.moving -= 1
+            burial.moving.discard(move.uid)
             if not burial.moving and not self._orphans.count(move.orphan.shard):
                 self._sweep_again(move.orphan.shard, sweep_after_s)
 
@@ -284,6 +325,11 @@ class Placement:
 
     def _is_empty(self, shard: str, burial: _Burial) -> bool:
         return burial.is_swept and not burial.moving and not self._orphans.count(shard)
+
+    def _is_over(self, shard: str, now_s: float) -> bool:
+        """Tell whether a shard is long dead and empty, so that its own sweeps have ended."""
+        burial = self._burials.get(shard)
+        return burial is not None and self._is_empty(shard, burial) and now_s - burial.since_s > self._parked_delay_s
 
     @staticmethod
     def _may_sweep(burial: _Burial, now_s: float) -> bool:
