@@ -21,8 +21,8 @@ from startable import READY_S
 
 LEASE_S = 7
 RENEW_S = 0.5
-FAST = ("--lease-duration", str(LEASE_S), "--lease-renew", str(RENEW_S))
-"""The shortest Lease that can be kept (it is fenced 5 s before its end)."""
+FAST = ("--lease-duration", str(LEASE_S), "--lease-renew", str(RENEW_S), "--grace", "0.5")
+"""The shortest Lease that can be kept (it is fenced 5 s before its end), and little patience at the end."""
 
 
 class Replica:
@@ -68,6 +68,15 @@ class Replica:
         self.signal(signal.SIGTERM)
         return self.wait()
 
+    def end(self) -> None:
+        """Wait for its end, and bring it about if need be."""
+        assert self.process is not None
+        try:
+            self.process.wait(READY_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
     def wait(self) -> int:
         """Wait until it has ended; returns its exit status."""
         assert self.process is not None
@@ -109,7 +118,8 @@ def replicas(
             replica.wait_for("worker ready")
         yield started
     finally:
-        for replica in started:
-            if replica.process is not None and replica.process.poll() is None:
-                replica.process.kill()
-                replica.process.wait()
+        living = [one for one in started if one.process is not None and one.process.poll() is None]
+        for replica in living:
+            replica.signal(signal.SIGTERM)  # gives its Leases back, which the next test may need
+        for replica in living:
+            replica.end()

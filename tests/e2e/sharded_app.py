@@ -1,0 +1,58 @@
+"""Functions for replicas that share the work."""
+
+import asyncio
+import time
+from datetime import timedelta
+from pathlib import Path
+
+from kontinue import App, ExecutionContext, SyncExecutionContext, current_step, step
+
+app = App(group="shared")
+
+
+@app.function
+def add(a: int, b: int) -> int:
+    return a + b
+
+
+@app.function
+def burn(seconds: float) -> float:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        pass
+    return seconds
+
+
+@step
+def note(file: str, text: str) -> None:
+    """Append a line with the fencing token of the claim that runs this."""
+    with Path(file).open("a") as out:
+        out.write(f"{text} {current_step().fencing_token}\n")
+
+
+@app.function
+def noting(ctx: SyncExecutionContext, file: str, seconds: float) -> str:
+    """A step before and one after a while of work."""
+    ctx.step(note, file, "before")
+    burn.fn(seconds)
+    ctx.step(note, file, "after")
+    return "done"
+
+
+@app.function
+async def spread(ctx: ExecutionContext, count: int) -> int:
+    """Children that the leader places."""
+    elsewhere = add.options(disable_shard_inheritance=True)
+    return sum(await asyncio.gather(*(ctx.execute(elsewhere, number, 0) for number in range(count))))
+
+
+@app.function
+async def together(ctx: ExecutionContext, count: int) -> int:
+    """Children beside their parent."""
+    return sum(await asyncio.gather(*(ctx.execute(add, number, 0) for number in range(count))))
+
+
+@app.function
+async def nap(ctx: ExecutionContext, seconds: float) -> str:
+    await ctx.sleep(timedelta(seconds=seconds))
+    return "rested"

@@ -1,0 +1,222 @@
+"""Several replicas of one group: they share the work, and whatever happens to one of them is mended by the others."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from cluster import children_of
+from kontinue.api import labels
+from kontinue.api.v1alpha1 import Execution, Phase
+from kontinue.client import Client, ClientOptions
+from replica import LEASE_S, Replica, replicas
+from startable import StartableServer, startable
+from write_counts import executions_written
+
+HERE = Path(__file__).parent
+SOON = timedelta(seconds=30)
+AFTER_A_LEASE = timedelta(seconds=LEASE_S + 30)
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def server(server_kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartableServer]:
+    """An API server."""
+    one = startable(server_kind, tmp_path_factory.mktemp("server"))
+    one.start()
+    yield one
+    one.stop()
+
+
+@pytest.fixture
+def pair(server: StartableServer, tmp_path: Path) -> Iterator[tuple[Replica, Replica]]:
+    """Two replicas; the first one leads."""
+    with replicas(tmp_path, server.kubeconfig, "sharded_app:app", HERE, "w-0") as [first]:
+        first.wait_for("leading")
+        with replicas(tmp_path, server.kubeconfig, "sharded_app:app", HERE, "w-1") as [second]:
+            yield first, second
+
+
+@pytest.fixture
+async def client(server: StartableServer) -> AsyncIterator[Client]:
+    """A client that nothing slows down."""
+    async with Client(ClientOptions(kubeconfig=str(server.kubeconfig), qps=None)) as one:
+        yield one
+
+
+async def eventually(check: Callable[[], object]) -> None:
+    """Poll until ``check`` is true."""
+    async with asyncio.timeout(SOON.total_seconds()):
+        while not check():
+            await asyncio.sleep(0.02)
+
+
+def shard_of(execution: Execution) -> str:
+    """Return the label, which must agree with the owner that wrote the status."""
+    shard = execution.metadata.labels[labels.SHARD]
+    assert execution.status.owner is not None
+    assert execution.status.owner.shard == shard
+    return shard
+
+
+async def running_in(client: Client, name: str, shard: str) -> Execution:
+    """Wait until the Execution is Executing or Suspended there."""
+    async with asyncio.timeout(AFTER_A_LEASE.total_seconds()):
+        while True:
+            found = await client.get(name)
+            owner = found.status.owner
+            if owner is not None and owner.shard == shard and found.phase in {Phase.EXECUTING, Phase.SUSPENDED}:
+                return found
+            await asyncio.sleep(0.02)
+
+
+async def start_in(client: Client, shard: str, function: str, arguments: dict[str, object]) -> str:
+    """Spawn until one lands in that shard; returns its name. The others go on."""
+    for _ in range(4):
+        handle = await client.spawn(function, arguments)
+        async with asyncio.timeout(SOON.total_seconds()):
+            while labels.SHARD not in (found := await client.get(handle.name)).metadata.labels:
+                await asyncio.sleep(0.01)
+        if found.metadata.labels[labels.SHARD] == shard:
+            return handle.name
+    raise AssertionError(f"four Executions in a row, and none in {shard}")
+
+
+@pytest.mark.usefixtures("pair")
+async def test_executions_are_shared_at_a_cost_of_one_write_each(client: Client, server: StartableServer) -> None:
+    """Round-robin: both replicas run half of them; create, label and end are three writes."""
+    before = executions_written(server.metrics())
+    handles = [await client.spawn("add", {"a": number, "b": 1}, result=int) for number in range(20)]
+    assert [await handle.result(timeout=SOON) for handle in handles] == list(range(1, 21))
+    shards = [shard_of(await client.get(handle.name)) for handle in handles]
+    assert (shards.count("w-0"), shards.count("w-1")) == (10, 10)
+    assert executions_written(server.metrics()) - before == 60
+
+
+@pytest.mark.usefixtures("pair")
+async def test_children_stay_with_their_parent_unless_told_otherwise(client: Client) -> None:
+    """Either way the parent gets their results."""
+    parent = await client.spawn("together", {"count": 6}, result=int)
+    assert await parent.result(timeout=SOON) == 15
+    at_home = {shard_of(child) for child in await client.get_child_executions(parent.name)}
+    assert at_home == {shard_of(await client.get(parent.name))}
+    parent = await client.spawn("spread", {"count": 6}, result=int)
+    assert await parent.result(timeout=SOON) == 15
+    assert {shard_of(child) for child in await client.get_child_executions(parent.name)} == {"w-0", "w-1"}
+
+
+async def test_what_a_killed_replica_ran_goes_on_elsewhere(
+    client: Client, pair: tuple[Replica, Replica], tmp_path: Path
+) -> None:
+    """With a higher fencing token, after its Lease; its runners died with it. What slept, sleeps on."""
+    _, victim = pair
+    notes = tmp_path / "notes"
+    name = await start_in(client, "w-1", "noting", {"file": str(notes), "seconds": 2})
+    sleeper = await start_in(client, "w-1", "nap", {"seconds": 12})
+    await running_in(client, sleeper, "w-1")
+    await eventually(notes.exists)
+    runners = [pid for zygote in children_of(victim.pid) for pid in children_of(zygote)]
+    victim.kill()
+    await eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in runners))
+    ended = await client.wait_for_execution(name, timeout=AFTER_A_LEASE)
+    assert (ended.phase, shard_of(ended), ended.status.resumptions) == (Phase.COMPLETED, "w-0", 1)
+    assert ended.status.crashes == 0  # a record came after the crash that it was charged for
+    tokens = [int(line.split()[1]) for line in notes.read_text().splitlines()]
+    assert tokens == sorted(tokens)
+    assert tokens[-1] > tokens[0]
+    assert (await client.wait_for_execution(sleeper, timeout=AFTER_A_LEASE)).phase is Phase.COMPLETED
+
+
+async def test_a_killed_leader_is_replaced_by_who_is_left(client: Client, pair: tuple[Replica, Replica]) -> None:
+    """New Executions wait for a leader, and are placed."""
+    leader, other = pair
+    leader.kill()
+    handle = await client.spawn("add", {"a": 1, "b": 2}, result=int)
+    assert await handle.result(timeout=AFTER_A_LEASE) == 3
+    assert shard_of(await client.get(handle.name)) == "w-1"
+    assert other.events("leading")
+
+
+async def test_a_frozen_replica_loses_its_shard_and_can_do_no_harm_when_it_wakes(
+    client: Client, pair: tuple[Replica, Replica], tmp_path: Path
+) -> None:
+    """Its Executions end elsewhere; when it wakes it writes nothing, kills its runners and ends with status 3."""
+    _, frozen = pair
+    notes = tmp_path / "notes"
+    name = await start_in(client, "w-1", "noting", {"file": str(notes), "seconds": 1})
+    await eventually(notes.exists)
+    runners = [pid for zygote in children_of(frozen.pid) for pid in children_of(zygote)]
+    frozen.signal(signal.SIGSTOP)
+    ended = await client.wait_for_execution(name, timeout=AFTER_A_LEASE)
+    assert shard_of(ended) == "w-0"
+    frozen.signal(signal.SIGCONT)
+    assert await asyncio.to_thread(frozen.wait) == 3
+    await eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in runners))
+    assert (await client.get(name)).metadata.resource_version == ended.metadata.resource_version
+
+
+async def test_a_container_that_starts_again_in_its_pod_takes_its_shard_back_at_once(
+    client: Client, pair: tuple[Replica, Replica]
+) -> None:
+    """Nothing is moved, and nobody waits for a Lease to run out."""
+    leader, victim = pair
+    name = await start_in(client, "w-1", "nap", {"seconds": 3})
+    before = await running_in(client, name, "w-1")
+    victim.kill()
+    victim.start()
+    ended = await client.wait_for_execution(name, timeout=SOON)
+    assert (ended.phase, shard_of(ended)) == (Phase.COMPLETED, "w-1")
+    assert ended.status.owner is not None
+    assert before.status.owner is not None
+    assert ended.status.owner.epoch == before.status.owner.epoch + 1
+    assert not leader.events("shard is dead")
+
+
+async def test_a_second_holder_of_an_id_is_refused_and_told_who_has_it(pair: tuple[Replica, Replica]) -> None:
+    """Two pods under one host name are a mistake that must not pass for a restart."""
+    _, holder = pair
+    twin = Replica(holder.log.parent, Path(), "", Path(), "twin")
+    twin._command = [*holder._command]
+    twin.start(wait=False)
+    assert await asyncio.to_thread(twin.wait) == 1
+    assert "is held by 'w-1'" in twin.events("worker cannot run")[0]["message"]
+
+
+async def test_a_replica_that_ends_in_order_hands_over_at_once(client: Client, pair: tuple[Replica, Replica]) -> None:
+    """Leadership first, its shard last: nobody waits for a Lease to run out, and nobody is charged."""
+    leader, other = pair
+    name = await start_in(client, "w-0", "burn", {"seconds": 4})
+    await running_in(client, name, "w-0")
+    assert await asyncio.to_thread(leader.stop) == 0
+    assert other.events("leading")
+    ended = await client.wait_for_execution(name, timeout=SOON)
+    assert (shard_of(ended), ended.status.crashes) == ("w-1", 0)
+    assert not other.events("shard is dead")
+
+
+async def test_executions_wait_while_no_replica_lives(client: Client, pair: tuple[Replica, Replica]) -> None:
+    """Nothing is lost: whoever comes first places and runs them."""
+    first, second = pair
+    first.stop()
+    second.stop()
+    handle = await client.spawn("add", {"a": 2, "b": 2}, result=int)
+    second.start(same_pod=False)
+    assert await handle.result(timeout=SOON) == 4
+
+
+async def test_busy_runners_cost_no_lease(client: Client, pair: tuple[Replica, Replica]) -> None:
+    """More CPU-bound code than cores, for longer than a Lease."""
+    busy = 2 * (os.cpu_count() or 1)
+    handles = [await client.spawn("burn", {"seconds": LEASE_S / 2 + 1}) for _ in range(busy)]
+    for handle in handles:
+        await handle.result(timeout=AFTER_A_LEASE)
+    for replica in pair:
+        assert not replica.events("lease not renewed")
+        assert not replica.events("fenced: the Lease could not be renewed in time")
