@@ -15,6 +15,7 @@ from cluster import children_of
 from kontinue.api import labels
 from kontinue.api.v1alpha1 import Execution, Phase
 from kontinue.client import Client, ClientOptions
+from partition import wire
 from replica import LEASE_S, Replica, replicas
 from startable import StartableServer, startable
 from write_counts import executions_written
@@ -64,6 +65,11 @@ def shard_of(execution: Execution) -> str:
     assert execution.status.owner is not None
     assert execution.status.owner.shard == shard
     return shard
+
+
+def state_of(pid: int) -> str:
+    """Return the state of a process, as in proc(5): T is stopped."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 async def running_in(client: Client, name: str, shard: str) -> Execution:
@@ -160,6 +166,31 @@ async def test_a_frozen_replica_loses_its_shard_and_can_do_no_harm_when_it_wakes
     assert await asyncio.to_thread(frozen.wait) == 3
     await eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in runners))
     assert (await client.get(name)).metadata.resource_version == ended.metadata.resource_version
+
+
+async def test_a_replica_cut_off_from_the_api_server_fences_itself_before_others_take_over(
+    client: Client, server: StartableServer, tmp_path: Path
+) -> None:
+    """Its code stands still from then on; it ends when it hears that it has lost its shard."""
+    notes = tmp_path / "notes"
+    place = (tmp_path, server.kubeconfig, "sharded_app:app", HERE)
+    async with wire(server.kubeconfig, tmp_path) as cable:
+        with replicas(*place, "w-0") as [left]:
+            left.wait_for("leading")
+            cut_off = Replica(tmp_path, cable.kubeconfig, "sharded_app:app", HERE, "w-1")
+            await asyncio.to_thread(cut_off.start)
+            name = await start_in(client, "w-1", "noting", {"file": str(notes), "seconds": 30})
+            await eventually(notes.exists)
+            runners = [pid for zygote in children_of(cut_off.pid) for pid in children_of(zygote)]
+            cable.cut()
+            await asyncio.to_thread(cut_off.wait_for, "fenced: the Lease could not be renewed in time")
+            assert not left.events("shard is dead")
+            await eventually(lambda: {state_of(pid) for pid in runners} == {"T"})
+            await running_in(client, name, "w-0")
+            cable.mend()
+            assert await asyncio.to_thread(cut_off.wait) == 3
+            assert cut_off.events("lease lost")
+            await client.cancel(name)
 
 
 async def test_a_container_that_starts_again_in_its_pod_takes_its_shard_back_at_once(
