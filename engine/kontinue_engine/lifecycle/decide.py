@@ -432,7 +432,7 @@ def _written(
     started_at = status.started_at or _time(since if since is not None else now_ms)
     base = {
         "phase": phase,
-        "owner": _owned(status, worker),
+        "owner": _owned(observed, worker),
         "state": status.state if memo.is_empty else memo.encode(),
         "attempts": status.attempts or [ExecutionAttempt(number=1, started_at=started_at, worker=worker.shard)],
         "attempt_count": max(1, status.attempt_count),
@@ -442,12 +442,14 @@ def _written(
     return msgspec.structs.replace(status, **{**base, **changes})
 
 
-def _owned(status: ExecutionStatus, worker: Worker) -> ExecutionOwner:
+def _owned(observed: Observed, worker: Worker) -> ExecutionOwner:
     """Return the owner that a write of ours names: an epoch more if it was somebody else's."""
-    if status.owner is not None and status.owner.incarnation == worker.incarnation:
-        return status.owner
-    epoch = status.owner.epoch + 1 if status.owner is not None else 1
-    return ExecutionOwner(shard=worker.shard, incarnation=worker.incarnation, epoch=epoch)
+    owner = observed.status.owner
+    if owner is not None and owner.incarnation == worker.incarnation:
+        return owner
+    # What somebody else may have started, unclaimed, had the token 1 in its hands.
+    last_epoch = owner.epoch if owner is not None else int(observed.inherited)
+    return ExecutionOwner(shard=worker.shard, incarnation=worker.incarnation, epoch=last_epoch + 1)
 
 
 def _time(at_ms: int) -> datetime:

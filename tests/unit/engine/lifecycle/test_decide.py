@@ -70,9 +70,19 @@ def test_what_was_found_by_listing_is_claimed_and_written_executing_before_it_ru
     """A poison Execution that kills its pod within milliseconds leaves a trace."""
     plan = decide(observe(inherited=True), WORKER, NOW_MS)
     assert written(plan).phase is Phase.EXECUTING
-    assert written(plan).owner == ExecutionOwner(shard="w-0", incarnation="me", epoch=1)
     assert written(plan).resumptions == 0
     assert kinds(plan) == ["Dispatch"]
+
+
+def test_what_another_replica_may_have_started_without_a_write_gets_a_higher_fencing_token() -> None:
+    """The other one runs it with token 1, and may only be frozen: receivers must be able to refuse it."""
+    fresh = decide(observe(), WORKER, NOW_MS).actions[0]
+    plan = decide(observe(inherited=True), WORKER, NOW_MS)
+    claimed = plan.actions[0]
+    assert isinstance(fresh, plans.Dispatch)
+    assert isinstance(claimed, plans.Dispatch)
+    assert claimed.fencing_token > fresh.fencing_token
+    assert written(plan).owner == ExecutionOwner(shard="w-0", incarnation="me", epoch=claimed.fencing_token)
 
 
 def test_a_claim_after_a_crash_raises_epoch_resumption_and_crashes() -> None:
