@@ -22,7 +22,7 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 import kube
-from bench import engine, holding, long_load, writes
+from bench import engine, holding, long_load, sharded, writes
 from bench.figures import Figure, print_table, store
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -57,6 +57,8 @@ PARTS = (
     _on("kube", "engine", engine.ON["kube"], engine.measure),
     _on("local", "writes", writes.names("local"), writes.measure),
     _on("kube", "writes", writes.names("kube"), writes.measure),
+    _on("local", "sharded", sharded.NAMES["local"], sharded.measure),
+    _on("kube", "sharded", sharded.NAMES["kube"], sharded.measure),
     Part("memory", holding.NAMES, holding.measure),
     Part("load", long_load.NAMES, long_load.measure, is_named_only=True),
 )

@@ -27,7 +27,12 @@ TARGETS = {
     "runner_death_to_resume_p50_ms": Target(200, 100, higher_is_better=False),
     "idle_pss_mib": Target(160, 120, higher_is_better=False),
     "kube_trivial_c64_vs_raw": Target(0.6, 0.7),
+    "kube_sharded_c64_vs_raw": Target(0.5, 0.6),
     "writes_trivial": Target(2, 2, higher_is_better=False),
+    "writes_sharded": Target(3, 3, higher_is_better=False),
+    "recovery_killed_replica_s": Target(8, 8, higher_is_better=False),
+    "recovery_sigterm_s": Target(1, 1, higher_is_better=False),
+    "recovery_same_hostname_s": Target(2, 2, higher_is_better=False),
     "rss_bytes_per_object_100k": Target(None, 3072, higher_is_better=False),
     "rss_bytes_per_object_100k_after_start": Target(None, 3072, higher_is_better=False),
 }
@@ -40,7 +45,8 @@ UNITS = {
     "_vs_raw": "ratio",
     "_mib": "MiB",
     "rss_bytes": "B",
-    "writes_trivial": "writes",
+    "writes_": "writes",
+    "idle_requests": "requests",
     "events_lost": "events",
     "_s": "s",
 }

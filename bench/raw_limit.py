@@ -16,12 +16,18 @@ import msgspec
 import orjson
 
 from bench.objects import EXECUTIONS, STATUS, execution
+from kontinue.api import labels
 from kontinue.kube import config, requests
 from kontinue.kube.http import KubeTransport
 
 
-async def trivial_rate(kubeconfig: str, *, namespace: str, concurrency: int, count: int) -> float:
-    """Return pairs of writes (create, PUT status) per second, ``concurrency`` pairs in flight."""
+async def trivial_rate(
+    kubeconfig: str, *, namespace: str, concurrency: int, count: int, is_labelled: bool = False
+) -> float:
+    """Return how many times a second an Execution can be created, labelled if asked for, and its status be written.
+
+    ``concurrency`` of them are in flight.
+    """
     transport = KubeTransport(config.load_config(kubeconfig=kubeconfig), user_agent="kontinue-bench")
     try:
         listed = msgspec.json.decode(await transport.send(requests.list_objects(EXECUTIONS, namespace)))
@@ -29,7 +35,7 @@ async def trivial_rate(kubeconfig: str, *, namespace: str, concurrency: int, cou
         watcher = asyncio.create_task(_drain(transport, watch), name="raw watcher")
         try:
             started = time.perf_counter()
-            await _write_pairs(transport, namespace, concurrency=concurrency, count=count)
+            await _write(transport, namespace, concurrency=concurrency, count=count, is_labelled=is_labelled)
             return count / (time.perf_counter() - started)
         finally:
             watcher.cancel()
@@ -39,7 +45,7 @@ async def trivial_rate(kubeconfig: str, *, namespace: str, concurrency: int, cou
         await transport.close()
 
 
-async def _write_pairs(transport: KubeTransport, namespace: str, *, concurrency: int, count: int) -> None:
+async def _write(transport: KubeTransport, namespace: str, *, concurrency: int, count: int, is_labelled: bool) -> None:
     run = uuid.uuid4().hex[:8]
     left = iter(range(count))
 
@@ -47,6 +53,10 @@ async def _write_pairs(transport: KubeTransport, namespace: str, *, concurrency:
         for number in left:
             name = f"raw-{run}-{number}"
             created = orjson.loads(await transport.send(requests.create(EXECUTIONS, namespace, execution(name))))
+            if is_labelled:
+                version = created["metadata"]["resourceVersion"]
+                patch = {"metadata": {"resourceVersion": version, "labels": {labels.SHARD: "w-0"}}}
+                created = orjson.loads(await transport.send(requests.merge_patch(EXECUTIONS, namespace, name, patch)))
             created["status"] = STATUS
             await transport.send(requests.replace_status(EXECUTIONS, namespace, name, orjson.dumps(created)))
 
