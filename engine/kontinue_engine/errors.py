@@ -69,12 +69,19 @@ class StartupError(EngineError):
 
 
 class FunctionOwnedError(StartupError):
-    """A function is registered by another worker group (reference: worker groups, function ownership)."""
+    """A function is registered by another worker group. The first two lines are the reference's (worker groups).
+
+    Attributes:
+        function: registered name.
+        owner: the group that has it.
+        group: ours.
+    """
 
     def __init__(self, *, function: str, owner: str, group: str) -> None:
         super().__init__(
             f"function {function} is owned by worker group {owner} (current worker group: {group}).\n"
-            "Set TakeOwnershipOfFunctions=true to override"
+            "Set TakeOwnershipOfFunctions=true to override\n"
+            f"(kontinue worker run --take-ownership), or leave {function} out of this app: docs/worker-groups.md"
         )
         self.function = function
         self.owner = owner

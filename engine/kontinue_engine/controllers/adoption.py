@@ -1,6 +1,6 @@
 """Internal. Adopts Executions that somebody applied by hand, without labels (design.md section 4).
 
-The worker watches Executions that belong to no worker group. One whose function this app has is labelled,
+The worker watches Executions that belong to no worker group. One whose function this group has is labelled,
 with its resourceVersion as precondition: the watch of the group then sees it. One whose function nobody has registered
 is told so in ``status.waitingFor``. Level-based: every list and every change is looked at anew, and what failed is
 tried again with back-off for as long as it belongs to nobody.
@@ -8,7 +8,7 @@ tried again with back-off for as long as it belongs to nobody.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
@@ -34,13 +34,20 @@ _log = get_logger(__name__)
 
 
 class Adopter:
-    """Informer handler and its work, for one worker group."""
+    """Informer handler and its work, for one worker group.
 
-    def __init__(self, transport: Transport, *, namespace: str, group: str, functions: frozenset[str]) -> None:
+    Args:
+        transport: to the API server.
+        namespace: of the group.
+        group: worker group.
+        owns: tells whether the group has a function.
+    """
+
+    def __init__(self, transport: Transport, *, namespace: str, group: str, owns: Callable[[str], bool]) -> None:
         self._transport = transport
         self._namespace = namespace
         self._group = group
-        self._functions = functions
+        self._owns = owns
         self._unadopted: dict[str, Execution] = {}
         self._failures: dict[str, Backoff] = {}
         self._queue: WorkQueue[str] = WorkQueue()
@@ -79,7 +86,7 @@ class Adopter:
 
     async def _adopt(self, execution: Execution) -> None:
         meta = execution.metadata
-        if execution.spec.function in self._functions:
+        if self._owns(execution.spec.function):
             wanted = {labels.WORKER_GROUP: self._group, labels.FUNCTION: labels.label_value(execution.spec.function)}
             patch = {"metadata": {"resourceVersion": meta.resource_version, "labels": wanted}}
             try:

@@ -74,7 +74,7 @@ class Offspring:
         runtime = self._runtime
         scope = runtime.scope
         group = scope.group
-        if command.function not in scope.colours:
+        if not runtime.owns(command.function):
             group = command.group or await children.find_group(
                 runtime.transport, namespace=scope.namespace, function=command.function
             )

@@ -99,6 +99,7 @@ class Runtime:
         worker: identity and rules of this replica.
         scope: what it is responsible for.
         lease_remaining_s: seconds until this replica must have stopped writing.
+        is_lost: tells of a function of the app whether another group has taken it over.
     """
 
     def __init__(
@@ -111,6 +112,7 @@ class Runtime:
         worker: Worker,
         scope: Scope,
         lease_remaining_s: Callable[[], float],
+        is_lost: Callable[[str], bool] = lambda _function: False,
     ) -> None:
         self.transport = transport
         self.runners = runners
@@ -123,6 +125,7 @@ class Runtime:
         self.started = asyncio.Event()
         """Set once ``run`` takes work; informers start after it."""
         self._lease_remaining_s = lease_remaining_s
+        self._is_lost = is_lost
         self._tasks: asyncio.TaskGroup | None = None
         self._failures: dict[str, Backoff] = {}
 
@@ -154,6 +157,13 @@ class Runtime:
             work.close()
             raise RuntimeError("Runtime.run is not running")
         self._tasks.create_task(self._guard(uid, work), name=name)
+
+    def owns(self, function: str) -> bool:
+        """Tell whether new Executions of the function belong to this group, without asking the server.
+
+        Those that the group has already are run wherever the app has it.
+        """
+        return function in self.scope.colours and not self._is_lost(function)
 
     async def may_write(self) -> None:
         """Wait until this replica may write: not while its Lease may be somebody else's.

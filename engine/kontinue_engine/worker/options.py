@@ -35,6 +35,8 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
         crash_budget: runner deaths without a new record that an Execution survives.
         sharding: share the group's Executions with other replicas; else one replica runs all, and others stand by.
         lease: how long this replica's Leases last, and how often they are renewed.
+        take_ownership: take over functions that other groups have registered.
+        prune: delete Functions of the group that its apps no longer have.
         grace_s: how long active work may go on after SIGTERM.
         max_in_flight: requests to the API server at a time.
         log_level: debug, info, warning or error.
@@ -53,6 +55,8 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     crash_budget: int = 3
     sharding: bool = False
     lease: LeaseTimes = LeaseTimes()
+    take_ownership: bool = False
+    prune: bool = True
     grace_s: float = GRACE_S
     max_in_flight: int = 64
     log_level: str = "info"
@@ -86,6 +90,17 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--lease-duration", type=_positive, default=defaults.lease.duration_s, metavar="SECONDS")
     parser.add_argument("--lease-renew", type=_seconds, default=defaults.lease.renew_s, metavar="SECONDS")
+    parser.add_argument(
+        "--take-ownership",
+        action="store_true",
+        help="take over functions that other worker groups have registered (default: refuse to start)",
+    )
+    parser.add_argument(
+        "--no-prune",
+        dest="prune",
+        action="store_false",
+        help="keep Functions of the group that the app no longer has (default: delete them)",
+    )
     parser.add_argument("--grace", type=_seconds, default=defaults.grace_s, metavar="SECONDS")
     parser.add_argument("--max-in-flight", type=_positive, default=defaults.max_in_flight, metavar="REQUESTS")
     parser.add_argument("--log-level", choices=["debug", "info", "warning", "error"], default=defaults.log_level)
@@ -114,6 +129,8 @@ def parse_options(arguments: Sequence[str]) -> WorkerOptions:
         crash_budget=parsed.crash_budget,
         sharding=parsed.sharding,
         lease=lease,
+        take_ownership=parsed.take_ownership,
+        prune=parsed.prune,
         grace_s=parsed.grace,
         max_in_flight=parsed.max_in_flight,
         log_level=parsed.log_level,

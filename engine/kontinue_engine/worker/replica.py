@@ -21,6 +21,7 @@ from kontinue.errors import NotFound
 from kontinue.kube import requests
 from kontinue.kube.config import KubeConfig, load_config
 from kontinue.kube.http import KubeTransport
+from kontinue.kube.transport import Transport
 from kontinue.kube.watch import EventType
 from kontinue.naming import MAX_NAME_LENGTH, is_group_name
 from kontinue_engine.clock import SystemClock
@@ -29,12 +30,13 @@ from kontinue_engine.controllers.adoption import UNADOPTED_SELECTOR, Adopter
 from kontinue_engine.controllers.backlog import ASYNC_WINDOW, SYNC_WINDOW_PER_RUNNER
 from kontinue_engine.controllers.entries import EntryStore
 from kontinue_engine.controllers.execution import ExecutionController
-from kontinue_engine.controllers.function import register_functions
+from kontinue_engine.controllers.function import FunctionController
 from kontinue_engine.controllers.offspring import Offspring
 from kontinue_engine.controllers.runtime import Runtime, Scope
 from kontinue_engine.coordinator.campaign import Campaign
 from kontinue_engine.coordinator.lease_watch import LeaseWatch
 from kontinue_engine.coordinator.placement import PlacementDuty
+from kontinue_engine.coordinator.pruning import PruningDuty
 from kontinue_engine.errors import StartupError, first_known
 from kontinue_engine.kube.events import EventRecorder
 from kontinue_engine.kube.informer import Informer, InformerHandler
@@ -75,7 +77,7 @@ async def run_replica(options: WorkerOptions, stop: asyncio.Event) -> None:
         app = await pool.start()
         for warning in app.warnings:
             _log.warning("app warning", app=options.app, message=warning)
-        group = options.group or app.group
+        group = app.group if options.group is None else options.group
         _check_group(group)
         replica = _Replica(options, config, pool, app, group, listener)
         await replica.run(stop)
@@ -162,8 +164,11 @@ class _Replica:
                 return
             try:
                 async with _transport(self._config, self._options.max_in_flight) as transport:
-                    await self._register(transport)
-                    await self._work(transport, lease, lease_transport, stop)
+                    events = EventRecorder(
+                        transport, component=USER_AGENT, instance=self._identity.shard, clock=self._clock
+                    )
+                    functions = await self._register(transport, events)
+                    await self._work(transport, events, functions, lease, lease_transport, stop)
             finally:
                 # Runners first: nothing of ours may run once somebody else can take over.
                 await self._pool.stop()
@@ -195,13 +200,15 @@ class _Replica:
             _log.info("standing by", group=self._group, leader=holder.shard, host=holder.host)
         return True
 
-    async def _register(self, transport: KubeTransport) -> None:
+    async def _register(self, transport: KubeTransport, events: EventRecorder) -> FunctionController:
+        functions = FunctionController(
+            transport, events, namespace=self._config.namespace, group=self._group, functions=self._app.functions
+        )
         try:
-            await register_functions(
-                transport, namespace=self._config.namespace, group=self._group, functions=self._app.functions
-            )
+            await functions.register(take_over=self._options.take_ownership)
         except NotFound as error:
             raise self._say_missing("register functions", error) from error
+        return functions
 
     def _say_missing(self, what: str, error: NotFound) -> StartupError:
         return StartupError(
@@ -210,10 +217,15 @@ class _Replica:
         )
 
     async def _work(
-        self, transport: KubeTransport, lease: HeldLease, lease_transport: KubeTransport, stop: asyncio.Event
+        self,
+        transport: KubeTransport,
+        events: EventRecorder,
+        functions: FunctionController,
+        lease: HeldLease,
+        lease_transport: KubeTransport,
+        stop: asyncio.Event,
     ) -> None:
-        events = EventRecorder(transport, component=USER_AGENT, instance=self._identity.shard, clock=self._clock)
-        runtime = self._build_runtime(transport, events, lease)
+        runtime = self._build_runtime(transport, events, functions, lease)
         controller = ExecutionController(runtime)
         self._listener.entries, self._listener.activations = runtime.entries, controller.activations
         own = self._build_informer(transport, controller.observation, self._own_selector())
@@ -228,7 +240,11 @@ class _Replica:
                 running.append(tasks.create_task(own.run(), name="own Executions"))
                 ends = self._build_ends_informer(transport, controller.offspring)
                 running.append(tasks.create_task(ends.run(), name="ends of children"))
-                leading = tasks.create_task(self._lead_when_elected(transport, lease_transport), name="leader")
+                running.append(tasks.create_task(functions.run(), name="functions"))
+                registered = self._build_functions_informer(transport, functions)
+                running.append(tasks.create_task(registered.run(), name="registered functions"))
+                duties = self._lead_when_elected(transport, lease_transport, runtime, functions)
+                leading = tasks.create_task(duties, name="leader")
                 await _until(own.synced.wait(), stop)
                 gc.collect()
                 gc.freeze()  # what was built so far lives as long as the process
@@ -252,10 +268,18 @@ class _Replica:
         group = f"{labels.WORKER_GROUP}={self._group}"
         return f"{group},{labels.SHARD}={self._identity.shard}" if self._options.sharding else group
 
-    async def _lead_when_elected(self, transport: KubeTransport, lease_transport: KubeTransport) -> None:
+    async def _lead_when_elected(
+        self,
+        transport: KubeTransport,
+        lease_transport: KubeTransport,
+        runtime: Runtime,
+        functions: FunctionController,
+    ) -> None:
         """Carry out the leader's duties: at once in a group that is not sharded, where only the leader gets here."""
         if not self._options.sharding:
-            await self._adopt(transport)
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._adopt(runtime), name="adoption")
+                tasks.create_task(self._prune(runtime, functions, None), name="pruning")
             return
         watch = LeaseWatch(LeaseBook(self._group), self._clock)
         informer = Informer(
@@ -278,8 +302,9 @@ class _Replica:
 
         async def lead() -> None:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._adopt(transport), name="adoption")
+                tasks.create_task(self._adopt(runtime), name="adoption")
                 tasks.create_task(placement.run(), name="placement")
+                tasks.create_task(self._prune(runtime, functions, watch), name="pruning")
 
         lease = self._build_lease(lease_transport, leases.leader_lease_name(self._group))
         campaign = Campaign(lease, watch, self._clock, lead)
@@ -288,19 +313,30 @@ class _Replica:
             await informer.synced.wait()
             await campaign.run()
 
-    async def _adopt(self, transport: KubeTransport) -> None:
-        adopter = Adopter(
-            transport,
-            namespace=self._config.namespace,
-            group=self._group,
-            functions=frozenset(function.name for function in self._app.functions),
-        )
-        informer = self._build_informer(transport, adopter, UNADOPTED_SELECTOR)
+    async def _adopt(self, runtime: Runtime) -> None:
+        adopter = Adopter(runtime.transport, namespace=self._config.namespace, group=self._group, owns=runtime.owns)
+        informer = self._build_informer(runtime.transport, adopter, UNADOPTED_SELECTOR)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(adopter.run(), name="adopter")
             tasks.create_task(informer.run(), name="unadopted")
 
-    def _build_runtime(self, transport: KubeTransport, events: EventRecorder, lease: HeldLease) -> Runtime:
+    async def _prune(self, runtime: Runtime, functions: FunctionController, watch: LeaseWatch | None) -> None:
+        if self._options.prune:
+            duty = PruningDuty(
+                runtime.transport,
+                runtime.events,
+                namespace=self._config.namespace,
+                group=self._group,
+                build=self._app.build,
+                functions=functions,
+                watch=watch,
+                clock=self._clock,
+            )
+            await duty.run()
+
+    def _build_runtime(
+        self, transport: KubeTransport, events: EventRecorder, functions: FunctionController, lease: HeldLease
+    ) -> Runtime:
         sync_runners = sum(1 for runner in self._pool.runners() if runner.colour == "sync")
         return Runtime(
             transport,
@@ -324,10 +360,11 @@ class _Replica:
                 shard=self._identity.shard if self._options.sharding else "",
             ),
             lease_remaining_s=lambda: lease.remaining_s,
+            is_lost=functions.is_lost,
         )
 
     def _build_informer(
-        self, transport: KubeTransport, handler: InformerHandler[Execution], label_selector: str
+        self, transport: Transport, handler: InformerHandler[Execution], label_selector: str
     ) -> Informer[Execution]:
         return Informer(
             transport,
@@ -348,6 +385,19 @@ class _Replica:
             handler=_ForeignEnds(offspring),
             label_selector=f"{labels.PARENT_GROUP}={self._group}",
             field_selector=TERMINAL_PHASES_SELECTOR,
+            only_metadata=True,
+        )
+
+    def _build_functions_informer(
+        self, transport: KubeTransport, functions: FunctionController
+    ) -> Informer[PartialObjectMetadata]:
+        return Informer(
+            transport,
+            requests.FUNCTIONS,
+            self._config.namespace,
+            type_=PartialObjectMetadata,
+            handler=functions,
+            label_selector=f"{labels.WORKER_GROUP}={self._group}",
             only_metadata=True,
         )
 

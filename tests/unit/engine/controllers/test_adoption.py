@@ -48,7 +48,7 @@ async def adopt(server: Server, *executions: Execution, then: tuple[tuple[str, E
     """Show them as a list, then the changes, and let the adopter work for ten minutes."""
     transport = ScriptedTransport()
     transport.answer = server
-    adopter = Adopter(transport, namespace="ns", group="g", functions=frozenset({"mine"}))
+    adopter = Adopter(transport, namespace="ns", group="g", owns={"mine"}.__contains__)
     adopter.on_list(executions, initial=True)
     for change, changed in then:
         adopter.on_event(change, changed)  # type: ignore[arg-type]
@@ -119,7 +119,7 @@ async def test_what_failed_and_is_gone_is_forgotten() -> None:
     server = Server(*[errors.Forbidden("no", status=403)] * 1000)
     transport = ScriptedTransport()
     transport.answer = server
-    adopter = Adopter(transport, namespace="ns", group="g", functions=frozenset({"mine"}))
+    adopter = Adopter(transport, namespace="ns", group="g", owns={"mine"}.__contains__)
     adopter.on_list([execution()], initial=True)
     running = asyncio.ensure_future(adopter.run())
     await asyncio.sleep(60)

@@ -12,6 +12,7 @@ def test_only_the_app_is_needed():
     assert options.app == "shop:app"
     assert (options.sharding, options.lease) == (False, LeaseTimes(duration_s=40, renew_s=10.0))
     assert (options.namespace, options.group, options.sync_runners, options.runner_memory_bytes) == (None,) * 4
+    assert (options.take_ownership, options.prune) == (False, True)
 
 
 def test_every_option_arrives():
@@ -19,7 +20,7 @@ def test_every_option_arrives():
     command = (
         "shop:app --app-dir d -n ns --group g --kubeconfig k --context c --shard s --sync-runners 2 --async-runners 3 "
         "--runner-memory-mib 64 --crash-budget 0 --sharding --lease-duration 20 --lease-renew 2.5 --grace 0 "
-        "--max-in-flight 9 --log-level debug"
+        "--take-ownership --no-prune --max-in-flight 9 --log-level debug"
     )
     options = parse_options(command.split())
     assert (options.app_dir, options.namespace, options.group) == ("d", "ns", "g")
@@ -27,6 +28,7 @@ def test_every_option_arrives():
     assert (options.sync_runners, options.async_runners, options.runner_memory_bytes) == (2, 3, 64 * 2**20)
     assert (options.crash_budget, options.grace_s, options.max_in_flight) == (0, 0, 9)
     assert (options.sharding, options.lease) == (True, LeaseTimes(duration_s=20, renew_s=2.5))
+    assert (options.take_ownership, options.prune) == (True, False)
     assert options.log_level == "debug"
 
 
