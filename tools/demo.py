@@ -98,9 +98,10 @@ class Dev:
         """Return what dev says about its processes; empty before it says anything."""
         try:
             state: dict[str, Any] = json.loads((STATE / "dev.json").read_bytes())
-            return state
         except FileNotFoundError:
             return {}
+        worker = state["workers"][0]
+        return {**state, "worker_pid": worker["pid"], "runners": worker["runners"]}
 
     async def ready(self) -> dict[str, Any]:
         """Wait until the worker is ready."""

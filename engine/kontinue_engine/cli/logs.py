@@ -7,10 +7,11 @@ Which Executions belong to the tree is asked of the server; while it is away, na
 from __future__ import annotations
 
 import asyncio
+import heapq
 import os
 import sys
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -27,7 +28,8 @@ from kontinue_engine.cli.execution_tree import executions_of
 from kontinue_engine.cli.log_lines import format_log_line, parse_log_line
 from kontinue_engine.cli.options import GlobalOptions, NameArgument, OutputFormat, global_options
 
-WORKER_LOG: Final = "worker.jsonl"
+WORKER_LOGS: Final = "worker*.jsonl"
+"""Of one worker, or of several that share a group."""
 _POLL_S: Final = 0.3
 _KEPT_UNKNOWN: Final = 5000
 """Lines of Executions that the tree does not know yet: a child prints before its creation is seen here."""
@@ -61,6 +63,35 @@ class LineTail:
                     yield from lines
         except FileNotFoundError:
             return
+
+
+class LogTails:
+    """Reads what was appended to the log files of all workers, in the order of time; finds new files."""
+
+    def __init__(self, logs_dir: Path) -> None:
+        self._logs_dir = logs_dir
+        self._tails: dict[Path, LineTail] = {}
+
+    def read_all(self) -> Iterator[Mapping[str, Any]]:
+        """Yield all lines, from before the last rotation, too."""
+        rotated = [LineTail(rotated_path(path)) for path in self._find()]
+        yield from _in_order(rotated)
+        yield from self.read()
+
+    def read(self) -> Iterator[Mapping[str, Any]]:
+        """Yield the lines that are new."""
+        for path in self._find():
+            self._tails.setdefault(path, LineTail(path))
+        yield from _in_order(self._tails.values())
+
+    def _find(self) -> list[Path]:
+        return sorted(self._logs_dir.glob(WORKER_LOGS))
+
+
+def _in_order(tails: Iterable[LineTail]) -> Iterator[Mapping[str, Any]]:
+    """Merge without reading more of any file than is needed: it may be as large as a log may get."""
+    parsed = ((fields for line in tail.read() if (fields := parse_log_line(line)) is not None) for tail in tails)
+    return heapq.merge(*parsed, key=lambda fields: str(fields.get("time", "")))
 
 
 class TreeFilter:
@@ -117,7 +148,7 @@ def command(
         except ConfigError:
             print("the server is away: choosing lines by name", file=sys.stderr)
         lines = TreeFilter(name, options.namespace or "default")
-        _print_new(options, lines, _all_lines(logs_dir / WORKER_LOG))
+        _print_new(options, lines, LogTails(logs_dir).read_all())
         return exit_codes.OK
 
     run(main, on_interrupt=lambda: exit_codes.DETACHED)
@@ -129,11 +160,12 @@ async def _print_logs(
     lines = TreeFilter(name, connection.namespace)
     tree = await connection.client.get_tree(name)
     lines.learn(tree)
-    _print_new(options, lines, LineTail(rotated_path(logs_dir / WORKER_LOG)).read())
-    tail = LineTail(logs_dir / WORKER_LOG)
+    tails = LogTails(logs_dir)
+    read = tails.read_all
     while True:
         ended = tree.root.phase in ENDED_PHASES
-        _print_new(options, lines, tail.read())
+        _print_new(options, lines, read())
+        read = tails.read
         if not follow or ended:
             return exit_codes.OK
         await asyncio.sleep(_POLL_S)
@@ -145,10 +177,9 @@ async def _print_logs(
             _print_fields(options, fields)
 
 
-def _print_new(options: GlobalOptions, lines: TreeFilter, new: Iterator[bytes]) -> None:
-    for line in new:
-        fields = parse_log_line(line)
-        if fields is not None and fields.get("level") != "debug" and lines.choose(fields):
+def _print_new(options: GlobalOptions, lines: TreeFilter, new: Iterator[Mapping[str, Any]]) -> None:
+    for fields in new:
+        if fields.get("level") != "debug" and lines.choose(fields):
             _print_fields(options, fields)
     sys.stdout.flush()
 
@@ -158,11 +189,6 @@ def _print_fields(options: GlobalOptions, fields: Mapping[str, Any]) -> None:
         print(msgspec.json.encode(fields).decode())
     else:
         print(format_log_line(fields, color=options.colors_on(sys.stdout)))
-
-
-def _all_lines(path: Path) -> Iterator[bytes]:
-    yield from LineTail(rotated_path(path)).read()
-    yield from LineTail(path).read()
 
 
 def find_logs(data_dir: Path | None, kubeconfig: str | None, variable: str, start: Path) -> Path:

@@ -173,7 +173,7 @@ class Dev:
     def is_ready(self) -> bool:
         assert self.process.poll() is None, self.output.read_text()
         state = self.state()
-        return state is not None and bool(state.runners) and state.server_pid is not None
+        return state is not None and state.server_pid is not None and all(worker.runners for worker in state.workers)
 
     def ready(self) -> DevState:
         """Wait for the worker; return what runs."""

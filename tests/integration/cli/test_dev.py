@@ -1,6 +1,8 @@
 """``kontinue dev``: starts, survives the death of its processes, stops in order, and refuses what cannot work."""
 
+import json
 import os
+import re
 import signal
 import socket
 from collections.abc import Callable
@@ -27,8 +29,8 @@ def test_it_says_what_runs_and_how_to_use_it(dev: Dev, wait_until: WaitUntil) ->
     assert "server     http://127.0.0.1:" in text
     assert f"export KUBECONFIG={dev.data_dir}/kubeconfig" in text
     assert "greet(name: string, times: integer = 1) -> string" in text
-    assert f"pid {state.worker_pid}" in text
-    assert f"{state.runners[0].pid} (sync)" in text
+    assert f"pid {state.workers[0].pid}" in text
+    assert f"{state.workers[0].runners[0].pid} (sync)" in text
     assert "kontinue execute " in text
     token = load_config(kubeconfig=dev.data_dir / "kubeconfig").server.rpartition("/")[2]
     assert token not in text + (dev.data_dir / "dev.json").read_text()
@@ -42,7 +44,7 @@ def test_ctrl_c_stops_everything_and_a_restart_continues(
     state = first.ready()
     name = kontinue("execute", "--detach", "nap", "-p", "seconds=1.5").stdout.strip()
     assert first.stop(signal.SIGINT) == 0
-    pids = [state.server_pid, state.worker_pid, *(runner.pid for runner in state.runners)]
+    pids = [state.server_pid, state.workers[0].pid, *(runner.pid for runner in state.workers[0].runners)]
     assert [pid for pid in pids if process_runs(pid)] == []
     assert not (kontinue.folder / ".kontinue" / "dev.json").exists()
     start_dev().ready()
@@ -62,10 +64,10 @@ def test_a_killed_worker_is_replaced_and_its_work_resumes(
     state = dev.ready()
     name = kontinue("execute", "--detach", "busy", "-p", "seconds=1").stdout.strip()
     wait_until("the start", lambda: "Executing" in kontinue("get", name).stdout)
-    os.kill(state.worker_pid, signal.SIGKILL)
-    wait_until("a new worker", lambda: dev.is_ready() and dev.state().worker_pid != state.worker_pid)
+    os.kill(state.workers[0].pid, signal.SIGKILL)
+    wait_until("a new worker", lambda: dev.is_ready() and dev.state().workers[0].pid != state.workers[0].pid)
     assert kontinue("wait", name, "--timeout", "20s").stdout == "Completed\n"
-    assert not any(process_runs(runner.pid) for runner in state.runners)
+    assert not any(process_runs(runner.pid) for runner in state.workers[0].runners)
     assert "worker was killed by SIGKILL" in dev.output.read_text()
 
 
@@ -88,7 +90,7 @@ def test_nothing_outlives_a_killed_dev(dev: Dev, wait_until: WaitUntil, process_
     state = dev.ready()
     dev.process.kill()
     dev.process.wait()
-    pids = [state.server_pid, state.worker_pid, *(runner.pid for runner in state.runners)]
+    pids = [state.server_pid, state.workers[0].pid, *(runner.pid for runner in state.workers[0].runners)]
     wait_until("the end of all processes", lambda: not any(process_runs(pid) for pid in pids))
 
 
@@ -140,7 +142,7 @@ def test_a_module_broken_later_is_tried_again_until_it_is_repaired(
     good = module.read_text()
     module.write_text("import nonsense_that_is_not_there\n")
     state = dev.ready()
-    os.kill(state.worker_pid, signal.SIGKILL)
+    os.kill(state.workers[0].pid, signal.SIGKILL)
     wait_until("the refusal", lambda: "it did not become ready" in dev.output.read_text())
     module.write_text(good)
     wait_until("the repaired worker", dev.is_ready)
@@ -157,7 +159,7 @@ def test_edited_code_is_used_by_a_restarted_worker(kontinue: Kontinue, dev: Dev,
     wait_until("the mistake", lambda: "it did not become ready" in dev.output.read_text())
     assert "app.py changed: restarting the worker" in dev.output.read_text()
     module.write_text(good.replace("hello {name}", "good day {name}"))
-    wait_until("a new worker", lambda: dev.is_ready() and dev.state().worker_pid != state.worker_pid)
+    wait_until("a new worker", lambda: dev.is_ready() and dev.state().workers[0].pid != state.workers[0].pid)
     assert kontinue("execute", "-q", "greet", "-p", "name=x").stdout == '"good day x"\n'
     assert kontinue("wait", name, "--timeout", "20s").stdout == "Completed\n"
 
@@ -168,3 +170,47 @@ def test_another_namespace_is_created(start_dev: Callable[..., Dev], kontinue: K
     done = kontinue("execute", "greet", "-p", "name=x", "-n", "team-a")
     assert done.stdout == '"hello x"\n'
     assert "team-a" in kontinue("get", "-A").stdout
+
+
+def test_replicas_share_the_work_of_a_group(
+    kontinue: Kontinue, start_dev: Callable[..., Dev], wait_until: WaitUntil, process_runs: ProcessRuns
+) -> None:
+    """Each has its shard and its log file; a killed one takes its shard back; Ctrl-C ends all of them in order."""
+    dev = start_dev("--replicas", "2")
+    state = dev.ready()
+    assert [worker.name for worker in state.workers] == ["worker-0", "worker-1"]
+    names = [kontinue("execute", "--detach", "greet", "-p", f"name=n{number}").stdout.strip() for number in range(4)]
+    assert [kontinue("wait", name, "--timeout", "20s").stdout for name in names] == ["Completed\n"] * 4
+    shards = [
+        json.loads(kontinue("get", name, "-o", "json").stdout)["metadata"]["labels"]["kontinue.cloud/shard"]
+        for name in names
+    ]
+    assert sorted(shards) == ["worker-0", "worker-0", "worker-1", "worker-1"]
+    for name, shard in zip(names, shards, strict=True):
+        assert name in (dev.data_dir / "logs" / f"{shard}.jsonl").read_text()
+        assert "greeting" in kontinue("logs", name).stdout
+    assert re.search(r"^worker-1 .*greeting", dev.output.read_text(), re.MULTILINE)
+
+    killed = state.workers[1].pid
+    os.kill(killed, signal.SIGKILL)
+    wait_until("a new worker-1", lambda: dev.is_ready() and dev.state().workers[1].pid not in {None, killed})
+    assert dev.state().workers[0] == state.workers[0]
+    assert "worker-1 was killed by SIGKILL" in dev.output.read_text()
+    nap = kontinue("execute", "--detach", "nap", "-p", "seconds=1").stdout.strip()
+    assert kontinue("wait", nap, "--timeout", "20s").stdout == "Completed\n"
+
+    last = dev.state()
+    assert dev.stop(signal.SIGINT) == 0
+    pids = [last.server_pid]
+    for worker in last.workers:
+        pids += [worker.pid, *(runner.pid for runner in worker.runners)]
+    assert [pid for pid in pids if process_runs(pid)] == []
+
+
+def test_a_module_that_does_not_import_ends_all_replicas(kontinue: Kontinue) -> None:
+    """The same message as for one worker."""
+    (kontinue.folder / "broken.py").write_text("value = 1 / 0\n")
+    done = kontinue("dev", "broken:app", "--port", "0", "--replicas", "2")
+    assert done.returncode == 1
+    assert "ZeroDivisionError" in done.stderr
+    assert "the worker could not start broken:app" in done.stderr

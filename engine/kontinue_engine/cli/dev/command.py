@@ -9,25 +9,32 @@ from typing import Annotated, Final
 
 import typer
 
+from kontinue_engine.cli.dev.commands import DevOptions
 from kontinue_engine.cli.dev.console import Console
 from kontinue_engine.cli.dev.data_dir import DataDir, choose_port, unusable
-from kontinue_engine.cli.dev.session import DevOptions, Session
+from kontinue_engine.cli.dev.session import Session
 from kontinue_engine.cli.options import global_options
+from kontinue_engine.pool.limits import default_sync_runners
 
 DEFAULT_PORT: Final = 6470
 """Fixed, so that a kubeconfig in a shell stays right; not registered with IANA for anything common."""
+MAX_REPLICAS: Final = 32
+"""A judgement: more than any laptop has cores, and each is a supervisor, a zygote and its runners."""
 
 
 def command(
     ctx: typer.Context,
     app: Annotated[str, typer.Argument(metavar="MODULE:APP", help="Where the App is, e.g. app:app.")],
-    runners: Annotated[int | None, typer.Option(min=1, help="Sync runners. Default: one per core.")] = None,
+    replicas: Annotated[int, typer.Option(min=1, max=MAX_REPLICAS, help="Workers that share the Executions.")] = 1,
+    runners: Annotated[
+        int | None, typer.Option(min=1, help="Sync runners of each worker. Default: one per core, shared among them.")
+    ] = None,
     data_dir: Annotated[Path, typer.Option(help="Database, kubeconfig and logs.")] = Path(".kontinue"),
     port: Annotated[int, typer.Option(min=0, max=65535, help="Of the API server; 0 picks a free one.")] = DEFAULT_PORT,
-    reload: Annotated[bool, typer.Option(help="Restart the worker when the app's code changes.")] = True,  # noqa: FBT002
+    reload: Annotated[bool, typer.Option(help="Restart the workers when the app's code changes.")] = True,  # noqa: FBT002
     app_dir: Annotated[Path, typer.Option(help="Folder that the module is imported from.", file_okay=False)] = Path(),
 ) -> None:
-    """Run API server and worker here, and restart either when it ends."""
+    """Run API server and worker here, or a sharded group of workers, and restart each when it ends."""
     options = global_options(ctx)
     if not all(part.strip() for part in app.partition(":")):
         raise typer.BadParameter(f"{app!r}: write it as module:app, for example app:app", param_hint="MODULE:APP")
@@ -39,7 +46,9 @@ def command(
             app_dir=app_dir.resolve(),
             namespace=options.namespace or "default",
             port=choose_port(port),
+            replicas=replicas,
             runners=runners,
+            cores=default_sync_runners(),
             reload=reload,
         )
         console = Console(color=options.colors_on(sys.stderr), quiet=options.quiet)

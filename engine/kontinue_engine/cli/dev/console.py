@@ -6,10 +6,13 @@ import sys
 from typing import Final, TextIO
 
 from kontinue_engine.cli import log_lines
-from kontinue_engine.cli.text import DIM, RED, paint, plural
+from kontinue_engine.cli.text import DIM, RED, indent, paint, plural
 
 MAX_LINES_PER_S: Final = 200
 """More can't be read and would cost the parent more CPU than a runner has; the log files hold every line."""
+
+SOURCE_WIDTH: Final = len("worker-0")
+"""Of the names before log lines: those of ten workers are aligned."""
 
 SILENT_LOGGERS: Final = frozenset({"kontinue.kube.reflector", "kontinue_engine.kube.lease"})
 """Their warnings say that the server is away, which ``dev`` has said already: it restarts it."""
@@ -58,8 +61,8 @@ class Console:
         """Print one line of the summary at the start."""
         self._print(f"  {paint(label.ljust(10), DIM, color=self._color)} {text}")
 
-    def log_line(self, line: bytes, *, now_s: float) -> None:
-        """Print a log line of a child; raw text is passed on as it is, debug lines are left out."""
+    def log_line(self, line: bytes, *, now_s: float, source: str = "") -> None:
+        """Print a log line of a child, behind its name; raw text is passed on as it is, debug lines are left out."""
         fields = log_lines.parse_log_line(line)
         level = str(fields.get("level", "info")).lower() if fields else "error"
         if level == "debug" or (self._quiet and level == "info"):
@@ -71,7 +74,7 @@ class Console:
             self._print(paint(f"... {plural(dropped, 'more line')} in the log files", DIM, color=self._color))
         if admitted or level in {"error", "critical"}:
             text = log_lines.format_log_line(fields, color=self._color) if fields else line.decode(errors="replace")
-            self._print(text)
+            self._print(indent(text, paint(f"{source:<{SOURCE_WIDTH}} ", DIM, color=self._color)) if source else text)
 
     def _print(self, text: str) -> None:
         try:

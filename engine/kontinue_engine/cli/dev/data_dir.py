@@ -38,13 +38,26 @@ class RunnerState(msgspec.Struct, frozen=True):
     colour: str
 
 
+class WorkerState(msgspec.Struct, frozen=True, kw_only=True):
+    """A worker process, and its runners once it is ready.
+
+    Attributes:
+        name: of its log file; its shard id, if several workers share the group.
+        pid: None while it is not running.
+    """
+
+    name: str
+    pid: int | None = None
+    runners: list[RunnerState] = []
+
+
 class DevState(msgspec.Struct, frozen=True, kw_only=True):
     """What runs: ``dev.json``.
 
     Attributes:
-        app: the ``module:app`` that the worker serves.
+        app: the ``module:app`` that the workers serve.
         url: scheme, host and port of the server; what else it takes to reach it stands in the kubeconfig.
-        server_pid: None while the process is not running; so is ``worker_pid``.
+        server_pid: None while the process is not running.
     """
 
     app: str
@@ -53,8 +66,7 @@ class DevState(msgspec.Struct, frozen=True, kw_only=True):
     kubeconfig: str
     dev_pid: int
     server_pid: int | None = None
-    worker_pid: int | None = None
-    runners: list[RunnerState] = []
+    workers: list[WorkerState] = []
 
 
 class DataDir:

@@ -1,6 +1,6 @@
 """Internal. One run of ``kontinue dev``: performs what ``supervision`` decides and feeds it what happens.
 
-Knows the command lines of server and worker, their log lines and the data directory; decides nothing about restarts.
+Knows the log lines of server and workers, and the data directory; decides nothing about restarts.
 Called by ``kontinue_engine.cli.dev.command``; everything runs on one asyncio loop in the main thread.
 """
 
@@ -10,7 +10,6 @@ import asyncio
 import os
 import shlex
 import signal
-import sys
 import time
 from pathlib import Path
 from typing import Any, Final
@@ -20,12 +19,13 @@ import msgspec
 from kontinue.api.v1alpha1 import Function
 from kontinue.kube.config import KubeConfig, load_config
 from kontinue_engine.cli import log_lines
-from kontinue_engine.cli.dev import processes, server_api, supervision
+from kontinue_engine.cli.dev import commands, processes, server_api, supervision
+from kontinue_engine.cli.dev.commands import DevOptions
 from kontinue_engine.cli.dev.console import Console
-from kontinue_engine.cli.dev.data_dir import DataDir, DevState, ForgivingWriter, RunnerState
+from kontinue_engine.cli.dev.data_dir import DataDir, DevState, ForgivingWriter, RunnerState, WorkerState
 from kontinue_engine.cli.dev.log_files import LogFile
 from kontinue_engine.cli.dev.source_watch import POLL_S, SourceWatch
-from kontinue_engine.cli.dev.supervision import Role
+from kontinue_engine.cli.dev.supervision import SERVER
 from kontinue_engine.cli.signatures import example_command, format_signature
 from kontinue_engine.cli.text import server_address
 from kontinue_engine.processes import describe_exit
@@ -33,38 +33,20 @@ from kontinue_engine.processes import describe_exit
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-class DevOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What the user asked for.
-
-    Attributes:
-        app: ``module:app``.
-        app_dir: folder that the module is imported from.
-        runners: sync runners; None leaves it to the worker.
-        port: of the API server; chosen already, never 0.
-        reload: whether edited code restarts the worker.
-    """
-
-    app: str
-    app_dir: Path
-    namespace: str
-    port: int
-    runners: int | None = None
-    reload: bool = True
-
-
 class Session:
-    """Runs server and worker until the user leaves."""
+    """Runs server and workers until the user leaves."""
 
     def __init__(self, options: DevOptions, data_dir: DataDir, console: Console) -> None:
         self._options = options
         self._data_dir = data_dir
         self._console = console
-        self._supervision = supervision.Supervision()
-        self._processes: dict[Role, processes.ChildProcess] = {}
-        self._logs = {role: LogFile(data_dir.logs / f"{role.value}.jsonl") for role in Role}
-        self._runners: list[RunnerState] = []
+        self._workers = commands.worker_names(options)
+        self._supervision = supervision.Supervision(self._workers)
+        self._processes: dict[str, processes.ChildProcess] = {}
+        self._logs = {name: LogFile(data_dir.logs / f"{name}.jsonl") for name in (SERVER, *self._workers)}
+        self._runners: dict[str, list[RunnerState]] = {}
         self._config: KubeConfig | None = None
-        self._finished: asyncio.Future[Role | None]
+        self._finished: asyncio.Future[str | None]
         self._tasks: asyncio.TaskGroup
         self._announced = False
         self._writes = ForgivingWriter(console.warn)
@@ -100,12 +82,12 @@ class Session:
     def _perform(self, actions: list[supervision.Action]) -> None:
         for action in actions:
             match action:
-                case supervision.Start(role):
-                    self._tasks.create_task(self._run_process(role), name=f"run {role}")
-                case supervision.Terminate(role):
-                    self._signal(role, signal.SIGTERM)
-                case supervision.Kill(role):
-                    self._signal(role, signal.SIGKILL)
+                case supervision.Start(name):
+                    self._tasks.create_task(self._run_process(name), name=f"run {name}")
+                case supervision.Terminate(name):
+                    self._signal(name, signal.SIGTERM)
+                case supervision.Kill(name):
+                    self._signal(name, signal.SIGKILL)
                 case supervision.WakeAt(at_s):
                     asyncio.get_running_loop().call_later(max(0.0, at_s - time.monotonic()) + 0.01, self._tick)
                 case supervision.Restarting():
@@ -119,43 +101,36 @@ class Session:
             await asyncio.sleep(POLL_S)
             if changed := await asyncio.to_thread(sources.poll):
                 more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
-                self._console.say(f"{_shown(changed[0])}{more} changed: restarting the worker")
-                self._perform(self._supervision.reload(Role.WORKER, time.monotonic()))
+                self._console.say(
+                    f"{_shown(changed[0])}{more} changed: restarting the worker{'s' * (len(self._workers) > 1)}"
+                )
+                self._perform(self._supervision.reload(self._workers, time.monotonic()))
 
     def _tick(self) -> None:
         self._perform(self._supervision.tick(time.monotonic()))
 
-    def _signal(self, role: Role, number: int) -> None:
-        if process := self._processes.get(role):
+    def _signal(self, name: str, number: int) -> None:
+        if process := self._processes.get(name):
             process.send(number)
 
-    async def _run_process(self, role: Role) -> None:
+    async def _run_process(self, name: str) -> None:
         process = await processes.start_process(
-            self._command(role),
-            directory=self._options.app_dir if role is Role.WORKER else self._data_dir.path,
-            on_stdout=lambda line: self._on_line(role, line),
-            on_stderr=lambda line: self._on_line(role, line),
+            commands.command_of(
+                name, self._options, data_dir=self._data_dir.path, kubeconfig=self._data_dir.kubeconfig
+            ),
+            directory=self._data_dir.path if name == SERVER else self._options.app_dir,
+            on_stdout=lambda line: self._on_line(name, line),
+            on_stderr=lambda line: self._on_line(name, line),
         )
-        self._processes[role] = process
+        self._processes[name] = process
         self._write_state()
         if self._supervision.stopping:  # the user left while it was being started
             process.send(signal.SIGTERM)
         code = await process.wait()
-        del self._processes[role]
-        if role is Role.WORKER:
-            self._runners = []
+        del self._processes[name]
+        self._runners.pop(name, None)
         self._write_state()
-        self._perform(self._supervision.exited(role, code, time.monotonic()))
-
-    def _command(self, role: Role) -> list[str]:
-        options = self._options
-        if role is Role.SERVER:
-            arguments = ["--data-dir", str(self._data_dir.path), "--port", str(options.port)]
-            return [sys.executable, "-m", "kontinue_engine.apiserver", *arguments]
-        arguments = [options.app, "--namespace", options.namespace, "--kubeconfig", str(self._data_dir.kubeconfig)]
-        if options.runners is not None:
-            arguments += ["--sync-runners", str(options.runners)]
-        return [sys.executable, "-m", "kontinue_engine.worker", *arguments]
+        self._perform(self._supervision.exited(name, code, time.monotonic()))
 
     async def _on_server_ready(self) -> None:
         self._config = load_config(kubeconfig=self._data_dir.kubeconfig)
@@ -164,9 +139,8 @@ class Session:
             self._say_server(self._config)
             await self._create_namespace(self._config)
         else:
-            server = self._processes.get(Role.SERVER)
-            self._console.field("server", f"ready again, pid {server.pid if server else '?'}")
-        self._perform(self._supervision.ready(Role.SERVER, time.monotonic()))
+            self._console.field("server", f"ready again, pid {self._pid(SERVER) or '?'}")
+        self._perform(self._supervision.ready(SERVER, time.monotonic()))
 
     async def _create_namespace(self, config: KubeConfig) -> None:
         if self._options.namespace != "default":
@@ -175,48 +149,52 @@ class Session:
             except OSError as error:
                 self._console.warn(f"cannot create namespace {self._options.namespace}: {error}")
 
-    def _on_line(self, role: Role, line: bytes) -> None:
-        self._writes.attempt(self._data_dir.logs / f"{role.value}.jsonl", lambda: self._logs[role].write(line))
+    def _on_line(self, name: str, line: bytes) -> None:
+        self._writes.attempt(self._data_dir.logs / f"{name}.jsonl", lambda: self._logs[name].write(line))
         fields = log_lines.parse_log_line(line)
-        match role, fields["event"] if fields else "":
-            case Role.SERVER, "api server ready":
+        match name == SERVER, fields["event"] if fields else "":
+            case True, "api server ready":
                 self._tasks.create_task(self._on_server_ready(), name="server ready")
-            case Role.SERVER, "api server stopped":
+            case True, "api server stopped":
                 pass
-            case Role.WORKER, "worker ready" if fields:
-                self._on_worker_ready(fields)
+            case False, "worker ready" if fields:
+                self._on_worker_ready(name, fields)
             case _:
-                self._console.log_line(line, now_s=time.monotonic())
+                source = name if len(self._workers) > 1 else ""
+                self._console.log_line(line, now_s=time.monotonic(), source=source)
 
-    def _on_worker_ready(self, fields: dict[str, Any]) -> None:
-        self._runners = msgspec.convert(fields.get("runners", []), list[RunnerState])
+    def _on_worker_ready(self, name: str, fields: dict[str, Any]) -> None:
+        runners = self._runners[name] = msgspec.convert(fields.get("runners", []), list[RunnerState])
         self._write_state()
-        self._perform(self._supervision.ready(Role.WORKER, time.monotonic()))
-        worker = self._processes.get(Role.WORKER)
-        pids = ", ".join(f"{runner.pid} ({runner.colour})" for runner in self._runners)
-        self._console.field("worker", f"ready, pid {worker.pid if worker else '?'}, runners {pids or 'none yet'}")
-        if not self._announced:
+        self._perform(self._supervision.ready(name, time.monotonic()))
+        pids = ", ".join(f"{runner.pid} ({runner.colour})" for runner in runners)
+        self._console.field(name, f"ready, pid {self._pid(name) or '?'}, runners {pids or 'none yet'}")
+        if not self._announced and len(self._runners) == len(self._workers):
             self._announced = True
             self._tasks.create_task(self._say_functions(), name="say functions")
 
+    def _pid(self, name: str) -> int | None:
+        process = self._processes.get(name)
+        return process.pid if process else None
+
     def _write_state(self) -> None:
-        server, worker = self._processes.get(Role.SERVER), self._processes.get(Role.WORKER)
         state = DevState(
             app=self._options.app,
             namespace=self._options.namespace,
             url=server_address(self._config.server) if self._config else "",
             kubeconfig=str(self._data_dir.kubeconfig),
             dev_pid=os.getpid(),
-            server_pid=server.pid if server else None,
-            worker_pid=worker.pid if worker else None,
-            runners=self._runners,
+            server_pid=self._pid(SERVER),
+            workers=[
+                WorkerState(name=name, pid=self._pid(name), runners=self._runners.get(name, []))
+                for name in self._workers
+            ],
         )
         self._writes.attempt(self._data_dir.path / "dev.json", lambda: self._data_dir.write_state(state))
 
     def _say_server(self, config: KubeConfig) -> None:
-        server = self._processes.get(Role.SERVER)
         self._console.say(f"kontinue dev {self._options.app}")
-        self._console.field("server", f"{server_address(config.server)} (pid {server.pid if server else '?'})")
+        self._console.field("server", f"{server_address(config.server)} (pid {self._pid(SERVER) or '?'})")
         self._console.field("kubectl", f"export KUBECONFIG={shlex.quote(str(self._data_dir.kubeconfig))}")
         self._console.field("logs", f"{_shown(self._data_dir.logs)}/*.jsonl")
 
@@ -232,16 +210,18 @@ class Session:
         suffix = "" if self._options.namespace == "default" else f" -n {self._options.namespace}"
         for function in functions[:1]:
             self._console.field("try", example_command(function) + suffix)
+        if len(self._workers) > 1:
+            self._console.field("shards", f"kontinue shards{suffix}")
         self._console.say("Ctrl-C stops; what is running then continues at the next start.")
 
     def _say_restarting(self, told: supervision.Restarting) -> None:
         when = f"in {told.delay_s:g} s" if told.delay_s else "now"
-        self._console.warn(f"{told.role} {describe_exit(told.code)}; starting it again {when}")
-        if told.role is Role.WORKER and not told.was_ready:
+        self._console.warn(f"{told.name} {describe_exit(told.code)}; starting it again {when}")
+        if told.name != SERVER and not told.was_ready:
             self._console.say("  it did not become ready: if the module was edited, fix it; dev keeps trying")
 
-    def _say_failed(self, failed: Role) -> None:
-        if failed is Role.WORKER:
+    def _say_failed(self, failed: str) -> None:
+        if failed != SERVER:
             self._console.warn(
                 f"the worker could not start {self._options.app}: see the error above. Correct the module "
                 f"(imported from {self._options.app_dir}) and run kontinue dev again."

@@ -1,14 +1,15 @@
 """Which log lines belong to an Execution's tree, and where the files are."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from kontinue.api.v1alpha1 import Execution
 from kontinue.client.tree import build_tree
 from kontinue_engine.cli.dev.log_files import LogFile, rotated_path
-from kontinue_engine.cli.logs import LineTail, NoLogsError, TreeFilter, find_logs
+from kontinue_engine.cli.logs import LineTail, LogTails, NoLogsError, TreeFilter, find_logs
 
 Make = Callable[..., Execution]
 
@@ -36,6 +37,27 @@ def test_a_tail_follows_a_rotation(tmp_path: Path) -> None:
     log.close()
     assert list(tail.read()) == [b"2222"]
     assert rotated_path(path).read_bytes() == b"1111111111\n"
+
+
+def test_lines_of_several_workers_come_in_the_order_of_time(tmp_path: Path) -> None:
+    """From before a rotation, too, and from a worker that starts later; other files are left alone."""
+
+    def write(file: str, *times: int) -> None:
+        with (tmp_path / file).open("a") as log:
+            log.writelines(f'{{"event":"output","time":"2026-01-01T00:00:0{time}"}}\n' for time in times)
+
+    def seconds(lines: Iterable[Mapping[str, Any]]) -> list[int]:
+        return [int(fields["time"][-1]) for fields in lines]
+
+    write("worker-0.jsonl.1", 1)
+    write("worker-0.jsonl", 2, 4)
+    write("worker-1.jsonl", 3)
+    write("server.jsonl", 3)
+    tails = LogTails(tmp_path)
+    assert seconds(tails.read_all()) == [1, 2, 3, 4]
+    write("worker-2.jsonl", 5)
+    write("worker-0.jsonl", 6)
+    assert seconds(tails.read()) == [5, 6]
 
 
 def test_lines_of_the_tree_are_chosen_by_uid(make_execution: Make) -> None:

@@ -26,3 +26,16 @@ def test_errors_pass_whatever_the_rate() -> None:
     assert len(lines) == 301
     assert lines[-1] == "last words"
     assert "routine" not in stream.getvalue()
+
+
+def test_every_line_of_one_of_several_workers_begins_with_its_name() -> None:
+    """Also the second one of an output."""
+    stream = io.StringIO()
+    console = Console(color=False, quiet=False, stream=stream)
+    console.log_line(b'{"event":"output","execution":"x","text":"one\\ntwo"}', now_s=1.0, source="worker-1")
+    console.log_line(b"last words", now_s=1.0, source="server")
+    assert stream.getvalue().splitlines() == [
+        "worker-1 --:--:-- x | one",
+        "worker-1 --:--:-- x | two",
+        "server   last words",
+    ]

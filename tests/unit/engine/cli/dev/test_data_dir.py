@@ -55,7 +55,7 @@ def test_what_cannot_be_a_data_directory_is_told_in_one_message(tmp_path: Path, 
 
 def test_what_runs_is_readable_while_it_runs(tmp_path: Path) -> None:
     """And gone afterwards."""
-    state = DevState(app="a:app", namespace="default", url="http://x", kubeconfig="k", dev_pid=1, worker_pid=2)
+    state = DevState(app="a:app", namespace="default", url="http://x", kubeconfig="k", dev_pid=1, server_pid=2)
     with DataDir(tmp_path) as data_dir:
         data_dir.write_state(state)
         assert read_state(tmp_path) == state

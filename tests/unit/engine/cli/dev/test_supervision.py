@@ -6,13 +6,14 @@ from hypothesis import strategies as st
 
 from kontinue_engine.cli.dev.supervision import (
     MAX_BACKOFF_S,
+    SERVER,
+    SERVER_STOP_GRACE_S,
     STABLE_AFTER_S,
-    STOP_GRACE_S,
+    WORKER_STOP_GRACE_S,
     Action,
     Finish,
     Kill,
     Restarting,
-    Role,
     Start,
     State,
     Supervision,
@@ -21,11 +22,11 @@ from kontinue_engine.cli.dev.supervision import (
 )
 from kontinue_engine.worker.main import EXIT_LEASE_LOST
 
-SERVER, WORKER = Role.SERVER, Role.WORKER
+WORKER, OTHER = "worker-0", "worker-1"
 
 
 def running() -> Supervision:
-    supervision = Supervision()
+    supervision = Supervision([WORKER])
     supervision.begin()
     supervision.ready(SERVER, 1.0)
     supervision.ready(WORKER, 2.0)
@@ -34,7 +35,7 @@ def running() -> Supervision:
 
 def test_the_worker_starts_once_the_server_answers() -> None:
     """It would only fail before."""
-    supervision = Supervision()
+    supervision = Supervision([WORKER])
     assert supervision.begin() == [Start(SERVER)]
     assert supervision.ready(SERVER, 1.0) == [Start(WORKER)]
     assert supervision.ready(WORKER, 2.0) == []
@@ -42,16 +43,16 @@ def test_the_worker_starts_once_the_server_answers() -> None:
 
 def test_a_worker_that_never_was_ready_ends_the_session() -> None:
     """A module that does not import is a mistake to correct, not to repeat: the server stops, the role is named."""
-    supervision = Supervision()
+    supervision = Supervision([WORKER])
     supervision.begin()
     supervision.ready(SERVER, 1.0)
-    assert supervision.exited(WORKER, 1, 2.0) == [Terminate(SERVER), WakeAt(2.0 + STOP_GRACE_S["server"])]
+    assert supervision.exited(WORKER, 1, 2.0) == [Terminate(SERVER), WakeAt(2.0 + SERVER_STOP_GRACE_S)]
     assert supervision.exited(SERVER, 0, 3.0) == [Finish(WORKER)]
 
 
 def test_a_server_that_never_was_ready_ends_the_session() -> None:
     """Nothing else runs yet."""
-    supervision = Supervision()
+    supervision = Supervision([WORKER])
     supervision.begin()
     assert supervision.exited(SERVER, 1, 1.0) == [Finish(SERVER)]
 
@@ -138,7 +139,7 @@ def test_stop_while_the_worker_waits_to_be_restarted_goes_straight_to_the_server
 
 def test_a_late_ready_changes_nothing_while_stopping() -> None:
     """A server that comes up after Ctrl-C starts no worker."""
-    supervision = Supervision()
+    supervision = Supervision([WORKER])
     supervision.begin()
     supervision.stop(1.0)
     assert supervision.ready(SERVER, 1.1) == []
@@ -148,17 +149,19 @@ def test_a_late_ready_changes_nothing_while_stopping() -> None:
 
 EVENTS = st.lists(
     st.tuples(
-        st.sampled_from(["ready", "exit", "stop", "tick", "reload"]), st.sampled_from(list(Role)), st.integers(0, 1)
+        st.sampled_from(["ready", "exit", "stop", "tick", "reload"]),
+        st.sampled_from([SERVER, WORKER, OTHER]),
+        st.integers(0, 1),
     ),
     max_size=40,
 )
 
 
 @given(EVENTS)
-def test_whatever_happens_the_session_can_be_ended_and_leaves_no_process(events: list[tuple[str, Role, int]]) -> None:
+def test_whatever_happens_the_session_can_be_ended_and_leaves_no_process(events: list[tuple[str, str, int]]) -> None:
     """In a world where processes run from Start until they exit, nothing runs after the stops and it finishes."""
-    supervision = Supervision()
-    alive: set[Role] = set()
+    supervision = Supervision([WORKER, OTHER])
+    alive: set[str] = set()
     finished: list[Action] = []
     now_s = 0.0
 
@@ -188,7 +191,7 @@ def test_whatever_happens_the_session_can_be_ended_and_leaves_no_process(events:
         elif kind == "tick":
             perform(supervision.tick(now_s))
         elif kind == "reload":
-            perform(supervision.reload(WORKER, now_s))
+            perform(supervision.reload([WORKER, OTHER], now_s))
     for _ in range(4):
         now_s += 100.0
         perform(supervision.stop(now_s))
@@ -201,9 +204,9 @@ def test_whatever_happens_the_session_can_be_ended_and_leaves_no_process(events:
 def test_edited_code_ends_the_worker_gracefully_and_starts_it_again() -> None:
     """Without a back-off, and killed if it does not end in time."""
     supervision = running()
-    deadline_s = 5.0 + STOP_GRACE_S["worker"]
-    assert supervision.reload(WORKER, 5.0) == [Terminate(WORKER), WakeAt(deadline_s)]
-    assert supervision.reload(WORKER, 6.0) == []
+    deadline_s = 5.0 + WORKER_STOP_GRACE_S
+    assert supervision.reload([WORKER], 5.0) == [Terminate(WORKER), WakeAt(deadline_s)]
+    assert supervision.reload([WORKER], 6.0) == []
     assert supervision.tick(deadline_s) == [Kill(WORKER)]
     assert supervision.exited(WORKER, -9, deadline_s) == [Start(WORKER)]
     assert supervision.ready(WORKER, 20.0) == []
@@ -212,21 +215,64 @@ def test_edited_code_ends_the_worker_gracefully_and_starts_it_again() -> None:
 def test_code_edited_during_a_start_or_a_back_off_is_used() -> None:
     """A starting worker may have read the old code: it goes again once it is ready; a waiting one starts now."""
     supervision = running()
-    supervision.reload(WORKER, 3.0)
+    supervision.reload([WORKER], 3.0)
     supervision.exited(WORKER, 0, 4.0)
-    assert supervision.reload(WORKER, 5.0) == []
+    assert supervision.reload([WORKER], 5.0) == []
     assert supervision.ready(WORKER, 6.0)[0] == Terminate(WORKER)
     supervision.exited(WORKER, 0, 7.0)
     supervision.exited(WORKER, 1, 8.0)
     supervision.exited(WORKER, 1, 9.0)
     assert supervision.state(WORKER) is State.BACKOFF
-    assert supervision.reload(WORKER, 9.1) == [Start(WORKER)]
+    assert supervision.reload([WORKER], 9.1) == [Start(WORKER)]
 
 
 def test_leaving_during_a_reload_starts_nothing() -> None:
     """The worker ends for good, then the server."""
     supervision = running()
-    supervision.reload(WORKER, 3.0)
+    supervision.reload([WORKER], 3.0)
     assert supervision.stop(4.0)[0] == Terminate(WORKER)
-    assert supervision.reload(WORKER, 4.5) == []
+    assert supervision.reload([WORKER], 4.5) == []
     assert supervision.exited(WORKER, 0, 5.0)[0] == Terminate(SERVER)
+
+
+def group() -> Supervision:
+    supervision = Supervision([WORKER, OTHER])
+    supervision.begin()
+    assert supervision.ready(SERVER, 1.0) == [Start(WORKER), Start(OTHER)]
+    supervision.ready(WORKER, 2.0)
+    supervision.ready(OTHER, 2.0)
+    return supervision
+
+
+def test_replicas_are_restarted_one_by_one() -> None:
+    """The end of one leaves the others alone, and costs them no back-off."""
+    supervision = group()
+    supervision.exited(WORKER, -9, 3.0)
+    assert supervision.exited(WORKER, -9, 3.1)[1] == WakeAt(3.35)
+    assert supervision.state(OTHER) is State.READY
+    assert supervision.exited(OTHER, -9, 3.2) == [Restarting(OTHER, -9, 0.0, True), Start(OTHER)]
+
+
+def test_all_replicas_stop_together_before_the_server() -> None:
+    """One after the other, each would hand its Executions to one that stops next."""
+    supervision = group()
+    assert supervision.stop(10.0) == [Terminate(WORKER), WakeAt(20.0), Terminate(OTHER), WakeAt(20.0)]
+    assert supervision.exited(OTHER, 0, 11.0) == []
+    assert supervision.tick(20.0) == [Kill(WORKER)]
+    assert supervision.exited(WORKER, -9, 20.1) == [Terminate(SERVER), WakeAt(25.1)]
+    assert supervision.exited(SERVER, 0, 20.2) == [Finish()]
+
+
+def test_a_replica_that_dies_before_it_is_ready_is_restarted_if_another_one_was_ready() -> None:
+    """The module imports: it is no mistake of the user. Before that, it is."""
+    supervision = Supervision([WORKER, OTHER])
+    supervision.begin()
+    supervision.ready(SERVER, 1.0)
+    supervision.ready(WORKER, 2.0)
+    assert supervision.exited(OTHER, -9, 2.1) == [Restarting(OTHER, -9, 0.0, False), Start(OTHER)]
+    supervision = Supervision([WORKER, OTHER])
+    supervision.begin()
+    supervision.ready(SERVER, 1.0)
+    assert supervision.exited(OTHER, 1, 2.0)[0] == Terminate(WORKER)
+    assert supervision.exited(WORKER, 0, 2.1)[0] == Terminate(SERVER)
+    assert supervision.exited(SERVER, 0, 2.2) == [Finish(OTHER)]
