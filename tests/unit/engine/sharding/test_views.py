@@ -1,0 +1,144 @@
+"""From Executions and Leases to what placement knows, and back."""
+
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+import pytest
+
+from kontinue.api import labels
+from kontinue.api.meta import Lease, LeaseSpec, ObjectMeta
+from kontinue_engine.sharding import views
+from kontinue_engine.sharding.assignment import Orphan
+from kontinue_engine.sharding.leases import ReplicaIdentity, mutex_key, was_expired
+from kontinue_engine.sharding.placement import Move, Newcomer
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+NOW_MS = int(NOW.timestamp() * 1000)
+
+
+def execution(*, phase=None, waits_for=(), mutex=None, owners=(), **meta):
+    """Return an Execution as the API server lists it."""
+    body = {
+        "metadata": {
+            "name": "e",
+            "uid": "u",
+            "resourceVersion": "7",
+            "ownerReferences": [
+                {"apiVersion": "x/v1", "kind": kind, "name": "o", "uid": "o", "controller": True} for kind in owners
+            ],
+            **meta,
+        },
+        "spec": {"function": "f", "arguments": {"n": 1}} | ({"mutex": {"name": mutex}} if mutex else {}),
+    }
+    if phase:
+        times = [None if seconds is None else NOW + timedelta(seconds=seconds) for seconds in waits_for]
+        items = [{"kind": "Timer", "name": "t", "step": "0"} | ({"until": at} if at else {}) for at in times]
+        body["status"] = {"phase": phase, "waitingFor": items}
+    return msgspec.json.decode(msgspec.json.encode(body), type=views.PlacedExecution)
+
+
+def found(one):
+    return views.found_of(one, shard="s", lost_by="i1", now_ms=NOW_MS)
+
+
+def orphan(**changes):
+    return Orphan(uid="u", name="e", version="7", shard="s", **changes)
+
+
+def move(**changes):
+    return Move("u", "e", "7", **{"shard": "new", **changes})
+
+
+@pytest.mark.parametrize("mutex", ["", "m"])
+def test_a_newcomer_is_what_the_move_must_find(mutex):
+    """Identity, version, and the mutex that decides where it goes."""
+    assert views.newcomer_of(execution(mutex=mutex)) == Newcomer(uid="u", name="e", version="7", mutex=mutex)
+    assert not views.newcomer_of(execution(), is_admitted=False).is_admitted
+
+
+@pytest.mark.parametrize(
+    ("one", "expected"),
+    [
+        pytest.param(execution(), orphan(lost_by="i1"), id="plain"),
+        pytest.param(execution(mutex="m"), orphan(lost_by="i1", mutex="m"), id="with a mutex"),
+        pytest.param(
+            execution(owners=["Execution"]), orphan(lost_by="i1", needs_parent_group=True), id="child in one shard"
+        ),
+        pytest.param(
+            execution(owners=["Execution"], labels={labels.PARENT_GROUP: "g"}),
+            orphan(lost_by="i1"),
+            id="child that says so",
+        ),
+        pytest.param(execution(owners=["ScheduledExecution"]), orphan(lost_by="i1"), id="owned by something else"),
+        pytest.param(
+            execution(annotations={labels.DEATHS: "2"}), orphan(lost_by="i1", deaths=2), id="has lost replicas before"
+        ),
+        pytest.param(execution(annotations={labels.DEATHS: "many"}), orphan(lost_by="i1"), id="edited by hand"),
+    ],
+)
+def test_an_orphan_carries_what_its_move_writes(one, expected):
+    """So that a move costs one write and no read."""
+    assert found(one).orphan == expected
+
+
+@pytest.mark.parametrize(
+    ("phase", "waits_for", "wakes_in_s"),
+    [
+        pytest.param(None, (), 0, id="new"),
+        pytest.param("Pending", (), 0, id="pending"),
+        pytest.param("Executing", (30,), 0, id="was running, whatever it waits for"),
+        pytest.param("Backoff", (), 0, id="between two attempts"),
+        pytest.param("Suspended", (None,), None, id="waits for a child"),
+        pytest.param("Suspended", (), None, id="waits for something"),
+        pytest.param("Suspended", (90, None, 30), 30, id="wakes by a timer"),
+        pytest.param("Suspended", (-5,), 0, id="its timer has fired"),
+        pytest.param("Blocked", (), None, id="waits for its user"),
+    ],
+)
+def test_what_an_execution_waits_for_tells_when_it_can_go_on(phase, waits_for, wakes_in_s):
+    """What can run is moved first."""
+    assert found(execution(phase=phase, waits_for=waits_for)).wakes_in_s == wakes_in_s
+
+
+@pytest.mark.parametrize(
+    ("command", "metadata"),
+    [
+        pytest.param(move(), {"labels": {labels.SHARD: "new"}}, id="newcomer"),
+        pytest.param(
+            move(mutex="My mutex"),
+            {"labels": {labels.SHARD: "new", labels.MUTEX: mutex_key("My mutex")}},
+            id="newcomer with a mutex",
+        ),
+        pytest.param(
+            move(orphan=orphan()),
+            {"labels": {labels.SHARD: "new"}, "annotations": {labels.LOST_BY: None}},
+            id="its replica stopped in order",
+        ),
+        pytest.param(
+            move(orphan=orphan(lost_by="i1", deaths=2)),
+            {"labels": {labels.SHARD: "new"}, "annotations": {labels.LOST_BY: "i1", labels.DEATHS: "3"}},
+            id="its replica died",
+        ),
+        pytest.param(
+            move(orphan=orphan(needs_parent_group=True)),
+            {"labels": {labels.SHARD: "new", labels.PARENT_GROUP: "g"}, "annotations": {labels.LOST_BY: None}},
+            id="child that leaves its parent",
+        ),
+    ],
+)
+def test_a_move_is_one_patch_of_what_was_seen(command, metadata):
+    """The server refuses it if anything has changed."""
+    assert views.move_patch(command, group="g") == {"metadata": {"resourceVersion": "7", **metadata}}
+
+
+def test_a_lease_that_was_taken_away_says_by_whom_and_keeps_the_rest():
+    """Who held it is still to be seen."""
+    before = Lease(
+        metadata=ObjectMeta(name="l", resource_version="3", annotations={labels.INCARNATION: "i1"}),
+        spec=LeaseSpec(holder_identity="s", lease_duration_seconds=40, lease_transitions=2),
+    )
+    after = views.expired(before, by=ReplicaIdentity(shard="me", incarnation="i9"))
+    assert after.metadata.annotations == {labels.INCARNATION: "i1", labels.EXPIRED_BY: "i9"}
+    assert after.metadata.resource_version == "3"
+    assert after.spec == LeaseSpec(holder_identity="", lease_duration_seconds=40, lease_transitions=2)
+    assert was_expired(after)
