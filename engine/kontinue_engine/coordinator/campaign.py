@@ -13,7 +13,9 @@ from typing import Final
 from kontinue import errors
 from kontinue.kube.backoff import Backoff
 from kontinue_engine.clock import Clock
+from kontinue_engine.coordinator import group_events
 from kontinue_engine.coordinator.lease_watch import LeaseWatch
+from kontinue_engine.kube.events import EventRecorder
 from kontinue_engine.kube.lease import HeldLease, LeaseLost
 from kontinue_engine.sharding import taking
 from kontinue_engine.telemetry.logs import get_logger
@@ -35,15 +37,22 @@ class Campaign:
         lease: of leadership.
         watch: of the group's Leases.
         clock: monotonic time.
+        events: where changes of leadership are told.
         lead: the leader's duties; runs until cancelled.
     """
 
     def __init__(
-        self, lease: HeldLease, watch: LeaseWatch, clock: Clock, lead: Callable[[], Coroutine[None, None, None]]
+        self,
+        lease: HeldLease,
+        watch: LeaseWatch,
+        clock: Clock,
+        events: EventRecorder,
+        lead: Callable[[], Coroutine[None, None, None]],
     ) -> None:
         self._lease = lease
         self._watch = watch
         self._clock = clock
+        self._events = events
         self._lead = lead
         self._backoff = Backoff()
 
@@ -53,6 +62,7 @@ class Campaign:
             while True:
                 await self._win()
                 _log.info("leading", lease=self._lease.name)
+                group_events.elected(self._events, self._lease)
                 await self._reign()
         finally:
             await asyncio.shield(self._lease.release())
@@ -105,6 +115,7 @@ class Campaign:
         except* (LeaseLost, _Fenced) as group:
             reason = "; ".join(str(error) for error in group.exceptions)
             _log.warning("leadership lost", lease=self._lease.name, reason=reason)
+            group_events.lost(self._events, self._lease, reason)
 
 
 async def _raise_when(fenced: asyncio.Event) -> None:

@@ -15,10 +15,12 @@ from kontinue.kube.reflector import Reflector
 from kontinue.kube.transport import Transport
 from kontinue.kube.watch import EventType
 from kontinue_engine.clock import Clock
+from kontinue_engine.coordinator import group_events
 from kontinue_engine.coordinator.lease_watch import LeaseWatch
+from kontinue_engine.kube.events import EventRecorder
 from kontinue_engine.kube.informer import Informer
+from kontinue_engine.sharding import leases, views
 from kontinue_engine.sharding import placement as placements
-from kontinue_engine.sharding import views
 from kontinue_engine.sharding.assignment import Allowance
 from kontinue_engine.sharding.lease_book import ShardState
 from kontinue_engine.sharding.leases import LeaseTimes, ReplicaIdentity
@@ -40,6 +42,7 @@ class PlacementDuty:
         group: worker group.
         me: the leader.
         watch: of the group's Leases.
+        events: where verdicts and moves are told.
         clock: time.
         times: of the group's Leases.
     """
@@ -52,6 +55,7 @@ class PlacementDuty:
         group: str,
         me: ReplicaIdentity,
         watch: LeaseWatch,
+        events: EventRecorder,
         clock: Clock,
         times: LeaseTimes,
     ) -> None:
@@ -60,6 +64,8 @@ class PlacementDuty:
         self._group = group
         self._me = me
         self._watch = watch
+        self._events = events
+        self._moves = group_events.Moves()
         self._clock = clock
         self._placement = Placement(me.shard, parked_delay_s=times.duration_s, allowance=Allowance())
         self._news = asyncio.Event()
@@ -86,6 +92,7 @@ class PlacementDuty:
                 await self._plan()
         finally:
             self._watch.unsubscribe(self._news)
+            self._tell_moves(all_of_them=True)
 
     # Informer handler: live Executions of the group without a shard.
 
@@ -112,6 +119,7 @@ class PlacementDuty:
             for command in self._placement.plan(self._watch.book.shards(now_s), now_s):
                 self._commands.append(command)
                 self._has_commands.release()
+            self._tell_moves()
             try:
                 async with asyncio.timeout(self._placement.next_look_s(now_s)):
                     await self._news.wait()
@@ -158,10 +166,28 @@ class PlacementDuty:
         match command:
             case Expire():
                 _log.warning("shard is dead", shard=command.shard, lease=command.lease.metadata.name)
+                group_events.shard_dead(self._events, command.lease, shard=command.shard, by=self._me)
             case Move(orphan=orphan) if orphan is not None:
                 _log.info("reassigned", execution=command.name, uid=command.uid, shard=command.shard)
+                self._tell_move(command)
             case _:
                 pass
+
+    def _tell_move(self, move: Move) -> None:
+        message = self._moves.add(move, self._clock.monotonic_s())
+        if message is not None:
+            about = group_events.execution_reference(move, self._namespace)
+            self._events.record(about, "Normal", group_events.REASSIGNED, message)
+
+    def _tell_moves(self, *, all_of_them: bool = False) -> None:
+        for summary in self._moves.take(self._clock.monotonic_s(), all_of_them=all_of_them):
+            name = leases.leader_lease_name(self._group)
+            if summary.shard != placements.STRAYS:
+                name = leases.shard_lease_name(self._group, summary.shard)
+            sighting = self._watch.book.get(name)
+            if sighting is not None:
+                about = group_events.reference_to(sighting.lease)
+                self._events.record(about, "Normal", group_events.REASSIGNED, summary.message)
 
     async def _sweep(self, command: Sweep) -> list[placements.Found]:
         shards = labels.SHARD

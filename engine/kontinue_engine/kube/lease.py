@@ -18,7 +18,7 @@ import msgspec
 
 from kontinue import errors
 from kontinue.api import labels
-from kontinue.api.meta import Lease, LeaseSpec, ObjectMeta
+from kontinue.api.meta import Lease, LeaseSpec, ObjectMeta, ObjectReference
 from kontinue.kube import requests
 from kontinue.kube.backoff import Backoff
 from kontinue.kube.transport import Transport
@@ -103,6 +103,23 @@ class HeldLease:
         self._held: Lease | None = None
         self._tenure = Tenure(times)
         self._renew_now = asyncio.Event()
+
+    @property
+    def holder(self) -> ReplicaIdentity:
+        """Who we are, as it stands in the Lease while we hold it."""
+        return self._me
+
+    @property
+    def reference(self) -> ObjectReference:
+        """What an Event about the Lease names; without a uid before it was held."""
+        meta = self._held.metadata if self._held is not None else ObjectMeta()
+        return ObjectReference(
+            api_version=requests.LEASES.api_version,
+            kind=requests.LEASES.kind,
+            namespace=self._namespace,
+            name=self.name,
+            uid=meta.uid,
+        )
 
     @property
     def remaining_s(self) -> float:

@@ -33,6 +33,7 @@ from kontinue_engine.controllers.execution import ExecutionController
 from kontinue_engine.controllers.function import FunctionController
 from kontinue_engine.controllers.offspring import Offspring
 from kontinue_engine.controllers.runtime import Runtime, Scope
+from kontinue_engine.coordinator import group_events
 from kontinue_engine.coordinator.campaign import Campaign
 from kontinue_engine.coordinator.lease_watch import LeaseWatch
 from kontinue_engine.coordinator.placement import PlacementDuty
@@ -231,8 +232,7 @@ class _Replica:
         own = self._build_informer(transport, controller.observation, self._own_selector())
         try:
             async with asyncio.TaskGroup() as tasks:
-                keeping = lease.run(on_fence=self._pool.freeze, on_resume=self._pool.thaw)
-                running = [tasks.create_task(keeping, name="lease")]
+                running = [tasks.create_task(self._keep(lease, events), name="lease")]
                 running.append(tasks.create_task(self._pool.run(), name="pool"))
                 running.append(tasks.create_task(events.run(), name="events"))
                 running.append(tasks.create_task(controller.run(), name="controller"))
@@ -243,7 +243,7 @@ class _Replica:
                 running.append(tasks.create_task(functions.run(), name="functions"))
                 registered = self._build_functions_informer(transport, functions)
                 running.append(tasks.create_task(registered.run(), name="registered functions"))
-                duties = self._lead_when_elected(transport, lease_transport, runtime, functions)
+                duties = self._lead_when_elected(transport, lease, lease_transport, runtime, functions)
                 leading = tasks.create_task(duties, name="leader")
                 await _until(own.synced.wait(), stop)
                 gc.collect()
@@ -264,6 +264,17 @@ class _Replica:
                 raise
             raise known from group
 
+    async def _keep(self, lease: HeldLease, events: EventRecorder) -> None:
+        def fence() -> None:
+            self._pool.freeze()
+            group_events.fenced(events, lease)
+
+        def resume() -> None:
+            self._pool.thaw()
+            group_events.resumed(events, lease)
+
+        await lease.run(on_fence=fence, on_resume=resume)
+
     def _own_selector(self) -> str:
         group = f"{labels.WORKER_GROUP}={self._group}"
         return f"{group},{labels.SHARD}={self._identity.shard}" if self._options.sharding else group
@@ -271,12 +282,14 @@ class _Replica:
     async def _lead_when_elected(
         self,
         transport: KubeTransport,
+        own: HeldLease,
         lease_transport: KubeTransport,
         runtime: Runtime,
         functions: FunctionController,
     ) -> None:
         """Carry out the leader's duties: at once in a group that is not sharded, where only the leader gets here."""
         if not self._options.sharding:
+            group_events.elected(runtime.events, own)
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._adopt(runtime), name="adoption")
                 tasks.create_task(self._prune(runtime, functions, None), name="pruning")
@@ -296,6 +309,7 @@ class _Replica:
             group=self._group,
             me=self._identity,
             watch=watch,
+            events=runtime.events,
             clock=self._clock,
             times=self._options.lease,
         )
@@ -307,7 +321,7 @@ class _Replica:
                 tasks.create_task(self._prune(runtime, functions, watch), name="pruning")
 
         lease = self._build_lease(lease_transport, leases.leader_lease_name(self._group))
-        campaign = Campaign(lease, watch, self._clock, lead)
+        campaign = Campaign(lease, watch, self._clock, runtime.events, lead)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(informer.run(), name="Leases")
             await informer.synced.wait()
