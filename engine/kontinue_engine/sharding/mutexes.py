@@ -1,0 +1,340 @@
+"""Internal. Who gets a mutex next: the leader's part, a state machine without I/O.
+
+One Lease per mutex names the uid of the Execution that holds it; nothing runs under a mutex whose Lease does not name
+it. The leader grants by compare-and-swap (create the Lease, or replace it with its resourceVersion), so two leaders
+that overlap cannot both win; in the order of creation, ties by name. The holder's replica deletes the Lease when the
+holder has stopped; what it missed is found out here. ``kontinue_engine.coordinator.mutexes`` carries out the commands.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+import msgspec
+
+from kontinue.api.meta import Lease
+from kontinue_engine.sharding.assignment import Allowance
+from kontinue_engine.sharding.fates import SEEN_AGAIN_S, Fate, Inquiry
+from kontinue_engine.sharding.leases import mutex_key
+
+RETRY_S: Final = 2.0
+"""Until a command that failed, or met something newer that was not seen yet, is tried again. Judgement."""
+
+
+class Contender(msgspec.Struct, frozen=True, kw_only=True):
+    """A live Execution with a mutex, whether it holds it or not.
+
+    Attributes:
+        uid: identity.
+        name: of the object.
+        version: its resourceVersion.
+        mutex: full name of the mutex.
+        shard: where it would run; empty in a group that is not sharded.
+        created_s: creation time.
+        has_started: somebody has written that it ran. If its Lease is gone all the same (deleted by hand, not restored
+            with it), it goes first.
+    """
+
+    uid: str
+    name: str
+    version: str
+    mutex: str
+    shard: str = ""
+    created_s: float = 0.0
+    has_started: bool = False
+
+    @property
+    def turn(self) -> tuple[bool, float, str]:
+        """Whoever has the smallest one is next."""
+        return not self.has_started, self.created_s, self.name
+
+
+class Grant(msgspec.Struct, frozen=True, tag=True):
+    """Create the Lease for this Execution, or replace ``lease``, which nobody needs any more, with its version."""
+
+    to: Contender
+    lease: Lease | None
+
+
+class Free(msgspec.Struct, frozen=True, tag=True):
+    """Delete the Lease, with its uid and version: its holder has stopped, and nobody waits."""
+
+    lease: Lease
+
+
+class Ask(msgspec.Struct, frozen=True, tag=True):
+    """Find out the fate of a holder that is not seen any more."""
+
+    lease: Lease
+
+
+class Bring(msgspec.Struct, frozen=True, tag=True):
+    """Label a waiting Execution, which another leader had put into its own shard, with ours."""
+
+    contender: Contender
+
+
+Command = Grant | Free | Ask | Bring
+
+
+class _Mutex:
+    """One mutex: its Lease, those who want it, and what is under way."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        self.lease: Lease | None = None
+        self.contenders: dict[str, Contender] = {}
+        self.queue: list[tuple[tuple[bool, float, str], str]] = []
+        self.last_holder = ""
+        self.vanished_s: float | None = None
+        self.inquiry: Inquiry | None = None
+        self.has_stopped = False
+        self.is_busy = False
+        self.not_before_s = -math.inf
+
+    @property
+    def holder(self) -> str:
+        return self.lease.spec.holder_identity if self.lease is not None else ""
+
+    def add(self, contender: Contender) -> None:
+        known = self.contenders.get(contender.uid)
+        self.contenders[contender.uid] = contender
+        if known is None or known.turn != contender.turn:
+            heapq.heappush(self.queue, (contender.turn, contender.uid))
+
+    def first(self) -> Contender | None:
+        """Return whose turn it is, the holder aside."""
+        while self.queue:
+            turn, uid = self.queue[0]
+            known = self.contenders.get(uid)
+            if known is not None and known.turn == turn and uid != self.holder:
+                return known
+            heapq.heappop(self.queue)
+        return None
+
+    def hold(self, lease: Lease | None) -> None:
+        """Take the Lease as it is now."""
+        before = self.holder
+        self.lease = lease
+        if self.holder != before:
+            self.last_holder = before or self.last_holder
+            self.inquiry, self.has_stopped, self.vanished_s = None, False, None
+            ousted = self.contenders.get(before)
+            if ousted is not None:  # it may have to queue again
+                heapq.heappush(self.queue, (ousted.turn, ousted.uid))
+
+
+class Mutexes:
+    """All mutexes of the group, as its leader sees them.
+
+    Args:
+        me: shard of the leader, empty in a group that is not sharded.
+        patience_s: see ``fates.Inquiry``.
+        allowance: of relabels.
+    """
+
+    def __init__(self, me: str, *, patience_s: float, allowance: Allowance) -> None:
+        self._me = me
+        self._patience_s = patience_s
+        self._allowance = allowance
+        self._mutexes: dict[str, _Mutex] = {}
+        self._key_of: dict[str, str] = {}
+        self._elsewhere: dict[str, Contender] = {}
+        self._changed: set[str] = set()
+        self._alarms: list[tuple[float, str]] = []
+        self._newest_lease = 0
+        self._has_leases = False
+        self._has_contenders = False
+
+    # What is seen.
+
+    def replace_contenders(self, found: Iterable[Contender]) -> None:
+        """Take the list of all live Executions with a mutex."""
+        self._has_contenders = True
+        listed = {one.uid: one for one in found}
+        for uid in self._key_of.keys() - listed.keys():
+            self.forget(uid)
+        for one in listed.values():
+            self.observe(one)
+        self._changed.update(self._mutexes)
+
+    def observe(self, contender: Contender) -> None:
+        """Take a live Execution with a mutex, as it is now."""
+        key = mutex_key(contender.mutex)
+        self._key_of[contender.uid] = key
+        self._get(key).add(contender)
+        if contender.shard == self._me:
+            self._elsewhere.pop(contender.uid, None)
+        else:
+            self._elsewhere[contender.uid] = contender
+        self._changed.add(key)
+
+    def forget(self, uid: str) -> None:
+        """It has ended, or is gone."""
+        self._elsewhere.pop(uid, None)
+        key = self._key_of.pop(uid, None)
+        if key is not None:
+            self._get(key).contenders.pop(uid, None)
+            self._changed.add(key)
+
+    def replace_leases(self, found: Iterable[tuple[str, Lease]]) -> None:
+        """Take the list of all Leases of mutexes, each with the key of its mutex."""
+        self._has_leases = True
+        listed = dict(found)
+        for key, mutex in self._mutexes.items():
+            if key not in listed:
+                mutex.hold(None)
+        for key, lease in listed.items():
+            self.observe_lease(key, lease)
+        self._changed.update(self._mutexes)
+
+    def observe_lease(self, key: str, lease: Lease) -> None:
+        """Take the Lease of a mutex as the watch shows it now."""
+        self._newest_lease = max(self._newest_lease, int(lease.metadata.resource_version or 0))
+        mutex = self._get(key)
+        mutex.hold(lease)
+        mutex.not_before_s = -math.inf
+        self._changed.add(key)
+
+    def forget_lease(self, key: str, lease: Lease) -> None:
+        """The Lease was deleted."""
+        self._newest_lease = max(self._newest_lease, int(lease.metadata.resource_version or 0))
+        mutex = self._get(key)
+        mutex.hold(None)
+        mutex.not_before_s = -math.inf
+        self._changed.add(key)
+
+    # How it went.
+
+    def granted(self, command: Grant, lease: Lease) -> None:
+        """A grant was written; ``lease`` is the server's answer. The watch may have shown it, or its end, already."""
+        mutex = self._land(mutex_key(command.to.mutex))
+        if int(lease.metadata.resource_version or 0) > self._newest_lease:
+            mutex.hold(lease)
+
+    def freed(self, command: Free, key: str) -> None:
+        """A Lease was deleted."""
+        mutex = self._land(key)
+        if mutex.lease is not None and mutex.lease.metadata.uid == command.lease.metadata.uid:
+            mutex.hold(None)
+
+    def asked(self, command: Ask, key: str, fate: Fate, now_s: float) -> None:
+        """The fate of a holder is known."""
+        mutex = self._land(key)
+        if mutex.inquiry is not None and mutex.holder == command.lease.spec.holder_identity:
+            mutex.has_stopped = mutex.inquiry.answer(fate, now_s, patience_s=self._patience_s)
+
+    def brought(self, command: Bring) -> None:
+        """An Execution has our label, or has changed meanwhile: the watch shows which."""
+        self._changed.add(mutex_key(command.contender.mutex))
+
+    def failed(self, command: Command, key: str, now_s: float) -> None:
+        """A command did not get through, or met something newer: if nothing is seen of that, it is decided anew."""
+        if isinstance(command, Bring):
+            if self._key_of.get(command.contender.uid) is not None:
+                self._elsewhere.setdefault(command.contender.uid, command.contender)
+            return
+        mutex = self._land(key)
+        if mutex.inquiry is not None:
+            mutex.inquiry.failed(now_s)
+        mutex.not_before_s = now_s + RETRY_S
+
+    def _land(self, key: str) -> _Mutex:
+        mutex = self._get(key)
+        mutex.is_busy = False
+        self._changed.add(key)
+        return mutex
+
+    # What to do.
+
+    def plan(self, now_s: float) -> list[Command]:
+        """Return what is to be done now; each command is answered by the method that says how it went."""
+        if not (self._has_leases and self._has_contenders):
+            return []
+        while self._alarms and self._alarms[0][0] <= now_s:
+            self._changed.add(heapq.heappop(self._alarms)[1])
+        changed, self._changed = self._changed, set()
+        commands: list[Command] = []
+        for key in sorted(changed):
+            mutex = self._mutexes.get(key)
+            if mutex is not None and not mutex.is_busy:
+                commands += self._plan_one(mutex, now_s)
+        commands += self._bring_others(now_s)
+        return commands
+
+    def next_look_s(self, now_s: float) -> float | None:
+        """Return the seconds until ``plan`` may have something new to say although nothing was seen."""
+        waits_s = [self._alarms[0][0] - now_s] if self._alarms else []
+        if self._elsewhere:
+            waits_s.append(RETRY_S)
+        return max(0.0, min(waits_s)) if waits_s else None
+
+    def _plan_one(self, mutex: _Mutex, now_s: float) -> Iterator[Command]:
+        if mutex.not_before_s > now_s:
+            self._wake_at(mutex, mutex.not_before_s)
+        elif mutex.holder and not mutex.has_stopped:
+            yield from self._look_after_holder(mutex, now_s)
+        else:
+            yield from self._give_on(mutex, now_s)
+
+    def _look_after_holder(self, mutex: _Mutex, now_s: float) -> Iterator[Command]:
+        if mutex.holder in mutex.contenders or mutex.lease is None:
+            mutex.inquiry = None
+            return
+        if mutex.inquiry is None:
+            mutex.inquiry = Inquiry(due_s=now_s + SEEN_AGAIN_S)
+        if mutex.inquiry.due_s > now_s:
+            self._wake_at(mutex, mutex.inquiry.due_s)
+        elif not mutex.inquiry.is_asked:
+            mutex.inquiry.is_asked = mutex.is_busy = True
+            yield Ask(mutex.lease)
+
+    def _give_on(self, mutex: _Mutex, now_s: float) -> Iterator[Command]:
+        candidate = mutex.first()
+        if candidate is None:
+            if mutex.lease is not None:
+                mutex.is_busy = True
+                yield Free(mutex.lease)
+            elif not mutex.contenders:
+                del self._mutexes[mutex.key]
+            return
+        vanished = mutex.contenders.get(mutex.last_holder) if mutex.lease is None else None
+        if vanished is not None:
+            # It has ended, and its watch is late; or its Lease was deleted under it: then nobody else may have it.
+            if mutex.vanished_s is None:
+                mutex.vanished_s = now_s
+            if now_s < mutex.vanished_s + SEEN_AGAIN_S:
+                self._wake_at(mutex, mutex.vanished_s + SEEN_AGAIN_S)
+                return
+            candidate = vanished
+        elif candidate.shard != self._me and not candidate.has_started:
+            return  # it is being brought here
+        mutex.is_busy = True
+        yield Grant(candidate, mutex.lease)
+
+    def _bring_others(self, now_s: float) -> Iterator[Command]:
+        left = self._allowance.available(now_s) if self._elsewhere else 0
+        if left <= 0:
+            return
+        waiting = [one for one in self._elsewhere.values() if not self._has_had_it(one)]
+        for contender in heapq.nsmallest(left, waiting, key=lambda one: one.turn):
+            self._allowance.spend(1)
+            del self._elsewhere[contender.uid]
+            yield Bring(contender)
+
+    def _has_had_it(self, contender: Contender) -> bool:
+        """Tell of one in another shard whether it holds the mutex, or may: then it stays where it is."""
+        mutex = self._get(self._key_of[contender.uid])
+        return contender.has_started or contender.uid in {mutex.holder, mutex.last_holder}
+
+    def _wake_at(self, mutex: _Mutex, at_s: float) -> None:
+        heapq.heappush(self._alarms, (at_s, mutex.key))
+
+    def _get(self, key: str) -> _Mutex:
+        mutex = self._mutexes.get(key)
+        if mutex is None:
+            mutex = self._mutexes[key] = _Mutex(key)
+        return mutex
