@@ -202,6 +202,12 @@ async def test_metadata_alone_is_given_for_objects_and_lists(api: Api) -> None:
     assert (await api.send("GET", api.path(EXECUTIONS), Accept=METADATA))[0] == 406
 
 
+async def test_metadata_of_nothing_is_null(api: Api) -> None:
+    """A client that expects an array always would fail on the day that the last object goes."""
+    assert (await api.send("GET", api.path(EXECUTIONS), Accept=METADATA_LIST))[1]["items"] is None
+    assert (await api.send("GET", api.path(EXECUTIONS)))[1]["items"] == []
+
+
 async def test_the_first_form_that_can_be_given_is_given(api: Api) -> None:
     """What is unknown in Accept is passed over; with nothing left the answer is 406."""
     await api.send("POST", api.path(EXECUTIONS), execution("a"))

@@ -66,7 +66,8 @@ class Reconnected(msgspec.Struct, frozen=True):
 
 class _Page(msgspec.Struct, frozen=True):
     metadata: ListMeta
-    items: list[msgspec.Raw] = []
+    items: list[msgspec.Raw] | None = None
+    """None where there are none: kube-apiserver writes null for an empty list of metadata."""
 
 
 _decode_page: Final = msgspec.json.Decoder(_Page).decode
@@ -193,7 +194,7 @@ class Reflector(Generic[T]):
                 page = _decode_page(await self._transport.send(request))
             except msgspec.MsgspecError as error:
                 raise errors.Unavailable(f"the answer to {request.path} is no list: {error}") from error
-            for raw in page.items:
+            for raw in page.items or ():
                 try:
                     objects.append(self._decode_object(raw))
                 except msgspec.MsgspecError as error:

@@ -65,7 +65,8 @@ class View(NamedTuple):
             raise _not_acceptable("a PartialObjectMetadata was asked for, and this is a list")
         documents = [orjson.loads(data) for data in shown]
         if self.form == METADATA_LIST:
-            items = [self._metadata_of(document) for document in documents]
+            # An empty list is null, as kube-apiserver's is: clients that cannot read that should fail here already.
+            items = [self._metadata_of(document) for document in documents] or None
             kind = {"apiVersion": f"meta.k8s.io/{self.version}", "kind": "PartialObjectMetadataList"}
             return orjson.dumps({**kind, "metadata": list_metadata, "items": items})
         return orjson.dumps(self._table(resource, documents, list_metadata, now))

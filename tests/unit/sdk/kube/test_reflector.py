@@ -69,6 +69,13 @@ async def test_a_list_is_followed_by_its_changes(transport):
 
 
 @virtual_time
+async def test_a_list_of_nothing_may_be_null(transport):
+    """So kube-apiserver writes an empty list of metadata."""
+    transport.answer = lambda _: b'{"metadata": {"resourceVersion": "5"}, "items": null}'
+    assert await take(reflector(transport, only_metadata=True), 1) == [[]]
+
+
+@virtual_time
 async def test_pages_are_one_list(transport):
     """``continue`` is followed until there is none."""
     pages = [page(obj("a", 1), version=5, token="t"), page(obj("b", 2), version=5)]
