@@ -156,7 +156,8 @@ class Runtime:
         if self._tasks is None:
             work.close()
             raise RuntimeError("Runtime.run is not running")
-        self._tasks.create_task(self._guard(uid, work), name=name)
+        task = self._tasks.create_task(self._guard(uid, work), name=name)
+        task.add_done_callback(lambda _: work.close())  # canceled before its first step it would never be awaited
 
     def owns(self, function: str) -> bool:
         """Tell whether new Executions of the function belong to this group, without asking the server.

@@ -79,14 +79,14 @@ class Orphans:
         return len(self._by_shard.get(shard, ()))
 
     def add(self, orphan: Orphan, due_s: float) -> None:
-        """Add one, or bring it up to date; it keeps its place unless it is due earlier now."""
+        """Add one, or bring it up to date: in the same shard it keeps its place unless it is due earlier now."""
         known = self._known.get(orphan.uid)
         if known is not None:
             self.discard(orphan.uid)
-            due_s = min(due_s, known[0])
+            due_s = min(due_s, known[0]) if orphan.shard == known[1].shard else due_s
         self._known[orphan.uid] = (due_s, orphan)
         self._by_shard.setdefault(orphan.shard, set()).add(orphan.uid)
-        if known is None or due_s < known[0]:  # otherwise it stands in the queue already
+        if known is None or due_s != known[0]:  # otherwise it stands in the queue already
             self._added += 1
             heapq.heappush(self._queue, (due_s, self._added, orphan.uid))
 

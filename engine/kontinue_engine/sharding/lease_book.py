@@ -2,7 +2,7 @@
 
 Clocks of two machines are never compared: a Lease is timed from when *we* saw its holder renew. So every replica keeps
 a book warm, and whoever becomes leader need not start counting anew. A book only suspects: that a shard is dead is
-proved by taking the Lease away with its resourceVersion (``leader``), which fails if its holder lives.
+proved by taking the Lease away with its resourceVersion (``placement``), which fails if its holder lives.
 """
 
 from __future__ import annotations

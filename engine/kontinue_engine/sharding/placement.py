@@ -96,6 +96,7 @@ class _Burial(msgspec.Struct):
     """A shard without a replica, and how far its Executions have been moved."""
 
     since_s: float
+    incarnation: str = ""
     is_sweeping: bool = False
     is_swept: bool = False
     not_before_s: float = 0.0
@@ -181,7 +182,9 @@ class Placement:
         """A command did not get through: it is decided anew, a little later."""
         match command:
             case Expire(shard=shard, lease=lease):
-                self._judged[shard] = lease.metadata.resource_version, now_s + RETRY_S
+                version = lease.metadata.resource_version
+                if self._judged.get(shard) == (version, math.inf):
+                    self._judged[shard] = version, now_s + RETRY_S
             case Sweep(shard=shard):
                 self._sweep_again(shard, now_s + RETRY_S)
             case Move():
@@ -191,8 +194,8 @@ class Placement:
                         uid=command.uid, name=command.name, version=command.version, mutex=command.mutex
                     )
                     self._retries.append((now_s + RETRY_S, command.uid))
-            case RemoveLease():
-                pass  # its turn comes again
+            case _:
+                pass  # the turn of a RemoveLease comes again
 
     def done(self, command: Expire | Move | RemoveLease) -> None:
         """A command was carried out, or met something newer that the watch or a sweep will show."""
@@ -242,12 +245,14 @@ class Placement:
 
     def _sweeps(self, shards: Sequence[Shard], now_s: float) -> list[Command]:
         gone = {shard.name: shard for shard in shards if shard.state in GONE}
-        for name in self._burials.keys() - gone.keys() - {STRAYS}:
-            del self._burials[name]
-            self._orphans.drop_shard(name)
+        for name in self._burials.keys() - {STRAYS}:
+            if name not in gone or gone[name].incarnation != self._burials[name].incarnation:
+                del self._burials[name]  # its replica has come back; perhaps only to go again
+                self._orphans.drop_shard(name)
         commands: list[Command] = []
         for name, shard in gone.items():
-            burial = self._burials.setdefault(name, _Burial(since_s=now_s - shard.silent_for_s))
+            since_s = now_s - shard.silent_for_s
+            burial = self._burials.setdefault(name, _Burial(since_s=since_s, incarnation=shard.incarnation))
             if self._may_sweep(burial, now_s):
                 commands.append(Sweep(name))
             elif self._is_empty(name, burial) and now_s - burial.since_s > KEEP_LEASES_S:

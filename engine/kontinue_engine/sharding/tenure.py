@@ -2,7 +2,7 @@
 
 A holder's validity counts from when a renewal was *sent*: observers cannot have seen it earlier. Some time before the
 end it must have stopped writing (FENCED); if a renewal succeeds after that, nobody has taken over and it may go on.
-Once the Lease is somebody else's, or is gone, it is LOST for good. ``kontinue_engine.kube.held_lease`` drives it.
+Once the Lease is somebody else's, or is gone, it is LOST for good. ``kontinue_engine.kube.lease`` drives it.
 """
 
 from __future__ import annotations
