@@ -51,6 +51,7 @@ from kontinue_engine.sharding.lease_book import LeaseBook
 from kontinue_engine.sharding.leases import ReplicaIdentity
 from kontinue_engine.telemetry.logs import get_logger
 from kontinue_engine.wire import frames
+from kontinue_engine.worker.health import Health, Stage, serving
 from kontinue_engine.worker.options import WorkerOptions
 
 USER_AGENT: Final = "kontinue-worker"
@@ -74,13 +75,14 @@ async def run_replica(options: WorkerOptions, stop: asyncio.Event) -> None:
     config = load_config(kubeconfig=options.kubeconfig, context=options.context, namespace=options.namespace)
     listener = _Listener()
     pool = Pool(_pool_options(options), listener)
-    async with _closing(pool):
+    health = Health()
+    async with serving(health, options.health), _closing(pool):
         app = await pool.start()
         for warning in app.warnings:
             _log.warning("app warning", app=options.app, message=warning)
         group = app.group if options.group is None else options.group
         _check_group(group)
-        replica = _Replica(options, config, pool, app, group, listener)
+        replica = _Replica(options, config, pool, app, group, listener, health)
         await replica.run(stop)
 
 
@@ -141,6 +143,7 @@ class _Replica:
         app: frames.AppLoaded,
         group: str,
         listener: _Listener,
+        health: Health,
     ) -> None:
         self._options = options
         self._config = config
@@ -148,6 +151,7 @@ class _Replica:
         self._app = app
         self._group = group
         self._listener = listener
+        self._health = health
         self._clock = SystemClock()
         self._leader = ""
         self._identity = local_identity(options.shard or socket.gethostname(), build=app.build)
@@ -156,6 +160,7 @@ class _Replica:
         # Its own connections: a renewal must not wait for other requests, nor one Lease's for the other's.
         async with _transport(self._config, 2) as lease_transport:
             lease = self._build_lease(lease_transport, self._own_lease_name())
+            self._health.lease = lease
             try:
                 await _until(lease.acquire(waits=self._stands_by), stop)
             except NotFound as error:
@@ -163,6 +168,7 @@ class _Replica:
             if stop.is_set():
                 await lease.release()
                 return
+            self._health.stage = Stage.STARTING
             try:
                 async with _transport(self._config, self._options.max_in_flight) as transport:
                     events = EventRecorder(
@@ -196,6 +202,7 @@ class _Replica:
         """Whether to wait for the holder to end: another replica is; one with our own id is a mistake."""
         if holder.shard == self._identity.shard:
             return False
+        self._health.stage = Stage.STANDING_BY
         if self._leader != holder.shard:
             self._leader = holder.shard
             _log.info("standing by", group=self._group, leader=holder.shard, host=holder.host)
@@ -249,8 +256,10 @@ class _Replica:
                 gc.collect()
                 gc.freeze()  # what was built so far lives as long as the process
                 gc.set_threshold(GC_THRESHOLD)
+                self._health.stage = Stage.WORKING
                 self._say_ready()
                 await stop.wait()
+                self._health.stage = Stage.DRAINING
                 leading.cancel()
                 await asyncio.wait([leading])  # leadership first, so that somebody else can place what we leave
                 if self._options.sharding:
@@ -303,18 +312,18 @@ class _Replica:
             handler=watch,
             label_selector=f"{labels.WORKER_GROUP}={self._group}",
         )
-        placement = PlacementDuty(
-            transport,
-            namespace=self._config.namespace,
-            group=self._group,
-            me=self._identity,
-            watch=watch,
-            events=runtime.events,
-            clock=self._clock,
-            times=self._options.lease,
-        )
 
         async def lead() -> None:
+            placement = PlacementDuty(  # anew: what a former reign had under way ended with it
+                transport,
+                namespace=self._config.namespace,
+                group=self._group,
+                me=self._identity,
+                watch=watch,
+                events=runtime.events,
+                clock=self._clock,
+                times=self._options.lease,
+            )
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._adopt(runtime), name="adoption")
                 tasks.create_task(placement.run(), name="placement")
