@@ -28,7 +28,7 @@ from kontinue_engine.kube.process_identity import process_start
 from kontinue_engine.sharding import leases, taking
 from kontinue_engine.sharding.lease_book import LeaseBook, Sighting
 from kontinue_engine.sharding.leases import LeaseTimes, ReplicaIdentity
-from kontinue_engine.sharding.tenure import Tenure
+from kontinue_engine.sharding.tenure import Standing, Tenure
 from kontinue_engine.telemetry.logs import get_logger
 
 POLL_S: Final = 2.0
@@ -125,6 +125,11 @@ class HeldLease:
     def remaining_s(self) -> float:
         """Seconds until we must have stopped writing; negative when it is too late or nothing is held."""
         return self._tenure.remaining_s(self._clock.monotonic_s())
+
+    @property
+    def standing(self) -> Standing:
+        """What its holder may do now."""
+        return self._tenure.standing(self._clock.monotonic_s())
 
     async def acquire(self, *, waits: Callable[[ReplicaIdentity], bool] = lambda _holder: False) -> None:
         """Take the Lease if it is free, expired, given back, or held by a dead process of this machine or pod.

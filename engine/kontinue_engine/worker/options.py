@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from kontinue_engine.sharding.leases import LeaseTimes
+from kontinue_engine.worker.health import LOOPBACK, HealthOptions
 
 GRACE_S: Final = 3.0
 """How long active work may go on after SIGTERM; what is left is killed and resumed by the next replica (judgement)."""
@@ -40,6 +41,7 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
         grace_s: how long active work may go on after SIGTERM.
         max_in_flight: requests to the API server at a time.
         log_level: debug, info, warning or error.
+        health: where probes are answered; None: nowhere.
     """
 
     app: str
@@ -60,6 +62,7 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     grace_s: float = GRACE_S
     max_in_flight: int = 64
     log_level: str = "info"
+    health: HealthOptions | None = None
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -104,6 +107,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--grace", type=_seconds, default=defaults.grace_s, metavar="SECONDS")
     parser.add_argument("--max-in-flight", type=_positive, default=defaults.max_in_flight, metavar="REQUESTS")
     parser.add_argument("--log-level", choices=["debug", "info", "warning", "error"], default=defaults.log_level)
+    parser.add_argument(
+        "--health-port", type=_port, metavar="PORT", help="answer /livez and /readyz there (default: nowhere)"
+    )
+    parser.add_argument(
+        "--health-host", default=LOOPBACK, metavar="ADDRESS", help=f"with --health-port (default: {LOOPBACK})"
+    )
     return parser
 
 
@@ -134,6 +143,7 @@ def parse_options(arguments: Sequence[str]) -> WorkerOptions:
         grace_s=parsed.grace,
         max_in_flight=parsed.max_in_flight,
         log_level=parsed.log_level,
+        health=HealthOptions(port=parsed.health_port, host=parsed.health_host) if parsed.health_port else None,
     )
 
 
@@ -146,6 +156,12 @@ def _positive(text: str) -> int:
 def _count(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text} is not 0 or more")
+    return int(text)
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) < 2**16:
+        raise argparse.ArgumentTypeError(f"{text} is not a port: 1 to 65535")
     return int(text)
 
 

@@ -3,6 +3,7 @@
 import pytest
 
 from kontinue_engine.sharding.leases import MARGIN_S, LeaseTimes
+from kontinue_engine.worker.health import HealthOptions
 from kontinue_engine.worker.options import parse_options
 
 
@@ -12,7 +13,7 @@ def test_only_the_app_is_needed():
     assert options.app == "shop:app"
     assert (options.sharding, options.lease) == (False, LeaseTimes(duration_s=40, renew_s=10.0))
     assert (options.namespace, options.group, options.sync_runners, options.runner_memory_bytes) == (None,) * 4
-    assert (options.take_ownership, options.prune) == (False, True)
+    assert (options.take_ownership, options.prune, options.health) == (False, True, None)
 
 
 def test_every_option_arrives():
@@ -20,7 +21,7 @@ def test_every_option_arrives():
     command = (
         "shop:app --app-dir d -n ns --group g --kubeconfig k --context c --shard s --sync-runners 2 --async-runners 3 "
         "--runner-memory-mib 64 --crash-budget 0 --sharding --lease-duration 20 --lease-renew 2.5 --grace 0 "
-        "--take-ownership --no-prune --max-in-flight 9 --log-level debug"
+        "--take-ownership --no-prune --max-in-flight 9 --log-level debug --health-port 8081 --health-host ::"
     )
     options = parse_options(command.split())
     assert (options.app_dir, options.namespace, options.group) == ("d", "ns", "g")
@@ -30,6 +31,7 @@ def test_every_option_arrives():
     assert (options.sharding, options.lease) == (True, LeaseTimes(duration_s=20, renew_s=2.5))
     assert (options.take_ownership, options.prune) == (True, False)
     assert options.log_level == "debug"
+    assert options.health == HealthOptions(port=8081, host="::")
 
 
 @pytest.mark.parametrize(
@@ -37,6 +39,7 @@ def test_every_option_arrives():
     [
         ("", "MODULE:APP"),
         ("a:b --sync-runners 0", "0 is not a positive number"),
+        ("a:b --health-port 70000", "70000 is not a port: 1 to 65535"),
         ("a:b --max-in-flight many", "many is not a positive number"),
         ("a:b --crash-budget=-1", "-1 is not 0 or more"),
         ("a:b --grace=-1", "-1 is not a number of seconds"),
