@@ -1,4 +1,4 @@
-"""A sharded worker as a process of its own, as a pod would run it: started again under its id, frozen, killed.
+"""A worker, mostly sharded, as a process of its own, as a pod would run it: started again, frozen, killed.
 
 Each has a pod uid, so that replicas do not look at each other's processes, as in a cluster: a dead one is known by its
 Lease alone.
@@ -28,14 +28,23 @@ FAST = ("--lease-duration", str(LEASE_S), "--lease-renew", str(RENEW_S), "--grac
 class Replica:
     """One replica; ``log`` is what all its processes have written."""
 
-    def __init__(self, folder: Path, kubeconfig: Path, app: str, app_dir: Path, shard: str, *options: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        kubeconfig: Path,
+        app: str,
+        app_dir: Path,
+        shard: str,
+        *options: str,
+        sharding: bool = True,
+    ) -> None:
         self.shard = shard
         self.log = folder / f"{shard}.log"
         self.process: subprocess.Popen[bytes] | None = None
         self._pods = 0
         self._command = [sys.executable, "-m", "kontinue_engine.worker", app, "--app-dir", str(app_dir)]
-        self._command += ["--kubeconfig", str(kubeconfig), "--sharding", "--shard", shard, "--sync-runners", "1"]
-        self._command += [*FAST, *options]
+        self._command += ["--kubeconfig", str(kubeconfig), "--shard", shard, "--sync-runners", "1", *FAST, *options]
+        self._command += ["--sharding"] if sharding else []
 
     @property
     def pid(self) -> int:
