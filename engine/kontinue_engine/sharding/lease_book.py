@@ -108,6 +108,14 @@ class LeaseBook:
                 found.append(_shard(name, sighting, now_s))
         return sorted(found, key=lambda shard: shard.name)
 
+    def incarnations(self) -> frozenset[str]:
+        """Return those of all processes that hold a Lease, also of silent ones: who is dead has been expired."""
+        return frozenset(
+            sighting.lease.metadata.annotations.get(labels.INCARNATION, "")
+            for sighting in self._sightings.values()
+            if sighting.lease.spec.holder_identity
+        ) - {""}
+
 
 def _shard(name: str, sighting: Sighting, now_s: float) -> Shard:
     lease, silent_for_s = sighting.lease, now_s - sighting.changed_at_s

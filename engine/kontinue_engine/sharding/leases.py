@@ -90,7 +90,14 @@ def mutex_lease_name(group: str, mutex: str) -> str:
 
     Any text may name a mutex, a Lease not: what does not fit is written as far as it does, and hashed.
     """
-    return f"kontinue-mutex.{group}.{mutex_key(mutex)}"
+    return f"{_mutex_prefix(group)}{mutex_key(mutex)}"
+
+
+def mutex_of(lease: Lease, group: str) -> str | None:
+    """Return the key of the mutex whose Lease this is; None for any other Lease."""
+    name = lease.metadata.name
+    prefix = _mutex_prefix(group)
+    return name.removeprefix(prefix) if name.startswith(prefix) else None
 
 
 def mutex_key(mutex: str) -> str:
@@ -138,3 +145,7 @@ def is_draining(lease: Lease) -> bool:
 
 def _shard_prefix(group: str) -> str:
     return f"kontinue-shard.{group}."
+
+
+def _mutex_prefix(group: str) -> str:
+    return f"kontinue-mutex.{group}."

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 import msgspec
 
 from kontinue.api import labels
-from kontinue.api.meta import ApiStruct, Lease, ObjectMeta
-from kontinue.api.v1alpha1 import ExecutionMutex, ExecutionOwner, Phase, WaitingFor
+from kontinue.api.meta import ApiStruct, Condition, Lease, LeaseSpec, ObjectMeta
+from kontinue.api.v1alpha1 import Execution, ExecutionMutex, ExecutionOwner, Phase, WaitingFor
 from kontinue_engine.sharding.assignment import Orphan
-from kontinue_engine.sharding.leases import ReplicaIdentity, mutex_key
+from kontinue_engine.sharding.leases import ReplicaIdentity, mutex_key, mutex_lease_name
+from kontinue_engine.sharding.limits import Applicant
+from kontinue_engine.sharding.mutexes import Contender, Grant
 from kontinue_engine.sharding.placement import Found, Move, Newcomer
 
 
 class PlacedSpec(ApiStruct, frozen=True, kw_only=True):
     """Of an Execution's spec."""
 
+    function: str = ""
     mutex: ExecutionMutex | None = None
 
 
@@ -27,6 +31,7 @@ class PlacedStatus(ApiStruct, frozen=True, kw_only=True):
     phase: Phase | None = None
     owner: ExecutionOwner | None = None
     waiting_for: list[WaitingFor] = []
+    conditions: list[Condition] = []
 
 
 class PlacedExecution(ApiStruct, frozen=True, kw_only=True):
@@ -35,6 +40,10 @@ class PlacedExecution(ApiStruct, frozen=True, kw_only=True):
     metadata: ObjectMeta
     spec: PlacedSpec = PlacedSpec()
     status: PlacedStatus = PlacedStatus()
+
+
+HasMutex = PlacedExecution | Execution
+"""What the leader of a sharded group watches, and what the one replica of any other group does."""
 
 
 def newcomer_of(execution: PlacedExecution, *, is_admitted: bool = True) -> Newcomer:
@@ -71,6 +80,50 @@ def found_of(execution: PlacedExecution, *, shard: str, lost_by: str, now_ms: in
         deaths=deaths_of(meta.annotations),
     )
     return Found(orphan=orphan, wakes_in_s=_wakes_in_s(execution, now_ms))
+
+
+def applicant_of(execution: PlacedExecution) -> Applicant:
+    """Return an Execution of a function with a limit, as the leader needs it."""
+    meta = execution.metadata
+    return Applicant(uid=meta.uid, name=meta.name, function=execution.spec.function, created_s=created_s_of(meta))
+
+
+def contender_of(execution: HasMutex, *, is_sharded: bool) -> Contender | None:
+    """Return an Execution as the leader needs it that grants mutexes; None if it has no mutex."""
+    meta, mutex = execution.metadata, execution.spec.mutex
+    if mutex is None:
+        return None
+    return Contender(
+        uid=meta.uid,
+        name=meta.name,
+        version=meta.resource_version,
+        mutex=mutex.name,
+        shard=meta.labels.get(labels.SHARD, "") if is_sharded else "",
+        created_s=created_s_of(meta),
+        has_started=execution.status.owner is not None,
+    )
+
+
+def created_s_of(meta: ObjectMeta) -> float:
+    """Return when an object was created, in seconds since 1970; servers tell full seconds."""
+    return meta.creation_timestamp.timestamp() if meta.creation_timestamp is not None else 0.0
+
+
+def granted(grant: Grant, *, group: str, now: datetime) -> Lease:
+    """Return the Lease of a mutex, to be created or to replace the one that its last holder has left."""
+    to, last = grant.to, grant.lease
+    notes = {labels.MUTEX: to.mutex, labels.EXECUTION: to.name}
+    if last is not None:
+        metadata = msgspec.structs.replace(last.metadata, annotations={**last.metadata.annotations, **notes})
+    else:
+        metadata = ObjectMeta(
+            name=mutex_lease_name(group, to.mutex),
+            labels={labels.WORKER_GROUP: group, labels.MUTEX: mutex_key(to.mutex)},
+            annotations=notes,
+        )
+    transitions = last.spec.lease_transitions + 1 if last is not None else 0
+    spec = LeaseSpec(holder_identity=to.uid, acquire_time=now, lease_transitions=transitions)
+    return Lease(metadata=metadata, spec=spec)
 
 
 def deaths_of(annotations: Mapping[str, str]) -> int:

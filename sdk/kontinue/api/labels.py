@@ -49,7 +49,11 @@ LOST_BY: Final = "kontinue.cloud/lost-by"
 DEATHS: Final = "kontinue.cloud/deaths"
 """Annotation of an Execution: how many replicas died that it was assigned to."""
 MUTEX: Final = "kontinue.cloud/mutex"
-"""Label of an Execution, set with its shard: the mutex that it needs, by name, or part of the name and a hash."""
+"""Label of an Execution, set with its shard: the mutex that it needs, by name, or part of the name and a hash.
+
+The Lease of a mutex has the label too, and the full name as an annotation."""
+EXECUTION: Final = "kontinue.cloud/execution"
+"""Annotation of the Lease of a mutex: name of the Execution that holds it; ``holderIdentity`` is its uid."""
 
 MAX_LABEL_VALUE_LENGTH: Final = 63
 """Kubernetes' limit, https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/."""

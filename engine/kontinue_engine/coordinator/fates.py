@@ -1,0 +1,53 @@
+"""Internal. Asks the API server whether something that held a mutex or a slot still runs.
+
+Used by the leader's duties (``mutexes``, ``limits``) about Executions that they do not see any more; what the answer
+means is decided in ``kontinue_engine.sharding.fates``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Final
+
+import msgspec
+
+from kontinue import errors
+from kontinue.kube import requests
+from kontinue.kube.transport import Transport
+from kontinue_engine.lifecycle.decide import is_stopped
+from kontinue_engine.sharding.fates import Fate, judge
+from kontinue_engine.sharding.views import PlacedExecution
+
+UNKNOWN: Final = (errors.ApiError, msgspec.MsgspecError)
+"""What ``fetch_fate`` raises when it cannot tell."""
+
+_decode: Final = msgspec.json.Decoder(PlacedExecution).decode
+
+
+async def fetch_fate(transport: Transport, namespace: str, *, name: str, uid: str, live: Collection[str]) -> Fate:
+    """Return the fate of an Execution. One that is gone may still be stopping where it ran.
+
+    Args:
+        transport: to the API server.
+        namespace: of the Execution.
+        name: of the Execution.
+        uid: another one of the same name does not count.
+        live: incarnations that hold a Lease.
+
+    Raises:
+        ApiError: the server does not answer.
+        MsgspecError: it cannot be read.
+    """
+    try:
+        execution = _decode(await transport.send(requests.get(requests.EXECUTIONS, namespace, name)))
+    except errors.NotFound:
+        return Fate.UNSURE
+    if execution.metadata.uid != uid:
+        return Fate.UNSURE
+    status = execution.status
+    return judge(
+        is_terminal=status.phase is not None and status.phase.is_terminal,
+        is_stopped=is_stopped(status.conditions),
+        owner=status.owner.incarnation if status.owner is not None else "",
+        live=live,
+    )
