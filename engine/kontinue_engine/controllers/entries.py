@@ -19,12 +19,10 @@ from kontinue_engine.sharding.views import deaths_of
 
 
 class Inheritance(enum.Enum):
-    """What an Execution that was found by listing at start-up still needs before it may run."""
+    """What an Execution that somebody else may have started still needs before it may run."""
 
     NONE = enum.auto()
     """It is ours: fresh, or claimed."""
-    UNCHECKED = enum.auto()
-    """Its parent may have ended meanwhile: that is being looked up."""
     WAITING = enum.auto()
     """It must be claimed, when it is its turn."""
     ADMITTED = enum.auto()
@@ -53,6 +51,7 @@ class Entry:
         must_verify: it may have left the selection while a write was in flight.
         children: child name -> step id, for children whose outcome the activation waits for.
         unwanted: names of children that were canceled while they were being created.
+        is_parent_unchecked: its parent may have ended: that is being looked up, and it does not run before.
         timers: step ids whose firing the activation waits for.
         cancel_message: why its parent no longer wants it, or empty.
     """
@@ -65,6 +64,7 @@ class Entry:
         "created_at_ms",
         "deferred",
         "inheritance",
+        "is_parent_unchecked",
         "labels",
         "memo",
         "must_verify",
@@ -104,9 +104,8 @@ class Entry:
         self.children: dict[str, str] = {}
         self.unwanted: set[str] = set()
         self.timers: set[str] = set()
-        self.inheritance = Inheritance.NONE
-        if inherited:
-            self.inheritance = Inheritance.UNCHECKED if parent else Inheritance.WAITING
+        self.inheritance = Inheritance.WAITING if inherited else Inheritance.NONE
+        self.is_parent_unchecked = False
         self.rest = Rest.AWAKE
         self.cancel_message = ""
 

@@ -46,7 +46,7 @@ class ExecutionController:
         self.activations = Activations(runtime, self.offspring)
         self.observation = Observation(
             runtime,
-            on_inherited=self._on_inherited,
+            on_found=self._on_found,
             on_deleted=self._on_deleted,
             on_moved=self._on_moved,
         )
@@ -63,7 +63,7 @@ class ExecutionController:
     def reconcile(self, uid: str) -> None:
         """Bring one Execution a step further. Level-based: what made it due does not matter."""
         entry = self._runtime.entries.get(uid)
-        if entry is None or entry.writing is not None or entry.inheritance is Inheritance.UNCHECKED:
+        if entry is None or entry.writing is not None or entry.is_parent_unchecked:
             return
         now_ms = self._runtime.clock.now_ms()
         self.activations.fire_timers(entry, now_ms)
@@ -216,10 +216,10 @@ class ExecutionController:
 
     # What a predecessor left behind, and what is not ours any more.
 
-    def _on_inherited(self, entry: Entry) -> None:
-        if self.offspring.can_rest(entry, self._runtime.clock.now_ms()):
+    def _on_found(self, entry: Entry) -> None:
+        if entry.inheritance is not Inheritance.NONE and self.offspring.can_rest(entry, self._runtime.clock.now_ms()):
             entry.rest = Rest.DORMANT
-        if entry.inheritance is Inheritance.UNCHECKED:
+        if entry.is_parent_unchecked:
             self.offspring.check_parent(entry)
         self._runtime.queue.add(entry.uid)
 

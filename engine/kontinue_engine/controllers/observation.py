@@ -29,8 +29,8 @@ class Observation:
 
     Args:
         runtime: shared tools.
-        on_inherited: told of each Execution of the first list, once all of them are known, and of each that comes from
-            another shard.
+        on_found: told of each Execution that somebody else may have started (of the first list once all of them are
+            known), and of each whose parent does not live here.
         on_deleted: told of one that was deleted.
         on_moved: told of one that another replica runs now.
     """
@@ -39,12 +39,12 @@ class Observation:
         self,
         runtime: Runtime,
         *,
-        on_inherited: Callable[[Entry], None],
+        on_found: Callable[[Entry], None],
         on_deleted: Callable[[Entry], None],
         on_moved: Callable[[Entry], None],
     ) -> None:
         self._runtime = runtime
-        self._on_inherited = on_inherited
+        self._on_found = on_found
         self._on_deleted = on_deleted
         self._on_moved = on_moved
 
@@ -61,7 +61,7 @@ class Observation:
         if initial:
             for entry in self._runtime.entries:
                 if entry.inheritance is not Inheritance.NONE:
-                    self._on_inherited(entry)
+                    self._on_found(entry)
 
     def on_event(self, type: EventType, obj: Execution) -> None:  # noqa: A002 - the wire's word
         """Take one change of the selection. DELETED means that it left: find out why."""
@@ -123,7 +123,7 @@ class Observation:
         if inherited:
             self._adopt(execution, inherited=True)
         elif self._was_moved(execution):
-            self._on_inherited(self._adopt(execution, inherited=True))
+            self._on_found(self._adopt(execution, inherited=True))
         elif self._has_other_owner(execution):
             _log.warning("not ours", execution=execution.metadata.name, uid=uid, owner=execution.status.owner)
         else:
@@ -146,7 +146,11 @@ class Observation:
         entry = Entry(execution, inherited=inherited)
         self._runtime.entries.add(entry)
         self._take_memo(entry)
-        if entry.inheritance is Inheritance.NONE:
+        has_parent_here = self._runtime.entries.get(entry.parent_uid) is not None
+        entry.is_parent_unchecked = bool(entry.parent_uid) and (inherited or not has_parent_here)
+        if not inherited and entry.is_parent_unchecked:
+            self._on_found(entry)
+        elif not inherited:
             self._runtime.queue.add(entry.uid)
         return entry
 

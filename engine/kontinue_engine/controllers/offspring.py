@@ -15,7 +15,7 @@ from kontinue.api.meta import ObjectMeta
 from kontinue.api.v1alpha1 import Execution, ExecutionStatus, Phase
 from kontinue.kube import requests
 from kontinue_engine.controllers import children, status_writer
-from kontinue_engine.controllers.entries import Entry, Inheritance, Rest
+from kontinue_engine.controllers.entries import Entry, Rest
 from kontinue_engine.controllers.runtime import Runtime
 from kontinue_engine.lifecycle.decide import PARENT_ENDED_MESSAGE
 from kontinue_engine.lifecycle.observed import Activation
@@ -183,10 +183,10 @@ class Offspring:
         if step is not None and parent.activation is not None:
             self._runtime.runners.send(frames.StepArrived(parent.activation.number, step, outcome))
 
-    # Found by listing at start-up.
+    # Found, not created here.
 
     def check_parent(self, entry: Entry) -> None:
-        """Find out whether the parent of an inherited Execution still wants it; it does not run before."""
+        """Find out whether the parent of an Execution still wants it; it does not run before."""
         self._runtime.spawn(entry.uid, self._check_parent(entry), name=f"check-parent/{entry.name}")
 
     async def _check_parent(self, entry: Entry) -> None:
@@ -197,8 +197,7 @@ class Offspring:
             )
             if parent is None or parent.metadata.uid != entry.parent_uid or parent.phase.is_terminal:
                 entry.cancel_message = PARENT_ENDED_MESSAGE
-        if entry.inheritance is Inheritance.UNCHECKED:
-            entry.inheritance = Inheritance.WAITING
+        entry.is_parent_unchecked = False
         runtime.queue.add(entry.uid)
 
     def can_rest(self, entry: Entry, now_ms: int) -> bool:

@@ -438,6 +438,24 @@ async def test_orphans_of_an_ended_parent_are_canceled_after_a_restart(api_serve
         assert not any(one.execution == "p-0-abc" for one in world.runners.submitted)
 
 
+async def test_a_fresh_child_of_a_parent_that_runs_elsewhere_is_not_run_for_one_that_has_ended(world: World) -> None:
+    """It asks for its parent before it runs; the leader may have placed it late."""
+    parent = await world.create("p", labels={labels.WORKER_GROUP: "elsewhere"})
+    living = await world.create("q", labels={labels.WORKER_GROUP: "elsewhere"})
+    status = {"status": {"phase": "Canceled"}}
+    await world.transport.send(
+        requests.merge_patch(requests.EXECUTIONS, world.namespace, "p", status, subresource="status")
+    )
+    for owner in (parent, living):
+        reference = {"apiVersion": labels.API_VERSION, "kind": "Execution", "controller": True}
+        meta = owner.metadata
+        await world.create(f"of-{meta.name}", ownerReferences=[{**reference, "name": meta.name, "uid": meta.uid}])
+    await world.run("of-q")
+    child = await world.phase("of-p", Phase.CANCELED)
+    assert child.status.reason == "CanceledByParent"
+    assert not any(one.execution == "of-p" for one in world.runners.submitted)
+
+
 async def test_a_memo_edited_into_nonsense_blocks_instead_of_losing_it(api_server: ApiServer) -> None:
     """What a person broke, a person can mend."""
     async with replica(api_server, "one") as world:

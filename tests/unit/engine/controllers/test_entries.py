@@ -50,8 +50,7 @@ def test_a_tombstone_stands_until_the_watch_has_passed_the_last_write() -> None:
     assert len(tombstones) == 0
 
 
-def test_an_inherited_child_is_checked_before_it_waits_for_its_turn() -> None:
-    """A root has no parent to ask."""
-    assert entry("c", parent="p", inherited=True).inheritance is Inheritance.UNCHECKED
+def test_what_is_inherited_waits_for_its_turn() -> None:
+    """What is fresh need not be claimed."""
     assert entry("r", inherited=True).inheritance is Inheritance.WAITING
     assert entry("f").inheritance is Inheritance.NONE
