@@ -14,6 +14,7 @@ from kontinue.replay.records import Record
 from kontinue_engine.cli.causes import explain_cause, memo_of, split_mismatch
 from kontinue_engine.cli.execution_tree import duration_of, parent_name
 from kontinue_engine.cli.text import format_age, format_duration, format_table, indent, plural, shorten
+from kontinue_engine.sharding.views import deaths_of
 
 _MAX_JSON = 2000
 _MAX_STEPS = 200
@@ -47,6 +48,7 @@ def _head(execution: Execution, now: datetime) -> str:
     created = metadata.creation_timestamp
     reason = f" ({status.reason})" if status.reason else ""
     owner = status.owner
+    deaths = deaths_of(metadata.annotations)
     fields = {
         "Name": metadata.name,
         "Namespace": metadata.namespace,
@@ -56,7 +58,9 @@ def _head(execution: Execution, now: datetime) -> str:
         "Parent": parent_name(execution),
         "Root": metadata.labels.get(labels.ROOT, ""),
         "Group": metadata.labels.get(labels.WORKER_GROUP, ""),
+        "Shard": metadata.labels.get(labels.SHARD, ""),
         "Worker": f"{owner.shard}, epoch {owner.epoch}" if owner else "",
+        "Lost": f"{plural(deaths, 'replica')} died that had it" if deaths else "",
         "Created": f"{created.isoformat()} ({format_age(created, now)} ago)" if created else "",
         "Started": status.started_at.isoformat() if status.started_at else "",
         "Finished": status.finished_at.isoformat() if status.finished_at else "",

@@ -9,7 +9,7 @@ from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
-from kontinue.api.meta import ObjectList
+from kontinue.api.meta import ListMeta
 from kontinue.api.v1alpha1 import Execution
 from kontinue.errors import NotFound
 from kontinue.kube import requests
@@ -26,6 +26,12 @@ class Page(msgspec.Struct, Generic[T], frozen=True):
 
     items: list[T]
     resource_version: str
+
+
+class _List(msgspec.Struct, Generic[T], frozen=True):
+    metadata: ListMeta
+    items: list[T] | None = None
+    """None where there are none: kube-apiserver writes null for an empty list of metadata."""
 
 
 async def fetch_execution(transport: KubeTransport, namespace: str, name: str) -> Execution:
@@ -63,9 +69,10 @@ async def list_objects(
     *,
     label_selector: str = "",
     field_selector: str = "",
+    only_metadata: bool = False,
 ) -> Page[T]:
     """Return all objects of a selection, page by page."""
-    decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(ObjectList[type_])  # type: ignore[valid-type]
+    decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(_List[type_])  # type: ignore[valid-type]
     items: list[T] = []
     token = ""
     while True:
@@ -76,9 +83,10 @@ async def list_objects(
             field_selector=field_selector,
             limit=_PAGE_LIMIT,
             continue_token=token,
+            only_metadata=only_metadata,
         )
         page = decoder.decode(await transport.send(request, retry_for_s=_RETRY_FOR_S))
-        items += page.items
+        items += page.items or ()
         token = page.metadata.continue_
         if not token:
             return Page(items, page.metadata.resource_version)

@@ -47,6 +47,7 @@ VERBS: Final = (
     Verb("describe", f"{_CLI}.describe", "Attempts, tracebacks, steps, arguments of an Execution.", _LOOK),
     Verb("tree", f"{_CLI}.tree", "An Execution and everything below it; -w follows.", _LOOK),
     Verb("logs", f"{_CLI}.logs", "Output of an Execution and its children; -f follows.", _LOOK),
+    Verb("shards", f"{_CLI}.shards", "Replicas that share a worker group, who leads, what each has.", _LOOK),
     Verb("wait", f"{_CLI}.wait", "Wait until an Execution has ended.", _LOOK),
     Verb("result", f"{_CLI}.result", "Result of an Execution as JSON.", _LOOK),
     Verb("cancel", f"{_CLI}.cancel", "End Executions for good.", _CHANGE),

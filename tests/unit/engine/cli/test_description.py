@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
+from kontinue.api import labels
 from kontinue.api.meta import Condition, Event, ObjectMeta, ObjectReference
 from kontinue.api.v1alpha1 import Execution, ExecutionAttempt, ExecutionError, ExecutionOwner, Phase, WaitingFor
 from kontinue.replay.records import ChildOutcome, Memo, Record, RecordedError, RecordKind
@@ -108,3 +109,15 @@ def test_long_values_are_cut_unless_asked_for(make_execution: Make, now: datetim
     execution = make_execution("x", phase=Phase.COMPLETED, result=msgspec.Raw(b'"' + b"a" * 5000 + b'"'))
     assert "characters more: -o wide" in describe(execution, now)
     assert "a" * 5000 in describe(execution, now, whole=True)
+
+
+def test_the_shard_and_what_was_lost_with_replicas_are_shown(make_execution: Make, now: datetime) -> None:
+    """Beside the owner: the label is where it goes, the owner is who had it last."""
+    execution = make_execution("x", phase=Phase.EXECUTING, owner=ExecutionOwner(shard="w-0", incarnation="i", epoch=2))
+    metadata = msgspec.structs.replace(
+        execution.metadata, labels={labels.SHARD: "w-1"}, annotations={labels.DEATHS: "1"}
+    )
+    text = describe(msgspec.structs.replace(execution, metadata=metadata), now)
+    assert "Shard:      w-1\n" in text
+    assert "Worker:     w-0, epoch 2\n" in text
+    assert "Lost:       1 replica died that had it\n" in text
