@@ -1,0 +1,170 @@
+"""What must hold after each step of a simulated world, and at its end. Whatever breaks raises ``Violation``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import programs
+from server import Change, labels_of
+
+from kontinue.api import labels
+from kontinue_engine.lifecycle.decide import STOPPED
+from kontinue_engine.sharding import leases
+
+TERMINAL = frozenset({"Completed", "Failed", "Canceled", "Skipped"})
+HELD_FOR_S = 150.0
+"""A leader knows from its watch within this time that a shard is held: watches are late, and writes are retried."""
+
+
+class Violation(Exception):  # noqa: N818 - what the simulation looks for
+    """An invariant is broken."""
+
+
+class Writes:
+    """Judges every accepted write."""
+
+    def __init__(self, world: Any) -> None:
+        self._world = world
+        self._epochs: dict[tuple[str, int], str] = {}
+        self._held_since_s: dict[str, tuple[str, float]] = {}
+        self.relabels = 0
+        self.claims = 0
+        self.verdicts = 0
+
+    def on_change(self, change: Change) -> None:
+        if change.plural == "leases" and change.new is not None:
+            self._judge_lease(change.old, change.new)
+        elif change.plural == "executions" and change.old is not None and change.new is not None:
+            if change.subresource == "status":
+                self._judge_status(change.old, change.new, change.who)
+            else:
+                self._judge_labels(change.old, change.new)
+
+    def _judge_lease(self, old: dict[str, Any] | None, new: dict[str, Any]) -> None:
+        name, holder = new["metadata"]["name"], incarnation_of(new)
+        was = incarnation_of(old) if old is not None else ""
+        if holder != was:
+            self._held_since_s[name] = holder, self._world.timeline.now_s
+        if was and not holder and labels.EXPIRED_BY in new["metadata"]["annotations"]:
+            self.verdicts += 1
+
+    def _judge_status(self, old: dict[str, Any], new: dict[str, Any], who: Any) -> None:
+        name, uid = new["metadata"]["name"], new["metadata"]["uid"]
+        before, after = old.get("status") or {}, new["status"]
+        if before.get("phase") in TERMINAL:
+            for field in ("phase", "result", "reason"):
+                if before.get(field) != after.get(field):
+                    raise Violation(f"{name} had ended, and {who} changed its {field}: {before} to {after}")
+        was, owner = before.get("owner"), after.get("owner")
+        if who is None or (after.get("phase") == "Canceled" and was == owner):
+            return  # a client, or a parent as one
+        if labels.WORKER_GROUP not in labels_of(old):
+            return
+        shard = labels_of(old).get(labels.SHARD)
+        if shard != who.shard:
+            raise Violation(f"{who} wrote the status of {name}, which its label gives to shard {shard}")
+        if owner is None or (owner != was and owner["incarnation"] != who.incarnation):
+            raise Violation(f"{who} wrote the status of {name} in the name of {owner}")
+        if owner == was and owner["incarnation"] != who.incarnation and before.get("phase") not in TERMINAL:
+            raise Violation(f"{who} wrote the status of {name} without a claim: {owner} owns it")
+        if was is not None and owner != was:
+            self.claims += 1
+            if owner["epoch"] <= was["epoch"]:
+                raise Violation(f"the epoch of {name} did not grow with the claim: {was} to {owner}")
+        known = self._epochs.setdefault((uid, owner["epoch"]), owner["incarnation"])
+        if known != owner["incarnation"]:
+            raise Violation(f"epoch {owner['epoch']} of {name} was {known}'s, and is {owner['incarnation']}'s now")
+
+    def _judge_labels(self, old: dict[str, Any], new: dict[str, Any]) -> None:
+        was, shard = (labels_of(one).get(labels.SHARD, "") for one in (old, new))
+        if was == shard:
+            return
+        name = new["metadata"]["name"]
+        if (old.get("status") or {}).get("phase") in TERMINAL:
+            raise Violation(f"{name} had ended, and was moved from {was} to {shard}")
+        if not was:
+            return
+        self.relabels += 1
+        holder, since_s = self._held_since_s.get(leases.shard_lease_name(self._world.GROUP, was), ("", 0.0))
+        if holder and self._world.timeline.now_s - since_s > HELD_FOR_S:
+            raise Violation(f"{name} was moved to {shard} from shard {was}, which {holder} has held for long")
+
+
+def incarnation_of(lease: dict[str, Any]) -> str:
+    """Return who holds a Lease, or nothing."""
+    if not lease["spec"].get("holderIdentity"):
+        return ""
+    found: str = lease["metadata"]["annotations"][labels.INCARNATION]
+    return found
+
+
+def check_tenures(world: Any) -> None:
+    """At most one process believes that it may write under each Lease, the frozen included."""
+    writers: dict[str, str] = {}
+    for process in world.processes:
+        for lease in process.leases:
+            if lease.remaining_s > 0:
+                other = writers.setdefault(lease.name, process.incarnation)
+                if other != process.incarnation:
+                    raise Violation(f"both {other} and {process} may write under Lease {lease.name}")
+
+
+def check_effect(world: Any, process: Any) -> None:
+    """A runner does nothing any more once others may have started its work, unless its supervisor was frozen."""
+    lease = world.server.objects["leases"].get(leases.shard_lease_name(world.GROUP, process.shard))
+    is_held = lease is not None and incarnation_of(lease) == process.incarnation
+    if not is_held and process.frozen_until_s < world.timeline.now_s - 1.0 and not process.loop.is_frozen:
+        raise Violation(f"a runner of {process} goes on, although its Lease is not its own any more: {lease}")
+
+
+def check_end(world: Any) -> None:
+    """Nothing is lost: every Execution has ended as it should, its steps recorded once, its children too."""
+    executions = world.server.objects["executions"]
+    for name, execution in executions.items():
+        status = execution.get("status") or {}
+        phase = status.get("phase")
+        if phase not in TERMINAL:
+            raise Violation(f"{name} has not ended: {status}")
+        if phase == "Failed" and not (status["reason"] == "RunnerCrashed" and world.deaths > 3):
+            raise Violation(f"{name} failed: {status}")
+        if not _is_stopped(world, status):
+            raise Violation(f"{name} has ended, and is not marked as stopped: {status}")
+        _check_steps(world, execution)
+    for name, program in world.roots.items():
+        _check_tree(world, name, program)
+
+
+def _is_stopped(world: Any, status: dict[str, Any]) -> bool:
+    """Tell whether nothing of it runs: its owner says so, or is no more."""
+    owner = (status.get("owner") or {}).get("incarnation")
+    return any(one["type"] == STOPPED and one["status"] == "True" for one in status.get("conditions", [])) or not any(
+        process.incarnation == owner for process in world.processes
+    )
+
+
+def _check_steps(world: Any, execution: dict[str, Any]) -> None:
+    status = execution["status"]
+    recorded = [record["id"] for record in (status.get("state") or {}).get("records", [])]
+    expected = programs.step_ids(execution["spec"]["arguments"]["do"])
+    is_whole = recorded == expected if status["phase"] == "Completed" else recorded == expected[: len(recorded)]
+    if not is_whole:
+        raise Violation(f"{execution['metadata']['name']} recorded {recorded} instead of {expected}")
+
+
+def _check_tree(world: Any, name: str, program: programs.Program) -> bool:
+    """Check an Execution and its children; tells whether nothing in it was canceled or has failed."""
+    execution = world.server.objects["executions"][name]
+    completed = execution["status"]["phase"] == "Completed"
+    is_whole: bool = completed
+    for child, its_program in programs.children_of(program, name).items():
+        found = world.server.objects["executions"].get(child)
+        if found is None:
+            if completed:
+                raise Violation(f"{name} has completed without its child {child}")
+            continue
+        if found["metadata"]["ownerReferences"][0]["uid"] != execution["metadata"]["uid"]:
+            raise Violation(f"{child} does not belong to {name}")
+        is_whole = _check_tree(world, child, its_program) and is_whole
+    if is_whole and execution["status"]["result"] != programs.result_of(program):
+        raise Violation(f"{name} returned {execution['status']['result']} instead of {programs.result_of(program)}")
+    return is_whole

@@ -1,0 +1,150 @@
+"""Planted bugs in the product, each of a kind that a plausible engine has. The simulation must notice every one.
+
+``MUTANTS`` says how to plant each, by name. A mutant lives as long as its process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+
+from kontinue.api.meta import Lease
+from kontinue_engine.controllers.observation import Observation
+from kontinue_engine.controllers.offspring import Offspring
+from kontinue_engine.coordinator.placement import PlacementDuty
+from kontinue_engine.kube.lease import HeldLease
+from kontinue_engine.lifecycle import decide
+from kontinue_engine.sharding import views
+from kontinue_engine.sharding.lease_book import LeaseBook, Sighting
+from kontinue_engine.sharding.placement import Placement
+from kontinue_engine.sharding.tenure import Tenure
+from kontinue_engine.worker import replica
+
+
+def verdict_without_version() -> None:
+    """The leader takes a Lease away although its holder may have renewed it meanwhile."""
+    expired = views.expired
+    views.expired = lambda lease, *, by: _unversioned(expired(lease, by=by))
+
+
+def take_without_version() -> None:
+    """Two replicas that want one Lease both get it."""
+    written = HeldLease._written
+    HeldLease._written = lambda self, lease, spec: _unversioned(written(self, lease, spec))  # type: ignore[method-assign]
+
+
+def _unversioned(lease: Lease) -> Lease:
+    return msgspec.structs.replace(lease, metadata=msgspec.structs.replace(lease.metadata, resource_version=""))
+
+
+def relabel_without_version() -> None:
+    """What was moved may have been changed by its owner meanwhile."""
+    move_patch = views.move_patch
+
+    def careless(*arguments: Any, **named: Any) -> dict[str, Any]:
+        patch = move_patch(*arguments, **named)
+        del patch["metadata"]["resourceVersion"]
+        return patch
+
+    views.move_patch = careless
+
+
+def claim_skipped() -> None:
+    """What somebody else may have started runs without a claim."""
+    claim = decide._claim
+
+    def careless(*arguments: Any) -> Any:
+        plan = claim(*arguments)
+        return (
+            plan if plan.status is None or plan.status.phase.is_terminal else msgspec.structs.replace(plan, status=None)
+        )
+
+    decide._claim = careless
+
+
+def fence_ignored() -> None:
+    """A holder goes on although its Lease has run out."""
+    Tenure.remaining_s = lambda self, now_s: -1.0 if self._valid_from_s is None or self._is_lost else 60.0  # type: ignore[method-assign]
+
+
+def fence_counts_from_the_answer() -> None:
+    """A holder counts from when it was told, others from when the renewal was written: it may be long before."""
+    renew = HeldLease._renew
+
+    async def late(self: HeldLease) -> None:
+        await renew(self)
+        self._tenure.confirmed(self._clock.monotonic_s() + self._times.renew_s)
+
+    HeldLease._renew = late  # type: ignore[method-assign]
+
+
+def runners_not_frozen() -> None:
+    """The supervisor fences itself, and its runners go on."""
+    run = HeldLease.run
+    HeldLease.run = lambda self, **_: run(self)  # type: ignore[method-assign]
+
+
+def renew_time_compared() -> None:
+    """An observer compares the holder's clock with its own."""
+
+    def observe(self: LeaseBook, lease: Lease, now_s: float) -> None:
+        renewed = lease.spec.renew_time
+        age_s = (replica.SystemClock().now() - renewed).total_seconds() if renewed is not None else 0.0
+        self._sightings[lease.metadata.name] = Sighting(lease, now_s - age_s)
+
+    LeaseBook.observe = observe  # type: ignore[method-assign]
+
+
+def swept_once() -> None:
+    """A dead shard is looked through once."""
+    Placement._sweep_again = lambda *_: None  # type: ignore[method-assign]
+
+
+def foreign_ends_missed() -> None:
+    """Nobody tells a parent that its child has ended elsewhere."""
+    Offspring.on_foreign_end = lambda *_: None  # type: ignore[method-assign]
+
+
+def old_events_believed() -> None:
+    """An event that is older than what is known brings the past back."""
+    observe = Observation._observe
+
+    def careless(self: Observation, execution: Any, *, inherited: bool) -> None:
+        entry = self._runtime.entries.get(execution.metadata.uid)
+        if entry is not None and entry.writing is None:
+            entry.version = "0"
+        observe(self, execution, inherited=inherited)
+
+    Observation._observe = careless  # type: ignore[method-assign]
+
+
+def placement_kept() -> None:
+    """A leader goes on with what it had under way in its last reign."""
+    kept: dict[str, PlacementDuty] = {}
+    build = replica.PlacementDuty
+
+    def careless(*arguments: Any, **named: Any) -> PlacementDuty:
+        return kept.setdefault(named["me"].incarnation, build(*arguments, **named))
+
+    replica.PlacementDuty = careless  # type: ignore[assignment,misc]
+
+
+MUTANTS: Final[dict[str, Callable[[], None]]] = {
+    plant.__name__: plant
+    for plant in (
+        verdict_without_version,
+        take_without_version,
+        relabel_without_version,
+        claim_skipped,
+        fence_ignored,
+        fence_counts_from_the_answer,
+        runners_not_frozen,
+        renew_time_compared,
+        swept_once,
+        foreign_ends_missed,
+        old_events_believed,
+        placement_kept,
+    )
+}

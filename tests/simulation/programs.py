@@ -1,0 +1,61 @@
+"""User code: what Executions do, as data in their arguments, and what their memo must hold in the end.
+
+An operation is ``{"step": seconds}``, ``{"sleep": seconds}`` or ``{"children": [{"leaves": bool, "do": [...]}, ...]}``.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+Program = list[dict[str, Any]]
+
+
+def random_program(rng: random.Random, *, depth: int = 0) -> Program:
+    """Return a small program; those of children are smaller."""
+    return [_operation(rng, depth) for _ in range(rng.randint(0 if depth else 1, 3))]
+
+
+def _operation(rng: random.Random, depth: int) -> dict[str, Any]:
+    kind = rng.random()
+    if kind < 0.3 and depth < 2:
+        number = rng.randint(1, 3 - depth)
+        return {"children": [_child(rng, depth) for _ in range(number)]}
+    if kind < 0.5:
+        return {"sleep": round(rng.choice([rng.uniform(0.1, 4), rng.uniform(6, 90)]), 1)}
+    return {"step": round(rng.choice([0.01, 0.1, rng.uniform(0, 3), rng.uniform(5, 40)]), 2)}
+
+
+def _child(rng: random.Random, depth: int) -> dict[str, Any]:
+    return {"leaves": rng.random() < 0.6, "do": random_program(rng, depth=depth + 1)}
+
+
+def step_ids(program: Program) -> list[str]:
+    """Return the ids of all its records, in the order in which they are made."""
+    ids: list[str] = []
+    for number, operation in enumerate(program):
+        children = operation.get("children")
+        ids += [str(number)] if children is None else [f"{number}.{child}" for child in range(len(children))]
+    return ids
+
+
+def children_of(program: Program, name: str) -> dict[str, Program]:
+    """Return the programs of the children of the Execution of that name, by their names."""
+    return {
+        child_name(name, f"{number}.{index}"): child["do"]
+        for number, operation in enumerate(program)
+        for index, child in enumerate(operation.get("children", []))
+    }
+
+
+def child_name(parent: str, step: str) -> str:
+    return f"{parent}-{step.replace('.', '-')}"
+
+
+def result_of(program: Program) -> int:
+    """Return what it returns if nothing of it is canceled: the number of its steps, children's included."""
+    total = 0
+    for operation in program:
+        children = operation.get("children", [])
+        total += 1 + sum(result_of(child["do"]) for child in children)
+    return total
