@@ -5,7 +5,7 @@ EngineError
 ├── WireError                 a pipe between supervisor and runner carried what it must not (ours, or a broken runner)
 │   ├── ProtocolError         bytes that are no frame, or a frame that is not legal now
 │   └── FrameTooLargeError    a frame past the limit was about to be sent
-├── UnreadableError           in controllers.status_writer: an Execution does not decode (user, or a newer version)
+├── UnreadableError           in kube.executions: an Execution does not decode (user, or a newer version)
 ├── LeaseLost                 in kube.lease: another replica may have taken over
 ├── MemoUnreadableError       status.state does not decode (user: edited by hand, or written by a newer version)
 └── StartupError              the worker cannot start: message says what to do (user)

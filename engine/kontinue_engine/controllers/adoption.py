@@ -20,8 +20,9 @@ from kontinue.kube import requests
 from kontinue.kube.backoff import Backoff
 from kontinue.kube.transport import Transport
 from kontinue.kube.watch import EventType
-from kontinue_engine.controllers import children, status_writer
+from kontinue_engine.controllers import children
 from kontinue_engine.errors import EngineError
+from kontinue_engine.kube import executions
 from kontinue_engine.kube.work_queue import WorkQueue
 from kontinue_engine.telemetry.logs import get_logger
 
@@ -109,7 +110,7 @@ class Adopter:
         waiting = [WaitingFor(kind="Function", name=execution.spec.function, message="no worker group owns it")]
         if execution.status.waiting_for == waiting:
             return
-        await status_writer.write_status(
+        await executions.write_status(
             self._transport,
             namespace=self._namespace,
             name=execution.metadata.name,

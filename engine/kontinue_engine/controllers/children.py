@@ -6,7 +6,6 @@ that exists already is ours only if owner uid, function and arguments digest mat
 
 from __future__ import annotations
 
-import asyncio
 from typing import Final
 
 import msgspec
@@ -14,7 +13,6 @@ import msgspec
 from kontinue import errors
 from kontinue.api import labels
 from kontinue.api.meta import ApiStruct, ObjectMeta, OwnerReference
-from kontinue.api.patches import CANCEL_TRIES, CANCELED_BY_PARENT, cancel_operations
 from kontinue.api.v1alpha1 import (
     Execution,
     ExecutionMutex,
@@ -27,12 +25,11 @@ from kontinue.api.v1alpha1 import (
     Phase,
 )
 from kontinue.kube import requests
-from kontinue.kube.backoff import Backoff
 from kontinue.kube.transport import Transport
 from kontinue.naming import dns_name
 from kontinue_engine.controllers.entries import Entry
 from kontinue_engine.controllers.runtime import Scope
-from kontinue_engine.controllers.status_writer import UnreadableError, read_execution
+from kontinue_engine.kube.executions import UnreadableError, read_execution
 from kontinue_engine.telemetry.logs import get_logger
 from kontinue_engine.wire import frames
 
@@ -235,40 +232,3 @@ def outcome_of(*, name: str, uid: str, status: ExecutionStatus, now_ms: int) -> 
         result=result,
         error=error,
     )
-
-
-async def cancel_from_outside(transport: Transport, *, namespace: str, name: str, message: str) -> None:
-    """Cancel an Execution of another worker group, as a client does: a JSON patch that tests the phase.
-
-    A refusal that stays, and a child that cannot be read, are logged: the child goes on.
-
-    Raises:
-        ApiError: the credentials do not allow it.
-    """
-    try:
-        await _cancel(transport, namespace=namespace, name=name, message=message)
-    except (errors.Invalid, errors.Conflict, errors.TooLarge, UnreadableError) as error:
-        _log.error("child not canceled", execution=name, error=str(error))
-
-
-async def _cancel(transport: Transport, *, namespace: str, name: str, message: str) -> None:
-    backoff = Backoff()
-    refused_version = ""
-    for tries_left in reversed(range(CANCEL_TRIES)):
-        child = await read_execution(transport, namespace=namespace, name=name)
-        if child is None or child.phase.is_terminal:
-            return
-        operations = cancel_operations(child, reason=CANCELED_BY_PARENT, message=message)
-        version = child.metadata.resource_version
-        try:
-            await transport.send(
-                requests.json_patch(requests.EXECUTIONS, namespace, name, operations, subresource="status")
-            )
-            return
-        except errors.NotFound:
-            return
-        except (errors.Invalid, errors.Conflict):
-            if version == refused_version or not tries_left:
-                raise  # nothing has changed, so it was not the phase
-            refused_version = version
-        await asyncio.sleep(backoff.next_s())

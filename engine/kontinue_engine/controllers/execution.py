@@ -14,13 +14,13 @@ from kontinue import errors
 from kontinue.api import labels
 from kontinue.api.meta import ObjectReference
 from kontinue.api.v1alpha1 import Execution
-from kontinue_engine.controllers import status_writer
 from kontinue_engine.controllers.activations import Activations
 from kontinue_engine.controllers.backlog import Backlog
 from kontinue_engine.controllers.entries import Entry, Inheritance, Rest
 from kontinue_engine.controllers.observation import Observation
 from kontinue_engine.controllers.offspring import Offspring
 from kontinue_engine.controllers.runtime import Runtime
+from kontinue_engine.kube import executions
 from kontinue_engine.lifecycle import plan as plans
 from kontinue_engine.lifecycle.decide import decide
 from kontinue_engine.lifecycle.observed import NO_NEWS, News, Observed
@@ -113,7 +113,7 @@ class ExecutionController:
         unwritten = entry.writing or NO_NEWS
         try:
             await self._runtime.may_write()
-            result = await status_writer.write_status(
+            result = await executions.write_status(
                 self._runtime.transport,
                 namespace=self._runtime.scope.namespace,
                 name=entry.name,
@@ -129,7 +129,7 @@ class ExecutionController:
         if entry not in self._runtime.entries:
             return
         match result:
-            case status_writer.Written():
+            case executions.Written():
                 self._runtime.succeeded(entry.uid)
                 entry.version = result.version
                 entry.status = plan.status
@@ -139,12 +139,12 @@ class ExecutionController:
                 if entry not in self._runtime.entries:
                     return  # it has ended
                 self._runtime.queue.add(entry.uid)
-            case status_writer.Changed():
+            case executions.Changed():
                 entry.news = unwritten.merged(entry.news)
                 self.observation.refresh(entry, result.execution)
-            case status_writer.Gone():
+            case executions.Gone():
                 self._on_deleted(entry)
-            case status_writer.Refused():
+            case executions.Refused():
                 self._on_refused(entry, unwritten.merged(entry.news), result.error)
             case _:
                 assert_never(result)

@@ -13,10 +13,10 @@ import msgspec
 from kontinue.api import labels
 from kontinue.api.v1alpha1 import Execution
 from kontinue.kube.watch import EventType
-from kontinue_engine.controllers import status_writer
 from kontinue_engine.controllers.entries import Entry, Inheritance, version_number
 from kontinue_engine.controllers.runtime import Runtime
 from kontinue_engine.errors import MemoUnreadableError
+from kontinue_engine.kube import executions
 from kontinue_engine.lifecycle.memo import parse_memo
 from kontinue_engine.telemetry.logs import get_logger
 from kontinue_engine.wire import frames
@@ -173,7 +173,7 @@ class Observation:
 
     async def _look_again(self, entry: Entry) -> None:
         runtime = self._runtime
-        execution = await status_writer.read_execution(
+        execution = await executions.read_execution(
             runtime.transport, namespace=runtime.scope.namespace, name=entry.name
         )
         if entry not in runtime.entries:

@@ -14,9 +14,10 @@ from kontinue.api import labels
 from kontinue.api.meta import ObjectMeta
 from kontinue.api.v1alpha1 import Execution, ExecutionStatus, Phase
 from kontinue.kube import requests
-from kontinue_engine.controllers import children, status_writer
+from kontinue_engine.controllers import children
 from kontinue_engine.controllers.entries import Entry, Rest
 from kontinue_engine.controllers.runtime import Runtime
+from kontinue_engine.kube import executions
 from kontinue_engine.lifecycle.decide import PARENT_ENDED_MESSAGE
 from kontinue_engine.lifecycle.observed import Activation
 from kontinue_engine.wire import frames
@@ -127,7 +128,7 @@ class Offspring:
             child.cancel_message = message
             runtime.queue.add(child.uid)
             return
-        work = children.cancel_from_outside(
+        work = executions.cancel_from_outside(
             runtime.transport, namespace=runtime.scope.namespace, name=name, message=message
         )
         runtime.spawn("", work, name=f"cancel/{name}")
@@ -165,7 +166,7 @@ class Offspring:
 
     async def _fetch_end(self, parent: Entry, child: ObjectMeta) -> None:
         runtime = self._runtime
-        execution = await status_writer.read_execution(
+        execution = await executions.read_execution(
             runtime.transport, namespace=runtime.scope.namespace, name=child.name
         )
         if execution is not None and execution.metadata.uid == child.uid and execution.phase.is_terminal:
@@ -192,7 +193,7 @@ class Offspring:
     async def _check_parent(self, entry: Entry) -> None:
         runtime = self._runtime
         if runtime.entries.get(entry.parent_uid) is None:
-            parent = await status_writer.read_execution(
+            parent = await executions.read_execution(
                 runtime.transport, namespace=runtime.scope.namespace, name=entry.parent_name
             )
             if parent is None or parent.metadata.uid != entry.parent_uid or parent.phase.is_terminal:

@@ -1,11 +1,12 @@
-"""Internal. Writes the status of one Execution by PUT with resourceVersion, and explains a conflict.
+"""Internal. Reads one Execution, writes its status by PUT with resourceVersion (and explains a conflict), cancels it.
 
-Called by ``controllers.execution`` with at most one write in flight per Execution. Decides nothing: a conflict is
-returned as what the server has now, and the caller decides again.
+Called by the controllers, with at most one status write in flight per Execution, and by the leader's duties. Decides
+nothing: a conflict is returned as what the server has now, and the caller decides again.
 """
 
 from __future__ import annotations
 
+import asyncio
 from typing import Final
 
 import msgspec
@@ -13,10 +14,15 @@ import msgspec
 from kontinue import errors
 from kontinue.api import labels
 from kontinue.api.meta import ApiStruct
+from kontinue.api.patches import CANCEL_TRIES, CANCELED_BY_PARENT, cancel_operations
 from kontinue.api.v1alpha1 import Execution, ExecutionStatus
 from kontinue.kube import requests
+from kontinue.kube.backoff import Backoff
 from kontinue.kube.transport import Transport
 from kontinue_engine.errors import EngineError
+from kontinue_engine.telemetry.logs import get_logger
+
+_log = get_logger(__name__)
 
 
 class UnreadableError(EngineError):
@@ -124,3 +130,40 @@ async def read_execution(transport: Transport, *, namespace: str, name: str) -> 
 def _is_same(stored: ExecutionStatus, sent: ExecutionStatus) -> bool:
     """Tell whether a conflict was with our own write, whose answer got lost: the server may order keys anew."""
     return bool(msgspec.json.decode(_encode(stored)) == msgspec.json.decode(_encode(sent)))
+
+
+async def cancel_from_outside(transport: Transport, *, namespace: str, name: str, message: str) -> None:
+    """Cancel an Execution of another worker group, as a client does: a JSON patch that tests the phase.
+
+    A refusal that stays, and a child that cannot be read, are logged: the child goes on.
+
+    Raises:
+        ApiError: the credentials do not allow it.
+    """
+    try:
+        await _cancel(transport, namespace=namespace, name=name, message=message)
+    except (errors.Invalid, errors.Conflict, errors.TooLarge, UnreadableError) as error:
+        _log.error("child not canceled", execution=name, error=str(error))
+
+
+async def _cancel(transport: Transport, *, namespace: str, name: str, message: str) -> None:
+    backoff = Backoff()
+    refused_version = ""
+    for tries_left in reversed(range(CANCEL_TRIES)):
+        child = await read_execution(transport, namespace=namespace, name=name)
+        if child is None or child.phase.is_terminal:
+            return
+        operations = cancel_operations(child, reason=CANCELED_BY_PARENT, message=message)
+        version = child.metadata.resource_version
+        try:
+            await transport.send(
+                requests.json_patch(requests.EXECUTIONS, namespace, name, operations, subresource="status")
+            )
+            return
+        except errors.NotFound:
+            return
+        except (errors.Invalid, errors.Conflict):
+            if version == refused_version or not tries_left:
+                raise  # nothing has changed, so it was not the phase
+            refused_version = version
+        await asyncio.sleep(backoff.next_s())
