@@ -57,6 +57,13 @@ def test_sigterm_stops_it_too(dev: Dev) -> None:
     assert dev.stop(signal.SIGTERM) == 0
 
 
+def test_shards_says_who_runs_a_group_that_is_not_sharded(kontinue: Kontinue, dev: Dev) -> None:
+    """One worker, by its host name."""
+    dev.ready()
+    done = kontinue("shards")
+    assert done.stdout.startswith(f"Group cli-tests: not sharded, {socket.gethostname()} runs all of it, renewed ")
+
+
 def test_a_killed_worker_is_replaced_and_its_work_resumes(
     kontinue: Kontinue, dev: Dev, wait_until: WaitUntil, process_runs: ProcessRuns
 ) -> None:

@@ -1,6 +1,7 @@
 """``kontinue shards`` beside replicas that share a group, of which one dies; and what Events and describe say of it."""
 
 import json
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,19 @@ def test_without_workers_there_is_nothing_to_show(beside: Kontinue) -> None:
     done = beside("shards", "--group", "nobody")
     assert (done.returncode, done.stdout) == (0, "")
     assert done.stderr == "No worker group nobody found in namespace default: no worker has run there yet.\n"
+
+
+def test_it_goes_on_looking_until_ctrl_c(beside: Kontinue) -> None:
+    """With -w, as a table only."""
+    process = beside.start("shards", "-w", "--group", "nobody")
+    seen = [process.stderr.readline() for _ in range(2)]
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert [line[:22] for line in seen] == ["No worker group nobody"] * 2
+    refused = beside("shards", "-w", "-o", "json")
+    assert refused.returncode == 2
+    assert "-o wide" in refused.stderr
 
 
 def test_a_dead_replica_is_seen_and_its_executions_are_told_to_be_moved(

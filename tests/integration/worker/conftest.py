@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import subprocess
@@ -14,7 +15,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from kontinue.api.meta import Lease
+from kontinue.api.meta import Event, Lease, ObjectList
 from kontinue.kube import requests
 from kontinue.kube.config import load_config
 from kontinue.kube.http import KubeTransport
@@ -130,6 +131,17 @@ class Leases:
     async def patch(self, patch: object) -> None:
         """Change it."""
         await self._transport.send(requests.merge_patch(requests.LEASES, "default", LEASE, patch))
+
+    async def told(self, *reasons: str) -> None:
+        """Wait until there are Events about it with these reasons."""
+        chosen = requests.list_objects(requests.EVENTS, "default", field_selector=f"involvedObject.name={LEASE}")
+        async with asyncio.timeout(DEADLINE_S):
+            while True:
+                listed = msgspec.json.decode(await self._transport.send(chosen), type=ObjectList[Event])
+                uid = (await self.read()).metadata.uid
+                if {*reasons} <= {event.reason for event in listed.items if event.involved_object.uid == uid}:
+                    return
+                await asyncio.sleep(0.05)
 
 
 @pytest.fixture

@@ -87,11 +87,14 @@ async def test_a_lease_that_somebody_else_has_ends_the_worker_with_3(place: Any,
     assert (await leases.read()).spec.holder_identity == "other"
 
 
-def test_a_server_away_for_longer_than_the_lease_fences_the_worker_until_it_is_back(place: Any) -> None:
-    """Nobody has taken over meanwhile, so the same process goes on."""
+async def test_a_server_away_for_longer_than_the_lease_fences_the_worker_until_it_is_back(
+    place: Any, leases: Any
+) -> None:
+    """Nobody has taken over meanwhile, so the same process goes on. Events say so, where the Lease is."""
     worker = place.start(*FAST_LEASE).ready()
     place.server.kill()
     worker.wait_for("fenced: the Lease could not be renewed in time")
     place.server.start()
     worker.wait_for("the Lease is renewed, and nobody has taken it: going on")
+    await leases.told("LeaderElected", "Fenced", "Resumed")
     assert worker.stop() == 0
