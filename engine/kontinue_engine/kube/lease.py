@@ -33,6 +33,8 @@ from kontinue_engine.telemetry.logs import get_logger
 
 POLL_S: Final = 2.0
 """How often a foreign Lease is looked at while waiting. Judgement."""
+LOOK_S: Final = 1.0
+"""How often a holder looks at the clock: after its machine has slept, timers are late. Less than the margin."""
 
 _log = get_logger(__name__)
 _decode: Final = msgspec.json.Decoder(Lease).decode
@@ -231,27 +233,27 @@ class HeldLease:
         Raises:
             LeaseLost: somebody else has it, or may have: it is gone.
         """
+        fence = _Fence(self, on_fence, self._renew_now.set)
+        fence.look()
         backoff = Backoff()
         delay_s = self._times.renew_s
-        is_fenced = False
-        while True:
-            await self._pause(delay_s if is_fenced else max(0.0, min(delay_s, self.remaining_s)))
-            if not is_fenced and self.remaining_s <= 0:
-                is_fenced = True
-                _log.error("fenced: the Lease could not be renewed in time", lease=self.name)
-                on_fence()
-            try:
-                await self._renew()
-            except errors.ApiError as error:
-                _log.warning("lease not renewed", lease=self.name, error=str(error))
-                delay_s = backoff.next_s(at_least_s=error.retry_after_s)
-                continue
-            backoff.reset()
-            delay_s = self._times.renew_s
-            if is_fenced and self.remaining_s > 0:
-                is_fenced = False
-                _log.warning("the Lease is renewed, and nobody has taken it: going on", lease=self.name)
-                on_resume()
+        try:
+            while True:
+                await self._pause(delay_s)
+                try:
+                    await self._renew()
+                except errors.ApiError as error:
+                    _log.warning("lease not renewed", lease=self.name, error=str(error))
+                    delay_s = backoff.next_s(at_least_s=error.retry_after_s)
+                    continue
+                backoff.reset()
+                delay_s = self._times.renew_s
+                if fence.is_up and self.remaining_s > 0:
+                    fence.is_up = False
+                    _log.warning("the Lease is renewed, and nobody has taken it: going on", lease=self.name)
+                    on_resume()
+        finally:
+            fence.stop()
 
     def annotate(self, notes: Mapping[str, str]) -> None:
         """Write these annotations with the next renewal, which ``run`` makes at once."""
@@ -346,6 +348,39 @@ class HeldLease:
         # kube-apiserver's MicroTime wants six digits, which msgspec leaves out for a whole second.
         now = self._clock.now()
         return now if now.microsecond else now.replace(microsecond=1)
+
+
+class _Fence:
+    """Goes up when a Lease has run out, whatever its renewal waits for at that moment.
+
+    Args:
+        lease: held.
+        on_fence: called when it goes up.
+        renew: asks for a renewal at once.
+    """
+
+    def __init__(self, lease: HeldLease, on_fence: Callable[[], None], renew: Callable[[], None]) -> None:
+        self.is_up = False
+        self._lease = lease
+        self._on_fence = on_fence
+        self._renew = renew
+        self._next_look: asyncio.TimerHandle | None = None
+
+    def look(self) -> None:
+        """Look at the clock, now and again and again."""
+        left_s = self._lease.remaining_s
+        if left_s <= 0 and not self.is_up:
+            self.is_up = True
+            _log.error("fenced: the Lease could not be renewed in time", lease=self._lease.name)
+            self._on_fence()
+            self._renew()
+        delay_s = LOOK_S if left_s <= 0 else min(LOOK_S, left_s)
+        self._next_look = asyncio.get_running_loop().call_later(delay_s, self.look)
+
+    def stop(self) -> None:
+        """Look no more."""
+        if self._next_look is not None:
+            self._next_look.cancel()
 
 
 _OF_A_HOLDER: Final = frozenset(

@@ -15,7 +15,10 @@ from virtual_time import elapsed_s, virtual_time
 
 
 class LoopClock:
-    """Time of the test's loop."""
+    """Time of the test's loop. Raise ``slept_s`` as a machine does that slept."""
+
+    def __init__(self):
+        self.slept_s = 0.0
 
     def now(self):
         return datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=elapsed_s())
@@ -24,20 +27,21 @@ class LoopClock:
         return int(self.now().timestamp() * 1000)
 
     def monotonic_s(self):
-        return elapsed_s()
+        return elapsed_s() + self.slept_s
 
 
 class Server:
-    """One Lease with optimistic locking. ``failure`` is raised by every request while it is set."""
+    """One Lease with optimistic locking. ``failure`` is raised by every request while it is set, after ``hangs_s``."""
 
     def __init__(self):
+        self.hangs_s = 0
         self.lease = None
         self.version = 0
         self.failure = None
         self.loses_answers = False
 
     async def send(self, request, *, retries=True, repeatable=None, retry_for_s=None, timeout_s=None):
-        await asyncio.sleep(0)
+        await asyncio.sleep(self.hangs_s)
         if self.failure:
             raise self.failure
         if request.method != "GET":
@@ -93,7 +97,7 @@ def identity(shard, *, boot_id="boot/1", pid=1, incarnation=None, **more):
     )
 
 
-def lease_of(server, shard="a", *, alive=(), **options):
+def lease_of(server, shard="a", *, alive=(), clock=None, **options):
     """Return a Lease object; ``alive`` are the pids of this machine that live."""
     return HeldLease(
         server,
@@ -101,7 +105,7 @@ def lease_of(server, shard="a", *, alive=(), **options):
         "leader",
         identity(shard, **options),
         group="g",
-        clock=LoopClock(),
+        clock=clock or LoopClock(),
         times=LeaseTimes(),
         process_start=lambda pid: "7" if pid in alive else None,
     )
@@ -255,6 +259,37 @@ async def test_an_outage_as_long_as_the_duration_fences_its_holder_in_time_and_o
     assert fences.told == [("fence", 35)]
     assert lease.remaining_s < 0
     assert not running.done()
+    running.cancel()
+
+
+@virtual_time
+async def test_a_machine_that_has_slept_fences_itself_a_second_after_it_wakes():
+    """Its timers have slept too: the next renewal would be far too late."""
+    server, fences = Server(), Fences()
+    clock = LoopClock()
+    lease = lease_of(server, clock=clock)
+    await lease.acquire()
+    running = fences.run(lease)
+    await asyncio.sleep(11.5)
+    clock.slept_s = 60.0
+    server.failure = errors.Unavailable("not back yet")
+    await asyncio.sleep(20)
+    assert fences.told == [("fence", 12)]
+    running.cancel()
+
+
+@virtual_time
+async def test_a_renewal_that_hangs_does_not_delay_the_fence():
+    """The first answer is a conflict, and the look at what stands there gets none."""
+    server, fences = Server(), Fences()
+    lease = lease_of(server)
+    await lease.acquire()
+    running = fences.run(lease)
+    server.failure = errors.Unavailable("away")
+    await asyncio.sleep(30)
+    server.hangs_s = 30
+    await asyncio.sleep(30)
+    assert fences.told == [("fence", 35)]
     running.cancel()
 
 
