@@ -7,6 +7,7 @@ Called by ``controllers.execution`` (actions of a plan) and by ``worker`` (as th
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import assert_never
 
 import msgspec
@@ -26,14 +27,21 @@ _ENDS = (frames.Completed, frames.Failed, frames.Mismatched, frames.Interrupted)
 
 
 class Activations:
-    """Every activation of this replica."""
+    """Every activation of this replica.
 
-    def __init__(self, runtime: Runtime, offspring: Offspring) -> None:
+    Args:
+        runtime: shared tools.
+        offspring: told what user code asks of its children.
+        on_disowned_end: told when nothing runs any more of an Execution that was deleted.
+    """
+
+    def __init__(self, runtime: Runtime, offspring: Offspring, *, on_disowned_end: Callable[[Entry], None]) -> None:
         self._runtime = runtime
         self._offspring = offspring
+        self._on_disowned_end = on_disowned_end
         self._last_number = 0
         self._is_draining = False
-        self._disowned: set[int] = set()
+        self._disowned: dict[int, Entry] = {}
 
     def drain(self) -> None:
         """Dispatch nothing more; what runs goes on."""
@@ -99,12 +107,14 @@ class Activations:
     def disown(self, entry: Entry, why: str) -> None:
         """It is gone: stop whatever runs of it."""
         activation = entry.activation
-        if activation is not None:
-            _log.warning("activation stopped", execution=entry.name, uid=entry.uid, why=why)
-            self._disowned.add(activation.number)
-            self._runtime.runners.send(frames.CancelActivation(activation.number, why))
-            grace_s = self._runtime.worker.cancel_grace_ms / 1000
-            asyncio.get_running_loop().call_later(grace_s, self._kill_disowned, activation.number)
+        if activation is None or entry.has_ended:
+            self._on_disowned_end(entry)
+            return
+        _log.warning("activation stopped", execution=entry.name, uid=entry.uid, why=why)
+        self._disowned[activation.number] = entry
+        self._runtime.runners.send(frames.CancelActivation(activation.number, why))
+        grace_s = self._runtime.worker.cancel_grace_ms / 1000
+        asyncio.get_running_loop().call_later(grace_s, self._kill_disowned, activation.number)
 
     def abandon(self, entry: Entry, why: str) -> None:
         """It goes on elsewhere, so its code must not unwind here: ``finally`` would clean up under its feet."""
@@ -115,6 +125,11 @@ class Activations:
     def _kill_disowned(self, number: int) -> None:
         if number in self._disowned:
             self._runtime.runners.kill_activation(number)
+
+    def _end_disowned(self, number: int) -> None:
+        entry = self._disowned.pop(number, None)
+        if entry is not None:
+            self._on_disowned_end(entry)
 
     def fire_timers(self, entry: Entry, now_ms: int) -> None:
         """Tell whoever waits that its wake time has come, or look again then."""
@@ -132,7 +147,7 @@ class Activations:
 
     def on_lost(self, number: int, *, was_active: bool, was_alone: bool, reason: str, message: str) -> None:
         """Take the end of an activation together with its runner."""
-        self._disowned.discard(number)
+        self._end_disowned(number)
         entry = self._runtime.entries.by_activation(number)
         if entry is not None:
             lost = Lost(was_active=was_active, was_alone=was_alone, reason=reason, message=message)
@@ -145,7 +160,7 @@ class Activations:
         entry = self._runtime.entries.by_activation(number)
         if entry is None or entry.activation is None:
             if isinstance(frame, _ENDS):
-                self._disowned.discard(number)
+                self._end_disowned(number)
             return
         match frame:
             case frames.Running():

@@ -54,6 +54,7 @@ class Entry:
         is_parent_unchecked: its parent may have ended: that is being looked up, and it does not run before.
         timers: step ids whose firing the activation waits for.
         cancel_message: why its parent no longer wants it, or empty.
+        grant: resourceVersion of the Lease that gave it its mutex; 0 while it has none.
     """
 
     __slots__ = (
@@ -63,6 +64,7 @@ class Entry:
         "children",
         "created_at_ms",
         "deferred",
+        "grant",
         "inheritance",
         "is_parent_unchecked",
         "labels",
@@ -108,6 +110,7 @@ class Entry:
         self.is_parent_unchecked = False
         self.rest = Rest.AWAKE
         self.cancel_message = ""
+        self.grant = 0
 
     @property
     def root(self) -> str:
@@ -123,6 +126,12 @@ class Entry:
     def is_losing(self) -> bool:
         """Whether its activation is gone, and that is not dealt with yet."""
         return self.news.lost is not None or (self.writing is not None and self.writing.lost is not None)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether its activation has ended, one way or the other, and that is not dealt with yet."""
+        news = (self.news, self.writing or NO_NEWS)
+        return self.is_losing or any(one.outcome is not None for one in news)
 
     @property
     def is_active(self) -> bool:

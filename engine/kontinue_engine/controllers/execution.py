@@ -17,6 +17,7 @@ from kontinue.api.v1alpha1 import Execution
 from kontinue_engine.controllers.activations import Activations
 from kontinue_engine.controllers.backlog import Backlog
 from kontinue_engine.controllers.entries import Entry, Inheritance, Rest
+from kontinue_engine.controllers.gates import Gates
 from kontinue_engine.controllers.observation import Observation
 from kontinue_engine.controllers.offspring import Offspring
 from kontinue_engine.controllers.runtime import Runtime
@@ -24,6 +25,7 @@ from kontinue_engine.kube import executions
 from kontinue_engine.lifecycle import plan as plans
 from kontinue_engine.lifecycle.decide import decide
 from kontinue_engine.lifecycle.observed import NO_NEWS, News, Observed
+from kontinue_engine.sharding.lease_book import LeaseBook
 from kontinue_engine.telemetry.logs import get_logger
 from kontinue_engine.wire import frames
 
@@ -37,15 +39,22 @@ class ExecutionController:
         observation: handler of the informer that selects this group's live Executions.
         activations: listener of the pool.
         offspring: told of children that other groups run.
+        gates: told of news of Leases.
+
+    Args:
+        runtime: shared tools.
+        book: Leases of the group.
     """
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, book: LeaseBook) -> None:
         self._runtime = runtime
         self._backlog = Backlog(runtime.scope.windows)
+        self.gates = Gates(runtime, book)
         self.offspring = Offspring(runtime, observe=self._on_child)
-        self.activations = Activations(runtime, self.offspring)
+        self.activations = Activations(runtime, self.offspring, on_disowned_end=self.gates.free)
         self.observation = Observation(
             runtime,
+            on_new=self.gates.add,
             on_found=self._on_found,
             on_deleted=self._on_deleted,
             on_moved=self._on_moved,
@@ -67,7 +76,7 @@ class ExecutionController:
             return
         now_ms = self._runtime.clock.now_ms()
         self.activations.fire_timers(entry, now_ms)
-        plan = decide(self._build_observed(entry), self._runtime.worker, now_ms)
+        plan = decide(self._build_observed(entry, now_ms), self._runtime.worker, now_ms)
         if plan.requeue_after_ms is not None:
             self._runtime.queue.add_after(uid, plan.requeue_after_ms / 1000)
         if plan.status is None:
@@ -78,7 +87,10 @@ class ExecutionController:
         if len(self._backlog) and not entry.is_active:
             self._leave_window(entry)
 
-    def _build_observed(self, entry: Entry) -> Observed:
+    def _build_observed(self, entry: Entry, now_ms: int) -> Observed:
+        is_over = entry.status.phase is not None and entry.status.phase.is_terminal
+        may_start = entry.activation is None and not is_over and entry.rest is not Rest.DORMANT
+        gate = self.gates.find(entry, now_ms) if may_start else None
         return Observed(
             spec=entry.spec,
             status=entry.status,
@@ -90,6 +102,8 @@ class ExecutionController:
             is_admitted=entry.inheritance is Inheritance.ADMITTED,
             lost_by=self._lost_by(entry),
             deaths=entry.deaths,
+            gate=gate,
+            grant=entry.grant,
             function_known=entry.spec.function in self._runtime.scope.colours,
             is_deaf=entry.spec.function in self._runtime.scope.deaf,
             cancel_message=entry.cancel_message,
@@ -134,7 +148,8 @@ class ExecutionController:
                 entry.version = result.version
                 entry.status = plan.status
                 entry.memo = plan.memo
-                entry.inheritance = Inheritance.NONE
+                if plan.status.owner is not None and plan.status.owner.incarnation == self._runtime.worker.incarnation:
+                    entry.inheritance = Inheritance.NONE  # claimed, and not merely told what it waits for
                 self._act(entry, plan.actions)
                 if entry not in self._runtime.entries:
                     return  # it has ended
@@ -143,6 +158,7 @@ class ExecutionController:
                 entry.news = unwritten.merged(entry.news)
                 self.observation.refresh(entry, result.execution)
             case executions.Gone():
+                entry.news = unwritten.merged(entry.news)
                 self._on_deleted(entry)
             case executions.Refused():
                 self._on_refused(entry, unwritten.merged(entry.news), result.error)
@@ -187,6 +203,7 @@ class ExecutionController:
 
     def _finish(self, entry: Entry) -> None:
         self._drop(entry)
+        self.gates.free(entry)
         self.offspring.tell_parent(entry)
 
     def _drop(self, entry: Entry) -> None:
@@ -257,4 +274,5 @@ class ExecutionController:
 
     def _on_moved(self, entry: Entry) -> None:
         self.activations.abandon(entry, "it belongs to another worker now")
+        self.gates.leave(entry)
         self._drop(entry)

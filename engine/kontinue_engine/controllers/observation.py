@@ -29,6 +29,7 @@ class Observation:
 
     Args:
         runtime: shared tools.
+        on_new: told of each Execution that was not known.
         on_found: told of each Execution that somebody else may have started (of the first list once all of them are
             known), and of each whose parent does not live here.
         on_deleted: told of one that was deleted.
@@ -39,11 +40,13 @@ class Observation:
         self,
         runtime: Runtime,
         *,
+        on_new: Callable[[Entry], None],
         on_found: Callable[[Entry], None],
         on_deleted: Callable[[Entry], None],
         on_moved: Callable[[Entry], None],
     ) -> None:
         self._runtime = runtime
+        self._on_new = on_new
         self._on_found = on_found
         self._on_deleted = on_deleted
         self._on_moved = on_moved
@@ -146,6 +149,7 @@ class Observation:
         entry = Entry(execution, inherited=inherited)
         self._runtime.entries.add(entry)
         self._take_memo(entry)
+        self._on_new(entry)
         has_parent_here = self._runtime.entries.get(entry.parent_uid) is not None
         entry.is_parent_unchecked = bool(entry.parent_uid) and (inherited or not has_parent_here)
         if not inherited and entry.is_parent_unchecked:

@@ -42,6 +42,12 @@ class LeaseWatch:
         """Set ``news`` at every change from now on."""
         self._waiters.add(news)
 
+    def subscribed(self) -> asyncio.Event:
+        """Return an event that is set at every change from now on."""
+        news = asyncio.Event()
+        self.subscribe(news)
+        return news
+
     def unsubscribe(self, news: asyncio.Event) -> None:
         """Leave ``news`` alone."""
         self._waiters.discard(news)

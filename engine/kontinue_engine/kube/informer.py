@@ -34,6 +34,23 @@ class InformerHandler(Protocol[T_contra]):
         ...
 
 
+class Both(Generic[T_contra]):
+    """Hands everything on to two handlers, in this order."""
+
+    def __init__(self, first: InformerHandler[T_contra], second: InformerHandler[T_contra]) -> None:
+        self._handlers = (first, second)
+
+    def on_list(self, objects: Sequence[T_contra], *, initial: bool) -> None:
+        """Hand on the whole selection."""
+        for handler in self._handlers:
+            handler.on_list(objects, initial=initial)
+
+    def on_event(self, type: EventType, obj: T_contra) -> None:  # noqa: A002 - the wire's word
+        """Hand on one change."""
+        for handler in self._handlers:
+            handler.on_event(type, obj)
+
+
 class Informer(Generic[T]):
     """List and watch of one resource, decoded as ``type_``."""
 

@@ -24,7 +24,7 @@ from kontinue.api.v1alpha1 import (
 )
 from kontinue_engine.lifecycle import plan as plans
 from kontinue_engine.lifecycle.memo import MemoBytes, too_large_message
-from kontinue_engine.lifecycle.observed import EVICTED, Activation, News, Observed, Worker
+from kontinue_engine.lifecycle.observed import EVICTED, Activation, Gate, News, Observed, Worker
 from kontinue_engine.lifecycle.phases import PhaseEvent, next_phase
 from kontinue_engine.lifecycle.plan import NOTHING, Plan
 from kontinue_engine.wire import frames
@@ -34,6 +34,10 @@ MAX_WAITING_FOR: Final = 10
 
 STOPPED: Final = "Stopped"
 """Condition: nothing of this Execution runs any more (design.md section 5)."""
+
+EPOCHS_PER_GRANT: Final = 2**16
+"""A fencing token must grow with every claim, and from one holder of a mutex to the next: it is made of the version of
+the grant, and the epoch below it. Both fit in 63 bits, because that is what databases compare."""
 
 PARENT_ENDED_MESSAGE: Final = "Canceled because its parent has ended"
 """Message of children that outlive their parent."""
@@ -73,12 +77,27 @@ def _start(observed: Observed, worker: Worker, now_ms: int) -> Plan:
         return NOTHING
     if observed.dormant and not observed.woken:
         return NOTHING
+    if observed.gate is not None:
+        return _wait_at(observed, worker, now_ms, observed.gate)
     if observed.inherited and not observed.is_admitted:
         return Plan(actions=(plans.AwaitAdmission(),))
     if observed.inherited or (status.owner is not None and status.owner.incarnation != worker.incarnation):
         return _claim(observed, worker, now_ms)
     resumption = status.resumptions + (1 if observed.dormant else 0)
-    return Plan(actions=(_dispatch(status, resumption=resumption),))
+    return Plan(actions=(_dispatch(observed, status, resumption=resumption),))
+
+
+def _wait_at(observed: Observed, worker: Worker, now_ms: int, gate: Gate) -> Plan:
+    """Others have what it needs."""
+    if gate.refusal:
+        return _fail(observed, worker, now_ms, observed.memo, reason=gate.refusal, message=gate.message)
+    if now_ms < gate.tell_from_ms:
+        return Plan(requeue_after_ms=gate.tell_from_ms - now_ms)
+    waiting = [WaitingFor(kind=gate.kind, name=gate.name, message=gate.message)]
+    if observed.status.waiting_for == waiting:
+        return NOTHING
+    status = msgspec.structs.replace(observed.status, phase=observed.phase, waiting_for=waiting)
+    return Plan(status=status, memo=observed.memo)
 
 
 def _claim(observed: Observed, worker: Worker, now_ms: int) -> Plan:
@@ -104,19 +123,20 @@ def _claim(observed: Observed, worker: Worker, now_ms: int) -> Plan:
         message="",
         waiting_for=[],
     )
-    actions: list[plans.Action] = [_dispatch(claimed, resumption=claimed.resumptions)]
+    actions: list[plans.Action] = [_dispatch(observed, claimed, resumption=claimed.resumptions)]
     if status.owner is not None:
         message = f"Resumed by {worker.shard} after {status.owner.shard} ended"
         actions.append(plans.Report(type="Normal", reason="Resumed", message=message))
     return Plan(status=claimed, memo=observed.memo, actions=tuple(actions))
 
 
-def _dispatch(status: ExecutionStatus, *, resumption: int, alone: bool = False) -> plans.Dispatch:
+def _dispatch(observed: Observed, status: ExecutionStatus, *, resumption: int, alone: bool = False) -> plans.Dispatch:
+    epoch = status.owner.epoch if status.owner else 1
     return plans.Dispatch(
         alone=alone,
         attempt=max(1, status.attempt_count),
         resumption=resumption,
-        fencing_token=status.owner.epoch if status.owner else 1,
+        fencing_token=observed.grant * EPOCHS_PER_GRANT + epoch,
     )
 
 
@@ -219,7 +239,7 @@ def _conclude(observed: Observed, worker: Worker, now_ms: int, outcome: frames.F
         case _:
             # Interrupted without a cancel: the runner gave it back.
             resumption = observed.activation.resumption + 1 if observed.activation else observed.status.resumptions
-            return Plan(actions=(plans.ForgetActivation(), _dispatch(observed.status, resumption=resumption)))
+            return Plan(actions=(plans.ForgetActivation(), _dispatch(observed, observed.status, resumption=resumption)))
 
 
 def _fail_memo_too_large(observed: Observed, worker: Worker, now_ms: int, memo: MemoBytes) -> Plan:
@@ -353,7 +373,7 @@ def _recover(observed: Observed, worker: Worker, now_ms: int) -> Plan:
     is_dormant = lost.reason == EVICTED and activation.parked_since_ms is not None and not activation.has_step
     actions: list[plans.Action] = [plans.ForgetActivation(is_dormant=is_dormant)]
     if not is_dormant:
-        actions.append(_dispatch(observed.status, resumption=resumption, alone=is_suspect))
+        actions.append(_dispatch(observed, observed.status, resumption=resumption, alone=is_suspect))
     if is_charged:
         actions.append(plans.Report(type="Warning", reason=lost.reason, message=f"{lost.message}; resuming"))
     if not is_charged and not news.needs_write:

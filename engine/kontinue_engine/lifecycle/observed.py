@@ -123,6 +123,24 @@ class News(msgspec.Struct, frozen=True, kw_only=True):
 NO_NEWS: Final = News()
 
 
+class Gate(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that an Execution needs before it may run, and that others have.
+
+    Attributes:
+        kind: ``Mutex`` or ``Function``, as in ``status.waitingFor``.
+        name: of the mutex or the function.
+        message: who has it.
+        tell_from_ms: only if it waits until then, it is told so in its status.
+        refusal: reason to fail instead, because it would wait for ever; empty otherwise.
+    """
+
+    kind: str
+    name: str
+    message: str
+    tell_from_ms: int
+    refusal: str = ""
+
+
 class Observed(msgspec.Struct, frozen=True, kw_only=True):
     """One Execution.
 
@@ -132,6 +150,8 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
             not its own.
         lost_by: incarnation of the replica that died with it; empty if none did, or it stopped in order.
         deaths: how many replicas died that it was assigned to; counts only while nothing of it was ever written.
+        gate: what keeps it from being started; None if nothing does.
+        grant: resourceVersion of the write that gave it its mutex; 0 without one.
         function_known: this worker's app has the function.
         is_deaf: its code cannot notice a cancel: a sync function without a context.
         cancel_message: why its parent no longer wants it; empty while it does.
@@ -149,6 +169,8 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     is_admitted: bool = True
     lost_by: str = ""
     deaths: int = 0
+    gate: Gate | None = None
+    grant: int = 0
     function_known: bool = True
     is_deaf: bool = False
     cancel_message: str = ""

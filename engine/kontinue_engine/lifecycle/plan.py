@@ -17,6 +17,7 @@ class Dispatch(msgspec.Struct, frozen=True):
     """Give it to a runner.
 
     Attributes:
+        fencing_token: of this run; grows with every claim and, under a mutex, from one holder to the next.
         alone: to one that runs nothing else: it is suspected of having killed the last one.
     """
 

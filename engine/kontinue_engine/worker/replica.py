@@ -36,11 +36,12 @@ from kontinue_engine.controllers.runtime import Runtime, Scope
 from kontinue_engine.coordinator import group_events
 from kontinue_engine.coordinator.campaign import Campaign
 from kontinue_engine.coordinator.lease_watch import LeaseWatch
+from kontinue_engine.coordinator.mutexes import MutexDuty
 from kontinue_engine.coordinator.placement import PlacementDuty
 from kontinue_engine.coordinator.pruning import PruningDuty
 from kontinue_engine.errors import StartupError, first_known
 from kontinue_engine.kube.events import EventRecorder
-from kontinue_engine.kube.informer import Informer, InformerHandler
+from kontinue_engine.kube.informer import Both, Informer, InformerHandler
 from kontinue_engine.kube.lease import HeldLease
 from kontinue_engine.kube.process_identity import local_identity
 from kontinue_engine.lifecycle.observed import Worker
@@ -234,9 +235,15 @@ class _Replica:
         stop: asyncio.Event,
     ) -> None:
         runtime = self._build_runtime(transport, events, functions, lease)
-        controller = ExecutionController(runtime)
+        watch = LeaseWatch(LeaseBook(self._group), self._clock)
+        group_leases = self._build_leases_informer(transport, watch)
+        controller = ExecutionController(runtime, watch.book)
+        mutexes = self._build_mutexes(runtime, watch)
         self._listener.entries, self._listener.activations = runtime.entries, controller.activations
-        own = self._build_informer(transport, controller.observation, self._own_selector())
+        handler: InformerHandler[Execution] = controller.observation
+        if not self._options.sharding:
+            handler = Both(handler, mutexes)
+        own = self._build_informer(transport, handler, self._own_selector())
         try:
             async with asyncio.TaskGroup() as tasks:
                 running = [tasks.create_task(self._keep(lease, events), name="lease")]
@@ -244,13 +251,19 @@ class _Replica:
                 running.append(tasks.create_task(events.run(), name="events"))
                 running.append(tasks.create_task(controller.run(), name="controller"))
                 await runtime.started.wait()
+                running.append(tasks.create_task(group_leases.run(), name="Leases"))
+                running.append(tasks.create_task(controller.gates.run(watch.subscribed()), name="gates"))
                 running.append(tasks.create_task(own.run(), name="own Executions"))
                 ends = self._build_ends_informer(transport, controller.offspring)
                 running.append(tasks.create_task(ends.run(), name="ends of children"))
                 running.append(tasks.create_task(functions.run(), name="functions"))
                 registered = self._build_functions_informer(transport, functions)
                 running.append(tasks.create_task(registered.run(), name="registered functions"))
-                duties = self._lead_when_elected(transport, lease, lease_transport, runtime, functions)
+                if self._options.sharding:
+                    await _until(group_leases.synced.wait(), stop)
+                    duties = self._campaign(lease_transport, watch, runtime, functions)
+                else:
+                    duties = self._lead(lease, mutexes, runtime, functions)
                 leading = tasks.create_task(duties, name="leader")
                 await _until(own.synced.wait(), stop)
                 gc.collect()
@@ -288,34 +301,22 @@ class _Replica:
         group = f"{labels.WORKER_GROUP}={self._group}"
         return f"{group},{labels.SHARD}={self._identity.shard}" if self._options.sharding else group
 
-    async def _lead_when_elected(
-        self,
-        transport: KubeTransport,
-        own: HeldLease,
-        lease_transport: KubeTransport,
-        runtime: Runtime,
-        functions: FunctionController,
+    async def _lead(self, own: HeldLease, mutexes: MutexDuty, runtime: Runtime, functions: FunctionController) -> None:
+        """Carry out the duties in a group that is not sharded, where only the leader gets here."""
+        group_events.elected(runtime.events, own)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._adopt(runtime), name="adoption")
+            tasks.create_task(self._prune(runtime, functions, None), name="pruning")
+            tasks.create_task(mutexes.run(), name="mutexes")
+
+    async def _campaign(
+        self, lease_transport: KubeTransport, watch: LeaseWatch, runtime: Runtime, functions: FunctionController
     ) -> None:
-        """Carry out the leader's duties: at once in a group that is not sharded, where only the leader gets here."""
-        if not self._options.sharding:
-            group_events.elected(runtime.events, own)
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._adopt(runtime), name="adoption")
-                tasks.create_task(self._prune(runtime, functions, None), name="pruning")
-            return
-        watch = LeaseWatch(LeaseBook(self._group), self._clock)
-        informer = Informer(
-            transport,
-            requests.LEASES,
-            self._config.namespace,
-            type_=Lease,
-            handler=watch,
-            label_selector=f"{labels.WORKER_GROUP}={self._group}",
-        )
+        """Carry out the leader's duties whenever this replica leads its sharded group."""
 
         async def lead() -> None:
             placement = PlacementDuty(  # anew: what a former reign had under way ended with it
-                transport,
+                runtime.transport,
                 namespace=self._config.namespace,
                 group=self._group,
                 me=self._identity,
@@ -328,13 +329,31 @@ class _Replica:
                 tasks.create_task(self._adopt(runtime), name="adoption")
                 tasks.create_task(placement.run(), name="placement")
                 tasks.create_task(self._prune(runtime, functions, watch), name="pruning")
+                tasks.create_task(self._build_mutexes(runtime, watch).run(), name="mutexes")
 
         lease = self._build_lease(lease_transport, leases.leader_lease_name(self._group))
-        campaign = Campaign(lease, watch, self._clock, runtime.events, lead)
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(informer.run(), name="Leases")
-            await informer.synced.wait()
-            await campaign.run()
+        await Campaign(lease, watch, self._clock, runtime.events, lead).run()
+
+    def _build_mutexes(self, runtime: Runtime, watch: LeaseWatch) -> MutexDuty:
+        return MutexDuty(
+            runtime.transport,
+            namespace=self._config.namespace,
+            group=self._group,
+            shard=runtime.scope.shard,
+            book=watch.book,
+            clock=self._clock,
+            times=self._options.lease,
+        )
+
+    def _build_leases_informer(self, transport: KubeTransport, watch: LeaseWatch) -> Informer[Lease]:
+        return Informer(
+            transport,
+            requests.LEASES,
+            self._config.namespace,
+            type_=Lease,
+            handler=watch,
+            label_selector=f"{labels.WORKER_GROUP}={self._group}",
+        )
 
     async def _adopt(self, runtime: Runtime) -> None:
         adopter = Adopter(runtime.transport, namespace=self._config.namespace, group=self._group, owns=runtime.owns)
