@@ -116,6 +116,11 @@ class Campaign:
             reason = "; ".join(str(error) for error in group.exceptions)
             _log.warning("leadership lost", lease=self._lease.name, reason=reason)
             group_events.lost(self._events, self._lease, reason)
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            # Before Python 3.13 a TaskGroup that fails forgets that its task was canceled meanwhile: by the loss of
+            # the shard's Lease, when a replica was frozen past both.
+            raise asyncio.CancelledError
 
 
 async def _raise_when(fenced: asyncio.Event) -> None:
