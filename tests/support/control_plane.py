@@ -17,6 +17,7 @@ import ssl
 import subprocess
 import time
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -30,15 +31,25 @@ TOKEN = "test-admin-token"
 
 
 class ControlPlane:
-    """Processes by name, and what clients need: ``url``, ``token``, ``ca_file``, ``kubeconfig``."""
+    """Processes by name, and what clients need: ``url``, ``token``, ``ca_file``, ``kubeconfig``.
 
-    def __init__(self, data_dir: Path, programs: Path, *, token: str = TOKEN) -> None:
+    Args:
+        data_dir: of everything.
+        programs: folder of the programs.
+        token: of the administrator.
+        apiserver_options: further ones of kube-apiserver; they win over ours.
+    """
+
+    def __init__(
+        self, data_dir: Path, programs: Path, *, token: str = TOKEN, apiserver_options: Sequence[str] = ()
+    ) -> None:
         self.data_dir = data_dir
         self.token = token
         self.kubeconfig = data_dir / "kubeconfig"
         self.ca_file = data_dir / "certs" / "apiserver.crt"
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self._programs = programs
+        self._apiserver_options = apiserver_options
         self._etcd_port, self._peer_port, self._port = free_port(), free_port(), free_port()
         self.url = f"https://127.0.0.1:{self._port}"
 
@@ -117,6 +128,7 @@ class ControlPlane:
             "--max-mutating-requests-inflight=0",
             "--profiling=false",
             "--v=1",
+            *self._apiserver_options,
         )
         self._await("kube-apiserver", lambda: self.get("/readyz"))
 

@@ -13,7 +13,7 @@ import dataclasses
 import os
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,7 @@ def control_plane(folder: Path) -> Iterator[ControlPlane | Existing]:
 
 
 @contextlib.contextmanager
-def own_control_plane(folder: Path) -> Iterator[ControlPlane]:
+def own_control_plane(folder: Path, *, apiserver_options: Sequence[str] = ()) -> Iterator[ControlPlane]:
     """Start a control plane for tests that kill it or count what it does; stop it at the end."""
     programs = program_folder()
     if missing := missing_programs():
@@ -58,7 +58,7 @@ def own_control_plane(folder: Path) -> Iterator[ControlPlane]:
         if os.environ.get("KONTINUE_REQUIRE_KUBE") == "1":
             pytest.fail(reason)
         pytest.skip(reason)
-    with ControlPlane(folder, programs) as plane:
+    with ControlPlane(folder, programs, apiserver_options=apiserver_options) as plane:
         yield plane
 
 
