@@ -16,6 +16,7 @@ from kontinue.kube.transport import Transport
 from kontinue.kube.watch import EventType
 from kontinue_engine.clock import Clock
 from kontinue_engine.coordinator import group_events
+from kontinue_engine.coordinator.closing import Closer
 from kontinue_engine.coordinator.lease_watch import LeaseWatch
 from kontinue_engine.kube.events import EventRecorder
 from kontinue_engine.kube.informer import Informer
@@ -68,6 +69,7 @@ class PlacementDuty:
         self._moves = group_events.Moves()
         self._clock = clock
         self._placement = Placement(me.shard, parked_delay_s=times.duration_s, allowance=Allowance())
+        self._closer = Closer(transport, namespace=namespace, group=group, clock=clock)
         self._news = asyncio.Event()
         self._commands: deque[placements.Command] = deque()
         self._has_commands = asyncio.Semaphore(0)
@@ -202,6 +204,8 @@ class PlacementDuty:
             label_selector=f"{labels.WORKER_GROUP}={self._group},{where}",
             field_selector=LIVE_PHASES_SELECTOR,
         )
+        if command.shard != placements.STRAYS:
+            await self._closer.close(command.shard)
         lost_by = self._lost_by(command.shard)
         now_ms = self._clock.now_ms()
         listed = await reflector.fetch()

@@ -299,7 +299,7 @@ def _end(
         message=message,
         waiting_for=[],
         finished_at=_time(now_ms),
-        conditions=_with_stopped(observed.status.conditions, phase, now_ms)
+        conditions=with_stopped(observed.status.conditions, phase, now_ms)
         if has_stopped
         else observed.status.conditions,
     )
@@ -412,7 +412,7 @@ def _stop(observed: Observed, now_ms: int, worker: Worker) -> Plan:
         observed.status,
         finished_at=observed.status.finished_at or _time(now_ms),
         waiting_for=[],
-        conditions=_with_stopped(observed.status.conditions, observed.phase, now_ms),
+        conditions=with_stopped(observed.status.conditions, observed.phase, now_ms),
     )
     return Plan(status=status, memo=observed.memo, actions=actions)
 
@@ -425,7 +425,8 @@ def is_stopped(conditions: Sequence[Condition]) -> bool:
     return any(condition.type == STOPPED and condition.status == "True" for condition in conditions)
 
 
-def _with_stopped(conditions: Sequence[Condition], phase: Phase, now_ms: int) -> list[Condition]:
+def with_stopped(conditions: Sequence[Condition], phase: Phase, now_ms: int) -> list[Condition]:
+    """Return the conditions with Stopped being True."""
     stopped = Condition(type=STOPPED, status="True", reason=phase.value, last_transition_time=_time(now_ms))
     return [*(condition for condition in conditions if condition.type != STOPPED), stopped]
 

@@ -1,0 +1,94 @@
+"""Internal. Closes Executions that a client has canceled or skipped while no replica had them.
+
+A cancel is terminal at once, so nobody claims such an Execution any more: its children, which may run in other shards,
+would go on, and nobody would say that it has stopped. The leader looks for them when it sweeps a shard that nobody
+has, and a replica when it takes its shard back. Level-based: what is closed carries the condition Stopped.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from kontinue.api import labels
+from kontinue.api.meta import PartialObjectMetadata
+from kontinue.api.v1alpha1 import LIVE_PHASES_SELECTOR, Phase
+from kontinue.kube import requests
+from kontinue.kube.reflector import Reflector
+from kontinue.kube.transport import Transport
+from kontinue_engine.clock import Clock
+from kontinue_engine.kube import executions
+from kontinue_engine.lifecycle.decide import PARENT_ENDED_MESSAGE, is_stopped, with_stopped
+from kontinue_engine.sharding.views import PlacedExecution
+from kontinue_engine.telemetry.logs import get_logger
+
+_log = get_logger(__name__)
+
+
+class Closer:
+    """Closes what has ended in one group.
+
+    Args:
+        transport: to the API server.
+        namespace: of the group.
+        group: worker group.
+        clock: wall time.
+    """
+
+    def __init__(self, transport: Transport, *, namespace: str, group: str, clock: Clock) -> None:
+        self._transport = transport
+        self._namespace = namespace
+        self._group = group
+        self._clock = clock
+
+    async def close(self, shard: str) -> None:
+        """Close what was ended from outside in a shard whose replica is gone; its code runs no more.
+
+        Raises:
+            ApiError: the server refuses; the next sweep tries again.
+        """
+        selector = f"{labels.WORKER_GROUP}={self._group},{labels.SHARD}={shard}"
+        for phase in (Phase.CANCELED, Phase.SKIPPED):
+            ended = Reflector(
+                self._transport,
+                requests.EXECUTIONS,
+                self._namespace,
+                type_=PlacedExecution,
+                label_selector=selector,
+                field_selector=f"status.phase={phase}",
+            )
+            for execution in (await ended.fetch()).objects:
+                if not is_stopped(execution.status.conditions):
+                    await self._close(execution)
+
+    async def _close(self, ended: PlacedExecution) -> None:
+        name, uid = ended.metadata.name, ended.metadata.uid
+        children = Reflector(
+            self._transport,
+            requests.EXECUTIONS,
+            self._namespace,
+            type_=PartialObjectMetadata,
+            label_selector=f"{labels.PARENT}={labels.label_value(name)}",
+            field_selector=LIVE_PHASES_SELECTOR,
+            only_metadata=True,
+        )
+        for child in (await children.fetch()).objects:
+            if any(owner.uid == uid for owner in child.metadata.owner_references):
+                await executions.cancel_from_outside(
+                    self._transport,
+                    namespace=self._namespace,
+                    name=child.metadata.name,
+                    message=PARENT_ENDED_MESSAGE,
+                )
+        execution = await executions.read_execution(self._transport, namespace=self._namespace, name=name)
+        if execution is None or execution.metadata.uid != uid or not execution.phase.is_terminal:
+            return
+        stopped = with_stopped(execution.status.conditions, execution.phase, self._clock.now_ms())
+        await executions.write_status(
+            self._transport,
+            namespace=self._namespace,
+            name=name,
+            uid=uid,
+            version=execution.metadata.resource_version,
+            status=msgspec.structs.replace(execution.status, waiting_for=[], conditions=stopped),
+        )
+        _log.info("closed", execution=name, uid=uid, phase=execution.phase.value)
