@@ -47,6 +47,13 @@ async def spread(ctx: ExecutionContext, count: int) -> int:
 
 
 @app.function
+async def wait_for_naps(ctx: ExecutionContext, count: int, seconds: float) -> None:
+    """Children that the leader places, and that take their time."""
+    elsewhere = nap.options(disable_shard_inheritance=True)
+    await asyncio.gather(*(ctx.execute(elsewhere, seconds) for _ in range(count)))
+
+
+@app.function
 async def together(ctx: ExecutionContext, count: int) -> int:
     """Children beside their parent."""
     return sum(await asyncio.gather(*(ctx.execute(add, number, 0) for number in range(count))))

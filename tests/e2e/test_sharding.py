@@ -140,6 +140,39 @@ async def test_what_a_killed_replica_ran_goes_on_elsewhere(
     assert (await client.wait_for_execution(sleeper, timeout=AFTER_A_LEASE)).phase is Phase.COMPLETED
 
 
+async def test_children_elsewhere_end_with_a_parent_that_is_canceled_while_nobody_runs_it(
+    client: Client, pair: tuple[Replica, Replica]
+) -> None:
+    """The leader closes what no replica can: it ends the children and says that the parent has stopped."""
+    _, victim = pair
+    name = await start_in(client, "w-1", "wait_for_naps", {"count": 2, "seconds": 600})
+    async with asyncio.timeout(SOON.total_seconds()):
+        while {child.phase for child in await client.get_child_executions(name)} != {Phase.SUSPENDED}:
+            await asyncio.sleep(0.02)
+    victim.kill()
+    await client.cancel(name)
+    async with asyncio.timeout(AFTER_A_LEASE.total_seconds()):
+        while {child.phase for child in await client.get_child_executions(name)} != {Phase.CANCELED}:
+            await asyncio.sleep(0.02)
+        while not any(one.type == "Stopped" for one in (await client.get(name)).status.conditions):
+            await asyncio.sleep(0.02)
+
+
+async def test_what_was_canceled_while_its_replica_was_away_is_closed_when_it_is_back(
+    client: Client, pair: tuple[Replica, Replica]
+) -> None:
+    """It comes back in its pod before anybody else takes over."""
+    _, victim = pair
+    name = await start_in(client, "w-1", "nap", {"seconds": 600})
+    await running_in(client, name, "w-1")
+    victim.kill()
+    await client.cancel(name)
+    victim.start()
+    async with asyncio.timeout(SOON.total_seconds()):
+        while not any(one.type == "Stopped" for one in (await client.get(name)).status.conditions):
+            await asyncio.sleep(0.02)
+
+
 async def test_a_killed_leader_is_replaced_by_who_is_left(client: Client, pair: tuple[Replica, Replica]) -> None:
     """New Executions wait for a leader, and are placed."""
     leader, other = pair

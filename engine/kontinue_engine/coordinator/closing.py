@@ -7,12 +7,16 @@ has, and a replica when it takes its shard back. Level-based: what is closed car
 
 from __future__ import annotations
 
+import asyncio
+
 import msgspec
 
+from kontinue import errors
 from kontinue.api import labels
 from kontinue.api.meta import PartialObjectMetadata
 from kontinue.api.v1alpha1 import LIVE_PHASES_SELECTOR, Phase
 from kontinue.kube import requests
+from kontinue.kube.backoff import Backoff
 from kontinue.kube.reflector import Reflector
 from kontinue.kube.transport import Transport
 from kontinue_engine.clock import Clock
@@ -39,6 +43,18 @@ class Closer:
         self._namespace = namespace
         self._group = group
         self._clock = clock
+
+    async def run(self, shard: str) -> None:
+        """Close what was ended before the replica of this shard came back; tried again until it is done."""
+        backoff = Backoff()
+        while True:
+            try:
+                await self.close(shard)
+            except errors.ApiError as error:
+                _log.warning("not closed", shard=shard, error=str(error))
+                await asyncio.sleep(backoff.next_s(at_least_s=error.retry_after_s))
+            else:
+                return
 
     async def close(self, shard: str) -> None:
         """Close what was ended from outside in a shard whose replica is gone; its code runs no more.

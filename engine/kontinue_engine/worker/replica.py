@@ -35,6 +35,7 @@ from kontinue_engine.controllers.offspring import Offspring
 from kontinue_engine.controllers.runtime import Runtime, Scope
 from kontinue_engine.coordinator import group_events
 from kontinue_engine.coordinator.campaign import Campaign
+from kontinue_engine.coordinator.closing import Closer
 from kontinue_engine.coordinator.lease_watch import LeaseWatch
 from kontinue_engine.coordinator.mutexes import MutexDuty
 from kontinue_engine.coordinator.placement import PlacementDuty
@@ -260,6 +261,8 @@ class _Replica:
                 registered = self._build_functions_informer(transport, functions)
                 running.append(tasks.create_task(registered.run(), name="registered functions"))
                 if self._options.sharding:
+                    closer = Closer(transport, namespace=self._config.namespace, group=self._group, clock=self._clock)
+                    running.append(tasks.create_task(closer.run(self._identity.shard), name="closing"))
                     await _until(group_leases.synced.wait(), stop)
                     duties = self._campaign(lease_transport, watch, runtime, functions)
                 else:
