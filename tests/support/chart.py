@@ -78,9 +78,14 @@ class Pod:
         self.ip = f"127.0.0.{number + 1}"
         self.log = folder / f"{self.name}.log"
         self.process: subprocess.Popen[bytes] | None = None
+        self._number = number
         self._namespace = objects["StatefulSet"]["metadata"]["namespace"]
         self._container = container(objects)
         self._kubeconfig = kubeconfig
+
+    def of(self, objects: dict[str, dict[str, Any]]) -> Pod:
+        """Return the pod that takes its place when the chart has changed."""
+        return Pod(self.log.parent, objects, self._number, self._kubeconfig)
 
     def start(self) -> None:
         """Start it as a new pod."""

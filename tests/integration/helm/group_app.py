@@ -1,0 +1,71 @@
+"""Functions of a worker group that asks its API server for everything that a group ever asks for."""
+
+import asyncio
+import os
+import signal
+import time
+from datetime import timedelta
+from pathlib import Path
+
+from kontinue import App, ExecutionContext
+
+app = App(group="shop")
+
+
+@app.function
+def add(a: int, b: int) -> int:
+    return a + b
+
+
+@app.function
+def wait_for(file: str) -> str:
+    while not Path(file).exists():
+        time.sleep(0.02)
+    return "seen"
+
+
+@app.function
+async def nap(ctx: ExecutionContext) -> str:
+    await ctx.sleep(timedelta(hours=1))
+    return "rested"
+
+
+@app.function
+def crash() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@app.function
+async def family(ctx: ExecutionContext, count: int) -> int:
+    """Children beside their parent, and children that the leader places."""
+    placed = add.options(disable_shard_inheritance=True)
+    calls = [ctx.execute(one, number, 0) for number in range(count) for one in (add, placed)]
+    return sum(await asyncio.gather(*calls))
+
+
+@app.function
+async def sleepers(ctx: ExecutionContext, count: int) -> list[str]:
+    placed = nap.options(disable_shard_inheritance=True)
+    return list(await asyncio.gather(*(ctx.execute(placed) for _ in range(count))))
+
+
+@app.function
+async def named(ctx: ExecutionContext, name: str) -> int:
+    return await ctx.execute(add.options(name=name), 1, 1)
+
+
+if os.environ["RELEASE"] == "first":
+
+    @app.function
+    def changed(a: int) -> int:
+        return a
+
+    @app.function
+    def dropped() -> None:
+        """The next release is without it."""
+
+else:
+
+    @app.function
+    def changed(a: int, b: int = 0) -> int:
+        return a + b

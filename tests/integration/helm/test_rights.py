@@ -1,0 +1,290 @@
+"""A worker group lives with the rights of the chart's Role and no others, and needs each of them."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import chart
+import kube
+from api import Api, execution
+from api_server import kubeconfig_for
+from kontinue.api import labels
+from kontinue.api.v1alpha1 import Execution, Phase
+from kontinue.client import Client, ClientOptions
+
+HERE = Path(__file__).parent
+SOON = timedelta(seconds=40)
+VALUES = (
+    *("--set", f"app=group_app:app,appDir={HERE},syncRunners=1,graceSeconds=1"),
+    *("--set", "lease.durationSeconds=7,lease.renewSeconds=1"),
+)
+NOT_SEEN_HERE = {
+    (("coordination.k8s.io", "leases"), "delete"): "the Lease of a shard that has been gone for ten minutes",
+}
+"""Rights that a worker needs, but not within the minute of this test."""
+
+pytestmark = pytest.mark.slow
+
+
+class Group:
+    """A worker group of two pods, whose service account has the chart's Role.
+
+    Attributes:
+        audited: the control plane.
+        api: an administrator's client, in the group's namespace.
+        client: kontinue's client of the same.
+        pods: the replicas.
+        user: the service account, as a user of the API server.
+        rendered: the chart's objects.
+    """
+
+    def __init__(self, audited: Any, api: Api, client: Client, folder: Path) -> None:
+        self.audited = audited
+        self.api = api
+        self.client = client
+        self.pods: list[chart.Pod] = []
+        self.rendered = self.render("first")
+        account = self.rendered["ServiceAccount"]["metadata"]["name"]
+        self.user = f"system:serviceaccount:{api.namespace}:{account}"
+        self.folder = folder
+        self.token = ""
+
+    def render(self, release: str) -> dict[str, dict[str, Any]]:
+        """Render the chart for a release of the app."""
+        env = ["--set", "env[0].name=RELEASE,env[1].name=KONTINUE_BUILD"]
+        env += ["--set-string", f"env[0].value={release},env[1].value={release}"]
+        return chart.render(*VALUES, *env, namespace=self.api.namespace)
+
+    async def install(self) -> None:
+        """Create everything but the StatefulSet, which nobody here could run, and a token of the service account."""
+        paths = {
+            "ServiceAccount": "serviceaccounts",
+            "Role": "rbac.authorization.k8s.io/v1/roles",
+            "RoleBinding": "rbac.authorization.k8s.io/v1/rolebindings",
+            "FlowSchema": "flowcontrol.apiserver.k8s.io/v1/flowschemas",
+        }
+        for kind, plural in paths.items():
+            path = self.api.path(plural, namespace="" if kind == "FlowSchema" else None)
+            status, answer = await self.api.send("POST", path, self.rendered[kind])
+            assert status == 201, answer
+        account = self.rendered["ServiceAccount"]["metadata"]["name"]
+        request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
+        status, answer = await self.api.send("POST", self.api.path("serviceaccounts", account, "token"), request)
+        assert status == 201, answer
+        self.token = answer["status"]["token"]
+        document = yaml.safe_load(self.audited.server.kubeconfig.read_text())
+        document["users"][0]["user"] = {"token": self.token}
+        kubeconfig = self.folder / "of-the-service-account"
+        kubeconfig.write_text(yaml.safe_dump(document))
+        self.pods = [chart.Pod(self.folder, self.rendered, number, kubeconfig) for number in range(2)]
+
+    async def start(self) -> None:
+        """Start the pods and wait for their probes."""
+        for pod in self.pods:
+            pod.start()
+        for pod in self.pods:
+            await asyncio.to_thread(pod.until_ready)
+
+    async def eventually(self, name: str, check: Callable[[Execution], object]) -> Execution:
+        """Read an Execution until it is as wanted."""
+        async with asyncio.timeout(SOON.total_seconds()):
+            while not check(found := await self.client.get(name)):
+                await asyncio.sleep(0.02)
+            return found
+
+    async def finished(self, name: str, phase: Phase = Phase.COMPLETED) -> None:
+        """Wait until an Execution has ended so."""
+        found = await self.eventually(name, lambda one: one.phase.is_terminal)
+        assert found.phase is phase, found.status.message
+
+
+@pytest.fixture
+async def group(audited: Any, tmp_path: Path) -> AsyncIterator[Group]:
+    """A group that is installed, and not started."""
+    server, namespace = audited.server, chart.new_namespace()
+    server.request("POST", "/api/v1/namespaces", {"metadata": {"name": namespace}})
+    api = Api(server.url, server.token, namespace=namespace, ca_file=server.ca_file)
+    kubeconfig = kubeconfig_for(namespace, server.kubeconfig, tmp_path / "of-the-administrator")
+    async with Client(ClientOptions(kubeconfig=str(kubeconfig), qps=None)) as client:
+        one = Group(audited, api, client, tmp_path)
+        await one.install()
+        yield one
+    for pod in one.pods:
+        pod.end()
+    await api.send("DELETE", api.path("flowcontrol.apiserver.k8s.io/v1/flowschemas", namespace="") + "/" + flow(one))
+    await api.close()
+
+
+def flow(group: Group) -> str:
+    """Return the name of the group's FlowSchema."""
+    return str(group.rendered["FlowSchema"]["metadata"]["name"])
+
+
+def granted(role: dict[str, Any]) -> Iterator[tuple[tuple[str, str], str]]:
+    """Yield what a Role allows, one by one."""
+    for rule in role["rules"]:
+        assert set(rule) == {"apiGroups", "resources", "verbs"}
+        for api_group in rule["apiGroups"]:
+            for resource in rule["resources"]:
+                for verb in rule["verbs"]:
+                    yield (api_group, resource), verb
+
+
+def shard_of(execution: Execution) -> str:
+    """Return where it is."""
+    return execution.metadata.labels[labels.SHARD]
+
+
+async def children_are_placed(group: Group) -> None:
+    """Those that inherit are beside their parent, the others everywhere."""
+    parent = await group.client.spawn("family", {"count": 4}, result=int)
+    assert await parent.result(timeout=SOON) == 12
+    children = await group.client.get_child_executions(parent.name)
+    shards = [shard_of(child) for child in children]
+    assert (len(shards), set(shards)) == (8, {pod.name for pod in group.pods})
+    assert shards.count(shard_of(await group.client.get(parent.name))) >= 4
+
+
+async def applied_by_hand(group: Group) -> None:
+    """An Execution without labels is adopted and run."""
+    spec = {"function": "add", "arguments": {"a": 1, "b": 2}}
+    path = group.api.path("kontinue.cloud/v1alpha1/executions")
+    assert (await group.api.send("POST", path, execution("by-hand", spec=spec)))[0] == 201
+    await group.finished("by-hand")
+
+
+async def cancelled_with_children(group: Group) -> None:
+    """What a canceled Execution has started is canceled, too, wherever it runs."""
+    parent = await group.client.spawn("sleepers", {"count": 4})
+    async with asyncio.timeout(SOON.total_seconds()):
+        while len(children := await group.client.get_child_executions(parent.name)) < 4:
+            await asyncio.sleep(0.02)
+    for child in children:
+        await group.eventually(child.metadata.name, lambda one: one.status.owner is not None)
+    await group.client.cancel(parent.name)
+    for child in children:
+        await group.finished(child.metadata.name, Phase.CANCELED)
+
+
+async def crashes(group: Group) -> None:
+    """What kills its runner again and again is given up, with Events."""
+    await group.finished((await group.client.spawn("crash")).name, Phase.FAILED)
+
+
+async def leftover_in_the_way(group: Group) -> None:
+    """A child's name that is taken by what a vanished parent left is cleared."""
+    gone = {"apiVersion": labels.API_VERSION, "kind": "Execution", "name": "gone", "uid": str(uuid.uuid4())}
+    body = execution("leftover", metadata={"ownerReferences": [gone]}, spec={"function": "add"})
+    # The garbage collector would be faster.
+    group.audited.plane.kill("kube-controller-manager", signal.SIGSTOP)
+    try:
+        assert (await group.api.send("POST", group.api.path("kontinue.cloud/v1alpha1/executions"), body))[0] == 201
+        parent = await group.client.spawn("named", {"name": "leftover"}, result=int)
+        assert await parent.result(timeout=SOON) == 2
+    finally:
+        group.audited.plane.kill("kube-controller-manager", signal.SIGCONT)
+
+
+async def death_of_a_replica(group: Group) -> None:
+    """What it was running is moved to the other one."""
+    file = group.folder / "file"
+    dead, alive = group.pods
+    waiting = [await group.client.spawn("wait_for", {"file": str(file)}) for _ in range(4)]
+    placed = [await group.eventually(one.name, lambda found: labels.SHARD in found.metadata.labels) for one in waiting]
+    assert {shard_of(one) for one in placed} == {dead.name, alive.name}
+    await asyncio.to_thread(dead.stop, signal.SIGKILL)
+    assert dead.probe("livenessProbe") == 0
+    for one in waiting:
+        await group.eventually(one.name, lambda found: shard_of(found) == alive.name)
+    file.touch()
+    for one in waiting:
+        assert await one.result(timeout=SOON) == "seen"
+
+
+async def next_release(group: Group) -> None:
+    """Functions are changed and pruned once no replica runs the old code."""
+    for pod in group.pods:
+        if pod.process is not None and pod.process.poll() is None:
+            assert await asyncio.to_thread(pod.stop) == 0
+    group.pods = [pod.of(group.render("second")) for pod in group.pods]
+    await group.start()
+    await group.api.eventually(group.api.path("kontinue.cloud/v1alpha1/functions", "dropped"), 404)
+    changed = await group.client.spawn("changed", {"a": 1, "b": 2}, result=int)
+    assert await changed.result(timeout=SOON) == 3
+
+
+async def test_a_group_lives_with_the_rights_of_its_role_and_uses_each(group: Group) -> None:
+    """Nothing that it asks for is forbidden, and what it is granted it asks for."""
+    await group.start()
+    for part in (
+        children_are_placed,
+        applied_by_hand,
+        cancelled_with_children,
+        crashes,
+        leftover_in_the_way,
+        death_of_a_replica,
+        next_release,
+    ):
+        await part(group)
+    for pod in group.pods:
+        assert await asyncio.to_thread(pod.stop) == 0
+    asked = group.audited.asked_by(group.user)
+    assert [one for one in asked if one.status in {401, 403}] == []
+    assert {one.namespace for one in asked} == {group.api.namespace}
+    used = {(one.resource, one.verb) for one in asked}
+    rights = set(granted(group.rendered["Role"]))
+    assert used <= rights
+    assert rights - used == NOT_SEEN_HERE.keys()
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/v1/namespaces/{}/secrets",
+        "/api/v1/namespaces/{}/configmaps",
+        "/api/v1/namespaces/{}/pods",
+        "/api/v1/namespaces/default/events",
+        "/apis/kontinue.cloud/v1alpha1/executions",
+        "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
+        "/api/v1/namespaces",
+    ],
+)
+async def test_a_worker_may_not_read_what_is_none_of_its_business(group: Group, path: str) -> None:
+    """Not secrets, not Pods, no other namespace, nothing of the cluster."""
+    api = Api(group.api.url, group.token, namespace=group.api.namespace, ca_file=group.audited.server.ca_file)
+    status, answer = await api.send("GET", path.format(group.api.namespace))
+    await api.close()
+    assert (status, answer["reason"]) == (403, "Forbidden")
+
+
+async def test_renewals_have_a_flow_of_their_own(group: Group) -> None:
+    """Lease requests are sorted by the chart's FlowSchema; without it they share one with all other requests."""
+    server = group.audited.server
+    schemas = "/apis/flowcontrol.apiserver.k8s.io/v1/flowschemas"
+    names = {one["metadata"]["uid"]: one["metadata"]["name"] for one in server.request("GET", schemas)["items"]}
+    api = Api(server.url, group.token, namespace=group.api.namespace, ca_file=server.ca_file)
+
+    async def schema_of(path: str) -> str:
+        await api.send("GET", path)
+        return names.get(api.headers["X-Kubernetes-PF-FlowSchema-UID"], "")
+
+    lease = api.path("coordination.k8s.io/v1/leases", "kontinue-shard.shop.x")
+    async with asyncio.timeout(kube.PATIENCE_S):
+        while await schema_of(lease) != flow(group):
+            await asyncio.sleep(0.02)
+    assert await schema_of(api.path("kontinue.cloud/v1alpha1/executions")) == "service-accounts"
+    assert await schema_of(api.path("coordination.k8s.io/v1/leases", "x", namespace="default")) == "service-accounts"
+    server.request("DELETE", f"{schemas}/{flow(group)}")
+    async with asyncio.timeout(kube.PATIENCE_S):
+        while await schema_of(lease) != "service-accounts":
+            await asyncio.sleep(0.02)
+    await api.close()
