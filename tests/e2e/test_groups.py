@@ -254,6 +254,16 @@ async def test_parent_and_child_find_each_other_after_a_restart_of_either_side(p
     assert len(await client.get_child_executions(release.name)) == 1
 
 
+async def test_a_canceled_parent_takes_its_children_in_other_groups_along(place: Place) -> None:
+    """They are not left to run for nobody."""
+    place.worker("r-0", RELEASES)
+    place.worker("d-0", DEPLOYMENTS)
+    release = await place.client.spawn("release", {"gate": str(place.gate), "services": 1})
+    child = await place.only_child(release.name)
+    await place.client.cancel(release)
+    assert group_of(await place.in_phase(child.metadata.name, Phase.CANCELED)) == "deployments"
+
+
 async def test_a_function_moves_to_another_group_only_by_force_and_new_executions_follow(place: Place) -> None:
     """What runs goes on in the old group; its own children of that function are new Executions, too."""
     old = place.worker("d", DEPLOYMENTS)
