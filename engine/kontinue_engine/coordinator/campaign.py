@@ -106,6 +106,17 @@ class Campaign:
                 return LOOK_S
 
     async def _reign(self) -> None:
+        # Before Python 3.13 a TaskGroup that fails forgets that its task was canceled meanwhile: by the loss of the
+        # shard's Lease, when a replica was frozen past both. So that task is another one.
+        reign = asyncio.create_task(self._lead_until_lost(), name="reign")
+        try:
+            await asyncio.wait([reign])
+            reign.result()
+        finally:
+            reign.cancel()
+            await asyncio.gather(reign, return_exceptions=True)
+
+    async def _lead_until_lost(self) -> None:
         fenced = asyncio.Event()
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -116,11 +127,6 @@ class Campaign:
             reason = "; ".join(str(error) for error in group.exceptions)
             _log.warning("leadership lost", lease=self._lease.name, reason=reason)
             group_events.lost(self._events, self._lease, reason)
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            # Before Python 3.13 a TaskGroup that fails forgets that its task was canceled meanwhile: by the loss of
-            # the shard's Lease, when a replica was frozen past both.
-            raise asyncio.CancelledError
 
 
 async def _raise_when(fenced: asyncio.Event) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Coroutine
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -42,6 +43,31 @@ class FreeLease:
         self.is_released = True
 
 
+def campaign(lease: FreeLease, lead: Callable[[], Coroutine[None, None, None]]) -> Campaign:
+    clock = SystemClock()
+    watch = LeaseWatch(LeaseBook("g"), clock)
+    events = SimpleNamespace(record=lambda *_: None)
+    return Campaign(cast("Any", lease), watch, clock, cast("Any", events), lead)
+
+
+async def test_who_has_lost_leadership_leads_again_when_the_lease_is_free() -> None:
+    """A group must not be without a leader because one was slow."""
+    lease, reigns = FreeLease(), asyncio.Queue[None]()
+
+    async def lead() -> None:
+        reigns.put_nowait(None)
+        await asyncio.Event().wait()
+
+    task = asyncio.create_task(campaign(lease, lead).run())
+    for _ in range(3):
+        await asyncio.wait_for(reigns.get(), 5)
+        lease.is_lost.set()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert lease.is_released
+
+
 async def test_a_replica_that_is_stopped_while_it_loses_leadership_stops() -> None:
     """Both happen at once to one that was frozen past its Leases: it must not campaign on as a replica without one."""
     lease, is_leading, is_ending = FreeLease(), asyncio.Event(), asyncio.Event()
@@ -55,10 +81,7 @@ async def test_a_replica_that_is_stopped_while_it_loses_leadership_stops() -> No
             for _ in range(5):
                 await asyncio.sleep(0)
 
-    clock = SystemClock()
-    watch = LeaseWatch(LeaseBook("g"), clock)
-    events = SimpleNamespace(record=lambda *_: None)
-    task = asyncio.create_task(Campaign(cast("Any", lease), watch, clock, cast("Any", events), lead).run())
+    task = asyncio.create_task(campaign(lease, lead).run())
     await is_leading.wait()
     lease.is_lost.set()
     await is_ending.wait()
