@@ -218,6 +218,7 @@ class HeldLease:
             _log.warning("lease not taken yet", lease=self.name, error=str(error))
             await asyncio.sleep(POLL_S)
             return False
+        self._tenure = Tenure(self._times)
         self._tenure.confirmed(sent_s)
         return True
 

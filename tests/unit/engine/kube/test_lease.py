@@ -565,3 +565,17 @@ async def test_who_is_slower_than_another_taker_or_than_the_holder_itself_does_n
     assert not await second.take(None)
     assert await second.take(server.lease)
     assert (second.remaining_s, server.lease.spec.holder_identity) == (35, "b")
+
+
+@virtual_time
+async def test_a_lease_that_was_lost_can_be_taken_again():
+    """Leadership comes and goes, while the replica lives on."""
+    server = Server()
+    first = lease_of(server, "a")
+    await first.acquire()
+    edit(server, holder_identity="")
+    with pytest.raises(LeaseLost):
+        await first.run()
+    assert first.remaining_s < 0
+    assert await first.take(server.lease)
+    assert first.remaining_s == 35
