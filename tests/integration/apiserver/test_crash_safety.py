@@ -134,6 +134,7 @@ async def _first_of(watching: list[asyncio.Task[None]], check: object) -> None:
     await checking
 
 
+@pytest.mark.timeout(60 + 3 * ROUNDS)
 async def test_what_was_said_before_a_crash_is_true_after_it(tmp_path: Path) -> None:
     """Acknowledged writes are there, no revision is handed out twice, watches go on without a gap or get 410."""
     seed = int(os.environ.get("KONTINUE_CRASH_SEED") or random.randrange(2**32))
