@@ -20,20 +20,15 @@ from kontinue.kube import requests
 from kontinue_engine.controllers.entries import Entry
 from kontinue_engine.controllers.runtime import Runtime
 from kontinue_engine.kube.ancestry import Ancestry
+from kontinue_engine.lifecycle.gates import FUNCTION, MUTEX, TELL_AFTER_MS, full_message, held_message, refusal
 from kontinue_engine.lifecycle.observed import Gate
 from kontinue_engine.sharding.lease_book import LeaseBook
 from kontinue_engine.sharding.leases import mutex_lease_name
 from kontinue_engine.sharding.limits import Limits
 from kontinue_engine.telemetry.logs import get_logger
 
-TELL_AFTER_MS: Final = 1_000
-"""A wait that is over sooner is not worth a write. Judgement; what nobody holds is granted in milliseconds."""
 RENAME_AFTER_MS: Final = 30_000
 """How long a status names a holder, though there is another one by now: many may wait for one mutex. Judgement."""
-MUTEX: Final = "Mutex"
-FUNCTION: Final = "Function"
-MUTEX_HELD_BY_ANCESTOR: Final = "MutexHeldByAncestor"
-CONCURRENCY_HELD_BY_ANCESTOR: Final = "ConcurrencyHeldByAncestor"
 
 _log = get_logger(__name__)
 
@@ -142,10 +137,11 @@ class Gates:
             self._wait_no_more(entry, name)
             return None
         self._waiting_for_lease.setdefault(name, {})[entry.uid] = entry
-        if lease is None or not holder:
-            return self._closed(entry, MUTEX, mutex, {}, "it waits for its turn", now_ms)
-        holder_name = lease.metadata.annotations.get(labels.EXECUTION, "")
-        return self._closed(entry, MUTEX, mutex, {holder: holder_name}, f"Execution {holder_name} holds it", now_ms)
+        holders: dict[str, str] = {}
+        if lease is not None and holder:
+            holders[holder] = lease.metadata.annotations.get(labels.EXECUTION, "")
+        message = held_message(holders.get(holder, ""))
+        return self._closed(entry, MUTEX, mutex, holders, message, now_ms)
 
     def _wait_no_more(self, entry: Entry, name: str) -> None:
         waiting = self._waiting_for_lease.get(name)
@@ -165,10 +161,7 @@ class Gates:
         if self._limits.has_slot(entry.uid):
             return None
         holders = self._limits.holders(function)
-        message = (
-            f"{len(holders)} run already, and its limit is {self._limits.limit(function)}: "
-            f"for example Execution {next(iter(holders.values()))}"
-        )
+        message = full_message(holders, self._limits.limit(function))
         return self._closed(entry, FUNCTION, function, holders, message, now_ms)
 
     def _admit(self) -> None:
@@ -195,7 +188,7 @@ class Gates:
         if entry.parent_uid and holders and now_ms >= tell_from_ms:
             self._climb(entry, wait)
         if holders and wait.ancestors is not None and wait.ancestors.issuperset(holders):
-            return _refusal(kind, name, holders)
+            return refusal(kind, name, holders)
         return Gate(kind=kind, name=name, message=wait.message, tell_from_ms=tell_from_ms)
 
     def _climb(self, entry: Entry, wait: _Wait) -> None:
@@ -213,15 +206,3 @@ class Gates:
 
 def _turn(entry: Entry) -> tuple[float, str]:
     return entry.created_at_ms / 1000, entry.name
-
-
-def _refusal(kind: str, name: str, holders: Mapping[str, str]) -> Gate:
-    names = ", ".join(sorted(holders.values()))
-    if kind == MUTEX:
-        reason = MUTEX_HELD_BY_ANCESTOR
-        what = f"mutex {name!r} is held by Execution {names}, an ancestor of this one"
-    else:
-        reason = CONCURRENCY_HELD_BY_ANCESTOR
-        what = f"all slots of function {name} are taken by ancestors of this Execution: {names}"
-    message = f"{what}, which cannot go on before this one has ended: start it without waiting, or apart from them"
-    return Gate(kind=kind, name=name, message=message, tell_from_ms=0, refusal=reason)

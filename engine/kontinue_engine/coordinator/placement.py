@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from kontinue import errors
@@ -18,6 +18,7 @@ from kontinue_engine.clock import Clock
 from kontinue_engine.coordinator import group_events
 from kontinue_engine.coordinator.closing import Closer
 from kontinue_engine.coordinator.lease_watch import LeaseWatch
+from kontinue_engine.coordinator.limits import LimitDuty
 from kontinue_engine.kube.events import EventRecorder
 from kontinue_engine.kube.informer import Informer
 from kontinue_engine.sharding import leases, views
@@ -46,6 +47,7 @@ class PlacementDuty:
         events: where verdicts and moves are told.
         clock: time.
         times: of the group's Leases.
+        limits: function -> limit, of those that have one.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class PlacementDuty:
         events: EventRecorder,
         clock: Clock,
         times: LeaseTimes,
+        limits: Mapping[str, int],
     ) -> None:
         self._transport = transport
         self._namespace = namespace
@@ -69,6 +72,17 @@ class PlacementDuty:
         self._moves = group_events.Moves()
         self._clock = clock
         self._placement = Placement(me.shard, parked_delay_s=times.duration_s, allowance=Allowance())
+        self._limits = LimitDuty(
+            transport,
+            namespace=namespace,
+            group=group,
+            me=me,
+            limits=limits,
+            book=watch.book,
+            clock=clock,
+            times=times,
+            place=self,
+        )
         self._closer = Closer(transport, namespace=namespace, group=group, clock=clock)
         self._news = asyncio.Event()
         self._commands: deque[placements.Command] = deque()
@@ -81,7 +95,7 @@ class PlacementDuty:
             requests.EXECUTIONS,
             self._namespace,
             type_=views.PlacedExecution,
-            handler=self,
+            handler=self._limits,
             label_selector=f"{labels.WORKER_GROUP}={self._group},!{labels.SHARD}",
             field_selector=LIVE_PHASES_SELECTOR,
         )
@@ -89,6 +103,7 @@ class PlacementDuty:
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(informer.run(), name="unassigned")
+                tasks.create_task(self._limits.run(), name="limits")
                 for number in range(IN_FLIGHT):
                     tasks.create_task(self._carry_out(), name=f"placement/{number}")
                 await self._plan()
@@ -96,7 +111,7 @@ class PlacementDuty:
             self._watch.unsubscribe(self._news)
             self._tell_moves(all_of_them=True)
 
-    # Informer handler: live Executions of the group without a shard.
+    # Informer handler: live Executions of the group without a shard, those aside that a limit holds back.
 
     def on_list(self, objects: Sequence[views.PlacedExecution], *, initial: bool) -> None:
         """Take all of them."""

@@ -260,9 +260,9 @@ class _Replica:
                 running.append(tasks.create_task(functions.run(), name="functions"))
                 registered = self._build_functions_informer(transport, functions)
                 running.append(tasks.create_task(registered.run(), name="registered functions"))
+                closer = Closer(transport, namespace=self._config.namespace, group=self._group, clock=self._clock)
+                running.append(tasks.create_task(closer.run(runtime.scope.shard), name="closing"))
                 if self._options.sharding:
-                    closer = Closer(transport, namespace=self._config.namespace, group=self._group, clock=self._clock)
-                    running.append(tasks.create_task(closer.run(self._identity.shard), name="closing"))
                     await _until(group_leases.synced.wait(), stop)
                     duties = self._campaign(lease_transport, watch, runtime, functions)
                 else:
@@ -327,6 +327,7 @@ class _Replica:
                 events=runtime.events,
                 clock=self._clock,
                 times=self._options.lease,
+                limits=runtime.scope.limits,
             )
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._adopt(runtime), name="adoption")
