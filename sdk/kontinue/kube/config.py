@@ -10,6 +10,7 @@ Called by the client, the CLI and the worker; the result goes to ``kontinue.kube
 from __future__ import annotations
 
 import base64
+import contextlib
 import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
@@ -81,7 +82,10 @@ def load_config(
         ConfigError: nothing was found (the message lists what was tried), or what was asked for cannot be used.
     """
     environ = os.environ if environ is None else environ
-    home_file = Path(environ.get("HOME") or Path.home()) / ".kube" / "config"
+    # Where HOME is not set, asking for it fails for a user that the system does not know, as in many containers.
+    home_file = Path(environ.get("HOME") or "~") / ".kube" / "config"
+    with contextlib.suppress(RuntimeError):
+        home_file = home_file.expanduser()
     variable = [Path(part) for part in environ.get("KUBECONFIG", "").split(os.pathsep) if part]
     found: KubeConfig | None
     if kubeconfig is not None:

@@ -34,6 +34,16 @@ def home(tmp_path):
     return {"HOME": str(tmp_path / "home")}
 
 
+def test_a_user_without_a_home_has_no_default_context(tmp_path, monkeypatch):
+    """As in a container whose user the image does not know, and whose runtime sets no HOME."""
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+    named = kubeconfig(tmp_path / "a", "http://a")
+    assert load_config(kubeconfig=named, environ={}).server == "http://a"
+    with pytest.raises(ConfigError, match="~/.kube/config: no such file"):
+        load_config(environ={}, start_dir=tmp_path)
+
+
 def test_a_named_kubeconfig_beats_everything(tmp_path, home):
     """``--kubeconfig`` wins over KUBECONFIG."""
     named = kubeconfig(tmp_path / "a", "http://a")
