@@ -7,7 +7,7 @@ RUN := .venv/bin
 
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: help demo test conformance kube check bench microbench generate clean
+.PHONY: help demo test conformance kube check bench microbench chaos generate clean
 
 help:  ## say what there is
 	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -33,12 +33,16 @@ bench: .venv/.synced  ## measure, print a table, write .bench/latest.json
 microbench: .venv/.synced  ## measure single functions of the hot path
 	@$(RUN)/pytest -q bench --benchmark-enable --benchmark-columns=median,iqr,ops $(ARGS)
 
+chaos: .venv/.synced  ## strike processes at random under load: ROUNDS=n, API_SERVER=kube, SEED=n; or ROLLING=n rolling restarts
+	@PYTHONPATH=tests/support $(RUN)/python -m chaos --rounds $(or $(ROUNDS),20) --api-server $(or $(API_SERVER),local) \
+	  $(if $(SEED),--seed $(SEED)) $(if $(ROLLING),--rolling $(ROLLING))
+
 generate: .venv/.synced  ## write crds/ from the typed API, and the built-in kinds from Kubernetes' Go modules
 	@$(RUN)/python tools/generate_crds.py
 	@$(RUN)/python tools/generate_built_in_kinds.py
 
 clean:  ## remove environments and caches
-	rm -rf .venv .venvs .demo .bench .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage
+	rm -rf .venv .venvs .demo .bench .chaos .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage
 
 $(UV):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -42,23 +42,24 @@ def main() -> int:
         parser.error(f"there is no {', '.join(missing)}: run make kube")
     seed = SystemRandom().randrange(10**6) if arguments.seed is None else arguments.seed
     say(f"seed {seed}")
-    shutil.rmtree(HOME, ignore_errors=True)
-    HOME.mkdir()
-    logging.basicConfig(filename=HOME / "client.log")
+    folder = HOME / arguments.api_server
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    logging.basicConfig(filename=folder / "client.log")
     # A timeout's SIGTERM must clean up as Ctrl-C does.
     signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
     with contextlib.suppress(KeyboardInterrupt):
-        return asyncio.run(run(arguments, Random(seed)))
+        return asyncio.run(run(arguments, folder, Random(seed)))
     return INTERRUPTED
 
 
-async def run(arguments: argparse.Namespace, rng: Random) -> int:
+async def run(arguments: argparse.Namespace, folder: Path, rng: Random) -> int:
     if arguments.rolling:
-        return tell(await run_rolling(HOME, arguments.api_server, arguments.rolling, rng, say))
+        return tell(await run_rolling(folder, arguments.api_server, arguments.rolling, rng, say))
     choice = Random(rng.random())  # of its own, so that a seed names the faults whatever the load draws
     has_etcd = arguments.api_server == "kube"
     faults = (choose_fault(choice, has_etcd=has_etcd) for _ in range(arguments.rounds))
-    verdict = await run_rounds(HOME, arguments.api_server, faults, rng, say)
+    verdict = await run_rounds(folder, arguments.api_server, faults, rng, say)
     print(f"\n{verdict.figures.table()}\n")
     return tell(verdict)
 
