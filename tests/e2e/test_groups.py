@@ -264,6 +264,20 @@ async def test_a_canceled_parent_takes_its_children_in_other_groups_along(place:
     assert group_of(await place.in_phase(child.metadata.name, Phase.CANCELED)) == "deployments"
 
 
+@pytest.mark.parametrize("sharding", [False, True], ids=["one-replica", "sharded"])
+async def test_a_parent_canceled_while_its_worker_is_away_takes_them_along_later(place: Place, sharding: bool) -> None:
+    """Nobody saw the cancel: who comes back looks for such parents."""
+    parents = place.worker("r-0", RELEASES, sharding=sharding)
+    place.worker("d-0", DEPLOYMENTS, sharding=sharding)
+    release = await place.client.spawn("release", {"gate": str(place.gate), "services": 1})
+    child = await place.only_child(release.name)
+    parents.kill()
+    await place.client.cancel(release)
+    assert (await place.client.get(child.metadata.name)).phase is Phase.EXECUTING
+    parents.start()
+    await place.in_phase(child.metadata.name, Phase.CANCELED)
+
+
 async def test_a_function_moves_to_another_group_only_by_force_and_new_executions_follow(place: Place) -> None:
     """What runs goes on in the old group; its own children of that function are new Executions, too."""
     old = place.worker("d", DEPLOYMENTS)

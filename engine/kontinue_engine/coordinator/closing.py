@@ -1,6 +1,6 @@
 """Internal. Closes Executions that a client has canceled or skipped while no replica had them.
 
-A cancel is terminal at once, so nobody claims such an Execution any more: its children, which may run in other shards,
+A cancel is terminal at once, so nobody claims such an Execution any more: its children in other shards or groups
 would go on, and nobody would say that it has stopped. The leader looks for them when it sweeps a shard that nobody
 has, and a replica when it takes its shard back. Level-based: what is closed carries the condition Stopped.
 """
@@ -45,7 +45,10 @@ class Closer:
         self._clock = clock
 
     async def run(self, shard: str) -> None:
-        """Close what was ended before the replica of this shard came back; tried again until it is done."""
+        """Close what was ended before the replica of this shard came back; tried again until it is done.
+
+        A group that is not sharded has one shard, without a name.
+        """
         backoff = Backoff()
         while True:
             try:
@@ -62,7 +65,7 @@ class Closer:
         Raises:
             ApiError: the server refuses; the next sweep tries again.
         """
-        selector = f"{labels.WORKER_GROUP}={self._group},{labels.SHARD}={shard}"
+        selector = f"{labels.WORKER_GROUP}={self._group}" + (f",{labels.SHARD}={shard}" if shard else "")
         for phase in (Phase.CANCELED, Phase.SKIPPED):
             ended = Reflector(
                 self._transport,
