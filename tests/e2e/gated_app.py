@@ -1,0 +1,53 @@
+"""Functions that exclude each other, and note in a file when they begin and end."""
+
+import time
+from pathlib import Path
+
+from kontinue import App, ChildFailed, SyncExecutionContext, current_step, step
+
+app = App(group="gated")
+
+
+@step
+def note(file: str, what: str) -> None:
+    """Append a line with the fencing token of the run that writes it."""
+    with Path(file).open("a") as out:
+        out.write(f"{what} {current_step().fencing_token}\n")
+
+
+@app.function
+def work(ctx: SyncExecutionContext, file: str, name: str, seconds: float) -> str:
+    """Something that only one may do at a time, if it is started with a mutex."""
+    ctx.step(note, file, f"begin {name}")
+    time.sleep(seconds)
+    ctx.step(note, file, f"end {name}")
+    return name
+
+
+@app.function(limit=2)
+def scarce(ctx: SyncExecutionContext, file: str, name: str, seconds: float) -> str:
+    """Something that only two may do at a time."""
+    ctx.step(note, file, f"begin {name}")
+    time.sleep(seconds)
+    ctx.step(note, file, f"end {name}")
+    return name
+
+
+@app.function
+def family(ctx: SyncExecutionContext, file: str) -> str:
+    """A child that wants the mutex that its parent holds, if it was started with that."""
+    try:
+        return ctx.execute(work.options(mutex="m"), file, "child", 0.0)
+    except ChildFailed as error:
+        return error.type
+
+
+@app.function(limit=1)
+def nested(ctx: SyncExecutionContext, depth: int) -> str:
+    """A function whose limit its own call uses up."""
+    if depth == 0:
+        return "done"
+    try:
+        return ctx.execute(nested, depth - 1)
+    except ChildFailed as error:
+        return error.type

@@ -1,0 +1,262 @@
+"""Mutexes and limits among the replicas of a sharded group, also while they die."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from kontinue import errors
+from kontinue.api import labels
+from kontinue.api.meta import Lease
+from kontinue.api.v1alpha1 import Execution, Phase
+from kontinue.client import Client, ClientOptions, SpawnOptions
+from kontinue.client.handle import ExecutionHandle
+from kontinue.kube import requests
+from kontinue.kube.config import load_config
+from kontinue.kube.http import KubeTransport
+from replica import LEASE_S, Replica, replicas
+from startable import StartableServer, startable
+
+HERE = Path(__file__).parent
+SOON = timedelta(seconds=60)
+AFTER_A_LEASE = timedelta(seconds=LEASE_S + 60)
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def server(server_kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartableServer]:
+    """An API server."""
+    one = startable(server_kind, tmp_path_factory.mktemp("server"))
+    one.start()
+    yield one
+    one.stop()
+
+
+@pytest.fixture
+def pair(server: StartableServer, tmp_path: Path) -> Iterator[tuple[Replica, Replica]]:
+    """Two replicas with two runners each; the first one leads."""
+    options = ("--sync-runners", "2")
+    with replicas(tmp_path, server.kubeconfig, "gated_app:app", HERE, "w-0", options=options) as [first]:
+        first.wait_for("leading")
+        with replicas(tmp_path, server.kubeconfig, "gated_app:app", HERE, "w-1", options=options) as [second]:
+            yield first, second
+
+
+@pytest.fixture
+async def client(server: StartableServer) -> AsyncIterator[Client]:
+    """A client that nothing slows down."""
+    async with Client(ClientOptions(kubeconfig=str(server.kubeconfig), qps=None)) as one:
+        yield one
+
+
+@pytest.fixture
+async def transport(server: StartableServer) -> AsyncIterator[KubeTransport]:
+    """For Leases."""
+    one = KubeTransport(load_config(kubeconfig=str(server.kubeconfig)), user_agent="tests")
+    yield one
+    await one.close()
+
+
+async def eventually(check: Callable[[], object]) -> None:
+    """Poll until ``check`` is true."""
+    async with asyncio.timeout(SOON.total_seconds()):
+        while not check():
+            await asyncio.sleep(0.02)
+
+
+async def told(client: Client, name: str) -> Execution:
+    """Wait until an Execution is told what it waits for."""
+    async with asyncio.timeout(SOON.total_seconds()):
+        while not (found := await client.get(name)).status.waiting_for:
+            await asyncio.sleep(0.02)
+    return found
+
+
+async def is_free(transport: KubeTransport, mutex: str) -> bool:
+    """Tell whether nobody holds the mutex."""
+    try:
+        body = await transport.send(requests.get(requests.LEASES, "default", f"kontinue-mutex.gated.{mutex}"))
+    except errors.NotFound:
+        return True
+    return not msgspec.json.decode(body, type=Lease).spec.holder_identity
+
+
+async def freed(transport: KubeTransport, mutex: str) -> None:
+    """Wait until nobody holds the mutex."""
+    async with asyncio.timeout(SOON.total_seconds()):
+        while not await is_free(transport, mutex):
+            await asyncio.sleep(0.02)
+
+
+def spans(notes: Path) -> list[tuple[str, str, int]]:
+    """Return what was noted: begin or end, by whom, and with which token."""
+    lines = [line.split() for line in notes.read_text().splitlines()]
+    return [(what, name, int(token)) for what, name, token in lines]
+
+
+def most_at_once(notes: Path) -> int:
+    """Return how many were between begin and end at the same time. One that begins again was replayed."""
+    running: set[str] = set()
+    most = 0
+    for what, name, _ in spans(notes):
+        if what == "begin":
+            running.add(name)
+        else:
+            running.discard(name)
+        most = max(most, len(running))
+    return most
+
+
+async def spawn_work(client: Client, notes: Path, name: str, seconds: float, *, mutex: str) -> ExecutionHandle[str]:
+    arguments = {"file": str(notes), "name": name, "seconds": seconds}
+    return await client.spawn("work", arguments, result=str, options=SpawnOptions(name=name, mutex=mutex))
+
+
+@pytest.mark.usefixtures("pair")
+async def test_a_mutex_lets_one_run_after_the_other(client: Client, transport: KubeTransport, tmp_path: Path) -> None:
+    """In the order of creation, on the leader's shard, with growing tokens, and free in the end."""
+    notes = tmp_path / "notes"
+    handles = [await spawn_work(client, notes, f"order-{number}", 0.0, mutex="order") for number in range(8)]
+    for handle in handles:
+        await handle.result(timeout=SOON)
+    seen = spans(notes)
+    assert [(what, name) for what, name, _ in seen] == [
+        (what, f"order-{number}") for number in range(8) for what in ("begin", "end")
+    ]
+    tokens = [token for _, _, token in seen]
+    assert tokens == sorted(tokens)
+    assert len(set(tokens)) == 8
+    ended = [await client.get(handle.name) for handle in handles]
+    assert {one.metadata.labels[labels.SHARD] for one in ended} == {"w-0"}
+    await freed(transport, "order")
+
+
+async def test_a_mutex_survives_the_death_of_its_holder_and_leader(
+    client: Client, pair: tuple[Replica, Replica], transport: KubeTransport, tmp_path: Path
+) -> None:
+    """The holder goes on in the other shard, with a larger token; those that wait come along and run after it."""
+    first, _ = pair
+    notes = tmp_path / "notes"
+    holder = await spawn_work(client, notes, "a-holder", 2.0, mutex="death")
+    await eventually(notes.exists)
+    others = [await spawn_work(client, notes, f"b-waits-{number}", 0.0, mutex="death") for number in range(3)]
+    (item,) = (await told(client, "b-waits-0")).status.waiting_for
+    assert (item.kind, item.name, item.message) == ("Mutex", "death", "Execution a-holder holds it")
+    first.kill()
+    for handle in (holder, *others):
+        await handle.result(timeout=AFTER_A_LEASE)
+    assert {(await client.get(one.name)).metadata.labels[labels.SHARD] for one in (holder, *others)} == {"w-1"}
+    assert most_at_once(notes) == 1
+    tokens = [token for _, _, token in spans(notes)]
+    assert tokens == sorted(tokens)
+    assert len(set(tokens)) == 5
+    await freed(transport, "death")
+
+
+async def test_waiting_ones_move_with_leadership_and_the_holder_stays(
+    client: Client, pair: tuple[Replica, Replica], transport: KubeTransport, tmp_path: Path
+) -> None:
+    """The leader loses its leadership only: a live shard keeps what runs there."""
+    _, second = pair
+    notes = tmp_path / "notes"
+    holder = await spawn_work(client, notes, "c-holder", 4.0, mutex="lead")
+    await eventually(notes.exists)
+    waiting = await spawn_work(client, notes, "d-waits", 0.0, mutex="lead")
+    await told(client, "d-waits")
+    body = await transport.send(requests.get(requests.LEASES, "default", "kontinue-shard.gated.w-1"))
+    heir = msgspec.json.decode(body, type=Lease)
+    handed_over = {"spec": {"holderIdentity": "w-1"}, "metadata": {"annotations": heir.metadata.annotations}}
+    await transport.send(requests.merge_patch(requests.LEASES, "default", "kontinue-leader.gated", handed_over))
+    await asyncio.to_thread(second.wait_for, "leading")
+    await holder.result(timeout=SOON)
+    await waiting.result(timeout=SOON)
+    assert (await client.get("c-holder")).metadata.labels[labels.SHARD] == "w-0"
+    assert (await client.get("d-waits")).metadata.labels[labels.SHARD] == "w-1"
+    assert most_at_once(notes) == 1
+
+
+async def test_a_frozen_holder_is_replaced_and_its_token_is_too_small_then(
+    client: Client, pair: tuple[Replica, Replica], tmp_path: Path
+) -> None:
+    """When it wakes it is refused; the mutex went to the shard that took its Execution over."""
+    first, _ = pair
+    notes = tmp_path / "notes"
+    holder = await spawn_work(client, notes, "e-holder", 3.0, mutex="frozen")
+    await eventually(notes.exists)
+    first.signal(signal.SIGSTOP)
+    try:
+        waiting = await spawn_work(client, notes, "f-waits", 0.0, mutex="frozen")
+        await waiting.result(timeout=AFTER_A_LEASE)
+        await holder.result(timeout=SOON)
+    finally:
+        first.signal(signal.SIGCONT)
+    assert (await client.get("e-holder")).status.phase is Phase.COMPLETED
+    last = {name: token for _, name, token in spans(notes)}
+    assert last["f-waits"] > last["e-holder"]
+
+
+@pytest.mark.usefixtures("pair")
+async def test_a_limit_holds_across_shards(client: Client, tmp_path: Path) -> None:
+    """Two at a time in the whole group; who waits has no shard, and is told why."""
+    notes = tmp_path / "notes"
+    handles = [
+        await client.spawn(
+            "scarce",
+            {"file": str(notes), "name": f"scarce-{number}", "seconds": 1.0},
+            result=str,
+            options=SpawnOptions(name=f"scarce-{number}"),
+        )
+        for number in range(6)
+    ]
+    waiting = await told(client, "scarce-5")
+    (item,) = waiting.status.waiting_for
+    assert (item.kind, item.name, labels.SHARD in waiting.metadata.labels) == ("Function", "scarce", False)
+    assert item.message.startswith("2 run already, and its limit is 2: for example Execution scarce-")
+    for handle in handles:
+        await handle.result(timeout=SOON)
+    assert most_at_once(notes) == 2
+    begun = [name for what, name, _ in spans(notes) if what == "begin"]
+    assert set(begun[:2]) == {"scarce-0", "scarce-1"}
+    assert begun[-1] in {"scarce-4", "scarce-5"}
+
+
+async def test_a_limit_survives_the_death_of_the_leader(
+    client: Client, pair: tuple[Replica, Replica], tmp_path: Path
+) -> None:
+    """The next one counts who has a shard before it admits anybody."""
+    first, _ = pair
+    notes = tmp_path / "notes"
+    handles = [
+        await client.spawn(
+            "scarce",
+            {"file": str(notes), "name": f"kept-{number}", "seconds": 2.0},
+            result=str,
+            options=SpawnOptions(name=f"kept-{number}"),
+        )
+        for number in range(5)
+    ]
+    await eventually(lambda: notes.exists() and len(spans(notes)) >= 2)
+    first.kill()
+    for handle in handles:
+        await handle.result(timeout=AFTER_A_LEASE)
+    assert most_at_once(notes) == 2
+
+
+@pytest.mark.usefixtures("pair")
+async def test_what_an_ancestor_holds_is_an_error_and_not_a_deadlock(client: Client, tmp_path: Path) -> None:
+    """The call in the parent raises."""
+    parent = await client.spawn(
+        "family", {"file": str(tmp_path / "notes")}, result=str, options=SpawnOptions(mutex="m")
+    )
+    assert await parent.result(timeout=SOON) == "MutexHeldByAncestor"
+    alone = await client.spawn("family", {"file": str(tmp_path / "notes")}, result=str)
+    assert await alone.result(timeout=SOON) == "child"
+    nested = await client.spawn("nested", {"depth": 1}, result=str)
+    assert await nested.result(timeout=SOON) == "ConcurrencyHeldByAncestor"
