@@ -275,6 +275,29 @@ async def test_executions_wait_while_no_replica_lives(client: Client, pair: tupl
     assert await handle.result(timeout=SOON) == 4
 
 
+async def test_a_replica_without_sharding_waits_until_no_shard_lives(
+    client: Client, pair: tuple[Replica, Replica], server: StartableServer, tmp_path: Path
+) -> None:
+    """It would run what they run; once they have ended it runs everything, whatever the labels say."""
+    first, second = pair
+    name = await start_in(client, "w-1", "nap", {"seconds": 600})
+    await running_in(client, name, "w-1")
+    alone = Replica(tmp_path, server.kubeconfig, "sharded_app:app", HERE, "alone", sharding=False)
+    alone.start(wait=False)
+    waiting = "waiting for shards to end: this replica has no --sharding, and would run what they run"
+    await asyncio.to_thread(alone.wait_for, waiting)
+    first.stop()
+    handle = await client.spawn("add", {"a": 1, "b": 1}, result=int)
+    assert await handle.result(timeout=SOON) == 2
+    assert shard_of(await client.get(handle.name)) == "w-1"
+    assert not alone.events("worker ready")
+    second.stop()
+    await asyncio.to_thread(alone.wait_for, "worker ready")
+    handle = await client.spawn("add", {"a": 2, "b": 1}, result=int)
+    assert await handle.result(timeout=SOON) == 3
+    assert alone.stop() == 0
+
+
 async def test_busy_runners_cost_no_lease(client: Client, pair: tuple[Replica, Replica]) -> None:
     """More CPU-bound code than cores, for longer than a Lease."""
     busy = 2 * (os.cpu_count() or 1)

@@ -36,6 +36,7 @@ from kontinue_engine.controllers.runtime import Runtime, Scope
 from kontinue_engine.coordinator import group_events
 from kontinue_engine.coordinator.campaign import Campaign
 from kontinue_engine.coordinator.closing import Closer
+from kontinue_engine.coordinator.end_of_sharding import EndOfSharding
 from kontinue_engine.coordinator.lease_watch import LeaseWatch
 from kontinue_engine.coordinator.mutexes import MutexDuty
 from kontinue_engine.coordinator.placement import PlacementDuty
@@ -164,7 +165,7 @@ class _Replica:
             lease = self._build_lease(lease_transport, self._own_lease_name())
             self._health.lease = lease
             try:
-                await _until(lease.acquire(waits=self._stands_by), stop)
+                await _until(self._acquire(lease, lease_transport), stop)
             except NotFound as error:
                 raise self._say_missing(f"take Lease {lease.name}", error) from error
             if stop.is_set():
@@ -182,6 +183,20 @@ class _Replica:
                 # Runners first: nothing of ours may run once somebody else can take over.
                 await self._pool.stop()
                 await asyncio.shield(lease.release())
+
+    async def _acquire(self, lease: HeldLease, transport: KubeTransport) -> None:
+        if self._options.sharding:
+            await lease.acquire()
+            return
+        shards = EndOfSharding(
+            transport, namespace=self._config.namespace, group=self._group, own=lease, clock=self._clock
+        )
+        while True:
+            await shards.wait()
+            await lease.acquire(waits=self._stands_by)
+            if not await shards.living():
+                return
+            await lease.release()  # one has begun meanwhile: leadership is theirs
 
     def _own_lease_name(self) -> str:
         """Return the Lease whose holder may run what this replica runs."""

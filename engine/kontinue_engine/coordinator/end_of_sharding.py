@@ -1,0 +1,80 @@
+"""Internal. Keeps a replica without sharding from running what living shards still run.
+
+Such a replica runs all Executions of its group as soon as it leads, whatever their labels say. So before it leads it
+waits until no shard of the group has a living holder: a group that is switched from sharding to none, or a worker that
+was started without the option by mistake.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+
+from kontinue.api import labels
+from kontinue.api.meta import Lease, ObjectList
+from kontinue.kube import requests
+from kontinue.kube.transport import Transport
+from kontinue_engine.clock import Clock
+from kontinue_engine.kube.lease import POLL_S, HeldLease
+from kontinue_engine.sharding import taking
+from kontinue_engine.sharding.lease_book import LeaseBook, ShardState
+from kontinue_engine.telemetry.logs import get_logger
+
+_log = get_logger(__name__)
+_decode = msgspec.json.Decoder(ObjectList[Lease]).decode
+
+
+class EndOfSharding:
+    """Looks at the group's shards until none lives.
+
+    Args:
+        transport: to the API server.
+        namespace: of the group.
+        group: worker group.
+        own: the Lease of leadership, which tells whose processes can be seen from here.
+        clock: monotonic time.
+    """
+
+    def __init__(self, transport: Transport, *, namespace: str, group: str, own: HeldLease, clock: Clock) -> None:
+        self._transport = transport
+        self._namespace = namespace
+        self._group = group
+        self._own = own
+        self._clock = clock
+        self._book = LeaseBook(group)
+        self._told: list[str] = []
+
+    async def wait(self) -> None:
+        """Return once no shard lives.
+
+        Raises:
+            ApiError: the server refuses.
+        """
+        while living := await self.living():
+            if living != self._told:
+                self._told = living
+                _log.warning(
+                    "waiting for shards to end: this replica has no --sharding, and would run what they run",
+                    group=self._group,
+                    shards=living,
+                )
+            await asyncio.sleep(POLL_S)
+
+    async def living(self) -> list[str]:
+        """Return the shards whose holders live, as far as can be told.
+
+        Raises:
+            ApiError: the server refuses.
+        """
+        selector = f"{labels.WORKER_GROUP}={self._group}"
+        request = requests.list_objects(requests.LEASES, self._namespace, label_selector=selector)
+        found = _decode(await self._transport.send(request))
+        now_s = self._clock.monotonic_s()
+        self._book.replace(found.items, now_s)
+        return [
+            shard.name
+            for shard in self._book.shards(now_s)
+            if shard.state in {ShardState.LIVE, ShardState.DRAINING}
+            and not isinstance(self._own.judge(shard.lease, silent_for_s=shard.silent_for_s), taking.Take)
+        ]
