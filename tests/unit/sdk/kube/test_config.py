@@ -40,7 +40,7 @@ def test_a_user_without_a_home_has_no_default_context(tmp_path, monkeypatch):
     monkeypatch.setattr(os.path, "expanduser", lambda path: path)
     named = kubeconfig(tmp_path / "a", "http://a")
     assert load_config(kubeconfig=named, environ={}).server == "http://a"
-    with pytest.raises(ConfigError, match="~/.kube/config: no such file"):
+    with pytest.raises(ConfigError, match=r"~/\.kube/config: no such file"):
         load_config(environ={}, start_dir=tmp_path)
 
 
