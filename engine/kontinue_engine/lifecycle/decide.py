@@ -35,6 +35,9 @@ MAX_WAITING_FOR: Final = 10
 STOPPED: Final = "Stopped"
 """Condition: nothing of this Execution runs any more (design.md section 5)."""
 
+REASSIGNED: Final = "Reassigned"
+"""Condition: another replica had it before, and how that ended."""
+
 EPOCHS_PER_GRANT: Final = 2**16
 """A fencing token must grow with every claim, and from one holder of a mutex to the next: it is made of the version of
 the grant, and the epoch below it. Both fit in 63 bits, because that is what databases compare."""
@@ -122,6 +125,7 @@ def _claim(observed: Observed, worker: Worker, now_ms: int) -> Plan:
         reason="",
         message="",
         waiting_for=[],
+        conditions=_with_reassigned(observed, worker, now_ms),
     )
     actions: list[plans.Action] = [_dispatch(observed, claimed, resumption=claimed.resumptions)]
     if status.owner is not None:
@@ -428,7 +432,25 @@ def is_stopped(conditions: Sequence[Condition]) -> bool:
 def with_stopped(conditions: Sequence[Condition], phase: Phase, now_ms: int) -> list[Condition]:
     """Return the conditions with Stopped being True."""
     stopped = Condition(type=STOPPED, status="True", reason=phase.value, last_transition_time=_time(now_ms))
-    return [*(condition for condition in conditions if condition.type != STOPPED), stopped]
+    return _with_condition(conditions, stopped)
+
+
+def _with_reassigned(observed: Observed, worker: Worker, now_ms: int) -> list[Condition]:
+    owner, conditions = observed.status.owner, observed.status.conditions
+    if owner is None or owner.shard == worker.shard:
+        return conditions
+    reassigned = Condition(
+        type=REASSIGNED,
+        status="True",
+        reason="ReplicaDied" if owner.incarnation == observed.lost_by else "ReplicaEnded",
+        message=f"from {owner.shard} to {worker.shard}",
+        last_transition_time=_time(now_ms),
+    )
+    return _with_condition(conditions, reassigned)
+
+
+def _with_condition(conditions: Sequence[Condition], new: Condition) -> list[Condition]:
+    return [*(condition for condition in conditions if condition.type != new.type), new]
 
 
 def _extended(memo: MemoBytes, news: News, worker: Worker, more: Sequence[frames.EncodedRecord] = ()) -> MemoBytes:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kontinue.api.meta import Condition
 from kontinue.api.v1alpha1 import (
     MAX_MEMO_BYTES,
     ExecutionOwner,
@@ -105,6 +106,18 @@ def test_a_claim_is_not_charged_for_the_death_of_a_replica_before_the_last_owner
     """Who died with it is told by a label that a later move in good order does not always reach."""
     observed = observe(inherited=True, lost_by="earlier", status=status(Phase.EXECUTING, owner=THEIRS))
     assert written(decide(observed, WORKER, NOW_MS)).crashes == 0
+
+
+@pytest.mark.parametrize(("lost_by", "reason"), [("gone", "ReplicaDied"), ("", "ReplicaEnded")])
+def test_a_claim_of_what_another_replica_had_says_so(lost_by: str, reason: str) -> None:
+    """As a condition, which costs no further write. The last time counts; a restart of the same shard is none."""
+    away = ExecutionOwner(shard="w-1", incarnation="gone", epoch=3)
+    old = Condition(type="Reassigned", status="True", reason="ReplicaEnded", message="from w-5 to w-1")
+    moved = status(Phase.SUSPENDED, owner=away, conditions=[old])
+    (told,) = written(decide(observe(inherited=True, lost_by=lost_by, status=moved), WORKER, NOW_MS)).conditions
+    assert (told.type, told.status, told.reason, told.message) == ("Reassigned", "True", reason, "from w-1 to w-0")
+    restarted = observe(inherited=True, lost_by=lost_by, status=status(Phase.SUSPENDED, owner=THEIRS))
+    assert written(decide(restarted, WORKER, NOW_MS)).conditions == []
 
 
 @pytest.mark.parametrize(("deaths", "phase"), [(3, Phase.EXECUTING), (4, Phase.FAILED)])
