@@ -10,7 +10,7 @@ from network import Weather
 
 from kontinue.api import labels
 
-FAULTS = (
+KINDS = (
     *("kill", "kill", "freeze", "freeze", "sleep", "terminate", "terminate", "cut", "cut", "restart_server"),
     *("rain", "rain", "busy", "stall", "conflicts", "crash_runner", "evict", "break_watches", "compact"),
     *("scale_up", "scale_down", "twice", "cancel"),
@@ -35,7 +35,7 @@ def plan(world: Any) -> None:
         timeline.at(rng.uniform(0, end_s * 0.7), world.create, f"e{index}", programs.random_program(rng), found)
     timeline.at(end_s * 0.7, setattr, world, "created_all", True)
     for _ in range(rng.randint(0, 8)):
-        timeline.at(rng.uniform(1, end_s), _happen, world, rng.choice(FAULTS))
+        timeline.at(rng.uniform(1, end_s), _happen, world, rng.choice(world.fault_kinds))
     timeline.at(end_s, world.heal)
 
 

@@ -11,7 +11,6 @@ from typing import Any, Final
 import msgspec
 
 from kontinue.api.meta import Lease
-from kontinue_engine.controllers.observation import Observation
 from kontinue_engine.controllers.offspring import Offspring
 from kontinue_engine.coordinator.placement import PlacementDuty
 from kontinue_engine.kube.lease import HeldLease
@@ -107,26 +106,13 @@ def foreign_ends_missed() -> None:
     Offspring.on_foreign_end = lambda *_: None  # type: ignore[method-assign]
 
 
-def old_events_believed() -> None:
-    """An event that is older than what is known brings the past back."""
-    observe = Observation._observe
-
-    def careless(self: Observation, execution: Any, *, inherited: bool) -> None:
-        entry = self._runtime.entries.get(execution.metadata.uid)
-        if entry is not None and entry.writing is None:
-            entry.version = "0"
-        observe(self, execution, inherited=inherited)
-
-    Observation._observe = careless  # type: ignore[method-assign]
-
-
 def placement_kept() -> None:
     """A leader goes on with what it had under way in its last reign."""
-    kept: dict[str, PlacementDuty] = {}
+    kept: dict[Any, PlacementDuty] = {}
     build = replica.PlacementDuty
 
     def careless(*arguments: Any, **named: Any) -> PlacementDuty:
-        return kept.setdefault(named["me"].incarnation, build(*arguments, **named))
+        return kept.setdefault(arguments[0], build(*arguments, **named))
 
     replica.PlacementDuty = careless  # type: ignore[assignment,misc]
 
@@ -144,7 +130,6 @@ MUTANTS: Final[dict[str, Callable[[], None]]] = {
         renew_time_compared,
         swept_once,
         foreign_ends_missed,
-        old_events_believed,
         placement_kept,
     )
 }

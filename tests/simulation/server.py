@@ -269,20 +269,22 @@ def _selector(options: dict[str, str]) -> Predicate:
 
 def _compile(label_selector: str, field_selector: str) -> Predicate:
     by_label = [_label_term(term) for term in _TERMS.split(label_selector) if term]
-    excluded = set()
-    for term in field_selector.split(","):
-        if term:
-            field, _, value = term.partition("!=")
-            assert field == "status.phase", term
-            excluded.add(value)
+    by_phase = [_phase_term(term) for term in field_selector.split(",") if term]
 
     def selects(document: dict[str, Any]) -> bool:
-        if excluded and (document.get("status") or {}).get("phase", "") in excluded:
+        phase = (document.get("status") or {}).get("phase", "")
+        if not all(holds(phase) for holds in by_phase):
             return False
         found = document["metadata"].get("labels") or {}
         return all(holds(found) for holds in by_label)
 
     return selects
+
+
+def _phase_term(term: str) -> Callable[[str], bool]:
+    field, sign, value = re.split("(!?=)", term)
+    assert field == "status.phase", term
+    return (lambda phase: phase != value) if sign == "!=" else (lambda phase: phase == value)
 
 
 def _label_term(term: str) -> Callable[[dict[str, str]], bool]:

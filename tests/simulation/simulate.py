@@ -10,12 +10,15 @@ import argparse
 import os
 import sys
 import time
+import warnings
 from collections import Counter
 
 
 def main() -> int:
+    warnings.filterwarnings("ignore", "coroutine .* was never awaited")  # of replicas that stop
     if os.environ.get("PYTHONHASHSEED") != "0":
         os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, "PYTHONHASHSEED": "0"})
+    import faults
     import mutants
     import world
 
@@ -24,17 +27,19 @@ def main() -> int:
     parser.add_argument("--seeds", default="0:200", metavar="FROM:TO")
     parser.add_argument("--trace", action="store_true")
     parser.add_argument("--keep-going", action="store_true", help="do not stop at the first failure")
+    parser.add_argument("--faults", metavar="KIND,KIND", help=f"only these: {', '.join(sorted(set(faults.KINDS)))}")
     parser.add_argument("--mutant", choices=sorted(mutants.MUTANTS), help="plant this bug first")
     arguments = parser.parse_args()
     first, last = (int(part) for part in arguments.seeds.split(":"))
     if arguments.mutant:
         mutants.MUTANTS[arguments.mutant]()
     seeds = range(first, last) if arguments.seed is None else [arguments.seed]
+    kinds = arguments.faults.split(",") if arguments.faults else faults.KINDS
     began_s = time.monotonic()
     counts: Counter[str] = Counter()
     virtual_s, failed, played = 0.0, 0, 0
     for seed in seeds:
-        report = world.run(seed, trace=arguments.trace)
+        report = world.run(seed, kinds=kinds, trace=arguments.trace)
         played += 1
         counts += report.counts
         virtual_s += report.virtual_s

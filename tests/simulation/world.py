@@ -8,7 +8,9 @@ from __future__ import annotations
 import dataclasses
 import logging
 import random
+import traceback
 from collections import Counter
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
 
@@ -54,7 +56,7 @@ class World:
 
     GROUP = "g"
 
-    def __init__(self, seed: int, *, trace: bool = False) -> None:
+    def __init__(self, seed: int, *, kinds: Sequence[str] = faults.KINDS, trace: bool = False) -> None:
         self.rng = random.Random(seed)
         self.timeline = Timeline()
         self.ledger = Ledger()
@@ -66,6 +68,7 @@ class World:
         self.wanted: dict[str, bool] = {}
         self.roots: dict[str, programs.Program] = {}
         self.deaths = 0
+        self.fault_kinds = kinds
         self.is_healed = False
         self.created_all = False
         self.counts: Counter[str] = Counter()
@@ -215,17 +218,19 @@ class World:
         return now.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def run(seed: int, *, trace: bool = False) -> Report:
-    """Play the world of one seed."""
+def run(seed: int, *, kinds: Sequence[str] = faults.KINDS, trace: bool = False) -> Report:
+    """Play the world of one seed, with faults of these kinds."""
     logging.disable(logging.NOTSET if trace else logging.CRITICAL)
     with installed(seed):
-        world = World(seed, trace=trace)
+        world = World(seed, kinds=kinds, trace=trace)
         report = Report(seed)
         try:
             world.play()
         except Violation as error:
             report.problem = f"{error}" + (f" (from {error.__cause__!r})" if error.__cause__ else "")
-            report.at_s = world.timeline.now_s
+        except Exception:
+            report.problem = f"the simulation itself failed: {traceback.format_exc()}"
+        report.at_s = world.timeline.now_s
         report.virtual_s = world.timeline.now_s
         world.wanted.clear()
         for process in list(world.processes):
