@@ -13,11 +13,13 @@ from typing import Any, Final
 
 import orjson
 
+from kontinue_engine.apiserver.values import MAX_NESTING
+
 _STEP: Final = re.compile(
     r"""\.?\[(?P<index>-?\d{1,9})\]
-    |\.?\[(?P<start>-?\d{0,9}):(?P<end>-?\d{0,9})\]
+    |\.?\[(?P<start>(?:-?\d{1,9})?):(?P<end>(?:-?\d{1,9})?)\]
     |\.?\[(?P<quote>['"])(?P<quoted>(?:[^'"\\]|\\.)*)(?P=quote)\]
-    |\.?\[\?\(\s*@(?P<path>(?:\.[^=!<>()\s]+)?)\s*(?P<operator>==|!=|<=|>=|<|>)\s*(?P<value>[^()]*?)\s*\)\]
+    |\.?\[\?\(\s*@(?P<path>(?:\.[^=!<>()\s]+)?)\s*(?P<operator>==|!=|<=|>=|<|>)(?P<value>[^()]*+)\)\]
     |\.?(?P<all>\[\*\]|\*)
     |\.(?P<key>(?:[^.\[\]*\\]|\\.)+)""",
     re.VERBOSE,
@@ -57,6 +59,8 @@ def _compiled(path: str) -> tuple[_Step, ...]:
         if match is None:
             return (_nothing,)
         steps.append(_step(match))
+        if len(steps) > MAX_NESTING:  # no object is that deep, and each step costs what follows it
+            return (_nothing,)
         position = match.end()
     return tuple(steps)
 
@@ -71,7 +75,7 @@ def _step(match: re.Match[str]) -> _Step:
         return functools.partial(_items, bounds=bounds)
     if match["operator"]:
         return functools.partial(
-            _chosen, path=match["path"], compare=_COMPARE[match["operator"]], wanted=_literal(match["value"])
+            _chosen, path=match["path"], compare=_COMPARE[match["operator"]], wanted=_literal(match["value"].strip())
         )
     key = match["key"] or match["quoted"] or ""
     return functools.partial(_member, key=re.sub(r"\\(.)", r"\1", key))

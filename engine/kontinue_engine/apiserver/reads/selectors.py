@@ -17,10 +17,11 @@ from kontinue_engine.apiserver.schemas import metadata
 
 _WORD: Final = r"[^\s=!,()<>]"
 _LABEL_TERM: Final = re.compile(
-    rf"\s*(?:!\s*(?P<absent>{_WORD}+)"
-    rf"|(?P<key>{_WORD}+)(?:\s*(?P<equality>==|=|!=|>|<)\s*(?P<value>{_WORD}*)"
-    r"|\s+(?P<membership>in|notin)\s*\((?P<values>[^()]*)\))?)\s*(?P<end>,|$)"
+    rf"\s*+(?:!\s*+(?P<absent>{_WORD}++)"
+    rf"|(?P<key>{_WORD}++)(?:\s*+(?P<equality>==|=|!=|>|<)\s*+(?P<value>{_WORD}*+)"
+    r"|\s++(?P<membership>in|notin)\s*+\((?P<values>[^()]*+)\))?)\s*+(?P<end>,|$)"
 )
+"""Possessive throughout: what was taken is not given back, or refusing a long text would take its length squared."""
 _FIELD_TERM: Final = re.compile(
     r"(?P<field>[^=!,\\]*)(?P<operator>==|=|!=)(?P<value>(?:[^=,\\]|\\[\\,=])*)(?:,|$)", re.DOTALL
 )

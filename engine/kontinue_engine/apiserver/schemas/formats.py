@@ -11,8 +11,9 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-_GO_DURATION: Final = re.compile(r"[-+]?(?:0|(?:(?:\d+\.?\d*|\.\d+)(?:ns|us|µs|μs|ms|s|m|h))+)", re.ASCII)
-_WORDY_DURATION: Final = re.compile(r"\d+\s*([A-Za-zµ]+)")
+_GO_DURATION: Final = re.compile(r"[-+]?(?:0|(?:(?:\d++(?:\.\d*+)?|\.\d++)(?:ns|us|µs|μs|ms|s|m|h))+)", re.ASCII)
+_WORDY_DURATION: Final = re.compile(r"(?<!\d)\d++\s*+([A-Za-zµ]+)")
+"""Both of these take what they can at once and give nothing back: a long text costs its length, not its square."""
 _UNITS: Final = frozenset({"ns", "us", "µs", "ms", "s", "m", "h", "hr", "d", "w", "wk"})
 _UNIT_WORDS: Final = ("nano", "micro", "milli", "sec", "min", "hour", "day", "week")
 _TIME: Final = re.compile(

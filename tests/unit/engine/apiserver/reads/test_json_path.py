@@ -65,3 +65,18 @@ def test_a_path_finds_the_first_value(path: str, value: Any) -> None:
 def test_any_path_finds_something_or_nothing(path: str) -> None:
     """A definition that can be stored can be printed."""
     json_path.find(OBJECT, path)
+
+
+@pytest.mark.parametrize("path", [".numbers[-:1]", ".numbers[:-]", ".a" * 1000])
+def test_what_cannot_be_followed_finds_nothing(path: str) -> None:
+    """No error: a column of a definition must not spoil every list of its kind."""
+    assert json_path.find(OBJECT, path) is None
+
+
+@pytest.mark.timeout(20)  # once hours
+@pytest.mark.parametrize(
+    "path", [".list[?(@==" + " " * 1_000_000 + "(", ".list[?(@.n==" + "q" * 1_000_000, ".a" * 1_000_000]
+)
+def test_a_long_path_costs_its_length(path: str) -> None:
+    """Not its length squared or worse: it is read while everybody waits."""
+    assert json_path.find(OBJECT, path) is None

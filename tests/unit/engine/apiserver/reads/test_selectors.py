@@ -193,3 +193,13 @@ def test_events_are_found_by_their_object():
     )
     event = {"metadata": {"name": "e"}, "involvedObject": {"name": "a", "kind": "Execution"}}
     assert selector.matches(asked(resources.field_values(resources.EVENTS, event)))
+
+
+@pytest.mark.timeout(20)  # once hours
+@pytest.mark.parametrize(
+    "text", ["a=" + " " * 1_000_000 + "(", "a" + " " * 1_000_000 + "(", "a in" + " " * 1_000_000 + "x", "=" * 1_000_000]
+)
+def test_a_long_selector_that_is_none_costs_its_length(text: str):
+    """Not its length squared: it is read while everybody waits."""
+    with pytest.raises(StatusError, match="unable to parse requirement"):
+        selectors.parse_label_selector(text)

@@ -27,3 +27,11 @@ def test_a_format_takes_what_kubernetes_takes(name: str, good: list[str], bad: l
     """Beside the cases of the conformance suite: their edges."""
     assert [text for text in good if not FORMATS[name](text)] == []
     assert [text for text in bad if FORMATS[name](text)] == []
+
+
+@pytest.mark.timeout(20)  # once hours
+@pytest.mark.parametrize("name", sorted(FORMATS))
+@pytest.mark.parametrize("text", ["1" * 1_000_000, "1" * 100_000 + " " * 100_000, "a" * 1_000_000, "a." * 500_000])
+def test_a_long_text_costs_its_length(name: str, text: str):
+    """Not its length squared: it is judged while everybody waits."""
+    assert FORMATS[name](text) in {True, False}
