@@ -7,8 +7,11 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+import msgspec
+
 from kontinue import errors
 from kontinue.api import labels
+from kontinue.api.meta import Lease
 from kontinue.api.v1alpha1 import LIVE_PHASES_SELECTOR
 from kontinue.kube import requests
 from kontinue.kube.reflector import Reflector
@@ -33,6 +36,7 @@ IN_FLIGHT: Final = 32
 """Writes at a time: more do not make kube-apiserver faster (measured: facts-performance), and others want to write."""
 
 _log = get_logger(__name__)
+_decode_lease: Final = msgspec.json.Decoder(Lease).decode
 
 
 class PlacementDuty:
@@ -219,15 +223,30 @@ class PlacementDuty:
             label_selector=f"{labels.WORKER_GROUP}={self._group},{where}",
             field_selector=LIVE_PHASES_SELECTOR,
         )
-        if command.shard != placements.STRAYS:
-            await self._closer.close(command.shard)
         lost_by = self._lost_by(command.shard)
         now_ms = self._clock.now_ms()
         listed = await reflector.fetch()
+        shards_found = {execution.metadata.labels[shards] for execution in listed.objects}
+        held = {shard for shard in sorted({command.shard, *shards_found}) if shard and await self._is_held(shard)}
+        if command.shard != placements.STRAYS and command.shard not in held:
+            await self._closer.close(command.shard)
         return [
             views.found_of(execution, shard=command.shard, lost_by=lost_by, now_ms=now_ms)
             for execution in listed.objects
+            if execution.metadata.labels[shards] not in held
         ]
+
+    async def _is_held(self, shard: str) -> bool:
+        """Tell whether somebody has the shard after all: our watch is late, or has died without a word.
+
+        Asked after the list: whoever takes the shard now finds everything in it, and claims it before it runs.
+        """
+        name = leases.shard_lease_name(self._group, shard)
+        try:
+            lease = _decode_lease(await self._transport.send(requests.get(requests.LEASES, self._namespace, name)))
+        except errors.NotFound:
+            return False
+        return bool(lease.spec.holder_identity)
 
     def _lost_by(self, shard: str) -> str:
         now_s = self._clock.monotonic_s()

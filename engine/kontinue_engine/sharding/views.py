@@ -144,8 +144,8 @@ def move_patch(move: Move, *, group: str) -> dict[str, Any]:
             # Its parent may be in another shard from now on: this is how its replica learns of the child's end.
             wanted[labels.PARENT_GROUP] = group
         notes[labels.LOST_BY] = orphan.lost_by or None
-        if orphan.lost_by:
-            notes[labels.DEATHS] = str(orphan.deaths + 1)
+        # Also 0: it may have been started where it was, so it is claimed before it runs, with a higher fencing token.
+        notes[labels.DEATHS] = str(orphan.deaths + bool(orphan.lost_by))
     metadata: dict[str, Any] = {"resourceVersion": move.version, "labels": wanted}
     if notes:
         metadata["annotations"] = notes

@@ -47,7 +47,7 @@ EXPIRED_BY: Final = "kontinue.cloud/expired-by"
 LOST_BY: Final = "kontinue.cloud/lost-by"
 """Annotation of an Execution that was moved: incarnation of the replica that died with it."""
 DEATHS: Final = "kontinue.cloud/deaths"
-"""Annotation of an Execution: how many replicas died that it was assigned to."""
+"""Annotation of an Execution that was moved: how many replicas died that it was assigned to; 0 if none did."""
 MUTEX: Final = "kontinue.cloud/mutex"
 """Label of an Execution, set with its shard: the mutex that it needs, by name, or part of the name and a hash.
 

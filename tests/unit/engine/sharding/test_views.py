@@ -111,7 +111,7 @@ def test_what_an_execution_waits_for_tells_when_it_can_go_on(phase, waits_for, w
         ),
         pytest.param(
             move(orphan=orphan()),
-            {"labels": {labels.SHARD: "new"}, "annotations": {labels.LOST_BY: None}},
+            {"labels": {labels.SHARD: "new"}, "annotations": {labels.LOST_BY: None, labels.DEATHS: "0"}},
             id="its replica stopped in order",
         ),
         pytest.param(
@@ -121,7 +121,10 @@ def test_what_an_execution_waits_for_tells_when_it_can_go_on(phase, waits_for, w
         ),
         pytest.param(
             move(orphan=orphan(needs_parent_group=True)),
-            {"labels": {labels.SHARD: "new", labels.PARENT_GROUP: "g"}, "annotations": {labels.LOST_BY: None}},
+            {
+                "labels": {labels.SHARD: "new", labels.PARENT_GROUP: "g"},
+                "annotations": {labels.LOST_BY: None, labels.DEATHS: "0"},
+            },
             id="child that leaves its parent",
         ),
     ],
