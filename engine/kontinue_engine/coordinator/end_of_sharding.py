@@ -8,6 +8,7 @@ was started without the option by mistake.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import msgspec
 
@@ -45,13 +46,17 @@ class EndOfSharding:
         self._book = LeaseBook(group)
         self._told: list[str] = []
 
-    async def wait(self) -> None:
+    async def wait(self, *, on_wait: Callable[[], None]) -> None:
         """Return once no shard lives.
+
+        Args:
+            on_wait: called when one does.
 
         Raises:
             ApiError: the server refuses.
         """
         while living := await self.living():
+            on_wait()
             if living != self._told:
                 self._told = living
                 _log.warning(

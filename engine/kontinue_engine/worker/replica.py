@@ -191,8 +191,12 @@ class _Replica:
         shards = EndOfSharding(
             transport, namespace=self._config.namespace, group=self._group, own=lease, clock=self._clock
         )
+
+        def stand_by() -> None:
+            self._health.stage = Stage.STANDING_BY  # a rolling update goes on to the replicas that are waited for
+
         while True:
-            await shards.wait()
+            await shards.wait(on_wait=stand_by)
             await lease.acquire(waits=self._stands_by)
             if not await shards.living():
                 return

@@ -92,10 +92,11 @@ async def test_a_replica_lives_at_once_and_is_ready_while_it_works(place: Any, c
     assert await asyncio.to_thread(worker.process.wait, PATIENCE_S) == 0
 
 
-async def test_who_stands_by_is_ready(place: Any) -> None:
-    """In a group without sharding; otherwise a rolling update would wait for it for ever."""
+@pytest.mark.parametrize("options", [(), ("--sharding",)])
+async def test_who_stands_by_is_ready(place: Any, options: tuple[str, ...]) -> None:
+    """In a group without sharding, or where it ends; otherwise a rolling update would wait for it for ever."""
     first, second = Kubelet(), Kubelet()
-    worker = place.start(*first.option, "--shard", "first").ready()
+    worker = place.start(*first.option, *options, "--shard", "first").ready()
     place.start(*second.option, "--shard", "second")
     await second.finds("/readyz", 200, "ok")
     assert await asyncio.to_thread(worker.stop) == 0
