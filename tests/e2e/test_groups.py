@@ -50,6 +50,8 @@ async def roll_out(ctx: ExecutionContext, gate: str) -> str:
     return await ctx.execute(deploy, gate)
 """
 RELEASES = """
+import time
+from pathlib import Path
 from kontinue import App, ChildFailed, ExecutionContext, remote
 
 app = App(group="releases")
@@ -65,6 +67,8 @@ def nowhere() -> None: ...
 
 @app.function
 async def release(ctx: ExecutionContext, gate: str, services: int) -> list[str]:
+    while Path(gate).with_name("hold").exists():
+        time.sleep(0.01)
     return await ctx.map(deploy, [gate] * services)
 
 
@@ -193,6 +197,11 @@ async def eventually(check: Callable[[], Awaitable[object]]) -> None:
             await asyncio.sleep(0.02)
 
 
+async def has_resumed(client: Client, name: str) -> bool:
+    """Tell whether a worker has claimed the Execution again."""
+    return (await client.get(name)).status.resumptions > 0
+
+
 def group_of(execution: Execution) -> str:
     """Return the worker group that runs the Execution."""
     return execution.metadata.labels[labels.WORKER_GROUP]
@@ -275,6 +284,20 @@ async def test_a_parent_canceled_while_its_worker_is_away_takes_them_along_later
     await place.client.cancel(release)
     assert (await place.client.get(child.metadata.name)).phase is Phase.EXECUTING
     parents.start()
+    await place.in_phase(child.metadata.name, Phase.CANCELED)
+
+
+async def test_a_parent_canceled_before_its_replay_comes_to_its_children_takes_them_along(place: Place) -> None:
+    """The worker that came back has not heard of them yet: it looks for them."""
+    parents = place.worker("r-0", RELEASES)
+    place.worker("d-0", DEPLOYMENTS)
+    release = await place.client.spawn("release", {"gate": str(place.gate), "services": 1})
+    child = await place.only_child(release.name)
+    parents.kill()
+    place.gate.with_name("hold").touch()
+    parents.start()
+    await eventually(lambda: has_resumed(place.client, release.name))
+    await place.client.cancel(release)
     await place.in_phase(child.metadata.name, Phase.CANCELED)
 
 

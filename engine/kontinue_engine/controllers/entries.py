@@ -49,6 +49,7 @@ class Entry:
         writing: what the write in flight carries, or None when there is none.
         deferred: newest object seen while a write was in flight.
         must_verify: it may have left the selection while a write was in flight.
+        was_found: somebody else may have started it before it came here.
         children: child name -> step id, for children whose outcome the activation waits for.
         unwanted: names of children that were canceled while they were being created.
         is_parent_unchecked: its parent may have ended: that is being looked up, and it does not run before.
@@ -81,6 +82,7 @@ class Entry:
         "uid",
         "unwanted",
         "version",
+        "was_found",
         "writing",
     )
 
@@ -103,6 +105,7 @@ class Entry:
         self.writing: News | None = None
         self.deferred: Execution | None = None
         self.must_verify = False
+        self.was_found = inherited
         self.children: dict[str, str] = {}
         self.unwanted: set[str] = set()
         self.timers: set[str] = set()

@@ -120,6 +120,18 @@ class Offspring:
         parent.unwanted |= names
         for name in names:
             self._cancel(name, message)
+        if self._may_have_more(parent):
+            runtime = self._runtime
+            work = executions.cancel_children(
+                runtime.transport, namespace=runtime.scope.namespace, name=parent.name, uid=parent.uid, message=message
+            )
+            runtime.spawn("", work, name=f"cancel-children/{parent.name}")
+
+    def _may_have_more(self, parent: Entry) -> bool:
+        """Tell whether a former run may have started children to which the replay had not come when it ended."""
+        was_run_before = parent.was_found or parent.status.resumptions > 0
+        has_replayed_all = parent.status.phase is Phase.COMPLETED
+        return was_run_before and not has_replayed_all and parent.spec.function not in self._runtime.scope.deaf
 
     def _cancel(self, name: str, message: str) -> None:
         runtime = self._runtime

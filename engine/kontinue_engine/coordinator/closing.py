@@ -13,8 +13,7 @@ import msgspec
 
 from kontinue import errors
 from kontinue.api import labels
-from kontinue.api.meta import PartialObjectMetadata
-from kontinue.api.v1alpha1 import LIVE_PHASES_SELECTOR, Phase
+from kontinue.api.v1alpha1 import Phase
 from kontinue.kube import requests
 from kontinue.kube.backoff import Backoff
 from kontinue.kube.reflector import Reflector
@@ -81,23 +80,9 @@ class Closer:
 
     async def _close(self, ended: PlacedExecution) -> None:
         name, uid = ended.metadata.name, ended.metadata.uid
-        children = Reflector(
-            self._transport,
-            requests.EXECUTIONS,
-            self._namespace,
-            type_=PartialObjectMetadata,
-            label_selector=f"{labels.PARENT}={labels.label_value(name)}",
-            field_selector=LIVE_PHASES_SELECTOR,
-            only_metadata=True,
+        await executions.cancel_children(
+            self._transport, namespace=self._namespace, name=name, uid=uid, message=PARENT_ENDED_MESSAGE
         )
-        for child in (await children.fetch()).objects:
-            if any(owner.uid == uid for owner in child.metadata.owner_references):
-                await executions.cancel_from_outside(
-                    self._transport,
-                    namespace=self._namespace,
-                    name=child.metadata.name,
-                    message=PARENT_ENDED_MESSAGE,
-                )
         execution = await executions.read_execution(self._transport, namespace=self._namespace, name=name)
         if execution is None or execution.metadata.uid != uid or not execution.phase.is_terminal:
             return

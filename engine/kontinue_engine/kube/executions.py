@@ -13,11 +13,12 @@ import msgspec
 
 from kontinue import errors
 from kontinue.api import labels
-from kontinue.api.meta import ApiStruct
+from kontinue.api.meta import ApiStruct, PartialObjectMetadata
 from kontinue.api.patches import CANCEL_TRIES, CANCELED_BY_PARENT, cancel_operations
-from kontinue.api.v1alpha1 import Execution, ExecutionStatus
+from kontinue.api.v1alpha1 import LIVE_PHASES_SELECTOR, Execution, ExecutionStatus
 from kontinue.kube import requests
 from kontinue.kube.backoff import Backoff
+from kontinue.kube.reflector import Reflector
 from kontinue.kube.transport import Transport
 from kontinue_engine.errors import EngineError
 from kontinue_engine.telemetry.logs import get_logger
@@ -130,6 +131,26 @@ async def read_execution(transport: Transport, *, namespace: str, name: str) -> 
 def _is_same(stored: ExecutionStatus, sent: ExecutionStatus) -> bool:
     """Tell whether a conflict was with our own write, whose answer got lost: the server may order keys anew."""
     return bool(msgspec.json.decode(_encode(stored)) == msgspec.json.decode(_encode(sent)))
+
+
+async def cancel_children(transport: Transport, *, namespace: str, name: str, uid: str, message: str) -> None:
+    """Cancel every live child of an Execution, in whatever shard or group: by a list, for who does not know them.
+
+    Raises:
+        ApiError: the server refuses.
+    """
+    children = Reflector(
+        transport,
+        requests.EXECUTIONS,
+        namespace,
+        type_=PartialObjectMetadata,
+        label_selector=f"{labels.PARENT}={labels.label_value(name)}",
+        field_selector=LIVE_PHASES_SELECTOR,
+        only_metadata=True,
+    )
+    for child in (await children.fetch()).objects:
+        if any(owner.uid == uid for owner in child.metadata.owner_references):
+            await cancel_from_outside(transport, namespace=namespace, name=child.metadata.name, message=message)
 
 
 async def cancel_from_outside(transport: Transport, *, namespace: str, name: str, message: str) -> None:
