@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import re
 import signal
+import sys
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import timedelta
@@ -22,6 +25,8 @@ from kontinue.api.v1alpha1 import Execution, Phase
 from kontinue.client import Client, ClientOptions
 
 HERE = Path(__file__).parent
+DOCUMENT = HERE.parents[2] / "docs" / "deploying.md"
+YAML_BLOCK = re.compile(r"```yaml\n(.*?)```", re.DOTALL)
 SOON = timedelta(seconds=40)
 VALUES = (
     *("--set", f"app=group_app:app,appDir={HERE},syncRunners=1,graceSeconds=1"),
@@ -65,7 +70,7 @@ class Group:
         return chart.render(*VALUES, *env, namespace=self.api.namespace)
 
     async def install(self) -> None:
-        """Create everything but the StatefulSet, which nobody here could run, and a token of the service account."""
+        """Create everything but the StatefulSet, which nobody here could run."""
         paths = {
             "ServiceAccount": "serviceaccounts",
             "Role": "rbac.authorization.k8s.io/v1/roles",
@@ -76,16 +81,21 @@ class Group:
             path = self.api.path(plural, namespace="" if kind == "FlowSchema" else None)
             status, answer = await self.api.send("POST", path, self.rendered[kind])
             assert status == 201, answer
-        account = self.rendered["ServiceAccount"]["metadata"]["name"]
+        self.token, kubeconfig = await self.log_in(self.rendered["ServiceAccount"]["metadata"]["name"])
+        self.pods = [chart.Pod(self.folder, self.rendered, number, kubeconfig) for number in range(2)]
+
+    async def log_in(self, account: str) -> tuple[str, Path]:
+        """Return a token of a service account, and a kubeconfig with it."""
         request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
         status, answer = await self.api.send("POST", self.api.path("serviceaccounts", account, "token"), request)
         assert status == 201, answer
-        self.token = answer["status"]["token"]
+        token = str(answer["status"]["token"])
         document = yaml.safe_load(self.audited.server.kubeconfig.read_text())
-        document["users"][0]["user"] = {"token": self.token}
-        kubeconfig = self.folder / "of-the-service-account"
+        document["users"][0]["user"] = {"token": token}
+        document["contexts"][0]["context"]["namespace"] = self.api.namespace
+        kubeconfig = self.folder / f"of-{account}"
         kubeconfig.write_text(yaml.safe_dump(document))
-        self.pods = [chart.Pod(self.folder, self.rendered, number, kubeconfig) for number in range(2)]
+        return token, kubeconfig
 
     async def start(self) -> None:
         """Start the pods and wait for their probes."""
@@ -266,6 +276,58 @@ async def test_a_worker_may_not_read_what_is_none_of_its_business(group: Group, 
     assert (status, answer["reason"]) == (403, "Forbidden")
 
 
+async def test_without_its_rights_a_worker_says_what_it_lacks(group: Group) -> None:
+    """In one line, and ends: a pod that waits in silence would look as if it worked."""
+    name = group.rendered["RoleBinding"]["metadata"]["name"]
+    status, _ = await group.api.send("DELETE", group.api.path("rbac.authorization.k8s.io/v1/rolebindings", name))
+    assert status == 200
+    pod = group.pods[0]
+    pod.start()
+    assert pod.process is not None
+    assert await asyncio.to_thread(pod.process.wait, SOON.total_seconds()) == 1
+    last = json.loads(pod.log.read_text().splitlines()[-1])
+    assert (last["event"], last["error"]) == ("worker cannot run", "Forbidden")
+    assert "leases" in last["message"]
+
+
+async def test_the_documented_rights_are_what_a_client_needs(group: Group) -> None:
+    """It spawns, waits, lists and cancels, and sees the shards; it is refused nothing, and has no right too many."""
+    (role,) = (text for text in YAML_BLOCK.findall(DOCUMENT.read_text()) if "kind: Role" in text)
+    document = yaml.safe_load(role)
+    rbac = "rbac.authorization.k8s.io"
+    binding = {
+        "metadata": {"name": "client"},
+        "roleRef": {"apiGroup": rbac, "kind": "Role", "name": document["metadata"]["name"]},
+        "subjects": [{"kind": "ServiceAccount", "name": "client", "namespace": group.api.namespace}],
+    }
+    for plural, body in (
+        ("serviceaccounts", {"metadata": {"name": "client"}}),
+        (f"{rbac}/v1/roles", document),
+        (f"{rbac}/v1/rolebindings", binding),
+    ):
+        status, answer = await group.api.send("POST", group.api.path(plural), body)
+        assert status == 201, answer
+    _, kubeconfig = await group.log_in("client")
+    await group.start()
+    async with Client(ClientOptions(kubeconfig=str(kubeconfig), qps=None)) as client:
+        assert await (await client.spawn("add", {"a": 1, "b": 2}, result=int)).result(timeout=SOON) == 3
+        sleeper = await client.spawn("nap")
+        await client.cancel(sleeper.name)
+        assert (await sleeper.wait(timeout=SOON)).phase is Phase.CANCELED
+        assert {found.phase for found in await client.list()} == {Phase.COMPLETED, Phase.CANCELED}
+        assert "add" in {function.spec.name for function in await client.functions()}
+    shards = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "kontinue_engine.cli", "--kubeconfig", str(kubeconfig), "shards"),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    output, _ = await shards.communicate()
+    assert shards.returncode == 0
+    assert all(pod.name in output.decode() for pod in group.pods)
+    asked = group.audited.asked_by(f"system:serviceaccount:{group.api.namespace}:client")
+    assert [one for one in asked if one.status in {401, 403}] == []
+    assert set(granted(document)) == {(one.resource, one.verb) for one in asked}
+
+
 async def test_renewals_have_a_flow_of_their_own(group: Group) -> None:
     """Lease requests are sorted by the chart's FlowSchema; without it they share one with all other requests."""
     server = group.audited.server
@@ -281,6 +343,8 @@ async def test_renewals_have_a_flow_of_their_own(group: Group) -> None:
     async with asyncio.timeout(kube.PATIENCE_S):
         while await schema_of(lease) != flow(group):
             await asyncio.sleep(0.02)
+    metric = f'apiserver_flowcontrol_dispatched_requests_total{{flow_schema="{flow(group)}",'
+    assert metric in group.audited.plane.get("/metrics").decode()
     assert await schema_of(api.path("kontinue.cloud/v1alpha1/executions")) == "service-accounts"
     assert await schema_of(api.path("coordination.k8s.io/v1/leases", "x", namespace="default")) == "service-accounts"
     server.request("DELETE", f"{schemas}/{flow(group)}")
