@@ -49,6 +49,18 @@ def effect(pause_ms: int = 0) -> str:
     return tell_ledger()
 
 
+@step
+def enter(mutex: str) -> str:
+    """Have the ledger note that this Execution holds the mutex."""
+    return tell_ledger(enter=mutex)
+
+
+@step
+def leave(mutex: str) -> str:
+    """Have it note that it is about to give it back."""
+    return tell_ledger(leave=mutex)
+
+
 @app.function
 def trivial(n: int) -> int:
     """Return at once."""
@@ -97,3 +109,17 @@ async def family(ctx: ExecutionContext, seed: int, *, spread: bool) -> list[Any]
     seen += await ctx.execute(nap.options(disable_shard_inheritance=spread), 50 + seed % 300)
     seen.append(await ctx.step(effect))
     return seen
+
+
+@app.function
+async def guarded(ctx: ExecutionContext, mutex: str, ms: int) -> list[str]:
+    """What only one may do at a time; started with that mutex."""
+    entered = await ctx.step(enter, mutex)
+    await ctx.sleep(timedelta(milliseconds=ms))
+    return [entered, await ctx.step(effect, 20), await ctx.step(leave, mutex)]
+
+
+@app.function(limit=2)
+def limited(ctx: SyncExecutionContext, pause_ms: int) -> list[str]:
+    """What only two may do at a time."""
+    return [ctx.step(effect, pause_ms), ctx.step(effect)]

@@ -68,14 +68,22 @@ class Fault:
         return self.strike in {Strike.KILL, Strike.TERM}
 
     @property
+    def is_gone(self) -> bool:
+        """Whether its victim stays away for longer than its Lease."""
+        return self.pause_s > LEASE_S and self.victim is not Victim.RUNNER
+
+    @property
     def counts_from_end(self) -> bool:
         """Whether recovery is counted from when the victim is back: nobody else can do its work meanwhile."""
-        return self.victim in {Victim.API_SERVER, Victim.ETCD} or self.strike is Strike.FREEZE
+        return self.victim in {Victim.API_SERVER, Victim.ETCD} or (
+            self.strike is Strike.FREEZE or (self.victim is Victim.RUNNER and not self.ends)
+        )
 
     @property
     def kind(self) -> str:
         """What figures are kept by."""
-        return f"{self.victim} {self.strike}{', new pod' if self.new_pod else ''}"
+        how = ", gone" if self.is_gone else ", new pod" if self.new_pod else ""
+        return f"{self.victim} {self.strike}{how}"
 
 
 def choose_fault(rng: Random, *, has_etcd: bool) -> Fault:

@@ -90,8 +90,8 @@ class Ledger:
             inside = self._inside.setdefault(mutex, execution)
             if inside != execution:
                 self.violations.append(f"mutex {mutex}: {execution} holds it beside {inside}")
-        if mutex := report.get("leave"):
-            self._inside.pop(mutex, None)
+        if (mutex := report.get("leave")) and self._inside.get(mutex) == execution:
+            del self._inside[mutex]
 
 
 @contextlib.asynccontextmanager

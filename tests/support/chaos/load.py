@@ -10,10 +10,10 @@ from random import Random
 from typing import Any
 
 from kontinue import errors
-from kontinue.client import Client
+from kontinue.client import Client, SpawnOptions
 
 PATIENCE = timedelta(seconds=180)
-MIXED, STEADY = 5, 6
+MIXED, STEADY = 7, 6
 """How many Executions of each sort are in flight."""
 
 
@@ -44,10 +44,14 @@ class Load:
             self._stop.set()
 
     async def run_one(self, function: str, arguments: dict[str, Any]) -> None:
-        """Spawn an Execution, whatever the API server's state, and wait for its end."""
+        """Spawn an Execution, whatever the API server's state, and wait for its end.
+
+        One whose arguments name a mutex holds it.
+        """
+        options = SpawnOptions(mutex=arguments.get("mutex"))
         while True:
             try:
-                handle = await self._client.spawn(function, arguments)
+                handle = await self._client.spawn(function, arguments, options=options)
             except errors.ApiError:
                 continue  # the client has retried for 30 s
             break
@@ -70,7 +74,8 @@ class Load:
 
 def choose_work(rng: Random) -> tuple[str, dict[str, Any]]:
     """Return a function of ``chaos.app`` and its arguments."""
-    match rng.choice(("trivial", "trivial", "burn", "leaf", "nap", "family", "family")):
+    kinds = ("trivial", "trivial", "burn", "leaf", "nap", "family", "family", "guarded", "guarded", "limited")
+    match rng.choice(kinds):
         case "burn":
             return "burn", {"ms": rng.choice((10, 50, 400))}
         case "leaf" | "nap" as name:
@@ -78,5 +83,9 @@ def choose_work(rng: Random) -> tuple[str, dict[str, Any]]:
             return name, {"ms": rng.choice((20, 500, 6500))}
         case "family":
             return "family", {"seed": rng.randrange(1000), "spread": rng.random() < 0.5}
+        case "guarded":
+            return "guarded", {"mutex": rng.choice(("m-0", "m-1")), "ms": rng.choice((10, 300))}
+        case "limited":
+            return "limited", {"pause_ms": 50}
         case _:
             return "trivial", {"n": rng.randrange(1000)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Iterable
@@ -18,7 +19,7 @@ from chaos.world import World, running_world, until
 
 ALL_READY_SHARE = 0.8
 """Of the rounds begin with every replica ready; the others strike while the last fault is being mended."""
-SETTLED_S = 30.0
+SETTLED_S, BUSY_S = 30.0, 5.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,6 +69,8 @@ async def run_rounds(
                 )
                 if rng.random() < ALL_READY_SHARE:
                     await world.all_ready()
+                    with contextlib.suppress(TimeoutError):
+                        await until(lambda: is_busy(world), BUSY_S, "every replica works")
                 await asyncio.sleep(rng.uniform(0.1, 1))
         took_s = time.monotonic() - begun_s
         violations += await judge(world, load)
