@@ -130,6 +130,7 @@ def plan_dispatch(
     now_s: float,
     *,
     suspects: Sequence[int] = (),
+    room: int | None = None,
 ) -> DispatchPlan:
     """Plan for one colour.
 
@@ -139,13 +140,15 @@ def plan_dispatch(
         estimates: expected active seconds per function; a function without one counts as long.
         now_s: on the clock of ``Running.started_s``.
         suspects: activations in no runner, oldest first, each of which is to be the only active one of its runner.
+        room: how many may be given out now, whatever runners could take; None for no limit.
     """
     runners = [_Slots(load, estimates, now_s) for load in loads if not load.is_reserved]
-    assignments, emptying = _place_suspects(runners, suspects)
+    assignments, emptying = _place_suspects(runners, suspects[:room])
     queue_is_empty = True
     for activation, function in queue:
         estimate_s = estimates.get(function)
-        chosen = _choose(runners, estimate_s)
+        has_room = room is None or len(assignments) < room
+        chosen = _choose(runners, estimate_s) if has_room else None
         if chosen is None:
             queue_is_empty = False
             break

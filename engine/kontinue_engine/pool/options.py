@@ -35,6 +35,7 @@ class PoolOptions(msgspec.Struct, frozen=True, kw_only=True):
             container's limit, if there is one.
         recycle_after: a runner that has started so many activations is drained and replaced; None means never.
         recycle_above_bytes: a runner whose resident set is larger is drained and replaced; None means never.
+        max_active: so many activations at most are given to runners while others are active there; None for no limit.
         nice: of runners; below 10 two busy ones take half of the supervisor's throughput.
         env: added to the environment of zygote and runners.
     """
@@ -46,6 +47,7 @@ class PoolOptions(msgspec.Struct, frozen=True, kw_only=True):
     memory_limit_bytes: int | None = None
     recycle_after: int | None = None
     recycle_above_bytes: int | None = None
+    max_active: int | None = None
     nice: int = 10
     env: Mapping[str, str] = {}
 

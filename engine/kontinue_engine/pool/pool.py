@@ -263,6 +263,7 @@ class Pool:
             self._estimates,
             time.monotonic(),
             suspects=list(queue.suspects),
+            room=self._room(),
         )
         for assignment in plan.assignments:
             activate = queue.take(assignment.activation)
@@ -276,6 +277,23 @@ class Pool:
             runner.flush()
         if plan.recheck_s is not None:
             queue.recheck = asyncio.get_running_loop().call_later(plan.recheck_s, self._dispatch, colour)
+
+    def _room(self) -> int | None:
+        """Return how many activations may be given out now. One that wakes from a wait goes on without being asked."""
+        if self._options.max_active is None:
+            return None
+        active = sum(
+            len(load.running) + load.stepping + len(load.unstarted)
+            for load in (runner.load() for runner in self._supply.runners.values())
+        )
+        return max(0, self._options.max_active - active)
+
+    def _schedule_others(self, colour: Colour) -> None:
+        """Runners of one colour have something less to do: where all share a limit, that is room for the others."""
+        if self._options.max_active is not None:
+            for other in self._queues:
+                if other != colour:
+                    self._schedule_dispatch(other)
 
     def _requeue(self, activate: frames.Activate) -> None:
         """Queue an activation that a runner had and did not start."""
@@ -312,6 +330,7 @@ class Pool:
             self.drain(runner, f"the runner was recycled after {runner.started_count} activations")
         if not all(isinstance(event, frames.LogLine) for event in events):
             self._dispatch(runner.colour)
+            self._schedule_others(runner.colour)
         for event in told:
             if isinstance(event, frames.LogLine):
                 self.on_log(runner.pid, event)
@@ -351,6 +370,7 @@ class Pool:
         for activate in reversed(given_back):
             self._requeue(activate)
         self._schedule_dispatch(runner.colour)
+        self._schedule_others(runner.colour)
 
     def _lose(self, activation: int, verdict: Verdict, *, was_active: bool = False, was_alone: bool = False) -> None:
         self._drop(activation)

@@ -32,6 +32,8 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
         shard: shard id; None for the host name.
         sync_runners: number of runners for sync functions; None for one per core.
         async_runners: number of runners for async functions.
+        max_active: how many Executions this replica runs at once, those that wait for something aside; None for as many
+            as its runners take.
         runner_memory_bytes: a runner above it is killed; None for its part of the container's limit, if there is one.
         crash_budget: runner deaths without a new record that an Execution survives.
         sharding: share the group's Executions with other replicas; else one replica runs all, and others stand by.
@@ -53,6 +55,7 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     shard: str | None = None
     sync_runners: int | None = None
     async_runners: int = 1
+    max_active: int | None = None
     runner_memory_bytes: int | None = None
     crash_budget: int = 3
     sharding: bool = False
@@ -80,6 +83,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--shard", help="shard id (default: host name)")
     parser.add_argument("--sync-runners", type=_positive, help="default: one per core")
     parser.add_argument("--async-runners", type=_positive, default=defaults.async_runners)
+    parser.add_argument(
+        "--max-active",
+        type=_positive,
+        metavar="N",
+        help="run at most N Executions at once, those that wait for something aside (default: what runners take)",
+    )
     parser.add_argument(
         "--runner-memory-mib",
         type=_positive,
@@ -134,6 +143,7 @@ def parse_options(arguments: Sequence[str]) -> WorkerOptions:
         shard=parsed.shard,
         sync_runners=parsed.sync_runners,
         async_runners=parsed.async_runners,
+        max_active=parsed.max_active,
         runner_memory_bytes=parsed.runner_memory_mib * 2**20 if parsed.runner_memory_mib else None,
         crash_budget=parsed.crash_budget,
         sharding=parsed.sharding,

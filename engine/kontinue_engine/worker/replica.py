@@ -498,6 +498,7 @@ def _pool_options(options: WorkerOptions) -> PoolOptions:
         sync_runners=options.sync_runners,
         async_runners=options.async_runners,
         memory_limit_bytes=options.runner_memory_bytes,
+        max_active=options.max_active,
     )
 
 

@@ -167,3 +167,23 @@ def test_every_plan_is_a_prefix_of_the_queue_and_leaves_no_runner_idle(queue: li
         behind = own if load.running else own[1:]
         assert not {"long", "unknown"} & set(behind)
         assert sum(ESTIMATES[function] for function in behind) < PREFETCH_S
+
+
+@pytest.mark.parametrize(
+    ("room", "suspects", "given"),
+    [
+        (None, [], [0, 1]),
+        (5, [], [0, 1]),
+        (1, [], [0]),
+        (0, [], []),
+        (1, [9], [9]),
+        (2, [9], [9, 0]),
+        (0, [9], []),
+    ],
+)
+def test_no_more_are_given_out_than_there_is_room_for(room: int | None, suspects: list[int], given: list[int]) -> None:
+    """However idle runners are; what is left stays in the queue, in order."""
+    queue = enumerate(["long", "long"])
+    plan = plan_dispatch(queue, [_load(1), _load(2)], ESTIMATES, NOW_S, suspects=suspects, room=room)
+    assert [assignment.activation for assignment in plan.assignments] == given
+    assert plan.recalls == []

@@ -20,7 +20,7 @@ def test_every_option_arrives():
     """In the units of the program."""
     command = (
         "shop:app --app-dir d -n ns --group g --kubeconfig k --context c --shard s --sync-runners 2 --async-runners 3 "
-        "--runner-memory-mib 64 --crash-budget 0 --sharding --lease-duration 20 --lease-renew 2.5 --grace 0 "
+        "--runner-memory-mib 64 --max-active 7 --crash-budget 0 --sharding --lease-duration 20 --lease-renew 2.5 --grace 0 "
         "--take-ownership --no-prune --max-in-flight 9 --log-level debug --health-port 8081 --health-host ::"
     )
     options = parse_options(command.split())
@@ -30,7 +30,7 @@ def test_every_option_arrives():
     assert (options.crash_budget, options.grace_s, options.max_in_flight) == (0, 0, 9)
     assert (options.sharding, options.lease) == (True, LeaseTimes(duration_s=20, renew_s=2.5))
     assert (options.take_ownership, options.prune) == (True, False)
-    assert options.log_level == "debug"
+    assert (options.log_level, options.max_active) == ("debug", 7)
     assert options.health == HealthOptions(port=8081, host="::")
 
 
@@ -40,6 +40,7 @@ def test_every_option_arrives():
         ("", "MODULE:APP"),
         ("a:b --sync-runners 0", "0 is not a positive number"),
         ("a:b --health-port 70000", "70000 is not a port: 1 to 65535"),
+        ("a:b --max-active 0", "0 is not a positive number"),
         ("a:b --max-in-flight many", "many is not a positive number"),
         ("a:b --crash-budget=-1", "-1 is not 0 or more"),
         ("a:b --grace=-1", "-1 is not a number of seconds"),
