@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from cluster import children_of
 from kontinue.api import labels
 from kontinue.api.v1alpha1 import Execution, Phase
 from kontinue.client import Client, ClientOptions
+from kontinue.errors import InvalidState
 from partition import wire
 from replica import LEASE_S, Replica, replicas
 from startable import StartableServer, startable
@@ -84,7 +86,7 @@ async def running_in(client: Client, name: str, shard: str) -> Execution:
 
 
 async def start_in(client: Client, shard: str, function: str, arguments: dict[str, object]) -> str:
-    """Spawn until one lands in that shard; returns its name. The others go on."""
+    """Spawn until one lands in that shard; returns its name. The others are canceled: later tests need the runners."""
     for _ in range(4):
         handle = await client.spawn(function, arguments)
         async with asyncio.timeout(SOON.total_seconds()):
@@ -92,6 +94,8 @@ async def start_in(client: Client, shard: str, function: str, arguments: dict[st
                 await asyncio.sleep(0.01)
         if found.metadata.labels[labels.SHARD] == shard:
             return handle.name
+        with suppress(InvalidState):  # it has ended
+            await client.cancel(handle.name)
     raise AssertionError(f"four Executions in a row, and none in {shard}")
 
 
