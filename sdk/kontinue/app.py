@@ -113,8 +113,8 @@ class App:
     ) -> Any:
         """Register a function; a decorator, bare or with options.
 
-        Options are recorded in the Function object. This version of the engine acts on ``name`` and ``hidden``;
-        ``retry``, ``timeout``, ``ttl`` and ``limit`` take effect with later versions, and ``batched`` runs as strict.
+        Options are recorded in the Function object. This version of the engine acts on ``name``, ``limit`` and
+        ``hidden``; ``retry``, ``timeout`` and ``ttl`` take effect with later versions, and ``batched`` runs as strict.
 
         Args:
             fn: the function, when the decorator is used bare.
@@ -122,7 +122,7 @@ class App:
             retry: repetition of failed attempts.
             timeout: limits of time.
             ttl: when finished root Executions go.
-            limit: how many Executions of it may run at once in the group.
+            limit: how many Executions of it may run at once in the group; one that waits for something still counts.
             checkpoint: when records become durable.
             hidden: leave it out of lists unless asked for.
 

@@ -37,7 +37,7 @@ class FunctionDefinition(Generic[P, R_co]):
         description: first paragraph of the docstring.
         location: ``file:line``, for messages.
         defaults: options of Executions whose call says nothing.
-        limit: how many may run at once in the group; None means no limit. Recorded, not enforced by this version.
+        limit: how many may run at once in the group; None means no limit.
         checkpoint: ``strict``, or ``batched``, which this version runs as strict.
         hidden: left out of lists unless asked for.
         call_options: set by ``options``.
@@ -101,9 +101,9 @@ class FunctionDefinition(Generic[P, R_co]):
     ) -> FunctionDefinition[P, R_co]:
         """Return a copy whose calls use these options; what is not given here keeps its value.
 
-        This version of the engine acts on ``name`` and ``parallelism``. It records retry, timeout, ttl and mutex in the
-        Execution, where they take effect with later versions. display_name, description and
-        disable_shard_inheritance have no effect yet. See ``CallOptions``.
+        This version of the engine acts on ``name``, ``mutex``, ``disable_shard_inheritance`` and ``parallelism``. It
+        records retry, timeout and ttl in the Execution, where they take effect with later versions. display_name and
+        description have no effect yet. See ``CallOptions``.
         """
         given: dict[str, Any] = {
             "name": name,

@@ -140,7 +140,9 @@ class CallOptions:
         retry: overrides the function's default.
         timeout: overrides the function's default.
         ttl: overrides the function's default; counts for root Executions only.
-        mutex: name of the mutex to hold. Recorded; this version of the engine does not enforce it yet.
+        mutex: name of the mutex to hold, from the start until nothing of the Execution runs any more. One Execution of
+            the worker group holds it at a time; the others wait, in the order of their creation. One that an ancestor
+            holds is an error.
         display_name: for people, in trees and lists.
         description: for people. No effect in this version.
         disable_shard_inheritance: let the leader place the child instead of keeping it on the parent's shard.

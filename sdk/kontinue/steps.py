@@ -35,7 +35,9 @@ class StepInfo:
         attempt: which try of the step this is, from 1.
         execution: name of the Execution.
         step: step id within it.
-        fencing_token: grows with every claim of the Execution; lets a receiver refuse a replica that was replaced.
+        fencing_token: grows with every claim of the Execution, and, if it holds a mutex, from one holder to the next:
+            a receiver that refuses smaller ones than it has seen (of this Execution, or under this mutex) is safe from
+            a replica that was replaced and does not know it yet. Below 2**63.
     """
 
     idempotency_key: str

@@ -20,8 +20,8 @@ def test_every_option_arrives():
     """In the units of the program."""
     command = (
         "shop:app --app-dir d -n ns --group g --kubeconfig k --context c --shard s --sync-runners 2 --async-runners 3 "
-        "--runner-memory-mib 64 --max-active 7 --crash-budget 0 --sharding --lease-duration 20 --lease-renew 2.5 --grace 0 "
-        "--take-ownership --no-prune --max-in-flight 9 --log-level debug --health-port 8081 --health-host ::"
+        "--runner-memory-mib 64 --max-active 7 --crash-budget 0 --sharding --lease-duration 20 --lease-renew 2.5 "
+        "--grace 0 --take-ownership --no-prune --max-in-flight 9 --log-level debug --health-port 8081 --health-host ::"
     )
     options = parse_options(command.split())
     assert (options.app_dir, options.namespace, options.group) == ("d", "ns", "g")
