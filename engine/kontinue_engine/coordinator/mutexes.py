@@ -26,7 +26,7 @@ from kontinue_engine.clock import Clock
 from kontinue_engine.coordinator import fates
 from kontinue_engine.kube.informer import Informer
 from kontinue_engine.sharding import leases, mutexes, views
-from kontinue_engine.sharding.assignment import Allowance
+from kontinue_engine.sharding.assignment import Allowance, Orphan
 from kontinue_engine.sharding.fates import STOPPING_S
 from kontinue_engine.sharding.lease_book import LeaseBook
 from kontinue_engine.sharding.mutexes import Ask, Bring, Free, Grant, Mutexes
@@ -49,7 +49,8 @@ class MutexDuty:
         transport: to the API server.
         namespace: of the group.
         group: worker group.
-        shard: of the leader; empty in a group that is not sharded.
+        me: the leader.
+        is_sharded: whether its group is.
         book: of the group's Leases.
         clock: time.
         times: of the group's Leases.
@@ -61,7 +62,8 @@ class MutexDuty:
         *,
         namespace: str,
         group: str,
-        shard: str,
+        me: leases.ReplicaIdentity,
+        is_sharded: bool,
         book: LeaseBook,
         clock: Clock,
         times: leases.LeaseTimes,
@@ -69,10 +71,11 @@ class MutexDuty:
         self._transport = transport
         self._namespace = namespace
         self._group = group
-        self._shard = shard
+        self._incarnation = me.incarnation
+        self._shard = me.shard if is_sharded else ""
         self._book = book
         self._clock = clock
-        self._mutexes = Mutexes(shard, patience_s=times.duration_s + STOPPING_S, allowance=Allowance())
+        self._mutexes = Mutexes(self._shard, patience_s=times.duration_s + STOPPING_S, allowance=Allowance())
         self._news = asyncio.Event()
         self._commands: deque[mutexes.Command] = deque()
         self._has_commands = asyncio.Semaphore(0)
@@ -192,13 +195,15 @@ class MutexDuty:
             self._namespace,
             name=lease.metadata.annotations.get(labels.EXECUTION, ""),
             uid=lease.spec.holder_identity,
-            live=self._book.incarnations(),
+            live=self._book.incarnations() | {self._incarnation},
         )
         self._mutexes.asked(command, self._key(command), fate, self._clock.monotonic_s())
 
     async def _bring(self, command: Bring) -> None:
         one = command.contender
-        move = Move(one.uid, one.name, one.version, shard=self._shard, mutex=one.mutex)
+        # Another leader, which thinks that it still leads, may just have granted it: then it has been started there.
+        orphan = Orphan(uid=one.uid, name=one.name, version=one.version, shard=one.shard, deaths=one.deaths)
+        move = Move(one.uid, one.name, one.version, shard=self._shard, mutex=one.mutex, orphan=orphan)
         patch = views.move_patch(move, group=self._group)
         await self._transport.send(requests.merge_patch(requests.EXECUTIONS, self._namespace, one.name, patch))
         self._mutexes.brought(command)

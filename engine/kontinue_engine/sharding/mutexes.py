@@ -36,6 +36,7 @@ class Contender(msgspec.Struct, frozen=True, kw_only=True):
         created_s: creation time.
         has_started: somebody has written that it ran. If its Lease is gone all the same (deleted by hand, not restored
             with it), it goes first.
+        deaths: how many replicas died that it was assigned to.
     """
 
     uid: str
@@ -45,6 +46,7 @@ class Contender(msgspec.Struct, frozen=True, kw_only=True):
     shard: str = ""
     created_s: float = 0.0
     has_started: bool = False
+    deaths: int = 0
 
     @property
     def turn(self) -> tuple[bool, float, str]:

@@ -101,6 +101,7 @@ def contender_of(execution: HasMutex, *, is_sharded: bool) -> Contender | None:
         shard=meta.labels.get(labels.SHARD, "") if is_sharded else "",
         created_s=created_s_of(meta),
         has_started=execution.status.owner is not None,
+        deaths=deaths_of(meta.annotations),
     )
 
 
