@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from decimal import ROUND_CEILING, Decimal
+from decimal import ROUND_UP, Context, Decimal
 from typing import Final
 
 _QUANTITY: Final = re.compile(
@@ -15,6 +15,9 @@ _BINARY: Final = {"Ki": 1, "Mi": 2, "Gi": 3, "Ti": 4, "Pi": 5, "Ei": 6}
 _MAX_DIGITS: Final = 64
 """Judgement: no amount of anything needs more; arithmetic on thousands of digits would block the server."""
 _MAX_EXPONENT: Final = 99
+_MAX_BINARY: Final = 2**63 - 1
+"""Where Kubernetes ends amounts with a suffix such as Ki."""
+_EXACT: Final = Context(prec=_MAX_DIGITS + 2 * _MAX_EXPONENT)
 
 
 def canonical(text: str) -> str | None:
@@ -26,13 +29,14 @@ def canonical(text: str) -> str | None:
     if exponent:
         if abs(int(exponent[1:])) > _MAX_EXPONENT:
             return None
-        return _scaled(number.scaleb(int(exponent[1:])), suffix_of=lambda power: f"e{power}" if power else "")
+        return _scaled(number.scaleb(int(exponent[1:]), _EXACT), suffix_of=lambda power: f"e{power}" if power else "")
     if suffix in _BINARY:
-        amount = number * 1024 ** _BINARY[suffix]
+        amount = _EXACT.multiply(number, Decimal(1024 ** _BINARY[suffix]))
+        amount = min(max(amount, Decimal(-_MAX_BINARY)), Decimal(_MAX_BINARY))
         if abs(amount) < 1024 or amount != amount.to_integral_value():
             return _scaled(amount, suffix_of=_decimal_suffix)
         return _binary(int(amount))
-    return _scaled(number.scaleb(_DECIMAL[suffix]), suffix_of=_decimal_suffix)
+    return _scaled(number.scaleb(_DECIMAL[suffix], _EXACT), suffix_of=_decimal_suffix)
 
 
 def _binary(amount: int) -> str:
@@ -48,7 +52,7 @@ def _decimal_suffix(power: int) -> str:
 
 
 def _scaled(amount: Decimal, *, suffix_of: Callable[[int], str]) -> str:
-    nano = int(amount.scaleb(9).to_integral_value(rounding=ROUND_CEILING))
+    nano = int(amount.scaleb(9, _EXACT).to_integral_value(rounding=ROUND_UP))
     if nano == 0:
         return "0"
     power = -9

@@ -423,6 +423,8 @@ class HttpProtocol(asyncio.Protocol):
 
     def _answer_last(self, response: Response) -> None:
         self._queue.clear()
+        if self._transport.is_closing():
+            return  # the client had asked for no more answers
         self._transport.write(_head(response, len(response.body), is_last=True) + response.body)
         self._transport.close()
 

@@ -27,6 +27,12 @@ from kontinue_engine.apiserver.builtin.quantities import canonical
         ("1500e3", "1500e3"),
         ("0.1n", "1n"),
         ("1E", "1E"),
+        ("7Ei", "7Ei"),
+        ("9Ei", "9223372036854775807"),
+        ("999999999999999999Ei", "9223372036854775807"),
+        ("-9Ei", "-9223372036854775807"),
+        ("-0.1n", "-1n"),
+        ("12345678901234567890123456789012345678901", "12345678901234567890123456789012345678901"),
     ],
 )
 def test_quantities_take_the_form_that_kubernetes_stores(text: str, expected: str) -> None:

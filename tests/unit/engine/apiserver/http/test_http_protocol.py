@@ -199,6 +199,14 @@ async def test_connection_close_is_obeyed() -> None:
     assert transport.is_closed
 
 
+async def test_nothing_is_said_after_the_last_answer() -> None:
+    """What follows a request for the last answer is no request, and so is not refused."""
+    protocol, transport = connect(echo)
+    protocol.data_received(b"GET / HTTP/1.1\r\nConnection: close\r\n\r\nGET / HTTP/1.1\r\n\r\n")
+    assert transport.sent.count(b"HTTP/1.1 ") == 1
+    assert transport.is_closed
+
+
 async def test_a_stream_is_chunked_and_the_connection_goes_on_after_its_end() -> None:
     """A watch that ends cleanly leaves the connection usable for the next request."""
     streams: list[Stream] = []
