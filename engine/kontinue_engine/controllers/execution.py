@@ -7,6 +7,7 @@ once it is durable. Nothing here decides about phases. ``offspring`` coordinates
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import assert_never
 
@@ -62,7 +63,9 @@ class ExecutionController:
 
     async def run(self) -> None:
         """Reconcile until cancelled; see ``Runtime.run``."""
-        await self._runtime.run(self.reconcile)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.offspring.abroad.run(), name="children elsewhere")
+            await self._runtime.run(self.reconcile)
 
     @property
     def busy(self) -> int:

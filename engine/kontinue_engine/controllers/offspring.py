@@ -15,6 +15,7 @@ from kontinue.api.meta import ObjectMeta
 from kontinue.api.v1alpha1 import Execution, ExecutionStatus, Phase
 from kontinue.kube import requests
 from kontinue_engine.controllers import children
+from kontinue_engine.controllers.abroad import Abroad, AwayChild
 from kontinue_engine.controllers.entries import Entry, Rest
 from kontinue_engine.controllers.runtime import Runtime
 from kontinue_engine.kube import executions
@@ -34,6 +35,8 @@ class Offspring:
     """
 
     def __init__(self, runtime: Runtime, *, observe: Callable[[Execution], None]) -> None:
+        self.abroad = Abroad(runtime, on_missing=self._on_missing)
+        """Children that run elsewhere."""
         self._runtime = runtime
         self._observe = observe
 
@@ -63,6 +66,8 @@ class Offspring:
             self._deliver(parent, command.name, outcome)
             return
         self._observe(execution)
+        if not runtime.scope.is_responsible(execution):
+            self.abroad.add(parent, execution)
         if parent not in runtime.entries:
             self._cancel(command.name, PARENT_ENDED_MESSAGE)
         elif command.name in parent.unwanted:
@@ -158,16 +163,24 @@ class Offspring:
         parent = self._runtime.entries.get(entry.parent_uid)
         if parent is None:
             return
-        message = f"Execution {entry.name} was deleted"
-        outcome = frames.ChildFinished(
-            name=entry.name,
-            uid=entry.uid,
-            attempt=max(1, entry.status.attempt_count),
+        outcome = self._deleted(entry.name, entry.uid, attempt=max(1, entry.status.attempt_count))
+        self._deliver(parent, entry.name, outcome)
+
+    def _deleted(self, name: str, uid: str, *, attempt: int = 1) -> frames.ChildFinished:
+        return frames.ChildFinished(
+            name=name,
+            uid=uid,
+            attempt=attempt,
             phase=Phase.CANCELED.value,
             finished_at_ms=self._runtime.clock.now_ms(),
-            error=frames.ErrorInfo(type="kontinue.errors.NotFound", message=message),
+            error=frames.ErrorInfo(type="kontinue.errors.NotFound", message=f"Execution {name} was deleted"),
         )
-        self._deliver(parent, entry.name, outcome)
+
+    def _on_missing(self, parent: Entry, child: AwayChild, found: Execution | None) -> None:
+        if found is None:
+            self._deliver(parent, child.name, self._deleted(child.name, child.uid))
+        else:
+            self._deliver(parent, child.name, self._outcome(child.name, child.uid, found.status))
 
     def on_foreign_end(self, child: ObjectMeta) -> None:
         """A child that runs elsewhere has ended: if its parent lives here, read how."""
@@ -188,6 +201,7 @@ class Offspring:
         return children.outcome_of(name=name, uid=uid, status=status, now_ms=self._runtime.clock.now_ms())
 
     def _deliver(self, parent: Entry, child: str, outcome: frames.ChildFinished) -> None:
+        self.abroad.discard(child)
         if parent.rest is Rest.DORMANT or parent.is_losing:
             parent.rest = Rest.WOKEN
             self._runtime.queue.add(parent.uid)
