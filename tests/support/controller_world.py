@@ -28,7 +28,7 @@ from kontinue_engine.kube.events import EventRecorder
 from kontinue_engine.kube.informer import Both, Informer
 from kontinue_engine.lifecycle.observed import Worker
 from kontinue_engine.sharding.lease_book import LeaseBook
-from kontinue_engine.sharding.leases import LeaseTimes
+from kontinue_engine.sharding.leases import LeaseTimes, ReplicaIdentity
 from kontinue_engine.wire import frames
 
 GROUP = "g"
@@ -107,7 +107,8 @@ class World:
             transport,
             namespace=self.namespace,
             group=GROUP,
-            shard="",
+            me=ReplicaIdentity(shard="w-0", incarnation=incarnation),
+            is_sharded=False,
             book=self.leases.book,
             clock=clock,
             times=LeaseTimes(),

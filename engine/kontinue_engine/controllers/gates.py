@@ -23,7 +23,7 @@ from kontinue_engine.kube.ancestry import Ancestry
 from kontinue_engine.lifecycle.gates import FUNCTION, MUTEX, TELL_AFTER_MS, full_message, held_message, refusal
 from kontinue_engine.lifecycle.observed import Gate
 from kontinue_engine.sharding.lease_book import LeaseBook
-from kontinue_engine.sharding.leases import mutex_lease_name
+from kontinue_engine.sharding.leases import mutex_key, mutex_lease_name
 from kontinue_engine.sharding.limits import Limits
 from kontinue_engine.telemetry.logs import get_logger
 
@@ -137,11 +137,25 @@ class Gates:
             self._wait_no_more(entry, name)
             return None
         self._waiting_for_lease.setdefault(name, {})[entry.uid] = entry
+        if self._runtime.scope.shard and labels.MUTEX not in entry.labels and entry.uid not in self._waits:
+            self._runtime.spawn(entry.uid, self._announce(entry, mutex), name=f"announce/{entry.name}")
         holders: dict[str, str] = {}
         if lease is not None and holder:
             holders[holder] = lease.metadata.annotations.get(labels.EXECUTION, "")
         message = held_message(holders.get(holder, ""))
         return self._closed(entry, MUTEX, mutex, holders, message, now_ms)
+
+    async def _announce(self, entry: Entry, mutex: str) -> None:
+        """Label one that somebody has put into this shard by hand: the leader finds those with a mutex by that."""
+        await self._runtime.may_write()
+        wanted = {labels.MUTEX: mutex_key(mutex)}
+        patch = {"metadata": {"resourceVersion": entry.version, "labels": wanted}}
+        request = requests.merge_patch(requests.EXECUTIONS, self._runtime.scope.namespace, entry.name, patch)
+        try:
+            await self._runtime.transport.send(request)
+        except (errors.Conflict, errors.NotFound):
+            self._waits.pop(entry.uid, None)  # it has changed, and is looked at again
+            self._runtime.queue.add_after(entry.uid, TELL_AFTER_MS / 1000)
 
     def _wait_no_more(self, entry: Entry, name: str) -> None:
         waiting = self._waiting_for_lease.get(name)

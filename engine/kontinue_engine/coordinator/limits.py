@@ -230,7 +230,7 @@ class LimitDuty:
             self._news.set()
 
     async def _ask(self, command: Ask) -> None:
-        live = self._book.incarnations()
+        live = self._book.incarnations() | {self._worker.incarnation}
         fate = await fates.fetch_fate(self._transport, self._namespace, name=command.name, uid=command.uid, live=live)
         self._admissions.asked(command, fate, self._clock.monotonic_s())
 
