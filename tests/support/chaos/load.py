@@ -14,29 +14,35 @@ from kontinue.client import Client, SpawnOptions
 
 PATIENCE = timedelta(seconds=180)
 MIXED, STEADY = 7, 6
-"""How many Executions of each sort are in flight."""
+"""How many Executions are in flight: of any kind, and such that have effects all the time."""
 
 
 class Load:
     """What clients did.
+
+    Args:
+        client: to spawn with.
+        rng: chooses what.
+        mixed: how many Executions of any kind are in flight, beside the steady ones.
 
     Attributes:
         ended: how many Executions were seen to end.
         violations: Executions that did not end in time.
     """
 
-    def __init__(self, client: Client, rng: Random) -> None:
+    def __init__(self, client: Client, rng: Random, *, mixed: int = MIXED) -> None:
         self.ended = 0
         self.violations: list[str] = []
         self._client = client
         self._rng = rng
+        self._mixed = mixed
         self._stop = asyncio.Event()
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Spawn while the block runs; then wait for what is under way."""
         async with asyncio.TaskGroup() as tasks:
-            for _ in range(MIXED):
+            for _ in range(self._mixed):
                 tasks.create_task(self._spawn_mixed())
             for _ in range(STEADY):
                 tasks.create_task(self._spawn_steady())
