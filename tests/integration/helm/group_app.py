@@ -30,6 +30,11 @@ async def nap(ctx: ExecutionContext) -> str:
     return "rested"
 
 
+@app.function(limit=1)
+def limited() -> str:
+    return "admitted"
+
+
 @app.function
 def crash() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
@@ -47,6 +52,11 @@ async def family(ctx: ExecutionContext, count: int) -> int:
 async def sleepers(ctx: ExecutionContext, count: int) -> list[str]:
     placed = nap.options(disable_shard_inheritance=True)
     return list(await asyncio.gather(*(ctx.execute(placed) for _ in range(count))))
+
+
+@app.function
+async def exclusive(ctx: ExecutionContext) -> int:
+    return await ctx.execute(add.options(mutex="one at a time"), 1, 1)
 
 
 @app.function
