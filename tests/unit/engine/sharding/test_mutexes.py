@@ -217,3 +217,31 @@ def test_mutexes_do_not_wait_for_each_other(mutexes):
     mutexes.observe(contender("a", mutex="m"))
     mutexes.observe(contender("b", mutex="n"))
     assert {command.to.uid for command in mutexes.plan(0.0)} == {"a", "b"}
+
+
+def test_a_lone_holder_gets_its_lease_back():
+    """Also if nobody waits for it."""
+    holder = contender("a")
+    subject, held = started(holder, held_by="a")
+    assert subject.plan(0.0) == []
+    subject.forget_lease("m", held)
+    assert subject.plan(0.0) == []
+    assert subject.plan(SEEN_AGAIN_S) == [Grant(holder, None)]
+
+
+def test_lists_replace_what_was_known():
+    """What is not in them has left; a Lease that is not in them was deleted."""
+    subject, _ = started(contender("a"), contender("b"), held_by="a")
+    subject.replace_contenders([contender("c")])
+    subject.replace_leases([])
+    assert subject.plan(0.0) == [Grant(contender("c"), None)]
+
+
+def test_a_question_without_an_answer_is_asked_again():
+    """The API server was away."""
+    subject, held = started(contender("b"), held_by="a")
+    subject.plan(0.0)
+    (ask,) = subject.plan(SEEN_AGAIN_S)
+    subject.failed(ask, "m", SEEN_AGAIN_S)
+    assert subject.plan(SEEN_AGAIN_S) == []
+    assert subject.plan(2 * SEEN_AGAIN_S) == [Ask(held)]
