@@ -7,6 +7,7 @@ from typing import Any
 
 import programs
 from network import Weather
+from runners import FUNCTION, LIMITED
 
 from kontinue.api import labels
 
@@ -24,19 +25,26 @@ def plan(world: Any) -> None:
     for number in range(rng.randint(2, 4)):
         world.wanted[f"r{number}"] = True
         timeline.after(rng.choice([0.0, rng.uniform(0, 20)]), world.start, f"r{number}")
-    number = rng.randint(3, 8)
-    for index in range(number):
-        found = {labels.WORKER_GROUP: world.GROUP, labels.FUNCTION: "work"}
-        chance = rng.random()
-        if chance < 0.1:
-            found = {}  # applied by hand
-        elif chance < 0.2:
-            found[labels.SHARD] = rng.choice(["r0", "r1", "nobody"])
-        timeline.at(rng.uniform(0, end_s * 0.7), world.create, f"e{index}", programs.random_program(rng), found)
+    for index in range(rng.randint(3, 8)):
+        timeline.at(rng.uniform(0, end_s * 0.7), _create, world, f"e{index}", programs.random_program(rng))
     timeline.at(end_s * 0.7, setattr, world, "created_all", True)
     for _ in range(rng.randint(0, 8)):
         timeline.at(rng.uniform(1, end_s), _happen, world, rng.choice(world.fault_kinds))
     timeline.at(end_s, world.heal)
+
+
+def _create(world: Any, name: str, program: programs.Program) -> None:
+    """A client creates an Execution, in one of the ways in which that is done."""
+    rng = world.rng
+    function = LIMITED if rng.random() < 0.15 else FUNCTION
+    mutex = rng.choice(["m0", "m1"]) if rng.random() < 0.25 else ""
+    found = {labels.WORKER_GROUP: world.GROUP, labels.FUNCTION: function}
+    chance = rng.random()
+    if chance < 0.1:
+        found = {}  # applied by hand
+    elif chance < 0.2 and function == FUNCTION and not mutex:
+        found[labels.SHARD] = rng.choice(["r0", "r1", "nobody"])
+    world.create(name, program, found, function=function, mutex=mutex)
 
 
 def calm(world: Any) -> None:

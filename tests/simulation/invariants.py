@@ -12,6 +12,7 @@ from kontinue_engine.lifecycle.decide import STOPPED
 from kontinue_engine.sharding import leases
 
 TERMINAL = frozenset({"Completed", "Failed", "Canceled", "Skipped"})
+_OF_A_RUN = ("state", "result", "attempts", "crashes")
 HELD_FOR_S = 150.0
 """A leader knows from its watch within this time that a shard is held: watches are late, and writes are retried."""
 
@@ -41,7 +42,10 @@ class Writes:
                 self._judge_labels(change.old, change.new)
 
     def _judge_lease(self, old: dict[str, Any] | None, new: dict[str, Any]) -> None:
-        name, holder = new["metadata"]["name"], incarnation_of(new)
+        name = new["metadata"]["name"]
+        if name.startswith("kontinue-mutex."):
+            return
+        holder = incarnation_of(new)
         was = incarnation_of(old) if old is not None else ""
         if holder != was:
             self._held_since_s[name] = holder, self._world.timeline.now_s
@@ -61,8 +65,11 @@ class Writes:
         if labels.WORKER_GROUP not in labels_of(old):
             return
         shard = labels_of(old).get(labels.SHARD)
-        if shard != who.shard:
+        says_why = bool(after.get("waitingFor")) and all(before.get(key) == after.get(key) for key in _OF_A_RUN)
+        if shard != who.shard and not (shard is None and was is None and says_why):
             raise Violation(f"{who} wrote the status of {name}, which its label gives to shard {shard}")
+        if was == owner and says_why:
+            return  # it says what keeps it from being started
         if owner is None or (owner != was and owner["incarnation"] != who.incarnation):
             raise Violation(f"{who} wrote the status of {name} in the name of {owner}")
         if owner == was and owner["incarnation"] != who.incarnation and before.get("phase") not in TERMINAL:
@@ -109,12 +116,18 @@ def check_tenures(world: Any) -> None:
                     raise Violation(f"both {other} and {process} may write under Lease {lease.name}")
 
 
-def check_effect(world: Any, process: Any) -> None:
+def check_effect(world: Any, process: Any, effect: Any) -> None:
     """A runner does nothing any more once others may have started its work, unless its supervisor was frozen."""
-    lease = world.server.objects["leases"].get(leases.shard_lease_name(world.GROUP, process.shard))
-    is_held = lease is not None and incarnation_of(lease) == process.incarnation
-    if not is_held and process.frozen_until_s < world.timeline.now_s - 1.0 and not process.loop.is_frozen:
+    if process.loop.is_frozen or process.frozen_until_s >= world.timeline.now_s - 1.0:
+        return
+    found = world.server.objects["leases"]
+    lease = found.get(leases.shard_lease_name(world.GROUP, process.shard))
+    if lease is None or incarnation_of(lease) != process.incarnation:
         raise Violation(f"a runner of {process} goes on, although its Lease is not its own any more: {lease}")
+    if effect.mutex:
+        lease = found.get(leases.mutex_lease_name(world.GROUP, effect.mutex))
+        if lease is None or lease["spec"]["holderIdentity"] != effect.uid:
+            raise Violation(f"{effect} is done by a runner of {process}, although the mutex is not its own: {lease}")
 
 
 def check_end(world: Any) -> None:

@@ -1,6 +1,8 @@
 """User code: what Executions do, as data in their arguments, and what their memo must hold in the end.
 
-An operation is ``{"step": seconds}``, ``{"sleep": seconds}`` or ``{"children": [{"leaves": bool, "do": [...]}, ...]}``.
+An operation is ``{"step": seconds}``, ``{"sleep": seconds}`` or ``{"children": [child, ...]}``, a child
+``{"leaves": bool, "mutex": name, "do": [operation, ...]}``. Mutexes of children are others than those of roots, and a
+child with one has no descendant with one: no program can block itself or another for ever.
 """
 
 from __future__ import annotations
@@ -11,23 +13,25 @@ from typing import Any
 Program = list[dict[str, Any]]
 
 
-def random_program(rng: random.Random, *, depth: int = 0) -> Program:
+def random_program(rng: random.Random, *, depth: int = 0, may_lock: bool = True) -> Program:
     """Return a small program; those of children are smaller."""
-    return [_operation(rng, depth) for _ in range(rng.randint(0 if depth else 1, 3))]
+    return [_operation(rng, depth, may_lock) for _ in range(rng.randint(0 if depth else 1, 3))]
 
 
-def _operation(rng: random.Random, depth: int) -> dict[str, Any]:
+def _operation(rng: random.Random, depth: int, may_lock: bool) -> dict[str, Any]:
     kind = rng.random()
     if kind < 0.3 and depth < 2:
         number = rng.randint(1, 3 - depth)
-        return {"children": [_child(rng, depth) for _ in range(number)]}
+        return {"children": [_child(rng, depth, may_lock) for _ in range(number)]}
     if kind < 0.5:
         return {"sleep": round(rng.choice([rng.uniform(0.1, 4), rng.uniform(6, 90)]), 1)}
     return {"step": round(rng.choice([0.01, 0.1, rng.uniform(0, 3), rng.uniform(5, 40)]), 2)}
 
 
-def _child(rng: random.Random, depth: int) -> dict[str, Any]:
-    return {"leaves": rng.random() < 0.6, "do": random_program(rng, depth=depth + 1)}
+def _child(rng: random.Random, depth: int, may_lock: bool) -> dict[str, Any]:
+    mutex = "of-children" if may_lock and rng.random() < 0.1 else ""
+    program = random_program(rng, depth=depth + 1, may_lock=may_lock and not mutex)
+    return {"leaves": rng.random() < 0.6, "mutex": mutex, "do": program}
 
 
 def step_ids(program: Program) -> list[str]:

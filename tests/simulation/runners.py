@@ -7,6 +7,7 @@ outside, on a ledger that refuses a fencing token lower than one it has seen.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 from collections import deque
 from collections.abc import Generator
@@ -21,12 +22,24 @@ from kontinue_engine.wire import frames
 
 BUILD = "b1"
 FUNCTION = "work"
+LIMITED = "scarce"
+"""A function of which two may run at a time."""
 SLOTS = 2
 CRASHED = "RunnerCrashed"
 
 
+@dataclasses.dataclass(frozen=True)
+class Effect:
+    """What a step does outside, under the mutex of its Execution if it has one."""
+
+    uid: str
+    token: int
+    incarnation: str
+    mutex: str
+
+
 class Ledger:
-    """The outside world: takes effects, and knows who had which fencing token.
+    """The outside world: takes effects, and knows who had which fencing token, per Execution and per mutex.
 
     Attributes:
         refused: how many effects came with a token that was too low.
@@ -37,16 +50,19 @@ class Ledger:
         self.taken = 0
         self._highest: dict[str, tuple[int, str]] = {}
 
-    def take(self, uid: str, token: int, incarnation: str) -> str | None:
+    def take(self, effect: Effect) -> str | None:
         """Accept or refuse one effect; returns what is wrong if one is accepted that must not be."""
-        highest, holder = self._highest.get(uid, (0, ""))
-        if token < highest:
+        whose = f"{effect.uid} in {effect.incarnation}"
+        guarded = [effect.uid, *([f"mutex {effect.mutex}"] if effect.mutex else [])]
+        if any(effect.token < self._highest.get(key, (0, ""))[0] for key in guarded):
             self.refused += 1
             return None
         self.taken += 1
-        self._highest[uid] = token, incarnation
-        if token == highest and holder != incarnation:
-            return f"the effects of {uid} by {holder} and by {incarnation} carry the same fencing token {token}"
+        for key in guarded:
+            highest, holder = self._highest.get(key, (0, ""))
+            if effect.token == highest and holder != whose:
+                return f"effects on {key} by {holder} and by {whose} carry the same fencing token {highest}"
+            self._highest[key] = effect.token, whose
         return None
 
 
@@ -90,8 +106,11 @@ class SimulatedPool:
 
     async def start(self) -> frames.AppLoaded:
         await asyncio.sleep(self._world.rng.uniform(0.05, 0.3))
-        description = frames.FunctionDescription(FUNCTION, is_async=False, takes_context=True)
-        return frames.AppLoaded(1, self._world.GROUP, BUILD, [description])
+        functions = [
+            frames.FunctionDescription(name, is_async=False, takes_context=True, limit=limit)
+            for name, limit in ((FUNCTION, 0), (LIMITED, 2))
+        ]
+        return frames.AppLoaded(1, self._world.GROUP, BUILD, functions)
 
     async def run(self) -> None:
         await asyncio.get_running_loop().create_future()
@@ -268,8 +287,9 @@ class SimulatedPool:
                     if child_step not in done:
                         arguments = json.dumps({"do": child["do"]}).encode()
                         name = programs.child_name(activate.execution, child_step)
+                        spec = json.dumps({"mutex": {"name": child["mutex"]}}).encode() if child["mutex"] else b""
                         wanted[child_step] = frames.CreateChild(
-                            name, FUNCTION, arguments, "digest", leaves_shard=child["leaves"]
+                            name, FUNCTION, arguments, "digest", spec=spec, leaves_shard=child["leaves"]
                         )
                 if wanted:
                     yield from self._wait(run, wanted)
@@ -302,12 +322,17 @@ class SimulatedPool:
         rng, activate = self._world.rng, run.activate
         late_s = rng.choice([0.0, 0.0, 0.001, 0.01, rng.uniform(0, 20)])
         refused = self._world.ledger.refused
-        arguments = activate.uid, activate.fencing_token, self._process.incarnation
-        self._world.on_effect(self._process)
+        effect = Effect(
+            uid=activate.uid,
+            token=activate.fencing_token,
+            incarnation=self._process.incarnation,
+            mutex=self._world.mutex_of(activate.execution),
+        )
+        self._world.on_effect(self._process, effect)
         if late_s:
-            self._world.timeline.after(late_s, self._world.take_effect, *arguments)
+            self._world.timeline.after(late_s, self._world.take_effect, effect)
             return ""
-        self._world.take_effect(*arguments)
+        self._world.take_effect(effect)
         return "the ledger refused it" if self._world.ledger.refused > refused else ""
 
     def _receive(self, command: frames.Command) -> None:

@@ -12,7 +12,7 @@ import traceback
 from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
 import faults
 import invariants
@@ -20,7 +20,7 @@ import programs
 from invariants import Violation
 from network import Network
 from processes import EPOCH, Machine, Process, installed
-from runners import FUNCTION, Ledger
+from runners import Effect, Ledger
 from server import Change, Server, labels_of
 from timeline import Timeline
 
@@ -158,14 +158,17 @@ class World:
 
     # Clients.
 
-    def create(self, name: str, program: programs.Program, found: dict[str, str]) -> None:
+    def create(self, name: str, program: programs.Program, found: dict[str, str], *, function: str, mutex: str) -> None:
         """Create an Execution, as a client does."""
         self.roots[name] = program
+        spec: dict[str, Any] = {"function": function, "arguments": {"do": program}}
+        if mutex:
+            spec["mutex"] = {"name": mutex}
         body = {
             "apiVersion": labels.API_VERSION,
             "kind": "Execution",
             "metadata": {"name": name, "labels": found},
-            "spec": {"function": FUNCTION, "arguments": {"do": program}},
+            "spec": spec,
         }
         self.server._create("executions", body, None)
 
@@ -193,11 +196,16 @@ class World:
         """Somebody's tenure may have changed; what it believes shows when its code has run."""
         self.timeline.at(self.timeline.now_s, invariants.check_tenures, self)
 
-    def on_effect(self, process: Process) -> None:
-        invariants.check_effect(self, process)
+    def mutex_of(self, name: str) -> str:
+        execution = self.server.objects["executions"][name]
+        mutex: str = (execution["spec"].get("mutex") or {}).get("name", "")
+        return mutex
 
-    def take_effect(self, uid: str, token: int, incarnation: str) -> None:
-        problem = self.ledger.take(uid, token, incarnation)
+    def on_effect(self, process: Process, effect: Effect) -> None:
+        invariants.check_effect(self, process, effect)
+
+    def take_effect(self, effect: Effect) -> None:
+        problem = self.ledger.take(effect)
         if problem:
             raise Violation(problem)
 
