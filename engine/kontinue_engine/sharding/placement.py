@@ -32,14 +32,12 @@ class Newcomer(msgspec.Struct, frozen=True, kw_only=True):
         name: of the object.
         version: resourceVersion that the assignment must find.
         mutex: name of the mutex it needs, or empty.
-        is_admitted: False while a limit holds it back.
     """
 
     uid: str
     name: str
     version: str
     mutex: str = ""
-    is_admitted: bool = True
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
@@ -283,7 +281,7 @@ class Placement:
         if not live:
             return []
         commands: list[Command] = []
-        for newcomer in [one for one in self._newcomers.values() if one.is_admitted]:
+        for newcomer in list(self._newcomers.values()):
             target = self._target(newcomer.mutex, live)
             move = Move(newcomer.uid, newcomer.name, newcomer.version, shard=target, mutex=newcomer.mutex)
             commands.append(move)

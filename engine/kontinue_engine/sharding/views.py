@@ -46,7 +46,7 @@ HasMutex = PlacedExecution | Execution
 """What the leader of a sharded group watches, and what the one replica of any other group does."""
 
 
-def newcomer_of(execution: PlacedExecution, *, is_admitted: bool = True) -> Newcomer:
+def newcomer_of(execution: PlacedExecution) -> Newcomer:
     """Return an Execution without a shard, as the leader needs it."""
     meta = execution.metadata
     return Newcomer(
@@ -54,7 +54,6 @@ def newcomer_of(execution: PlacedExecution, *, is_admitted: bool = True) -> Newc
         name=meta.name,
         version=meta.resource_version,
         mutex=execution.spec.mutex.name if execution.spec.mutex else "",
-        is_admitted=is_admitted,
     )
 
 

@@ -37,8 +37,8 @@ def placement(me="a", *, per_s=1000.0, burst=1000):
     return Placement(me, parked_delay_s=DELAY_S, allowance=Allowance(per_s=per_s, burst=burst))
 
 
-def newcomer(uid="u1", *, version="1", mutex="", is_admitted=True):
-    return Newcomer(uid=uid, name=f"e-{uid}", version=version, mutex=mutex, is_admitted=is_admitted)
+def newcomer(uid="u1", *, version="1", mutex=""):
+    return Newcomer(uid=uid, name=f"e-{uid}", version=version, mutex=mutex)
 
 
 def found(uid="u1", *, shard="dead", version="1", mutex="", wakes_in_s=0.0):
@@ -120,15 +120,6 @@ def test_executions_with_a_mutex_go_to_the_leaders_shard():
     assert [(command.shard, command.mutex) for command in commands] == [("b", "m")] * 3
     subject.observe(newcomer("other", mutex="m"))
     assert moves(subject, [shard("a"), shard("b", DRAINING)]) == {"other": "a"}
-
-
-def test_who_is_not_admitted_waits():
-    """For example while a limit of its Function is reached."""
-    subject = placement()
-    subject.observe(newcomer(is_admitted=False))
-    assert (moves(subject, [shard("a")]), subject.waiting) == ({}, 1)
-    subject.observe(newcomer())
-    assert moves(subject, [shard("a")]) == {"u1": "a"}
 
 
 def test_a_newcomer_that_is_gone_is_not_placed():

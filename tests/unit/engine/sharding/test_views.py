@@ -53,7 +53,6 @@ def move(**changes):
 def test_a_newcomer_is_what_the_move_must_find(mutex):
     """Identity, version, and the mutex that decides where it goes."""
     assert views.newcomer_of(execution(mutex=mutex)) == Newcomer(uid="u", name="e", version="7", mutex=mutex)
-    assert not views.newcomer_of(execution(), is_admitted=False).is_admitted
 
 
 @pytest.mark.parametrize(
