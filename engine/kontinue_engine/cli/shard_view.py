@@ -234,6 +234,8 @@ def _headline(view: GroupView, now: datetime) -> str:
     held = sum(1 for shard in view.shards if shard.lease and shard.state not in {"Released", "Expired"})
     leader = f"{view.leader} on {view.leader_host}" if view.leader_host not in {"", view.leader} else view.leader
     renewed = f", renewed {format_age(view.leader_renewed_at, now)} ago" if view.leader_renewed_at else ""
+    if view.is_sharded and leader and not any(shard.is_leader for shard in view.shards):
+        return f"{leader}, which is not sharded, runs all of it{renewed}; {plural(held, 'shard')} in waiting"
     if view.is_sharded:
         return f"{plural(held, 'shard')}, " + (f"led by {leader}{renewed}" if leader else "nobody leads")
     return f"not sharded, {leader} runs all of it{renewed}" if leader else "nobody runs it"

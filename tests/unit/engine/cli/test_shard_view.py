@@ -100,6 +100,13 @@ def test_a_group_that_is_not_sharded_says_who_runs_it() -> None:
     assert lines(look(counts={"": Counter({Phase.PENDING: 1})}))[0] == "Group shop: nobody runs it"
 
 
+def test_shards_wait_while_a_replica_without_sharding_leads() -> None:
+    """As while sharding is switched on."""
+    held = lease(LEADER, "web-1", incarnation="i")
+    told = "Group shop: web-1, which is not sharded, runs all of it, renewed 3s ago; 1 shard in waiting"
+    assert lines(look(held, shard("w-0")))[0] == told
+
+
 def test_wide_shows_leases_and_who_holds_mutexes() -> None:
     """By name where the Execution is known."""
     mutexes = [lease("kontinue-mutex.shop.printer", "uid-1", age_s=5), lease("kontinue-mutex.shop.free", "")]
