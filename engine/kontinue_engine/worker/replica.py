@@ -9,41 +9,29 @@ from __future__ import annotations
 import asyncio
 import gc
 import socket
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Final
 from urllib.parse import urlsplit
 
 from kontinue.api import labels
-from kontinue.api.meta import Lease, PartialObjectMetadata
-from kontinue.api.v1alpha1 import LIVE_PHASES_SELECTOR, TERMINAL_PHASES_SELECTOR, Execution
+from kontinue.api.v1alpha1 import Execution
 from kontinue.errors import NotFound
-from kontinue.kube import requests
 from kontinue.kube.config import KubeConfig, load_config
 from kontinue.kube.http import KubeTransport
-from kontinue.kube.transport import Transport
-from kontinue.kube.watch import EventType
 from kontinue.naming import MAX_NAME_LENGTH, is_group_name
 from kontinue_engine.clock import SystemClock
-from kontinue_engine.controllers.activations import Activations
-from kontinue_engine.controllers.adoption import UNADOPTED_SELECTOR, Adopter
 from kontinue_engine.controllers.backlog import ASYNC_WINDOW, SYNC_WINDOW_PER_RUNNER
-from kontinue_engine.controllers.entries import EntryStore
 from kontinue_engine.controllers.execution import ExecutionController
 from kontinue_engine.controllers.function import FunctionController
-from kontinue_engine.controllers.offspring import Offspring
 from kontinue_engine.controllers.runtime import Runtime, Scope
 from kontinue_engine.coordinator import group_events
-from kontinue_engine.coordinator.campaign import Campaign
 from kontinue_engine.coordinator.closing import Closer
 from kontinue_engine.coordinator.end_of_sharding import EndOfSharding
 from kontinue_engine.coordinator.lease_watch import LeaseWatch
-from kontinue_engine.coordinator.mutexes import MutexDuty
-from kontinue_engine.coordinator.placement import PlacementDuty
-from kontinue_engine.coordinator.pruning import PruningDuty
 from kontinue_engine.errors import StartupError, first_known
 from kontinue_engine.kube.events import EventRecorder
-from kontinue_engine.kube.informer import Both, Informer, InformerHandler
+from kontinue_engine.kube.informer import Both, InformerHandler
 from kontinue_engine.kube.lease import HeldLease
 from kontinue_engine.kube.process_identity import local_identity
 from kontinue_engine.lifecycle.observed import Worker
@@ -54,7 +42,10 @@ from kontinue_engine.sharding.lease_book import LeaseBook
 from kontinue_engine.sharding.leases import ReplicaIdentity
 from kontinue_engine.telemetry.logs import get_logger
 from kontinue_engine.wire import frames
+from kontinue_engine.worker import informers
 from kontinue_engine.worker.health import Health, Stage, serving
+from kontinue_engine.worker.leadership import Leadership
+from kontinue_engine.worker.listener import Listener
 from kontinue_engine.worker.options import WorkerOptions
 
 USER_AGENT: Final = "kontinue-worker"
@@ -76,7 +67,7 @@ async def run_replica(options: WorkerOptions, stop: asyncio.Event) -> None:
         KontinueError: the API server refuses what the worker needs.
     """
     config = load_config(kubeconfig=options.kubeconfig, context=options.context, namespace=options.namespace)
-    listener = _Listener()
+    listener = Listener()
     pool = Pool(_pool_options(options), listener)
     health = Health()
     async with serving(health, options.health), _closing(pool):
@@ -89,54 +80,6 @@ async def run_replica(options: WorkerOptions, stop: asyncio.Event) -> None:
         await replica.run(stop)
 
 
-class _Listener:
-    """Hands what the pool reports to the controller, which exists only once the app is loaded."""
-
-    def __init__(self) -> None:
-        self.activations: Activations | None = None
-        self.entries: EntryStore | None = None
-
-    def on_frame(self, frame: frames.RunnerEvent) -> None:
-        """Take a frame of a runner."""
-        if self.activations is not None:
-            self.activations.on_frame(frame)
-
-    def on_lost(self, activation: int, *, was_active: bool, was_alone: bool, reason: str, message: str) -> None:
-        """Take the end of an activation together with its runner."""
-        if self.activations is not None:
-            self.activations.on_lost(
-                activation, was_active=was_active, was_alone=was_alone, reason=reason, message=message
-            )
-
-    def on_log(self, runner_pid: int, frame: frames.LogLine) -> None:
-        """Write a line of user output or logging, with the Execution it belongs to."""
-        entry = self.entries.by_activation(frame.activation) if self.entries is not None else None
-        owner = {"execution": entry.name, "uid": entry.uid} if entry is not None else {}
-        if frame.step:
-            owner["step"] = frame.step
-        if frame.logger:
-            owner["user_logger"] = frame.logger
-        _log.info("output", stream=frame.level, text=frame.text, runner=runner_pid, at_ms=frame.at_ms, **owner)
-
-
-class _ForeignEnds:
-    """Informer handler: children of this group that run elsewhere, and have ended."""
-
-    def __init__(self, offspring: Offspring) -> None:
-        self._offspring = offspring
-
-    def on_list(self, objects: Sequence[PartialObjectMetadata], *, initial: bool) -> None:
-        """Take all of them."""
-        del initial
-        for obj in objects:
-            self._offspring.on_foreign_end(obj.metadata)
-
-    def on_event(self, type: EventType, obj: PartialObjectMetadata) -> None:  # noqa: A002 - the wire's word
-        """Take one change."""
-        if type != "DELETED":
-            self._offspring.on_foreign_end(obj.metadata)
-
-
 class _Replica:
     def __init__(
         self,
@@ -145,7 +88,7 @@ class _Replica:
         pool: Pool,
         app: frames.AppLoaded,
         group: str,
-        listener: _Listener,
+        listener: Listener,
         health: Health,
     ) -> None:
         self._options = options
@@ -256,14 +199,22 @@ class _Replica:
     ) -> None:
         runtime = self._build_runtime(transport, events, functions, lease)
         watch = LeaseWatch(LeaseBook(self._group), self._clock)
-        group_leases = self._build_leases_informer(transport, watch)
+        leases_informer = informers.group_leases(runtime, watch)
         controller = ExecutionController(runtime, watch.book)
-        mutexes = self._build_mutexes(runtime, watch)
         self._listener.entries, self._listener.activations = runtime.entries, controller.activations
+        leadership = Leadership(
+            runtime,
+            functions,
+            watch,
+            me=self._identity,
+            times=self._options.lease,
+            is_pruning=self._options.prune,
+        )
+        mutexes = leadership.build_mutexes()
         handler: InformerHandler[Execution] = controller.observation
         if not self._options.sharding:
             handler = Both(handler, mutexes)
-        own = self._build_informer(transport, handler, self._own_selector())
+        own = informers.own_executions(runtime, handler)
         try:
             async with asyncio.TaskGroup() as tasks:
                 running = [tasks.create_task(self._keep(lease, events), name="lease")]
@@ -271,22 +222,25 @@ class _Replica:
                 running.append(tasks.create_task(events.run(), name="events"))
                 running.append(tasks.create_task(controller.run(), name="controller"))
                 await runtime.started.wait()
-                running.append(tasks.create_task(group_leases.run(), name="Leases"))
-                running.append(tasks.create_task(controller.gates.run(watch.subscribed()), name="gates"))
-                running.append(tasks.create_task(own.run(), name="own Executions"))
-                ends = self._build_ends_informer(transport, controller.offspring)
-                running.append(tasks.create_task(ends.run(), name="ends of children"))
-                running.append(tasks.create_task(functions.run(), name="functions"))
-                registered = self._build_functions_informer(transport, functions)
-                running.append(tasks.create_task(registered.run(), name="registered functions"))
                 closer = Closer(transport, namespace=self._config.namespace, group=self._group, clock=self._clock)
-                running.append(tasks.create_task(closer.run(runtime.scope.shard), name="closing"))
+                for name, work in {
+                    "Leases": leases_informer.run(),
+                    "gates": controller.gates.run(watch.subscribed()),
+                    "own Executions": own.run(),
+                    "ends of children": informers.ends_of_children(runtime, controller.offspring).run(),
+                    "functions": functions.run(),
+                    "registered functions": informers.registered_functions(runtime, functions).run(),
+                    "closing": closer.run(runtime.scope.shard),
+                }.items():
+                    running.append(tasks.create_task(work, name=name))
                 if self._options.sharding:
-                    await _until(group_leases.synced.wait(), stop)
-                    duties = self._campaign(lease_transport, watch, runtime, functions)
+                    await _until(leases_informer.synced.wait(), stop)
+                    lead = leadership.campaign(
+                        self._build_lease(lease_transport, leases.leader_lease_name(self._group))
+                    )
                 else:
-                    duties = self._lead(lease, mutexes, runtime, functions)
-                leading = tasks.create_task(duties, name="leader")
+                    lead = leadership.lead_alone(lease, mutexes)
+                leading = tasks.create_task(lead, name="leader")
                 await _until(own.synced.wait(), stop)
                 gc.collect()
                 gc.freeze()  # what was built so far lives as long as the process
@@ -319,87 +273,6 @@ class _Replica:
 
         await lease.run(on_fence=fence, on_resume=resume)
 
-    def _own_selector(self) -> str:
-        group = f"{labels.WORKER_GROUP}={self._group}"
-        return f"{group},{labels.SHARD}={self._identity.shard}" if self._options.sharding else group
-
-    async def _lead(self, own: HeldLease, mutexes: MutexDuty, runtime: Runtime, functions: FunctionController) -> None:
-        """Carry out the duties in a group that is not sharded, where only the leader gets here."""
-        group_events.elected(runtime.events, own)
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._adopt(runtime), name="adoption")
-            tasks.create_task(self._prune(runtime, functions, None), name="pruning")
-            tasks.create_task(mutexes.run(), name="mutexes")
-
-    async def _campaign(
-        self, lease_transport: KubeTransport, watch: LeaseWatch, runtime: Runtime, functions: FunctionController
-    ) -> None:
-        """Carry out the leader's duties whenever this replica leads its sharded group."""
-
-        async def lead() -> None:
-            placement = PlacementDuty(  # anew: what a former reign had under way ended with it
-                runtime.transport,
-                namespace=self._config.namespace,
-                group=self._group,
-                me=self._identity,
-                watch=watch,
-                events=runtime.events,
-                clock=self._clock,
-                times=self._options.lease,
-                limits=runtime.scope.limits,
-            )
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._adopt(runtime), name="adoption")
-                tasks.create_task(placement.run(), name="placement")
-                tasks.create_task(self._prune(runtime, functions, watch), name="pruning")
-                tasks.create_task(self._build_mutexes(runtime, watch).run(), name="mutexes")
-
-        lease = self._build_lease(lease_transport, leases.leader_lease_name(self._group))
-        await Campaign(lease, watch, self._clock, runtime.events, lead).run()
-
-    def _build_mutexes(self, runtime: Runtime, watch: LeaseWatch) -> MutexDuty:
-        return MutexDuty(
-            runtime.transport,
-            namespace=self._config.namespace,
-            group=self._group,
-            me=self._identity,
-            is_sharded=self._options.sharding,
-            book=watch.book,
-            clock=self._clock,
-            times=self._options.lease,
-        )
-
-    def _build_leases_informer(self, transport: KubeTransport, watch: LeaseWatch) -> Informer[Lease]:
-        return Informer(
-            transport,
-            requests.LEASES,
-            self._config.namespace,
-            type_=Lease,
-            handler=watch,
-            label_selector=f"{labels.WORKER_GROUP}={self._group}",
-        )
-
-    async def _adopt(self, runtime: Runtime) -> None:
-        adopter = Adopter(runtime.transport, namespace=self._config.namespace, group=self._group, owns=runtime.owns)
-        informer = self._build_informer(runtime.transport, adopter, UNADOPTED_SELECTOR)
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(adopter.run(), name="adopter")
-            tasks.create_task(informer.run(), name="unadopted")
-
-    async def _prune(self, runtime: Runtime, functions: FunctionController, watch: LeaseWatch | None) -> None:
-        if self._options.prune:
-            duty = PruningDuty(
-                runtime.transport,
-                runtime.events,
-                namespace=self._config.namespace,
-                group=self._group,
-                build=self._app.build,
-                functions=functions,
-                watch=watch,
-                clock=self._clock,
-            )
-            await duty.run()
-
     def _build_runtime(
         self, transport: KubeTransport, events: EventRecorder, functions: FunctionController, lease: HeldLease
     ) -> Runtime:
@@ -427,44 +300,6 @@ class _Replica:
             ),
             lease_remaining_s=lambda: lease.remaining_s,
             is_lost=functions.is_lost,
-        )
-
-    def _build_informer(
-        self, transport: Transport, handler: InformerHandler[Execution], label_selector: str
-    ) -> Informer[Execution]:
-        return Informer(
-            transport,
-            requests.EXECUTIONS,
-            self._config.namespace,
-            type_=Execution,
-            handler=handler,
-            label_selector=label_selector,
-            field_selector=LIVE_PHASES_SELECTOR,
-        )
-
-    def _build_ends_informer(self, transport: KubeTransport, offspring: Offspring) -> Informer[PartialObjectMetadata]:
-        return Informer(
-            transport,
-            requests.EXECUTIONS,
-            self._config.namespace,
-            type_=PartialObjectMetadata,
-            handler=_ForeignEnds(offspring),
-            label_selector=f"{labels.PARENT_GROUP}={self._group}",
-            field_selector=TERMINAL_PHASES_SELECTOR,
-            only_metadata=True,
-        )
-
-    def _build_functions_informer(
-        self, transport: KubeTransport, functions: FunctionController
-    ) -> Informer[PartialObjectMetadata]:
-        return Informer(
-            transport,
-            requests.FUNCTIONS,
-            self._config.namespace,
-            type_=PartialObjectMetadata,
-            handler=functions,
-            label_selector=f"{labels.WORKER_GROUP}={self._group}",
-            only_metadata=True,
         )
 
     def _say_ready(self) -> None:

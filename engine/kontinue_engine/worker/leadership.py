@@ -1,0 +1,130 @@
+"""Internal. The leader's duties, put together: adoption, placement, pruning, mutexes. Started by ``worker.replica``.
+
+In a group that is not sharded whoever runs it leads; in a sharded one the replicas campaign, and each reign begins
+with duties that know nothing of the one before: what that had under way ended with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from kontinue_engine.controllers.adoption import Adopter
+from kontinue_engine.controllers.function import FunctionController
+from kontinue_engine.controllers.runtime import Runtime
+from kontinue_engine.coordinator import group_events
+from kontinue_engine.coordinator.campaign import Campaign
+from kontinue_engine.coordinator.lease_watch import LeaseWatch
+from kontinue_engine.coordinator.mutexes import MutexDuty
+from kontinue_engine.coordinator.placement import PlacementDuty
+from kontinue_engine.coordinator.pruning import PruningDuty
+from kontinue_engine.kube.lease import HeldLease
+from kontinue_engine.sharding.leases import LeaseTimes, ReplicaIdentity
+from kontinue_engine.worker import informers
+
+
+class Leadership:
+    """Builds the duties and carries them out.
+
+    Args:
+        runtime: tools of the replica, and its scope.
+        functions: the app's functions, as registered.
+        watch: of the group's Leases.
+        me: the replica.
+        times: of the group's Leases.
+        is_pruning: whether Functions that the app no longer has are deleted.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        functions: FunctionController,
+        watch: LeaseWatch,
+        *,
+        me: ReplicaIdentity,
+        times: LeaseTimes,
+        is_pruning: bool,
+    ) -> None:
+        self._runtime = runtime
+        self._functions = functions
+        self._watch = watch
+        self._me = me
+        self._times = times
+        self._is_pruning = is_pruning
+
+    async def lead_alone(self, own: HeldLease, mutexes: MutexDuty) -> None:
+        """Carry out the duties of a group that is not sharded, until cancelled.
+
+        Args:
+            own: the Lease of leadership, which is held.
+            mutexes: told of the Executions that this replica sees.
+        """
+        group_events.elected(self._runtime.events, own)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._adopt(), name="adoption")
+            tasks.create_task(self._prune(None), name="pruning")
+            tasks.create_task(mutexes.run(), name="mutexes")
+
+    async def campaign(self, lease: HeldLease) -> None:
+        """Carry out the duties of a sharded group whenever this replica leads it, until cancelled.
+
+        Args:
+            lease: of leadership.
+        """
+        await Campaign(lease, self._watch, self._runtime.clock, self._runtime.events, self._reign).run()
+
+    async def _reign(self) -> None:
+        runtime = self._runtime
+        placement = PlacementDuty(
+            runtime.transport,
+            namespace=runtime.scope.namespace,
+            group=runtime.scope.group,
+            me=self._me,
+            watch=self._watch,
+            events=runtime.events,
+            clock=runtime.clock,
+            times=self._times,
+            limits=runtime.scope.limits,
+        )
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._adopt(), name="adoption")
+            tasks.create_task(placement.run(), name="placement")
+            tasks.create_task(self._prune(self._watch), name="pruning")
+            tasks.create_task(self.build_mutexes().run(), name="mutexes")
+
+    def build_mutexes(self) -> MutexDuty:
+        """Return the duty that gives mutexes to Executions."""
+        runtime = self._runtime
+        return MutexDuty(
+            runtime.transport,
+            namespace=runtime.scope.namespace,
+            group=runtime.scope.group,
+            me=self._me,
+            is_sharded=bool(runtime.scope.shard),
+            book=self._watch.book,
+            clock=runtime.clock,
+            times=self._times,
+        )
+
+    async def _adopt(self) -> None:
+        runtime = self._runtime
+        adopter = Adopter(
+            runtime.transport, namespace=runtime.scope.namespace, group=runtime.scope.group, owns=runtime.owns
+        )
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(adopter.run(), name="adopter")
+            tasks.create_task(informers.unadopted_executions(runtime, adopter).run(), name="unadopted")
+
+    async def _prune(self, watch: LeaseWatch | None) -> None:
+        if self._is_pruning:
+            runtime = self._runtime
+            duty = PruningDuty(
+                runtime.transport,
+                runtime.events,
+                namespace=runtime.scope.namespace,
+                group=runtime.scope.group,
+                build=runtime.worker.build,
+                functions=self._functions,
+                watch=watch,
+                clock=runtime.clock,
+            )
+            await duty.run()
