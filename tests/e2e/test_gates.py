@@ -260,3 +260,24 @@ async def test_what_an_ancestor_holds_is_an_error_and_not_a_deadlock(client: Cli
     assert await alone.result(timeout=SOON) == "child"
     nested = await client.spawn("nested", {"depth": 1}, result=str)
     assert await nested.result(timeout=SOON) == "ConcurrencyHeldByAncestor"
+
+
+@pytest.mark.usefixtures("pair")
+async def test_a_mutex_in_a_shard_that_somebody_chose_is_granted_too(
+    client: Client, transport: KubeTransport, tmp_path: Path
+) -> None:
+    """The label of the mutex is missing there, by which the leader finds those that want one."""
+    body = {
+        "apiVersion": labels.API_VERSION,
+        "kind": "Execution",
+        "metadata": {"name": "by-hand", "labels": {labels.WORKER_GROUP: "gated", labels.SHARD: "w-1"}},
+        "spec": {
+            "function": "work",
+            "arguments": {"file": str(tmp_path / "notes"), "name": "by-hand", "seconds": 0.0},
+            "mutex": {"name": "chosen"},
+        },
+    }
+    await transport.send(requests.create(requests.EXECUTIONS, "default", body))
+    ended = await client.wait_for_execution("by-hand", timeout=SOON)
+    assert (ended.phase, ended.metadata.labels[labels.SHARD]) == (Phase.COMPLETED, "w-0")
+    await freed(transport, "chosen")

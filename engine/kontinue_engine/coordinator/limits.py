@@ -15,6 +15,7 @@ import msgspec
 
 from kontinue import errors
 from kontinue.api import labels
+from kontinue.api.meta import ObjectReference
 from kontinue.api.v1alpha1 import LIVE_PHASES_SELECTOR, Phase, WaitingFor
 from kontinue.kube import requests
 from kontinue.kube.backoff import Backoff
@@ -23,9 +24,11 @@ from kontinue.kube.transport import Transport
 from kontinue.kube.watch import EventType
 from kontinue_engine.clock import Clock
 from kontinue_engine.coordinator import fates
+from kontinue_engine.coordinator.errands import Errands
 from kontinue_engine.errors import EngineError
 from kontinue_engine.kube import executions
 from kontinue_engine.kube.ancestry import Ancestry, parent_of
+from kontinue_engine.kube.events import EventRecorder
 from kontinue_engine.kube.informer import Informer, InformerHandler
 from kontinue_engine.lifecycle.decide import decide, is_stopped
 from kontinue_engine.lifecycle.gates import FUNCTION, TELL_AFTER_MS, full_message, refusal
@@ -63,6 +66,7 @@ class LimitDuty:
         me: the leader.
         limits: function -> limit.
         book: of the group's Leases.
+        events: where it is told that one fails because of its ancestors.
         clock: time.
         times: of the group's Leases.
         place: gets what may have a shard.
@@ -77,6 +81,7 @@ class LimitDuty:
         me: leases.ReplicaIdentity,
         limits: Mapping[str, int],
         book: LeaseBook,
+        events: EventRecorder,
         clock: Clock,
         times: leases.LeaseTimes,
         place: InformerHandler[views.PlacedExecution],
@@ -87,15 +92,16 @@ class LimitDuty:
         self._worker = Worker(shard=me.shard, incarnation=me.incarnation, build=me.build)
         self._limits = limits
         self._book = book
+        self._events = events
         self._clock = clock
         self._place = place
         self._admissions = Admissions(limits, patience_s=times.duration_s + STOPPING_S)
         self._ancestry = Ancestry(transport, namespace)
         self._waiting: dict[str, views.PlacedExecution] = {}
         self._untold: deque[tuple[float, str]] = deque()
-        self._news = asyncio.Event()
-        self._commands: deque[Ask | Tell] = deque()
-        self._has_commands = asyncio.Semaphore(0)
+        self._errands: Errands[Ask | Tell] = Errands(
+            "limits", in_flight=IN_FLIGHT, plan=self._plan, carry_out=self._carry_out
+        )
 
     async def run(self) -> None:
         """Admit until cancelled."""
@@ -108,15 +114,13 @@ class LimitDuty:
             requests.EXECUTIONS,
             self._namespace,
             type_=views.PlacedExecution,
-            handler=_Placed(self._admissions, self._clock, self._news),
+            handler=_Placed(self._admissions, self._clock, self._errands.news),
             label_selector=self._selector(functions),
             field_selector=LIVE_PHASES_SELECTOR,
         )
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(placed.run(), name="Executions of limited functions")
-            for number in range(IN_FLIGHT):
-                tasks.create_task(self._carry_out(), name=f"limits/{number}")
-            await self._plan()
+            await self._errands.run()
 
     def _selector(self, functions: str) -> str:
         return f"{labels.WORKER_GROUP}={self._group},{labels.SHARD},{labels.FUNCTION} in ({functions})"
@@ -155,7 +159,7 @@ class LimitDuty:
         for uid in waiting.keys() - known.keys():
             self._tell_later(uid)
         self._place.on_list([one for one in objects if one.metadata.uid not in waiting], initial=initial)
-        self._news.set()
+        self._errands.news.set()
 
     def on_event(self, type: EventType, obj: views.PlacedExecution) -> None:  # noqa: A002 - the wire's word
         """Take one change. DELETED says that it is not without a shard any more, or has ended."""
@@ -171,7 +175,7 @@ class LimitDuty:
             self._admissions.wait(views.applicant_of(obj))
         else:
             self._place.on_event(type, obj)
-        self._news.set()
+        self._errands.news.set()
 
     def _must_wait(self, execution: views.PlacedExecution) -> bool:
         return execution.spec.function in self._limits and not self._admissions.slots.has_slot(execution.metadata.uid)
@@ -181,53 +185,40 @@ class LimitDuty:
 
     # Decide.
 
-    async def _plan(self) -> None:
-        while True:
-            self._news.clear()
-            now_s = self._clock.monotonic_s()
-            for command in self._admissions.plan(now_s):
-                match command:
-                    case Admit(uid=uid):
-                        admitted = self._waiting.pop(uid, None)
-                        if admitted is not None:
-                            self._place.on_event("MODIFIED", admitted)
-                    case Ask():
-                        self._enqueue(command)
-            while self._untold and self._untold[0][0] <= now_s:
-                self._enqueue(Tell(self._untold.popleft()[1]))
-            looks_s = [self._untold[0][0] - now_s] if self._untold else []
-            due_s = self._admissions.next_look_s(now_s)
-            looks_s += [] if due_s is None else [due_s]
-            try:
-                async with asyncio.timeout(min(looks_s, default=None)):
-                    await self._news.wait()
-            except TimeoutError:
-                pass
-
-    def _enqueue(self, command: Ask | Tell) -> None:
-        self._commands.append(command)
-        self._has_commands.release()
+    def _plan(self) -> tuple[list[Ask | Tell], float | None]:
+        now_s = self._clock.monotonic_s()
+        commands: list[Ask | Tell] = []
+        for command in self._admissions.plan(now_s):
+            match command:
+                case Admit(uid=uid):
+                    admitted = self._waiting.pop(uid, None)
+                    if admitted is not None:
+                        self._place.on_event("MODIFIED", admitted)
+                case Ask():
+                    commands.append(command)
+        while self._untold and self._untold[0][0] <= now_s:
+            commands.append(Tell(self._untold.popleft()[1]))
+        looks_s = [self._untold[0][0] - now_s] if self._untold else []
+        due_s = self._admissions.next_look_s(now_s)
+        looks_s += [] if due_s is None else [due_s]
+        return commands, min(looks_s, default=None)
 
     # Act.
 
-    async def _carry_out(self) -> None:
-        while True:
-            await self._has_commands.acquire()
-            command = self._commands.popleft()
-            try:
-                match command:
-                    case Ask():
-                        await self._ask(command)
-                    case Tell(uid=uid):
-                        await self._tell(uid)
-            except (*fates.UNKNOWN, EngineError) as error:
-                _log.warning("limit not dealt with", command=type(command).__name__, error=str(error))
-                match command:
-                    case Ask():
-                        self._admissions.failed(command, self._clock.monotonic_s())
-                    case Tell(uid=uid):
-                        self._tell_later(uid)
-            self._news.set()
+    async def _carry_out(self, command: Ask | Tell) -> None:
+        try:
+            match command:
+                case Ask():
+                    await self._ask(command)
+                case Tell(uid=uid):
+                    await self._tell(uid)
+        except (*fates.UNKNOWN, EngineError) as error:
+            _log.warning("limit not dealt with", command=type(command).__name__, error=str(error))
+            match command:
+                case Ask():
+                    self._admissions.failed(command, self._clock.monotonic_s())
+                case Tell(uid=uid):
+                    self._tell_later(uid)
 
     async def _ask(self, command: Ask) -> None:
         live = self._book.incarnations() | {self._worker.incarnation}
@@ -286,10 +277,18 @@ class LimitDuty:
                 version=found.metadata.resource_version,
                 status=plan.status,
             )
-            if isinstance(result, executions.Written):
-                _log.warning("refused", execution=meta.name, uid=meta.uid, message=plan.status.message)
-            else:
+            if not isinstance(result, executions.Written):
                 self._tell_later(meta.uid)
+                return
+            about = ObjectReference(
+                api_version=labels.API_VERSION,
+                kind="Execution",
+                namespace=self._namespace,
+                name=meta.name,
+                uid=meta.uid,
+            )
+            self._events.record(about, "Warning", plan.status.reason, plan.status.message)
+            _log.warning("refused", execution=meta.name, uid=meta.uid, message=plan.status.message)
 
 
 class _Placed:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -20,6 +19,7 @@ from kontinue.kube.watch import EventType
 from kontinue_engine.clock import Clock
 from kontinue_engine.coordinator import group_events
 from kontinue_engine.coordinator.closing import Closer
+from kontinue_engine.coordinator.errands import Errands
 from kontinue_engine.coordinator.lease_watch import LeaseWatch
 from kontinue_engine.coordinator.limits import LimitDuty
 from kontinue_engine.kube.events import EventRecorder
@@ -83,14 +83,15 @@ class PlacementDuty:
             me=me,
             limits=limits,
             book=watch.book,
+            events=events,
             clock=clock,
             times=times,
             place=self,
         )
         self._closer = Closer(transport, namespace=namespace, group=group, clock=clock)
-        self._news = asyncio.Event()
-        self._commands: deque[placements.Command] = deque()
-        self._has_commands = asyncio.Semaphore(0)
+        self._errands: Errands[placements.Command] = Errands(
+            "placement", in_flight=IN_FLIGHT, plan=self._plan, carry_out=self._carry_out
+        )
 
     async def run(self) -> None:
         """Place Executions until cancelled."""
@@ -103,16 +104,14 @@ class PlacementDuty:
             label_selector=f"{labels.WORKER_GROUP}={self._group},!{labels.SHARD}",
             field_selector=LIVE_PHASES_SELECTOR,
         )
-        self._watch.subscribe(self._news)
+        self._watch.subscribe(self._errands.news)
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(informer.run(), name="unassigned")
                 tasks.create_task(self._limits.run(), name="limits")
-                for number in range(IN_FLIGHT):
-                    tasks.create_task(self._carry_out(), name=f"placement/{number}")
-                await self._plan()
+                await self._errands.run()
         finally:
-            self._watch.unsubscribe(self._news)
+            self._watch.unsubscribe(self._errands.news)
             self._tell_moves(all_of_them=True)
 
     # Informer handler: live Executions of the group without a shard, those aside that a limit holds back.
@@ -121,7 +120,7 @@ class PlacementDuty:
         """Take all of them."""
         del initial
         self._placement.replace_newcomers(views.newcomer_of(execution) for execution in objects)
-        self._news.set()
+        self._errands.news.set()
 
     def on_event(self, type: EventType, obj: views.PlacedExecution) -> None:  # noqa: A002 - the wire's word
         """Take one change. DELETED says that it is not without a shard any more, or has ended."""
@@ -129,42 +128,30 @@ class PlacementDuty:
             self._placement.forget(obj.metadata.uid)
         else:
             self._placement.observe(views.newcomer_of(obj))
-            self._news.set()
+            self._errands.news.set()
 
     # Decide.
 
-    async def _plan(self) -> None:
-        while True:
-            self._news.clear()
-            now_s = self._clock.monotonic_s()
-            for command in self._placement.plan(self._watch.book.shards(now_s), now_s):
-                self._commands.append(command)
-                self._has_commands.release()
-            self._tell_moves()
-            try:
-                async with asyncio.timeout(self._placement.next_look_s(now_s)):
-                    await self._news.wait()
-            except TimeoutError:
-                pass
+    def _plan(self) -> tuple[list[placements.Command], float]:
+        now_s = self._clock.monotonic_s()
+        commands = self._placement.plan(self._watch.book.shards(now_s), now_s)
+        self._tell_moves()
+        return commands, self._placement.next_look_s(now_s)
 
     # Act.
 
-    async def _carry_out(self) -> None:
-        while True:
-            await self._has_commands.acquire()
-            command = self._commands.popleft()
-            try:
-                match command:
-                    case Sweep():
-                        found = await self._sweep(command)
-                        self._placement.swept(command, found, self._clock.monotonic_s())
-                    case Move() | Expire() | RemoveLease():
-                        await self._write(command)
-                        self._placement.done(command)
-            except errors.ApiError as error:
-                _log.warning("placement failed", command=type(command).__name__, error=str(error))
-                self._placement.failed(command, self._clock.monotonic_s())
-            self._news.set()
+    async def _carry_out(self, command: placements.Command) -> None:
+        try:
+            match command:
+                case Sweep():
+                    found = await self._sweep(command)
+                    self._placement.swept(command, found, self._clock.monotonic_s())
+                case Move() | Expire() | RemoveLease():
+                    await self._write(command)
+                    self._placement.done(command)
+        except errors.ApiError as error:
+            _log.warning("placement failed", command=type(command).__name__, error=str(error))
+            self._placement.failed(command, self._clock.monotonic_s())
 
     async def _write(self, command: Move | Expire | RemoveLease) -> None:
         """Make the change if its object is still what was seen; otherwise the watch or the next sweep shows it."""

@@ -124,3 +124,11 @@ def test_a_shard_whose_last_holder_wrote_nothing_of_itself_has_no_incarnation():
     book = LeaseBook("g")
     book.observe(bare, 0)
     assert [one.incarnation for one in book.shards(0)] == [""]
+
+
+def test_who_holds_a_lease_lives_until_somebody_expires_it():
+    """Also when it is silent; who has released its Lease, or lost it, does not. A mutex is held by no replica."""
+    mutex = Lease(metadata=ObjectMeta(name="kontinue-mutex.g.m"), spec=LeaseSpec(holder_identity="uid"))
+    book = LeaseBook("g")
+    book.replace([shard("a"), shard("b", incarnation="i2", holder=""), shard("c", incarnation="i3"), mutex], 0)
+    assert book.incarnations() == {"i1", "i3"}

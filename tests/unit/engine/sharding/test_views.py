@@ -7,9 +7,12 @@ import pytest
 
 from kontinue.api import labels
 from kontinue.api.meta import Lease, LeaseSpec, ObjectMeta
+from kontinue.api.v1alpha1 import ExecutionOwner
 from kontinue_engine.sharding import views
 from kontinue_engine.sharding.assignment import Orphan
 from kontinue_engine.sharding.leases import ReplicaIdentity, mutex_key, was_expired
+from kontinue_engine.sharding.limits import Applicant
+from kontinue_engine.sharding.mutexes import Contender, Grant
 from kontinue_engine.sharding.placement import Move, Newcomer
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -144,3 +147,37 @@ def test_a_lease_that_was_taken_away_says_by_whom_and_keeps_the_rest():
     assert after.metadata.resource_version == "3"
     assert after.spec == LeaseSpec(holder_identity="", lease_duration_seconds=40, lease_transitions=2)
     assert was_expired(after)
+
+
+def test_a_contender_is_what_decides_about_its_turn():
+    """Mutex, shard, age, and whether it has run; who has no mutex is none."""
+    one = execution(mutex="m", creationTimestamp="1970-01-01T00:01:40Z", labels={labels.SHARD: "s"})
+    expected = Contender(uid="u", name="e", version="7", mutex="m", shard="s", created_s=100.0)
+    assert views.contender_of(one, is_sharded=True) == expected
+    assert views.contender_of(one, is_sharded=False) == msgspec.structs.replace(expected, shard="")
+    owner = ExecutionOwner(shard="s", incarnation="i", epoch=1)
+    ran = msgspec.structs.replace(one, status=views.PlacedStatus(owner=owner))
+    assert views.contender_of(ran, is_sharded=True) == msgspec.structs.replace(expected, has_started=True)
+    assert views.contender_of(execution(), is_sharded=True) is None
+
+
+def test_an_applicant_is_what_decides_about_its_turn():
+    """Function and age."""
+    one = execution(creationTimestamp="1970-01-01T00:01:40Z")
+    assert views.applicant_of(one) == Applicant(uid="u", name="e", function="f", created_s=100.0)
+
+
+def test_a_grant_creates_the_lease_or_hands_it_over():
+    """It names mutex and holder for people too; what others have written into it stays."""
+    to = Contender(uid="u", name="e", version="7", mutex="A/b")
+    created = views.granted(Grant(to, None), group="g", now=NOW)
+    assert created.metadata.name == f"kontinue-mutex.g.{mutex_key('A/b')}"
+    assert created.metadata.labels == {labels.WORKER_GROUP: "g", labels.MUTEX: mutex_key("A/b")}
+    assert created.metadata.annotations == {labels.MUTEX: "A/b", labels.EXECUTION: "e"}
+    assert created.spec == LeaseSpec(holder_identity="u", acquire_time=NOW)
+    meta = msgspec.structs.replace(created.metadata, uid="l", resource_version="9", annotations={"team": "a"})
+    held = msgspec.structs.replace(created, metadata=meta)
+    given = views.granted(Grant(msgspec.structs.replace(to, uid="v", name="f"), held), group="g", now=NOW)
+    assert (given.metadata.uid, given.metadata.resource_version) == ("l", "9")
+    assert given.metadata.annotations == {"team": "a", labels.MUTEX: "A/b", labels.EXECUTION: "f"}
+    assert given.spec == LeaseSpec(holder_identity="v", acquire_time=NOW, lease_transitions=1)
