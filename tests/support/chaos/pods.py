@@ -93,6 +93,7 @@ def unexpected_ends(pod: Pod) -> list[str]:
 
 
 def tracebacks(log: Path) -> list[str]:
-    """Return the lines of a log that only a programming error writes: whatever is not JSON."""
+    """Return what only a programming error writes into a log: lines that are no JSON, as one violation."""
     lines = log.read_text(errors="replace").splitlines() if log.exists() else []
-    return [f"{log.name}: {line}" for line in lines if line and not line.startswith("{")]
+    strange = [line for line in lines if line and not line.startswith("{")]
+    return [f"{log.name} has {len(strange)} lines that are no JSON; the last: {strange[-1]}"] if strange else []
