@@ -15,6 +15,7 @@ import time
 import urllib.error
 import urllib.request
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,21 +72,35 @@ class Pod:
         objects: the rendered chart.
         number: of the replica; it gets an address of loopback of its own.
         kubeconfig: stands in for the service account's files.
+        launcher: what the command is started by.
     """
 
-    def __init__(self, folder: Path, objects: dict[str, dict[str, Any]], number: int, kubeconfig: Path) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        objects: dict[str, dict[str, Any]],
+        number: int,
+        kubeconfig: Path,
+        launcher: Sequence[str] = (),
+    ) -> None:
         self.name = f"{objects['StatefulSet']['metadata']['name']}-{number}"
         self.ip = f"127.0.0.{number + 1}"
         self.log = folder / f"{self.name}.log"
         self.process: subprocess.Popen[bytes] | None = None
         self._number = number
+        self._objects = objects
         self._namespace = objects["StatefulSet"]["metadata"]["namespace"]
         self._container = container(objects)
         self._kubeconfig = kubeconfig
+        self._launcher = launcher
 
     def of(self, objects: dict[str, dict[str, Any]]) -> Pod:
         """Return the pod that takes its place when the chart has changed."""
-        return Pod(self.log.parent, objects, self._number, self._kubeconfig)
+        return Pod(self.log.parent, objects, self._number, self._kubeconfig, self._launcher)
+
+    def started_by(self, launcher: Sequence[str]) -> Pod:
+        """Return the same pod, started by another program."""
+        return Pod(self.log.parent, self._objects, self._number, self._kubeconfig, launcher)
 
     def start(self) -> None:
         """Start it as a new pod."""
@@ -104,7 +119,7 @@ class Pod:
         environment = {**declared, "PATH": os.defpath, "KUBECONFIG": str(self._kubeconfig)}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [Path(sys.executable).parent / program, *arguments],
+                [*self._launcher, Path(sys.executable).parent / program, *arguments],
                 stdout=log,
                 stderr=log,
                 env=environment,

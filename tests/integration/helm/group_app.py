@@ -41,6 +41,18 @@ def crash() -> None:
 
 
 @app.function
+def try_to_write(files: list[str]) -> list[str]:
+    """Return who we are, and which files could not be written."""
+    refused = []
+    for file in files:
+        try:
+            Path(file).write_text("")
+        except OSError as error:
+            refused.append(f"{error.strerror}: {file}")
+    return [str(os.getuid()), *refused]
+
+
+@app.function
 async def family(ctx: ExecutionContext, count: int) -> int:
     """Children beside their parent, and children that the leader places."""
     placed = add.options(disable_shard_inheritance=True)

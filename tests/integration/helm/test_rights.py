@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import re
+import shutil
 import signal
+import subprocess
 import sys
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -90,6 +93,9 @@ class Group:
         token = str(answer["status"]["token"])
         document = yaml.safe_load(self.audited.server.kubeconfig.read_text())
         document["users"][0]["user"] = {"token": token}
+        cluster = document["clusters"][0]["cluster"]
+        authority = Path(cluster.pop("certificate-authority")).read_bytes()
+        cluster["certificate-authority-data"] = base64.b64encode(authority).decode()
         document["contexts"][0]["context"]["namespace"] = self.api.namespace
         kubeconfig = self.folder / f"of-{account}"
         kubeconfig.write_text(yaml.safe_dump(document))
@@ -285,6 +291,38 @@ async def test_a_worker_may_not_read_what_is_none_of_its_business(group: Group, 
     status, answer = await api.send("GET", path.format(group.api.namespace))
     await api.close()
     assert (status, answer["reason"]) == (403, "Forbidden")
+
+
+async def test_a_worker_needs_no_rights_on_its_machine(group: Group) -> None:
+    """It runs as in the chart's security context: not as root, nothing to be written to but /tmp, no privileges."""
+    context = chart.container(group.rendered)["securityContext"]
+    assert (context["readOnlyRootFilesystem"], context["allowPrivilegeEscalation"]) == (True, False)
+    uid = group.rendered["StatefulSet"]["spec"]["template"]["spec"]["securityContext"]["runAsUser"]
+    group.pods = [group.pods[0].started_by(confined(uid, group.folder))]
+    await group.start()
+    files = ["/here", str(HERE / "here"), "/tmp/here"]
+    tried = await group.client.spawn("try_to_write", {"files": files}, result=list[str])
+    refused = [f"Read-only file system: {file}" for file in files[:2]]
+    assert await tried.result(timeout=SOON) == [str(uid), *refused]
+    assert await asyncio.to_thread(group.pods[0].stop) == 0
+
+
+def confined(uid: int, folder: Path) -> list[str]:
+    """Return what starts a program so: in a mount namespace of its own, with everything but ``folder`` read-only.
+
+    One capability stays, to read the test's environment wherever it is installed; an image needs none.
+    """
+    unshare, chroot, setpriv = (shutil.which(name) for name in ("unshare", "chroot", "setpriv"))
+    if not (unshare and chroot and setpriv) or subprocess.run([unshare, "--mount", "true"], check=False).returncode:
+        pytest.skip("only root may make a mount namespace, and only on Linux")
+    script = (
+        "mount --rbind / /mnt && mount -o remount,ro,bind /mnt && mount -t tmpfs -o mode=1777 tmpfs /mnt/tmp && "
+        f"mkdir -p /mnt{folder} && mount --bind {folder} /mnt{folder} && "
+        f"exec {chroot} /mnt {setpriv} --reuid {uid} --regid {uid} --clear-groups --no-new-privs "
+        "--bounding-set -all,+dac_read_search --inh-caps -all,+dac_read_search --ambient-caps -all,+dac_read_search "
+        '"$@"'
+    )
+    return [unshare, "--mount", "--propagation", "private", "sh", "-c", script, "sh"]
 
 
 async def test_without_its_rights_a_worker_says_what_it_lacks(group: Group) -> None:
