@@ -34,9 +34,20 @@ _log = get_logger(__name__)
 
 
 class _Wait(msgspec.Struct, kw_only=True):
-    """One Execution that waits."""
+    """One Execution that waits.
 
-    since_ms: int
+    Attributes:
+        kind: what for.
+        tell_from_ms: it is told so then.
+        message: what it is told.
+        said_ms: since when that is the message.
+        holders: uids of those who had it when that was last looked at.
+        ancestors: uids; None as long as nobody knows.
+        is_climbing: they are being looked up.
+    """
+
+    kind: str
+    tell_from_ms: int
     message: str
     said_ms: int
     holders: Collection[str] = ()
@@ -153,8 +164,10 @@ class Gates:
         request = requests.merge_patch(requests.EXECUTIONS, self._runtime.scope.namespace, entry.name, patch)
         try:
             await self._runtime.transport.send(request)
-        except (errors.Conflict, errors.NotFound):
-            self._waits.pop(entry.uid, None)  # it has changed, and is looked at again
+        except errors.ApiError as error:
+            self._waits.pop(entry.uid, None)  # so that it is announced again, when it is looked at again
+            if not isinstance(error, (errors.Conflict, errors.NotFound)):
+                raise
             self._runtime.queue.add_after(entry.uid, TELL_AFTER_MS / 1000)
 
     def _wait_no_more(self, entry: Entry, name: str) -> None:
@@ -188,22 +201,25 @@ class Gates:
         self, entry: Entry, kind: str, name: str, holders: Mapping[str, str], message: str, now_ms: int
     ) -> Gate:
         wait = self._waits.get(entry.uid)
-        if wait is None:
-            told = [item for item in entry.status.waiting_for if item.kind == kind and item.name == name]
-            wait = _Wait(since_ms=now_ms, message=told[0].message if told else message, said_ms=now_ms)
-            self._waits[entry.uid] = wait
-        tell_from_ms = wait.since_ms + TELL_AFTER_MS
-        may_rename = kind == MUTEX and now_ms >= wait.said_ms + RENAME_AFTER_MS
-        if wait.message != message and (now_ms <= tell_from_ms or not wait.holders or may_rename):
-            wait.message, wait.said_ms = message, now_ms
-        elif wait.message != message and kind == MUTEX:
-            self._runtime.queue.add_after(entry.uid, (wait.said_ms + RENAME_AFTER_MS - now_ms) / 1000)
+        if wait is None or wait.kind != kind:
+            wait = self._waits[entry.uid] = _begun(entry, kind, name, message, now_ms)
+        if wait.message != message:
+            self._rename(entry, wait, message, now_ms)
         wait.holders = tuple(holders)
-        if entry.parent_uid and holders and now_ms >= tell_from_ms:
+        if entry.parent_uid and holders and now_ms >= wait.tell_from_ms:
             self._climb(entry, wait)
         if holders and wait.ancestors is not None and wait.ancestors.issuperset(holders):
             return refusal(kind, name, holders)
-        return Gate(kind=kind, name=name, message=wait.message, tell_from_ms=tell_from_ms)
+        return Gate(kind=kind, name=name, message=wait.message, tell_from_ms=wait.tell_from_ms)
+
+    def _rename(self, entry: Entry, wait: _Wait, message: str, now_ms: int) -> None:
+        """Somebody else holds it now: say so, but not at every turn."""
+        is_untold = now_ms < wait.tell_from_ms or not wait.holders
+        again_ms = wait.said_ms + RENAME_AFTER_MS
+        if is_untold or (wait.kind == MUTEX and now_ms >= again_ms):
+            wait.message, wait.said_ms = message, now_ms
+        elif wait.kind == MUTEX:
+            self._runtime.queue.add_after(entry.uid, (again_ms - now_ms) / 1000)
 
     def _climb(self, entry: Entry, wait: _Wait) -> None:
         if wait.ancestors is None and not wait.is_climbing:
@@ -216,6 +232,14 @@ class Gates:
         finally:
             wait.is_climbing = False
         self._runtime.queue.add(entry.uid)
+
+
+def _begun(entry: Entry, kind: str, name: str, message: str, now_ms: int) -> _Wait:
+    """Return a wait that begins now; or one that began here before a restart, and has been told what it waits for."""
+    for told in entry.status.waiting_for:
+        if told.kind == kind and told.name == name:
+            return _Wait(kind=kind, tell_from_ms=now_ms, message=told.message, said_ms=now_ms, holders=("?",))
+    return _Wait(kind=kind, tell_from_ms=now_ms + TELL_AFTER_MS, message=message, said_ms=now_ms)
 
 
 def _turn(entry: Entry) -> tuple[float, str]:

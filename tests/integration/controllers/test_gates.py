@@ -337,3 +337,43 @@ async def test_a_limit_that_is_used_up_by_ancestors_is_an_error(limited: World) 
     failed = await world.phase("c", Phase.FAILED)
     assert failed.status.reason == "ConcurrencyHeldByAncestor"
     assert "all slots of function child are taken by ancestors of this Execution: p" in failed.status.message
+
+
+@pytest.mark.slow
+async def test_a_restart_tells_nobody_again_what_it_waits_for(api_server: ApiServer) -> None:
+    """Thousands may wait; and what they are told still holds."""
+    limits = {"f": 1}
+    async with replica(api_server, limits=limits) as world:
+        await world.create("a")
+        await world.run("a")
+        await world.phase("a", Phase.EXECUTING)
+        await world.create("b")
+        told_before = await told(world, "b")
+    async with replica(api_server, "two", limits=limits) as world:
+        again = await world.run("a")
+        await world.create("c")
+        await told(world, "c")  # by then it would have been told again
+        assert (await world.get("b")).metadata.resource_version == told_before.metadata.resource_version
+        complete(world, again)
+        await world.run("b")
+
+
+@pytest.mark.slow
+async def test_who_has_the_mutex_waits_for_a_slot_and_is_told_so(limited: World) -> None:
+    """First it waits for the one, then for the other; without the mutex it would take a slot from others."""
+    world = limited
+    await world.create("p", function="child")
+    slot = await world.run("p")
+    await world.create("a", mutex="m")
+    holder = await world.run("a")
+    await world.create("b", mutex="m", function="child")
+    assert [item.kind for item in (await told(world, "b")).status.waiting_for] == ["Mutex"]
+    complete(world, holder)
+    async with asyncio.timeout(10):
+        while [(item.kind, item.message) for item in (await world.get("b")).status.waiting_for] != [
+            ("Function", "1 run already, and its limit is 1: for example Execution p")
+        ]:
+            await asyncio.sleep(0.02)
+    complete(world, slot)
+    complete(world, await world.run("b"))
+    await freed(world)
