@@ -8,7 +8,6 @@ its first list, while the Leases that every replica watches may be seen late.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
@@ -24,6 +23,7 @@ from kontinue.kube.transport import Transport
 from kontinue.kube.watch import EventType
 from kontinue_engine.clock import Clock
 from kontinue_engine.coordinator import fates
+from kontinue_engine.coordinator.errands import Errands
 from kontinue_engine.kube.informer import Informer
 from kontinue_engine.sharding import leases, mutexes, views
 from kontinue_engine.sharding.assignment import Allowance, Orphan
@@ -76,9 +76,9 @@ class MutexDuty:
         self._book = book
         self._clock = clock
         self._mutexes = Mutexes(self._shard, patience_s=times.duration_s + STOPPING_S, allowance=Allowance())
-        self._news = asyncio.Event()
-        self._commands: deque[mutexes.Command] = deque()
-        self._has_commands = asyncio.Semaphore(0)
+        self._errands: Errands[mutexes.Command] = Errands(
+            "mutexes", in_flight=IN_FLIGHT, plan=self._plan, carry_out=self._carry_out
+        )
 
     async def run(self) -> None:
         """Grant mutexes until cancelled."""
@@ -88,7 +88,7 @@ class MutexDuty:
             requests.LEASES,
             self._namespace,
             type_=Lease,
-            handler=_Leases(self._mutexes, self._group, self._news),
+            handler=_Leases(self._mutexes, self._group, self._errands.news),
             label_selector=group,
         )
         contenders = Informer(
@@ -104,9 +104,7 @@ class MutexDuty:
             tasks.create_task(held.run(), name="Leases of mutexes")
             if self._shard:
                 tasks.create_task(contenders.run(), name="Executions with a mutex")
-            for number in range(IN_FLIGHT):
-                tasks.create_task(self._carry_out(), name=f"mutexes/{number}")
-            await self._plan()
+            await self._errands.run()
 
     # Informer handler: live Executions of the group.
 
@@ -115,7 +113,7 @@ class MutexDuty:
         del initial
         found = (views.contender_of(execution, is_sharded=bool(self._shard)) for execution in objects)
         self._mutexes.replace_contenders(contender for contender in found if contender is not None)
-        self._news.set()
+        self._errands.news.set()
 
     def on_event(self, type: EventType, obj: views.HasMutex) -> None:  # noqa: A002 - the wire's word
         """Take one change. DELETED says that it has ended, or is gone, or of no concern any more."""
@@ -126,46 +124,33 @@ class MutexDuty:
             self._mutexes.forget(contender.uid)
         else:
             self._mutexes.observe(contender)
-        self._news.set()
+        self._errands.news.set()
 
     # Decide.
 
-    async def _plan(self) -> None:
-        while True:
-            self._news.clear()
-            now_s = self._clock.monotonic_s()
-            for command in self._mutexes.plan(now_s):
-                self._commands.append(command)
-                self._has_commands.release()
-            try:
-                async with asyncio.timeout(self._mutexes.next_look_s(now_s)):
-                    await self._news.wait()
-            except TimeoutError:
-                pass
+    def _plan(self) -> tuple[list[mutexes.Command], float | None]:
+        now_s = self._clock.monotonic_s()
+        return self._mutexes.plan(now_s), self._mutexes.next_look_s(now_s)
 
     # Act.
 
-    async def _carry_out(self) -> None:
-        while True:
-            await self._has_commands.acquire()
-            command = self._commands.popleft()
-            try:
-                match command:
-                    case Grant():
-                        await self._grant(command)
-                    case Free(lease=lease):
-                        await self._free(command, lease)
-                    case Ask(lease=lease):
-                        await self._ask(command, lease)
-                    case Bring():
-                        await self._bring(command)
-            except (errors.Conflict, errors.AlreadyExists, errors.NotFound):
-                # Something newer is there: the watch shows it. If it is late, this is decided anew.
-                self._mutexes.failed(command, self._key(command), self._clock.monotonic_s())
-            except fates.UNKNOWN as error:
-                _log.warning("mutex not dealt with", command=type(command).__name__, error=str(error))
-                self._mutexes.failed(command, self._key(command), self._clock.monotonic_s())
-            self._news.set()
+    async def _carry_out(self, command: mutexes.Command) -> None:
+        try:
+            match command:
+                case Grant():
+                    await self._grant(command)
+                case Free(lease=lease):
+                    await self._free(command, lease)
+                case Ask(lease=lease):
+                    await self._ask(command, lease)
+                case Bring():
+                    await self._bring(command)
+        except (errors.Conflict, errors.AlreadyExists, errors.NotFound):
+            # Something newer is there: the watch shows it. If it is late, this is decided anew.
+            self._mutexes.failed(command, self._key(command), self._clock.monotonic_s())
+        except fates.UNKNOWN as error:
+            _log.warning("mutex not dealt with", command=type(command).__name__, error=str(error))
+            self._mutexes.failed(command, self._key(command), self._clock.monotonic_s())
 
     async def _grant(self, command: Grant) -> None:
         now = self._clock.now()
