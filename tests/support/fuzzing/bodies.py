@@ -56,7 +56,11 @@ def json_body(data: bytes) -> None:
 
 
 @target(
-    YAML, JOB, b"a: &a [x, &b {c: d}]\nb: [*a, *a]\n? [k]\n: v\n", b"--- !<tag:yaml.org,2002:int> '0b1_0'\n...\n--- 2"
+    YAML,
+    JOB,
+    b"a: &a [x, &b {c: d}]\nb: [*a, *a]\n? [k]\n: v\n",
+    b"--- !<tag:yaml.org,2002:int> '0b1_0'\n...\n--- 2",
+    b"[!!float 1:30, !!int 190:20:30, !!omap [a: b], !!pairs [a: b], !!python/none x, !x y]",
 )
 def yaml_body(data: bytes) -> None:
     """Read by two parsers: one that adds up what aliases stand for, and one that builds it."""

@@ -184,6 +184,7 @@ LIVE = {
     "metadata": {"name": "a", "namespace": "default", "labels": {"a": "b"}},
     "spec": {"ports": [{"port": 80, "protocol": "TCP", "name": "x"}], "selector": {"a": "b"}},
 }
+TRACKER = Tracker(REGISTRY, now=lambda: NOW)
 PLACE = Place(KINDS["v1", "Service"], "default", "a", "")
 
 
@@ -195,10 +196,9 @@ PLACE = Place(KINDS["v1", "Service"], "default", "a", "")
 )
 def apply(data: bytes) -> None:
     """Applied by one manager, then by another one with force; what is there can be stored."""
-    tracker = Tracker(REGISTRY, now=lambda: NOW)
     config = apply_options.parse_configuration(PLACE.resource, data)
-    created = tracker.apply(PLACE, None, config, "one", force=False)
+    created = TRACKER.apply(PLACE, None, config, "one", force=False)
     orjson.dumps(created)
-    changed = tracker.apply(PLACE, LIVE, config, "one", force=False)
-    assert tracker.apply(PLACE, changed, config, "one", force=False) == changed
-    orjson.dumps(tracker.apply(PLACE, changed, config, "kubectl", force=True))
+    changed = TRACKER.apply(PLACE, LIVE, config, "one", force=False)
+    assert TRACKER.apply(PLACE, changed, config, "one", force=False) == changed
+    orjson.dumps(TRACKER.apply(PLACE, changed, config, "kubectl", force=True))

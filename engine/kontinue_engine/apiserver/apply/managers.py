@@ -80,7 +80,7 @@ def decode(entries: Any) -> Owners:
             fields = field_sets.parse(entry.get("fieldsV1") or {})
         except field_sets.FieldSetError as error:
             raise InvalidEntriesError(str(error)) from error
-        owners[Manager.of(name, operation, api_version, subresource)] = Owned(fields, api_version, time)
+        owners[Manager.of(name, operation, api_version, subresource)] = Owned(fields, api_version, time or None)
     return owners
 
 

@@ -58,7 +58,7 @@ def parse(body: bytes) -> Any:
         loaded = yaml.load(body, Loader=_Loader)  # noqa: S506 - a safe loader
         # Through JSON: keys become text as in kube-apiserver, and what JSON cannot say is refused.
         return orjson.loads(orjson.dumps(loaded, option=orjson.OPT_NON_STR_KEYS))
-    except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError) as error:
+    except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, OverflowError) as error:
         # Not only YAMLError: a tag such as !!int or !!timestamp hands any text to what takes only some.
         raise statuses.bad_request(f"the body of the request is not valid YAML: {error}") from error
 

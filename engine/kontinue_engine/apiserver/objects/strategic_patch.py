@@ -9,6 +9,7 @@ here. Pure.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -56,7 +57,8 @@ def _merged(fields: dict[str, Field], document: Any, patch: dict[str, Any]) -> A
         if key.startswith(_DELETE_VALUES):
             name = key.removeprefix(_DELETE_VALUES)
             if isinstance(merged.get(name), list) and isinstance(value, list):  # else ignored, as in kube-apiserver
-                merged[name] = [item for item in merged[name] if item not in value]
+                gone = set(map(_identity, value))
+                merged[name] = [item for item in merged[name] if _identity(item) not in gone]
         elif key.startswith(_ORDER):
             name = key.removeprefix(_ORDER)
             if name not in patch and isinstance(merged.get(name), list):
@@ -72,7 +74,7 @@ def _merged(fields: dict[str, Field], document: Any, patch: dict[str, Any]) -> A
 
 
 def _retained(document: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
-    kept = _list_of(patch, "$retainKeys")
+    kept = set(map(_identity, _list_of(patch, "$retainKeys")))
     if any(key not in kept for key, value in patch.items() if not key.startswith("$") and value is not None):
         raise statuses.bad_request("$retainKeys must name every key of its patch")
     return {key: value for key, value in document.items() if key in kept}
@@ -87,7 +89,8 @@ def _merged_value(field: Field | None, old: Any, new: Any, order: list[Any] | No
     merged = _merged_list(field, before, new)
     if order is None:
         return merged
-    positions = [_position_in(field, order)(item) for item in new if not _is_directive(item)]
+    position = _position_in(field, order)
+    positions = [position(item) for item in new if not _is_directive(item)]
     if positions != sorted(positions) or -1 in positions:
         raise statuses.bad_request(f"the order in the patch does not match its $setElementOrder: {order}")
     return _ordered(field, merged, order, before)
@@ -105,25 +108,26 @@ def _fields_below(field: Field | None) -> dict[str, Field]:
 
 def _merged_list(field: Field, before: list[Any], patches: list[Any]) -> list[Any]:
     if not field.merge_key:
-        both = [*before, *patches]
-        merged = [value for index, value in enumerate(both) if value not in both[:index]]
-        return _ordered(field, merged, patches, before)
+        unique: dict[Any, Any] = {}
+        for value in (*before, *patches):
+            unique.setdefault(_identity(value), value)
+        return _ordered(field, list(unique.values()), patches, before)
     wanted = [_with_key(field.merge_key, patch) for patch in patches]
     if any(patch.get("$patch") == "replace" for patch in wanted):
         return [patch for patch in wanted if patch.get("$patch") != "replace"]
-    gone = [patch.get(field.merge_key) for patch in wanted if patch.get("$patch") == "delete"]
+    gone = {_identity(patch.get(field.merge_key)) for patch in wanted if patch.get("$patch") == "delete"}
     before = [item for item in before if _key_of(field, item) not in gone]
     wanted = [patch for patch in wanted if patch.get("$patch") != "delete"]
     below = types.json_fields(field.element)
     merged = list(before)
+    places: dict[Any, int] = {}
+    for index, item in enumerate(merged):
+        places.setdefault(_key_of(field, item), index)
     for patch in wanted:
-        keys = [_key_of(field, item) for item in merged]
-        key = patch[field.merge_key]
-        if key in keys:
-            index = keys.index(key)
-            merged[index] = _merged(below, merged[index], patch)
-        else:
-            merged.append(_merged(below, {}, patch))
+        place = places.setdefault(_key_of(field, patch), len(merged))
+        if place == len(merged):
+            merged.append({})
+        merged[place] = _merged(below, merged[place], patch)
     return _ordered(field, merged, wanted, before)
 
 
@@ -134,7 +138,12 @@ def _with_key(merge_key: str, patch: Any) -> dict[str, Any]:
 
 
 def _key_of(field: Field, item: Any) -> Any:
-    return item.get(field.merge_key) if field.merge_key and isinstance(item, dict) else item
+    return _identity(item.get(field.merge_key) if field.merge_key and isinstance(item, dict) else item)
+
+
+def _identity(value: Any) -> Any:
+    """Return what can be looked up: lists may be long, and comparing each item with each would hold up everybody."""
+    return value if isinstance(value, str | float | None) or type(value) is int else (type(value), repr(value))
 
 
 def _ordered(field: Field | None, items: list[Any], order: Sequence[Any], before: Sequence[Any]) -> list[Any]:
@@ -146,20 +155,18 @@ def _ordered(field: Field | None, items: list[Any], order: Sequence[Any], before
     patched = sorted((item for item in items if first(item) >= 0), key=first)
     others = sorted((item for item in items if first(item) < 0), key=was)
     result = []
-    while patched and others:
-        is_other_next = 0 <= was(others[0]) < was(patched[0])
-        result.append((others if is_other_next else patched).pop(0))
-    return [*result, *patched, *others]
+    next_patched, next_others = deque(patched), deque(others)
+    while next_patched and next_others:
+        is_other_next = 0 <= was(next_others[0]) < was(next_patched[0])
+        result.append((next_others if is_other_next else next_patched).popleft())
+    return [*result, *next_patched, *next_others]
 
 
 def _position_in(field: Field, items: Sequence[Any]) -> Callable[[Any], int]:
-    keys = [_key_of(field, item) for item in items]
-
-    def position(item: Any) -> int:
-        key = _key_of(field, item)
-        return keys.index(key) if key in keys else -1
-
-    return position
+    places: dict[Any, int] = {}
+    for index, item in enumerate(items):
+        places.setdefault(_key_of(field, item), index)
+    return lambda item: places.get(_key_of(field, item), -1)
 
 
 def _list_of(patch: dict[str, Any], key: str) -> list[Any]:

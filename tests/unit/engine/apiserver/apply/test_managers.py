@@ -122,3 +122,10 @@ def test_managers_are_shown_with_what_tells_them_apart() -> None:
     """As conflicts name them."""
     assert str(Manager.of("m", APPLY, "v1", "")) == '"m"'
     assert str(Manager.of("", UPDATE, "v1", "status")) == '"unknown" with subresource "status" using v1'
+
+
+def test_an_empty_time_is_none() -> None:
+    """Read and written again, an entry says the same."""
+    entry = {"manager": "m", "operation": "Apply", "apiVersion": "v1", "fieldsType": "FieldsV1", "time": ""}
+    owners = managers.decode([entry])
+    assert managers.decode(managers.encode(owners)) == owners

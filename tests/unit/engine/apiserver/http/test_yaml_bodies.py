@@ -113,3 +113,9 @@ def test_any_text_is_read_or_refused(text: str) -> None:
     """With nothing but a StatusError."""
     with contextlib.suppress(StatusError):
         yaml_bodies.parse(text.encode())
+
+
+def test_a_number_beyond_all_floats_is_refused() -> None:
+    """Written in the base of sixty, it overflows before anybody could look at it."""
+    with pytest.raises(StatusError, match="not valid YAML"):
+        yaml_bodies.parse(b"!!float " + b"1:" * 200 + b"1")

@@ -128,3 +128,20 @@ def test_deep_nesting_is_refused():
         patch = {"a": patch}
     with pytest.raises(StatusError, match="nested too deeply"):
         apply_strategic_patch(resources.CONFIG_MAPS, {}, patch)
+
+
+@pytest.mark.timeout(60)  # once hours
+@pytest.mark.parametrize(
+    "patch",
+    [
+        {"finalizers": [f"x/{number}" for number in range(100_000)]},
+        {"ownerReferences": [{"uid": f"{number}"} for number in range(100_000)]},
+        {"$setElementOrder/finalizers": [f"x/{number}" for number in range(100_000)], "finalizers": ["x/7"]},
+        {"$retainKeys": [f"x{n}" for n in range(100_000)], **{f"x{n}": 1 for n in range(100_000)}},
+    ],
+    ids=["values", "items", "order", "keys"],
+)
+def test_a_long_list_costs_its_length(patch: dict[str, Any]) -> None:
+    """Not its length squared: the server does nothing else meanwhile."""
+    patched = apply_strategic_patch(resources.CONFIG_MAPS, {"metadata": {"name": "a"}}, {"metadata": patch})
+    assert "metadata" in patched
