@@ -69,7 +69,7 @@ def test_a_killed_worker_is_replaced_and_its_work_resumes(
 ) -> None:
     """Also its runners die with it; the Execution that they held completes once."""
     state = dev.ready()
-    name = kontinue("execute", "--detach", "busy", "-p", "seconds=1").stdout.strip()
+    name = kontinue("execute", "--detach", "busy", "-p", "seconds=4").stdout.strip()
     wait_until("the start", lambda: "Executing" in kontinue("get", name).stdout)
     os.kill(state.workers[0].pid, signal.SIGKILL)
     wait_until("a new worker", lambda: dev.is_ready() and dev.state().workers[0].pid != state.workers[0].pid)
