@@ -171,7 +171,7 @@ def _stall(world: Any) -> None:
         return
     for stream in world.network.streams(process):
         if world.rng.random() < 0.6:
-            stream.free_at_s = world.timeline.now_s + world.rng.uniform(1, 60)
+            stream.free_at_s = max(stream.free_at_s, world.timeline.now_s + world.rng.uniform(1, 60))
 
 
 def _break_watches(world: Any) -> None:

@@ -33,23 +33,23 @@ class Writes:
         self.verdicts = 0
 
     def on_change(self, change: Change) -> None:
-        if change.plural == "leases" and change.new is not None:
+        if change.plural == "leases" and change.new is None:
+            assert change.old is not None
+            self._held_since_s.pop(change.old["metadata"]["name"], None)
+        elif change.plural == "leases" and change.new is not None:
             self._judge_lease(change.old, change.new)
         elif change.plural == "executions" and change.old is not None and change.new is not None:
             if change.subresource == "status":
                 self._judge_status(change.old, change.new, change.who)
             else:
-                self._judge_labels(change.old, change.new)
+                self._judge_labels(change.old, change.new, change.who)
 
     def _judge_lease(self, old: dict[str, Any] | None, new: dict[str, Any]) -> None:
         name = new["metadata"]["name"]
-        if name.startswith("kontinue-mutex."):
-            return
-        holder = incarnation_of(new)
-        was = incarnation_of(old) if old is not None else ""
+        holder, was = holder_of(new), holder_of(old) if old is not None else ""
         if holder != was:
             self._held_since_s[name] = holder, self._world.timeline.now_s
-        if was and not holder and labels.EXPIRED_BY in new["metadata"]["annotations"]:
+        if was and not holder and labels.EXPIRED_BY in new["metadata"].get("annotations", {}):
             self.verdicts += 1
 
     def _judge_status(self, old: dict[str, Any], new: dict[str, Any], who: Any) -> None:
@@ -82,7 +82,7 @@ class Writes:
         if known != owner["incarnation"]:
             raise Violation(f"epoch {owner['epoch']} of {name} was {known}'s, and is {owner['incarnation']}'s now")
 
-    def _judge_labels(self, old: dict[str, Any], new: dict[str, Any]) -> None:
+    def _judge_labels(self, old: dict[str, Any], new: dict[str, Any], who: Any) -> None:
         was, shard = (labels_of(one).get(labels.SHARD, "") for one in (old, new))
         if was == shard:
             return
@@ -92,9 +92,24 @@ class Writes:
         if not was:
             return
         self.relabels += 1
-        holder, since_s = self._held_since_s.get(leases.shard_lease_name(self._world.GROUP, was), ("", 0.0))
-        if holder and self._world.timeline.now_s - since_s > HELD_FOR_S:
+        holder = self._holder_for_long(leases.shard_lease_name(self._world.GROUP, was))
+        mutex = (new["spec"].get("mutex") or {}).get("name", "")
+        if mutex and shard == who.shard:  # the leader gathers those that wait for one
+            owner = self._holder_for_long(leases.mutex_lease_name(self._world.GROUP, mutex))
+            if holder and owner == new["metadata"]["uid"]:
+                raise Violation(f"{name} holds mutex {mutex}, and was moved to {shard} from shard {was} of {holder}")
+        elif holder:
             raise Violation(f"{name} was moved to {shard} from shard {was}, which {holder} has held for long")
+
+    def _holder_for_long(self, lease: str) -> str:
+        holder, since_s = self._held_since_s.get(lease, ("", 0.0))
+        return holder if self._world.timeline.now_s - since_s > HELD_FOR_S else ""
+
+
+def holder_of(lease: dict[str, Any]) -> str:
+    """Return the incarnation or, of a mutex, the Execution that holds a Lease; nothing if it is free."""
+    holder: str = lease["spec"].get("holderIdentity") or ""
+    return holder if lease["metadata"]["name"].startswith("kontinue-mutex.") else incarnation_of(lease)
 
 
 def incarnation_of(lease: dict[str, Any]) -> str:

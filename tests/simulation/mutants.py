@@ -11,7 +11,6 @@ from typing import Any, Final
 import msgspec
 
 from kontinue.api.meta import Lease
-from kontinue_engine.controllers.offspring import Offspring
 from kontinue_engine.coordinator.placement import PlacementDuty
 from kontinue_engine.kube.lease import HeldLease
 from kontinue_engine.lifecycle import decide
@@ -19,7 +18,7 @@ from kontinue_engine.sharding import views
 from kontinue_engine.sharding.lease_book import LeaseBook, Sighting
 from kontinue_engine.sharding.placement import Placement
 from kontinue_engine.sharding.tenure import Tenure
-from kontinue_engine.worker import replica
+from kontinue_engine.worker import leadership, replica
 
 
 def verdict_without_version() -> None:
@@ -101,20 +100,15 @@ def swept_once() -> None:
     Placement._sweep_again = lambda *_: None  # type: ignore[method-assign]
 
 
-def foreign_ends_missed() -> None:
-    """Nobody tells a parent that its child has ended elsewhere."""
-    Offspring.on_foreign_end = lambda *_: None  # type: ignore[method-assign]
-
-
 def placement_kept() -> None:
     """A leader goes on with what it had under way in its last reign."""
     kept: dict[Any, PlacementDuty] = {}
-    build = replica.PlacementDuty
+    build = leadership.PlacementDuty
 
     def careless(*arguments: Any, **named: Any) -> PlacementDuty:
         return kept.setdefault(arguments[0], build(*arguments, **named))
 
-    replica.PlacementDuty = careless  # type: ignore[assignment,misc]
+    leadership.PlacementDuty = careless  # type: ignore[assignment,misc]
 
 
 MUTANTS: Final[dict[str, Callable[[], None]]] = {
@@ -129,7 +123,6 @@ MUTANTS: Final[dict[str, Callable[[], None]]] = {
         runners_not_frozen,
         renew_time_compared,
         swept_once,
-        foreign_ends_missed,
         placement_kept,
     )
 }
