@@ -29,7 +29,8 @@ def canonical(text: str) -> str | None:
     if exponent:
         if abs(int(exponent[1:])) > _MAX_EXPONENT:
             return None
-        return _scaled(number.scaleb(int(exponent[1:]), _EXACT), suffix_of=lambda power: f"e{power}" if power else "")
+        amount = number.scaleb(int(exponent[1:]), _EXACT)
+        return _scaled(amount, suffix_of=lambda power: f"e{power}" if power else "", max_power=_EXACT.prec)
     if suffix in _BINARY:
         amount = _EXACT.multiply(number, Decimal(1024 ** _BINARY[suffix]))
         amount = min(max(amount, Decimal(-_MAX_BINARY)), Decimal(_MAX_BINARY))
@@ -51,12 +52,12 @@ def _decimal_suffix(power: int) -> str:
     return next(suffix for suffix, known in _DECIMAL.items() if known == power)
 
 
-def _scaled(amount: Decimal, *, suffix_of: Callable[[int], str]) -> str:
+def _scaled(amount: Decimal, *, suffix_of: Callable[[int], str], max_power: int = 18) -> str:
     nano = int(amount.scaleb(9, _EXACT).to_integral_value(rounding=ROUND_UP))
     if nano == 0:
         return "0"
     power = -9
-    while nano % 1000 == 0 and power < 18:
+    while nano % 1000 == 0 and power < max_power:
         nano //= 1000
         power += 3
     return f"{nano}{suffix_of(power)}"
