@@ -33,6 +33,8 @@ from kontinue_engine.telemetry.logs import get_logger
 
 POLL_S: Final = 2.0
 """How often a foreign Lease is looked at while waiting. Judgement."""
+RELEASE_TRIES: Final = 3
+"""A renewal that was canceled may still be carried out, and somebody may edit the Lease: each costs a try."""
 LOOK_S: Final = 1.0
 """How often a holder looks at the clock: after its machine has slept, timers are late. Less than the margin."""
 
@@ -268,10 +270,17 @@ class HeldLease:
         if held is None:
             return
         try:
-            lease = await self._fetch(retries=False)
-            if lease is not None and leases.is_held_by(lease, self._me):
+            for tries_left in reversed(range(RELEASE_TRIES)):
+                lease = await self._fetch(retries=False)
+                if lease is None or not leases.is_held_by(lease, self._me):
+                    return
                 free = msgspec.structs.replace(lease.spec, holder_identity="", renew_time=self._micro_time())
-                await self._replace(msgspec.structs.replace(lease, spec=free))
+                try:
+                    await self._replace(msgspec.structs.replace(lease, spec=free))
+                    return
+                except errors.Conflict:
+                    if not tries_left:
+                        raise
         except errors.ApiError as error:
             _log.warning("lease not released", lease=self.name, error=str(error))
 

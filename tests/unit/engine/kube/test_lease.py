@@ -206,6 +206,27 @@ async def test_a_released_lease_is_taken_at_once():
 
 
 @virtual_time
+async def test_a_renewal_that_was_under_way_does_not_prevent_a_release():
+    """A canceled request may still be carried out; the next holder must not wait a whole duration for that."""
+
+    class LateRenewal(Server):
+        async def send(self, request, **options):
+            body = await super().send(request, **options)
+            if is_releasing and request.method == "GET":
+                is_releasing.pop()
+                edit(self, renew_time=datetime(2026, 1, 2, tzinfo=UTC))
+            return body
+
+    is_releasing: list[bool] = []
+    server = LateRenewal()
+    lease = lease_of(server)
+    await lease.acquire()
+    is_releasing.append(True)
+    await lease.release()
+    assert server.lease.spec.holder_identity == ""
+
+
+@virtual_time
 async def test_release_leaves_the_lease_of_a_successor_alone():
     """Who lost it has nothing to give back."""
     server = Server()
