@@ -16,7 +16,6 @@ from kontinue_engine.kube.lease import HeldLease
 from kontinue_engine.lifecycle import decide
 from kontinue_engine.sharding import views
 from kontinue_engine.sharding.lease_book import LeaseBook, Sighting
-from kontinue_engine.sharding.placement import Placement
 from kontinue_engine.sharding.tenure import Tenure
 from kontinue_engine.worker import leadership, replica
 
@@ -95,11 +94,6 @@ def renew_time_compared() -> None:
     LeaseBook.observe = observe  # type: ignore[method-assign]
 
 
-def swept_once() -> None:
-    """A dead shard is looked through once."""
-    Placement._sweep_again = lambda *_: None  # type: ignore[method-assign]
-
-
 def placement_kept() -> None:
     """A leader goes on with what it had under way in its last reign."""
     kept: dict[Any, PlacementDuty] = {}
@@ -122,7 +116,6 @@ MUTANTS: Final[dict[str, Callable[[], None]]] = {
         fence_counts_from_the_answer,
         runners_not_frozen,
         renew_time_compared,
-        swept_once,
         placement_kept,
     )
 }

@@ -58,7 +58,6 @@ def test_a_seed_is_the_same_world_every_time() -> None:
         ("fence_counts_from_the_answer", "cut,freeze", "may write under Lease"),
         ("runners_not_frozen", "cut,sleep", "goes on, although"),
         ("renew_time_compared", "kill,freeze", ""),
-        ("swept_once", "kill,scale_down", "has not ended"),
         ("placement_kept", "busy,rain", "has not ended"),
     ],
 )
