@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kontinue_engine.sharding.fates import Fate
+from kontinue_engine.sharding.fates import STOPPING_S, Fate
 from kontinue_engine.sharding.limits import Admissions, Admit, Applicant, Ask
 
 LIMIT = 2
@@ -33,6 +33,7 @@ class Execution:
     has_shard: bool = False
     phase: str = "Live"
     is_stopped: bool = False
+    ended_s: float = 0.0
 
     def applicant(self):
         return Applicant(uid=self.uid, name=self.uid, function="f", created_s=self.created_s)
@@ -83,7 +84,7 @@ class World:
             one.is_stopped = True
 
     def _end(self, one, phase):
-        one.phase = phase
+        one.phase, one.ended_s = phase, self.now_s
         (self.placed_log if one.has_shard else self.waiting_log).append((one.applicant(), False))
 
     def _some(self, which):
@@ -91,7 +92,10 @@ class World:
         return [self.rng.choice(found)] if found else []
 
     def time_passes(self):
+        """A replica that lives stops what has ended, and says so, within ``fates.STOPPING_S``."""
         self.now_s += self.rng.choice([0.1, 1.0, 3.0])
+        for one in self.executions.values():
+            one.is_stopped |= one.phase != "Live" and self.now_s > one.ended_s + STOPPING_S
 
     def news(self):
         if self.rng.random() < 0.5 and self.waiting_log:

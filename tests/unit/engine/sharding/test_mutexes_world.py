@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from kontinue.api.meta import Lease, LeaseSpec, ObjectMeta
 from kontinue_engine.sharding.assignment import Allowance
-from kontinue_engine.sharding.fates import Fate, judge
+from kontinue_engine.sharding.fates import STOPPING_S, Fate, judge
 from kontinue_engine.sharding.mutexes import Ask, Bring, Contender, Free, Grant, Mutexes
 
 KEY = "m"
@@ -43,6 +43,7 @@ class Execution:
     phase: str = "Live"
     is_stopped: bool = False
     has_started: bool = False
+    ended_s: float = 0.0
 
     def contender(self):
         return Contender(
@@ -112,7 +113,7 @@ class World:
 
     def cancel(self):
         for one in self._some(lambda one: one.phase == "Live"):
-            one.phase = "Terminal"
+            one.phase, one.ended_s = "Terminal", self.now_s
             one.is_stopped = one.uid not in self.running and self.rng.random() < 0.5
             self._changed(one)
 
@@ -138,8 +139,11 @@ class World:
     def stop(self):
         """Code of something that was canceled has ended, or nobody has ever run it."""
         for one in self._some(lambda one: one.phase == "Terminal" and not one.is_stopped):
-            one.is_stopped = True
-            self._ended(one)
+            self._stop(one)
+
+    def _stop(self, one):
+        one.is_stopped = True
+        self._ended(one)
 
     def _ended(self, one):
         self.running.discard(one.uid)
@@ -152,7 +156,11 @@ class World:
     # Time and watches.
 
     def time_passes(self):
+        """A replica that lives stops what has ended, and says so, within ``fates.STOPPING_S``."""
         self.now_s += self.rng.choice([0.1, 1.0, 3.0])
+        for one in self.executions.values():
+            if one.phase == "Terminal" and not one.is_stopped and self.now_s > one.ended_s + STOPPING_S:
+                self._stop(one)
 
     def news(self):
         if self.replica_seen < len(self.lease_log):
