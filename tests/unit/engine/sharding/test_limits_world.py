@@ -150,7 +150,7 @@ class World:
             for happening in (*["news"] * 10, "plan", "label_one", "label_one", "answer_one", "finish", "stop"):
                 getattr(self, happening)()
                 self.check()
-            self.now_s += 1.0
+            self.time_passes()
             if all(one.phase != "Live" for one in self.executions.values()):
                 return
         raise AssertionError("somebody waits for ever")

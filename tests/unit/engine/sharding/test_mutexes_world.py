@@ -275,7 +275,7 @@ class World:
             for happening in (*["news"] * 10, "plan", "execute_one", "answer_one", "start", "finish", "stop"):
                 getattr(self, happening)()
                 self.check()
-            self.now_s += 1.0
+            self.time_passes()
             if all(one.phase != "Live" for one in self.executions.values()) and self.lease is None:
                 return
         raise AssertionError("somebody waits for ever")
