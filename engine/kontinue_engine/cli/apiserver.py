@@ -6,6 +6,7 @@ the file is read here.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import os
 import sys
@@ -82,7 +83,8 @@ def back_up(
     except OSError as error:
         raise BackupFailedError(f"{file} cannot be written: {error.strerror}; choose another place") from error
     finally:
-        made.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # where nothing can be written there is nothing to remove
+            made.unlink()
     print(f"{header.objects} objects as of revision {header.revision} are in {file}")
 
 

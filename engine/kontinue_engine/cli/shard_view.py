@@ -155,9 +155,9 @@ def _view(
     return GroupView(
         namespace=namespace,
         group=group,
-        is_sharded=any(shard.lease.spec.holder_identity for shard in shards),
+        is_sharded=any(shard.lease.spec.holder_identity for shard in shards) or bool(shards and not leader.shard),
         leader=leader.shard,
-        leader_host=leader.host,
+        leader_host=leader.host if leader.shard else "",  # a Lease that was given back still names its last host
         leader_renewed_at=leading.spec.renew_time if leading is not None and leader.shard else None,
         shards=known + others,
         mutexes=_mutexes(group, found, names),
@@ -192,9 +192,13 @@ def _by_phase(count: Counter[Phase]) -> dict[str, int]:
 
 def _mutexes(group: str, found: Iterable[Lease], names: Mapping[str, str]) -> list[MutexView]:
     return [
-        MutexView(mutex=mutex, holder=names.get(holder, holder), since=lease.spec.acquire_time)
+        MutexView(
+            mutex=lease.metadata.annotations.get(labels.MUTEX, key),
+            holder=names.get(holder, holder),
+            since=lease.spec.acquire_time,
+        )
         for lease in found
-        if (mutex := leases.mutex_of(lease, group)) is not None and (holder := lease.spec.holder_identity)
+        if (key := leases.mutex_of(lease, group)) is not None and (holder := lease.spec.holder_identity)
     ]
 
 

@@ -21,7 +21,7 @@ from kontinue_engine.controllers.entries import Entry, Inheritance, Rest
 from kontinue_engine.controllers.gates import Gates
 from kontinue_engine.controllers.observation import Observation
 from kontinue_engine.controllers.offspring import Offspring
-from kontinue_engine.controllers.runtime import Runtime
+from kontinue_engine.controllers.runtime import FENCE_POLL_S, Runtime
 from kontinue_engine.kube import executions
 from kontinue_engine.lifecycle import plan as plans
 from kontinue_engine.lifecycle.decide import decide
@@ -76,6 +76,9 @@ class ExecutionController:
         """Bring one Execution a step further. Level-based: what made it due does not matter."""
         entry = self._runtime.entries.get(uid)
         if entry is None or entry.writing is not None or entry.is_parent_unchecked:
+            return
+        if not self._runtime.is_writable:
+            self._runtime.queue.add_after(uid, FENCE_POLL_S)  # what is seen now may be somebody else's by now
             return
         now_ms = self._runtime.clock.now_ms()
         self.activations.fire_timers(entry, now_ms)

@@ -166,12 +166,17 @@ class Runtime:
         """
         return function in self.scope.colours and not self._is_lost(function)
 
+    @property
+    def is_writable(self) -> bool:
+        """Whether this replica may write and start things: not while its Lease may be somebody else's."""
+        return self._lease_remaining_s() > 0
+
     async def may_write(self) -> None:
         """Wait until this replica may write: not while its Lease may be somebody else's.
 
         A Lease that was taken meanwhile ends the whole worker, and this wait with it.
         """
-        while self._lease_remaining_s() <= 0:  # noqa: ASYNC110 - it changes with time, and by a renewal
+        while not self.is_writable:  # noqa: ASYNC110 - it changes with time, and by a renewal
             await asyncio.sleep(FENCE_POLL_S)
 
     def succeeded(self, uid: str) -> None:

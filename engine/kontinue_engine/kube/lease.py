@@ -56,8 +56,9 @@ class LeaseHeld(StartupError):  # noqa: N818 - a state of the world, not our err
         where = f" on host {holder.host}, pid {holder.pid}" if holder.host else ""
         super().__init__(
             f"Lease {lease.metadata.namespace}/{lease.metadata.name} is held by {holder.shard!r}{where}, "
-            f"renewed last at {renewed}. Stop that worker first, or start this one in another worker group "
-            f"or namespace; a holder that died is replaced after {lease.spec.lease_duration_seconds} s at the latest."
+            f"renewed last at {renewed}. Stop that worker first, or give this one another id (--shard), "
+            "worker group or namespace; a holder that died is replaced after "
+            f"{lease.spec.lease_duration_seconds} s at the latest."
         )
         self.lease = lease.metadata.name
         self.holder = holder

@@ -36,8 +36,10 @@ def refusal(kind: str, name: str, holders: Mapping[str, str]) -> Gate:
     if kind == MUTEX:
         reason = MUTEX_HELD_BY_ANCESTOR
         what = f"mutex {name!r} is held by Execution {names}, an ancestor of this one"
+        remedy = "Give the child no mutex, or start it as a root"
     else:
         reason = CONCURRENCY_HELD_BY_ANCESTOR
         what = f"all slots of function {name} are taken by ancestors of this Execution: {names}"
-    message = f"{what}: each would wait for the other. Give the child none of its own, or start it as a root"
+        remedy = "Raise the function's limit, call its code as plain Python, or start it as a root"
+    message = f"{what}: each would wait for the other. {remedy}"
     return Gate(kind=kind, name=name, message=message, tell_from_ms=0, refusal=reason)

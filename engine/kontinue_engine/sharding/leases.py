@@ -7,6 +7,7 @@ for leadership; and one per mutex, whose holder is an Execution (its uid). Sourc
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import Final
 
 import msgspec
@@ -20,6 +21,9 @@ MIN_RENEW_S: Final = 0.5
 """Each renewal is a write. Judgement."""
 MAX_LEASE_NAME_LENGTH: Final = 253
 """Kubernetes' limit: a DNS subdomain."""
+
+
+_SHARD_ID: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 
 
 class LeaseTimes(msgspec.Struct, frozen=True):
@@ -66,6 +70,11 @@ class ReplicaIdentity(msgspec.Struct, frozen=True, kw_only=True):
     process_started: str = ""
     pod_uid: str = ""
     build: str = ""
+
+
+def is_shard_id(text: str) -> bool:
+    """Tell whether ``text`` can name a shard: a label value that may stand in the name of a Lease."""
+    return len(text) <= labels.MAX_LABEL_VALUE_LENGTH and _SHARD_ID.fullmatch(text) is not None
 
 
 def leader_lease_name(group: str) -> str:

@@ -39,7 +39,7 @@ from kontinue_engine.pool.options import PoolOptions
 from kontinue_engine.pool.pool import Pool
 from kontinue_engine.sharding import leases
 from kontinue_engine.sharding.lease_book import LeaseBook
-from kontinue_engine.sharding.leases import ReplicaIdentity
+from kontinue_engine.sharding.leases import ReplicaIdentity, is_shard_id
 from kontinue_engine.telemetry.logs import get_logger
 from kontinue_engine.wire import frames
 from kontinue_engine.worker import informers
@@ -76,6 +76,7 @@ async def run_replica(options: WorkerOptions, stop: asyncio.Event) -> None:
             _log.warning("app warning", app=options.app, message=warning)
         group = app.group if options.group is None else options.group
         _check_group(group)
+        _check_shard(options.shard or socket.gethostname())
         replica = _Replica(options, config, pool, app, group, listener, health)
         await replica.run(stop)
 
@@ -343,6 +344,15 @@ def _check_group(group: str) -> None:
         raise StartupError(
             f"worker group {group!r} cannot be used: it must be at most {MAX_NAME_LENGTH} characters of a-z, 0-9 and "
             "'-', because it becomes part of Lease names. Change App(group=...) or --group"
+        )
+
+
+def _check_shard(shard: str) -> None:
+    if not is_shard_id(shard):
+        raise StartupError(
+            f"shard id {shard!r} cannot be used: it must be at most {MAX_NAME_LENGTH} characters of a-z, 0-9, '-' and "
+            "'.', because it becomes a label and part of a Lease name. Change --shard, or the host name that it is by "
+            "default"
         )
 
 

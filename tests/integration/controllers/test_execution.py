@@ -482,7 +482,7 @@ async def test_what_another_replica_owns_is_left_alone(world: World) -> None:
 
 
 async def test_nothing_is_written_while_the_lease_may_be_somebody_elses(fast_world: World) -> None:
-    """Neither results nor children; all of it follows when the Lease is renewed."""
+    """Neither results nor children, and nothing is started; all of it follows when the Lease is renewed."""
     world = fast_world
     one, two = await world.start("one"), await world.start("two")
     before = await world.server.writes()
@@ -490,9 +490,12 @@ async def test_nothing_is_written_while_the_lease_may_be_somebody_elses(fast_wor
     world.lease_looks = 0
     world.on_frame(frames.Completed(one.activation, b"1"))
     request_child(world, two.activation, "two-0-abc")
-    await eventually(lambda: world.lease_looks >= 8)
-    assert await world.server.writes() == before
+    await world.create("three")
+    await eventually(lambda: world.lease_looks >= 16)
+    assert await world.server.writes() == before + 1
+    assert not any(one.execution == "three" for one in world.runners.submitted)
     world.lease_remaining_s = 30.0
+    await world.run("three")
     await world.phase("one", Phase.COMPLETED)
     await world.phase("two-0-abc", Phase.PENDING)
 

@@ -51,6 +51,7 @@ def test_another_replica_stands_by_and_takes_over(place: Any) -> None:
     [
         (("--group", "Not_A_Group"), "StartupError", "'Not_A_Group' cannot be used"),
         (("--group", ""), "StartupError", "'' cannot be used"),
+        (("--shard", "a/b"), "StartupError", "shard id 'a/b' cannot be used"),
         (("--group", "other"), "FunctionOwnedError", "is owned by worker group g"),
         (("--namespace", "nowhere"), "StartupError", "Create the namespace"),
         (("--context", "nothing"), "ConfigError", "nothing"),

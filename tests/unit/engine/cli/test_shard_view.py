@@ -100,6 +100,13 @@ def test_a_group_that_is_not_sharded_says_who_runs_it() -> None:
     assert lines(look(counts={"": Counter({Phase.PENDING: 1})}))[0] == "Group shop: nobody runs it"
 
 
+def test_a_group_whose_replicas_have_stopped_is_run_by_nobody() -> None:
+    """A Lease that was given back still names the host of its last holder."""
+    free = lease(LEADER, "", host="vm")
+    assert lines(look(free))[0] == "Group shop: nobody runs it"
+    assert lines(look(free, shard("w-0", holder="")))[0] == "Group shop: 0 shards, nobody leads"
+
+
 def test_shards_wait_while_a_replica_without_sharding_leads() -> None:
     """As while sharding is switched on."""
     held = lease(LEADER, "web-1", incarnation="i")
@@ -109,13 +116,14 @@ def test_shards_wait_while_a_replica_without_sharding_leads() -> None:
 
 def test_wide_shows_leases_and_who_holds_mutexes() -> None:
     """By name where the Execution is known."""
-    mutexes = [lease("kontinue-mutex.shop.printer", "uid-1", age_s=5), lease("kontinue-mutex.shop.free", "")]
+    printer = lease("kontinue-mutex.shop.printer-1a2b", "uid-1", age_s=5, mutex="printer/1")
+    mutexes = [printer, lease("kontinue-mutex.shop.free", "")]
     found = [shard("w-0", pid="7", pod_uid="p-1"), *mutexes]
     view = look(*found, names={"uid-1": "print-1"})
     wide = lines(view, wide=True, with_namespace=True)
     assert wide[0].startswith("Group default/shop: 1 shard")
     assert "0123456789abcdef 7 p-1 of-w-0 3s 40s kontinue-shard.shop.w-0" in wide[2]
-    assert wide[-2:] == ["MUTEX HOLDER HELD-FOR", "printer print-1 5s"]
+    assert wide[-2:] == ["MUTEX HOLDER HELD-FOR", "printer/1 print-1 5s"]
     assert not any("printer" in line for line in lines(view))
 
 

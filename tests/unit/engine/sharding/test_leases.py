@@ -43,6 +43,16 @@ def test_two_renewals_must_fit_in_the_time_until_the_fence(duration_s, renew_s, 
             LeaseTimes(duration_s=duration_s, renew_s=renew_s)
 
 
+@pytest.mark.parametrize(
+    ("shard", "fits"),
+    [("w-0", True), ("node.example.com", True), ("a" * 63, True), ("a" * 64, False), ("a/b", False), ("W", False),
+     ("-a", False), ("a.", False), ("", False)],
+)  # fmt: skip
+def test_a_shard_id_becomes_a_label_and_part_of_a_name(shard, fits):
+    """What fits neither is refused before the server does."""
+    assert leases.is_shard_id(shard) is fits
+
+
 def test_names_tell_group_and_shard():
     """They are API: kubectl shows them."""
     assert leases.leader_lease_name("g") == "kontinue-leader.g"
