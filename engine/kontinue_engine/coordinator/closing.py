@@ -8,6 +8,7 @@ has, and a replica when it takes its shard back. Level-based: what is closed car
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import msgspec
 
@@ -35,13 +36,17 @@ class Closer:
         namespace: of the group.
         group: worker group.
         clock: wall time.
+        is_live: tells whether a replica of that incarnation lives: what it has ended, it closes itself.
     """
 
-    def __init__(self, transport: Transport, *, namespace: str, group: str, clock: Clock) -> None:
+    def __init__(
+        self, transport: Transport, *, namespace: str, group: str, clock: Clock, is_live: Callable[[str], bool]
+    ) -> None:
         self._transport = transport
         self._namespace = namespace
         self._group = group
         self._clock = clock
+        self._is_live = is_live
 
     async def run(self, shard: str) -> None:
         """Close what was ended before the replica of this shard came back; tried again until it is done.
@@ -76,15 +81,25 @@ class Closer:
             )
             for execution in (await ended.fetch()).objects:
                 if not is_stopped(execution.status.conditions):
-                    await self._close(execution)
+                    await self._try_to_close(execution)
+
+    async def _try_to_close(self, ended: PlacedExecution) -> None:
+        try:
+            await self._close(ended)
+        except executions.UnreadableError as error:
+            _log.error("not closed", execution=ended.metadata.name, uid=ended.metadata.uid, error=str(error))
 
     async def _close(self, ended: PlacedExecution) -> None:
         name, uid = ended.metadata.name, ended.metadata.uid
+        if ended.status.owner is not None and self._is_live(ended.status.owner.incarnation):
+            return
         await executions.cancel_children(
             self._transport, namespace=self._namespace, name=name, uid=uid, message=PARENT_ENDED_MESSAGE
         )
         execution = await executions.read_execution(self._transport, namespace=self._namespace, name=name)
         if execution is None or execution.metadata.uid != uid or not execution.phase.is_terminal:
+            return
+        if execution.status.owner is not None and self._is_live(execution.status.owner.incarnation):
             return
         stopped = with_stopped(execution.status.conditions, execution.phase, self._clock.now_ms())
         await executions.write_status(

@@ -88,7 +88,13 @@ class PlacementDuty:
             times=times,
             place=self,
         )
-        self._closer = Closer(transport, namespace=namespace, group=group, clock=clock)
+        self._closer = Closer(
+            transport,
+            namespace=namespace,
+            group=group,
+            clock=clock,
+            is_live=lambda incarnation: incarnation in watch.book.incarnations(),
+        )
         self._errands: Errands[placements.Command] = Errands(
             "placement", in_flight=IN_FLIGHT, plan=self._plan, carry_out=self._carry_out
         )

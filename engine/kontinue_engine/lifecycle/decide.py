@@ -107,7 +107,9 @@ def _claim(observed: Observed, worker: Worker, now_ms: int) -> Plan:
     """Nothing that somebody else may have started runs before this write."""
     status = observed.status
     if status.owner is None:
-        crashes = max(status.crashes, observed.deaths)
+        # It was moved from a dead replica before anything of it was written, so perhaps it killed it; since then it is
+        # claimed before it runs, and what died with replicas after that was waiting.
+        crashes = max(status.crashes, min(observed.deaths, 1))
     else:
         was_running = observed.phase is Phase.EXECUTING
         crashes = status.crashes + (1 if was_running and status.owner.incarnation == observed.lost_by else 0)

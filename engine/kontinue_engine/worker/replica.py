@@ -223,7 +223,15 @@ class _Replica:
                 running.append(tasks.create_task(events.run(), name="events"))
                 running.append(tasks.create_task(controller.run(), name="controller"))
                 await runtime.started.wait()
-                closer = Closer(transport, namespace=self._config.namespace, group=self._group, clock=self._clock)
+                closer = Closer(
+                    transport,
+                    namespace=self._config.namespace,
+                    group=self._group,
+                    clock=self._clock,
+                    is_live=lambda incarnation: (
+                        incarnation == self._identity.incarnation or incarnation in watch.book.incarnations()
+                    ),
+                )
                 for name, work in {
                     "Leases": leases_informer.run(),
                     "gates": controller.gates.run(watch.subscribed()),
