@@ -315,9 +315,15 @@ def confined(uid: int, folder: Path) -> list[str]:
     unshare, chroot, setpriv = (shutil.which(name) for name in ("unshare", "chroot", "setpriv"))
     if not (unshare and chroot and setpriv) or subprocess.run([unshare, "--mount", "true"], check=False).returncode:
         pytest.skip("only root may make a mount namespace, and only on Linux")
+    # The project or its Python may stand below /tmp, which is another one in there.
+    seen = "".join(
+        f"mkdir -p /mnt{path} && mount --bind {path} /mnt{path} && mount -o remount,ro,bind /mnt{path} && "
+        for path in dict.fromkeys((HERE.parents[2], sys.prefix, sys.base_prefix))
+        if Path(path).is_relative_to("/tmp")
+    )
     script = (
         "mount --rbind / /mnt && mount -o remount,ro,bind /mnt && mount -t tmpfs -o mode=1777 tmpfs /mnt/tmp && "
-        f"mkdir -p /mnt{folder} && mount --bind {folder} /mnt{folder} && "
+        f"{seen} mkdir -p /mnt{folder} && mount --bind {folder} /mnt{folder} && "
         f"exec {chroot} /mnt {setpriv} --reuid {uid} --regid {uid} --clear-groups --no-new-privs "
         "--bounding-set -all,+dac_read_search --inh-caps -all,+dac_read_search --ambient-caps -all,+dac_read_search "
         '"$@"'
