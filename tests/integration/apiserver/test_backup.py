@@ -158,6 +158,8 @@ async def test_a_stopped_server_is_backed_up_from_its_file(start: Any, tmp_path:
     assert "exists" in refused("backup", tmp_path / "offline", "--data-dir", tmp_path / "data")
     assert "--data-dir" in refused("backup", tmp_path / "new", "--data-dir", tmp_path / "none")
     assert "cannot be written" in refused("backup", tmp_path / "none" / "new", "--data-dir", tmp_path / "data")
+    (tmp_path / "file").write_text("")  # nothing can be made below it, nor removed
+    assert "cannot be written" in refused("backup", tmp_path / "file" / "new", "--data-dir", tmp_path / "data")
 
 
 @pytest.fixture
