@@ -1,7 +1,8 @@
 """Internal. Builds one replica and runs it: the only place of the engine that constructs I/O objects.
 
-Order of start: runners (so that an import error is the first thing said), leader Lease, Function objects, controller,
-informers. Order of stop: dispatch nothing, let active work end within the grace, kill the runners, give the Lease back.
+Order of start: runners (so that an import error is the first thing said), own Lease (of its shard, or of leadership in
+a group that is not sharded), Function objects, controller, informers, the leader's duties. Order of stop: give up
+leadership, dispatch nothing, let active work end within the grace, kill the runners, give the own Lease back.
 """
 
 from __future__ import annotations
