@@ -356,9 +356,7 @@ class HeldLease:
         return _decode(await self._transport.send(request, retries=False, timeout_s=limit_s))
 
     def _micro_time(self) -> datetime:
-        # kube-apiserver's MicroTime wants six digits, which msgspec leaves out for a whole second.
-        now = self._clock.now()
-        return now if now.microsecond else now.replace(microsecond=1)
+        return leases.micro_time(self._clock.now())
 
 
 class _Fence:

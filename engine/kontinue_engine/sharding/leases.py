@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from datetime import datetime
 from typing import Final
 
 import msgspec
@@ -150,6 +151,14 @@ def was_expired(lease: Lease) -> bool:
 def is_draining(lease: Lease) -> bool:
     """Tell whether the holder of a shard wants no more work."""
     return labels.DRAINING in lease.metadata.annotations
+
+
+def micro_time(now: datetime) -> datetime:
+    """Return the time as a Lease may carry it.
+
+    kube-apiserver's MicroTime wants six digits after the second, which msgspec leaves out for a whole one.
+    """
+    return now if now.microsecond else now.replace(microsecond=1)
 
 
 def _shard_prefix(group: str) -> str:

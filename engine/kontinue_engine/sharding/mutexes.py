@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 import msgspec
@@ -129,6 +130,48 @@ class _Mutex:
                 heapq.heappush(self.queue, (ousted.turn, ousted.uid))
 
 
+class _Elsewhere:
+    """Those that are in other shards, and which of them are to be brought to the leader's."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, Contender] = {}
+        self._idle: set[str] = set()  # nothing is under way for them
+        self._looks: deque[tuple[float, str]] = deque()
+
+    def add(self, contender: Contender) -> None:
+        """Take one as it is now. What is under way for it goes on."""
+        if contender.uid not in self._seen:
+            self._idle.add(contender.uid)
+        self._seen[contender.uid] = contender
+
+    def discard(self, uid: str) -> None:
+        """It is in the leader's shard, has ended, or is gone. Unknown ones are fine."""
+        self._seen.pop(uid, None)
+        self._idle.discard(uid)
+
+    def answered(self, uid: str, now_s: float) -> None:
+        """Its relabel was answered, well or not: until ``RETRY_S`` is over the watch may show it as it was before."""
+        self._looks.append((now_s + RETRY_S, uid))
+
+    def take(self, at_most: int, now_s: float, *, may_go: Callable[[Contender], bool]) -> list[Contender]:
+        """Return the next ones to be brought; each is answered by ``answered``."""
+        while self._looks and self._looks[0][0] <= now_s:
+            uid = self._looks.popleft()[1]
+            if uid in self._seen:
+                self._idle.add(uid)
+        waiting = (self._seen[uid] for uid in self._idle) if at_most > 0 else ()
+        taken = heapq.nsmallest(at_most, filter(may_go, waiting), key=lambda one: one.turn)
+        self._idle.difference_update(one.uid for one in taken)
+        return taken
+
+    def next_look_s(self, now_s: float) -> float | None:
+        """Return the seconds until ``take`` may have something new to say although nothing was seen."""
+        waits_s = [self._looks[0][0] - now_s] if self._looks else []
+        if self._idle:
+            waits_s.append(RETRY_S)
+        return min(waits_s, default=None)
+
+
 class Mutexes:
     """All mutexes of the group, as its leader sees them.
 
@@ -144,7 +187,7 @@ class Mutexes:
         self._allowance = allowance
         self._mutexes: dict[str, _Mutex] = {}
         self._key_of: dict[str, str] = {}
-        self._elsewhere: dict[str, Contender] = {}
+        self._elsewhere = _Elsewhere()
         self._changed: set[str] = set()
         self._alarms: list[tuple[float, str]] = []
         self._newest_lease = 0
@@ -169,14 +212,14 @@ class Mutexes:
         self._key_of[contender.uid] = key
         self._get(key).add(contender)
         if contender.shard == self._me:
-            self._elsewhere.pop(contender.uid, None)
+            self._elsewhere.discard(contender.uid)
         else:
-            self._elsewhere[contender.uid] = contender
+            self._elsewhere.add(contender)
         self._changed.add(key)
 
     def forget(self, uid: str) -> None:
         """It has ended, or is gone."""
-        self._elsewhere.pop(uid, None)
+        self._elsewhere.discard(uid)
         key = self._key_of.pop(uid, None)
         if key is not None:
             self._get(key).contenders.pop(uid, None)
@@ -229,15 +272,14 @@ class Mutexes:
         if mutex.inquiry is not None and mutex.holder == command.lease.spec.holder_identity:
             mutex.has_stopped = mutex.inquiry.answer(fate, now_s, patience_s=self._patience_s)
 
-    def brought(self, command: Bring) -> None:
-        """An Execution has our label, or has changed meanwhile: the watch shows which."""
-        self._changed.add(mutex_key(command.contender.mutex))
+    def brought(self, command: Bring, now_s: float) -> None:
+        """An Execution has our label: the watch will show it."""
+        self._elsewhere.answered(command.contender.uid, now_s)
 
     def failed(self, command: Command, key: str, now_s: float) -> None:
         """A command did not get through, or met something newer: if nothing is seen of that, it is decided anew."""
         if isinstance(command, Bring):
-            if self._key_of.get(command.contender.uid) is not None:
-                self._elsewhere.setdefault(command.contender.uid, command.contender)
+            self._elsewhere.answered(command.contender.uid, now_s)
             return
         mutex = self._land(key)
         if mutex.inquiry is not None:
@@ -270,8 +312,9 @@ class Mutexes:
     def next_look_s(self, now_s: float) -> float | None:
         """Return the seconds until ``plan`` may have something new to say although nothing was seen."""
         waits_s = [self._alarms[0][0] - now_s] if self._alarms else []
-        if self._elsewhere:
-            waits_s.append(RETRY_S)
+        bring_s = self._elsewhere.next_look_s(now_s)
+        if bring_s is not None:
+            waits_s.append(bring_s)
         return max(0.0, min(waits_s)) if waits_s else None
 
     def _plan_one(self, mutex: _Mutex, now_s: float) -> Iterator[Command]:
@@ -318,19 +361,14 @@ class Mutexes:
         yield Grant(candidate, mutex.lease)
 
     def _bring_others(self, now_s: float) -> Iterator[Command]:
-        left = self._allowance.available(now_s) if self._elsewhere else 0
-        if left <= 0:
-            return
-        waiting = [one for one in self._elsewhere.values() if not self._has_had_it(one)]
-        for contender in heapq.nsmallest(left, waiting, key=lambda one: one.turn):
+        for contender in self._elsewhere.take(self._allowance.available(now_s), now_s, may_go=self._may_go):
             self._allowance.spend(1)
-            del self._elsewhere[contender.uid]
             yield Bring(contender)
 
-    def _has_had_it(self, contender: Contender) -> bool:
-        """Tell of one in another shard whether it holds the mutex, or may: then it stays where it is."""
+    def _may_go(self, contender: Contender) -> bool:
+        """Tell of one in another shard whether it may be moved: not if it holds the mutex, or may."""
         mutex = self._get(self._key_of[contender.uid])
-        return contender.has_started or contender.uid in {mutex.holder, mutex.last_holder}
+        return not contender.has_started and contender.uid not in {mutex.holder, mutex.last_holder}
 
     def _wake_at(self, mutex: _Mutex, at_s: float) -> None:
         heapq.heappush(self._alarms, (at_s, mutex.key))

@@ -1,7 +1,9 @@
 """What a group's Leases are called, and what they say."""
 
 import re
+from datetime import UTC, datetime
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -145,3 +147,10 @@ def test_marks_are_read():
     assert not leases.was_expired(lease())
     assert leases.is_draining(lease("a", draining="true"))
     assert not leases.is_draining(lease("a"))
+
+
+def test_a_time_in_a_lease_has_six_digits_after_its_second():
+    """kube-apiserver reads no other; msgspec writes none for a whole second."""
+    whole = datetime(2026, 1, 1, tzinfo=UTC)
+    assert msgspec.json.encode(leases.micro_time(whole)) == b'"2026-01-01T00:00:00.000001Z"'
+    assert leases.micro_time(whole.replace(microsecond=250_000)) == whole.replace(microsecond=250_000)

@@ -2,6 +2,7 @@
 
 from itertools import count
 
+import msgspec
 import pytest
 
 from kontinue.api.meta import Lease, LeaseSpec, ObjectMeta
@@ -191,15 +192,55 @@ def test_waiting_ones_are_brought_to_the_leader_and_holders_stay():
     holder, waiting = contender("a", shard="old"), contender("b", shard="old", created_s=1.0)
     subject, held = started(holder, waiting, held_by="a")
     assert subject.plan(0.0) == [Bring(waiting)]
-    subject.failed(Bring(waiting), "m", 0.0)
-    assert subject.plan(RETRY_S) == [Bring(waiting)]
-    subject.brought(Bring(waiting))
+    subject.brought(Bring(waiting), 0.0)
     subject.forget("a")
     subject.forget_lease("m", held)
-    assert subject.plan(3.0) == []
+    assert subject.plan(1.0) == []
     here = contender("b", created_s=1.0)
     subject.observe(here)
-    assert subject.plan(4.0) == [Grant(here, None)]
+    assert subject.plan(2.0) == [Grant(here, None)]
+    assert subject.plan(RETRY_S + 1) == []
+
+
+def test_bringing_that_met_something_newer_waits_until_that_can_be_seen():
+    """At once it would only be refused again, as often as the server answers, and eat up the allowance."""
+    waiting = contender("b", shard="old", created_s=1.0)
+    subject, _ = started(contender("a"), waiting, held_by="a")
+    assert subject.plan(0.0) == [Bring(waiting)]
+    subject.failed(Bring(waiting), "m", 0.0)
+    assert subject.plan(0.0) == []
+    assert subject.next_look_s(0.5) == RETRY_S - 0.5
+    newer = msgspec.structs.replace(waiting, version="2")
+    subject.observe(newer)
+    assert subject.plan(1.0) == []
+    assert subject.plan(RETRY_S) == [Bring(newer)]
+    subject.observe(contender("b", created_s=1.0))
+    subject.failed(Bring(newer), "m", RETRY_S)
+    assert subject.plan(9.0) == []
+    assert subject.next_look_s(9.0) is None
+
+
+def test_one_that_is_being_brought_is_not_brought_twice():
+    """Its watch shows it as it was before the relabel, while that is under way and after it was answered."""
+    waiting = contender("b", shard="old", created_s=1.0)
+    subject, _ = started(contender("a"), waiting, held_by="a")
+    assert subject.plan(0.0) == [Bring(waiting)]
+    subject.observe(waiting)
+    assert subject.plan(0.0) == []
+    subject.brought(Bring(waiting), 0.0)
+    subject.observe(waiting)
+    assert subject.plan(1.0) == []
+
+
+def test_one_that_has_ended_is_brought_no_more():
+    """Whatever became of its relabel."""
+    waiting = contender("b", shard="old", created_s=1.0)
+    subject, _ = started(contender("a"), waiting, held_by="a")
+    assert subject.plan(0.0) == [Bring(waiting)]
+    subject.forget("b")
+    subject.failed(Bring(waiting), "m", 0.0)
+    assert subject.plan(RETRY_S) == []
+    assert subject.next_look_s(RETRY_S) is None
 
 
 def test_bringing_obeys_its_allowance():
