@@ -166,8 +166,10 @@ class HeldLease:
             decision = self.judge(lease, silent_for_s=silent_for_s, changed=changed)
             match decision:
                 case taking.Take(released=released):
-                    if await self.take(lease):
+                    # If it names us already, an answer to us got lost: what stood there before is known since.
+                    if lease is None or not leases.is_held_by(lease, self._me):
                         self.previous_released = released
+                    if await self.take(lease):
                         return
                 case taking.Wait(for_s=for_s):
                     await asyncio.sleep(min(for_s, POLL_S))

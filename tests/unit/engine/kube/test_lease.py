@@ -416,6 +416,25 @@ async def test_a_lost_answer_is_recognised_as_our_own_write():
     assert server.lease.spec.holder_identity == "a"
 
 
+@pytest.mark.parametrize("was_released", [True, False])
+@virtual_time
+async def test_how_the_former_holder_ended_is_known_although_an_answer_got_lost(was_released):
+    """That the Lease names us by then tells nothing of the one before."""
+    server = Server()
+    first = lease_of(server, "a")
+    await first.acquire()
+    if was_released:
+        await first.release()
+    successor = lease_of(server, "b")
+    server.loses_answers = True
+    acquiring = asyncio.ensure_future(successor.acquire())
+    await asyncio.sleep(1)
+    server.loses_answers = False
+    await acquiring
+    assert server.lease.spec.holder_identity == "b"
+    assert successor.previous_released is was_released
+
+
 @virtual_time
 async def test_times_always_have_six_digits():
     """kube-apiserver refuses a MicroTime without a fraction."""
