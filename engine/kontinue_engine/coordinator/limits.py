@@ -37,7 +37,7 @@ from kontinue_engine.lifecycle.observed import Observed, Worker
 from kontinue_engine.sharding import leases, views
 from kontinue_engine.sharding.fates import STOPPING_S
 from kontinue_engine.sharding.lease_book import LeaseBook
-from kontinue_engine.sharding.limits import Admissions, Admit, Ask
+from kontinue_engine.sharding.limits import Admissions, Admit, Seek
 from kontinue_engine.telemetry.logs import get_logger
 
 IN_FLIGHT: Final = 8
@@ -99,7 +99,7 @@ class LimitDuty:
         self._ancestry = Ancestry(transport, namespace)
         self._waiting: dict[str, views.PlacedExecution] = {}
         self._untold: deque[tuple[float, str]] = deque()
-        self._errands: Errands[Ask | Tell] = Errands(
+        self._errands: Errands[Seek | Tell] = Errands(
             "limits", in_flight=IN_FLIGHT, plan=self._plan, carry_out=self._carry_out
         )
 
@@ -185,16 +185,16 @@ class LimitDuty:
 
     # Decide.
 
-    def _plan(self) -> tuple[list[Ask | Tell], float | None]:
+    def _plan(self) -> tuple[list[Seek | Tell], float | None]:
         now_s = self._clock.monotonic_s()
-        commands: list[Ask | Tell] = []
+        commands: list[Seek | Tell] = []
         for command in self._admissions.plan(now_s):
             match command:
                 case Admit(uid=uid):
                     admitted = self._waiting.pop(uid, None)
                     if admitted is not None:
                         self._place.on_event("MODIFIED", admitted)
-                case Ask():
+                case Seek():
                     commands.append(command)
         while self._untold and self._untold[0][0] <= now_s:
             commands.append(Tell(self._untold.popleft()[1]))
@@ -205,25 +205,25 @@ class LimitDuty:
 
     # Act.
 
-    async def _carry_out(self, command: Ask | Tell) -> None:
+    async def _carry_out(self, command: Seek | Tell) -> None:
         try:
             match command:
-                case Ask():
-                    await self._ask(command)
+                case Seek():
+                    await self._seek(command)
                 case Tell(uid=uid):
                     await self._tell(uid)
         except (*fates.UNKNOWN, EngineError) as error:
             _log.warning("limit not dealt with", command=type(command).__name__, error=str(error))
             match command:
-                case Ask():
+                case Seek():
                     self._admissions.failed(command, self._clock.monotonic_s())
                 case Tell(uid=uid):
                     self._tell_later(uid)
 
-    async def _ask(self, command: Ask) -> None:
+    async def _seek(self, command: Seek) -> None:
         live = self._book.incarnations() | {self._worker.incarnation}
         fate = await fates.fetch_fate(self._transport, self._namespace, name=command.name, uid=command.uid, live=live)
-        self._admissions.asked(command, fate, self._clock.monotonic_s())
+        self._admissions.sought(command, fate, self._clock.monotonic_s())
 
     async def _tell(self, uid: str) -> None:
         execution = self._waiting.get(uid)

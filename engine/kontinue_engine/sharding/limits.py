@@ -115,8 +115,8 @@ class Admit(msgspec.Struct, frozen=True, tag=True):
     uid: str
 
 
-class Ask(msgspec.Struct, frozen=True, tag=True):
-    """Find out the fate of an admitted one that is not seen in a shard."""
+class Seek(msgspec.Struct, frozen=True, tag=True):
+    """Find out what has become of an admitted one that is not seen in a shard."""
 
     uid: str
     name: str
@@ -191,13 +191,13 @@ class Admissions:
 
     # How it went.
 
-    def asked(self, command: Ask, fate: Fate, now_s: float) -> None:
+    def sought(self, command: Seek, fate: Fate, now_s: float) -> None:
         """Its fate is known."""
         inquiry = self._inquiries.get(command.uid)
         if inquiry is not None and inquiry.answer(fate, now_s, patience_s=self._patience_s):
             self._drop(command.uid)
 
-    def failed(self, command: Ask, now_s: float) -> None:
+    def failed(self, command: Seek, now_s: float) -> None:
         """There was no answer."""
         inquiry = self._inquiries.get(command.uid)
         if inquiry is not None:
@@ -205,13 +205,13 @@ class Admissions:
 
     # What to do.
 
-    def plan(self, now_s: float) -> list[Admit | Ask]:
+    def plan(self, now_s: float) -> list[Admit | Seek]:
         """Return what is to be done now. Nobody is admitted before all that have a shard are known."""
-        commands: list[Admit | Ask] = []
+        commands: list[Admit | Seek] = []
         for uid, inquiry in self._inquiries.items():
             if not inquiry.is_asked and inquiry.due_s <= now_s:
                 inquiry.is_asked = True
-                commands.append(Ask(uid, self._names[uid]))
+                commands.append(Seek(uid, self._names[uid]))
         if self._has_holders and self._has_waiting:
             for uid in self.slots.admit():
                 self._inquiries[uid] = Inquiry(due_s=now_s + SEEN_AGAIN_S)

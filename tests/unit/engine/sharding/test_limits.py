@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kontinue_engine.sharding.fates import SEEN_AGAIN_S, Fate
-from kontinue_engine.sharding.limits import Admissions, Admit, Applicant, Ask, Limits
+from kontinue_engine.sharding.limits import Admissions, Admit, Applicant, Limits, Seek
 
 
 def applicant(uid, created_s=0.0, function="f"):
@@ -105,13 +105,13 @@ def test_the_next_is_admitted_when_one_has_stopped():
     """Having ended is not enough."""
     subject = ready(holding=[applicant("a")], waiting=[applicant("b")])
     subject.lost("a", 1.0)
-    (ask,) = subject.plan(1.0)
-    assert ask == Ask("a", "e-a")
+    (seek,) = subject.plan(1.0)
+    assert seek == Seek("a", "e-a")
     assert subject.plan(1.0) == []
-    subject.asked(ask, Fate.UNSURE, 1.0)
+    subject.sought(seek, Fate.UNSURE, 1.0)
     assert subject.next_look_s(1.0) == 1.0
-    (ask,) = subject.plan(2.0)
-    subject.asked(ask, Fate.STOPPED, 2.0)
+    (seek,) = subject.plan(2.0)
+    subject.sought(seek, Fate.STOPPED, 2.0)
     assert subject.plan(2.0) == [Admit("b")]
 
 
@@ -121,11 +121,11 @@ def test_an_admitted_one_that_never_shows_up_in_a_shard_is_asked_for():
     assert subject.plan(0.0) == [Admit("a")]
     subject.forget_waiting("a")
     assert subject.next_look_s(0.0) == SEEN_AGAIN_S
-    (ask,) = subject.plan(SEEN_AGAIN_S)
-    subject.failed(ask, SEEN_AGAIN_S)
+    (seek,) = subject.plan(SEEN_AGAIN_S)
+    subject.failed(seek, SEEN_AGAIN_S)
     assert subject.plan(SEEN_AGAIN_S) == []
-    (ask,) = subject.plan(2 * SEEN_AGAIN_S)
-    subject.asked(ask, Fate.STOPPED, 2 * SEEN_AGAIN_S)
+    (seek,) = subject.plan(2 * SEEN_AGAIN_S)
+    subject.sought(seek, Fate.STOPPED, 2 * SEEN_AGAIN_S)
     assert subject.plan(2 * SEEN_AGAIN_S) == [Admit("b")]
 
 
@@ -143,8 +143,8 @@ def test_what_ended_without_a_word_under_another_leader_keeps_its_slot_until_it_
     """The list at the start shows them."""
     subject = ready(waiting=[applicant("b")])
     subject.hold_ended(applicant("a"), 0.0)
-    (ask,) = subject.plan(0.0)
-    subject.asked(ask, Fate.STOPPED, 0.0)
+    (seek,) = subject.plan(0.0)
+    subject.sought(seek, Fate.STOPPED, 0.0)
     assert subject.plan(0.0) == [Admit("b")]
 
 
@@ -153,6 +153,6 @@ def test_lists_replace_what_was_known():
     subject = ready(holding=[applicant("a")], waiting=[applicant("b"), applicant("c", 1.0)])
     subject.replace_waiting([applicant("c", 1.0)])
     subject.replace_holders([], 0.0)
-    (ask,) = subject.plan(0.0)
-    subject.asked(ask, Fate.STOPPED, 0.0)
+    (seek,) = subject.plan(0.0)
+    subject.sought(seek, Fate.STOPPED, 0.0)
     assert subject.plan(0.0) == [Admit("c")]

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kontinue_engine.sharding.fates import STOPPING_S, Fate
-from kontinue_engine.sharding.limits import Admissions, Admit, Applicant, Ask
+from kontinue_engine.sharding.limits import Admissions, Admit, Applicant, Seek
 
 LIMIT = 2
 HAPPENINGS = {
@@ -51,7 +51,7 @@ class World:
     def lead(self):
         """Another leader begins with what it lists; what the one before had not written is lost."""
         self.admissions = Admissions({"f": LIMIT}, patience_s=60.0)
-        self.waiting_log, self.placed_log, self.admitted, self.asks = [], [], [], []
+        self.waiting_log, self.placed_log, self.admitted, self.seeks = [], [], [], []
         found = self.executions.values()
         for one in found:
             if one.has_shard and one.phase == "Ended" and not one.is_stopped:
@@ -116,8 +116,8 @@ class World:
             match command:
                 case Admit(uid=uid):
                     self.admitted.append(uid)
-                case Ask():
-                    self.asks.append(command)
+                case Seek():
+                    self.seeks.append(command)
 
     def label_one(self):
         """Placement writes the label, if the Execution still lives."""
@@ -129,16 +129,16 @@ class World:
                 self.placed_log.append((one.applicant(), True))
 
     def answer_one(self):
-        if self.asks:
-            ask = self.asks.pop(self.rng.randrange(len(self.asks)))
-            one = self.executions[ask.uid]
+        if self.seeks:
+            seek = self.seeks.pop(self.rng.randrange(len(self.seeks)))
+            one = self.executions[seek.uid]
             if self.rng.random() < 0.1:
-                self.admissions.failed(ask, self.now_s)
+                self.admissions.failed(seek, self.now_s)
             elif one.phase == "Live":
-                self.admissions.asked(ask, Fate.LIVE, self.now_s)
+                self.admissions.sought(seek, Fate.LIVE, self.now_s)
             else:
                 is_sure = one.is_stopped and one.phase != "Gone"
-                self.admissions.asked(ask, Fate.STOPPED if is_sure else Fate.UNSURE, self.now_s)
+                self.admissions.sought(seek, Fate.STOPPED if is_sure else Fate.UNSURE, self.now_s)
 
     def check(self):
         running = [one.uid for one in self.executions.values() if one.has_shard and not one.is_stopped]
