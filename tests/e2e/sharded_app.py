@@ -54,6 +54,12 @@ async def wait_for_naps(ctx: ExecutionContext, count: int, seconds: float) -> No
 
 
 @app.function
+async def wait_for_nap(ctx: ExecutionContext, seconds: float) -> str:
+    """A child beside its parent."""
+    return await ctx.execute(nap, seconds)
+
+
+@app.function
 async def together(ctx: ExecutionContext, count: int) -> int:
     """Children beside their parent."""
     return sum(await asyncio.gather(*(ctx.execute(add, number, 0) for number in range(count))))

@@ -59,10 +59,9 @@ class Abroad:
         self._look_s = look_s
         self._children: dict[str, AwayChild] = {}
 
-    def add(self, parent: Entry, child: Execution) -> None:
-        """Look after a child that was created or found."""
-        meta = child.metadata
-        self._children[meta.name] = AwayChild(meta.name, meta.uid, parent.uid)
+    def add(self, child: AwayChild) -> None:
+        """Look after a child that was created or found elsewhere, or that was moved there."""
+        self._children[child.name] = child
 
     def discard(self, name: str) -> None:
         """Nobody waits for the child any more."""

@@ -49,7 +49,8 @@ class Entry:
         writing: what the write in flight carries, or None when there is none.
         deferred: newest object seen while a write was in flight.
         must_verify: it may have left the selection while a write was in flight.
-        was_found: somebody else may have started it before it came here.
+        was_found: it may have children that are not known here: somebody else may have started it before it came here,
+            or one of them was moved away.
         children: child name -> step id, for children whose outcome the activation waits for.
         unwanted: names of children that were canceled while they were being created.
         is_parent_unchecked: its parent may have ended: that is being looked up, and it does not run before.

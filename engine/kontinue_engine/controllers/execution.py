@@ -282,3 +282,4 @@ class ExecutionController:
         self.activations.abandon(entry, "it belongs to another worker now")
         self.gates.leave(entry)
         self._drop(entry)
+        self.offspring.on_moved(entry)

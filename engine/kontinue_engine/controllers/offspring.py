@@ -67,7 +67,7 @@ class Offspring:
             return
         self._observe(execution)
         if not runtime.scope.is_responsible(execution):
-            self.abroad.add(parent, execution)
+            self.abroad.add(AwayChild(command.name, execution.metadata.uid, parent.uid))
         if parent not in runtime.entries:
             self._cancel(command.name, PARENT_ENDED_MESSAGE)
         elif command.name in parent.unwanted:
@@ -181,6 +181,31 @@ class Offspring:
             self._deliver(parent, child.name, self._deleted(child.name, child.uid))
         else:
             self._deliver(parent, child.name, self._outcome(child.name, child.uid, found.status))
+
+    def on_moved(self, entry: Entry) -> None:
+        """The Execution runs elsewhere from now on: its parent, if it lives here, is to learn how it ends there."""
+        parent = self._runtime.entries.get(entry.parent_uid)
+        if parent is not None:
+            child = AwayChild(entry.name, entry.uid, parent.uid)
+            parent.was_found = True  # it has a child that is not among those known here
+            self.abroad.add(child)
+            self._runtime.spawn(parent.uid, self._follow(parent, child), name=f"follow/{child.name}")
+
+    async def _follow(self, parent: Entry, child: AwayChild) -> None:
+        """Whoever moved it by hand has not labelled it for the watch. What fails here, ``abroad`` finds out."""
+        runtime = self._runtime
+        is_noticed = False
+        while not is_noticed:
+            await runtime.may_write()
+            found = await executions.read_execution(
+                runtime.transport, namespace=runtime.scope.namespace, name=child.name
+            )
+            if found is not None and found.metadata.uid != child.uid:
+                found = None
+            if found is None or found.phase.is_terminal:
+                self._on_missing(parent, child, found)
+                return
+            is_noticed = self._is_noticed(found) or await self._announce(found)
 
     def on_foreign_end(self, child: ObjectMeta) -> None:
         """A child that runs elsewhere has ended: if its parent lives here, read how."""

@@ -65,7 +65,7 @@ class World:
         self.abroad = Abroad(self.runtime, on_missing=self.on_missing)
         for child in children:
             self.parent.children[child.metadata.name] = "step"
-            self.abroad.add(self.parent, child)
+            self.abroad.add(AwayChild(child.metadata.name, child.metadata.uid, self.parent.uid))
 
     def on_missing(self, parent: Entry, child: AwayChild, found: Execution | None) -> None:
         self.missing.append((parent.name, child.name, found))
