@@ -87,12 +87,12 @@ class Campaign:
     async def _try(self) -> float | None:
         """Take the Lease if it may be taken: None if we have it now, else the seconds until it is worth a look."""
         sighting = self._watch.book.get(self._lease.name)
-        lease = sighting.lease if sighting is not None else None
+        lease = sighting.lease if sighting is not None else None  # also one that was deleted while held
         silent_for_s = self._clock.monotonic_s() - sighting.changed_at_s if sighting is not None else 0.0
         match self._lease.judge(lease, silent_for_s=silent_for_s):
             case taking.Take():
                 try:
-                    taken = await self._lease.take(lease)
+                    taken = await self._lease.take(None if sighting is None or sighting.is_missing else lease)
                 except errors.ApiError as error:
                     _log.warning("leadership not taken", lease=self._lease.name, error=str(error))
                     taken = False

@@ -80,6 +80,6 @@ class EndOfSharding:
         return [
             shard.name
             for shard in self._book.shards(now_s)
-            if shard.state in {ShardState.LIVE, ShardState.DRAINING}
+            if shard.state in {ShardState.LIVE, ShardState.DRAINING, ShardState.MISSING}
             and not isinstance(self._own.judge(shard.lease, silent_for_s=shard.silent_for_s), taking.Take)
         ]

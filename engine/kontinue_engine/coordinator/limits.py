@@ -221,7 +221,7 @@ class LimitDuty:
                     self._tell_later(uid)
 
     async def _seek(self, command: Seek) -> None:
-        live = self._book.incarnations() | {self._worker.incarnation}
+        live = self._book.incarnations(self._clock.monotonic_s()) | {self._worker.incarnation}
         fate = await fates.fetch_fate(self._transport, self._namespace, name=command.name, uid=command.uid, live=live)
         self._admissions.sought(command, fate, self._clock.monotonic_s())
 

@@ -180,7 +180,7 @@ class MutexDuty:
             self._namespace,
             name=lease.metadata.annotations.get(labels.EXECUTION, ""),
             uid=lease.spec.holder_identity,
-            live=self._book.incarnations() | {self._incarnation},
+            live=self._book.incarnations(self._clock.monotonic_s()) | {self._incarnation},
         )
         self._mutexes.asked(command, self._key(command), fate, self._clock.monotonic_s())
 

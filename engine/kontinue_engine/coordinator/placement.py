@@ -93,7 +93,7 @@ class PlacementDuty:
             namespace=namespace,
             group=group,
             clock=clock,
-            is_live=lambda incarnation: incarnation in watch.book.incarnations(),
+            is_live=lambda incarnation: incarnation in watch.book.incarnations(clock.monotonic_s()),
         )
         self._errands: Errands[placements.Command] = Errands(
             "placement", in_flight=IN_FLIGHT, plan=self._plan, carry_out=self._carry_out

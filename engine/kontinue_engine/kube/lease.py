@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import datetime
 from typing import Final, assert_never
 
@@ -21,6 +22,7 @@ from kontinue.api import labels
 from kontinue.api.meta import Lease, LeaseSpec, ObjectMeta, ObjectReference
 from kontinue.kube import requests
 from kontinue.kube.backoff import Backoff
+from kontinue.kube.requests import Request
 from kontinue.kube.transport import Transport
 from kontinue_engine.clock import Clock
 from kontinue_engine.errors import EngineError, StartupError
@@ -158,25 +160,26 @@ class HeldLease:
                 book.forget(self.name)
             else:
                 book.observe(lease, now_s)
-            seen = book.get(self.name)
+            seen = book.get(self.name)  # also one that was deleted while somebody held it
             if first is None or seen is None or not _same_holder(first.lease, seen.lease):
                 first = seen
             silent_for_s = now_s - seen.changed_at_s if seen is not None else 0.0
             changed = seen is not None and first is not None and seen.changed_at_s != first.changed_at_s
-            decision = self.judge(lease, silent_for_s=silent_for_s, changed=changed)
+            wanted = seen.lease if seen is not None else None
+            decision = self.judge(wanted, silent_for_s=silent_for_s, changed=changed)
             match decision:
                 case taking.Take(released=released):
                     # If it names us already, an answer to us got lost: what stood there before is known since.
-                    if lease is None or not leases.is_held_by(lease, self._me):
+                    if wanted is None or not leases.is_held_by(wanted, self._me):
                         self.previous_released = released
                     if await self.take(lease):
                         return
                 case taking.Wait(for_s=for_s):
                     await asyncio.sleep(min(for_s, POLL_S))
                 case taking.Refuse():
-                    assert lease is not None  # noqa: S101 - for the type checker: no Lease is never refused
-                    if not waits(leases.holder_of(lease)):
-                        raise LeaseHeld(lease)
+                    assert wanted is not None  # noqa: S101 - for the type checker: no Lease is never refused
+                    if not waits(leases.holder_of(wanted)):
+                        raise LeaseHeld(wanted)
                     await asyncio.sleep(POLL_S)
                 case _:
                     assert_never(decision)
@@ -206,14 +209,7 @@ class HeldLease:
         sent_s = self._clock.monotonic_s()
         try:
             if lease is None:
-                metadata = ObjectMeta(
-                    name=self.name,
-                    namespace=self._namespace,
-                    labels={labels.WORKER_GROUP: self._group},
-                    annotations=self._annotations({}),
-                )
-                request = requests.create(requests.LEASES, self._namespace, Lease(metadata=metadata, spec=spec))
-                self._held = _decode(await self._transport.send(request, retries=False))
+                self._held = await self._create(Lease(metadata=ObjectMeta(), spec=spec))
             else:
                 self._held = await self._replace(self._written(lease, spec))
         except (errors.Conflict, errors.AlreadyExists):
@@ -266,6 +262,11 @@ class HeldLease:
         self._notes.update(notes)
         self._renew_now.set()
 
+    def seen(self, lease: Lease | None) -> None:
+        """Take what a watch shows of the Lease, None if it was deleted: renew it at once if that is not ours."""
+        if self.standing in _HOLDING and (lease is None or not leases.is_held_by(lease, self._me)):
+            self._renew_now.set()
+
     async def release(self) -> None:
         """Give the Lease back, so that the next holder need not wait. Call it last; errors are logged, not raised."""
         held, self._held = self._held, None
@@ -313,16 +314,24 @@ class HeldLease:
         try:
             self._held = await self._replace(self._renewed(self._held))
         except (errors.Conflict, errors.NotFound):
-            # Somebody annotated it, or our last answer got lost: still ours. Otherwise it is somebody else's.
-            lease = await self._fetch(retries=False)
-            if lease is None:
-                self._tenure.refused()
-                raise LeaseLost(f"Lease {self.name} was deleted while held") from None
-            if not leases.is_held_by(lease, self._me):
-                self._tenure.refused()
-                raise LeaseLost(_taken_message(lease)) from None
-            self._held = await self._replace(self._renewed(lease))
+            self._held = await self._recover(self._held)
         self._tenure.confirmed(sent_s)
+
+    async def _recover(self, held: Lease) -> Lease:
+        """Renew a Lease that is not as we left it: edited by somebody, or by a write of ours whose answer got lost.
+
+        One that was deleted is made again, for as long as nobody may have taken it, worked and gone again.
+        """
+        lease = await self._fetch(retries=False)
+        if lease is None and self.remaining_s > 0:
+            _log.warning("the Lease was deleted while held: making it again", lease=self.name)
+            with suppress(errors.AlreadyExists):
+                return await self._create(self._renewed(held))
+            lease = await self._fetch(retries=False)
+        if lease is None or not leases.is_held_by(lease, self._me):
+            self._tenure.refused()
+            raise LeaseLost(_lost_message(self.name, lease))
+        return await self._replace(self._renewed(lease))
 
     def _renewed(self, lease: Lease) -> Lease:
         return self._written(lease, msgspec.structs.replace(lease.spec, renew_time=self._micro_time()))
@@ -349,8 +358,21 @@ class HeldLease:
         }
         return {**kept, **{key: value for key, value in ours.items() if value}, **self._notes}
 
+    async def _create(self, lease: Lease) -> Lease:
+        metadata = ObjectMeta(
+            name=self.name,
+            namespace=self._namespace,
+            labels={**lease.metadata.labels, labels.WORKER_GROUP: self._group},
+            annotations=self._annotations(lease.metadata.annotations),
+        )
+        return await self._write(
+            requests.create(requests.LEASES, self._namespace, Lease(metadata=metadata, spec=lease.spec))
+        )
+
     async def _replace(self, lease: Lease) -> Lease:
-        request = requests.replace(requests.LEASES, self._namespace, self.name, lease)
+        return await self._write(requests.replace(requests.LEASES, self._namespace, self.name, lease))
+
+    async def _write(self, request: Request) -> Lease:
         # One try, shorter than the time left: a renewal that hangs must not hide that the Lease ran out.
         limit_s = self._times.renew_s
         if self.remaining_s > 0:
@@ -394,6 +416,7 @@ class _Fence:
             self._next_look.cancel()
 
 
+_HOLDING: Final = frozenset({Standing.WRITING, Standing.FENCED})
 _OF_A_HOLDER: Final = frozenset(
     {
         labels.INCARNATION,
@@ -414,7 +437,9 @@ def _same_holder(one: Lease, other: Lease) -> bool:
     return leases.holder_of(one) == leases.holder_of(other)
 
 
-def _taken_message(lease: Lease) -> str:
+def _lost_message(name: str, lease: Lease | None) -> str:
+    if lease is None:
+        return f"Lease {name} was deleted while held"
     holder = leases.holder_of(lease)
     if not holder.shard:
         return f"Lease {lease.metadata.name} was taken away: it had not been renewed in time"

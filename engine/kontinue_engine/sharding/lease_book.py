@@ -2,7 +2,8 @@
 
 Clocks of two machines are never compared: a Lease is timed from when *we* saw its holder renew. So every replica keeps
 a book warm, and whoever becomes leader need not start counting anew. A book only suspects: that a shard is dead is
-proved by taking the Lease away with its resourceVersion (``placement``), which fails if its holder lives.
+proved by taking the Lease away with its resourceVersion (``placement``), which fails if its holder lives. There is
+nothing to take away where somebody has deleted a Lease that a replica held: it counts until it would have run out.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ class ShardState(enum.Enum):
     """Renewed in time: it takes work."""
     DRAINING = "Draining"
     """Renewed in time, but its replica is about to stop: it takes no new work."""
+    MISSING = "Missing"
+    """Deleted, for example by hand, while its replica held it: that one lives, as far as can be told."""
     SILENT = "Silent"
     """Not renewed for its whole duration: probably dead."""
     RELEASED = "Released"
@@ -58,10 +61,21 @@ class Shard(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Sighting(msgspec.Struct, frozen=True):
-    """A Lease as last seen, and when its holder was last seen to change it (monotonic seconds)."""
+    """A Lease as last seen.
+
+    Attributes:
+        lease: it.
+        changed_at_s: when its holder was last seen to change it; monotonic.
+        is_missing: it was deleted since, while a replica held it.
+    """
 
     lease: Lease
     changed_at_s: float
+    is_missing: bool = False
+
+    def has_lapsed(self, now_s: float) -> bool:
+        """Tell whether its holder has made no sign of life for longer than the Lease lasts."""
+        return now_s - self.changed_at_s > self.lease.spec.lease_duration_seconds
 
 
 class LeaseBook:
@@ -82,7 +96,8 @@ class LeaseBook:
             self.observe(lease, now_s)
             names.add(lease.metadata.name)
         for name in self._sightings.keys() - names:
-            del self._sightings[name]
+            self.forget(name)
+        self._drop_missing(now_s)
 
     def observe(self, lease: Lease, now_s: float) -> None:
         """Take a Lease as it is now."""
@@ -92,15 +107,22 @@ class LeaseBook:
         self._sightings[lease.metadata.name] = Sighting(lease, changed_at_s)
 
     def forget(self, name: str) -> None:
-        """The Lease was deleted."""
-        self._sightings.pop(name, None)
+        """The Lease was deleted. One that a replica held is remembered: that one may not know yet."""
+        known = self._sightings.get(name)
+        if known is None:
+            return
+        if known.lease.spec.holder_identity and leases.mutex_of(known.lease, self._group) is None:
+            self._sightings[name] = Sighting(known.lease, known.changed_at_s, is_missing=True)
+        else:
+            del self._sightings[name]
 
     def get(self, name: str) -> Sighting | None:
-        """Return the Lease of that name; None if there is none."""
+        """Return the Lease of that name, also a missing one; None if there is none."""
         return self._sightings.get(name)
 
     def shards(self, now_s: float) -> list[Shard]:
         """Return all shards of the group, by name."""
+        self._drop_missing(now_s)
         found = []
         for sighting in self._sightings.values():
             name = leases.shard_of(sighting.lease, self._group)
@@ -108,24 +130,33 @@ class LeaseBook:
                 found.append(_shard(name, sighting, now_s))
         return sorted(found, key=lambda shard: shard.name)
 
-    def incarnations(self) -> frozenset[str]:
+    def incarnations(self, now_s: float) -> frozenset[str]:
         """Return those of all processes that hold a Lease, also of silent ones: who is dead has been expired."""
+        self._drop_missing(now_s)
         return frozenset(
             sighting.lease.metadata.annotations.get(labels.INCARNATION, "")
             for sighting in self._sightings.values()
             if sighting.lease.spec.holder_identity
         ) - {""}
 
+    def _drop_missing(self, now_s: float) -> None:
+        """Forget the missing Leases that would have run out by now."""
+        for name, known in list(self._sightings.items()):
+            if known.is_missing and known.has_lapsed(now_s):
+                del self._sightings[name]
+
 
 def _shard(name: str, sighting: Sighting, now_s: float) -> Shard:
-    lease, silent_for_s = sighting.lease, now_s - sighting.changed_at_s
+    lease = sighting.lease
     if not lease.spec.holder_identity:
         state = ShardState.EXPIRED if leases.was_expired(lease) else ShardState.RELEASED
-    elif silent_for_s > lease.spec.lease_duration_seconds:
+    elif sighting.is_missing:
+        state = ShardState.MISSING
+    elif sighting.has_lapsed(now_s):
         state = ShardState.SILENT
     else:
         state = ShardState.DRAINING if leases.is_draining(lease) else ShardState.LIVE
-    return Shard(name=name, state=state, lease=lease, silent_for_s=silent_for_s)
+    return Shard(name=name, state=state, lease=lease, silent_for_s=now_s - sighting.changed_at_s)
 
 
 def _sign_of_life(lease: Lease) -> object:

@@ -230,7 +230,8 @@ class _Replica:
                     group=self._group,
                     clock=self._clock,
                     is_live=lambda incarnation: (
-                        incarnation == self._identity.incarnation or incarnation in watch.book.incarnations()
+                        incarnation == self._identity.incarnation
+                        or incarnation in watch.book.incarnations(self._clock.monotonic_s())
                     ),
                 )
                 for name, work in {

@@ -383,14 +383,137 @@ async def test_a_lease_that_a_leader_took_away_is_lost_and_was_not_released():
 
 
 @virtual_time
-async def test_a_deleted_lease_is_lost():
-    """Somebody may have taken it meanwhile."""
+async def test_a_holder_whose_lease_is_deleted_makes_it_again_as_soon_as_it_hears_of_it():
+    """Until then nobody knows that the shard is taken. It stays the same tenure."""
+    server, fences = Server(), Fences()
+    lease = lease_of(server)
+    await lease.acquire()
+    running = fences.run(lease)
+    await asyncio.sleep(3)
+    before, server.lease = server.lease, None
+    lease.seen(None)
+    await asyncio.sleep(0.1)
+    assert server.lease is not None
+    assert server.lease.metadata.annotations == before.metadata.annotations
+    assert server.lease.metadata.labels == before.metadata.labels
+    assert server.lease.spec.holder_identity == "a"
+    assert server.lease.spec.acquire_time == before.spec.acquire_time
+    await asyncio.sleep(300)
+    assert not running.done()
+    assert fences.told == []
+    running.cancel()
+
+
+@virtual_time
+async def test_a_deleted_lease_is_made_again_at_the_next_renewal_at_the_latest():
+    """Watches may be late."""
     server = Server()
     lease = lease_of(server)
     await lease.acquire()
+    running = asyncio.ensure_future(lease.run())
+    await asyncio.sleep(3)
     server.lease = None
-    with pytest.raises(LeaseLost, match="deleted"):
-        await lease.run()
+    await asyncio.sleep(10)
+    assert server.lease.spec.holder_identity == "a"
+    running.cancel()
+
+
+@virtual_time
+async def test_a_holder_whose_lease_is_deleted_and_taken_has_lost_it_as_soon_as_it_hears_of_it():
+    """The other one may have started its work."""
+    server = Server()
+    lease = lease_of(server, "a", pid=5)
+    await lease.acquire()
+    running = asyncio.ensure_future(lease.run())
+    await asyncio.sleep(3)
+    server.lease = None
+    await lease_of(server, "b").acquire()
+    lease.seen(server.lease)
+    with pytest.raises(LeaseLost, match="taken by 'b'"):
+        await running
+    assert elapsed_s() == 3
+
+
+@virtual_time
+async def test_a_holder_that_is_slower_than_another_one_to_make_the_lease_again_has_lost_it():
+    """Optimistic locking decides."""
+
+    class Slower(Server):
+        async def send(self, request, **options):
+            if request.method == "POST" and is_deleted:
+                is_deleted.clear()
+                await lease_of(self, "b").acquire()
+            return await super().send(request, **options)
+
+    is_deleted: list[bool] = []
+    server = Slower()
+    lease = lease_of(server, "a", pid=5)
+    await lease.acquire()
+    running = asyncio.ensure_future(lease.run())
+    await asyncio.sleep(3)
+    server.lease = None
+    is_deleted.append(True)
+    lease.seen(None)
+    with pytest.raises(LeaseLost, match="taken by 'b'"):
+        await running
+    assert server.lease.spec.holder_identity == "b"
+
+
+@virtual_time
+async def test_a_lease_that_was_made_again_although_the_answer_got_lost_is_kept():
+    """It carries our incarnation."""
+    server = Server()
+    lease = lease_of(server)
+    await lease.acquire()
+    running = asyncio.ensure_future(lease.run())
+    await asyncio.sleep(3)
+    server.lease = None
+    server.loses_answers = True
+    lease.seen(None)
+    await asyncio.sleep(1)
+    server.loses_answers = False
+    await asyncio.sleep(100)
+    assert not running.done()
+    assert server.lease.spec.holder_identity == "a"
+    running.cancel()
+
+
+@virtual_time
+async def test_what_a_watch_shows_of_our_own_renewals_costs_nothing():
+    """Each renewal comes back as an event; nor is what others hold any business of one that holds nothing."""
+    server = Server()
+    lease = lease_of(server)
+    lease.seen(None)
+    await lease.acquire()
+    lease.seen(server.lease)
+    running = asyncio.ensure_future(lease.run())
+    await asyncio.sleep(9)
+    lease.seen(server.lease)
+    await asyncio.sleep(0.5)
+    assert server.version == 1
+    running.cancel()
+
+
+@virtual_time
+async def test_who_wants_a_lease_that_its_holder_lost_by_hand_waits_for_the_holder():
+    """That holder makes it again, or falls silent."""
+    server = Server()
+    holder = lease_of(server, "a", boot_id="boot/2")
+    await holder.acquire()
+    held = server.lease
+    successor = lease_of(server, "b")
+    standing_by = asyncio.ensure_future(successor.acquire(waits=lambda _other: True))
+    await asyncio.sleep(3)
+    server.lease = None
+    await asyncio.sleep(10)
+    server.store(held)
+    assert not standing_by.done()
+    await asyncio.sleep(3)
+    server.lease = None
+    await standing_by
+    assert 40 <= elapsed_s() < 45
+    assert not successor.previous_released
+    assert server.lease.spec.holder_identity == "b"
 
 
 @virtual_time

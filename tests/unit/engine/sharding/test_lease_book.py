@@ -102,20 +102,65 @@ def test_a_list_replaces_what_was_known_but_not_since_when():
     """A watch that had to start anew must not give the dead new life."""
     book = LeaseBook("g")
     book.replace([shard("a"), shard("b")], 0)
+    book.replace([shard("a", holder=""), shard("b"), shard("c")], 30)
     book.replace([shard("b"), shard("c")], 30)
     assert [(one.name, one.silent_for_s) for one in book.shards(50)] == [("b", 50), ("c", 20)]
     assert [one.state for one in book.shards(50)] == [ShardState.SILENT, ShardState.LIVE]
 
 
-def test_a_deleted_lease_is_forgotten():
+MUTEX = Lease(metadata=ObjectMeta(name="kontinue-mutex.g.m"), spec=LeaseSpec(holder_identity="uid"))
+
+
+@pytest.mark.parametrize(
+    "lease",
+    [
+        pytest.param(shard(holder=""), id="given back before"),
+        pytest.param(shard(holder="", expired_by="i2"), id="taken away before"),
+        pytest.param(MUTEX, id="a mutex: that is how it is freed"),
+    ],
+)
+def test_a_deleted_lease_that_no_replica_held_is_forgotten(lease):
     """Twice does no harm; who comes back under that name is new."""
     book = LeaseBook("g")
-    book.observe(shard(), 0)
+    book.observe(lease, 0)
     for _ in range(2):
-        book.forget("kontinue-shard.g.a")
-    assert book.get("kontinue-shard.g.a") is None
+        book.forget(lease.metadata.name)
+    assert book.get(lease.metadata.name) is None
+    assert (book.shards(0), book.incarnations(0)) == ([], frozenset())
+
+
+@pytest.mark.parametrize("by", ["event", "list"])
+def test_a_replica_whose_lease_was_deleted_by_hand_counts_until_its_lease_would_have_run_out(by):
+    """It may not know yet: nobody may start what it runs."""
+    book = LeaseBook("g")
     book.observe(shard(), 100)
-    assert state_of(book, 101) is ShardState.LIVE
+    if by == "event":
+        book.forget("kontinue-shard.g.a")
+    else:
+        book.replace([], 110)
+    assert state_of(book, 140) is ShardState.MISSING
+    assert ShardState.MISSING not in GONE
+    assert book.incarnations(140) == {"i1"}
+    sighting = book.get("kontinue-shard.g.a")
+    assert sighting is not None
+    assert sighting.is_missing
+    assert state_of(book, 140.1) is None
+    assert book.incarnations(140.1) == frozenset()
+    assert book.get("kontinue-shard.g.a") is None
+
+
+@pytest.mark.parametrize("incarnation", ["i1", "i2"])
+def test_a_lease_that_was_deleted_and_made_again_is_as_any_other(incarnation):
+    """By its holder or by its successor."""
+    book = LeaseBook("g")
+    book.observe(shard(), 0)
+    book.forget("kontinue-shard.g.a")
+    book.observe(shard(incarnation=incarnation, renewed=1), 10)
+    assert state_of(book, 50) is ShardState.LIVE
+    assert book.incarnations(50) == {incarnation}
+    sighting = book.get("kontinue-shard.g.a")
+    assert sighting is not None
+    assert not sighting.is_missing
 
 
 def test_a_shard_whose_last_holder_wrote_nothing_of_itself_has_no_incarnation():
@@ -128,7 +173,6 @@ def test_a_shard_whose_last_holder_wrote_nothing_of_itself_has_no_incarnation():
 
 def test_who_holds_a_lease_lives_until_somebody_expires_it():
     """Also when it is silent; who has released its Lease, or lost it, does not. A mutex is held by no replica."""
-    mutex = Lease(metadata=ObjectMeta(name="kontinue-mutex.g.m"), spec=LeaseSpec(holder_identity="uid"))
     book = LeaseBook("g")
-    book.replace([shard("a"), shard("b", incarnation="i2", holder=""), shard("c", incarnation="i3"), mutex], 0)
-    assert book.incarnations() == {"i1", "i3"}
+    book.replace([shard("a"), shard("b", incarnation="i2", holder=""), shard("c", incarnation="i3"), MUTEX], 0)
+    assert book.incarnations(100) == {"i1", "i3"}

@@ -19,7 +19,7 @@ from kontinue_engine.sharding.placement import (
     Sweep,
 )
 
-LIVE, DRAINING, SILENT, RELEASED, EXPIRED = ShardState
+LIVE, DRAINING, MISSING, SILENT, RELEASED, EXPIRED = ShardState
 DELAY_S = 40.0
 
 
@@ -259,7 +259,7 @@ def test_a_shard_that_is_gone_is_swept_and_what_can_run_is_moved():
     assert command.orphan == found(version="7").orphan
 
 
-@pytest.mark.parametrize("state", [LIVE, DRAINING, SILENT])
+@pytest.mark.parametrize("state", [LIVE, DRAINING, MISSING, SILENT])
 def test_nothing_is_moved_off_a_shard_that_has_a_replica(state):
     """Not even while it is silent: only the verdict proves that it is dead."""
     subject = orphaned(found())
