@@ -17,6 +17,7 @@ from kontinue_engine.coordinator import group_events
 from kontinue_engine.coordinator.lease_watch import LeaseWatch
 from kontinue_engine.kube.events import EventRecorder
 from kontinue_engine.kube.lease import HeldLease, LeaseLost
+from kontinue_engine.kube.waiting import until_set
 from kontinue_engine.sharding import taking
 from kontinue_engine.telemetry.logs import get_logger
 
@@ -68,19 +69,14 @@ class Campaign:
             await asyncio.shield(self._lease.release())
 
     async def _win(self) -> None:
-        news = asyncio.Event()
-        self._watch.subscribe(news)
+        news = self._watch.subscribed()
         try:
             while True:
                 news.clear()
                 delay_s = await self._try()
                 if delay_s is None:
                     return
-                try:
-                    async with asyncio.timeout(delay_s):
-                        await news.wait()
-                except TimeoutError:
-                    pass
+                await until_set(news, delay_s)
         finally:
             self._watch.unsubscribe(news)
 
@@ -110,7 +106,8 @@ class Campaign:
         # shard's Lease, when a replica was frozen past both. So that task is another one.
         reign = asyncio.create_task(self._lead_until_lost(), name="reign")
         try:
-            await asyncio.wait([reign])
+            with self._watch.guarding(self._lease):
+                await asyncio.wait([reign])
             reign.result()
         finally:
             reign.cancel()

@@ -7,6 +7,8 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Generic, TypeVar
 
+from kontinue_engine.kube.waiting import until_set
+
 C = TypeVar("C")
 
 
@@ -51,11 +53,7 @@ class Errands(Generic[C]):
                 for command in commands:
                     self._commands.append(command)
                     self._has_commands.release()
-                try:
-                    async with asyncio.timeout(look_s):
-                        await self.news.wait()
-                except TimeoutError:
-                    pass
+                await until_set(self.news, look_s)
 
     async def _work(self) -> None:
         while True:

@@ -27,6 +27,7 @@ from kontinue.kube.transport import Transport
 from kontinue_engine.clock import Clock
 from kontinue_engine.errors import EngineError, StartupError
 from kontinue_engine.kube.process_identity import process_start
+from kontinue_engine.kube.waiting import until_set
 from kontinue_engine.sharding import leases, taking
 from kontinue_engine.sharding.lease_book import LeaseBook, Sighting
 from kontinue_engine.sharding.leases import LeaseTimes, ReplicaIdentity
@@ -241,7 +242,8 @@ class HeldLease:
         delay_s = self._times.renew_s
         try:
             while True:
-                await self._pause(delay_s)
+                await until_set(self._renew_now, delay_s)
+                self._renew_now.clear()
                 try:
                     await self._renew()
                 except errors.ApiError as error:
@@ -287,14 +289,6 @@ class HeldLease:
                         raise
         except errors.ApiError as error:
             _log.warning("lease not released", lease=self.name, error=str(error))
-
-    async def _pause(self, delay_s: float) -> None:
-        try:
-            async with asyncio.timeout(delay_s):
-                await self._renew_now.wait()
-        except TimeoutError:
-            pass
-        self._renew_now.clear()
 
     async def _fetch(self, *, retries: bool = True) -> Lease | None:
         try:

@@ -79,7 +79,7 @@ def orphaned(*finds, now_s=0.0, **options):
 
 
 def test_newcomers_take_turns_among_live_shards():
-    """Not among those that are silent, about to stop, or gone."""
+    """Not among those that are silent, about to stop, missing, or gone."""
     subject = placement()
     for number in range(6):
         subject.observe(newcomer(f"u{number}"))
@@ -90,6 +90,7 @@ def test_newcomers_take_turns_among_live_shards():
         shard("d", RELEASED),
         shard("e", EXPIRED),
         shard("f"),
+        shard("g", MISSING),
     ]
     assert sorted(moves(subject, shards).values()) == ["a"] * 3 + ["f"] * 3
     assert subject.waiting == 0
