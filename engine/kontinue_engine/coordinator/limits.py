@@ -1,7 +1,8 @@
 """Internal. Carries out ``kontinue_engine.sharding.limits`` in a sharded group, as long as we lead.
 
 Stands between the watch of Executions without a shard and ``placement``: those of functions with a limit are handed on
-only when it is their turn, because the label of a shard is the grant. Until then they are told what they wait for.
+only when it is their turn, because the label of a shard is the grant. What the others are told is the business of
+``limit_notices``.
 """
 
 from __future__ import annotations
@@ -15,8 +16,7 @@ import msgspec
 
 from kontinue import errors
 from kontinue.api import labels
-from kontinue.api.meta import ObjectReference
-from kontinue.api.v1alpha1 import LIVE_PHASES_SELECTOR, Phase, WaitingFor
+from kontinue.api.v1alpha1 import LIVE_PHASES_SELECTOR, Phase
 from kontinue.kube import requests
 from kontinue.kube.backoff import Backoff
 from kontinue.kube.reflector import Reflector
@@ -25,31 +25,26 @@ from kontinue.kube.watch import EventType
 from kontinue_engine.clock import Clock
 from kontinue_engine.coordinator import fates
 from kontinue_engine.coordinator.errands import Errands
+from kontinue_engine.coordinator.limit_notices import LimitNotices
 from kontinue_engine.errors import EngineError
-from kontinue_engine.kube import executions
-from kontinue_engine.kube.ancestry import Ancestry, parent_of
 from kontinue_engine.kube.events import EventRecorder
 from kontinue_engine.kube.informer import Informer, InformerHandler
-from kontinue_engine.lifecycle.decide import decide, is_stopped
-from kontinue_engine.lifecycle.gates import FUNCTION, TELL_AFTER_MS, full_message, refusal
-from kontinue_engine.lifecycle.memo import parse_memo
-from kontinue_engine.lifecycle.observed import Observed, Worker
+from kontinue_engine.lifecycle.conditions import is_stopped
+from kontinue_engine.lifecycle.gates import TELL_AFTER_MS
 from kontinue_engine.sharding import leases, views
 from kontinue_engine.sharding.fates import STOPPING_S
 from kontinue_engine.sharding.lease_book import LeaseBook
-from kontinue_engine.sharding.limits import Admissions, Admit, Seek
+from kontinue_engine.sharding.limits import Admissions, Admit, Applicant, Seek
 from kontinue_engine.telemetry.logs import get_logger
 
 IN_FLIGHT: Final = 8
 """Requests at a time. Judgement: of thousands that wait each is told once, and nobody is in a hurry to know."""
-ENDED_FROM_OUTSIDE: Final = (Phase.CANCELED, Phase.SKIPPED, Phase.FAILED)
-"""Phases of what may have ended without having stopped."""
 
 _log = get_logger(__name__)
 
 
 class Tell(msgspec.Struct, frozen=True):
-    """Say in the status of one that waits what it waits for; or that it would wait for ever."""
+    """Tell one that waits what it waits for."""
 
     uid: str
 
@@ -89,14 +84,13 @@ class LimitDuty:
         self._transport = transport
         self._namespace = namespace
         self._group = group
-        self._worker = Worker(shard=me.shard, incarnation=me.incarnation, build=me.build)
+        self._incarnation = me.incarnation
         self._limits = limits
         self._book = book
-        self._events = events
         self._clock = clock
         self._place = place
         self._admissions = Admissions(limits, patience_s=times.duration_s + STOPPING_S)
-        self._ancestry = Ancestry(transport, namespace)
+        self._notices = LimitNotices(transport, namespace=namespace, me=me, limits=limits, events=events, clock=clock)
         self._waiting: dict[str, views.PlacedExecution] = {}
         self._untold: deque[tuple[float, str]] = deque()
         self._errands: Errands[Seek | Tell] = Errands(
@@ -107,47 +101,50 @@ class LimitDuty:
         """Admit until cancelled."""
         if not self._limits:
             return
-        await self._find_ended()
-        functions = ",".join(sorted(labels.label_value(function) for function in self._limits))
         placed = Informer(
             self._transport,
             requests.EXECUTIONS,
             self._namespace,
             type_=views.PlacedExecution,
             handler=_Placed(self._admissions, self._clock, self._errands.news),
-            label_selector=self._selector(functions),
+            label_selector=self._selector,
             field_selector=LIVE_PHASES_SELECTOR,
         )
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(placed.run(), name="Executions of limited functions")
+            await placed.synced.wait()  # in this order: see ``Admissions.hold_ended``
+            self._admissions.hold_ended(await self._find_stopping(), self._clock.monotonic_s())
             await self._errands.run()
 
-    def _selector(self, functions: str) -> str:
+    @property
+    def _selector(self) -> str:
+        functions = ",".join(sorted(labels.label_value(function) for function in self._limits))
         return f"{labels.WORKER_GROUP}={self._group},{labels.SHARD},{labels.FUNCTION} in ({functions})"
 
-    async def _find_ended(self) -> None:
-        """What has ended under another leader may still be stopping."""
+    async def _find_stopping(self) -> list[Applicant]:
+        """Return those that have ended under another leader, and have not stopped as far as anybody has said."""
+        found: list[Applicant] = []
+        for phase in fates.MAY_RUN_ON:
+            ended = await self._list_ended(phase)
+            found += [views.applicant_of(one) for one in ended if not is_stopped(one.status.conditions)]
+        return found
+
+    async def _list_ended(self, phase: Phase) -> list[views.PlacedExecution]:
+        ended = Reflector(
+            self._transport,
+            requests.EXECUTIONS,
+            self._namespace,
+            type_=views.PlacedExecution,
+            label_selector=self._selector,
+            field_selector=f"status.phase={phase}",
+        )
         backoff = Backoff()
-        functions = ",".join(sorted(labels.label_value(function) for function in self._limits))
-        for phase in ENDED_FROM_OUTSIDE:
-            ended = Reflector(
-                self._transport,
-                requests.EXECUTIONS,
-                self._namespace,
-                type_=views.PlacedExecution,
-                label_selector=self._selector(functions),
-                field_selector=f"status.phase={phase}",
-            )
-            while True:
-                try:
-                    found = (await ended.fetch()).objects
-                    break
-                except errors.ApiError as error:
-                    _log.warning("limits not known", error=str(error))
-                    await asyncio.sleep(backoff.next_s(at_least_s=error.retry_after_s))
-            for execution in found:
-                if not is_stopped(execution.status.conditions):
-                    self._admissions.hold_ended(views.applicant_of(execution), self._clock.monotonic_s())
+        while True:
+            try:
+                return (await ended.fetch()).objects
+            except errors.ApiError as error:
+                _log.warning("limits not known", error=str(error))
+                await asyncio.sleep(backoff.next_s(at_least_s=error.retry_after_s))
 
     # Informer handler: live Executions of the group without a shard.
 
@@ -221,74 +218,25 @@ class LimitDuty:
                     self._tell_later(uid)
 
     async def _seek(self, command: Seek) -> None:
-        live = self._book.incarnations(self._clock.monotonic_s()) | {self._worker.incarnation}
-        fate = await fates.fetch_fate(self._transport, self._namespace, name=command.name, uid=command.uid, live=live)
+        live = self._book.incarnations(self._clock.monotonic_s()) | {self._incarnation}
+        fate = await fates.fetch_fate(
+            self._transport,
+            self._namespace,
+            group=self._group,
+            is_sharded=True,
+            name=command.name,
+            uid=command.uid,
+            live=live,
+        )
         self._admissions.sought(command, fate, self._clock.monotonic_s())
 
     async def _tell(self, uid: str) -> None:
         execution = self._waiting.get(uid)
         if execution is None:
             return
-        function = execution.spec.function
-        holders = dict(self._admissions.slots.holders(function))
-        parent = parent_of(execution.metadata.owner_references)
-        if parent is not None and holders:
-            ancestors = await self._ancestry.find(parent.name, parent.uid)
-            if ancestors.issuperset(holders):
-                await self._refuse(execution, holders)
-                return
-        if any(item.kind == FUNCTION and item.name == function for item in execution.status.waiting_for):
-            return
-        message = full_message(holders, self._limits[function])
-        waiting = WaitingFor(kind=FUNCTION, name=function, message=message)
-        patch = {
-            "metadata": {"resourceVersion": execution.metadata.resource_version},
-            "status": {"phase": execution.status.phase or Phase.PENDING, "waitingFor": [waiting]},
-        }
-        try:
-            await self._transport.send(
-                requests.merge_patch(
-                    requests.EXECUTIONS, self._namespace, execution.metadata.name, patch, subresource="status"
-                )
-            )
-        except (errors.Conflict, errors.NotFound):
-            self._tell_later(uid)  # it has changed: by then the watch has shown how
-
-    async def _refuse(self, execution: views.PlacedExecution, holders: Mapping[str, str]) -> None:
-        """Let one fail that would wait for its own ancestors for ever."""
-        meta, function = execution.metadata, execution.spec.function
-        found = await executions.read_execution(self._transport, namespace=self._namespace, name=meta.name)
-        if found is None or found.metadata.uid != meta.uid or found.phase.is_terminal:
-            return
-        observed = Observed(
-            spec=found.spec,
-            status=found.status,
-            memo=parse_memo(found.status.state),
-            created_at_ms=int(views.created_s_of(found.metadata) * 1000),
-            gate=refusal(FUNCTION, function, holders),
-        )
-        plan = decide(observed, self._worker, self._clock.now_ms())
-        if plan.status is not None:
-            result = await executions.write_status(
-                self._transport,
-                namespace=self._namespace,
-                name=meta.name,
-                uid=meta.uid,
-                version=found.metadata.resource_version,
-                status=plan.status,
-            )
-            if not isinstance(result, executions.Written):
-                self._tell_later(meta.uid)
-                return
-            about = ObjectReference(
-                api_version=labels.API_VERSION,
-                kind="Execution",
-                namespace=self._namespace,
-                name=meta.name,
-                uid=meta.uid,
-            )
-            self._events.record(about, "Warning", plan.status.reason, plan.status.message)
-            _log.warning("refused", execution=meta.name, uid=meta.uid, message=plan.status.message)
+        holders = dict(self._admissions.slots.holders(execution.spec.function))
+        if not await self._notices.tell(execution, holders):
+            self._tell_later(uid)
 
 
 class _Placed:

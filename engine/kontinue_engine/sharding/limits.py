@@ -137,6 +137,7 @@ class Admissions:
         self._names: dict[str, str] = {}
         self._in_shards: set[str] = set()
         self._has_holders = False
+        self._has_ended = False
         self._has_waiting = False
 
     # What is seen.
@@ -177,11 +178,17 @@ class Admissions:
         self._inquiries.pop(uid, None)
         self.slots.hold(uid, applicant.function, applicant.name)
 
-    def hold_ended(self, applicant: Applicant, now_s: float) -> None:
-        """Take one that has ended, and of which nobody has said that it has stopped."""
-        if applicant.uid not in self._names:
-            self.hold(applicant)
-            self.lost(applicant.uid, now_s)
+    def hold_ended(self, found: Iterable[Applicant], now_s: float) -> None:
+        """Take the list of those in shards that have ended, and of which nobody has said that they have stopped.
+
+        To be listed when those that live have been listed and are watched: what ends before that is in this list, what
+        ends later is seen to go. The other way round, what ends between the two lists would be in neither.
+        """
+        self._has_ended = True
+        for one in found:
+            if not self.slots.has_slot(one.uid):
+                self.hold(one)
+                self.lost(one.uid, now_s)
 
     def lost(self, uid: str, now_s: float) -> None:
         """It has ended, is gone, or has lost its shard."""
@@ -206,13 +213,13 @@ class Admissions:
     # What to do.
 
     def plan(self, now_s: float) -> list[Admit | Seek]:
-        """Return what is to be done now. Nobody is admitted before all that have a shard are known."""
+        """Return what is to be done now. Nobody is admitted before all that have a shard, or had one, are known."""
         commands: list[Admit | Seek] = []
         for uid, inquiry in self._inquiries.items():
             if not inquiry.is_asked and inquiry.due_s <= now_s:
                 inquiry.is_asked = True
                 commands.append(Seek(uid, self._names[uid]))
-        if self._has_holders and self._has_waiting:
+        if self._has_holders and self._has_ended and self._has_waiting:
             for uid in self.slots.admit():
                 self._inquiries[uid] = Inquiry(due_s=now_s + SEEN_AGAIN_S)
                 commands.append(Admit(uid))

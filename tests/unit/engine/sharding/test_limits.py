@@ -88,6 +88,7 @@ def test_never_more_than_the_limit_and_always_the_oldest(limit, steps):
 def ready(limits=None, *, holding=(), waiting=()):
     subject = Admissions(limits or {"f": 1}, patience_s=60.0)
     subject.replace_holders(holding, 0.0)
+    subject.hold_ended([], 0.0)
     subject.replace_waiting(waiting)
     return subject
 
@@ -99,6 +100,43 @@ def test_nobody_is_admitted_before_those_in_shards_are_known():
     assert subject.plan(0.0) == []
     subject.replace_holders([applicant("a")], 0.0)
     assert subject.plan(0.0) == []
+    subject.hold_ended([], 0.0)
+    assert subject.plan(0.0) == []
+
+
+def test_nobody_is_admitted_before_those_that_are_stopping_are_known():
+    """They are in shards and have ended: no list of live ones shows them."""
+    subject = Admissions({"f": 1}, patience_s=60.0)
+    subject.replace_waiting([applicant("b")])
+    subject.replace_holders([], 0.0)
+    assert subject.plan(0.0) == []
+    subject.hold_ended([applicant("a")], 0.0)
+    assert subject.plan(0.0) == [Seek("a", "e-a")]
+
+
+def test_one_that_is_in_both_lists_has_one_slot():
+    """It ended between the two; its code is stopping."""
+    subject = Admissions({"f": 2}, patience_s=60.0)
+    subject.replace_waiting([applicant("b"), applicant("c", 1.0)])
+    subject.replace_holders([applicant("a")], 0.0)
+    subject.hold_ended([applicant("a")], 0.0)
+    subject.lost("a", 0.0)
+    seek, admit = subject.plan(0.0)
+    assert (seek, admit) == (Seek("a", "e-a"), Admit("b"))
+    subject.sought(seek, Fate.STOPPED, 0.0)
+    assert subject.plan(0.0) == [Admit("c")]
+
+
+def test_one_that_was_seen_to_wait_and_has_ended_in_a_shard_has_a_slot():
+    """The leader before gave it one, and its label came after our list."""
+    subject = Admissions({"f": 1}, patience_s=60.0)
+    subject.replace_holders([], 0.0)
+    subject.replace_waiting([applicant("a"), applicant("b", 1.0)])
+    subject.hold_ended([applicant("a")], 0.0)
+    (seek,) = subject.plan(0.0)
+    subject.forget_waiting("a")
+    subject.sought(seek, Fate.STOPPED, 0.0)
+    assert subject.plan(0.0) == [Admit("b")]
 
 
 def test_the_next_is_admitted_when_one_has_stopped():
@@ -142,7 +180,7 @@ def test_an_admitted_one_that_is_seen_in_a_shard_is_not_asked_for():
 def test_what_ended_without_a_word_under_another_leader_keeps_its_slot_until_it_has_stopped():
     """The list at the start shows them."""
     subject = ready(waiting=[applicant("b")])
-    subject.hold_ended(applicant("a"), 0.0)
+    subject.hold_ended([applicant("a")], 0.0)
     (seek,) = subject.plan(0.0)
     subject.sought(seek, Fate.STOPPED, 0.0)
     assert subject.plan(0.0) == [Admit("b")]

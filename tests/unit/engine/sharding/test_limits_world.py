@@ -19,6 +19,9 @@ HAPPENINGS = {
     "news": 8,
     "time_passes": 3,
     "lead": 0.3,
+    "list_placed": 4,
+    "list_ended": 4,
+    "list_waiting": 4,
     "plan": 5,
     "label_one": 4,
     "answer_one": 4,
@@ -49,21 +52,38 @@ class World:
         self.lead()
 
     def lead(self):
-        """Another leader begins with what it lists; what the one before had not written is lost."""
+        """Another leader begins and knows nothing; what the one before had not written is lost."""
         self.admissions = Admissions({"f": LIMIT}, patience_s=60.0)
-        self.waiting_log, self.placed_log, self.admitted, self.seeks = [], [], [], []
-        found = self.executions.values()
-        for one in found:
-            if one.has_shard and one.phase == "Ended" and not one.is_stopped:
-                self.admissions.hold_ended(one.applicant(), self.now_s)
-        live = [one for one in found if one.phase == "Live"]
-        self.admissions.replace_holders([one.applicant() for one in live if one.has_shard], self.now_s)
-        self.admissions.replace_waiting([one.applicant() for one in live if not one.has_shard])
+        self.waiting_log = self.placed_log = None
+        self.has_ended = False
+        self.admitted, self.seeks = [], []
+
+    def list_placed(self):
+        """Its watch begins where the list ends."""
+        if self.placed_log is None:
+            self.placed_log = []
+            self.admissions.replace_holders(self._listed(lambda one: one.phase == "Live" and one.has_shard), self.now_s)
+
+    def list_ended(self):
+        """Once those in shards are watched."""
+        if self.placed_log is not None and not self.has_ended:
+            self.has_ended = True
+            ended = self._listed(lambda one: one.has_shard and one.phase == "Ended" and not one.is_stopped)
+            self.admissions.hold_ended(ended, self.now_s)
+
+    def list_waiting(self):
+        """At any time: another part of the leader does it."""
+        if self.waiting_log is None:
+            self.waiting_log = []
+            self.admissions.replace_waiting(self._listed(lambda one: one.phase == "Live" and not one.has_shard))
+
+    def _listed(self, which):
+        return [one.applicant() for one in self.executions.values() if which(one)]
 
     def create(self):
         one = Execution(f"e{len(self.executions):03}", self.now_s // 5)
         self.executions[one.uid] = one
-        self.waiting_log.append((one.applicant(), True))
+        self._show(self.waiting_log, one, is_there=True)
 
     def cancel(self):
         for one in self._some(lambda one: one.phase == "Live"):
@@ -85,7 +105,11 @@ class World:
 
     def _end(self, one, phase):
         one.phase, one.ended_s = phase, self.now_s
-        (self.placed_log if one.has_shard else self.waiting_log).append((one.applicant(), False))
+        self._show(self.placed_log if one.has_shard else self.waiting_log, one, is_there=False)
+
+    def _show(self, log, one, *, is_there):
+        if log is not None:  # otherwise nobody watches yet
+            log.append((one.applicant(), is_there))
 
     def _some(self, which):
         found = [one for one in self.executions.values() if which(one)]
@@ -125,8 +149,8 @@ class World:
             one = self.executions[self.admitted.pop(self.rng.randrange(len(self.admitted)))]
             if one.phase == "Live":
                 one.has_shard = True
-                self.waiting_log.append((one.applicant(), False))
-                self.placed_log.append((one.applicant(), True))
+                self._show(self.waiting_log, one, is_there=False)
+                self._show(self.placed_log, one, is_there=True)
 
     def answer_one(self):
         if self.seeks:
@@ -146,8 +170,9 @@ class World:
 
     def settle(self):
         """Nothing goes wrong any more."""
+        lists = ("list_placed", "list_ended", "list_waiting")
         for _ in range(200 + 20 * len(self.executions)):
-            for happening in (*["news"] * 10, "plan", "label_one", "label_one", "answer_one", "finish", "stop"):
+            for happening in (*lists, *["news"] * 10, "plan", "label_one", "label_one", "answer_one", "finish", "stop"):
                 getattr(self, happening)()
                 self.check()
             self.time_passes()
