@@ -10,20 +10,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-import msgspec
-
-from kontinue.api import labels
-from kontinue.api.meta import Lease, ObjectList
-from kontinue.kube import requests
 from kontinue.kube.transport import Transport
 from kontinue_engine.clock import Clock
+from kontinue_engine.coordinator.lease_list import LeaseList
 from kontinue_engine.kube.lease import POLL_S, HeldLease
 from kontinue_engine.sharding import taking
-from kontinue_engine.sharding.lease_book import LeaseBook, ShardState
+from kontinue_engine.sharding.lease_book import ShardState
 from kontinue_engine.telemetry.logs import get_logger
 
 _log = get_logger(__name__)
-_decode = msgspec.json.Decoder(ObjectList[Lease]).decode
 
 
 class EndOfSharding:
@@ -38,12 +33,9 @@ class EndOfSharding:
     """
 
     def __init__(self, transport: Transport, *, namespace: str, group: str, own: HeldLease, clock: Clock) -> None:
-        self._transport = transport
-        self._namespace = namespace
         self._group = group
         self._own = own
-        self._clock = clock
-        self._book = LeaseBook(group)
+        self._leases = LeaseList(transport, namespace=namespace, group=group, clock=clock)
         self._told: list[str] = []
 
     async def wait(self, *, on_wait: Callable[[], None]) -> None:
@@ -72,14 +64,9 @@ class EndOfSharding:
         Raises:
             ApiError: the server refuses.
         """
-        selector = f"{labels.WORKER_GROUP}={self._group}"
-        request = requests.list_objects(requests.LEASES, self._namespace, label_selector=selector)
-        found = _decode(await self._transport.send(request))
-        now_s = self._clock.monotonic_s()
-        self._book.replace(found.items, now_s)
         return [
             shard.name
-            for shard in self._book.shards(now_s)
+            for shard in await self._leases.fetch_shards()
             if shard.state in {ShardState.LIVE, ShardState.DRAINING, ShardState.MISSING}
             and not isinstance(self._own.judge(shard.lease, silent_for_s=shard.silent_for_s), taking.Take)
         ]

@@ -16,16 +16,17 @@ import msgspec
 
 from kontinue import errors
 from kontinue.api import labels
-from kontinue.api.meta import Lease, ObjectList, ObjectMeta, ObjectReference
+from kontinue.api.meta import ObjectMeta, ObjectReference
 from kontinue.api.v1alpha1 import Function
 from kontinue.kube import requests
 from kontinue.kube.backoff import Backoff
 from kontinue.kube.transport import Transport
 from kontinue_engine.clock import Clock
+from kontinue_engine.coordinator.lease_list import LeaseList
 from kontinue_engine.coordinator.lease_watch import LeaseWatch
 from kontinue_engine.kube.events import EventRecorder
+from kontinue_engine.kube.waiting import until_set
 from kontinue_engine.sharding.builds import of_other_builds
-from kontinue_engine.sharding.lease_book import LeaseBook, Shard
 from kontinue_engine.telemetry.logs import get_logger
 
 RETRY_CAP_S: Final = 60.0
@@ -35,7 +36,6 @@ PRUNED: Final = "FunctionPruned"
 
 _log = get_logger(__name__)
 _decode: Final = msgspec.json.Decoder(Function).decode
-_decode_leases: Final = msgspec.json.Decoder(ObjectList[Lease]).decode
 
 
 class Registrations(Protocol):
@@ -70,7 +70,7 @@ class PruningDuty:
         group: worker group.
         build: of the leader.
         functions: of the group and of the leader's app.
-        watch: of the group's Leases; None if the group is not sharded, so that only the leader runs its code.
+        watch: of the group's Leases.
         clock: time.
     """
 
@@ -83,7 +83,7 @@ class PruningDuty:
         group: str,
         build: str,
         functions: Registrations,
-        watch: LeaseWatch | None,
+        watch: LeaseWatch,
         clock: Clock,
     ) -> None:
         self._transport = transport
@@ -93,6 +93,7 @@ class PruningDuty:
         self._build = build
         self._functions = functions
         self._watch = watch
+        self._leases = LeaseList(transport, namespace=namespace, group=group, clock=clock)
         self._clock = clock
         self._backoff = Backoff(cap_s=RETRY_CAP_S)
         self._waits_for: list[str] = []
@@ -101,21 +102,15 @@ class PruningDuty:
         """Prune until cancelled."""
         news = asyncio.Event()
         self._functions.subscribe(news)
-        if self._watch is not None:
-            self._watch.subscribe(news)
+        self._watch.subscribe(news)
         try:
             while True:
                 news.clear()
                 delay_s = await self._try()
-                try:
-                    async with asyncio.timeout(delay_s):
-                        await news.wait()
-                except TimeoutError:
-                    pass
+                await until_set(news, delay_s)
         finally:
             self._functions.unsubscribe(news)
-            if self._watch is not None:
-                self._watch.unsubscribe(news)
+            self._watch.unsubscribe(news)
 
     async def _try(self) -> float | None:
         """Prune what may be pruned now; return when to try again if that fails, None for at the next change."""
@@ -131,8 +126,6 @@ class PruningDuty:
         return None
 
     def _may_prune(self, superfluous: list[str]) -> bool:
-        if self._watch is None:
-            return True
         others = of_other_builds(self._watch.book.shards(self._clock.monotonic_s()), self._build)
         if others and others != self._waits_for:
             _log.info("functions not pruned yet: replicas run other code", functions=superfluous, shards=others)
@@ -141,7 +134,7 @@ class PruningDuty:
 
     async def _prune(self, names: Sequence[str]) -> None:
         found = [function for name in names if (function := await self._read(name)) is not None]
-        if self._watch is not None and of_other_builds(await self._list_shards(), self._build):
+        if of_other_builds(await self._leases.fetch_shards(), self._build):
             return  # the watch is about to show it, too
         for function in found:
             await self._delete(function)
@@ -154,14 +147,6 @@ class PruningDuty:
             return None
         is_ours = function.spec.worker_group == self._group and function.metadata.deletion_timestamp is None
         return function if is_ours else None
-
-    async def _list_shards(self) -> Sequence[Shard]:
-        selector = f"{labels.WORKER_GROUP}={self._group}"
-        request = requests.list_objects(requests.LEASES, self._namespace, label_selector=selector)
-        now_s = self._clock.monotonic_s()
-        book = LeaseBook(self._group)
-        book.replace(_decode_leases(await self._transport.send(request)).items, now_s)
-        return book.shards(now_s)
 
     async def _delete(self, function: Function) -> None:
         meta, name = function.metadata, function.spec.name

@@ -28,7 +28,7 @@ class Leadership:
     Args:
         runtime: tools of the replica, and its scope.
         functions: the app's functions, as registered.
-        watch: of the group's Leases.
+        watch: of the group's Leases, which has listed them.
         me: the replica.
         times: of the group's Leases.
         is_pruning: whether Functions that the app no longer has are deleted.
@@ -61,7 +61,7 @@ class Leadership:
         group_events.elected(self._runtime.events, own)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._adopt(), name="adoption")
-            tasks.create_task(self._prune(None), name="pruning")
+            tasks.create_task(self._prune(), name="pruning")
             tasks.create_task(mutexes.run(), name="mutexes")
 
     async def campaign(self, lease: HeldLease) -> None:
@@ -88,7 +88,7 @@ class Leadership:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._adopt(), name="adoption")
             tasks.create_task(placement.run(), name="placement")
-            tasks.create_task(self._prune(self._watch), name="pruning")
+            tasks.create_task(self._prune(), name="pruning")
             tasks.create_task(self.build_mutexes().run(), name="mutexes")
 
     def build_mutexes(self) -> MutexDuty:
@@ -114,7 +114,7 @@ class Leadership:
             tasks.create_task(adopter.run(), name="adopter")
             tasks.create_task(informers.unadopted_executions(runtime, adopter).run(), name="unadopted")
 
-    async def _prune(self, watch: LeaseWatch | None) -> None:
+    async def _prune(self) -> None:
         if self._is_pruning:
             runtime = self._runtime
             duty = PruningDuty(
@@ -124,7 +124,7 @@ class Leadership:
                 group=runtime.scope.group,
                 build=runtime.worker.build,
                 functions=self._functions,
-                watch=watch,
+                watch=self._watch,
                 clock=runtime.clock,
             )
             await duty.run()

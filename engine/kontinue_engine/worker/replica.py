@@ -10,12 +10,15 @@ from __future__ import annotations
 import asyncio
 import gc
 import socket
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
 from urllib.parse import urlsplit
 
+import msgspec
+
 from kontinue.api import labels
+from kontinue.api.meta import Lease
 from kontinue.api.v1alpha1 import Execution
 from kontinue.errors import NotFound
 from kontinue.kube.config import KubeConfig, load_config
@@ -30,9 +33,10 @@ from kontinue_engine.coordinator import group_events
 from kontinue_engine.coordinator.closing import Closer
 from kontinue_engine.coordinator.end_of_sharding import EndOfSharding
 from kontinue_engine.coordinator.lease_watch import LeaseWatch
+from kontinue_engine.coordinator.mutexes import MutexDuty
 from kontinue_engine.errors import StartupError, first_known
 from kontinue_engine.kube.events import EventRecorder
-from kontinue_engine.kube.informer import Both, InformerHandler
+from kontinue_engine.kube.informer import Both, Informer, InformerHandler
 from kontinue_engine.kube.lease import HeldLease
 from kontinue_engine.kube.process_identity import local_identity
 from kontinue_engine.lifecycle.observed import Worker
@@ -82,6 +86,19 @@ async def run_replica(options: WorkerOptions, stop: asyncio.Event) -> None:
         await replica.run(stop)
 
 
+class _Parts(msgspec.Struct, frozen=True, kw_only=True):
+    """What a replica is made of once it has its Lease and its Functions."""
+
+    runtime: Runtime
+    functions: FunctionController
+    watch: LeaseWatch
+    controller: ExecutionController
+    leadership: Leadership
+    mutexes: MutexDuty
+    group_leases: Informer[Lease]
+    own_executions: Informer[Execution]
+
+
 class _Replica:
     def __init__(
         self,
@@ -123,7 +140,8 @@ class _Replica:
                         transport, component=USER_AGENT, instance=self._identity.shard, clock=self._clock
                     )
                     functions = await self._register(transport, events)
-                    await self._work(transport, events, functions, lease, lease_transport, stop)
+                    parts = self._build_parts(transport, events, functions, lease)
+                    await self._work(parts, lease, lease_transport, stop)
             finally:
                 # Runners first: nothing of ours may run once somebody else can take over.
                 await self._pool.stop()
@@ -190,18 +208,37 @@ class _Replica:
             f"{error}. Create the namespace, and install the CRDs (kubectl apply -f crds/)"
         )
 
-    async def _work(
-        self,
-        transport: KubeTransport,
-        events: EventRecorder,
-        functions: FunctionController,
-        lease: HeldLease,
-        lease_transport: KubeTransport,
-        stop: asyncio.Event,
-    ) -> None:
+    async def _work(self, parts: _Parts, lease: HeldLease, lease_transport: KubeTransport, stop: asyncio.Event) -> None:
+        """Start everything, work until ``stop`` is set, stop everything. Each step below waits for the one before."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                running = _start(tasks, self._core(parts, lease))
+                await parts.runtime.started.wait()
+                running += _start(tasks, self._sources(parts))
+                await _until(parts.group_leases.synced.wait(), stop)
+                leading = tasks.create_task(self._lead(parts, lease, lease_transport), name="leader")
+                await _until(parts.own_executions.synced.wait(), stop)
+                self._become_ready()
+                await stop.wait()
+                self._health.stage = Stage.DRAINING
+                leading.cancel()
+                await asyncio.wait([leading])  # leadership first, so that somebody else can place what we leave
+                if self._options.sharding:
+                    lease.annotate({labels.DRAINING: "true"})
+                await self._drain(parts.controller)
+                for task in running:
+                    task.cancel()
+        except ExceptionGroup as group:
+            known = first_known(group)
+            if known is None:
+                raise
+            raise known from group
+
+    def _build_parts(
+        self, transport: KubeTransport, events: EventRecorder, functions: FunctionController, lease: HeldLease
+    ) -> _Parts:
         runtime = self._build_runtime(transport, events, functions, lease)
         watch = LeaseWatch(LeaseBook(self._group), self._clock)
-        leases_informer = informers.group_leases(runtime, watch)
         controller = ExecutionController(runtime, watch.book)
         self._listener.entries, self._listener.activations = runtime.entries, controller.activations
         leadership = Leadership(
@@ -216,64 +253,57 @@ class _Replica:
         handler: InformerHandler[Execution] = controller.observation
         if not self._options.sharding:
             handler = Both(handler, mutexes)
-        own = informers.own_executions(runtime, handler)
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                running = [tasks.create_task(self._keep(lease, events), name="lease")]
-                running.append(tasks.create_task(self._pool.run(), name="pool"))
-                running.append(tasks.create_task(events.run(), name="events"))
-                running.append(tasks.create_task(controller.run(), name="controller"))
-                await runtime.started.wait()
-                closer = Closer(
-                    transport,
-                    namespace=self._config.namespace,
-                    group=self._group,
-                    clock=self._clock,
-                    is_live=lambda incarnation: (
-                        incarnation == self._identity.incarnation
-                        or incarnation in watch.book.incarnations(self._clock.monotonic_s())
-                    ),
-                )
-                for name, work in {
-                    "Leases": leases_informer.run(),
-                    "gates": controller.gates.run(watch.subscribed()),
-                    "own Executions": own.run(),
-                    "ends of children": informers.ends_of_children(runtime, controller.offspring).run(),
-                    "functions": functions.run(),
-                    "registered functions": informers.registered_functions(runtime, functions).run(),
-                    "closing": closer.run(runtime.scope.shard),
-                }.items():
-                    running.append(tasks.create_task(work, name=name))
-                if self._options.sharding:
-                    await _until(leases_informer.synced.wait(), stop)
-                    lead = leadership.campaign(
-                        self._build_lease(lease_transport, leases.leader_lease_name(self._group))
-                    )
-                else:
-                    lead = leadership.lead_alone(lease, mutexes)
-                leading = tasks.create_task(lead, name="leader")
-                await _until(own.synced.wait(), stop)
-                gc.collect()
-                gc.freeze()  # what was built so far lives as long as the process
-                gc.set_threshold(GC_THRESHOLD)
-                self._health.stage = Stage.WORKING
-                self._say_ready()
-                await stop.wait()
-                self._health.stage = Stage.DRAINING
-                leading.cancel()
-                await asyncio.wait([leading])  # leadership first, so that somebody else can place what we leave
-                if self._options.sharding:
-                    lease.annotate({labels.DRAINING: "true"})
-                await self._drain(controller)
-                for task in running:
-                    task.cancel()
-        except ExceptionGroup as group:
-            known = first_known(group)
-            if known is None:
-                raise
-            raise known from group
+        return _Parts(
+            runtime=runtime,
+            functions=functions,
+            watch=watch,
+            controller=controller,
+            leadership=leadership,
+            mutexes=mutexes,
+            group_leases=informers.group_leases(runtime, watch),
+            own_executions=informers.own_executions(runtime, handler),
+        )
 
-    async def _keep(self, lease: HeldLease, events: EventRecorder) -> None:
+    def _core(self, parts: _Parts, lease: HeldLease) -> dict[str, Coroutine[None, None, None]]:
+        """Return what runs Executions once it is told of them."""
+        events = parts.runtime.events
+        return {
+            "lease": self._keep(lease, parts.watch, events),
+            "pool": self._pool.run(),
+            "events": events.run(),
+            "controller": parts.controller.run(),
+        }
+
+    def _sources(self, parts: _Parts) -> dict[str, Coroutine[None, None, None]]:
+        """Return what tells the core of things to do."""
+        runtime, controller, book = parts.runtime, parts.controller, parts.watch.book
+        closer = Closer(
+            runtime.transport,
+            namespace=self._config.namespace,
+            group=self._group,
+            clock=self._clock,
+            is_live=lambda incarnation: (
+                incarnation == self._identity.incarnation or incarnation in book.incarnations(self._clock.monotonic_s())
+            ),
+        )
+        return {
+            "Leases": parts.group_leases.run(),
+            "gates": controller.gates.run(parts.watch.subscribed()),
+            "own Executions": parts.own_executions.run(),
+            "ends of children": informers.ends_of_children(runtime, controller.offspring).run(),
+            "functions": parts.functions.run(),
+            "registered functions": informers.registered_functions(runtime, parts.functions).run(),
+            "closing": closer.run(runtime.scope.shard),
+        }
+
+    async def _lead(self, parts: _Parts, lease: HeldLease, lease_transport: KubeTransport) -> None:
+        if self._options.sharding:
+            leader_lease = self._build_lease(lease_transport, leases.leader_lease_name(self._group))
+            await parts.leadership.campaign(leader_lease)
+        else:
+            await parts.leadership.lead_alone(lease, parts.mutexes)
+
+    async def _keep(self, lease: HeldLease, watch: LeaseWatch, events: EventRecorder) -> None:
         def fence() -> None:
             self._pool.freeze()
             group_events.fenced(events, lease)
@@ -282,7 +312,8 @@ class _Replica:
             self._pool.thaw()
             group_events.resumed(events, lease)
 
-        await lease.run(on_fence=fence, on_resume=resume)
+        with watch.guarding(lease):
+            await lease.run(on_fence=fence, on_resume=resume)
 
     def _build_runtime(
         self, transport: KubeTransport, events: EventRecorder, functions: FunctionController, lease: HeldLease
@@ -313,7 +344,11 @@ class _Replica:
             is_lost=functions.is_lost,
         )
 
-    def _say_ready(self) -> None:
+    def _become_ready(self) -> None:
+        gc.collect()
+        gc.freeze()  # what was built so far lives as long as the process
+        gc.set_threshold(GC_THRESHOLD)
+        self._health.stage = Stage.WORKING
         identity = self._identity
         _log.info(
             "worker ready",
@@ -370,6 +405,10 @@ def _public(server: str) -> str:
     """Return the address without its path: that of the local server carries the token."""
     parts = urlsplit(server)
     return f"{parts.scheme}://{parts.netloc}"
+
+
+def _start(tasks: asyncio.TaskGroup, works: Mapping[str, Coroutine[None, None, None]]) -> list[asyncio.Task[None]]:
+    return [tasks.create_task(work, name=name) for name, work in works.items()]
 
 
 @asynccontextmanager

@@ -37,7 +37,7 @@ def lease(shard: str, build: str, holder: str | None = None) -> Lease:
 class World:
     """A leader of build b1 whose app has ``kept``, and what the server has and answers."""
 
-    def __init__(self, *functions: Function, sharded: bool = True) -> None:
+    def __init__(self, *functions: Function) -> None:
         self.functions = {one.metadata.name: one for one in functions}
         self.leases: list[Lease] = []
         self.refusals: list[errors.ApiError] = []
@@ -59,7 +59,7 @@ class World:
             group="g",
             build="b1",
             functions=self,
-            watch=self.watch if sharded else None,
+            watch=self.watch,
             clock=clock,
         )
 
@@ -96,7 +96,7 @@ class World:
 @virtual_time
 async def test_what_the_app_no_longer_has_is_deleted_as_it_was_read() -> None:
     """With uid and resourceVersion, so that whoever registers it again at that moment wins."""
-    world = World(function("kept"), function("old"), sharded=False)
+    world = World(function("kept"), function("old"))
     assert await world.work() == ["old"]
     assert world.deleted == [("old", {"uid": "uid-old", "resourceVersion": "7"})]
 
@@ -130,7 +130,7 @@ async def test_a_replica_whose_lease_the_watch_has_not_shown_yet_is_respected() 
 async def test_what_is_going_or_not_ours_or_gone_is_left_alone() -> None:
     """A label that somebody edited does not make another group's function ours."""
     going = function("going", deletion_timestamp=datetime(2026, 1, 1, tzinfo=UTC))
-    world = World(going, function("theirs", group="other"), function("gone"), sharded=False)
+    world = World(going, function("theirs", group="other"), function("gone"))
     del world.functions["gone"]
     assert await world.work() == []
 
@@ -138,10 +138,10 @@ async def test_what_is_going_or_not_ours_or_gone_is_left_alone() -> None:
 @virtual_time
 async def test_a_refusal_is_tried_again_and_a_conflict_is_left_to_the_watch() -> None:
     """A permission may come later; what has changed is shown again."""
-    world = World(function("old"), sharded=False)
+    world = World(function("old"))
     world.refusals = [errors.Forbidden("no", status=403)] * 3
     assert await world.work(60) == ["old"]
-    world = World(function("old"), sharded=False)
+    world = World(function("old"))
     world.refusals = [errors.Conflict("changed", status=409)]
     assert await world.work(60) == []
 
@@ -149,7 +149,7 @@ async def test_a_refusal_is_tried_again_and_a_conflict_is_left_to_the_watch() ->
 @virtual_time
 async def test_people_are_told() -> None:
     """By an Event about the Function, which outlives it."""
-    world = World(function("old"), sharded=False)
+    world = World(function("old"))
     await world.work()
     written: list[Request] = []
     world.transport.answer = lambda request: written.append(request) or b"{}"  # type: ignore[func-returns-value]
