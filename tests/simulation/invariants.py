@@ -8,7 +8,7 @@ import programs
 from server import Change, labels_of
 
 from kontinue.api import labels
-from kontinue_engine.lifecycle.decide import STOPPED
+from kontinue_engine.lifecycle.conditions import STOPPED
 from kontinue_engine.sharding import leases
 
 TERMINAL = frozenset({"Completed", "Failed", "Canceled", "Skipped"})

@@ -6,6 +6,7 @@ instead of told: it asks again when it replays, and finds the child by its deter
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Final
 
@@ -14,12 +15,13 @@ from kontinue.api import labels
 from kontinue.api.meta import ObjectMeta
 from kontinue.api.v1alpha1 import Execution, ExecutionStatus, Phase
 from kontinue.kube import requests
+from kontinue.kube.backoff import Backoff
 from kontinue_engine.controllers import children
 from kontinue_engine.controllers.abroad import Abroad, AwayChild
 from kontinue_engine.controllers.entries import Entry, Rest
 from kontinue_engine.controllers.runtime import Runtime
 from kontinue_engine.kube import executions
-from kontinue_engine.lifecycle.decide import PARENT_ENDED_MESSAGE
+from kontinue_engine.lifecycle.ending import PARENT_ENDED_MESSAGE
 from kontinue_engine.lifecycle.observed import Activation
 from kontinue_engine.wire import frames
 
@@ -85,10 +87,15 @@ class Offspring:
                 runtime.transport, namespace=scope.namespace, function=command.function
             )
         child = children.build_child(parent, step, command, group=group, scope=scope)
-        await runtime.may_write()
-        return await children.create_child(
-            runtime.transport, namespace=scope.namespace, child=child, look_first=activation.resumption > 0
-        )
+        backoff = Backoff()
+        while True:
+            await runtime.may_write()
+            found = await children.create_child(
+                runtime.transport, namespace=scope.namespace, child=child, look_first=activation.resumption > 0
+            )
+            if found is not None:
+                return found
+            await asyncio.sleep(backoff.next_s())
 
     def _is_noticed(self, child: Execution) -> bool:
         """Tell whether its end will be seen here: it has, or it runs here, or carries the label for the watch."""

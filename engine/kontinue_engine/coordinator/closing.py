@@ -21,7 +21,8 @@ from kontinue.kube.reflector import Reflector
 from kontinue.kube.transport import Transport
 from kontinue_engine.clock import Clock
 from kontinue_engine.kube import executions
-from kontinue_engine.lifecycle.decide import PARENT_ENDED_MESSAGE, is_stopped, with_stopped
+from kontinue_engine.lifecycle.conditions import is_stopped, with_stopped
+from kontinue_engine.lifecycle.ending import PARENT_ENDED_MESSAGE
 from kontinue_engine.sharding.views import PlacedExecution
 from kontinue_engine.telemetry.logs import get_logger
 

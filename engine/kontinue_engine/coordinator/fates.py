@@ -14,7 +14,7 @@ import msgspec
 from kontinue import errors
 from kontinue.kube import requests
 from kontinue.kube.transport import Transport
-from kontinue_engine.lifecycle.decide import is_stopped
+from kontinue_engine.lifecycle.conditions import is_stopped
 from kontinue_engine.sharding.fates import Fate, judge
 from kontinue_engine.sharding.views import PlacedExecution
 

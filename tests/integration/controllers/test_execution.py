@@ -17,7 +17,7 @@ from kontinue.api.v1alpha1 import Execution, Phase
 from kontinue.errors import NotFound
 from kontinue.kube import requests
 from kontinue.replay.records import Record, RecordKind, encode_record
-from kontinue_engine.lifecycle.decide import is_stopped
+from kontinue_engine.lifecycle.conditions import is_stopped
 from kontinue_engine.lifecycle.observed import NO_NEWS
 from kontinue_engine.wire import frames
 

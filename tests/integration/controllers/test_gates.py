@@ -15,7 +15,7 @@ from kontinue.api import labels
 from kontinue.api.meta import Lease
 from kontinue.api.v1alpha1 import Execution, Phase
 from kontinue.kube import requests
-from kontinue_engine.lifecycle.decide import is_stopped
+from kontinue_engine.lifecycle.conditions import is_stopped
 from kontinue_engine.wire import frames
 
 LEASE = f"kontinue-mutex.{GROUP}.m"

@@ -19,7 +19,9 @@ from kontinue.api.v1alpha1 import (
     Phase,
 )
 from kontinue_engine.lifecycle import plan as plans
-from kontinue_engine.lifecycle.decide import PARENT_ENDED_MESSAGE, decide, is_stopped
+from kontinue_engine.lifecycle.conditions import is_stopped
+from kontinue_engine.lifecycle.decide import decide
+from kontinue_engine.lifecycle.ending import PARENT_ENDED_MESSAGE
 from kontinue_engine.lifecycle.memo import MemoBytes, parse_memo
 from kontinue_engine.lifecycle.observed import EVICTED, Activation, Lost, News, Observed, Worker
 from kontinue_engine.lifecycle.phases import TRANSITIONS, PhaseEvent, next_phase

@@ -8,9 +8,11 @@ import pytest
 from kontinue.api.v1alpha1 import ExecutionOwner, ExecutionSpec, ExecutionStatus, Phase, WaitingFor
 from kontinue_engine.lifecycle import gates
 from kontinue_engine.lifecycle import plan as plans
-from kontinue_engine.lifecycle.decide import EPOCHS_PER_GRANT, decide, is_stopped
+from kontinue_engine.lifecycle.conditions import is_stopped
+from kontinue_engine.lifecycle.decide import decide
 from kontinue_engine.lifecycle.memo import MemoBytes
 from kontinue_engine.lifecycle.observed import Gate, Observed, Worker
+from kontinue_engine.lifecycle.starting import EPOCHS_PER_GRANT
 
 NOW_MS = 1_800_000_000_000
 WORKER = Worker(shard="w-0", incarnation="me", build="b1")

@@ -1,0 +1,133 @@
+"""Internal. An Execution, or its activation, has ended: what is written about it. Pure; a part of ``decide``."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from kontinue.api.v1alpha1 import ExecutionError, Phase
+from kontinue_engine.lifecycle import plan as plans
+from kontinue_engine.lifecycle.conditions import is_stopped, with_stopped
+from kontinue_engine.lifecycle.memo import MemoBytes, too_large_message
+from kontinue_engine.lifecycle.observed import Observed, Worker
+from kontinue_engine.lifecycle.phases import PhaseEvent, next_phase
+from kontinue_engine.lifecycle.plan import Plan
+from kontinue_engine.lifecycle.statuses import extended, written
+from kontinue_engine.lifecycle.times import time_of
+
+PARENT_ENDED_MESSAGE: Final = "Canceled because its parent has ended"
+"""Message of children that outlive their parent."""
+
+
+def fail_memo_too_large(observed: Observed, worker: Worker, now_ms: int, memo: MemoBytes) -> Plan:
+    """End it: there is no room for what it has recorded."""
+    message = too_large_message(memo.size_bytes)
+    return fail(observed, worker, now_ms, observed.memo, reason="MemoTooLarge", message=message)
+
+
+def fail(
+    observed: Observed,
+    worker: Worker,
+    now_ms: int,
+    memo: MemoBytes,
+    *,
+    reason: str,
+    message: str,
+    error: ExecutionError | None = None,
+) -> Plan:
+    """End it as Failed."""
+    return end(observed, worker, now_ms, PhaseEvent.FAILED, memo, reason=reason, message=message, error=error)
+
+
+def cancel(observed: Observed, worker: Worker, now_ms: int) -> Plan:
+    """End it because its parent no longer wants it."""
+    return end(
+        observed,
+        worker,
+        now_ms,
+        PhaseEvent.CANCELED,
+        extended(observed.memo, observed.news, worker),
+        reason="CanceledByParent",
+        message=observed.cancel_message,
+    )
+
+
+def end(
+    observed: Observed,
+    worker: Worker,
+    now_ms: int,
+    event: PhaseEvent,
+    memo: MemoBytes,
+    *,
+    result: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET,
+    reason: str = "",
+    message: str = "",
+    error: ExecutionError | None = None,
+) -> Plan:
+    """Write a terminal phase. User code that still runs is stopped afterwards (``_stop``)."""
+    news = observed.news
+    has_stopped = observed.activation is None or news.outcome is not None or news.lost is not None
+    phase = next_phase(observed.phase, event)
+    status = written(
+        observed,
+        worker,
+        now_ms,
+        phase=phase,
+        memo=memo,
+        result=result,
+        reason=reason,
+        message=message,
+        waiting_for=[],
+        finished_at=time_of(now_ms),
+        conditions=with_stopped(observed.status.conditions, phase, now_ms)
+        if has_stopped
+        else observed.status.conditions,
+    )
+    attempt = msgspec.structs.replace(
+        status.attempts[-1],
+        finished_at=time_of(now_ms),
+        phase=phase,
+        reason=reason,
+        message=message,
+        error=error,
+    )
+    status = msgspec.structs.replace(status, attempts=[*status.attempts[:-1], attempt])
+    actions: list[plans.Action] = []
+    if phase is not Phase.COMPLETED:
+        actions.append(
+            plans.Report(
+                type="Warning" if phase is Phase.FAILED else "Normal", reason=reason or phase.value, message=message
+            )
+        )
+    actions.append(plans.CancelChildren(PARENT_ENDED_MESSAGE))
+    if has_stopped:
+        actions += [plans.ForgetActivation(), plans.Finish()]
+    return Plan(status=status, memo=memo, actions=tuple(actions))
+
+
+def stop(observed: Observed, now_ms: int, worker: Worker) -> Plan:
+    """It is terminal; make sure that nothing of it runs any more, then say so."""
+    activation = observed.activation
+    news = observed.news
+    if activation is not None and news.outcome is None and news.lost is None:
+        if activation.stopping_since_ms is None:
+            stop = plans.StopActivation(observed.status.message or "Canceled")
+            if observed.is_deaf and activation.running_since_ms is not None:
+                return Plan(actions=(stop, plans.KillActivation()))
+            return Plan(
+                actions=(stop, plans.CancelChildren(PARENT_ENDED_MESSAGE)),
+                requeue_after_ms=worker.cancel_grace_ms,
+            )
+        left_ms = activation.stopping_since_ms + worker.cancel_grace_ms - now_ms
+        return Plan(requeue_after_ms=left_ms) if left_ms > 0 else Plan(actions=(plans.KillActivation(),))
+    actions = (plans.CancelChildren(PARENT_ENDED_MESSAGE), plans.ForgetActivation(), plans.Finish())
+    if is_stopped(observed.status.conditions):
+        return Plan(actions=actions)
+    status = msgspec.structs.replace(
+        observed.status,
+        finished_at=observed.status.finished_at or time_of(now_ms),
+        waiting_for=[],
+        conditions=with_stopped(observed.status.conditions, observed.phase, now_ms),
+    )
+    return Plan(status=status, memo=observed.memo, actions=actions)

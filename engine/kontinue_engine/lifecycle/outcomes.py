@@ -1,0 +1,117 @@
+"""Internal. An activation has ended: completed, failed, given back, or with its runner. Pure; a part of ``decide``."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from kontinue.api.v1alpha1 import MAX_MEMO_BYTES, ExecutionError, WaitingFor
+from kontinue_engine.lifecycle import plan as plans
+from kontinue_engine.lifecycle.ending import end, fail, fail_memo_too_large
+from kontinue_engine.lifecycle.observed import EVICTED, Observed, Worker
+from kontinue_engine.lifecycle.phases import PhaseEvent, next_phase
+from kontinue_engine.lifecycle.plan import Plan
+from kontinue_engine.lifecycle.starting import dispatch
+from kontinue_engine.lifecycle.statuses import extended, written
+from kontinue_engine.wire import frames
+
+_NOT_DETERMINISTIC: Final = (
+    "the arguments differ between two runs of the same code: is there uuid, random or the time in the function's "
+    "body? Use ctx.uuid(), ctx.random, ctx.now() or a step"
+)
+
+
+def conclude(observed: Observed, worker: Worker, now_ms: int, outcome: frames.Frame) -> Plan:
+    """Return what to do about an activation that has ended by itself."""
+    match outcome:
+        case frames.Completed():
+            memo = extended(observed.memo, observed.news, worker, outcome.records)
+            if memo.size_bytes > MAX_MEMO_BYTES:
+                return fail_memo_too_large(observed, worker, now_ms, memo)
+            return end(observed, worker, now_ms, PhaseEvent.COMPLETED, memo, result=msgspec.Raw(outcome.result))
+        case frames.Failed():
+            memo = extended(observed.memo, observed.news, worker, outcome.records)
+            error = outcome.error
+            return fail(
+                observed,
+                worker,
+                now_ms,
+                memo if memo.size_bytes <= MAX_MEMO_BYTES else observed.memo,
+                reason=outcome.reason,
+                message=f"{error.type}: {error.message}" if error.type else error.message,
+                error=ExecutionError(
+                    type=error.type, message=error.message, traceback=error.traceback, types=list(error.types)
+                ),
+            )
+        case frames.Mismatched():
+            return _block(observed, worker, now_ms, outcome)
+        case _:
+            # Interrupted without a cancel: the runner gave it back.
+            resumption = observed.activation.resumption + 1 if observed.activation else observed.status.resumptions
+            return Plan(actions=(plans.ForgetActivation(), dispatch(observed, observed.status, resumption=resumption)))
+
+
+def _block(observed: Observed, worker: Worker, now_ms: int, outcome: frames.Mismatched) -> Plan:
+    what = f"the code does not match the records at step {outcome.step}"
+    if outcome.only_arguments and observed.memo.build == worker.build:
+        what += f": {_NOT_DETERMINISTIC}"
+    message = (
+        f"{what}: recorded {outcome.recorded}; "
+        f"requested {outcome.requested} by build {worker.build}. Deploy a build that matches, or cancel it"
+    )
+    memo = observed.memo.extended(build=worker.build)
+    status = written(
+        observed,
+        worker,
+        now_ms,
+        phase=next_phase(observed.phase, PhaseEvent.MISMATCHED),
+        memo=memo,
+        reason="CodeChanged",
+        message=message,
+        waiting_for=[WaitingFor(kind="Build", message="a build whose code matches the records")],
+    )
+    return Plan(
+        status=status,
+        memo=memo,
+        actions=(
+            plans.ForgetActivation(),
+            plans.Report(type="Warning", reason="Blocked", message=message),
+        ),
+    )
+
+
+def recover(observed: Observed, worker: Worker, now_ms: int) -> Plan:
+    """The runner died, or was evicted: run it again from the memo."""
+    lost = observed.news.lost
+    activation = observed.activation
+    if lost is None or activation is None:
+        return Plan(actions=(plans.ForgetActivation(),))
+    news = observed.news
+    memo = extended(observed.memo, news, worker)
+    # Among several that were active one is to blame: each runs again alone, and only then is charged.
+    is_suspect = lost.was_active and not lost.was_alone
+    is_charged = lost.was_active and lost.was_alone
+    crashes = (0 if news.records else observed.status.crashes) + (1 if is_charged else 0)
+    if crashes > worker.crash_budget:
+        message = f"{lost.message} ({crashes} times without a new record in between)"
+        return fail(observed, worker, now_ms, memo, reason=lost.reason, message=message)
+    resumption = activation.resumption + 1
+    is_dormant = lost.reason == EVICTED and activation.parked_since_ms is not None and not activation.has_step
+    actions: list[plans.Action] = [plans.ForgetActivation(is_dormant=is_dormant)]
+    if not is_dormant:
+        actions.append(dispatch(observed, observed.status, resumption=resumption, alone=is_suspect))
+    if is_charged:
+        actions.append(plans.Report(type="Warning", reason=lost.reason, message=f"{lost.message}; resuming"))
+    if not is_charged and not news.needs_write:
+        return Plan(actions=tuple(actions))
+    status = written(
+        observed,
+        worker,
+        now_ms,
+        phase=next_phase(observed.phase, PhaseEvent.STARTED) if is_charged else observed.phase,
+        memo=memo,
+        crashes=crashes,
+        resumptions=resumption,
+    )
+    return Plan(status=status, memo=memo, actions=tuple(actions))

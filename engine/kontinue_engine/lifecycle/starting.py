@@ -1,0 +1,99 @@
+"""Internal. Nothing of an Execution runs: whether it may be started, and how. Pure; a part of ``decide``."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from kontinue.api.v1alpha1 import ExecutionStatus, Phase, WaitingFor
+from kontinue_engine.lifecycle import plan as plans
+from kontinue_engine.lifecycle.conditions import with_reassigned
+from kontinue_engine.lifecycle.ending import fail
+from kontinue_engine.lifecycle.observed import Gate, Observed, Worker
+from kontinue_engine.lifecycle.phases import PhaseEvent, next_phase
+from kontinue_engine.lifecycle.plan import NOTHING, Plan
+from kontinue_engine.lifecycle.statuses import written
+
+EPOCHS_PER_GRANT: Final = 2**16
+"""A fencing token must grow with every claim, and from one holder of a mutex to the next: it is made of the version of
+the grant, and the epoch below it. Both fit in 63 bits, because that is what databases compare."""
+
+
+def start(observed: Observed, worker: Worker, now_ms: int) -> Plan:
+    """Run it, claim it first, or say what keeps it from being started."""
+    status = observed.status
+    if not observed.function_known:
+        waiting = [WaitingFor(kind="Function", name=observed.spec.function, message="no worker group owns it")]
+        if status.waiting_for == waiting:
+            return NOTHING
+        return Plan(status=msgspec.structs.replace(status, phase=observed.phase, waiting_for=waiting))
+    if observed.phase is Phase.BLOCKED and observed.memo.build == worker.build:
+        return NOTHING
+    if observed.dormant and not observed.woken:
+        return NOTHING
+    if observed.gate is not None:
+        return _wait_at(observed, worker, now_ms, observed.gate)
+    if observed.inherited and not observed.is_admitted:
+        return Plan(actions=(plans.AwaitAdmission(),))
+    if observed.inherited or (status.owner is not None and status.owner.incarnation != worker.incarnation):
+        return _claim(observed, worker, now_ms)
+    resumption = status.resumptions + (1 if observed.dormant else 0)
+    return Plan(actions=(dispatch(observed, status, resumption=resumption),))
+
+
+def _wait_at(observed: Observed, worker: Worker, now_ms: int, gate: Gate) -> Plan:
+    """Others have what it needs."""
+    if gate.refusal:
+        return fail(observed, worker, now_ms, observed.memo, reason=gate.refusal, message=gate.message)
+    if now_ms < gate.tell_from_ms:
+        return Plan(requeue_after_ms=gate.tell_from_ms - now_ms)
+    waiting = [WaitingFor(kind=gate.kind, name=gate.name, message=gate.message)]
+    if observed.status.waiting_for == waiting:
+        return NOTHING
+    status = msgspec.structs.replace(observed.status, phase=observed.phase, waiting_for=waiting)
+    return Plan(status=status, memo=observed.memo)
+
+
+def _claim(observed: Observed, worker: Worker, now_ms: int) -> Plan:
+    """Nothing that somebody else may have started runs before this write."""
+    status = observed.status
+    if status.owner is None:
+        # It was moved from a dead replica before anything of it was written, so perhaps it killed it; since then it is
+        # claimed before it runs, and what died with replicas after that was waiting.
+        crashes = max(status.crashes, min(observed.deaths, 1))
+    else:
+        was_running = observed.phase is Phase.EXECUTING
+        crashes = status.crashes + (1 if was_running and status.owner.incarnation == observed.lost_by else 0)
+    if crashes > worker.crash_budget:
+        message = f"the worker died {crashes} times while it ran this Execution, without a new record in between"
+        return fail(observed, worker, now_ms, observed.memo, reason="RunnerCrashed", message=message)
+    claimed = written(
+        observed,
+        worker,
+        now_ms,
+        phase=next_phase(observed.phase, PhaseEvent.STARTED),
+        memo=observed.memo,
+        crashes=crashes,
+        resumptions=status.resumptions + (1 if status.owner is not None else 0),
+        reason="",
+        message="",
+        waiting_for=[],
+        conditions=with_reassigned(observed, worker, now_ms),
+    )
+    actions: list[plans.Action] = [dispatch(observed, claimed, resumption=claimed.resumptions)]
+    if status.owner is not None:
+        message = f"Resumed by {worker.shard} after {status.owner.shard} ended"
+        actions.append(plans.Report(type="Normal", reason="Resumed", message=message))
+    return Plan(status=claimed, memo=observed.memo, actions=tuple(actions))
+
+
+def dispatch(observed: Observed, status: ExecutionStatus, *, resumption: int, alone: bool = False) -> plans.Dispatch:
+    """Return the action that gives it to a runner."""
+    epoch = status.owner.epoch if status.owner else 1
+    return plans.Dispatch(
+        alone=alone,
+        attempt=max(1, status.attempt_count),
+        resumption=resumption,
+        fencing_token=observed.grant * EPOCHS_PER_GRANT + epoch,
+    )
