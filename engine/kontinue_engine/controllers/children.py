@@ -6,6 +6,7 @@ that exists already is ours only if owner uid, function and arguments digest mat
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -101,8 +102,10 @@ def build_child(parent: Entry, step: str, command: frames.CreateChild, *, group:
     )
 
 
-async def create_child(transport: Transport, *, namespace: str, child: Execution, look_first: bool) -> Execution:
+async def create_child(transport: Transport, *, namespace: str, child: Execution, look_first: bool) -> Execution | None:
     """Create ``child``, or return the one that an earlier run created.
+
+    Returns None if something that goes away has its name: try again, soon.
 
     Args:
         transport: where to.
@@ -117,19 +120,15 @@ async def create_child(transport: Transport, *, namespace: str, child: Execution
         found = await _find_own(transport, namespace, child)
         if found is not None:
             return found
-    for _ in range(2):
-        try:
-            request = requests.create(requests.EXECUTIONS, namespace, child)
-            return _decode_execution(await transport.send(request, repeatable=True))
-        except errors.AlreadyExists:
-            found = await _find_own(transport, namespace, child)
-            if found is not None:
-                return found
-        except (errors.Invalid, errors.TooLarge, errors.Forbidden, errors.NotFound) as error:
-            raise ChildRejectedError(
-                frames.ErrorInfo(type=f"kontinue.errors.{type(error).__name__}", message=str(error))
-            ) from error
-    raise ChildRejectedError(_taken(child))
+    try:
+        request = requests.create(requests.EXECUTIONS, namespace, child)
+        return _decode_execution(await transport.send(request, repeatable=True))
+    except errors.AlreadyExists:
+        return await _find_own(transport, namespace, child)
+    except (errors.Invalid, errors.TooLarge, errors.Forbidden, errors.NotFound) as error:
+        raise ChildRejectedError(
+            frames.ErrorInfo(type=f"kontinue.errors.{type(error).__name__}", message=str(error))
+        ) from error
 
 
 async def _find_own(transport: Transport, namespace: str, child: Execution) -> Execution | None:
@@ -158,7 +157,12 @@ async def _find_or_clear(transport: Transport, namespace: str, child: Execution)
         return found
     if not owners or wanted.owner_references[0].uid in owners:
         raise ChildRejectedError(_taken(child))
+    finalizers = [one for one in found.metadata.finalizers if "/" in one]  # the garbage collector's have no domain
+    if found.metadata.deletion_timestamp is not None and finalizers:
+        raise ChildRejectedError(_stuck(child, finalizers))
     for owner in found.metadata.owner_references:
+        if owner.kind != "Execution":
+            raise ChildRejectedError(_taken(child))
         living = await read_execution(transport, namespace=namespace, name=owner.name)
         if living is not None and living.metadata.uid == owner.uid:
             raise ChildRejectedError(_taken(child))
@@ -180,6 +184,14 @@ def _taken(child: Execution) -> frames.ErrorInfo:
     message = (
         f"Execution {child.metadata.name} exists already, with another owner, function or arguments: "
         "delete it if it is a leftover, or give the child another name by options(name=...)"
+    )
+    return frames.ErrorInfo(type="kontinue.errors.AlreadyExists", message=message)
+
+
+def _stuck(child: Execution, finalizers: Sequence[str]) -> frames.ErrorInfo:
+    message = (
+        f"Execution {child.metadata.name} exists already, a leftover that waits for its finalizers "
+        f"{', '.join(finalizers)}: find out who has to remove them, or give the child another name by options(name=...)"
     )
     return frames.ErrorInfo(type="kontinue.errors.AlreadyExists", message=message)
 

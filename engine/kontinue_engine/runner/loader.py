@@ -63,7 +63,7 @@ def _import_module(name: str, root: str) -> ModuleType:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name and (name == error.name or name.startswith(f"{error.name}.")):
-            raise LoadError(f"there is no module {error.name!r} in {root}{_neighbours(name, root)}") from None
+            raise LoadError(f"there is no module {error.name!r} in {root}{_neighbours(error.name, root)}") from None
         raise LoadError(_import_failed(name, error), _user_traceback(error)) from error
     except BaseException as error:
         # Also SystemExit and KeyboardInterrupt: a script without an ``if __name__ == "__main__"`` guard calls exit.
@@ -76,7 +76,13 @@ def _import_failed(name: str, error: BaseException) -> str:
 
 
 def _neighbours(name: str, root: str) -> str:
-    found = sorted({path.stem for path in pathlib.Path(root).glob("*.py")})
+    package, _, _ = name.rpartition(".")
+    prefix = f"{package}." if package else ""
+    folders = getattr(sys.modules[package], "__path__", None) if package else [root]
+    if folders is None:
+        return f": {package!r} is a module, not a package"
+    paths = [path for folder in folders for path in pathlib.Path(folder).glob("*.py")]
+    found = sorted({prefix + path.stem for path in paths if path.stem != "__init__"})
     close = difflib.get_close_matches(name, found, n=1)
     if close:
         return f"; did you mean {close[0]!r}?"

@@ -211,6 +211,54 @@ async def test_a_name_taken_by_somebody_else_rejects_the_child(world: World) -> 
     await eventually(lambda: bool(world.runners.sent_of(frames.StepRejected)))
 
 
+async def test_a_name_that_is_taken_now_and_then_by_what_goes_away_gets_the_child_in_the_end(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A leftover that is adopted while it is cleared away, say: what is there then is looked at anew."""
+    parent = await world.start("p")
+    send = world.transport.send
+    answers = iter([errors.AlreadyExists("a leftover", status=409)] * 4)
+
+    async def refuse_first(request: requests.Request, **options: Any) -> bytes:
+        if request.method == "POST" and request.path.endswith("/executions"):
+            for answer in answers:
+                raise answer
+        return await send(request, **options)
+
+    monkeypatch.setattr(world.transport, "send", refuse_first)
+    request_child(world, parent.activation, "p-0-abc")
+    await world.run("p-0-abc")
+    assert not world.runners.sent_of(frames.StepRejected)
+
+
+async def test_what_belongs_to_something_else_than_an_execution_is_no_leftover(world: World) -> None:
+    """It stays, whatever has become of its owner: that is the garbage collector's business."""
+    parent = await world.start("p")
+    body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "mine"}}
+    mine = msgspec.json.decode(await world.transport.send(requests.create(requests.CONFIGMAPS, world.namespace, body)))
+    owner = {"apiVersion": "v1", "kind": "ConfigMap", "name": "mine", "uid": mine["metadata"]["uid"]}
+    labelled = {labels.WORKER_GROUP: "elsewhere"}
+    taken = await world.create("p-0-abc", labels=labelled, ownerReferences=[owner])
+    request_child(world, parent.activation, "p-0-abc")
+    await eventually(lambda: bool(world.runners.sent_of(frames.StepRejected)))
+    assert (await world.get("p-0-abc")).metadata.uid == taken.metadata.uid
+
+
+async def test_a_leftover_that_cannot_go_away_rejects_the_child(world: World) -> None:
+    """It has a finalizer: the message says what to look for."""
+    parent = await world.start("p")
+    gone = {"apiVersion": labels.API_VERSION, "kind": "Execution", "name": "gone", "uid": "gone"}
+    metadata = {"labels": {labels.WORKER_GROUP: "elsewhere"}, "ownerReferences": [gone], "finalizers": ["a.b/c"]}
+    await world.create("p-0-abc", **metadata)
+    request_child(world, parent.activation, "p-0-abc")
+    await eventually(lambda: bool(world.runners.sent_of(frames.StepRejected)))
+    (rejected,) = world.runners.sent_of(frames.StepRejected)
+    assert "a leftover that waits for its finalizers a.b/c" in rejected.error.message
+    await world.transport.send(
+        requests.merge_patch(requests.EXECUTIONS, world.namespace, "p-0-abc", {"metadata": {"finalizers": None}})
+    )
+
+
 async def test_a_short_sleep_wakes_at_the_time_that_was_recorded(world: World) -> None:
     """The wake time is durable before it counts."""
     activate = await world.start("e")

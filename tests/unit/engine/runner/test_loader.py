@@ -84,6 +84,29 @@ def test_an_unusable_module_says_what_was_found(tmp_path: Path, spec: str, sourc
     assert message.format(root=root) in caught.value.message
 
 
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("store.jobz:app", "there is no module 'store.jobz' in {root}; did you mean 'store.jobs'?"),
+        ("store.zzzzzz:app", "there is no module 'store.zzzzzz' in {root}; modules there: store.jobs, store.tools"),
+        (
+            "store.jobs.more:app",
+            "there is no module 'store.jobs.more' in {root}: 'store.jobs' is a module, not a package",
+        ),
+        ("store.empty.more:app", "there is no module 'store.empty.more' in {root}; there are no Python files there"),
+        ("stone.jobs:app", "there is no module 'stone' in {root}; modules there: other"),
+    ],
+)
+def test_a_missing_module_of_a_package_is_told_with_those_that_it_has(tmp_path: Path, spec: str, message: str) -> None:
+    """What stands beside the package is no help."""
+    _write(tmp_path, other="")
+    (tmp_path / "store" / "empty").mkdir(parents=True)
+    _write(tmp_path / "store", __init__="", jobs="", tools="")
+    with pytest.raises(loader.LoadError) as caught:
+        loader.load_app(spec, str(tmp_path))
+    assert caught.value.message == message.format(root=tmp_path)
+
+
 def test_the_traceback_of_an_import_error_starts_in_the_users_code(tmp_path: Path) -> None:
     """Frames of the engine and of the import system are left out."""
     root = _write(tmp_path, outer="import inner_module", inner_module="def f():\n    1 / 0\nf()")
