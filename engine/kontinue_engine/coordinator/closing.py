@@ -1,32 +1,43 @@
-"""Internal. Closes Executions that a client has canceled or skipped while no replica had them.
+"""Internal. Closes Executions that have ended while no replica had them: a client's cancel is terminal at once.
 
-A cancel is terminal at once, so nobody claims such an Execution any more: its children in other shards or groups
-would go on, and nobody would say that it has stopped. The leader looks for them when it sweeps a shard that nobody
-has, and a replica when it takes its shard back. Level-based: what is closed carries the condition Stopped.
+Nobody claims such an Execution any more: its children in other shards or groups would go on, and nobody would say that
+it has stopped. The leader looks for them when it sweeps a shard that nobody has, and a replica when it takes its shard
+back. Level-based: what is closed carries the condition Stopped. What its owner may still have is left to it, and looked
+at again until the owner has said Stopped, or has gone.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Iterable
+from typing import Final
 
 import msgspec
 
 from kontinue import errors
 from kontinue.api import labels
-from kontinue.api.v1alpha1 import Phase
 from kontinue.kube import requests
 from kontinue.kube.backoff import Backoff
 from kontinue.kube.reflector import Reflector
 from kontinue.kube.transport import Transport
 from kontinue_engine.clock import Clock
+from kontinue_engine.coordinator.fates import MAY_RUN_ON
+from kontinue_engine.coordinator.holders import Holders
 from kontinue_engine.kube import executions
 from kontinue_engine.lifecycle.conditions import is_stopped, with_stopped
 from kontinue_engine.lifecycle.ending import PARENT_ENDED_MESSAGE
+from kontinue_engine.sharding.fates import STOPPING_S
+from kontinue_engine.sharding.leases import LeaseTimes
 from kontinue_engine.sharding.views import PlacedExecution
 from kontinue_engine.telemetry.logs import get_logger
 
+AGAIN_FIRST_S: Final = 1.0
+"""Until what was left is looked at again: stopping takes up to five seconds. Judgement."""
+AGAIN_CAP_S: Final = 30.0
+"""At most so long; one read each. Judgement: what its owner does not close within seconds waits for its owner's end."""
+
 _log = get_logger(__name__)
+_decode: Final = msgspec.json.Decoder(PlacedExecution).decode
 
 
 class Closer:
@@ -36,24 +47,69 @@ class Closer:
         transport: to the API server.
         namespace: of the group.
         group: worker group.
-        clock: wall time.
-        is_live: tells whether a replica of that incarnation lives: what it has ended, it closes itself.
+        is_sharded: whether it is.
+        clock: time.
+        times: of the group's Leases.
     """
 
     def __init__(
-        self, transport: Transport, *, namespace: str, group: str, clock: Clock, is_live: Callable[[str], bool]
+        self,
+        transport: Transport,
+        *,
+        namespace: str,
+        group: str,
+        is_sharded: bool,
+        clock: Clock,
+        times: LeaseTimes,
     ) -> None:
         self._transport = transport
         self._namespace = namespace
         self._group = group
+        self._is_sharded = is_sharded
         self._clock = clock
-        self._is_live = is_live
+        self._patience_s = times.duration_s + STOPPING_S
+        self._left: dict[str, tuple[str, float]] = {}  # uid -> name, and since when it has been known to have ended
+        self._again = Backoff(first_s=AGAIN_FIRST_S, cap_s=AGAIN_CAP_S)
+        self._news = asyncio.Event()
 
-    async def run(self, shard: str) -> None:
-        """Close what was ended before the replica of this shard came back; tried again until it is done.
+    async def run(self, *shards: str) -> None:
+        """Close what has ended in these shards, then look again at what was left, there and by ``close``.
 
-        A group that is not sharded has one shard, without a name.
+        Until cancelled. A group that is not sharded has one shard, without a name.
         """
+        for shard in shards:
+            await self._close_surely(shard)
+        while True:
+            await self._news.wait()
+            await asyncio.sleep(self._again.next_s())
+            try:
+                await self._look_again()
+            except errors.ApiError as error:
+                _log.warning("not looked at again", executions=len(self._left), error=str(error))
+            if not self._left:
+                self._news.clear()
+
+    async def close(self, shard: str) -> None:
+        """Close what has ended in a shard.
+
+        Raises:
+            ApiError: the server refuses; what was not closed is found by the next call.
+        """
+        selector = f"{labels.WORKER_GROUP}={self._group}" + (f",{labels.SHARD}={shard}" if shard else "")
+        found: list[PlacedExecution] = []
+        for phase in MAY_RUN_ON:
+            ended = Reflector(
+                self._transport,
+                requests.EXECUTIONS,
+                self._namespace,
+                type_=PlacedExecution,
+                label_selector=selector,
+                field_selector=f"status.phase={phase}",
+            )
+            found += (await ended.fetch()).objects
+        await self._judge(found)
+
+    async def _close_surely(self, shard: str) -> None:
         backoff = Backoff()
         while True:
             try:
@@ -64,46 +120,71 @@ class Closer:
             else:
                 return
 
-    async def close(self, shard: str) -> None:
-        """Close what was ended from outside in a shard whose replica is gone; its code runs no more.
+    async def _look_again(self) -> None:
+        found: list[PlacedExecution] = []
+        for uid, (name, _) in list(self._left.items()):
+            one = await self._read(name)
+            if one is not None and one.metadata.uid == uid:
+                found.append(one)
+            else:
+                self._left.pop(uid, None)
+        await self._judge(found)
 
-        Raises:
-            ApiError: the server refuses; the next sweep tries again.
-        """
-        selector = f"{labels.WORKER_GROUP}={self._group}" + (f",{labels.SHARD}={shard}" if shard else "")
-        for phase in (Phase.CANCELED, Phase.SKIPPED):
-            ended = Reflector(
-                self._transport,
-                requests.EXECUTIONS,
-                self._namespace,
-                type_=PlacedExecution,
-                label_selector=selector,
-                field_selector=f"status.phase={phase}",
-            )
-            for execution in (await ended.fetch()).objects:
-                if not is_stopped(execution.status.conditions):
-                    await self._try_to_close(execution)
-
-    async def _try_to_close(self, ended: PlacedExecution) -> None:
+    async def _read(self, name: str) -> PlacedExecution | None:
         try:
-            await self._close(ended)
+            return _decode(await self._transport.send(requests.get(requests.EXECUTIONS, self._namespace, name)))
+        except errors.NotFound:
+            return None
+        except msgspec.MsgspecError as error:
+            _log.error("not closed", execution=name, error=str(error))
+            return None
+
+    async def _judge(self, found: Iterable[PlacedExecution]) -> None:
+        """Close what nobody has any more. All of them have been read, so one answer per Lease tells of their owners."""
+        holders = Holders(self._transport, self._namespace, self._group, is_sharded=self._is_sharded)
+        for one in found:
+            uid = one.metadata.uid
+            if one.status.phase not in MAY_RUN_ON or is_stopped(one.status.conditions) or (await self._has_gone(one, holders) and await self._try_to_close(one)):
+                self._left.pop(uid, None)
+        if self._left:
+            self._news.set()
+
+    async def _has_gone(self, ended: PlacedExecution, holders: Holders) -> bool:
+        """Tell whether nobody runs it any more.
+
+        Of one without an owner nobody knows who may have started it, nor whether the holder of a Lease that is not
+        there lives: every such replica has stopped it, or lost its Lease, when our patience ends.
+        """
+        now_s, uid = self._clock.monotonic_s(), ended.metadata.uid
+        if uid not in self._left:
+            self._left[uid] = ended.metadata.name, now_s
+            self._again.reset()
+        _, since_s = self._left[uid]
+        owner = ended.status.owner
+        if owner is not None and await holders.find(owner.shard) is not None:
+            return await holders.is_gone(owner)
+        return now_s - since_s >= self._patience_s
+
+    async def _try_to_close(self, ended: PlacedExecution) -> bool:
+        try:
+            return await self._close(ended)
         except executions.UnreadableError as error:
             _log.error("not closed", execution=ended.metadata.name, uid=ended.metadata.uid, error=str(error))
+            return True
 
-    async def _close(self, ended: PlacedExecution) -> None:
+    async def _close(self, ended: PlacedExecution) -> bool:
+        """Return whether nothing is left to be done."""
         name, uid = ended.metadata.name, ended.metadata.uid
-        if ended.status.owner is not None and self._is_live(ended.status.owner.incarnation):
-            return
         await executions.cancel_children(
             self._transport, namespace=self._namespace, name=name, uid=uid, message=PARENT_ENDED_MESSAGE
         )
         execution = await executions.read_execution(self._transport, namespace=self._namespace, name=name)
         if execution is None or execution.metadata.uid != uid or not execution.phase.is_terminal:
-            return
-        if execution.status.owner is not None and self._is_live(execution.status.owner.incarnation):
-            return
+            return True
+        if execution.status.owner != ended.status.owner:
+            return False  # somebody had it once more, of whom the Lease was not asked
         stopped = with_stopped(execution.status.conditions, execution.phase, self._clock.now_ms())
-        await executions.write_status(
+        result = await executions.write_status(
             self._transport,
             namespace=self._namespace,
             name=name,
@@ -111,4 +192,9 @@ class Closer:
             version=execution.metadata.resource_version,
             status=msgspec.structs.replace(execution.status, waiting_for=[], conditions=stopped),
         )
-        _log.info("closed", execution=name, uid=uid, phase=execution.phase.value)
+        match result:
+            case executions.Written():
+                _log.info("closed", execution=name, uid=uid, phase=execution.phase.value)
+            case executions.Refused(error=error):
+                _log.error("not closed", execution=name, uid=uid, error=str(error))
+        return not isinstance(result, executions.Changed)

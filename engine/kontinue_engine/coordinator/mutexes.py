@@ -178,6 +178,8 @@ class MutexDuty:
         fate = await fates.fetch_fate(
             self._transport,
             self._namespace,
+            group=self._group,
+            is_sharded=bool(self._shard),
             name=lease.metadata.annotations.get(labels.EXECUTION, ""),
             uid=lease.spec.holder_identity,
             live=self._book.incarnations(self._clock.monotonic_s()) | {self._incarnation},

@@ -6,11 +6,8 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-import msgspec
-
 from kontinue import errors
 from kontinue.api import labels
-from kontinue.api.meta import Lease
 from kontinue.api.v1alpha1 import LIVE_PHASES_SELECTOR
 from kontinue.kube import requests
 from kontinue.kube.reflector import Reflector
@@ -20,6 +17,7 @@ from kontinue_engine.clock import Clock
 from kontinue_engine.coordinator import group_events
 from kontinue_engine.coordinator.closing import Closer
 from kontinue_engine.coordinator.errands import Errands
+from kontinue_engine.coordinator.holders import Holders
 from kontinue_engine.coordinator.lease_watch import LeaseWatch
 from kontinue_engine.coordinator.limits import LimitDuty
 from kontinue_engine.kube.events import EventRecorder
@@ -27,7 +25,6 @@ from kontinue_engine.kube.informer import Informer
 from kontinue_engine.sharding import leases, views
 from kontinue_engine.sharding import placement as placements
 from kontinue_engine.sharding.assignment import Allowance
-from kontinue_engine.sharding.lease_book import ShardState
 from kontinue_engine.sharding.leases import LeaseTimes, ReplicaIdentity
 from kontinue_engine.sharding.placement import Expire, Move, Placement, RemoveLease, Sweep
 from kontinue_engine.telemetry.logs import get_logger
@@ -36,7 +33,6 @@ IN_FLIGHT: Final = 32
 """Writes at a time: more do not make kube-apiserver faster (measured: facts-performance), and others want to write."""
 
 _log = get_logger(__name__)
-_decode_lease: Final = msgspec.json.Decoder(Lease).decode
 
 
 class PlacementDuty:
@@ -89,11 +85,7 @@ class PlacementDuty:
             place=self,
         )
         self._closer = Closer(
-            transport,
-            namespace=namespace,
-            group=group,
-            clock=clock,
-            is_live=lambda incarnation: incarnation in watch.book.incarnations(clock.monotonic_s()),
+            transport, namespace=namespace, group=group, is_sharded=True, clock=clock, times=times
         )
         self._errands: Errands[placements.Command] = Errands(
             "placement", in_flight=IN_FLIGHT, plan=self._plan, carry_out=self._carry_out
@@ -115,6 +107,7 @@ class PlacementDuty:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(informer.run(), name="unassigned")
                 tasks.create_task(self._limits.run(), name="limits")
+                tasks.create_task(self._closer.run(), name="closing")
                 await self._errands.run()
         finally:
             self._watch.unsubscribe(self._errands.news)
@@ -216,34 +209,19 @@ class PlacementDuty:
             label_selector=f"{labels.WORKER_GROUP}={self._group},{where}",
             field_selector=LIVE_PHASES_SELECTOR,
         )
-        lost_by = self._lost_by(command.shard)
         now_ms = self._clock.now_ms()
         listed = await reflector.fetch()
+        # Asked after the list, whatever our watch has shown: whoever takes a shard now finds everything in it, and
+        # claims it before it runs.
+        holders = Holders(self._transport, self._namespace, self._group, is_sharded=True)
         shards_found = {execution.metadata.labels[shards] for execution in listed.objects}
-        held = {shard for shard in sorted({command.shard, *shards_found}) if shard and await self._is_held(shard)}
+        held = {shard for shard in sorted({command.shard, *shards_found}) if shard and await holders.is_held(shard)}
+        lost_by = ""
         if command.shard != placements.STRAYS and command.shard not in held:
+            lost_by = await holders.find_dead(command.shard)
             await self._closer.close(command.shard)
         return [
             views.found_of(execution, shard=command.shard, lost_by=lost_by, now_ms=now_ms)
             for execution in listed.objects
             if execution.metadata.labels[shards] not in held
         ]
-
-    async def _is_held(self, shard: str) -> bool:
-        """Tell whether somebody has the shard after all: our watch is late, or has died without a word.
-
-        Asked after the list: whoever takes the shard now finds everything in it, and claims it before it runs.
-        """
-        name = leases.shard_lease_name(self._group, shard)
-        try:
-            lease = _decode_lease(await self._transport.send(requests.get(requests.LEASES, self._namespace, name)))
-        except errors.NotFound:
-            return False
-        return bool(lease.spec.holder_identity)
-
-    def _lost_by(self, shard: str) -> str:
-        now_s = self._clock.monotonic_s()
-        for known in self._watch.book.shards(now_s):
-            if known.name == shard:
-                return known.incarnation if known.state is ShardState.EXPIRED else ""
-        return ""

@@ -8,7 +8,6 @@ for an Execution that it does not see any more, and keeps an ``Inquiry`` until t
 from __future__ import annotations
 
 import enum
-from collections.abc import Collection
 from typing import Final
 
 import msgspec
@@ -32,18 +31,18 @@ class Fate(enum.Enum):
     """It has ended, or is gone; its code may still be stopping."""
 
 
-def judge(*, is_terminal: bool, is_stopped: bool, owner: str, live: Collection[str]) -> Fate:
+def judge(*, is_terminal: bool, is_stopped: bool, is_owner_gone: bool) -> Fate:
     """Return the fate of an Execution that exists.
 
     Args:
         is_terminal: it has ended.
         is_stopped: its owner has written so.
-        owner: incarnation that has run it; empty if none has written that yet.
-        live: incarnations that hold a Lease.
+        is_owner_gone: the incarnation that has run it has lost its Lease, as the API server says; that no Lease of it
+            was seen is not enough.
     """
     if not is_terminal:
         return Fate.LIVE
-    return Fate.STOPPED if is_stopped or (owner and owner not in live) else Fate.UNSURE
+    return Fate.STOPPED if is_stopped or is_owner_gone else Fate.UNSURE
 
 
 class Inquiry(msgspec.Struct, kw_only=True):

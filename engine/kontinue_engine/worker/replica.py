@@ -139,7 +139,9 @@ class _Replica:
                     events = EventRecorder(
                         transport, component=USER_AGENT, instance=self._identity.shard, clock=self._clock
                     )
-                    functions = await self._register(transport, events)
+                    functions = await _until(self._register(transport, events), stop)
+                    if functions is None:
+                        return
                     parts = self._build_parts(transport, events, functions, lease)
                     await self._work(parts, lease, lease_transport, stop)
             finally:
@@ -221,11 +223,12 @@ class _Replica:
                 self._become_ready()
                 await stop.wait()
                 self._health.stage = Stage.DRAINING
-                leading.cancel()
-                await asyncio.wait([leading])  # leadership first, so that somebody else can place what we leave
+                parts.controller.activations.drain()  # before all that waits for an answer of the API server
                 if self._options.sharding:
                     lease.annotate({labels.DRAINING: "true"})
+                leading.cancel()  # gives leadership back, so that somebody else can place what we leave
                 await self._drain(parts.controller)
+                await asyncio.wait([leading])
                 for task in running:
                     task.cancel()
         except ExceptionGroup as group:
@@ -276,15 +279,14 @@ class _Replica:
 
     def _sources(self, parts: _Parts) -> dict[str, Coroutine[None, None, None]]:
         """Return what tells the core of things to do."""
-        runtime, controller, book = parts.runtime, parts.controller, parts.watch.book
+        runtime, controller = parts.runtime, parts.controller
         closer = Closer(
             runtime.transport,
             namespace=self._config.namespace,
             group=self._group,
+            is_sharded=self._options.sharding,
             clock=self._clock,
-            is_live=lambda incarnation: (
-                incarnation == self._identity.incarnation or incarnation in book.incarnations(self._clock.monotonic_s())
-            ),
+            times=self._options.lease,
         )
         return {
             "Leases": parts.group_leases.run(),
@@ -366,7 +368,6 @@ class _Replica:
 
     async def _drain(self, controller: ExecutionController) -> None:
         _log.info("worker draining", grace_s=self._options.grace_s)
-        controller.activations.drain()
         deadline = asyncio.get_running_loop().time() + self._options.grace_s
         while controller.busy and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110 - ends by itself, once
             await asyncio.sleep(DRAIN_POLL_S)
@@ -428,14 +429,13 @@ async def _transport(config: KubeConfig, max_in_flight: int) -> AsyncIterator[Ku
         await transport.close()
 
 
-async def _until(work: Coroutine[object, None, object], stop: asyncio.Event) -> None:
-    """Await ``work``, but not longer than until ``stop`` is set."""
-    task: asyncio.Task[object] = asyncio.create_task(work)
+async def _until(work: Coroutine[object, None, T], stop: asyncio.Event) -> T | None:
+    """Await ``work``, but not longer than until ``stop`` is set: then it is None."""
+    task = asyncio.create_task(work)
     stopped = asyncio.create_task(stop.wait())
     try:
         await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            task.result()
+        return task.result() if task.done() else None
     finally:
         for one in (task, stopped):
             one.cancel()

@@ -5,24 +5,20 @@ import pytest
 from kontinue_engine.sharding import fates
 from kontinue_engine.sharding.fates import Fate, Inquiry
 
-LIVE = {"alive"}
-
 
 @pytest.mark.parametrize(
-    ("is_terminal", "is_stopped", "owner", "fate"),
+    ("is_terminal", "is_stopped", "is_owner_gone", "fate"),
     [
-        (False, False, "", Fate.LIVE),
-        (False, False, "dead", Fate.LIVE),
-        (True, True, "alive", Fate.STOPPED),
-        (True, True, "", Fate.STOPPED),
-        (True, False, "dead", Fate.STOPPED),
-        (True, False, "alive", Fate.UNSURE),
-        (True, False, "", Fate.UNSURE),
+        (False, False, False, Fate.LIVE),
+        (False, False, True, Fate.LIVE),
+        (True, True, False, Fate.STOPPED),
+        (True, False, True, Fate.STOPPED),
+        (True, False, False, Fate.UNSURE),
     ],
 )
-def test_what_has_ended_has_stopped_only_if_its_owner_says_so_or_is_dead(is_terminal, is_stopped, owner, fate):
+def test_what_has_ended_has_stopped_only_if_its_owner_says_so_or_is_dead(is_terminal, is_stopped, is_owner_gone, fate):
     """A client's cancel is terminal at once; its code may go on for seconds."""
-    assert fates.judge(is_terminal=is_terminal, is_stopped=is_stopped, owner=owner, live=LIVE) is fate
+    assert fates.judge(is_terminal=is_terminal, is_stopped=is_stopped, is_owner_gone=is_owner_gone) is fate
 
 
 def test_nobody_waits_for_ever_for_a_word_that_nobody_will_say():

@@ -249,7 +249,7 @@ class World:
                 one = self.executions[known.spec.holder_identity]
                 if one.phase == "Gone":
                     return Fate.UNSURE
-                return judge(is_terminal=one.phase != "Live", is_stopped=one.is_stopped, owner="", live={""})
+                return judge(is_terminal=one.phase != "Live", is_stopped=one.is_stopped, is_owner_gone=False)
 
     def _write_lease(self, holder):
         self.version += 1
