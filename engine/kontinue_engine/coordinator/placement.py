@@ -20,6 +20,7 @@ from kontinue_engine.coordinator.errands import Errands
 from kontinue_engine.coordinator.holders import Holders
 from kontinue_engine.coordinator.lease_watch import LeaseWatch
 from kontinue_engine.coordinator.limits import LimitDuty
+from kontinue_engine.coordinator.waking import Waking
 from kontinue_engine.kube.events import EventRecorder
 from kontinue_engine.kube.informer import Informer
 from kontinue_engine.sharding import leases, views
@@ -87,6 +88,7 @@ class PlacementDuty:
         self._closer = Closer(
             transport, namespace=namespace, group=group, is_sharded=True, clock=clock, times=times
         )
+        self._waking = Waking(transport, namespace=namespace, group=group, on_woken=self._on_woken)
         self._errands: Errands[placements.Command] = Errands(
             "placement", in_flight=IN_FLIGHT, plan=self._plan, carry_out=self._carry_out
         )
@@ -107,6 +109,7 @@ class PlacementDuty:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(informer.run(), name="unassigned")
                 tasks.create_task(self._limits.run(), name="limits")
+                tasks.create_task(self._waking.run(), name="waking")
                 tasks.create_task(self._closer.run(), name="closing")
                 await self._errands.run()
         finally:
@@ -135,7 +138,13 @@ class PlacementDuty:
         now_s = self._clock.monotonic_s()
         commands = self._placement.plan(self._watch.book.shards(now_s), now_s)
         self._tell_moves()
+        if not self._placement.waiting:
+            self._waking.end()
         return commands, self._placement.next_look_s(now_s)
+
+    def _on_woken(self, uid: str) -> None:
+        self._placement.wake(uid)
+        self._errands.news.set()
 
     # Act.
 
@@ -145,6 +154,8 @@ class PlacementDuty:
                 case Sweep():
                     found = await self._sweep(command)
                     self._placement.swept(command, found, self._clock.monotonic_s())
+                    if any(one.wakes_in_s != 0.0 for one in found):
+                        self._waking.begin()
                 case Move() | Expire() | RemoveLease():
                     await self._write(command)
                     self._placement.done(command)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from kontinue.api import labels
 from kontinue.api.meta import Lease, PartialObjectMetadata
-from kontinue.api.v1alpha1 import LIVE_PHASES_SELECTOR, TERMINAL_PHASES_SELECTOR, Execution
+from kontinue.api.v1alpha1 import LIVE_PHASES_SELECTOR, Execution
 from kontinue.kube import requests
-from kontinue.kube.watch import EventType
 from kontinue_engine.controllers.adoption import UNADOPTED_SELECTOR, Adopter
 from kontinue_engine.controllers.function import FunctionController
 from kontinue_engine.controllers.offspring import Offspring
 from kontinue_engine.controllers.runtime import Runtime
 from kontinue_engine.coordinator.lease_watch import LeaseWatch
+from kontinue_engine.kube.ends_of_children import follow_ends
 from kontinue_engine.kube.informer import Informer, InformerHandler
 
 
@@ -31,16 +29,12 @@ def unadopted_executions(runtime: Runtime, adopter: Adopter) -> Informer[Executi
 
 
 def ends_of_children(runtime: Runtime, offspring: Offspring) -> Informer[PartialObjectMetadata]:
-    """Follow the ends of children that run elsewhere, for parents of this group: one small event each."""
-    return Informer(
+    """Follow the ends of children that run elsewhere, for parents of this group."""
+    return follow_ends(
         runtime.transport,
-        requests.EXECUTIONS,
-        runtime.scope.namespace,
-        type_=PartialObjectMetadata,
-        handler=_Ends(offspring),
-        label_selector=f"{labels.PARENT_GROUP}={runtime.scope.group}",
-        field_selector=TERMINAL_PHASES_SELECTOR,
-        only_metadata=True,
+        namespace=runtime.scope.namespace,
+        group=runtime.scope.group,
+        on_end=offspring.on_foreign_end,
     )
 
 
@@ -83,21 +77,3 @@ def _live_executions(runtime: Runtime, handler: InformerHandler[Execution], sele
         label_selector=selector,
         field_selector=LIVE_PHASES_SELECTOR,
     )
-
-
-class _Ends:
-    """Informer handler: children of this group that run elsewhere, and have ended."""
-
-    def __init__(self, offspring: Offspring) -> None:
-        self._offspring = offspring
-
-    def on_list(self, objects: Sequence[PartialObjectMetadata], *, initial: bool) -> None:
-        """Take all of them."""
-        del initial
-        for obj in objects:
-            self._offspring.on_foreign_end(obj.metadata)
-
-    def on_event(self, type: EventType, obj: PartialObjectMetadata) -> None:  # noqa: A002 - the wire's word
-        """Take one change."""
-        if type != "DELETED":
-            self._offspring.on_foreign_end(obj.metadata)
