@@ -113,7 +113,7 @@ EXECUTION: Final = Kind(
             field_path=".function",
         ),
         *(_immutable(field) for field in ("arguments", "timeout", "ttl", "mutex")),
-        *(_immutable_retry(field) for field in ("backoff", "multiplier", "maxBackoff")),
+        *(_immutable_retry(field) for field in ("backoff", "multiplier", "maxBackoff", "jitter", "nonRetryable")),
         Rule(at=("status",), rule="!has(oldSelf.phase) || has(self.phase)", message="phase cannot be removed"),
         Rule(
             at=("status", "phase"),

@@ -27,21 +27,24 @@ from kontinue.api.v1alpha1 import (
 class RetryPolicy:
     """How often and how fast a failed attempt is repeated.
 
-    Steps obey it. For functions this version records it in the Execution and does not repeat attempts yet.
-
     Attributes:
         retries: attempts after the first one.
         backoff: wait before the first repetition.
         multiplier: factor by which the wait grows with each further one; at least 1.
         max_backoff: longest wait; None means no limit.
-        child_policy: what a new attempt does with the children of the one before; unset means RetryFailed.
-        non_retryable: exceptions that fail at once. Known to the process that runs the code only, not to the API.
+        jitter: share by which each wait is shortened at random, from 0 (not at all) to 1, so that many that failed
+            together are not repeated together.
+        child_policy: what a new attempt does with the children of the one before: None takes them as they ended,
+            RetryFailed retries those that failed or were canceled, RetryAll runs everything anew, steps included.
+            Unset means RetryFailed. No meaning for steps.
+        non_retryable: exceptions that fail at once; their subclasses too. Recorded by name.
     """
 
     retries: int = 0
     backoff: timedelta = timedelta(seconds=5)
     multiplier: float = 1.0
     max_backoff: timedelta | None = None
+    jitter: float = 0.0
     child_policy: Literal["None", "RetryFailed", "RetryAll"] | None = None
     non_retryable: tuple[type[Exception], ...] = ()
 
@@ -50,6 +53,8 @@ class RetryPolicy:
             raise ValueError(f"retries={self.retries}: expected 0 or more")
         if not self.multiplier >= 1:
             raise ValueError(f"multiplier={self.multiplier}: expected 1 or more")
+        if not 0 <= self.jitter <= 1:
+            raise ValueError(f"jitter={self.jitter}: expected 0 to 1")
         _refuse_negative(backoff=self.backoff, max_backoff=self.max_backoff)
 
     def to_api(self) -> ExecutionRetry:
@@ -59,6 +64,8 @@ class RetryPolicy:
             backoff=durations.format_(self.backoff),
             multiplier=self.multiplier,
             max_backoff=_text(self.max_backoff),
+            jitter=self.jitter,
+            non_retryable=[f"{kind.__module__}.{kind.__qualname__}" for kind in self.non_retryable],
             child_policy=None if self.child_policy is None else ChildPolicy(self.child_policy),
         )
 

@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from kontinue import steps
+from kontinue import pauses, steps
 from kontinue.durable_calls import StepRequest
 from kontinue.errors import CodecError, DefinitionError, NonRetryableError
 from kontinue.options import RetryPolicy
@@ -15,8 +15,6 @@ from kontinue.replay.call import Call, Outcome
 from kontinue_engine.runner.failures import recorded_error
 
 NowMs = Callable[[], int]
-
-_FOREVER_S = 1e9  # 30 years: more than a wait can take is not a delay but an error
 
 
 class StepRun:
@@ -46,7 +44,7 @@ class StepRun:
                     )
                 return self._succeeded(value)
             except BaseException as error:  # noqa: BLE001 - SystemExit of a step must not end the runner
-                delay_s = next_delay_s(self.request.options.retry, attempt, error)
+                delay_s = self._next_delay_s(attempt, error)
                 if delay_s is None:
                     return self._failed(error)
             pause(delay_s)
@@ -63,7 +61,7 @@ class StepRun:
                         value = await self.request.fn(*self.request.args, **self.request.kwargs)
                 return self._succeeded(value)
             except BaseException as error:  # noqa: BLE001 - see above; canceled is an outcome that nobody asks for
-                delay_s = next_delay_s(self.request.options.retry, attempt, error)
+                delay_s = self._next_delay_s(attempt, error)
                 if delay_s is None:
                     return self._failed(error)
             await asyncio.sleep(delay_s)
@@ -85,6 +83,10 @@ class StepRun:
         finally:
             steps.leave_step(token)
 
+    def _next_delay_s(self, attempt: int, error: BaseException) -> float | None:
+        identity = f"{self._uid}:{self._call.id}"
+        return next_delay_s(self.request.options.retry, attempt, error, identity=identity)
+
     def _succeeded(self, value: object) -> Outcome:
         return Outcome(at_ms=self._now_ms(), value=self.request.codec.encode_result(value))
 
@@ -92,17 +94,17 @@ class StepRun:
         return Outcome(at_ms=self._now_ms(), error=recorded_error(error))
 
 
-def next_delay_s(policy: RetryPolicy | None, attempt: int, error: BaseException) -> float | None:
-    """Return how long to wait before the next try, or None when there is none."""
+def next_delay_s(policy: RetryPolicy | None, attempt: int, error: BaseException, *, identity: str = "") -> float | None:
+    """Return how long to wait before the next try, or None when there is none; ``identity`` decides the jitter."""
     if policy is None or attempt > policy.retries or not isinstance(error, Exception):
         return None
     if isinstance(error, (NonRetryableError, CodecError, DefinitionError, *policy.non_retryable)):
         return None
-    delay_s = policy.backoff.total_seconds()
-    if delay_s:
-        try:
-            delay_s *= policy.multiplier ** (attempt - 1)
-        except OverflowError:
-            delay_s = _FOREVER_S
-    max_delay_s = _FOREVER_S if policy.max_backoff is None else policy.max_backoff.total_seconds()
-    return min(delay_s, max_delay_s)
+    return pauses.pause_s(
+        attempt,
+        backoff=policy.backoff,
+        multiplier=policy.multiplier,
+        max_backoff=policy.max_backoff,
+        jitter=policy.jitter,
+        share=pauses.share_of(identity, attempt),
+    )

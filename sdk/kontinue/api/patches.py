@@ -19,7 +19,9 @@ CANCEL_TRIES: Final = 10
 def cancel_operations(execution: Execution, *, reason: str, message: str) -> list[dict[str, Any]]:
     """Return the operations that cancel ``execution`` if its phase is still the one seen."""
     phase = execution.status.phase
-    wanted = {"phase": Phase.CANCELED.value, "reason": reason, "message": message}
+    # What was asked for before is not to start it again afterwards.
+    seen = execution.spec.retry.retries if execution.spec.retry else 0
+    wanted = {"phase": Phase.CANCELED.value, "reason": reason, "message": message, "observedRetries": seen}
     if phase is None:
         # Nobody wrote a status yet, so there is no phase to be tested.
         return [{"op": "test", "path": "/status", "value": None}, {"op": "add", "path": "/status", "value": wanted}]

@@ -53,6 +53,12 @@ class Phase(enum.StrEnum):
 
 
 TERMINAL_PHASES: Final = frozenset({Phase.COMPLETED, Phase.FAILED, Phase.CANCELED, Phase.SKIPPED})
+RETRYABLE_PHASES: Final = frozenset({Phase.FAILED, Phase.CANCELED})
+"""Phases that a retry leaves."""
+RETRYABLE_PHASES_SELECTOR: Final = ",".join(
+    f"status.phase!={phase}" for phase in ("", *sorted(set(Phase) - RETRYABLE_PHASES))
+)
+"""Field selector of what a retry may be asked for."""
 LIVE_PHASES_SELECTOR: Final = ",".join(f"status.phase!={phase}" for phase in sorted(TERMINAL_PHASES))
 """Field selector of what can still run; an Execution without a status matches too."""
 TERMINAL_PHASES_SELECTOR: Final = ",".join(
@@ -78,6 +84,13 @@ class ExecutionRetry(ApiStruct, frozen=True):
     backoff: Annotated[GoDuration, Description(description="Pause before the next attempt, as 10s or 1m30s.")] = "5s"
     multiplier: Annotated[float, Description(ge=1, description="Factor by which backoff grows.")] = 1.0
     max_backoff: Annotated[GoDuration, Description(description="Where backoff stops growing; unset means never.")] = ""
+    jitter: Annotated[
+        float, Description(ge=0, le=1, description="Share by which each pause is shortened at random, at most.")
+    ] = 0.0
+    non_retryable: Annotated[
+        list[Annotated[str, Description(max_length=253, description="As in builtins.ValueError.")]],
+        Description(max_length=32, description="Qualified names of exception classes that fail at once."),
+    ] = []
     child_policy: Annotated[
         ChildPolicy | None,
         Description(
@@ -163,6 +176,14 @@ class WaitingFor(ApiStruct, frozen=True):
     message: Annotated[str, Description(description="Why it waits, for people.")] = ""
 
 
+class FunctionDefaults(ApiStruct, frozen=True):
+    """Used by Executions that do not say otherwise."""
+
+    retry: ExecutionRetry | None = None
+    timeout: ExecutionTimeout | None = None
+    ttl: ExecutionTTL | None = None
+
+
 class ExecutionStatus(ApiStruct, frozen=True):
     """What happened so far. Written by the owning worker; clients change the phase by a tested JSON patch."""
 
@@ -181,6 +202,10 @@ class ExecutionStatus(ApiStruct, frozen=True):
         RawObject | msgspec.UnsetType,
         Description(description="Memo: the recorded outcomes of steps, children and timers."),
     ] = msgspec.UNSET
+    defaults: Annotated[
+        FunctionDefaults | None,
+        Description(description="Of the function, where the spec is silent, as they were when it first ran."),
+    ] = None
     attempts: Annotated[
         list[ExecutionAttempt], Description(max_length=MAX_ATTEMPTS_KEPT, description="The last ten, oldest first.")
     ] = []
@@ -190,7 +215,9 @@ class ExecutionStatus(ApiStruct, frozen=True):
     observed_retries: Annotated[
         int,
         Description(
-            ge=0, description="spec.retry.retries when the last end was written; a larger one asks for a retry."
+            ge=0,
+            description="spec.retry.retries as last seen by a worker; when it has failed or was canceled, a larger one"
+            " asks for a retry.",
         ),
     ] = 0
     run_epoch: Annotated[
@@ -217,13 +244,11 @@ class Execution(ApiObject, frozen=True):
         """The phase; Pending while there is no status."""
         return self.status.phase or Phase.PENDING
 
-
-class FunctionDefaults(ApiStruct, frozen=True):
-    """Used by Executions that do not say otherwise."""
-
-    retry: ExecutionRetry | None = None
-    timeout: ExecutionTimeout | None = None
-    ttl: ExecutionTTL | None = None
+    @property
+    def is_retry_requested(self) -> bool:
+        """Whether it has failed or was canceled, and somebody has asked for another attempt that has not begun yet."""
+        asked = self.spec.retry.retries if self.spec.retry else 0
+        return self.status.phase in RETRYABLE_PHASES and asked > self.status.observed_retries
 
 
 class FunctionConcurrency(ApiStruct, frozen=True):

@@ -31,10 +31,18 @@ def test_retry_policy_becomes_spec_retry() -> None:
         backoff=timedelta(seconds=1.5),
         multiplier=2,
         max_backoff=timedelta(minutes=5),
+        jitter=0.25,
         child_policy="RetryAll",
+        non_retryable=(KeyError,),
     )
     assert policy.to_api() == ExecutionRetry(
-        retries=3, backoff="1.5s", multiplier=2, max_backoff="5m", child_policy=ChildPolicy.RETRY_ALL
+        retries=3,
+        backoff="1.5s",
+        multiplier=2,
+        max_backoff="5m",
+        jitter=0.25,
+        non_retryable=["builtins.KeyError"],
+        child_policy=ChildPolicy.RETRY_ALL,
     )
     assert RetryPolicy().to_api() == ExecutionRetry()
 

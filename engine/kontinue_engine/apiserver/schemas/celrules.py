@@ -99,6 +99,6 @@ RULES: Final[dict[str, Predicate]] = {
         old not in {"Failed", "Canceled"} or new in {old, "Pending"}
     ),
     **dict(map(_immutable, ("arguments", "timeout", "ttl", "mutex"))),
-    **dict(map(_immutable_retry, ("backoff", "multiplier", "maxBackoff"))),
+    **dict(map(_immutable_retry, ("backoff", "multiplier", "maxBackoff", "jitter", "nonRetryable"))),
 }
 """Predicates by rule text. They may rely on the type of the value itself, not on the types of its fields."""

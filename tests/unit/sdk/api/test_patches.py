@@ -2,7 +2,7 @@
 
 from kontinue.api.meta import ObjectMeta
 from kontinue.api.patches import cancel_operations
-from kontinue.api.v1alpha1 import Execution, ExecutionSpec, ExecutionStatus, Phase
+from kontinue.api.v1alpha1 import Execution, ExecutionRetry, ExecutionSpec, ExecutionStatus, Phase
 
 
 def execution(phase):
@@ -23,4 +23,12 @@ def test_without_a_status_its_absence_is_tested():
     """A new object has no phase that could be tested."""
     test, add = cancel_operations(execution(None), reason="Why", message="why")
     assert test == {"op": "test", "path": "/status", "value": None}
-    assert add["value"] == {"phase": "Canceled", "reason": "Why", "message": "why"}
+    assert add["value"] == {"phase": "Canceled", "reason": "Why", "message": "why", "observedRetries": 0}
+
+
+def test_what_was_asked_for_before_a_cancel_does_not_start_it_again():
+    """Retries that it had left count as seen: only a number above asks for another attempt."""
+    spec = ExecutionSpec(function="f", retry=ExecutionRetry(retries=3))
+    live = Execution(metadata=ObjectMeta(name="x"), spec=spec, status=ExecutionStatus(phase=Phase.EXECUTING))
+    operations = cancel_operations(live, reason="Why", message="why")
+    assert {"op": "add", "path": "/status/observedRetries", "value": 3} in operations
