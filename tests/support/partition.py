@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import cast
 from urllib.parse import urlsplit, urlunsplit
 
 import yaml
@@ -16,12 +17,14 @@ class Wire:
 
     Attributes:
         kubeconfig: reaches the server through the wire.
+        connected: set once somebody has.
     """
 
     def __init__(self, kubeconfig: Path) -> None:
         self.kubeconfig = kubeconfig
         self._whole = asyncio.Event()
         self._whole.set()
+        self.connected = asyncio.Event()
 
     def cut(self) -> None:
         """Let nothing through; connections stay open."""
@@ -49,9 +52,19 @@ async def wire(kubeconfig: Path, folder: Path) -> AsyncIterator[Wire]:
     parts = urlsplit(cluster["server"])
     one = Wire(folder / "through-the-wire")
 
+    connections: set[asyncio.Task[None]] = set()
+
     async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.add(this := cast("asyncio.Task[None]", asyncio.current_task()))
+        one.connected.set()
         there, back = await asyncio.open_connection(parts.hostname, parts.port)
-        await asyncio.gather(one.carry(reader, back), one.carry(there, writer))
+        try:
+            with suppress(asyncio.CancelledError):
+                await asyncio.gather(one.carry(reader, back), one.carry(there, writer))
+        finally:
+            connections.discard(this)
+            for end in (writer, back):
+                end.close()
 
     server = await asyncio.start_server(connect, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
@@ -63,3 +76,6 @@ async def wire(kubeconfig: Path, folder: Path) -> AsyncIterator[Wire]:
     finally:
         one.mend()
         server.close()
+        for connection in connections:
+            connection.cancel()
+        await asyncio.gather(*connections)

@@ -38,6 +38,8 @@ POLL_S: Final = 2.0
 """How often a foreign Lease is looked at while waiting. Judgement."""
 RELEASE_TRIES: Final = 3
 """A renewal that was canceled may still be carried out, and somebody may edit the Lease: each costs a try."""
+RELEASE_S: Final = 3.0
+"""How long a release may take: who stops a process waits, and a Lease that is not given back runs out. Judgement."""
 LOOK_S: Final = 1.0
 """How often a holder looks at the clock: after its machine has slept, timers are late. Less than the margin."""
 
@@ -270,25 +272,32 @@ class HeldLease:
             self._renew_now.set()
 
     async def release(self) -> None:
-        """Give the Lease back, so that the next holder need not wait. Call it last; errors are logged, not raised."""
+        """Give the Lease back, so that the next holder need not wait. Call it last.
+
+        Takes ``RELEASE_S`` at most; errors are logged, not raised.
+        """
         held, self._held = self._held, None
         self._tenure.ended()
         if held is None:
             return
         try:
-            for tries_left in reversed(range(RELEASE_TRIES)):
-                lease = await self._fetch(retries=False)
-                if lease is None or not leases.is_held_by(lease, self._me):
-                    return
-                free = msgspec.structs.replace(lease.spec, holder_identity="", renew_time=self._micro_time())
-                try:
-                    await self._replace(msgspec.structs.replace(lease, spec=free))
-                    return
-                except errors.Conflict:
-                    if not tries_left:
-                        raise
-        except errors.ApiError as error:
-            _log.warning("lease not released", lease=self.name, error=str(error))
+            async with asyncio.timeout(RELEASE_S):
+                await self._give_back()
+        except (errors.ApiError, TimeoutError) as error:
+            _log.warning("lease not released", lease=self.name, error=str(error) or f"no answer within {RELEASE_S:g} s")
+
+    async def _give_back(self) -> None:
+        for tries_left in reversed(range(RELEASE_TRIES)):
+            lease = await self._fetch(retries=False)
+            if lease is None or not leases.is_held_by(lease, self._me):
+                return
+            free = msgspec.structs.replace(lease.spec, holder_identity="", renew_time=self._micro_time())
+            try:
+                await self._replace(msgspec.structs.replace(lease, spec=free))
+                return
+            except errors.Conflict:
+                if not tries_left:
+                    raise
 
     async def _fetch(self, *, retries: bool = True) -> Lease | None:
         try:

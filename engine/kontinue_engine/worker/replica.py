@@ -1,8 +1,9 @@
 """Internal. Builds one replica and runs it: the only place of the engine that constructs I/O objects.
 
 Order of start: runners (so that an import error is the first thing said), own Lease (of its shard, or of leadership in
-a group that is not sharded), Function objects, controller, informers, the leader's duties. Order of stop: give up
-leadership, dispatch nothing, let active work end within the grace, kill the runners, give the own Lease back.
+a group that is not sharded), Function objects, controller, informers, the leader's duties. Order of stop: dispatch
+nothing, give up leadership, let active work end within the grace, kill the runners, give the own Lease back. It takes
+the grace and a few seconds at most, whether the API server answers or not.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import gc
 import socket
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Final, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
@@ -59,6 +60,8 @@ GC_THRESHOLD: Final = 10_000
 """New containers between two collections: those of a burst of Executions die by themselves. Judgement: 1-2 MiB."""
 
 _log = get_logger(__name__)
+
+T = TypeVar("T")
 
 
 async def run_replica(options: WorkerOptions, stop: asyncio.Event) -> None:

@@ -79,9 +79,9 @@ class Place:
         """Replace the app."""
         (self._folder / "app.py").write_text(text)
 
-    def start(self, *options: str) -> Worker:
-        """Start a worker."""
-        worker = Worker(self._folder, self.server.kubeconfig, *options)
+    def start(self, *options: str, kubeconfig: Path | None = None) -> Worker:
+        """Start a worker; it may reach the server in its own way."""
+        worker = Worker(self._folder, kubeconfig or self.server.kubeconfig, *options)
         self._workers.append(worker)
         return worker
 

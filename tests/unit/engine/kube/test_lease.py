@@ -578,6 +578,19 @@ async def test_a_failed_release_is_only_logged(caplog):
 
 
 @virtual_time
+async def test_a_release_that_gets_no_answer_is_given_up_soon(caplog):
+    """The process is about to end, and whoever stops it waits: the Lease runs out by itself."""
+    server = Server()
+    lease = lease_of(server)
+    await lease.acquire()
+    server.hangs_s = 3600
+    await lease.release()
+    assert elapsed_s() <= 5
+    assert "not released" in caplog.text
+    assert lease.remaining_s < 0
+
+
+@virtual_time
 async def test_a_restarted_container_takes_back_the_lease_of_its_pod_at_once():
     """Its process is of another pid namespace, so only the pod's uid tells."""
     server = Server()
