@@ -27,7 +27,7 @@ from kontinue_engine.apiserver.controllers.namespaces import NamespaceController
 from kontinue_engine.apiserver.custom import crd_types, custom_resources
 from kontinue_engine.apiserver.discovery.documents import Documents
 from kontinue_engine.apiserver.http import access, http_protocol
-from kontinue_engine.apiserver.http.http_protocol import HttpProtocol, Refusals
+from kontinue_engine.apiserver.http.http_protocol import Application, HttpProtocol, Refusals
 from kontinue_engine.apiserver.http.requests import Target
 from kontinue_engine.apiserver.latest import LatestRouter
 from kontinue_engine.apiserver.objects.deletion import DeleteOptions
@@ -72,7 +72,7 @@ class LocalServer:
         *,
         token: str,
         host: str = "127.0.0.1",
-        port: int = 0,
+        port: int | None = 0,
         clock: Clock | None = None,
     ) -> None:
         """Prepare a server; nothing is opened before ``async with``.
@@ -81,7 +81,7 @@ class LocalServer:
             storage: not yet opened; the server opens and closes it.
             token: bearer token of the one user.
             host: a loopback address.
-            port: 0 takes a free one.
+            port: 0 takes a free one; None listens on none: requests come through ``application``.
             clock: what objects' timestamps are taken from.
 
         Raises:
@@ -119,12 +119,17 @@ class LocalServer:
     def url(self) -> str:
         """Address for clients, ``http://127.0.0.1:PORT``."""
         host = f"[{self._host}]" if ":" in self._host else self._host
-        return f"http://{host}:{self._port}"
+        return f"http://{host}:{self.port}"
 
     @property
     def port(self) -> int:
-        """Port that the server listens on."""
-        return self._port
+        """Port that the server listens on; 0 while there is none."""
+        return self._port or 0
+
+    @property
+    def application(self) -> Application:
+        """What answers requests, for whoever is in the same process."""
+        return LatestRouter(self._router, self._store) if self._storage.is_shared else self._router
 
     @property
     def token(self) -> str:
@@ -217,8 +222,9 @@ class LocalServer:
         self._run("compaction", self._compact())
         self._run("expiry", self._expire())
         self._run("bookmarks", self._bookmark())
-        self._run("slow connections", self._close_slow())
-        await self._listen()
+        if self._port is not None:
+            self._run("slow connections", self._close_slow())
+            await self._listen(self._port)
 
     def _run(self, name: str, coroutine: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(coroutine, name=f"apiserver {name}")
@@ -235,30 +241,29 @@ class LocalServer:
         self._failure.__cause__ = error
         self._failed.set()
 
-    async def _listen(self) -> None:
+    async def _listen(self, port: int) -> None:
         refusals = Refusals(
             too_large=router.error_response(statuses.too_large()),
             bad_request=router.error_response(statuses.bad_request("the request is not valid HTTP")),
             timed_out=router.error_response(statuses.request_timed_out()),
             too_many=router.error_response(statuses.too_many_connections()),
         )
-        application = LatestRouter(self._router, self._store) if self._storage.is_shared else self._router
+        application = self.application
         try:
             self._server = await asyncio.get_running_loop().create_server(
                 lambda: HttpProtocol(application, connections=self._connections, refusals=refusals),
                 self._host,
-                self._port,
+                port,
                 backlog=LISTEN_BACKLOG,
             )
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise StartupError(
-                    f"cannot listen on port {self._port} of {self._host}: {error.strerror}; "
+                    f"cannot listen on port {port} of {self._host}: {error.strerror}; "
                     "choose another one with --port or --host"
                 ) from error
             raise AddressInUseError(
-                f"port {self._port} on {self._host} is in use; choose another one with --port "
-                "(--port 0 takes a free one)"
+                f"port {port} on {self._host} is in use; choose another one with --port (--port 0 takes a free one)"
             ) from error
         self._port = self._server.sockets[0].getsockname()[1]
 

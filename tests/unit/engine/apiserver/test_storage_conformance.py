@@ -1,4 +1,4 @@
-"""What every store promises, over each implementation: a SQLite file, SQLite in memory, one that servers share."""
+"""What every store promises, over each implementation: a SQLite file, SQLite in memory, mere memory, one that servers share."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from kontinue_engine.apiserver.storage.memory_storage import MemoryStorage
 from kontinue_engine.apiserver.storage.protocol import Change, RevisionMismatchError, Storage, Write
 from kontinue_engine.apiserver.storage.sqlite_file import MEMORY
 from kontinue_engine.apiserver.storage.sqlite_storage import SqliteStorage
@@ -18,7 +19,7 @@ from shared_storage import SharedLog, SharedStorage
 Make = Callable[[], Storage]
 
 
-@pytest.fixture(params=["file", "memory", "shared"])
+@pytest.fixture(params=["file", "memory", "mere memory", "shared"])
 async def make(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Make]:
     """Open empty stores."""
     opened: list[Storage] = []
@@ -27,6 +28,8 @@ async def make(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
         store: Storage
         if request.param == "shared":
             store = SharedStorage(SharedLog(), lag_s=0.001)
+        elif request.param == "mere memory":
+            store = MemoryStorage()
         else:
             store = SqliteStorage(MEMORY if request.param == "memory" else tmp_path / f"{len(opened)}.db")
         store.open()
