@@ -18,7 +18,7 @@ _MAX_STEP_LENGTH: Final = 20
 """Judgement: leaves at least 31 characters for the parent's name."""
 
 _UNFIT = re.compile(r"[^a-z0-9]+")
-_GROUP = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 
 
 def dns_name(text: str) -> str:
@@ -37,9 +37,14 @@ def dns_name(text: str) -> str:
     return _join(name, _hash(text))
 
 
+def is_dns_label(text: str) -> bool:
+    """Tell whether ``text`` is a DNS-1123 label: what names a namespace, for example."""
+    return len(text) <= MAX_NAME_LENGTH and _LABEL.fullmatch(text) is not None
+
+
 def is_group_name(text: str) -> bool:
     """Tell whether ``text`` can name a worker group: a DNS-1123 label, so without dots (Lease names need that)."""
-    return len(text) <= MAX_NAME_LENGTH and _GROUP.fullmatch(text) is not None
+    return is_dns_label(text)
 
 
 def root_name(function: str, nonce: str) -> str:

@@ -13,7 +13,7 @@ from kontinue.api.v1alpha1 import Execution, ExecutionAttempt, ExecutionSpec, Ph
 from kontinue.replay.records import Record
 from kontinue_engine.cli.causes import explain_cause, memo_of, split_mismatch
 from kontinue_engine.cli.execution_tree import duration_of, parent_name
-from kontinue_engine.cli.text import format_age, format_duration, format_table, indent, plural, shorten
+from kontinue_engine.cli.text import format_age, format_duration, format_table, format_time, indent, plural, shorten
 from kontinue_engine.sharding.views import deaths_of
 
 _MAX_JSON = 2000
@@ -61,11 +61,11 @@ def _head(execution: Execution, now: datetime) -> str:
         "Shard": metadata.labels.get(labels.SHARD, ""),
         "Worker": f"{owner.shard}, epoch {owner.epoch}" if owner else "",
         "Lost": f"{plural(deaths, 'replica')} died that had it" if deaths else "",
-        "Created": f"{created.isoformat()} ({format_age(created, now)} ago)" if created else "",
-        "Started": status.started_at.isoformat() if status.started_at else "",
-        "Finished": status.finished_at.isoformat() if status.finished_at else "",
+        "Created": f"{format_time(created)} ({format_age(created, now)} ago)" if created else "",
+        "Started": format_time(status.started_at) if status.started_at else "",
+        "Finished": format_time(status.finished_at) if status.finished_at else "",
         "Duration": format_duration(duration_of(execution, now)) if status.started_at or status.finished_at else "",
-        "Deadline": status.deadline.isoformat() if status.deadline else "",
+        "Deadline": format_time(status.deadline) if status.deadline else "",
         "Resumed": plural(status.resumptions, "time") if status.resumptions else "",
         "Crashes": f"{status.crashes} since the last recorded step" if status.crashes else "",
         **_policies(execution.spec),
@@ -103,7 +103,7 @@ def _flags(execution: Execution) -> str:
 def _waiting(execution: Execution, now: datetime) -> str:
     lines = []
     for item in execution.status.waiting_for:
-        until = f" until {item.until.isoformat()} (in {format_duration(item.until - now)})" if item.until else ""
+        until = f" until {format_time(item.until)} (in {format_duration(item.until - now)})" if item.until else ""
         message = f": {item.message}" if item.message else ""
         lines.append(f"  {' '.join(part for part in (item.kind, item.name) if part)}{until}{message}")
     return "\n".join(["Waiting for:", *lines]) if lines else ""
@@ -154,7 +154,7 @@ def _steps(execution: Execution, *, whole: bool) -> str:
     shown = memo.records if whole else memo.records[:_MAX_STEPS]
     rows = [_step_row(record, whole=whole) for record in shown]
     rows += [
-        ["", step, "timer", "", f"wakes at {datetime.fromtimestamp(at_ms / 1000, UTC).isoformat()}", ""]
+        ["", step, "timer", "", f"wakes at {format_time(datetime.fromtimestamp(at_ms / 1000, UTC))}", ""]
         for step, at_ms in memo.timers.items()
     ]
     table = format_table(["SEQ", "STEP", "KIND", "NAME", "OUTCOME", "CALLED AT"], rows)

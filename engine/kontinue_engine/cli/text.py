@@ -65,6 +65,11 @@ def format_duration(duration: timedelta | None) -> str:
     return f"{hours}h{minutes:02d}m"
 
 
+def format_time(at: datetime) -> str:
+    """Return a time to the second, as kubectl prints it; steps that follow faster are told apart by their order."""
+    return at.isoformat(timespec="seconds")
+
+
 def format_age(since: datetime | None, now: datetime) -> str:
     """Return an age as kubectl prints it: one or two units."""
     if since is None:

@@ -79,7 +79,11 @@ def qualified_name(kind: type) -> str:
 
 def _message(error: BaseException) -> str:
     try:
-        text = str(error)
+        # Of a child's child: its class stands in its message, and whoever shows that puts this one in front.
+        if isinstance(error, RecordedFailure) and error.type == qualified_name(type(error)):
+            text = error.message
+        else:
+            text = str(error)
     except Exception as broken:  # noqa: BLE001 - a user's __str__ may do anything
         text = f"<no message: {type(broken).__name__} in __str__>"
     return _clean(text)

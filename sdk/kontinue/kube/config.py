@@ -22,6 +22,7 @@ import msgspec
 import yaml
 
 from kontinue.errors import ConfigError
+from kontinue.naming import MAX_NAME_LENGTH, is_dns_label
 
 SERVICE_ACCOUNT_DIR: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 DEV_STATE: Final = "dev.json"
@@ -81,6 +82,11 @@ def load_config(
     Raises:
         ConfigError: nothing was found (the message lists what was tried), or what was asked for cannot be used.
     """
+    if namespace and not is_dns_label(namespace):
+        raise ConfigError(
+            f"{namespace!r} cannot be the name of a namespace: those are DNS labels, "
+            f"a-z, 0-9 and '-' inside, at most {MAX_NAME_LENGTH} characters"
+        )
     environ = os.environ if environ is None else environ
     # Where HOME is not set, asking for it fails for a user that the system does not know, as in many containers.
     home_file = Path(environ.get("HOME") or "~") / ".kube" / "config"

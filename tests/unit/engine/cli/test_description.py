@@ -28,6 +28,19 @@ def test_a_fresh_execution_has_no_empty_sections(make_execution: Make, now: date
     assert "\n\n\n" not in text
 
 
+def test_times_are_told_to_the_second(make_execution: Make, now: datetime) -> None:
+    """Nobody reads microseconds."""
+    at = now.replace(microsecond=123_456)
+    waiting = [WaitingFor(kind="Timer", name="bake", until=at)]
+    memo = msgspec.Raw(msgspec.json.encode(Memo(records=[], timers={"5": 1_234})))
+    told = {"started_at": at, "finished_at": at, "deadline": at, "waiting_for": waiting, "state": memo}
+    text = describe(make_execution("x", phase=Phase.SUSPENDED, **told), now)
+    assert f"Started:    {now.isoformat()}\n" in text
+    assert f"Timer bake until {now.isoformat()} (in" in text
+    assert "wakes at 1970-01-01T00:00:01+00:00" in text
+    assert ".123" not in text
+
+
 def test_attempts_show_their_traceback(make_execution: Make, now: datetime) -> None:
     """Which attempt failed where, with what."""
     attempt = ExecutionAttempt(

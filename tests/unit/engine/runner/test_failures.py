@@ -45,6 +45,19 @@ def test_broken_exceptions_are_described_all_the_same() -> None:
     assert error_info(raised(ValueError("\udcff"))).message == "\\udcff"
 
 
+def test_a_failure_that_comes_up_through_several_children_names_its_class_once() -> None:
+    """However deep it was raised."""
+    error: BaseException = raised(ValueError("no luck"))
+    shown = []
+    for _ in range(4):
+        info = error_info(error)
+        error = raised(ChildFailed(info.message, type=info.type))
+        shown.append(str(error))
+
+    nested = "kontinue.errors.ChildFailed: builtins.ValueError: no luck"
+    assert shown == ["builtins.ValueError: no luck", nested, nested, nested]
+
+
 def test_records_are_found_in_the_whole_chain() -> None:
     """Cause, context and groups: the next attempt forgets the first of them and what follows."""
     group = ExceptionGroup("both", [StepFailed("a", seq=4), ChildFailed("b", seq=9), ValueError()])

@@ -61,6 +61,14 @@ def test_kubeconfig_variable_beats_home(tmp_path, home):
     assert load_config(environ=home, start_dir=tmp_path).server == "http://home"
 
 
+@pytest.mark.parametrize("namespace", ["No_NS", "a.b", "-a", "a" * 64])
+def test_what_cannot_name_a_namespace_is_refused_before_anybody_is_asked(namespace, tmp_path, home):
+    """The message says what can."""
+    path = kubeconfig(tmp_path / "a", "http://a")
+    with pytest.raises(ConfigError, match=r"cannot be the name of a namespace: those are DNS labels, a-z, 0-9 and '-'"):
+        load_config(kubeconfig=path, namespace=namespace, environ=home)
+
+
 def test_namespace_argument_overrides_the_context(tmp_path, home):
     """``-n`` wins."""
     path = kubeconfig(tmp_path / "a", "http://a", namespace="ns")
