@@ -8,7 +8,7 @@ a sharded one the leader has done so before an Execution comes here. Asked by ``
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 import msgspec
@@ -20,15 +20,24 @@ from kontinue.kube import requests
 from kontinue_engine.controllers.entries import Entry
 from kontinue_engine.controllers.runtime import Runtime
 from kontinue_engine.kube.ancestry import Ancestry
-from kontinue_engine.lifecycle.gates import FUNCTION, MUTEX, TELL_AFTER_MS, full_message, held_message, refusal
+from kontinue_engine.lifecycle.gates import (
+    FUNCTION,
+    MUTEX,
+    TELL_AFTER_MS,
+    behind_message,
+    full_message,
+    held_message,
+    refusal,
+)
 from kontinue_engine.lifecycle.observed import Gate
 from kontinue_engine.sharding.lease_book import LeaseBook
 from kontinue_engine.sharding.leases import mutex_key, mutex_lease_name
 from kontinue_engine.sharding.limits import Limits
+from kontinue_engine.sharding.waiting_line import WaitingLine
 from kontinue_engine.telemetry.logs import get_logger
 
-RENAME_AFTER_MS: Final = 30_000
-"""How long a status names a holder, though there is another one by now: many may wait for one mutex. Judgement."""
+RENAME_AFTER_MS: Final = 1_000
+"""How long a status may name a former holder: a mutex may change hands many times a second. Judgement."""
 
 _log = get_logger(__name__)
 
@@ -40,8 +49,8 @@ class _Wait(msgspec.Struct, kw_only=True):
         kind: what for.
         tell_from_ms: it is told so then.
         message: what it is told.
-        said_ms: since when that is the message.
-        holders: uids of those who had it when that was last looked at.
+        is_told: that was given to be written.
+        outdated_ms: since when the message is not true any more.
         ancestors: uids; None as long as nobody knows.
         is_climbing: they are being looked up.
     """
@@ -49,8 +58,8 @@ class _Wait(msgspec.Struct, kw_only=True):
     kind: str
     tell_from_ms: int
     message: str
-    said_ms: int
-    holders: Collection[str] = ()
+    is_told: bool = False
+    outdated_ms: int | None = None
     ancestors: frozenset[str] | None = None
     is_climbing: bool = False
 
@@ -70,17 +79,20 @@ class Gates:
         self._limits = Limits({} if scope.shard else scope.limits)
         self._ancestry = Ancestry(runtime.transport, scope.namespace)
         self._waits: dict[str, _Wait] = {}
-        self._waiting_for_lease: dict[str, dict[str, Entry]] = {}
+        self._lines: dict[str, WaitingLine] = {}
 
     async def run(self, news: asyncio.Event) -> None:
         """Look at the Leases whenever ``news`` is set, until cancelled."""
         while True:
             await news.wait()
             news.clear()
-            for name, waiting in self._waiting_for_lease.items():
+            for name, line in self._lines.items():
                 lease = self._lease(name)
-                if lease is not None and lease.spec.holder_identity in waiting:
-                    self._runtime.queue.add(lease.spec.holder_identity)
+                holder = lease.spec.holder_identity if lease is not None else ""
+                if holder in line:
+                    self._runtime.queue.add(holder)
+                if holder:  # what is free will have a holder at once
+                    self._look_at(line.held_by(holder))
 
     def add(self, entry: Entry) -> None:
         """Take an Execution that is new here. All that a list shows are taken before any of them is asked for."""
@@ -147,13 +159,15 @@ class Gates:
             entry.grant = int(lease.metadata.resource_version)
             self._wait_no_more(entry, name)
             return None
-        self._waiting_for_lease.setdefault(name, {})[entry.uid] = entry
+        line = self._lines.setdefault(name, WaitingLine())
+        line.add(entry.uid, _turn(entry))
         if self._runtime.scope.shard and labels.MUTEX not in entry.labels and entry.uid not in self._waits:
             self._runtime.spawn(entry.uid, self._announce(entry, mutex), name=f"announce/{entry.name}")
         holders: dict[str, str] = {}
         if lease is not None and holder:
             holders[holder] = lease.metadata.annotations.get(labels.EXECUTION, "")
-        message = held_message(holders.get(holder, ""))
+            self._look_at(line.held_by(holder))
+        message = held_message(holders.get(holder, "")) if line.is_told(entry.uid) else behind_message()
         return self._closed(entry, MUTEX, mutex, holders, message, now_ms)
 
     async def _announce(self, entry: Entry, mutex: str) -> None:
@@ -171,9 +185,15 @@ class Gates:
             self._runtime.queue.add_after(entry.uid, TELL_AFTER_MS / 1000)
 
     def _wait_no_more(self, entry: Entry, name: str) -> None:
-        waiting = self._waiting_for_lease.get(name)
-        if waiting is not None and waiting.pop(entry.uid, None) is not None and not waiting:
-            del self._waiting_for_lease[name]
+        line = self._lines.get(name)
+        if line is not None:
+            self._look_at(line.discard(entry.uid))
+            if not line:
+                del self._lines[name]
+
+    def _look_at(self, uids: Iterable[str]) -> None:
+        for uid in uids:
+            self._runtime.queue.add(uid)
 
     def _lease(self, name: str) -> Lease | None:
         sighting = self._book.get(name)
@@ -192,8 +212,7 @@ class Gates:
         return self._closed(entry, FUNCTION, function, holders, message, now_ms)
 
     def _admit(self) -> None:
-        for uid in self._limits.admit():
-            self._runtime.queue.add(uid)
+        self._look_at(self._limits.admit())
 
     # What waits.
 
@@ -203,23 +222,27 @@ class Gates:
         wait = self._waits.get(entry.uid)
         if wait is None or wait.kind != kind:
             wait = self._waits[entry.uid] = _begun(entry, kind, name, message, now_ms)
-        if wait.message != message:
-            self._rename(entry, wait, message, now_ms)
-        wait.holders = tuple(holders)
+        self._word(entry, wait, message, now_ms)
         if entry.parent_uid and holders and now_ms >= wait.tell_from_ms:
             self._climb(entry, wait)
         if holders and wait.ancestors is not None and wait.ancestors.issuperset(holders):
             return refusal(kind, name, holders)
         return Gate(kind=kind, name=name, message=wait.message, tell_from_ms=wait.tell_from_ms)
 
-    def _rename(self, entry: Entry, wait: _Wait, message: str, now_ms: int) -> None:
-        """Somebody else holds it now: say so, but not at every turn."""
-        is_untold = now_ms < wait.tell_from_ms or not wait.holders
-        again_ms = wait.said_ms + RENAME_AFTER_MS
-        if is_untold or (wait.kind == MUTEX and now_ms >= again_ms):
-            wait.message, wait.said_ms = message, now_ms
-        elif wait.kind == MUTEX:
-            self._runtime.queue.add_after(entry.uid, (again_ms - now_ms) / 1000)
+    def _word(self, entry: Entry, wait: _Wait, message: str, now_ms: int) -> None:
+        """Find words for what it waits for; once it was told, others only for a mutex, and not at every turn."""
+        if not wait.is_told:
+            wait.message, wait.is_told = message, now_ms >= wait.tell_from_ms
+        elif wait.message == message or wait.kind != MUTEX:
+            wait.outdated_ms = None
+        else:
+            if wait.outdated_ms is None:
+                wait.outdated_ms = now_ms
+            left_ms = wait.outdated_ms + RENAME_AFTER_MS - now_ms
+            if left_ms > 0:
+                self._runtime.queue.add_after(entry.uid, left_ms / 1000)
+            else:
+                wait.message, wait.outdated_ms = message, None
 
     def _climb(self, entry: Entry, wait: _Wait) -> None:
         if wait.ancestors is None and not wait.is_climbing:
@@ -238,8 +261,8 @@ def _begun(entry: Entry, kind: str, name: str, message: str, now_ms: int) -> _Wa
     """Return a wait that begins now; or one that began here before a restart, and has been told what it waits for."""
     for told in entry.status.waiting_for:
         if told.kind == kind and told.name == name:
-            return _Wait(kind=kind, tell_from_ms=now_ms, message=told.message, said_ms=now_ms, holders=("?",))
-    return _Wait(kind=kind, tell_from_ms=now_ms + TELL_AFTER_MS, message=message, said_ms=now_ms)
+            return _Wait(kind=kind, tell_from_ms=now_ms, message=told.message, is_told=True)
+    return _Wait(kind=kind, tell_from_ms=now_ms + TELL_AFTER_MS, message=message)
 
 
 def _turn(entry: Entry) -> tuple[float, str]:

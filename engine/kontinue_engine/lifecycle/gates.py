@@ -24,6 +24,11 @@ def held_message(holder: str) -> str:
     return f"Execution {holder} holds it" if holder else "it waits for its turn"
 
 
+def behind_message() -> str:
+    """Return what somebody is told who waits for a mutex and is not among the next: it stays true for long."""
+    return "others wait for it too, and come first"
+
+
 def full_message(holders: Mapping[str, str], limit: int) -> str:
     """Return what somebody is told who waits for a slot; ``holders`` are uid -> name."""
     some = next(iter(holders.values()), "")

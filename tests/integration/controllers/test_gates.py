@@ -134,6 +134,41 @@ async def test_one_after_the_other_in_the_order_of_creation(world: World) -> Non
     assert dispatched(world) == ["a", "b", "c"]
 
 
+@pytest.mark.slow
+async def test_those_who_are_next_are_told_every_holder_and_the_others_cost_one_write(world: World) -> None:
+    """A status names no former holder; a change of hands costs at most three writes, however many wait."""
+    names = [f"w-{number}" for number in range(8)]
+    await world.create("a", mutex="m")
+    first = await world.run("a")
+    for name in names:
+        await world.create(name, mutex="m")
+    before = await world.server.writes()
+    assert await messages(world, names, has_changed_to="Execution a holds it") == [
+        *["Execution a holds it"] * 3,
+        *["others wait for it too, and come first"] * 5,
+    ]
+    assert await world.server.writes() - before == 8
+    complete(world, first)
+    await world.run("w-0")
+    before = await world.server.writes()
+    assert await messages(world, names[1:], has_changed_to="Execution w-0 holds it") == [
+        *["Execution w-0 holds it"] * 3,
+        *["others wait for it too, and come first"] * 4,
+    ]
+    assert await world.server.writes() - before == 3
+
+
+async def messages(world: World, names: list[str], *, has_changed_to: str) -> list[str]:
+    """Wait until all have been told what they wait for, and three of them this; return what each was told."""
+    async with asyncio.timeout(20):
+        while True:
+            told = [(await world.get(name)).status.waiting_for for name in names]
+            found = [items[0].message if items else "" for items in told]
+            if all(found) and found.count(has_changed_to) == 3:
+                return found
+            await asyncio.sleep(0.02)
+
+
 async def test_other_mutexes_and_executions_without_one_are_not_held_up(world: World) -> None:
     """Only equal names exclude each other."""
     await world.create("a", mutex="m")

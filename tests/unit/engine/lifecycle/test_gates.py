@@ -102,3 +102,4 @@ def test_who_waits_for_a_slot_is_told_how_many_run() -> None:
     """And one of them, to look at."""
     assert gates.full_message({"1": "a", "2": "b"}, 2) == ("2 run already, and its limit is 2: for example Execution a")
     assert gates.held_message("") == "it waits for its turn"
+    assert gates.behind_message() == "others wait for it too, and come first"
