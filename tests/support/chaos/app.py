@@ -18,6 +18,7 @@ GROUP = "chaos"
 LEDGER = "CHAOS_LEDGER"
 """Environment variable: the ledger's port on loopback."""
 PATIENCE_S = 60.0
+LIMITS = {"limited": 2}
 
 app = App(group=GROUP)
 
@@ -119,7 +120,27 @@ async def guarded(ctx: ExecutionContext, mutex: str, ms: int) -> list[str]:
     return [entered, await ctx.step(effect, 20), await ctx.step(leave, mutex)]
 
 
-@app.function(limit=2)
+@step
+def effect_in_slot(pause_ms: int = 0) -> str:
+    """Have the ledger note that this Execution runs, then take a while."""
+    number = tell_ledger(take="limited")
+    time.sleep(pause_ms / 1000)
+    return number
+
+
+@step
+def leave_slot() -> str:
+    """Have it note that it is about to end."""
+    return tell_ledger(leave_slot="limited")
+
+
+@app.function(limit=LIMITS["limited"])
 def limited(ctx: SyncExecutionContext, pause_ms: int) -> list[str]:
     """What only two may do at a time."""
-    return [ctx.step(effect, pause_ms), ctx.step(effect)]
+    return [ctx.step(effect_in_slot, pause_ms), ctx.step(effect_in_slot), ctx.step(leave_slot)]
+
+
+@app.function
+async def crowd(ctx: ExecutionContext, pauses_ms: list[int]) -> list[str]:
+    """Children that want slots, all at once and beside those of others."""
+    return [number for seen in await ctx.map(limited, pauses_ms) for number in seen]

@@ -12,7 +12,7 @@ import dataclasses
 import json
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import Any
 
 
@@ -42,17 +42,26 @@ class Effect:
 class Ledger:
     """Accepts and refuses effects.
 
+    Args:
+        limits: function -> how many Executions of it may run at once.
+
     Attributes:
         refused: how many were refused.
+        slots_taken: by how many Executions of functions with a limit.
+        most_at_once: of one such function.
         violations: what no receiver should ever see.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, limits: Mapping[str, int] = {}) -> None:
         self.refused = 0
+        self.slots_taken = 0
+        self.most_at_once = 0
         self.violations: list[str] = []
         self._count = 0
         self._of: dict[str, list[Effect]] = defaultdict(list)
         self._inside: dict[str, str] = {}
+        self._limits = limits
+        self._running: dict[str, set[str]] = {function: set() for function in limits}
 
     def __len__(self) -> int:
         return self._count
@@ -68,7 +77,8 @@ class Ledger:
     def accept(self, report: dict[str, Any], now_s: float) -> int | None:
         """Note an effect and return its number; None if it is refused.
 
-        ``enter`` and ``leave`` in a report name a mutex that its Execution believes to hold.
+        ``enter`` and ``leave`` in a report name a mutex that its Execution believes to hold, ``take`` and
+        ``leave_slot`` a function with a limit that it is an Execution of.
         """
         execution, token, holder = report["execution"], report["token"], report["holder"]
         known = self._of[execution]
@@ -83,6 +93,7 @@ class Ledger:
             )
         known.append(effect)
         self._check_mutex(execution, report)
+        self._check_limit(execution, report)
         return self._count
 
     def _check_mutex(self, execution: str, report: dict[str, Any]) -> None:
@@ -92,6 +103,20 @@ class Ledger:
                 self.violations.append(f"mutex {mutex}: {execution} holds it beside {inside}")
         if (mutex := report.get("leave")) and self._inside.get(mutex) == execution:
             del self._inside[mutex]
+
+    def _check_limit(self, execution: str, report: dict[str, Any]) -> None:
+        """A runner that is killed leaves nothing: its Execution keeps the slot, and leaves it when it runs again."""
+        if (function := report.get("take")) and execution not in (running := self._running[function]):
+            running.add(execution)
+            self.slots_taken += len(self.of(execution)) == 1
+            self.most_at_once = max(self.most_at_once, len(running))
+            if len(running) > self._limits[function]:
+                names = ", ".join(sorted(running))
+                self.violations.append(
+                    f"{function} has a limit of {self._limits[function]}, and these run at once: {names}"
+                )
+        if function := report.get("leave_slot"):
+            self._running[function].discard(execution)
 
 
 @contextlib.asynccontextmanager

@@ -80,7 +80,7 @@ class Load:
 
 def choose_work(rng: Random) -> tuple[str, dict[str, Any]]:
     """Return a function of ``chaos.app`` and its arguments."""
-    kinds = ("trivial", "trivial", "burn", "leaf", "nap", "family", "family", "guarded", "guarded", "limited")
+    kinds = ("trivial", "trivial", "burn", "leaf", "nap", "family", "family", "guarded", "guarded", "limited", "crowd")
     match rng.choice(kinds):
         case "burn":
             return "burn", {"ms": rng.choice((10, 50, 400))}
@@ -92,6 +92,8 @@ def choose_work(rng: Random) -> tuple[str, dict[str, Any]]:
         case "guarded":
             return "guarded", {"mutex": rng.choice(("m-0", "m-1")), "ms": rng.choice((10, 300))}
         case "limited":
-            return "limited", {"pause_ms": 50}
+            return "limited", {"pause_ms": rng.choice((10, 50, 400))}
+        case "crowd":
+            return "crowd", {"pauses_ms": [rng.choice((10, 50, 400)) for _ in range(3)]}
         case _:
             return "trivial", {"n": rng.randrange(1000)}

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from random import Random
 
+from chaos.app import LIMITS
 from chaos.checks import check_all
 from chaos.faults import Fault, strike
 from chaos.figures import Figures
@@ -76,7 +77,9 @@ async def run_rounds(
         violations += await judge(world, load)
     counts = (
         f"{rounds} rounds in {took_s:.0f} s, {len(world.observer)} Executions, {len(world.ledger)} effects, "
-        f"{world.ledger.refused} refused, {world.observer.relabels} relabels, {len(violations)} violations"
+        f"{world.ledger.refused} refused, {world.observer.relabels} relabels, "
+        f"{world.ledger.slots_taken} slots of a limit of {LIMITS['limited']} taken with at most "
+        f"{world.ledger.most_at_once} at once, {len(violations)} violations"
     )
     return Verdict(counts, figures, violations)
 

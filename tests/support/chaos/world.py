@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from chaos.app import GROUP, LEDGER
+from chaos.app import GROUP, LEDGER, LIMITS
 from chaos.ledger import Ledger, served
 from chaos.observer import Observer, SeenExecution
 from chaos.pods import Pod
@@ -107,7 +107,7 @@ async def until(holds: Callable[[], bool], limit_s: float, what: str) -> None:
 @contextlib.asynccontextmanager
 async def running_world(folder: Path, server_kind: str) -> AsyncIterator[World]:
     """Start it in that folder, wait until all replicas are ready, and end it."""
-    ledger = Ledger()
+    ledger = Ledger(LIMITS)
     async with contextlib.AsyncExitStack() as stack:
         server = startable(server_kind, folder)
         stack.callback(server.stop)

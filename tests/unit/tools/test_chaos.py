@@ -119,6 +119,22 @@ def test_two_holders_of_a_mutex_are_a_violation() -> None:
     assert len(ledger.violations) == 1
 
 
+def test_more_at_once_than_a_limit_allows_are_a_violation() -> None:
+    """Also if one of them was killed and has not come back: it keeps its slot until it says that it leaves."""
+    ledger = Ledger({"f": 2})
+    for name in ("a", "b", "a"):
+        assert ledger.accept({**report("1", take="f"), "execution": name}, 0.0)
+    ledger.accept({**report("1", token=2, holder=2, take="f"), "execution": "a"}, 0.0)
+    assert (ledger.violations, ledger.most_at_once, ledger.slots_taken) == ([], 2, 2)
+    ledger.accept({**report("2", leave_slot="f"), "execution": "b"}, 0.0)
+    ledger.accept({**report("1", take="f"), "execution": "c"}, 0.0)
+    assert (ledger.violations, ledger.most_at_once, ledger.slots_taken) == ([], 2, 3)
+    assert ledger.accept({**report("2", token=1, leave_slot="f"), "execution": "a"}, 0.0) is None
+    ledger.accept({**report("1", take="f"), "execution": "d"}, 0.0)
+    assert ledger.violations == ["f has a limit of 2, and these run at once: a, c, d"]
+    assert ledger.most_at_once == 3
+
+
 @pytest.mark.parametrize(
     ("before", "after", "is_wrong"),
     [
