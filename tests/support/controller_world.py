@@ -75,7 +75,7 @@ class World:
         server: ApiServer,
         incarnation: str,
         *,
-        predecessor_released: bool,
+        dead_predecessor: str,
         executing_after_ms: int,
         limits: Mapping[str, int],
     ) -> None:
@@ -96,7 +96,7 @@ class World:
                 colours={"f": "sync", "child": "sync"},
                 deaf=frozenset(),
                 windows={"sync": WINDOW},
-                predecessor_released=predecessor_released,
+                dead_predecessor=dead_predecessor,
                 limits=limits,
             ),
             lease_remaining_s=self._look_at_lease,
@@ -168,19 +168,20 @@ async def replica(
     server: ApiServer,
     incarnation: str = "one",
     *,
-    predecessor_released: bool = False,
+    dead_predecessor: str = "one",
     list_first: Sequence[Execution] = (),
     executing_after_ms: int = 50,
     limits: Mapping[str, int] = {},
 ) -> AsyncIterator[World]:
     """Run a controller with its informer, until the block ends: then it is dead, without a word.
 
-    ``list_first`` is what its first list shows, if that is older than what is stored.
+    ``dead_predecessor`` is the incarnation before it; ``list_first`` is what its first list shows, if that is older
+    than what is stored.
     """
     world = World(
         server,
         incarnation,
-        predecessor_released=predecessor_released,
+        dead_predecessor=dead_predecessor,
         executing_after_ms=executing_after_ms,
         limits=limits,
     )

@@ -118,13 +118,14 @@ class ExecutionController:
         )
 
     def _lost_by(self, entry: Entry) -> str:
-        """Return the incarnation that died with the Execution, or nothing."""
-        owner, scope = entry.status.owner, self._runtime.scope
-        if owner is None:
-            return ""
-        if scope.shard and owner.shard != scope.shard:
-            return entry.annotations.get(labels.LOST_BY, "")
-        return "" if scope.predecessor_released else owner.incarnation
+        """Return the incarnation that is known to have died with the Execution, or nothing.
+
+        Its owner may be older than our predecessor: then only what was noted when it was moved tells how that ended.
+        """
+        owner, dead = entry.status.owner, self._runtime.scope.dead_predecessor
+        if owner is not None and owner.incarnation == dead:
+            return dead
+        return entry.annotations.get(labels.LOST_BY, "")
 
     # Apply a plan.
 

@@ -66,7 +66,7 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True):
         colours: the functions that its app has: name -> ``sync`` or ``async``.
         deaf: names of those whose code cannot notice a cancel: sync functions without a context.
         windows: colour -> how many inherited Executions may be claimed at a time (``controllers.backlog``).
-        predecessor_released: the replica before this one, of the same shard, shut down cleanly.
+        dead_predecessor: incarnation of the replica before this one, of the same shard; empty if it stopped in order.
         limits: function -> how many Executions of it may run in the group at once; only those with a limit.
         shard: of this replica; empty in a group that is not sharded.
     """
@@ -76,7 +76,7 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True):
     colours: Mapping[str, str]
     deaf: frozenset[str]
     windows: Mapping[str, int]
-    predecessor_released: bool
+    dead_predecessor: str
     limits: Mapping[str, int] = {}
     shard: str = ""
 

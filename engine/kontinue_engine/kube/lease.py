@@ -99,8 +99,8 @@ class HeldLease:
         times: LeaseTimes,
         process_start: Callable[[int], str | None] = process_start,
     ) -> None:
-        self.previous_released = False
-        """Whether the holder before us gave it back, or there was none; False after a crash. Set by ``acquire``."""
+        self.dead_predecessor = ""
+        """Incarnation before us that did not give it back; empty if it did, or there was none. Set by ``acquire``."""
         self.name = name
         self._transport = transport
         self._namespace = namespace
@@ -174,7 +174,8 @@ class HeldLease:
                 case taking.Take(released=released):
                     # If it names us already, an answer to us got lost: what stood there before is known since.
                     if wanted is None or not leases.is_held_by(wanted, self._me):
-                        self.previous_released = released
+                        gone = wanted if wanted is not None and not released else None
+                        self.dead_predecessor = leases.holder_of(gone).incarnation if gone is not None else ""
                     if await self.take(lease):
                         return
                 case taking.Wait(for_s=for_s):

@@ -49,6 +49,7 @@ class Orphan(msgspec.Struct, frozen=True, kw_only=True):
         needs_parent_group: whether another Execution of this group owns it, and no label tells that yet.
         mutex: name of the mutex it needs, or empty.
         lost_by: incarnation that died with it; empty when its replica stopped in order.
+        was_owned: whether that incarnation is the owner that it names, and not merely the next one to claim it.
         deaths: how many times it lost its replica before.
     """
 
@@ -59,6 +60,7 @@ class Orphan(msgspec.Struct, frozen=True, kw_only=True):
     needs_parent_group: bool = False
     mutex: str = ""
     lost_by: str = ""
+    was_owned: bool = False
     deaths: int = 0
 
 

@@ -76,6 +76,9 @@ def found_of(execution: PlacedExecution, *, shard: str, lost_by: str, now_ms: in
         and any(owner.kind == "Execution" for owner in meta.owner_references),
         mutex=execution.spec.mutex.name if execution.spec.mutex else "",
         lost_by=lost_by,
+        was_owned=bool(lost_by)
+        and execution.status.owner is not None
+        and execution.status.owner.incarnation == lost_by,
         deaths=deaths_of(meta.annotations),
     )
     return Found(orphan=orphan, wakes_in_s=_wakes_in_s(execution, now_ms))
@@ -143,7 +146,9 @@ def move_patch(move: Move, *, group: str) -> dict[str, Any]:
         if orphan.needs_parent_group:
             # Its parent may be in another shard from now on: this is how its replica learns of the child's end.
             wanted[labels.PARENT_GROUP] = group
-        notes[labels.LOST_BY] = orphan.lost_by or None
+        if orphan.was_owned:
+            # Stays until the next owner dies: how replicas ended that have not claimed it tells nothing of this one.
+            notes[labels.LOST_BY] = orphan.lost_by
         # Also 0: it may have been started where it was, so it is claimed before it runs, with a higher fencing token.
         notes[labels.DEATHS] = str(orphan.deaths + bool(orphan.lost_by))
     metadata: dict[str, Any] = {"resourceVersion": move.version, "labels": wanted}

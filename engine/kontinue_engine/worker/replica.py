@@ -341,7 +341,7 @@ class _Replica:
                 colours={one.name: "async" if one.is_async else "sync" for one in self._app.functions},
                 deaf=frozenset(one.name for one in self._app.functions if not (one.is_async or one.takes_context)),
                 windows={"sync": SYNC_WINDOW_PER_RUNNER * sync_runners, "async": ASYNC_WINDOW},
-                predecessor_released=lease.previous_released,
+                dead_predecessor=lease.dead_predecessor,
                 limits={one.name: one.limit for one in self._app.functions if one.limit},
                 shard=self._identity.shard if self._options.sharding else "",
             ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -383,6 +384,28 @@ async def test_a_child_that_its_parent_cancels_and_still_awaits_tells_how_it_end
     assert (arrived.step, arrived.outcome.phase) == ("0", "Canceled")
 
 
+@pytest.mark.parametrize(
+    ("note", "crashes"),
+    [
+        pytest.param(None, 0, id="nobody knows how its owner ended"),
+        pytest.param("two", 0, id="another one has died with it"),
+        pytest.param("one", 1, id="its owner has died with it"),
+    ],
+)
+async def test_a_death_before_that_of_the_predecessor_is_charged_if_it_was_noted(
+    api_server: ApiServer, note: str | None, crashes: int
+) -> None:
+    """Its owner is older than the replica before: that one never came to claim it, and tells nothing about its end."""
+    async with replica(api_server, "one") as one:
+        await one.start("e")
+        await one.phase("e", Phase.EXECUTING)
+        patch = {"metadata": {"annotations": {labels.LOST_BY: note}}}
+        await one.transport.send(requests.merge_patch(requests.EXECUTIONS, one.namespace, "e", patch))
+    async with replica(api_server, "three", dead_predecessor="two") as three:
+        await three.run("e")
+        assert (await three.get("e")).status.crashes == crashes
+
+
 async def test_a_claim_that_meets_a_late_write_of_the_dead_worker_keeps_its_records(api_server: ApiServer) -> None:
     """The conflict brings the memo along: no step is run and recorded a second time."""
     async with replica(api_server, "one") as one:
@@ -404,8 +427,8 @@ async def test_only_what_there_is_room_for_is_claimed_after_a_restart(api_server
         for number in range(6):
             await world.create(f"e{number}")
         await eventually(lambda: len(world.runners.submitted) == 6)
-    for incarnation in ("two", "three", "four", "five"):
-        async with replica(api_server, incarnation) as world:
+    for before, incarnation in pairwise(("one", "two", "three", "four", "five")):
+        async with replica(api_server, incarnation, dead_predecessor=before) as world:
             await eventually(lambda world=world: len(world.runners.submitted) == WINDOW)  # type: ignore[misc]
             await asyncio.sleep(0.05)
             assert len(world.runners.submitted) == WINDOW

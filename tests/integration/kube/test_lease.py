@@ -43,7 +43,7 @@ async def test_of_many_in_one_process_one_holds_it_and_hands_it_over(transport, 
     await holder.release()
     successor = lease_of(transport, api_server.namespace, "next")
     await successor.acquire()
-    assert successor.previous_released
+    assert not successor.dead_predecessor
     assert successor.remaining_s > 30
 
 

@@ -57,7 +57,7 @@ class World:
             EventRecorder(self.transport, component="test", instance="test", clock=clock),
             clock,
             worker=Worker(shard="w-0", incarnation="i", build="b"),
-            scope=Scope(namespace="ns", group="g", colours={}, deaf=frozenset(), windows={}, predecessor_released=True),
+            scope=Scope(namespace="ns", group="g", colours={}, deaf=frozenset(), windows={}, dead_predecessor=""),
             lease_remaining_s=lambda: 30.0,
         )
         self.parent = Entry(execution("parent"), inherited=False)

@@ -128,7 +128,10 @@ async def test_in_a_group_that_is_not_sharded_leadership_tells_who_lives(
 ) -> None:
     """Whatever the Leases of shards say that it had before."""
     server = Server(canceled("a", "former"), canceled("b", "alive"))
-    server.leases = {"kontinue-leader.g": ("w-2" if is_held else "", "alive"), "kontinue-shard.g.w-1": ("w-1", "former")}
+    server.leases = {
+        "kontinue-leader.g": ("w-2" if is_held else "", "alive"),
+        "kontinue-shard.g.w-1": ("w-1", "former"),
+    }
     await closer(transport, server, is_sharded=False).close("")
     assert server.written == (["a"] if is_held else ["a", "b"])
 

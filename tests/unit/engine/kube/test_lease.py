@@ -130,7 +130,7 @@ async def test_a_free_lease_is_taken_and_described():
     server = Server()
     lease = lease_of(server, pod_uid="pod", build="b1")
     await lease.acquire()
-    assert lease.previous_released
+    assert not lease.dead_predecessor
     assert server.lease.spec.holder_identity == "a"
     assert server.lease.metadata.labels == {labels.WORKER_GROUP: "g"}
     assert server.lease.metadata.annotations == {
@@ -163,7 +163,7 @@ async def test_a_dead_holder_of_this_machine_is_replaced_at_once():
     successor = lease_of(server, "b")
     await successor.acquire()
     assert elapsed_s() == 0
-    assert not successor.previous_released
+    assert successor.dead_predecessor == "inc-a"
     assert server.lease.spec.holder_identity == "b"
     assert server.lease.spec.lease_transitions == 1
 
@@ -200,7 +200,7 @@ async def test_a_released_lease_is_taken_at_once():
     await first.release()
     second = lease_of(server, "b")
     await second.acquire()
-    assert second.previous_released
+    assert not second.dead_predecessor
     assert elapsed_s() == 0
     assert first.remaining_s < 0
 
@@ -378,7 +378,7 @@ async def test_a_lease_that_a_leader_took_away_is_lost_and_was_not_released():
         await lease.run()
     successor = lease_of(server, "b")
     await successor.acquire()
-    assert not successor.previous_released
+    assert successor.dead_predecessor == "inc-a"
     assert labels.EXPIRED_BY not in server.lease.metadata.annotations
 
 
@@ -512,7 +512,7 @@ async def test_who_wants_a_lease_that_its_holder_lost_by_hand_waits_for_the_hold
     server.lease = None
     await standing_by
     assert 40 <= elapsed_s() < 45
-    assert not successor.previous_released
+    assert successor.dead_predecessor == "inc-a"
     assert server.lease.spec.holder_identity == "b"
 
 
@@ -555,7 +555,7 @@ async def test_how_the_former_holder_ended_is_known_although_an_answer_got_lost(
     server.loses_answers = False
     await acquiring
     assert server.lease.spec.holder_identity == "b"
-    assert successor.previous_released is was_released
+    assert successor.dead_predecessor == ("" if was_released else "inc-a")
 
 
 @virtual_time
@@ -598,7 +598,7 @@ async def test_a_restarted_container_takes_back_the_lease_of_its_pod_at_once():
     restarted = lease_of(server, "a", boot_id="boot/container2", pod_uid="pod", incarnation="new")
     await restarted.acquire()
     assert elapsed_s() == 0
-    assert not restarted.previous_released
+    assert restarted.dead_predecessor == "inc-a"
     assert server.lease.metadata.annotations[labels.INCARNATION] == "new"
 
 
@@ -640,7 +640,7 @@ async def test_who_stands_by_takes_over_when_the_lease_is_released():
     released_s = elapsed_s()
     await standing_by
     assert elapsed_s() - released_s <= 2
-    assert (successor.previous_released, seen) == (True, {"a"})
+    assert (successor.dead_predecessor, seen) == ("", {"a"})
 
 
 @pytest.mark.parametrize("boot_id", ["boot/2", "boot/1"])
@@ -659,7 +659,7 @@ async def test_who_stands_by_takes_over_when_the_holder_falls_silent(boot_id):
     silent_since_s = elapsed_s()
     await standing_by
     assert 30 <= elapsed_s() - silent_since_s <= 45
-    assert not successor.previous_released
+    assert successor.dead_predecessor == "inc-a"
     with pytest.raises(LeaseLost, match="taken by 'b'"):
         await holder.run()
 

@@ -19,7 +19,7 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 NOW_MS = int(NOW.timestamp() * 1000)
 
 
-def execution(*, phase=None, waits_for=(), mutex=None, owners=(), **meta):
+def execution(*, phase=None, waits_for=(), mutex=None, owners=(), owner=None, **meta):
     """Return an Execution as the API server lists it."""
     body = {
         "metadata": {
@@ -36,7 +36,7 @@ def execution(*, phase=None, waits_for=(), mutex=None, owners=(), **meta):
     if phase:
         times = [None if seconds is None else NOW + timedelta(seconds=seconds) for seconds in waits_for]
         items = [{"kind": "Timer", "name": "t", "step": "0"} | ({"until": at} if at else {}) for at in times]
-        body["status"] = {"phase": phase, "waitingFor": items}
+        body["status"] = {"phase": phase, "waitingFor": items, "owner": owner}
     return msgspec.json.decode(msgspec.json.encode(body), type=views.PlacedExecution)
 
 
@@ -113,19 +113,24 @@ def test_what_an_execution_waits_for_tells_when_it_can_go_on(phase, waits_for, w
         ),
         pytest.param(
             move(orphan=orphan()),
-            {"labels": {labels.SHARD: "new"}, "annotations": {labels.LOST_BY: None, labels.DEATHS: "0"}},
+            {"labels": {labels.SHARD: "new"}, "annotations": {labels.DEATHS: "0"}},
             id="its replica stopped in order",
         ),
         pytest.param(
             move(orphan=orphan(lost_by="i1", deaths=2)),
+            {"labels": {labels.SHARD: "new"}, "annotations": {labels.DEATHS: "3"}},
+            id="its replica died before it was claimed",
+        ),
+        pytest.param(
+            move(orphan=orphan(lost_by="i1", was_owned=True, deaths=2)),
             {"labels": {labels.SHARD: "new"}, "annotations": {labels.LOST_BY: "i1", labels.DEATHS: "3"}},
-            id="its replica died",
+            id="its owner died",
         ),
         pytest.param(
             move(orphan=orphan(needs_parent_group=True)),
             {
                 "labels": {labels.SHARD: "new", labels.PARENT_GROUP: "g"},
-                "annotations": {labels.LOST_BY: None, labels.DEATHS: "0"},
+                "annotations": {labels.DEATHS: "0"},
             },
             id="child that leaves its parent",
         ),
@@ -134,6 +139,29 @@ def test_what_an_execution_waits_for_tells_when_it_can_go_on(phase, waits_for, w
 def test_a_move_is_one_patch_of_what_was_seen(command, metadata):
     """The server refuses it if anything has changed."""
     assert views.move_patch(command, group="g") == {"metadata": {"resourceVersion": "7", **metadata}}
+
+
+@pytest.mark.parametrize(
+    "next_lost_by", ["i2", ""], ids=["the next replica dies, too", "the next replica stops in order"]
+)
+def test_what_is_moved_a_second_time_before_its_claim_still_tells_how_its_owner_ended(next_lost_by):
+    """Otherwise what kills replicas would not be charged if the next one goes too soon."""
+    owner = {"shard": "s", "incarnation": "i1", "epoch": 1}
+    annotations = {}
+    for lost_by in ("i1", next_lost_by):
+        one = execution(phase="Executing", owner=owner, annotations=annotations)
+        found = views.found_of(one, shard="s", lost_by=lost_by, now_ms=NOW_MS)
+        patch = views.move_patch(move(orphan=found.orphan), group="g")
+        annotations = {**annotations, **patch["metadata"]["annotations"]}
+    assert annotations == {labels.LOST_BY: "i1", labels.DEATHS: "2" if next_lost_by else "1"}
+
+
+def test_a_note_about_an_earlier_owner_is_replaced_when_the_next_one_dies():
+    """It names the owner that the claim finds."""
+    owner = {"shard": "s", "incarnation": "i2", "epoch": 2}
+    one = execution(phase="Executing", owner=owner, annotations={labels.LOST_BY: "i1", labels.DEATHS: "1"})
+    patch = views.move_patch(move(orphan=views.found_of(one, shard="s", lost_by="i2", now_ms=NOW_MS).orphan), group="g")
+    assert patch["metadata"]["annotations"] == {labels.LOST_BY: "i2", labels.DEATHS: "2"}
 
 
 def test_a_lease_that_was_taken_away_says_by_whom_and_keeps_the_rest():
