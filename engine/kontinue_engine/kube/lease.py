@@ -40,6 +40,8 @@ RELEASE_TRIES: Final = 3
 """A renewal that was canceled may still be carried out, and somebody may edit the Lease: each costs a try."""
 RELEASE_S: Final = 3.0
 """How long a release may take: who stops a process waits, and a Lease that is not given back runs out. Judgement."""
+FENCE_POLL_S: Final = 0.1
+"""How often who waits to write looks whether it may. Judgement: an outage that led there took half a minute."""
 LOOK_S: Final = 1.0
 """How often a holder looks at the clock: after its machine has slept, timers are late. Less than the margin."""
 
@@ -140,6 +142,11 @@ class HeldLease:
     def standing(self) -> Standing:
         """What its holder may do now."""
         return self._tenure.standing(self._clock.monotonic_s())
+
+    async def until_valid(self) -> None:
+        """Return once its holder may write: at once, unless it is fenced; never, once the Lease is lost or given back."""
+        while self.remaining_s <= 0:  # noqa: ASYNC110 - it changes with time, and by a renewal
+            await asyncio.sleep(FENCE_POLL_S)
 
     async def acquire(self, *, waits: Callable[[ReplicaIdentity], bool] = lambda _holder: False) -> None:
         """Take the Lease if it is free, expired, given back, or held by a dead process of this machine or pod.

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import socket
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from typing import Final, TypeVar
 from urllib.parse import urlsplit
@@ -138,7 +138,7 @@ class _Replica:
                 return
             self._health.stage = Stage.STARTING
             try:
-                async with _transport(self._config, self._options.max_in_flight) as transport:
+                async with _transport(self._config, self._options.max_in_flight, lease.until_valid) as transport:
                     events = EventRecorder(
                         transport, component=USER_AGENT, instance=self._identity.shard, clock=self._clock
                     )
@@ -424,8 +424,10 @@ async def _closing(pool: Pool) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def _transport(config: KubeConfig, max_in_flight: int) -> AsyncIterator[KubeTransport]:
-    transport = KubeTransport(config, user_agent=USER_AGENT, max_in_flight=max_in_flight)
+async def _transport(
+    config: KubeConfig, max_in_flight: int, before_write: Callable[[], Awaitable[None]] | None = None
+) -> AsyncIterator[KubeTransport]:
+    transport = KubeTransport(config, user_agent=USER_AGENT, max_in_flight=max_in_flight, before_write=before_write)
     try:
         yield transport
     finally:

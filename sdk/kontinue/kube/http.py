@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Final
 
 from kontinue import errors
@@ -39,6 +39,13 @@ _log = logging.getLogger(__name__)
 class KubeTransport:
     """Sends requests to the API server of ``config``. Belongs to the event loop that sends first; close it there.
 
+    Args:
+        config: which server, and who asks.
+        user_agent: as the server logs it.
+        max_in_flight: requests at a time; watches are not counted.
+        impersonate: act as this user.
+        before_write: awaited before each try of a request that may change something, also when it is tried again.
+
     Raises:
         ConfigError: the server's URL, or what is to become a header, cannot be sent.
     """
@@ -50,8 +57,10 @@ class KubeTransport:
         user_agent: str,
         max_in_flight: int = MAX_IN_FLIGHT,
         impersonate: str = "",
+        before_write: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self.config = config
+        self._before_write = before_write
         endpoint = parse_endpoint(config)
         self._base_path = endpoint.base_path
         self._connections = Connections(
@@ -88,6 +97,8 @@ class KubeTransport:
         deadline = None if retry_for_s is None else asyncio.get_running_loop().time() + retry_for_s
         renewed = False
         while True:
+            if self._before_write is not None and request.method != "GET":
+                await self._before_write()
             token = self._token
             try:
                 return await self._send_once(request, timeout_s, repeatable=repeatable)

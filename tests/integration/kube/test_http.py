@@ -194,6 +194,31 @@ async def test_a_refused_connection_is_retried_even_for_creates(unused_tcp_port)
     await subject.close()
 
 
+async def test_every_try_of_a_write_asks_whether_it_may_be_made_and_no_read_does(server):
+    """Who must not write any more does not go on with what it began before; looking is always allowed."""
+    asked = asyncio.Queue()
+    may_write = asyncio.Event()
+
+    async def ask():
+        asked.put_nowait(len(server.seen))
+        await may_write.wait()
+
+    transport = KubeTransport(KubeConfig(server=server.url), user_agent="test", before_write=ask)
+    server.script += [answer(503), answer(200)]
+    may_write.set()
+    writing = asyncio.ensure_future(transport.send(requests.delete(LEASES, "ns", "x")))
+    assert await asked.get() == 0
+    may_write.clear()
+    assert await asked.get() == 1
+    await transport.send(GET)
+    assert [method for method, *_ in server.seen] == ["DELETE", "GET"]
+    may_write.set()
+    await writing
+    assert [method for method, *_ in server.seen] == ["DELETE", "GET", "DELETE"]
+    assert asked.empty()
+    await transport.close()
+
+
 async def test_retries_end_with_their_time(server, transport):
     """The last error is raised."""
     server.script.extend([answer(503, b'{"message":"not ready"}')] * 100)

@@ -331,6 +331,26 @@ async def test_who_is_fenced_goes_on_when_a_renewal_succeeds():
     running.cancel()
 
 
+@virtual_time
+async def test_who_wants_to_write_waits_while_the_lease_may_be_somebody_elses():
+    """And goes on when a renewal has shown that it is not."""
+    server = Server()
+    lease = lease_of(server)
+    await lease.acquire()
+    await lease.until_valid()
+    assert elapsed_s() == 0
+    running = asyncio.ensure_future(lease.run())
+    server.failure = errors.Unavailable("away")
+    await asyncio.sleep(36)
+    writing = asyncio.ensure_future(lease.until_valid())
+    await asyncio.sleep(60)
+    assert not writing.done()
+    server.failure = None
+    await writing
+    assert lease.remaining_s > 0
+    running.cancel()
+
+
 @pytest.mark.parametrize("lost_to", ["another", "nobody: expired by the leader", "nobody: deleted"])
 @virtual_time
 async def test_who_is_fenced_and_has_lost_the_lease_never_goes_on(lost_to):
