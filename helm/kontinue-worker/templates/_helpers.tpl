@@ -32,6 +32,17 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- end -}}
 
+{{/* Bytes of a quantity of memory, whose form the schema has checked. A number of a values file is no text. */}}
+{{- define "kontinue-worker.bytes" -}}
+{{- $units := dict "" 1 "m" 0.001 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "P" 1e15 "E" 1e18 "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 "Pi" 1125899906842624 "Ei" 1152921504606846976 -}}
+{{- $text := toString . -}}
+{{- if or (not (kindIs "string" .)) (regexMatch "[eE][0-9]+$" $text) -}}
+{{- float64 . -}}
+{{- else -}}
+{{- mulf (float64 (regexFind "^[0-9.]+" $text)) (float64 (get $units (regexFind "[A-Za-z]*$" $text))) -}}
+{{- end -}}
+{{- end -}}
+
 {{/* What no schema can say: values that must fit each other. */}}
 {{- define "kontinue-worker.check" -}}
 {{- if not .Values.image -}}
@@ -43,5 +54,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- $longest := divf (subf .Values.lease.durationSeconds 5) 2 -}}
 {{- if gt (float64 .Values.lease.renewSeconds) $longest -}}
 {{- fail (printf "\n\nlease.renewSeconds %v is too long for lease.durationSeconds %v: at most %v, half of the duration less 5 s, because one lost renewal must not cost the Lease" .Values.lease.renewSeconds .Values.lease.durationSeconds $longest) -}}
+{{- end -}}
+{{- $memory := dig "limits" "memory" "" (.Values.resources | default dict) -}}
+{{- if and $memory (lt (float64 (include "kontinue-worker.bytes" $memory)) 268435456.0) -}}
+{{- fail (printf "\n\nresources.limits.memory %v is too little: a replica needs 256Mi for itself, and what is beyond that is for your code" $memory) -}}
 {{- end -}}
 {{- end -}}

@@ -137,6 +137,21 @@ def test_cancel_ends_it_and_the_exit_code_says_so(shared: Kontinue) -> None:
     assert "Canceled" in again.stderr
 
 
+def test_several_are_waited_for_together(shared: Kontinue) -> None:
+    """A line for each, in the order given; the exit code is that of the first that did not complete."""
+    one, failed, sleeper = (
+        execute_detached(shared, "greet", "-p", "name=x"),
+        execute_detached(shared, "fail", "-p", "message=no luck"),
+        execute_detached(shared, "nap", "-p", "seconds=600"),
+    )
+    done = shared("wait", one, failed, one)
+    assert (done.returncode, done.stdout) == (3, f"{one} Completed\n{failed} Failed\n{one} Completed\n")
+    done = shared("wait", one, sleeper, "--timeout", "300ms")
+    assert (done.returncode, done.stdout) == (124, f"{one} Completed\n")
+    assert f"timeout: {sleeper} has not ended within 300ms" in done.stderr
+    shared("cancel", sleeper)
+
+
 def test_a_timeout_lets_it_go_on(shared: Kontinue) -> None:
     """Exit code 124, and how to watch."""
     done = shared("execute", "nap", "-p", "seconds=600", "--timeout", "300ms", "--name", "sleeper")

@@ -120,6 +120,31 @@ def test_pods_are_not_replaced_because_the_chart_has_another_version() -> None:
 
 
 @pytest.mark.parametrize(
+    "options",
+    [
+        "image=registry.example:5000/shop/worker:v1.2@sha256:0123456789abcdef",
+        "updateStrategy.type=OnDelete",
+        "tmpSizeLimit=1.5Gi,resources.limits.memory=256Mi,resources.limits.cpu=1500m",
+        "tmpSizeLimit=1048576,resources.limits.memory=1073741824,resources.requests.cpu=0.5",
+        "resources.limits.memory=1e9",
+        "resources.limits.memory=null",
+        "resources.limits=null",
+        "resources=null",
+    ],
+)
+def test_other_ways_to_write_values_are_taken(options: str) -> None:
+    """As Kubernetes takes them."""
+    chart.render("--set", options)
+
+
+def test_a_number_of_bytes_in_a_values_file_is_one(tmp_path: Path) -> None:
+    """helm reads it with a fraction."""
+    values = tmp_path / "values.yaml"
+    values.write_text("tmpSizeLimit: 1048576\nresources:\n  limits:\n    memory: 1073741824\n")
+    chart.render("--values", str(values))
+
+
+@pytest.mark.parametrize(
     ("options", "says"),
     [
         (("--set", "app=a:b"), "image is required: build one with kontinue and your code"),
@@ -129,6 +154,13 @@ def test_pods_are_not_replaced_because_the_chart_has_another_version() -> None:
         (("--set", "image=x,app=a:b,group=A.B"), "at '/group': 'A.B' does not match pattern"),
         (("--set", "image=x,app=a:b,lease.renewSeconds=18"), "lease.renewSeconds 18 is too long for"),
         (("--set", "image=x,app=a:b,serviceAccount.create=false"), "serviceAccount.name is required when"),
+        (("--set", "image=a b,app=a:b"), "at '/image': 'a b' does not match pattern"),
+        (("--set", "image=x,app=a:b,updateStrategy.type=Recreate"), "at '/updateStrategy/type': value must be one of"),
+        (("--set", "image=x,app=a:b,tmpSizeLimit=1GB"), "at '/tmpSizeLimit': '1GB' does not match pattern"),
+        (("--set", "image=x,app=a:b,resources.limits.memory=lots"), "'lots' does not match pattern"),
+        (("--set", "image=x,app=a:b,resources.limits.memory=128Mi"), "resources.limits.memory 128Mi is too little: a"),
+        (("--set", "image=x,app=a:b,resources.limits.memory=1e8"), "resources.limits.memory 1e8 is too little: a"),
+        (("--set", "image=x,app=a:b,resources.limits.memory=200000000"), "resources.limits.memory 200000000 is too"),
         (("--set", "image=x,app=a:b,probes.port=80"), "at '/probes/port': minimum: got 80, want 1,024"),
     ],
 )

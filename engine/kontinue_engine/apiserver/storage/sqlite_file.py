@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import logging
 import os
 import sqlite3
 from pathlib import Path
@@ -54,6 +55,8 @@ _DISK_ERRORS: Final = frozenset(
 )
 """What says nothing about the file's content."""
 
+_log = logging.getLogger(__name__)
+
 
 def lock(path: str) -> int:
     """Lock the data file for this process, and return the descriptor that holds the lock.
@@ -97,6 +100,7 @@ def connect(path: str) -> sqlite3.Connection:
     Raises:
         sqlite3.DatabaseError: it cannot be used; ``opening_error`` says what that means.
     """
+    is_new = path == MEMORY or not os.path.exists(path)
     if path != MEMORY:
         # Secrets are stored too: private from the first byte on.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
@@ -107,10 +111,15 @@ def connect(path: str) -> sqlite3.Connection:
         path, isolation_level=None, check_same_thread=False, cached_statements=CACHED_STATEMENTS
     )
     try:
-        _prepare(connection, path)
+        was_empty = _prepare(connection, path)
     except BaseException:
         connection.close()
         raise
+    if was_empty and not is_new:
+        # So it is left by a server that was killed while it created it; or by whoever has truncated it.
+        _log.warning(
+            "the data file was empty, and begins anew: if it held objects, restore a backup", extra={"path": path}
+        )
     if path != MEMORY:
         Path(f"{path}-shm").unlink(missing_ok=True)  # left by the check; of no use to whoever has the file alone
     return connection
@@ -160,7 +169,8 @@ def _check(path: str) -> None:
         raise sqlite3.DatabaseError(found)
 
 
-def _prepare(connection: sqlite3.Connection, path: str) -> None:
+def _prepare(connection: sqlite3.Connection, path: str) -> bool:
+    """Make a connection ready for use; returns whether there was nothing in the file."""
     connection.execute("PRAGMA locking_mode = EXCLUSIVE")
     tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
     if tables and read_pragma(connection, "application_id") != APPLICATION_ID:
@@ -176,6 +186,7 @@ def _prepare(connection: sqlite3.Connection, path: str) -> None:
         create_tables(connection)
     if path != MEMORY:
         _lengthen_wal(connection, path)
+    return not tables
 
 
 def _lengthen_wal(connection: sqlite3.Connection, path: str) -> None:

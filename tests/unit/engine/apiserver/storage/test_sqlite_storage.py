@@ -53,6 +53,21 @@ async def storage(tmp_path: Path) -> AsyncIterator[SqliteStorage]:
     await store.close()
 
 
+async def test_an_empty_data_file_that_was_there_before_begins_anew_and_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A server that was killed while it created it leaves one; so does whoever truncates it. A new file is no news."""
+    for name in ("new.db", "truncated.db"):
+        if name == "truncated.db":
+            (tmp_path / name).touch()
+        store = SqliteStorage(tmp_path / name)
+        store.open()
+        await store.close()
+    (line,) = caplog.records
+    assert line.message == "the data file was empty, and begins anew: if it held objects, restore a backup"
+    assert line.__dict__["path"] == str(tmp_path / "truncated.db")
+
+
 def _state(store: SqliteStorage) -> dict[str, tuple[int, bytes]]:
     """Return what a reader that follows the tail holds."""
     state: dict[str, tuple[int, bytes]] = {}
