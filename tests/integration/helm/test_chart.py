@@ -138,7 +138,7 @@ def test_other_ways_to_write_values_are_taken(options: str) -> None:
 
 
 def test_a_number_of_bytes_in_a_values_file_is_one(tmp_path: Path) -> None:
-    """helm reads it with a fraction."""
+    """Its parser makes a fraction of it."""
     values = tmp_path / "values.yaml"
     values.write_text("tmpSizeLimit: 1048576\nresources:\n  limits:\n    memory: 1073741824\n")
     chart.render("--values", str(values))
