@@ -189,7 +189,14 @@ class MutexDuty:
     async def _bring(self, command: Bring) -> None:
         one = command.contender
         # Another leader, which thinks that it still leads, may just have granted it: then it has been started there.
-        orphan = Orphan(uid=one.uid, name=one.name, version=one.version, shard=one.shard, deaths=one.deaths)
+        orphan = Orphan(
+            uid=one.uid,
+            name=one.name,
+            version=one.version,
+            shard=one.shard,
+            deaths=one.deaths,
+            needs_parent_group=one.needs_parent_group,
+        )
         move = Move(one.uid, one.name, one.version, shard=self._shard, mutex=one.mutex, orphan=orphan)
         patch = views.move_patch(move, group=self._group)
         await self._transport.send(requests.merge_patch(requests.EXECUTIONS, self._namespace, one.name, patch))

@@ -38,6 +38,7 @@ class Contender(msgspec.Struct, frozen=True, kw_only=True):
         has_started: somebody has written that it ran. If its Lease is gone all the same (deleted by hand, not restored
             with it), it goes first.
         deaths: how many replicas died that it was assigned to.
+        needs_parent_group: whether another Execution of this group owns it, and no label tells that yet.
     """
 
     uid: str
@@ -48,6 +49,7 @@ class Contender(msgspec.Struct, frozen=True, kw_only=True):
     created_s: float = 0.0
     has_started: bool = False
     deaths: int = 0
+    needs_parent_group: bool = False
 
     @property
     def turn(self) -> tuple[bool, float, str]:

@@ -72,8 +72,7 @@ def found_of(execution: PlacedExecution, *, shard: str, lost_by: str, now_ms: in
         name=meta.name,
         version=meta.resource_version,
         shard=shard,
-        needs_parent_group=labels.PARENT_GROUP not in meta.labels
-        and any(owner.kind == "Execution" for owner in meta.owner_references),
+        needs_parent_group=_needs_parent_group(meta),
         mutex=execution.spec.mutex.name if execution.spec.mutex else "",
         lost_by=lost_by,
         was_owned=bool(lost_by)
@@ -104,6 +103,7 @@ def contender_of(execution: HasMutex, *, is_sharded: bool) -> Contender | None:
         created_s=created_s_of(meta),
         has_started=execution.status.owner is not None,
         deaths=deaths_of(meta.annotations),
+        needs_parent_group=_needs_parent_group(meta),
     )
 
 
@@ -165,6 +165,11 @@ def expired(lease: Lease, *, by: ReplicaIdentity) -> Lease:
     return msgspec.structs.replace(
         lease, metadata=metadata, spec=msgspec.structs.replace(lease.spec, holder_identity="")
     )
+
+
+def _needs_parent_group(meta: ObjectMeta) -> bool:
+    is_child = any(owner.kind == "Execution" for owner in meta.owner_references)
+    return is_child and labels.PARENT_GROUP not in meta.labels
 
 
 def _wakes_in_s(execution: PlacedExecution, now_ms: int) -> float | None:

@@ -187,6 +187,9 @@ def test_a_contender_is_what_decides_about_its_turn():
     ran = msgspec.structs.replace(one, status=views.PlacedStatus(owner=owner))
     assert views.contender_of(ran, is_sharded=True) == msgspec.structs.replace(expected, has_started=True)
     assert views.contender_of(execution(), is_sharded=True) is None
+    child = execution(mutex="m", owners=["Execution"])
+    assert (found_child := views.contender_of(child, is_sharded=True)) is not None
+    assert found_child.needs_parent_group
 
 
 def test_an_applicant_is_what_decides_about_its_turn():
