@@ -139,7 +139,28 @@ FUNCTION: Final = Kind(
     ),
 )
 
-KINDS: Final = (FUNCTION, EXECUTION)
+SCHEDULED_EXECUTION: Final = Kind(
+    struct=v1alpha1.ScheduledExecution,
+    plural="scheduledexecutions",
+    short_name="ksched",
+    has_status=True,
+    columns=(
+        _column("Schedule", "string", ".spec.schedule", "When it starts an Execution."),
+        _column("Time-Zone", "string", ".spec.timeZone", "Time zone of the schedule; UTC if unset."),
+        _column("Function", "string", ".spec.function", "Function that is run."),
+        _column("Suspend", "boolean", ".spec.suspend", "Whether it starts nothing."),
+        _column("Next", "string", ".status.nextScheduleTime", "The occurrence that is dealt with next."),
+        _column("Last", "date", ".status.lastScheduleTime", "The occurrence that was started last."),
+        _AGE,
+        _column("Active", "string", ".status.active", "Its Executions that have not stopped.", priority=1),
+        _column("Policy", "string", ".spec.concurrencyPolicy", "When an earlier one still runs.", priority=1),
+        _column(
+            "Message", "string", '.status.conditions[?(@.type=="Ready")].message', "Why nothing starts.", priority=1
+        ),
+    ),
+)
+
+KINDS: Final = (FUNCTION, EXECUTION, SCHEDULED_EXECUTION)
 
 
 def build_crd(kind: Kind) -> dict[str, Any]:
@@ -226,6 +247,8 @@ def _schema(node: types.Type, *, is_status: bool) -> dict[str, Any]:
             return {"type": "string", **_limits(node)}
         case types.IntType():
             return {"type": "integer", "format": "int64", **_limits(node)}
+        case types.BoolType():
+            return {"type": "boolean"}
         case types.FloatType():
             return {"type": "number", "format": "double", **_limits(node)}
         case types.DateTimeType():

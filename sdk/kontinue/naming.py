@@ -62,6 +62,17 @@ def child_name(parent_name: str, step_id: str, parent_uid: str, run_epoch: int, 
     return _join(parent_name, f"{step}-{digest}" if step else digest)
 
 
+def occurrence_name(schedule: str, minutes: int) -> str:
+    """Return the name of the Execution that a ScheduledExecution starts, as Kubernetes names the Jobs of a CronJob.
+
+    Args:
+        schedule: name of the ScheduledExecution; one that is cut is hashed, too.
+        minutes: since 1970, of the occurrence.
+    """
+    name = f"{schedule}-{minutes}"
+    return name if len(name) <= MAX_NAME_LENGTH else _join(schedule, f"{_hash(schedule)}-{minutes}")
+
+
 def _join(head: str, tail: str) -> str:
     room = MAX_NAME_LENGTH - len(tail) - 1
     return f"{head[:room].rstrip('-.')}-{tail}" if room > 0 else tail[:MAX_NAME_LENGTH].rstrip("-")

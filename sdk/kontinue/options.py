@@ -15,11 +15,11 @@ import msgspec
 from kontinue.api import durations
 from kontinue.api.v1alpha1 import (
     ChildPolicy,
+    ExecutionDefaults,
     ExecutionMutex,
     ExecutionRetry,
     ExecutionTimeout,
     ExecutionTTL,
-    FunctionDefaults,
 )
 
 
@@ -118,11 +118,11 @@ class FunctionDefaultOptions:
     timeout: TimeoutPolicy | None = None
     ttl: Retention | None = None
 
-    def to_api(self) -> FunctionDefaults | None:
+    def to_api(self) -> ExecutionDefaults | None:
         """Return it as ``spec.defaults`` of a Function; None when nothing is set."""
         if self.retry is None and self.timeout is None and self.ttl is None:
             return None
-        return FunctionDefaults(
+        return ExecutionDefaults(
             retry=None if self.retry is None else self.retry.to_api(),
             timeout=None if self.timeout is None else self.timeout.to_api(),
             ttl=None if self.ttl is None else self.ttl.to_api(),

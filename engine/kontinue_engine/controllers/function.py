@@ -16,7 +16,7 @@ import msgspec
 from kontinue import errors
 from kontinue.api import labels
 from kontinue.api.meta import ObjectList, ObjectMeta, ObjectReference, PartialObjectMetadata
-from kontinue.api.v1alpha1 import Function, FunctionConcurrency, FunctionDefaults, FunctionSpec
+from kontinue.api.v1alpha1 import ExecutionDefaults, Function, FunctionConcurrency, FunctionSpec
 from kontinue.kube import requests
 from kontinue.kube.backoff import Backoff
 from kontinue.kube.transport import Transport
@@ -248,7 +248,9 @@ def build_function(description: FunctionDescription, *, group: str) -> Function:
             description=description.description,
             arguments=msgspec.Raw(description.arguments_schema) if description.arguments_schema else msgspec.UNSET,
             result=msgspec.Raw(description.result_schema) if description.result_schema else msgspec.UNSET,
-            defaults=msgspec.json.decode(description.defaults, type=FunctionDefaults) if description.defaults else None,
+            defaults=(
+                msgspec.json.decode(description.defaults, type=ExecutionDefaults) if description.defaults else None
+            ),
             concurrency=FunctionConcurrency(limit=description.limit) if description.limit else None,
         ),
     )

@@ -176,7 +176,7 @@ class WaitingFor(ApiStruct, frozen=True):
     message: Annotated[str, Description(description="Why it waits, for people.")] = ""
 
 
-class FunctionDefaults(ApiStruct, frozen=True):
+class ExecutionDefaults(ApiStruct, frozen=True):
     """Used by Executions that do not say otherwise."""
 
     retry: ExecutionRetry | None = None
@@ -203,7 +203,7 @@ class ExecutionStatus(ApiStruct, frozen=True):
         Description(description="Memo: the recorded outcomes of steps, children and timers."),
     ] = msgspec.UNSET
     defaults: Annotated[
-        FunctionDefaults | None,
+        ExecutionDefaults | None,
         Description(description="Of the function, where the spec is silent, as they were when it first ran."),
     ] = None
     attempts: Annotated[
@@ -269,7 +269,7 @@ class FunctionSpec(ApiStruct, frozen=True):
     result: Annotated[
         RawObject | msgspec.UnsetType, Description(description="JSON Schema of the result, from the signature.")
     ] = msgspec.UNSET
-    defaults: FunctionDefaults | None = None
+    defaults: ExecutionDefaults | None = None
     concurrency: FunctionConcurrency | None = None
 
 
@@ -280,3 +280,76 @@ class Function(ApiObject, frozen=True):
     spec: FunctionSpec
     api_version: str = labels.API_VERSION
     kind: str = "Function"
+
+
+class ConcurrencyPolicy(enum.StrEnum):
+    """What a schedule does when an occurrence is due and an earlier one still runs."""
+
+    ALLOW = "Allow"
+    FORBID = "Forbid"
+    REPLACE = "Replace"
+
+
+class ScheduledExecutionSpec(ApiStruct, frozen=True):
+    """What to run, and when."""
+
+    schedule: Annotated[
+        str,
+        Description(
+            min_length=1,
+            max_length=253,
+            description="Five cron fields (minute, hour, day of month, month, day of week), or a macro such as @daily.",
+        ),
+    ]
+    function: Annotated[
+        str, Description(min_length=1, max_length=253, description="Registered name of the function to run.")
+    ]
+    time_zone: Annotated[
+        str, Description(max_length=253, description="Name of the IANA database, as Europe/Berlin; unset means UTC.")
+    ] = ""
+    arguments: Annotated[
+        RawObject, Description(description="Arguments by parameter name, at most 256 KiB of JSON.")
+    ] = msgspec.Raw(b"{}")
+    history_limit: Annotated[
+        int, Description(ge=0, description="How many of its ended Executions are kept; older ones are deleted.")
+    ] = 5
+    suspend: Annotated[bool, Description(description="Start nothing; what runs goes on.")] = False
+    concurrency_policy: Annotated[
+        ConcurrencyPolicy,
+        Description(
+            description="When an occurrence is due and an earlier one still runs: Allow starts it too, Forbid waits for"
+            " the earlier one, Replace cancels the earlier one first."
+        ),
+    ] = ConcurrencyPolicy.ALLOW
+    starting_deadline: Annotated[
+        GoDuration, Description(description="How late an occurrence may be started, as 10m; unset means any time.")
+    ] = ""
+    execution_defaults: Annotated[
+        ExecutionDefaults | None, Description(description="Retry, timeout and ttl of its Executions.")
+    ] = None
+
+
+class ScheduledExecutionStatus(ApiStruct, frozen=True):
+    """What happened so far. Written by the leader of the group that has the function."""
+
+    last_schedule_time: Annotated[datetime | None, Description(description="The occurrence that was started last.")] = (
+        None
+    )
+    next_schedule_time: Annotated[
+        datetime | None, Description(description="The occurrence that is dealt with next; unset while suspended.")
+    ] = None
+    active: Annotated[list[str], Description(description="Names of its Executions that have not stopped.")] = []
+    observed_generation: Annotated[
+        int, Description(ge=0, description="metadata.generation that this speaks about.")
+    ] = 0
+    conditions: Annotated[list[Condition], Description(description="Ready: whether anything can be started.")] = []
+
+
+class ScheduledExecution(ApiObject, frozen=True):
+    """Starts an Execution at the times that a cron expression names."""
+
+    metadata: ObjectMeta
+    spec: ScheduledExecutionSpec
+    status: ScheduledExecutionStatus = ScheduledExecutionStatus()
+    api_version: str = labels.API_VERSION
+    kind: str = "ScheduledExecution"

@@ -54,6 +54,7 @@ class Resource(msgspec.Struct, frozen=True):
 
 
 EXECUTIONS: Final = Resource("kontinue.cloud", "v1alpha1", "executions", "Execution")
+SCHEDULED_EXECUTIONS: Final = Resource("kontinue.cloud", "v1alpha1", "scheduledexecutions", "ScheduledExecution")
 FUNCTIONS: Final = Resource("kontinue.cloud", "v1alpha1", "functions", "Function")
 LEASES: Final = Resource("coordination.k8s.io", "v1", "leases", "Lease")
 EVENTS: Final = Resource("", "v1", "events", "Event")

@@ -8,11 +8,11 @@ import pytest
 
 from kontinue.api.v1alpha1 import (
     ChildPolicy,
+    ExecutionDefaults,
     ExecutionRetry,
     ExecutionSpec,
     ExecutionTimeout,
     ExecutionTTL,
-    FunctionDefaults,
 )
 from kontinue.options import (
     CallOptions,
@@ -56,7 +56,7 @@ def test_timeout_and_retention_become_their_spec_fields() -> None:
 def test_defaults_that_say_nothing_are_left_out() -> None:
     """A Function without defaults has no spec.defaults."""
     assert FunctionDefaultOptions().to_api() is None
-    assert FunctionDefaultOptions(retry=RetryPolicy(retries=1)).to_api() == FunctionDefaults(
+    assert FunctionDefaultOptions(retry=RetryPolicy(retries=1)).to_api() == ExecutionDefaults(
         retry=ExecutionRetry(retries=1)
     )
 
