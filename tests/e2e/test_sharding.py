@@ -16,7 +16,10 @@ from cluster import children_of
 from kontinue.api import labels
 from kontinue.api.v1alpha1 import Execution, Phase
 from kontinue.client import Client, ClientOptions
-from kontinue.errors import InvalidState
+from kontinue.errors import InvalidState, NotFound
+from kontinue.kube import requests
+from kontinue.kube.config import load_config
+from kontinue.kube.http import KubeTransport
 from partition import wire
 from replica import LEASE_S, Replica, replicas
 from startable import StartableServer, startable
@@ -270,6 +273,32 @@ async def test_a_replica_that_ends_in_order_hands_over_at_once(client: Client, p
     ended = await client.wait_for_execution(name, timeout=SOON)
     assert (shard_of(ended), ended.status.crashes) == ("w-1", 0)
     assert not other.events("shard is dead")
+
+
+async def test_leases_that_are_deleted_by_hand_are_made_again_and_nothing_runs_twice(
+    client: Client, pair: tuple[Replica, Replica], server: StartableServer, tmp_path: Path
+) -> None:
+    """Their holders live: nobody else begins, neither in the shard nor to lead."""
+    leader, other = pair
+    notes = tmp_path / "notes"
+    name = await start_in(client, "w-1", "noting", {"file": str(notes), "seconds": 2})
+    await eventually(notes.exists)
+    transport = KubeTransport(load_config(kubeconfig=str(server.kubeconfig)), user_agent="tests")
+    try:
+        for lease in ("kontinue-shard.shared.w-1", "kontinue-shard.shared.w-0", "kontinue-leader.shared"):
+            await transport.send(requests.delete(requests.LEASES, "default", lease))
+            async with asyncio.timeout(SOON.total_seconds()):
+                while True:
+                    with suppress(NotFound):
+                        await transport.send(requests.get(requests.LEASES, "default", lease))
+                        break
+                    await asyncio.sleep(0.02)
+    finally:
+        await transport.close()
+    ended = await client.wait_for_execution(name, timeout=AFTER_A_LEASE)
+    assert (ended.phase, shard_of(ended), ended.status.resumptions) == (Phase.COMPLETED, "w-1", 0)
+    assert [one.process.poll() for one in pair if one.process is not None] == [None, None]
+    assert (len(leader.events("leading")), other.events("leading")) == (1, [])
 
 
 async def test_executions_wait_while_no_replica_lives(client: Client, pair: tuple[Replica, Replica]) -> None:
