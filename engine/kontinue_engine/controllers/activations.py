@@ -138,10 +138,9 @@ class Activations:
                 self._runtime.queue.add_after(entry.uid, (wake_ms - now_ms) / 1000)
             elif entry.rest is Rest.DORMANT or entry.is_losing:
                 entry.rest = Rest.WOKEN
-            elif step in entry.timers and entry.activation is not None:
+            elif step in entry.timers:
                 entry.timers.discard(step)
-                fired = frames.StepArrived(entry.activation.number, step, frames.TimerFired(wake_ms))
-                self._runtime.runners.send(fired)
+                self._runtime.tell(entry, step, frames.TimerFired(wake_ms))
 
     # What runners report.
 
@@ -172,6 +171,7 @@ class Activations:
                     waiting_for=tuple(frame.waiting_for),
                     more=frame.more,
                     has_step=frame.has_step,
+                    heard=frame.heard,
                 )
                 self._runtime.queue.add(entry.uid)
             case frames.RecordsProduced():

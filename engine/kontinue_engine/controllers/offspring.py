@@ -61,7 +61,7 @@ class Offspring:
                 execution = await self._create_or_find(parent, activation, step, command)
         except children.ChildRejectedError as error:
             parent.children.pop(command.name, None)
-            runtime.runners.send(frames.StepRejected(activation.number, step, error.info))
+            runtime.send_to(parent, frames.StepRejected(activation.number, step, error.info))
             return
         if execution.phase.is_terminal:
             outcome = self._outcome(command.name, execution.metadata.uid, execution.status)
@@ -239,8 +239,8 @@ class Offspring:
             self._runtime.queue.add(parent.uid)
             return
         step = parent.children.pop(child, None)
-        if step is not None and parent.activation is not None:
-            self._runtime.runners.send(frames.StepArrived(parent.activation.number, step, outcome))
+        if step is not None:
+            self._runtime.tell(parent, step, outcome)
 
     # Found, not created here.
 

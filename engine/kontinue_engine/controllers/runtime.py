@@ -19,7 +19,7 @@ from kontinue.api.v1alpha1 import Execution
 from kontinue.kube.backoff import Backoff
 from kontinue.kube.transport import Transport
 from kontinue_engine.clock import Clock
-from kontinue_engine.controllers.entries import EntryStore
+from kontinue_engine.controllers.entries import Entry, EntryStore
 from kontinue_engine.kube.events import EventRecorder
 from kontinue_engine.kube.work_queue import WorkQueue
 from kontinue_engine.lifecycle.observed import Worker
@@ -178,6 +178,17 @@ class Runtime:
         """
         while not self.is_writable:  # noqa: ASYNC110 - it changes with time, and by a renewal
             await asyncio.sleep(FENCE_POLL_S)
+
+    def tell(self, entry: Entry, step: str, outcome: frames.ChildFinished | frames.TimerFired) -> None:
+        """Send the activation of an Execution what one of its steps waits for."""
+        if entry.activation is not None:
+            self.send_to(entry, frames.StepArrived(entry.activation.number, step, outcome))
+
+    def send_to(self, entry: Entry, answer: frames.StepArrived | frames.StepRejected) -> None:
+        """Send an activation an answer, and remember that it was sent one."""
+        if entry.activation is not None and entry.activation.number == answer.activation:
+            entry.activation = msgspec.structs.replace(entry.activation, told=entry.activation.told + 1)
+        self.runners.send(answer)
 
     def succeeded(self, uid: str) -> None:
         """Forget earlier failures of an Execution."""

@@ -48,6 +48,8 @@ class Activation(msgspec.Struct, frozen=True, kw_only=True):
         waiting_for: the first few of what it waits for, while parked.
         more: how many others it waits for.
         has_step: a step of it runs in the runner while it is parked: it would be lost with the runner.
+        told: how often it was sent something that it waits for.
+        heard: how much of that it had got when it parked; the rest would be lost with the runner.
         stopping_since_ms: when it was told to stop, or None.
     """
 
@@ -58,6 +60,8 @@ class Activation(msgspec.Struct, frozen=True, kw_only=True):
     waiting_for: tuple[WaitingItem, ...] = ()
     more: int = 0
     has_step: bool = False
+    told: int = 0
+    heard: int = 0
     stopping_since_ms: int | None = None
 
 

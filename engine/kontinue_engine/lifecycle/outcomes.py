@@ -97,7 +97,8 @@ def recover(observed: Observed, worker: Worker, now_ms: int) -> Plan:
         message = f"{lost.message} ({crashes} times without a new record in between)"
         return fail(observed, worker, now_ms, memo, reason=lost.reason, message=message)
     resumption = activation.resumption + 1
-    is_dormant = lost.reason == EVICTED and activation.parked_since_ms is not None and not activation.has_step
+    has_more = activation.has_step or activation.told > activation.heard
+    is_dormant = lost.reason == EVICTED and activation.parked_since_ms is not None and not has_more
     actions: list[plans.Action] = [plans.ForgetActivation(is_dormant=is_dormant)]
     if not is_dormant:
         actions.append(dispatch(observed, observed.status, resumption=resumption, alone=is_suspect))

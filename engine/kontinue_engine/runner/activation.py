@@ -66,6 +66,7 @@ class Activation:
         )
         self.send = send
         self._host_now_ms = now_ms
+        self._heard = 0
 
     # For contexts (``kontinue.ports.Port``).
 
@@ -99,6 +100,7 @@ class Activation:
 
     def arrived(self, frame: frames.StepArrived | frames.StepRejected) -> None:
         """Take in what the supervisor says about a step."""
+        self._heard += 1
         self.take_in(frame.step, self._outcome(frame))
 
     @property
@@ -152,7 +154,7 @@ class Activation:
             for call in itertools.islice(outstanding, _MAX_WAITING_SHOWN)
         ]
         has_step = any(call.kind is RecordKind.STEP for call in outstanding)
-        self.send(frames.Waiting(self.number, items, len(outstanding) - len(items), has_step))
+        self.send(frames.Waiting(self.number, items, len(outstanding) - len(items), has_step, self._heard))
 
     def send_mismatched(self, mismatch: Mismatch) -> None:
         """End the activation: the program does not match its memo."""

@@ -226,12 +226,14 @@ class Waiting(Frame, frozen=True, tag="Waiting"):
         waiting_for: the first few of what it waits for.
         more: how many others there are.
         has_step: it waits for a step too, which runs in the runner or is being recorded: the wait ends by itself.
+        heard: how many ``StepArrived`` and ``StepRejected`` it has got by now.
     """
 
     activation: int
     waiting_for: list[WaitingItem]
     more: int = 0
     has_step: bool = False
+    heard: int = 0
 
 
 class Completed(Frame, frozen=True, tag="Completed"):

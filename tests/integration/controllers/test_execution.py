@@ -511,6 +511,20 @@ async def test_a_wake_during_an_eviction_is_not_lost(world: World) -> None:
     await eventually(lambda: [one.execution for one in world.runners.submitted].count("p") == 2)
 
 
+async def test_an_answer_that_is_lost_in_an_eviction_is_given_again(world: World) -> None:
+    """The child's end was sent to its parked parent, whose runner goes before it reads it: the parent runs again."""
+    parent = await world.start("p")
+    request_child(world, parent.activation, "p-0-abc")
+    child = await world.run("p-0-abc")
+    world.on_frame(frames.Waiting(parent.activation, [frames.WaitingItem("Execution", "p-0-abc", "0")]))
+    world.on_frame(frames.Completed(child.activation, b"1"))
+    await eventually(lambda: bool(world.runners.sent_of(frames.StepArrived)))
+    world.controller.activations.on_lost(
+        parent.activation, was_active=False, was_alone=True, reason="Evicted", message="recycled"
+    )
+    await eventually(lambda: [one.execution for one in world.runners.submitted].count("p") == 2)
+
+
 async def test_a_cancel_that_comes_during_a_write_is_noticed(world: World) -> None:
     """The event that says so arrives before the answer to our own write: the object is looked up afterwards."""
     await world.start("e")

@@ -331,6 +331,15 @@ def test_an_evicted_execution_sleeps_without_an_activation_until_it_is_woken() -
     assert awake.actions == (plans.Dispatch(attempt=1, resumption=1, fencing_token=3),)
 
 
+def test_an_execution_that_is_evicted_with_an_answer_on_its_way_is_dispatched_again_at_once() -> None:
+    """What was sent to it is lost with the runner, and is not sent again to one that sleeps."""
+    parked = msgspec.structs.replace(RUNNING, parked_since_ms=NOW_MS, told=2, heard=1)
+    lost = Lost(was_active=False, reason=EVICTED, message="recycled")
+    assert kinds(decide(observe(activation=parked, news=News(lost=lost)), WORKER, NOW_MS))[-1] == "Dispatch"
+    has_heard = msgspec.structs.replace(parked, heard=2)
+    assert kinds(decide(observe(activation=has_heard, news=News(lost=lost)), WORKER, NOW_MS)) == ["ForgetActivation"]
+
+
 def test_an_active_execution_whose_runner_was_killed_for_another_one_is_dispatched_again() -> None:
     """It waits for nothing: nobody would wake it."""
     lost = Lost(was_active=False, reason=EVICTED, message="killed to end activation 7")
