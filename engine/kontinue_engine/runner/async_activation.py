@@ -28,7 +28,7 @@ from kontinue.replay.records import RecordKind
 from kontinue_engine.runner import activation as base
 from kontinue_engine.runner import breakdown, function_calls
 from kontinue_engine.runner.current import clean_context
-from kontinue_engine.runner.deterministic_loop import DeterministicLoop
+from kontinue_engine.runner.deterministic_loop import DeterministicLoop, HostLoop
 from kontinue_engine.runner.failures import Failure
 from kontinue_engine.runner.threads import Threads
 from kontinue_engine.wire import frames
@@ -44,8 +44,9 @@ _MAX_LISTED: Final = 3
 class Host(Protocol):
     """What an activation needs of its host."""
 
-    loop: asyncio.AbstractEventLoop
+    loop: HostLoop
     threads: Threads
+    skips_pauses: bool
 
     def call_from_thread(self, call: Callable[[], None]) -> None:
         """Have ``call`` run on the loop."""
@@ -68,6 +69,10 @@ class _Watched(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.what} at {self.line}"
+
+
+def _skip(delay_s: float) -> None:
+    del delay_s
 
 
 def _listed(calls: Sequence[str]) -> str:
@@ -128,6 +133,17 @@ class AsyncActivation(base.Activation):
         self._set_running()
         self._main.cancel(message)
         self._loop.wake()
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing of it runs: it waits for the supervisor."""
+        return self._loop.is_settled and not self._steps
+
+    def cancel_steps(self) -> None:
+        """Cancel the steps that run on the host loop; their outcome is of no interest any more."""
+        for task in self._steps.values():
+            if task is not None:
+                task.cancel()
 
     def _go_on(self) -> None:
         self.send_flush()
@@ -246,9 +262,7 @@ class AsyncActivation(base.Activation):
             return
         self._has_ended = True
         self._loop.halt()
-        for task in self._steps.values():
-            if task is not None:
-                task.cancel()
+        self.cancel_steps()
         self._host.forget(self, is_blocked=isinstance(end, Mismatch))
         if isinstance(end, Mismatch):
             self.send_mismatched(end)
@@ -340,12 +354,15 @@ class AsyncActivation(base.Activation):
 
     async def _run_step(self, call: Call) -> None:
         try:
-            self._step_ended(call, await self.step_run(call).run_async())
+            self._step_ended(call, await self.step_run(call).run_async(pause=self._pause))
         except Exception:  # noqa: BLE001 - user code's are outcomes; nobody would ever look at this one
             breakdown.end_process()
 
+    async def _pause(self, delay_s: float) -> None:
+        await asyncio.sleep(0 if self._host.skips_pauses else delay_s)
+
     def _run_step_in_thread(self, call: Call) -> None:
-        outcome = self.step_run(call).run(pause=time.sleep)
+        outcome = self.step_run(call).run(pause=_skip if self._host.skips_pauses else time.sleep)
         self._host.call_from_thread(functools.partial(self._step_ended, call, outcome))
 
     def _step_ended(self, call: Call, outcome: Outcome) -> None:

@@ -19,6 +19,7 @@ from kontinue_engine.runner import breakdown, function_calls
 from kontinue_engine.runner.activation import NowMs, Send, send_ended, send_mismatched
 from kontinue_engine.runner.async_activation import AsyncActivation
 from kontinue_engine.runner.current import clean_context
+from kontinue_engine.runner.deterministic_loop import HostLoop
 from kontinue_engine.runner.failures import Failure, user_failure
 from kontinue_engine.runner.threads import Threads
 from kontinue_engine.wire import frames
@@ -31,11 +32,24 @@ class AsyncHost:
         functions: by registered name.
         send: thread-safe and ordered.
         now_ms: milliseconds since the epoch; read when a step ends.
+        loop: the host loop; by default the running one.
+        threads: run sync steps.
+        skips_pauses: whether a step that is tried again is so at once.
     """
 
-    def __init__(self, functions: Mapping[str, FunctionDefinition[..., Any]], *, send: Send, now_ms: NowMs) -> None:
-        self.loop = asyncio.get_running_loop()
-        self.threads = Threads()
+    def __init__(
+        self,
+        functions: Mapping[str, FunctionDefinition[..., Any]],
+        *,
+        send: Send,
+        now_ms: NowMs,
+        loop: HostLoop | None = None,
+        threads: Threads | None = None,
+        skips_pauses: bool = False,
+    ) -> None:
+        self.loop: HostLoop = loop or asyncio.get_running_loop()
+        self.threads = threads or Threads()
+        self.skips_pauses = skips_pauses
         self._functions = functions
         self._send = send
         self._now_ms = now_ms
@@ -82,6 +96,18 @@ class AsyncHost:
         self._activations.pop(activation.number, None)
         if is_blocked:
             self._blocked.append(activation)
+
+    def is_quiet(self, number: int) -> bool:
+        """Tell whether an activation waits for the supervisor, and nothing of it runs."""
+        activation = self._activations.get(number)
+        return activation is not None and activation.is_quiet
+
+    def cancel_running(self, number: int) -> None:
+        """Cancel what runs of an activation on the host loop, which nobody cares for any more."""
+        if (activation := self._activations.get(number)) is not None:
+            activation.cancel_steps()
+        elif (task := self._plain.get(number)) is not None:
+            task.cancel()
 
     def _activate(self, frame: frames.Activate) -> None:
         number = frame.activation

@@ -8,14 +8,32 @@ the supervisor logs it; the Executions are replayed elsewhere, and what was acti
 from __future__ import annotations
 
 import os
+import sys
 import traceback
+from collections.abc import Callable
 from typing import Final, NoReturn
 
 EXIT_BROKEN: Final = 70  # EX_SOFTWARE
 
+_report: Callable[[BaseException], None] | None = None
+
+
+class BrokenError(BaseException):
+    """Raised in place of the end of a process that is not only a runner's; nobody catches it."""
+
+
+def spare_process(report: Callable[[BaseException], None]) -> None:
+    """This process is not only a runner's (``kontinue_engine.testing``): report failures from now on, and live on."""
+    global _report
+    _report = report
+
 
 def end_process() -> NoReturn:
     """Report the current exception and end the process: no ``finally`` block and no exit handler of the user's runs."""
+    if _report is not None:
+        error = sys.exception()
+        _report(error or BrokenError())
+        raise BrokenError from error
     try:
         text = f"process {os.getpid()} failed:\n{traceback.format_exc()}"
         os.write(2, text.encode("utf-8", "backslashreplace"))

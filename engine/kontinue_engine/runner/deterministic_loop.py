@@ -62,6 +62,24 @@ class LoopOwner(Protocol):
         """Start a durable timer; returns how to give it up."""
 
 
+class HostLoop(Protocol):
+    """What hosts and their activations need of the loop that they live on: a runner's own, or a part of it."""
+
+    def call_soon(
+        self, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
+    ) -> object:
+        """Run ``callback`` soon."""
+
+    def call_soon_threadsafe(self, callback: Callable[..., object], *args: Any) -> object:
+        """Run ``callback`` soon; from any thread."""
+
+    def create_task(
+        self, coro: Coroutine[Any, Any, T], *, name: str | None = None, context: contextvars.Context | None = None
+    ) -> asyncio.Task[T]:
+        """Run a step, or a function without a context: any I/O is welcome there."""
+        ...
+
+
 class DeterministicTask(asyncio.Task[T]):
     """A task that knows its branch, and whose hash is a number of its activation, so that sets iterate alike.
 
@@ -88,7 +106,7 @@ class DeterministicFuture(asyncio.Future[T]):
 class DeterministicLoop(LoopWithoutIO):
     """See the module. Created on, and run by callbacks of, the host loop."""
 
-    def __init__(self, owner: LoopOwner, host: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, owner: LoopOwner, host: HostLoop) -> None:
         self._owner = owner
         self._host = host
         self._ready: deque[asyncio.Handle] = deque()
@@ -111,7 +129,7 @@ class DeterministicLoop(LoopWithoutIO):
     @property
     def is_settled(self) -> bool:
         """Whether no callback is queued and ``on_idle`` had nothing to deliver."""
-        return self._is_settled and not self._ready
+        return self._is_settled and not (self._ready or self._is_scheduled)
 
     def wake(self) -> None:
         """Have the host run a turn soon; any number of calls make one."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
 from kontinue import pauses, steps
@@ -50,8 +50,8 @@ class StepRun:
             pause(delay_s)
             attempt += 1
 
-    async def run_async(self) -> Outcome:
-        """Call an async step until it succeeds or its tries are used up."""
+    async def run_async(self, *, pause: Callable[[float], Awaitable[object]]) -> Outcome:
+        """Call an async step until it succeeds or its tries are used up; ``pause`` sleeps for a number of seconds."""
         attempt = 1
         timeout = self.request.options.timeout
         while True:
@@ -64,7 +64,7 @@ class StepRun:
                 delay_s = self._next_delay_s(attempt, error)
                 if delay_s is None:
                     return self._failed(error)
-            await asyncio.sleep(delay_s)
+            await pause(delay_s)
             attempt += 1
 
     @contextmanager

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from kontinue.definition import FunctionDefinition
@@ -25,6 +25,10 @@ from kontinue_engine.runner.threads import Threads
 from kontinue_engine.wire import frames
 
 
+def _nothing() -> None:
+    pass
+
+
 class SyncHost:
     """Runs activations of sync functions, one active at a time.
 
@@ -35,11 +39,23 @@ class SyncHost:
         functions: by registered name.
         send: thread-safe and ordered; called from any thread, often with the host's lock held: it must not call back.
         now_ms: milliseconds since the epoch; read when a step ends.
+        skips_pauses: whether a step that is tried again is so at once.
+        on_idle: called, like ``send``, when the slot is free and nobody wants it.
     """
 
-    def __init__(self, functions: Mapping[str, FunctionDefinition[..., Any]], *, send: Send, now_ms: NowMs) -> None:
+    def __init__(
+        self,
+        functions: Mapping[str, FunctionDefinition[..., Any]],
+        *,
+        send: Send,
+        now_ms: NowMs,
+        skips_pauses: bool = False,
+        on_idle: Callable[[], None] = _nothing,
+    ) -> None:
         self.lock = threading.Lock()
         self.threads = Threads()
+        self.skips_pauses = skips_pauses
+        self._on_idle = on_idle
         self._functions = functions
         self._send = send
         self._now_ms = now_ms
@@ -71,6 +87,18 @@ class SyncHost:
                     if (activation := self._activations.get(frame.activation)) is not None:
                         activation.arrived(frame)
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether no activation is active, or about to be."""
+        with self.lock:
+            return not (self._is_busy or self._woken or self._new)
+
+    def is_quiet(self, number: int) -> bool:
+        """Tell whether an activation waits for the supervisor, and nothing of it runs."""
+        with self.lock:
+            activation = self._activations.get(number)
+            return activation is not None and activation.is_quiet
+
     # For activations; the lock is held.
 
     def wake(self, activation: SyncActivation) -> None:
@@ -92,6 +120,8 @@ class SyncHost:
             else:
                 self.threads.start(functools.partial(self._work, self._take_new()))
         self._is_passing_on = False
+        if not self._is_busy:
+            self._on_idle()
 
     def forget(self, activation: SyncActivation) -> None:
         """The activation has ended."""
