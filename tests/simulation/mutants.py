@@ -10,11 +10,15 @@ from typing import Any, Final
 
 import msgspec
 
+from kontinue.api import labels
 from kontinue.api.meta import Lease
+from kontinue_engine.coordinator import fates
+from kontinue_engine.coordinator.holders import Holders
 from kontinue_engine.coordinator.placement import PlacementDuty
 from kontinue_engine.kube.lease import HeldLease
-from kontinue_engine.lifecycle import decide
-from kontinue_engine.sharding import views
+from kontinue_engine.lifecycle import starting
+from kontinue_engine.sharding import fates as sharding_fates
+from kontinue_engine.sharding import limits, mutexes, views
 from kontinue_engine.sharding.lease_book import LeaseBook, Sighting
 from kontinue_engine.sharding.tenure import Tenure
 from kontinue_engine.worker import leadership, replica
@@ -50,7 +54,7 @@ def relabel_without_version() -> None:
 
 def claim_skipped() -> None:
     """What somebody else may have started runs without a claim."""
-    claim = decide._claim
+    claim = starting._claim
 
     def careless(*arguments: Any) -> Any:
         plan = claim(*arguments)
@@ -58,7 +62,7 @@ def claim_skipped() -> None:
             plan if plan.status is None or plan.status.phase.is_terminal else msgspec.structs.replace(plan, status=None)
         )
 
-    decide._claim = careless
+    starting._claim = careless
 
 
 def fence_ignored() -> None:
@@ -105,6 +109,73 @@ def placement_kept() -> None:
     leadership.PlacementDuty = careless  # type: ignore[assignment,misc]
 
 
+def stopped_while_unsure() -> None:
+    """Whoever has ended is taken for stopped: what it held is given on while its code may still run."""
+    judge = sharding_fates.judge
+
+    def careless(**facts: bool) -> sharding_fates.Fate:
+        fate = judge(**facts)
+        return sharding_fates.Fate.STOPPED if fate is sharding_fates.Fate.UNSURE else fate
+
+    sharding_fates.judge = fates.judge = careless  # type: ignore[assignment]
+
+
+def owner_taken_for_gone() -> None:
+    """The leader closes what lives: it does not ask the Lease of an owner."""
+
+    async def careless(self: Holders, owner: Any) -> bool:
+        return True
+
+    Holders.is_gone = careless  # type: ignore[method-assign]
+
+
+def grant_without_version() -> None:
+    """Two leaders that overlap both grant a mutex."""
+    granted = views.granted
+    views.granted = lambda grant, **named: _unversioned(granted(grant, **named))
+
+
+def mutex_given_on_unseen() -> None:
+    """A holder that is not seen any more is taken for stopped without asking."""
+    look = mutexes.Mutexes._look_after_holder
+
+    def careless(self: mutexes.Mutexes, mutex: Any, now_s: float) -> Any:
+        if mutex.holder not in mutex.contenders and mutex.lease is not None:
+            mutex.has_stopped = True
+            return self._give_on(mutex, now_s)
+        return look(self, mutex, now_s)
+
+    mutexes.Mutexes._look_after_holder = careless  # type: ignore[method-assign]
+
+
+def limit_forgets_the_stopping() -> None:
+    """What has ended counts no more, although its code still runs."""
+    limits.Admissions.lost = lambda self, uid, now_s: self._drop(uid)  # type: ignore[method-assign]
+
+
+def limit_forgets_the_last_reign() -> None:
+    """A new leader admits before it knows what has ended under the last one and still runs."""
+    limits.Admissions.hold_ended = lambda self, found, now_s: setattr(self, "_has_ended", True)  # type: ignore[method-assign]
+
+
+def lost_by_not_noted() -> None:
+    """Whoever moves what died with its replica does not say so."""
+    move_patch = views.move_patch
+
+    def careless(*arguments: Any, **named: Any) -> dict[str, Any]:
+        patch = move_patch(*arguments, **named)
+        patch["metadata"].get("annotations", {}).pop(labels.LOST_BY, None)
+        return patch
+
+    views.move_patch = careless
+
+
+def lost_by_ignored() -> None:
+    """Whoever claims it does not charge it: what kills its replica kills the next one, for ever."""
+    claim = starting._claim
+    starting._claim = lambda observed, *rest: claim(msgspec.structs.replace(observed, lost_by=""), *rest)
+
+
 MUTANTS: Final[dict[str, Callable[[], None]]] = {
     plant.__name__: plant
     for plant in (
@@ -117,5 +188,13 @@ MUTANTS: Final[dict[str, Callable[[], None]]] = {
         runners_not_frozen,
         renew_time_compared,
         placement_kept,
+        stopped_while_unsure,
+        owner_taken_for_gone,
+        grant_without_version,
+        mutex_given_on_unseen,
+        limit_forgets_the_stopping,
+        limit_forgets_the_last_reign,
+        lost_by_not_noted,
+        lost_by_ignored,
     )
 }

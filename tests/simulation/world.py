@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 import random
 import traceback
 from collections import Counter
@@ -228,7 +227,6 @@ class World:
 
 def run(seed: int, *, kinds: Sequence[str] = faults.KINDS, trace: bool = False) -> Report:
     """Play the world of one seed, with faults of these kinds."""
-    logging.disable(logging.NOTSET if trace else logging.CRITICAL)
     with installed(seed):
         world = World(seed, kinds=kinds, trace=trace)
         report = Report(seed)

@@ -14,7 +14,7 @@ from pure.cluster import EXECUTIONS, LEASES, Feed, RefusedError, replaced
 
 from kontinue.api import labels
 from kontinue.api.meta import Lease
-from kontinue.api.v1alpha1 import Execution, ExecutionOwner, Phase
+from kontinue.api.v1alpha1 import Execution, ExecutionOwner
 from kontinue_engine.coordinator.fates import MAY_RUN_ON
 from kontinue_engine.lifecycle.conditions import is_stopped, with_stopped
 from kontinue_engine.sharding import fates, leases, limits, mutexes, placement, views

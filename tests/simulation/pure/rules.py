@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 from invariants import TERMINAL, Violation
@@ -12,7 +11,7 @@ from runners import Effect, Ledger
 
 from kontinue.api import labels
 from kontinue.api.meta import Lease
-from kontinue.api.v1alpha1 import Execution
+from kontinue.api.v1alpha1 import Execution, Phase
 from kontinue_engine.lifecycle.conditions import is_stopped
 from kontinue_engine.sharding import leases
 
@@ -33,6 +32,7 @@ class Rules:
         self._world = world
         self._epochs: dict[tuple[str, int], str] = {}
         self._held_since_s: dict[str, float] = {}
+        self._dead: set[str] = set()  # the leader has taken their Leases away
         self._runs: dict[str, dict[Run, Any]] = {}
         self.crowded: set[str] = set()
 
@@ -106,6 +106,7 @@ class Rules:
         elif change.kind == EXECUTIONS and change.old is not None:
             if change.old.status is not change.new.status:
                 self._judge_status(change.old, change.new, change.who)
+                self._judge_end(change.old, change.new)
             self._judge_labels(change.old, change.new)
 
     def _judge_lease(self, old: Lease | None, new: Lease | None) -> None:
@@ -120,6 +121,7 @@ class Rules:
                 self._held_since_s[name] = self._world.timeline.now_s
             if is_ is not None and not is_[0] and new is not None and leases.was_expired(new):
                 self.verdicts += 1
+                self._dead.add(leases.holder_of(new).incarnation)
 
     def _judge_status(self, old: Execution, new: Execution, who: Any) -> None:
         name, before, after = new.metadata.name, old.status, new.status
@@ -137,6 +139,20 @@ class Rules:
         if known != owner.incarnation:
             raise Violation(f"epoch {owner.epoch} of {name} was {known}'s, and is {owner.incarnation}'s now")
 
+    def _judge_end(self, old: Execution, new: Execution) -> None:
+        """What is said to have stopped does not run; what died with its owner is charged with that once."""
+        if is_stopped(new.status.conditions) and not is_stopped(old.status.conditions):
+            runs = self._runs.get(new.metadata.uid, {})
+            free = [str(replica) for replica in runs.values() if replica.own.remaining_s > 0]
+            if free:
+                raise Violation(f"{new.metadata.name} is said to have stopped, and runs in {free}")
+        before, after = old.status, new.status
+        if before.owner is None or after.owner == before.owner or old.phase is not Phase.EXECUTING:
+            return
+        died = before.owner.incarnation in self._dead
+        if died and after.crashes <= before.crashes:
+            raise Violation(f"{new.metadata.name} is not charged with the death of {before.owner}: {after}")
+
     def _judge_labels(self, old: Execution, new: Execution) -> None:
         was, shard = (one.metadata.labels.get(labels.SHARD, "") for one in (old, new))
         if was == shard:
@@ -147,6 +163,7 @@ class Rules:
         if not was:
             return
         self.relabels += 1
+        self._judge_note(old, new, was)
         mutex = self._world.mutex_of(new)
         lease = leases.mutex_lease_name("g", mutex) if mutex else leases.shard_lease_name("g", was)
         held_for_s = self._world.timeline.now_s - self._held_since_s.get(lease, float("inf"))
@@ -156,6 +173,15 @@ class Rules:
         )
         if holder and shard_for_s > HELD_FOR_S and (not mutex or holder == new.metadata.uid):
             raise Violation(f"{name} was moved from shard {was} to {shard}, although {holder} has long held {lease}")
+
+    def _judge_note(self, old: Execution, new: Execution, was: str) -> None:
+        """Who moves it away from its dead owner says so: the next one charges it."""
+        lease, owner = self._world.cluster.leases.get(leases.shard_lease_name("g", was)), old.status.owner
+        if lease is None or owner is None or lease.spec.holder_identity or not leases.was_expired(lease):
+            return
+        dead = leases.holder_of(lease).incarnation
+        if owner.incarnation == dead and new.metadata.annotations.get(labels.LOST_BY) != dead:
+            raise Violation(f"{new.metadata.name} was moved away from {dead}, which has died, and nothing says so")
 
     # The end.
 
@@ -184,7 +210,3 @@ class Rules:
         expected = [str(number) for number in range(len(self._world.programs[one.metadata.name]))]
         if recorded != (expected if one.phase.value == "Completed" else expected[: len(recorded)]):
             raise Violation(f"{one.metadata.name} recorded {recorded} instead of {expected}")
-
-    def runs_left(self) -> Iterable[str]:
-        """Return what runs still."""
-        return [f"{run.entry.name} in {replica}" for runs in self._runs.values() for run, replica in runs.items()]

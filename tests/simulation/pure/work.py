@@ -1,7 +1,7 @@
 """The Executions of one replica of a pure world: ``lifecycle.decide`` says what to do, here it is done.
 
-What ``controllers`` do around it, without tasks: observe, ask what keeps an Execution from being started, decide, write,
-act. ``Runners`` is what they run in.
+What ``controllers`` do around it, without tasks: observe, ask what keeps an Execution from being started, decide,
+write, act. ``Runners`` is what they run in.
 """
 
 from __future__ import annotations
@@ -222,13 +222,10 @@ class Work:
         )
 
     def _lost_by(self, entry: Entry) -> str:
-        owner = entry.status.owner
-        if owner is None:
-            return ""
-        if self._world.is_sharded and owner.shard != self._replica.shard:
-            return entry.execution.metadata.annotations.get(labels.LOST_BY, "")
-        dead: str = self._replica.dead_predecessor
-        return dead
+        owner, dead = entry.status.owner, self._replica.dead_predecessor
+        if owner is not None and owner.incarnation == dead:
+            return owner.incarnation
+        return entry.execution.metadata.annotations.get(labels.LOST_BY, "")
 
     # What keeps it from being started.
 
@@ -275,6 +272,9 @@ class Work:
     def _write(self, entry: Entry, plan: plans.Plan, unwritten: News, version: str, failures: int) -> None:
         status = plan.status
         assert status is not None
+        if self._replica.own.remaining_s <= 0:  # each try asks whether it may
+            self._replica.after(0.1, self._write, entry, plan, unwritten, version, failures)
+            return
 
         def answered(one: Execution | None, error: Exception | None) -> None:
             if isinstance(error, RefusedError):
