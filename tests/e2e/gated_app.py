@@ -1,9 +1,13 @@
 """Functions that exclude each other, and note in a file when they begin and end."""
 
+import asyncio
+import os
+import signal
 import time
+from datetime import timedelta
 from pathlib import Path
 
-from kontinue import App, ChildFailed, SyncExecutionContext, current_step, step
+from kontinue import App, ChildFailed, ExecutionContext, RetryPolicy, SyncExecutionContext, current_step, step
 
 app = App(group="gated")
 
@@ -29,6 +33,33 @@ def scarce(ctx: SyncExecutionContext, file: str, name: str, seconds: float) -> s
     """Something that only two may do at a time."""
     ctx.step(note, file, f"begin {name}")
     time.sleep(seconds)
+    ctx.step(note, file, f"end {name}")
+    return name
+
+
+@app.function
+async def parent_of_scarce(ctx: ExecutionContext, file: str, name: str) -> list[str]:
+    """Children of which only two may run at a time in the whole group, whoever their parents are."""
+    return await asyncio.gather(*(ctx.execute(scarce, file, f"{name}-{number}", 0.3) for number in range(2)))
+
+
+@step(retry=RetryPolicy(retries=1, backoff=timedelta(seconds=2)))
+def fail_once(file: str) -> int:
+    """Fail the first time."""
+    if current_step().attempt == 1:
+        raise ConnectionError(f"{file} is never there at first")
+    return current_step().attempt
+
+
+@app.function
+def stubborn(ctx: SyncExecutionContext, file: str, name: str) -> str:
+    """Kill the runner, and when that is overcome fail once and try again."""
+    ctx.step(note, file, f"begin {name}")
+    crashed = Path(f"{file}.crashed")
+    if not crashed.exists():
+        crashed.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    ctx.step(fail_once, file)
     ctx.step(note, file, f"end {name}")
     return name
 

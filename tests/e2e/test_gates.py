@@ -229,6 +229,47 @@ async def test_a_limit_holds_across_shards(client: Client, tmp_path: Path) -> No
     assert begun[-1] in {"scarce-4", "scarce-5"}
 
 
+@pytest.mark.usefixtures("pair")
+async def test_a_limit_holds_for_children_of_several_parents(client: Client, tmp_path: Path) -> None:
+    """They are in both shards, and their parents wait without a slot of their own."""
+    notes = tmp_path / "notes"
+    parents = [
+        await client.spawn("parent_of_scarce", {"file": str(notes), "name": f"p{number}"}, result=list[str])
+        for number in range(4)
+    ]
+    for number, parent in enumerate(parents):
+        assert await parent.result(timeout=SOON) == [f"p{number}-0", f"p{number}-1"]
+    seen = spans(notes)
+    assert sorted(name for what, name, _ in seen if what == "begin") == sorted(
+        f"p{parent}-{child}" for parent in range(4) for child in range(2)
+    )
+    assert most_at_once(notes) == 2
+
+
+@pytest.mark.usefixtures("pair")
+async def test_a_mutex_is_held_through_a_crash_and_a_retry(
+    client: Client, transport: KubeTransport, tmp_path: Path
+) -> None:
+    """Its runner dies under the holder, and then a step fails that is tried again: who waits runs after all that."""
+    notes = tmp_path / "notes"
+    holder = await client.spawn(
+        "stubborn",
+        {"file": str(notes), "name": "s-holder"},
+        result=str,
+        options=SpawnOptions(name="s-holder", mutex="stubborn"),
+    )
+    await eventually(notes.exists)
+    waiting = await spawn_work(client, notes, "t-waits", 0.0, mutex="stubborn")
+    assert await holder.result(timeout=SOON) == "s-holder"
+    await waiting.result(timeout=SOON)
+    held = [name for _, name, _ in spans(notes)]
+    assert held == ["s-holder"] * (len(held) - 2) + ["t-waits"] * 2
+    assert (tmp_path / "notes.crashed").exists()
+    tokens = [token for _, _, token in spans(notes)]
+    assert tokens == sorted(tokens)
+    await freed(transport, "stubborn")
+
+
 async def test_a_limit_survives_the_death_of_the_leader(
     client: Client, pair: tuple[Replica, Replica], tmp_path: Path
 ) -> None:
