@@ -279,9 +279,9 @@ async def test_an_older_event_does_not_bring_an_ended_execution_back_to_life(wor
     await eventually(lambda: world.entries.by_name("e") is None)
     world.controller.observation.on_event("MODIFIED", created)
     world.controller.observation.on_list([created], initial=False)
-    await asyncio.sleep(0.05)
+    await world.start("later")
     assert world.entries.by_name("e") is None
-    assert [one.execution for one in world.runners.submitted] == ["e"]
+    assert [one.execution for one in world.runners.submitted] == ["e", "later"]
 
 
 async def test_the_next_replica_claims_what_the_dead_one_left_and_replays_it(api_server: ApiServer) -> None:
@@ -430,8 +430,10 @@ async def test_only_what_there_is_room_for_is_claimed_after_a_restart(api_server
     for before, incarnation in pairwise(("one", "two", "three", "four", "five")):
         async with replica(api_server, incarnation, dead_predecessor=before) as world:
             await eventually(lambda world=world: len(world.runners.submitted) == WINDOW)  # type: ignore[misc]
-            await asyncio.sleep(0.05)
-            assert len(world.runners.submitted) == WINDOW
+            fresh = await world.start(f"fresh-{incarnation}")
+            assert len(world.runners.submitted) == WINDOW + 1
+            world.on_frame(frames.Completed(fresh.activation, b"1"))
+            await world.phase(f"fresh-{incarnation}", Phase.COMPLETED)
     stored = [await world_get(api_server, f"e{number}") for number in range(6)]
     assert [execution.status.crashes for execution in stored] == [3, 3, 0, 0, 0, 0]
     assert [execution.status.owner is None for execution in stored] == [False, False, True, True, True, True]
@@ -473,8 +475,8 @@ async def test_a_sleeping_execution_costs_nothing_at_a_restart_and_wakes_in_time
         world.on_frame(frames.Waiting(activate.activation, [frames.WaitingItem("Timer", "nap", "0")]))
         asleep = await world.phase("e", Phase.SUSPENDED)
     async with replica(api_server, "two") as world:
-        await asyncio.sleep(0.1)
-        assert world.runners.submitted == []
+        await world.start("later")
+        assert [one.execution for one in world.runners.submitted] == ["later"]
         assert (await world.get("e")).metadata.resource_version == asleep.metadata.resource_version
         activate = await world.run("e")
         assert activate.resumption == 1
@@ -559,11 +561,11 @@ async def test_what_another_replica_owns_is_left_alone(world: World) -> None:
         request = requests.merge_patch(requests.EXECUTIONS, world.namespace, "e", owner, subresource="status")
         await world.transport.send(request)
         await eventually(lambda: world.entries.by_name("e") is None)
-    await asyncio.sleep(0.1)
+    await world.start("later")
     stored = await world.get("e")
     assert stored.status.owner is not None
     assert stored.status.owner.incarnation == "another"
-    assert [one.execution for one in world.runners.submitted] == ["e"]
+    assert [one.execution for one in world.runners.submitted] == ["e", "later"]
 
 
 async def test_nothing_is_written_while_the_lease_may_be_somebody_elses(fast_world: World) -> None:
