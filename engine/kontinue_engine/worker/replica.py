@@ -32,7 +32,7 @@ from kontinue_engine.controllers.function import FunctionController
 from kontinue_engine.controllers.runtime import Runtime, Scope
 from kontinue_engine.coordinator import group_events
 from kontinue_engine.coordinator.closing import Closer
-from kontinue_engine.coordinator.end_of_sharding import EndOfSharding
+from kontinue_engine.coordinator.exclusion import Exclusion
 from kontinue_engine.coordinator.lease_watch import LeaseWatch
 from kontinue_engine.coordinator.mutexes import MutexDuty
 from kontinue_engine.errors import StartupError, first_known
@@ -153,22 +153,15 @@ class _Replica:
                 await asyncio.shield(lease.release())
 
     async def _acquire(self, lease: HeldLease, transport: KubeTransport) -> None:
-        if self._options.sharding:
-            await lease.acquire()
-            return
-        shards = EndOfSharding(
-            transport, namespace=self._config.namespace, group=self._group, own=lease, clock=self._clock
+        exclusion = Exclusion(
+            transport,
+            lease,
+            namespace=self._config.namespace,
+            group=self._group,
+            sharding=self._options.sharding,
+            clock=self._clock,
         )
-
-        def stand_by() -> None:
-            self._health.stage = Stage.STANDING_BY  # a rolling update goes on to the replicas that are waited for
-
-        while True:
-            await shards.wait(on_wait=stand_by)
-            await lease.acquire(waits=self._stands_by)
-            if not await shards.living():
-                return
-            await lease.release()  # one has begun meanwhile: leadership is theirs
+        await exclusion.acquire(waits=self._stands_by, on_wait=self._stand_by)
 
     def _own_lease_name(self) -> str:
         """Return the Lease whose holder may run what this replica runs."""
@@ -187,11 +180,14 @@ class _Replica:
             times=self._options.lease,
         )
 
+    def _stand_by(self) -> None:
+        self._health.stage = Stage.STANDING_BY  # so that a rolling update goes on to the replicas that are waited for
+
     def _stands_by(self, holder: ReplicaIdentity) -> bool:
         """Whether to wait for the holder to end: another replica is; one with our own id is a mistake."""
         if holder.shard == self._identity.shard:
             return False
-        self._health.stage = Stage.STANDING_BY
+        self._stand_by()
         if self._leader != holder.shard:
             self._leader = holder.shard
             _log.info("standing by", group=self._group, leader=holder.shard, host=holder.host)
