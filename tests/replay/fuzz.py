@@ -5,7 +5,8 @@
 Each program runs through the real host, against a fake supervisor (``world``) that lets things happen in random order.
 Then a fresh process (another PYTHONHASHSEED) activates it with every prefix of its memo and continues in the order
 of the first run. Result, trace of the program, step ids, digests, values, their order, and the effects started
-must be what they were. Prints one JSON line; exit status 1 when anything differed.
+must be what they were. ``--kind crashes`` lets runners crash and continues in other orders; ``--kind attempts`` also
+begins a new attempt when one has failed. Prints one JSON line; exit status 1 when anything differed.
 """
 
 from __future__ import annotations
@@ -32,12 +33,14 @@ import mutants
 import sync_programs
 from world import CREATED_AT_MS, World, install_log
 
+from kontinue_engine.lifecycle.memo import MemoBytes, parse_memo
 from kontinue_engine.runner import breakdown
 from kontinue_engine.runner.async_host import AsyncHost
 from kontinue_engine.runner.sync_host import SyncHost
 from kontinue_engine.wire import frames
 
 BAD_ENDS = ("stuck", "Mismatched")
+MAX_ATTEMPTS = 12
 PATIENCE_S = 10.0
 """How long a program may make no progress at all before it counts as stuck."""
 
@@ -47,9 +50,12 @@ HOSTS: list[Any] = []
 
 def activate(world: World, seed: int, records: list[str]) -> frames.Activate:
     memo = f'{{"build":"b1","records":[{",".join(records)}]}}'.encode() if records else b""
+    memo = bytes(world.memo.encode()) if world.memo is not None else memo
     arguments = json.dumps({"seed": seed}).encode()
     name, uid = f"ex-{seed}", f"uid-{seed}"
-    return frames.Activate(world.number, "ns", name, uid, "program", arguments, memo, 1, 0, 0, CREATED_AT_MS, 1)
+    return frames.Activate(
+        world.number, "ns", name, uid, "program", arguments, memo, world.attempt, 0, 0, CREATED_AT_MS, 1
+    )
 
 
 class Follower:
@@ -146,7 +152,7 @@ def run_with_crashes(seed: int) -> dict[str, Any]:
     rng = random.Random(f"crashes {seed}")
     records: list[str] = []
     facts: dict[str, Any] = {}
-    effects: dict[str, list[Any]] = {}
+    effects: dict[tuple[str, int], list[Any]] = {}
     problems: list[str] = []
     for life in range(6):
         world = World(random.Random(f"life {life} {seed}"))
@@ -160,6 +166,53 @@ def run_with_crashes(seed: int) -> dict[str, Any]:
         durable = rng.choice([world.durable, len(records) + len(world.records)])
         records = [*records, *world.records][:durable]
     return {"seed": seed, "end": world.end, "problems": problems, "records": records}
+
+
+def run_attempts(seed: int) -> dict[str, Any]:
+    """Run an async program until an attempt succeeds; each may crash, and begins with what the last one has left.
+
+    What an earlier attempt was told is not asked for again, and what has been started under an id and a generation is
+    never something else, though the attempts take different paths.
+    """
+    rng = random.Random(f"attempts {seed}")
+    memo, attempt, lives = MemoBytes(), 1, 0
+    facts: dict[str, Any] = {}
+    effects: dict[tuple[str, int], list[Any]] = {}
+    problems: list[str] = []
+    records = 0
+    while True:
+        world = World(random.Random(f"life {lives} {seed}"))
+        lives += 1
+        world.passes_on = {0, 1}
+        world.attempt, world.memo, world.facts, world.effects = attempt, memo, facts, effects
+        world.replayed = [record.decode() for record in memo.records]
+        world.durable = len(memo.records)
+        world.clock_ms += 10_000 * lives
+        picks = rng.randrange(1, 25) if rng.random() < 0.3 else math.inf
+        asyncio.run(run_async(world, seed, [], None, picks=picks))
+        known = {step: json.loads(record) for step, record in memo.cache.items()}
+        for step, kind, name, digest, _ in world.requests:
+            cached = known.get(step)
+            if cached and [cached["kind"], cached["name"], cached.get("digest", "")] == [kind, name, digest]:
+                problems += [f"{step} was started again in attempt {attempt}"] * (step in world.started)
+        problems += world.problems
+        fresh = [frames.EncodedRecord(json.loads(record)["id"], record.encode()) for record in world.records]
+        records += len(fresh)
+        if world.end is None:
+            durable = rng.choice([world.durable, len(memo.records) + len(fresh)]) - len(memo.records)
+            memo = memo.extended(build="b1", records=fresh[:durable])
+            continue
+        memo = memo.extended(build="b1", records=fresh)
+        if world.end[0] in BAD_ENDS or world.end[0] == "Completed" or attempt == MAX_ATTEMPTS:
+            return {"seed": seed, "end": world.end, "problems": problems, "records": range(records)}
+        kept = memo.records[: min(world.blamed) - 1] if world.blamed else memo.records
+        stored = parse_memo(memo.blaming(world.blamed).encode())
+        memo = stored.cut(stored.blamed)
+        if memo.records != kept or memo.size_bytes != parse_memo(memo.encode()).size_bytes:
+            problems.append(f"cut at {world.blamed}: {len(memo.records)} records, {memo.size_bytes} bytes")
+        # A child that has failed is retried; the others keep their outcomes.
+        facts = {key: fact for key, fact in facts.items() if getattr(fact, "error", None) is None}
+        attempt += 1
 
 
 def observed(world: World) -> dict[str, Any]:
@@ -220,7 +273,7 @@ def main() -> NoReturn:
     parser = argparse.ArgumentParser()
     parser.add_argument("--programs", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--kind", choices=["async", "sync", "crashes"], default="async")
+    parser.add_argument("--kind", choices=["async", "sync", "crashes", "attempts"], default="async")
     parser.add_argument("--mutant", choices=sorted(mutants.MUTANTS))
     parser.add_argument("--replay", type=Path, help="internal: replay the runs in this file")
     parser.add_argument("--show", type=int, default=3, help="how many differences to print")
@@ -241,6 +294,9 @@ def main() -> NoReturn:
     started = time.monotonic()
     if options.kind == "crashes":
         runs = [run_with_crashes(seed) for seed in range(options.seed, options.seed + options.programs)]
+        report(options, runs, [], 0, started)
+    if options.kind == "attempts":
+        runs = [run_attempts(seed) for seed in range(options.seed, options.seed + options.programs)]
         report(options, runs, [], 0, started)
     lives: list[dict[str, Any]] = []
     bad_lives: list[dict[str, Any]] = []

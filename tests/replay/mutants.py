@@ -75,6 +75,32 @@ def no_flush() -> None:
     activation.Journal = HastyJournal  # type: ignore[misc]
 
 
+class UnchangingJournal(world.LoggedJournal):
+    """Takes what an attempt asks for under an id for what the one before asked for."""
+
+    def generation(self, call: Call) -> int:
+        del call
+        return 0
+
+
+def no_generation() -> None:
+    """Attempts only show it."""
+    activation.Journal = UnchangingJournal  # type: ignore[misc]
+
+
+class ForgetfulJournal(world.LoggedJournal):
+    """Asks anew for what an earlier attempt was told."""
+
+    def _reuse(self, call: Call) -> bool:
+        del call
+        return False
+
+
+def no_reuse() -> None:
+    """Attempts only show it."""
+    activation.Journal = ForgetfulJournal  # type: ignore[misc]
+
+
 def address_hash() -> None:
     """Tasks hash by address, so that sets of them iterate differently in each process."""
     deterministic_loop.DeterministicTask.__hash__ = lambda self: object.__hash__(self)  # type: ignore[method-assign]
@@ -86,4 +112,6 @@ MUTANTS: dict[str, Callable[[], None]] = {
     "early_effects": early_effects,
     "address_hash": address_hash,
     "no_flush": no_flush,
+    "no_generation": no_generation,
+    "no_reuse": no_reuse,
 }

@@ -20,7 +20,7 @@ MAX_DEPTH = 5
 def work(label: int, state: int) -> int:
     """A step."""
     worlds.of_step().gate_sync()
-    return worlds.value_of(label, state)
+    return worlds.value_of(label, state, worlds.of_step().attempt)
 
 
 def child(label: int, state: int) -> int:

@@ -25,7 +25,7 @@ def run_fuzz(*arguments: object) -> tuple[dict[str, Any], str]:
     return json.loads(done.stdout.splitlines()[-1]), output
 
 
-@pytest.mark.parametrize(("kind", "programs"), [("async", 120), ("sync", 80), ("crashes", 250)])
+@pytest.mark.parametrize(("kind", "programs"), [("async", 120), ("sync", 80), ("crashes", 250), ("attempts", 400)])
 def test_replay_repeats_every_program_from_every_prefix(kind: str, programs: int) -> None:
     """Result, trace, step ids, digests, values, order and started effects equal those of the first run."""
     summary, output = run_fuzz("--kind", kind, "--programs", programs, "--seed", 1)
@@ -46,6 +46,8 @@ def test_replay_repeats_every_program_from_every_prefix(kind: str, programs: int
         ("early_effects", "sync", 30),
         ("address_hash", "async", 60),
         ("no_flush", "crashes", 250),
+        ("no_generation", "attempts", 400),
+        ("no_reuse", "attempts", 400),
     ],
 )
 def test_fuzz_notices_a_planted_bug(mutant: str, kind: str, programs: int) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 
 from kontinue.replay.call import Call, Outcome
 from kontinue.replay.journal import Journal
+from kontinue_engine.lifecycle.memo import MemoBytes
 from kontinue_engine.runner import activation as activation_module
 from kontinue_engine.runner.current import current_activation, current_step_id
 from kontinue_engine.wire import frames
@@ -38,9 +39,9 @@ def of_step() -> World:
     return _worlds[current_activation.get()]
 
 
-def value_of(label: int, state: int) -> int:
-    """Return what a step or child of these arguments returns, or raise what it raises."""
-    if label % 7 == 0:
+def value_of(label: int, state: int, attempt: int = 1) -> int:
+    """Return what a step or child of these arguments returns, or raise what it raises; a later attempt may be lucky."""
+    if label % 7 == 0 and (attempt == 1 or zlib.crc32(f"{label} {attempt}".encode()) % 2):
         raise ValueError(f"unlucky {label}")
     return zlib.crc32(f"{label} {state}".encode()) % 1000
 
@@ -52,6 +53,10 @@ class World:
         global _current
         _current = self
         self.number = next(_numbers)  # of the activation
+        self.attempt = 1
+        self.passes_on = {0}  # remainders of operations that handle no failure
+        self.blamed: list[int] = []
+        self.memo: MemoBytes | None = None  # instead of the records alone
         _worlds[self.number] = self
         self.rng = rng
         self.clock_ms = CREATED_AT_MS
@@ -75,7 +80,7 @@ class World:
         self.started: list[str] = []
         # What outlives a crash: outcomes of children and timers, and what every effect was started as.
         self.facts: dict[str, frames.TimerFired | frames.ChildFinished] = {}
-        self.effects: dict[str, list[Any]] = {}
+        self.effects: dict[tuple[str, int], list[Any]] = {}
         self.arrived: set[str] = set()
 
     # Steps.
@@ -129,6 +134,7 @@ class World:
             case frames.Failed():
                 self.records.extend(record.json.decode() for record in frame.records)
                 steps = [json.loads(record)["id"] for record in [*self.replayed, *self.records]]
+                self.blamed = frame.seqs
                 blamed = [steps[seq - 1] for seq in frame.seqs]
                 self.end = ["Failed", frame.reason, frame.error.type, frame.error.message, blamed]
             case frames.Mismatched():
@@ -140,7 +146,9 @@ class World:
                 self.problems.append(f"unexpected {frame}")
 
     def _answer(self, frame: frames.StepRequested) -> None:
-        outcome = self.facts.setdefault(frame.step, self._outcome(frame))
+        command = frame.command
+        known_as = command.name if isinstance(command, frames.CreateChild) else frame.step
+        outcome = self.facts.setdefault(known_as, self._outcome(frame))
         self.receive(frames.StepArrived(self.number, frame.step, outcome))
 
     def _outcome(self, frame: frames.StepRequested) -> frames.TimerFired | frames.ChildFinished:
@@ -156,7 +164,7 @@ class World:
             phase, error = "Canceled", frames.ErrorInfo("kontinue.errors.ExecutionCanceled", "canceled")
         else:
             try:
-                result = json.dumps(value_of(**json.loads(command.arguments))).encode()
+                result = json.dumps(value_of(**json.loads(command.arguments), attempt=self.attempt)).encode()
             except ValueError as raised:
                 phase, error = "Failed", frames.ErrorInfo("builtins.ValueError", str(raised))
         return frames.ChildFinished(command.name, "uid", 1, phase, self.clock_ms, result, error)
@@ -226,7 +234,7 @@ class LoggedJournal(Journal):
         for call in [effect.call for effect in effects if not effect.is_cancel]:
             world.started.append(call.id)
             started_as = [call.kind, call.name, call.digest]
-            before = world.effects.setdefault(call.id, started_as)
+            before = world.effects.setdefault((call.id, self.generation(call)), started_as)
             if before != started_as:
                 world.problems.append(f"{call.id} was started as {before}, after a crash as {started_as}")
         return effects

@@ -1,12 +1,13 @@
-"""Internal. The memo as the supervisor keeps it: encoded records that it never reads, and running timers.
+"""Internal. The memo as the supervisor keeps it: encoded records that it never decodes, and running timers.
 
-``controllers`` holds one ``MemoBytes`` per live Execution; ``decide`` appends to it; ``encode`` gives the JSON of
-``status.state`` (see ``kontinue.replay.records.Memo`` for its meaning). Records are joined, not re-encoded.
+``controllers`` holds one ``MemoBytes`` per live Execution; ``decide`` appends to it, and cuts it for a new attempt;
+``encode`` gives the JSON of ``status.state`` (see ``kontinue.replay.records.Memo`` for its meaning). Records are
+joined, not re-encoded; of those that a cut makes a cache the step id is read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -23,19 +24,25 @@ class MemoBytes(msgspec.Struct, frozen=True, kw_only=True):
         records: JSON of each record, in ``seq`` order.
         timers: step id -> wake time (ms since the epoch) of timers that have no record yet.
         arguments: JSON of the effective arguments, or empty where they are those of the spec.
-        size_bytes: sum of the records' sizes.
+        cache: step id -> JSON of the outcome that an earlier attempt was told, from where the memo was cut.
+        cuts: (seq, generation) of each cut that still counts, both rising.
+        blamed: seqs to blame for the end of an attempt after which there was none.
+        size_bytes: sum of the sizes of all records, cached ones included.
     """
 
     build: str = ""
     records: tuple[bytes, ...] = ()
     timers: Mapping[str, int] = {}
     arguments: bytes = b""
+    cache: Mapping[str, bytes] = {}
+    cuts: tuple[tuple[int, int], ...] = ()
+    blamed: tuple[int, ...] = ()
     size_bytes: int = 0
 
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to store."""
-        return not (self.records or self.timers or self.arguments)
+        return not (self.records or self.timers or self.arguments or self.cache or self.cuts)
 
     def extended(
         self,
@@ -52,13 +59,56 @@ class MemoBytes(msgspec.Struct, frozen=True, kw_only=True):
             timers = {**timers, **started}
             for step in (*(record.step for record in records), *forgotten):
                 timers.pop(step, None)
-        return MemoBytes(
+        cache = self.cache
+        if cache and records:
+            replaced = {record.step for record in records}
+            cache = {step: json for step, json in cache.items() if step not in replaced}
+        return msgspec.structs.replace(
+            self,
             build=build,
             records=(*self.records, *(record.json for record in records)),
             timers=timers,
             arguments=self.arguments or arguments,
-            size_bytes=self.size_bytes + sum(len(record.json) + 1 for record in records),
+            cache=cache,
+            size_bytes=self.size_bytes
+            + _size(record.json for record in records)
+            - _size(json for step, json in self.cache.items() if step not in cache),
         )
+
+    def cut(self, blamed: Collection[int]) -> MemoBytes:
+        """Return what a new attempt begins with: the records before the first one that is to blame.
+
+        Later ones become a cache, those to blame aside. With nobody to blame all records stay. Timers that have not
+        fired start anew.
+        """
+        if not blamed:
+            return msgspec.structs.replace(self, timers={}, blamed=())
+        first = min(blamed)
+        cache = dict(self.cache)
+        for seq, record in enumerate(self.records[first - 1 :], first):
+            step = _read_step(record).id
+            cache.pop(step, None)
+            if seq not in blamed:
+                cache[step] = record
+        generation = (self.cuts[-1][1] if self.cuts else 0) + 1
+        kept = self.records[: first - 1]
+        return msgspec.structs.replace(
+            self,
+            records=kept,
+            timers={},
+            cache=cache,
+            cuts=(*(cut for cut in self.cuts if cut[0] < first), (first, generation)),
+            blamed=(),
+            size_bytes=_size(kept) + _size(cache.values()),
+        )
+
+    def emptied(self) -> MemoBytes:
+        """Return what an attempt begins with that runs everything anew: the arguments alone."""
+        return MemoBytes(build=self.build, arguments=self.arguments)
+
+    def blaming(self, blamed: Sequence[int]) -> MemoBytes:
+        """Return the memo of an attempt after which there is none, unless somebody asks for it: it knows where to cut."""
+        return msgspec.structs.replace(self, blamed=tuple(blamed))
 
     def encode(self) -> msgspec.Raw:
         """Return the JSON of ``status.state``."""
@@ -67,6 +117,12 @@ class MemoBytes(msgspec.Struct, frozen=True, kw_only=True):
             parts += [b',"timers":', msgspec.json.encode(self.timers)]
         if self.arguments:
             parts += [b',"arguments":', self.arguments]
+        if self.cache:
+            parts += [b',"cache":[', b",".join(self.cache.values()), b"]"]
+        if self.cuts:
+            parts += [b',"cuts":', msgspec.json.encode(self.cuts)]
+        if self.blamed:
+            parts += [b',"blamed":', msgspec.json.encode(self.blamed)]
         return msgspec.Raw(b"".join((*parts, b"}")))
 
 
@@ -83,9 +139,19 @@ class _StoredMemo(msgspec.Struct):
     records: list[msgspec.Raw] = []
     timers: dict[str, int] = {}
     arguments: msgspec.Raw = msgspec.Raw(b"")
+    cache: list[msgspec.Raw] = []
+    cuts: list[tuple[int, int]] = []
+    blamed: list[int] = []
+
+
+class _Step(msgspec.Struct):
+    """Of a record."""
+
+    id: str
 
 
 _decode = msgspec.json.Decoder(_StoredMemo).decode
+_read_step = msgspec.json.Decoder(_Step).decode
 
 
 def parse_memo(state: msgspec.Raw | msgspec.UnsetType) -> MemoBytes:
@@ -98,6 +164,7 @@ def parse_memo(state: msgspec.Raw | msgspec.UnsetType) -> MemoBytes:
         return MemoBytes()
     try:
         stored = _decode(state)
+        cache = {_read_step(record).id: bytes(record) for record in stored.cache}
     except msgspec.DecodeError as error:
         raise MemoUnreadableError(f"status.state is not a memo: {error}") from error
     records = tuple(bytes(record) for record in stored.records)
@@ -106,5 +173,12 @@ def parse_memo(state: msgspec.Raw | msgspec.UnsetType) -> MemoBytes:
         records=records,
         timers=stored.timers,
         arguments=bytes(stored.arguments),
-        size_bytes=sum(len(record) + 1 for record in records),
+        cache=cache,
+        cuts=tuple(stored.cuts),
+        blamed=tuple(stored.blamed),
+        size_bytes=_size(records) + _size(cache.values()),
     )
+
+
+def _size(records: Iterable[bytes]) -> int:
+    return sum(len(record) + 1 for record in records)

@@ -6,7 +6,7 @@ Not thread-safe: the hosts see to that. ``SyncActivation`` and ``AsyncActivation
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -86,7 +86,8 @@ class Activation:
         if isinstance(request, ChildRequest) and request.function.call_options.name is not None:
             return request.function.call_options.name
         activate = self.activate
-        return naming.child_name(activate.execution, call.id, activate.uid, activate.run_epoch, 0)
+        generation = self.journal.generation(call)
+        return naming.child_name(activate.execution, call.id, activate.uid, activate.run_epoch, generation)
 
     # For hosts.
 
@@ -126,6 +127,8 @@ class Activation:
             call,
             execution=self.info.name,
             uid=self.info.uid,
+            run_epoch=self.activate.run_epoch,
+            generation=self.journal.generation(call),
             fencing_token=self.activate.fencing_token,
             now_ms=self._host_now_ms,
         )
@@ -185,7 +188,12 @@ class Activation:
                 mismatch = Mismatch(step=mismatch.step, recorded=mismatch.recorded, requested=requested)
             self.send_mismatched(mismatch)
             return
-        send_ended(self.send, self.number, result, records)
+        blamed: list[int] = []
+        if isinstance(result, Failure):
+            blamed = self.journal.blame(failures.seqs_of(result.error))
+            for call in self.journal.orphans(blamed):
+                self.send_effect(Effect(call, is_cancel=True, message="its parent's attempt has failed"))
+        send_ended(self.send, self.number, result, records, blamed)
 
     def _command(self, effect: Effect) -> Command:
         call = effect.call
@@ -234,15 +242,20 @@ def context_misuse(function: str, *, has_ended: bool) -> ContextError:
 
 
 def send_ended(
-    send: Send, activation: int, result: bytes | Failure, records: list[frames.EncodedRecord] | None = None
+    send: Send,
+    activation: int,
+    result: bytes | Failure,
+    records: Sequence[frames.EncodedRecord] = (),
+    blamed: Sequence[int] = (),
 ) -> None:
     """Send Completed with JSON of a result, or Failed; a small Failed if that is too large for a frame."""
     event: frames.Completed | frames.Failed
     if isinstance(result, bytes):
-        event = frames.Completed(activation, result, records or [])
+        event = frames.Completed(activation, result, list(records))
     else:
         error = failures.error_info(result.error)
-        event = frames.Failed(activation, result.reason, error, records or [], failures.seqs_of(result.error))
+        kinds = failures.kinds_of(result.error)
+        event = frames.Failed(activation, result.reason, error, list(records), list(blamed), kinds)
     try:
         send(event)
     except FrameTooLargeError as error:

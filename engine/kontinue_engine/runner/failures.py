@@ -47,11 +47,29 @@ def user_failure(error: BaseException) -> Failure:
 
 
 def _reason_of(error: BaseException) -> str:
-    if isinstance(error, NonRetryableError) or (isinstance(error, StepFailed) and error.is_a(NonRetryableError)):
+    if qualified_name(NonRetryableError) in kinds_of(error):
         return "NonRetryable"
     if isinstance(error, ContextError):
         return "ContextMisuse"
     return "UserError"
+
+
+def kinds_of(error: BaseException) -> list[str]:
+    """Return the names of all classes that ``error`` is of, or stands for: of a step's exception, of members of a group.
+
+    Not those of a child's exception, with which its own policy has dealt; and not those of its cause and context:
+    who raises something else from an error says that it is something else.
+    """
+    kinds: dict[str, None] = {}
+    left = [error]
+    while left:
+        current = left.pop()
+        kinds.update(dict.fromkeys(qualified_name(kind) for kind in type(current).__mro__ if kind is not object))
+        if isinstance(current, StepFailed):
+            kinds.update(dict.fromkeys(current.types))
+        if isinstance(current, BaseExceptionGroup):
+            left.extend(current.exceptions)
+    return list(kinds)
 
 
 def seqs_of(error: BaseException) -> list[int]:

@@ -20,12 +20,24 @@ NowMs = Callable[[], int]
 class StepRun:
     """One run of a step: what its tries have in common."""
 
-    def __init__(self, call: Call, *, execution: str, uid: str, fencing_token: int, now_ms: NowMs) -> None:
+    def __init__(
+        self,
+        call: Call,
+        *,
+        execution: str,
+        uid: str,
+        run_epoch: int,
+        generation: int,
+        fencing_token: int,
+        now_ms: NowMs,
+    ) -> None:
         assert isinstance(call.request, StepRequest)  # noqa: S101
         self.request = call.request
         self._call = call
         self._execution = execution
-        self._uid = uid
+        self._key = f"{uid}:{call.id}"
+        if run_epoch or generation:  # an earlier attempt may have done something else under this id
+            self._key += f":{run_epoch}.{generation}"
         self._fencing_token = fencing_token
         self._now_ms = now_ms
 
@@ -44,7 +56,7 @@ class StepRun:
                     )
                 return self._succeeded(value)
             except BaseException as error:  # noqa: BLE001 - SystemExit of a step must not end the runner
-                delay_s = self._next_delay_s(attempt, error)
+                delay_s = next_delay_s(self.request.options.retry, attempt, error, self._key)
                 if delay_s is None:
                     return self._failed(error)
             pause(delay_s)
@@ -61,7 +73,7 @@ class StepRun:
                         value = await self.request.fn(*self.request.args, **self.request.kwargs)
                 return self._succeeded(value)
             except BaseException as error:  # noqa: BLE001 - see above; canceled is an outcome that nobody asks for
-                delay_s = self._next_delay_s(attempt, error)
+                delay_s = next_delay_s(self.request.options.retry, attempt, error, self._key)
                 if delay_s is None:
                     return self._failed(error)
             await pause(delay_s)
@@ -71,7 +83,7 @@ class StepRun:
     def _entered(self, attempt: int) -> Iterator[None]:
         token = steps.enter_step(
             steps.StepInfo(
-                idempotency_key=f"{self._uid}:{self._call.id}",
+                idempotency_key=self._key,
                 attempt=attempt,
                 execution=self._execution,
                 step=self._call.id,
@@ -83,10 +95,6 @@ class StepRun:
         finally:
             steps.leave_step(token)
 
-    def _next_delay_s(self, attempt: int, error: BaseException) -> float | None:
-        identity = f"{self._uid}:{self._call.id}"
-        return next_delay_s(self.request.options.retry, attempt, error, identity=identity)
-
     def _succeeded(self, value: object) -> Outcome:
         return Outcome(at_ms=self._now_ms(), value=self.request.codec.encode_result(value))
 
@@ -94,7 +102,7 @@ class StepRun:
         return Outcome(at_ms=self._now_ms(), error=recorded_error(error))
 
 
-def next_delay_s(policy: RetryPolicy | None, attempt: int, error: BaseException, *, identity: str = "") -> float | None:
+def next_delay_s(policy: RetryPolicy | None, attempt: int, error: BaseException, identity: str) -> float | None:
     """Return how long to wait before the next try, or None when there is none; ``identity`` decides the jitter."""
     if policy is None or attempt > policy.retries or not isinstance(error, Exception):
         return None

@@ -249,7 +249,10 @@ class Failed(Frame, frozen=True, tag="Failed"):
 
     Attributes:
         reason: UserError, NonRetryable, InvalidArguments, InvalidResult, ContextMisuse, MemoTooLarge, InternalError.
-        seqs: records whose errors were found in the escaping exception's chain.
+        seqs: records to blame: those whose errors were found in the escaping exception's chain, and failures that
+            nobody has handled. The next attempt cuts the memo at the smallest.
+        kinds: qualified names of all classes of the exception, of those in its group, and of the exceptions of steps
+            that they stand for: what a retry policy compares.
     """
 
     activation: int
@@ -257,6 +260,7 @@ class Failed(Frame, frozen=True, tag="Failed"):
     error: ErrorInfo
     records: list[EncodedRecord] = []
     seqs: list[int] = []
+    kinds: list[str] = []
 
 
 class Mismatched(Frame, frozen=True, tag="Mismatched"):

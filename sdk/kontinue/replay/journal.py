@@ -19,6 +19,9 @@ waiting some rounds of the event loop before each (no number of rounds is enough
    durable elsewhere, so theirs are delivered at once and their records ride on a later write. But when such a
    delivery was a choice (another call could have been answered instead), a crash might choose differently; so what
    is requested after a choice starts only when the choice is durable. What was requested before need not wait.
+5. A new attempt begins with the records before the first failure that is to blame for the end of the last one. That
+   is a prefix of a history, so rules 1 to 4 hold. Later records are a cache: a call by the same id that asks for the
+   same is answered with the old outcome, under a new ``seq``, at the moment when it would be started.
 """
 
 from __future__ import annotations
@@ -79,7 +82,11 @@ class Journal:
 
     def __init__(self, memo: Memo, *, created_at_ms: int) -> None:
         self.now_ms = created_at_ms
+        self._cache = {record.id: record for record in memo.cache}
+        self._cached_bytes = {record.id: len(encode_record(record)) + 1 for record in memo.cache}
+        self._cuts = memo.cuts
         self.memo_bytes = sum(len(encode_record(record)) + 1 for record in memo.records)
+        self.memo_bytes += sum(self._cached_bytes.values())
         self._build = memo.build
         self._arrivals = deque(_Arrival(record, msgspec.UNSET, is_durable=True) for record in memo.records)
         for seq, record in enumerate(memo.records, 1):
@@ -95,6 +102,7 @@ class Journal:
         self._wants_flush = False
         self._calls: dict[str, Call] = {}
         self._abandoned: dict[str, Call] = {}
+        self._dropped_errors: list[int] = []
         self._waiting: dict[tuple[str, bool], _Waiting] = {}
         self._effects: list[Effect] = []
 
@@ -117,6 +125,11 @@ class Journal:
     def is_flushing(self) -> bool:
         """Whether records are on their way to be made durable."""
         return self._in_flight > 0
+
+    def generation(self, call: Call) -> int:
+        """Return by what the child of ``call`` differs from one that an earlier attempt asked for by the same id."""
+        position = self._delivered if call.state is CallState.OPEN else call.position
+        return max((generation for seq, generation in self._cuts if seq <= position), default=0)
 
     # What the program does.
 
@@ -168,6 +181,25 @@ class Journal:
         unsent, self._unsent = self._unsent, []
         return unsent
 
+    def blame(self, seqs: Collection[int]) -> list[int]:
+        """The function has failed, and ``seqs`` are the records in its exception: return what is not to be kept.
+
+        The next attempt cuts the memo at the smallest. Failures that the program was not told, or had given up by then,
+        are among them: nobody has handled them, so they are no reason not to try again.
+        """
+        blamed = {*seqs, *(record.seq for record, _, _ in self._arrivals if record.error is not None)}
+        if blamed:
+            blamed.update(seq for seq in self._dropped_errors if seq > min(blamed))
+        return sorted(blamed)
+
+    def orphans(self, seqs: Collection[int]) -> list[Call]:
+        """Return calls of children that no later attempt will ask for, if the memo is cut: nobody waits for them."""
+        if not seqs:
+            return []
+        started = [call for call in self._calls.values() if call.state is CallState.STARTED]
+        given_up = [waiting.effect.call for waiting in self._waiting.values() if waiting.effect.is_cancel]
+        return [call for call in (*started, *given_up) if call.kind is RecordKind.CHILD and call.position >= min(seqs)]
+
     # What the world does.
 
     def arrive(self, step_id: str, outcome: Outcome) -> bool:
@@ -175,8 +207,6 @@ class Journal:
         call = self._calls.get(step_id)
         if call is None or call.state is not CallState.STARTED:
             return False
-        call.state = CallState.ARRIVED
-        self._leave_group(call)
         value, error = None, outcome.error
         if error is None:
             try:
@@ -196,13 +226,19 @@ class Journal:
             child=outcome.child,
             line=call.line,
         )
-        self._next_seq += 1
-        encoded = encode_record(record)
-        self.memo_bytes += len(encoded) + 1
-        self._unsent.append((record.id, encoded))
-        self._arrivals.append(_Arrival(record, value, outcome.is_durable))
-        self._wants_flush = self._wants_flush or not outcome.is_durable
+        self._add(call, _Arrival(record, value, outcome.is_durable))
         return True
+
+    def _add(self, call: Call, arrival: _Arrival) -> None:
+        """Give an outcome its place in the order."""
+        call.state = CallState.ARRIVED
+        self._leave_group(call)
+        self._next_seq += 1
+        encoded = encode_record(arrival.record)
+        self.memo_bytes += len(encoded) + 1 - self._cached_bytes.pop(call.id, 0)
+        self._unsent.append((call.id, encoded))
+        self._arrivals.append(arrival)
+        self._wants_flush = self._wants_flush or not arrival.is_durable
 
     def recorded(self, flush: int) -> None:
         """Every record up to ``flush`` is durable."""
@@ -274,8 +310,25 @@ class Journal:
                 continue
             del self._waiting[key]
             if not effect.is_cancel:
+                if self._reuse(effect.call):
+                    continue
                 effect.call.state = CallState.STARTED
             self._effects.append(effect)
+
+    def _reuse(self, call: Call) -> bool:
+        """Answer the call with what an earlier attempt was told, if it asks for the same."""
+        record = self._cache.pop(call.id, None)
+        if record is None or not _is_same(call, record):
+            return False
+        value = None
+        if record.error is None and record.value is not msgspec.UNSET:
+            try:
+                value = call.request.decode(bytes(record.value))
+            except Exception:  # noqa: BLE001 - the code has changed: then it is asked for anew
+                return False
+        reused = msgspec.structs.replace(record, seq=self._next_seq, line=call.line)
+        self._add(call, _Arrival(reused, value, is_durable=True))
+        return True
 
     def _admit(self, call: Call) -> None:
         if call.parallelism is not None:
@@ -302,6 +355,8 @@ class Journal:
             waits_for = ", ".join(f"{call.id}: {call.describe()}" for call in self._calls.values())
             raise self._mismatch(record, f"no such call; the program waits for {waits_for or 'nothing'}")
         self._check(call, record)
+        if record.error is not None:
+            self._dropped_errors.append(record.seq)
         self._waiting.pop((call.id, True), None)
 
     def _match(self, call: Call, record: Record) -> Any:
@@ -315,7 +370,7 @@ class Journal:
             raise self._mismatch(record, f"{call.describe()}: {error}") from error
 
     def _check(self, call: Call, record: Record) -> None:
-        if (call.kind, call.name, call.digest) != (record.kind, record.name, record.digest):
+        if not _is_same(call, record):
             is_same = (call.kind, call.name, call.line) == (record.kind, record.name, record.line)
             raise self._mismatch(record, call.describe(), only_arguments=is_same)
 
@@ -325,3 +380,7 @@ class Journal:
         return Mismatch(
             step=record.id, recorded=recorded + by_build, requested=requested, only_arguments=only_arguments
         )
+
+
+def _is_same(call: Call, record: Record) -> bool:
+    return (call.kind, call.name, call.digest) == (record.kind, record.name, record.digest)

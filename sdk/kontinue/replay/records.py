@@ -51,7 +51,6 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_def
         value: JSON of the result; unset when it failed.
         error: the failure, if it failed.
         child: for children: whose outcome this is.
-        generation: raised when an attempt cuts the memo; names of later children differ by it.
         line: ``file:line`` of the call, for messages; not compared.
     """
 
@@ -64,7 +63,6 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_def
     value: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     error: RecordedError | None = None
     child: ChildOutcome | None = None
-    generation: int = 0
     line: str = ""
 
 
@@ -77,12 +75,19 @@ class Memo(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defau
         timers: step id -> wake time in milliseconds since the epoch, for started timers without a record.
         arguments: what the function was called with, defaults included, where they differ from ``spec.arguments``:
             a default that changes with the code must not change a call that has begun.
+        cache: outcomes of earlier attempts, from where the memo was cut: whoever asks for the same gets them.
+        cuts: (seq, generation) each, both rising: what is asked for after that record was delivered may differ from
+            what an earlier attempt asked for by the same id, so names of children differ by the generation.
+        blamed: where the attempt that failed is to be blamed: the next one cuts the memo at the smallest of them.
     """
 
     build: str = ""
     records: list[Record] = []
     timers: dict[str, int] = {}
     arguments: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    cache: list[Record] = []
+    cuts: list[tuple[int, int]] = []
+    blamed: list[int] = []
 
 
 EMPTY_MEMO: Final = Memo()

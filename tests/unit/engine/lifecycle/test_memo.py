@@ -41,3 +41,53 @@ def test_a_state_edited_into_nonsense_is_named(text: bytes) -> None:
     """Somebody edited it by hand, or a newer version wrote it."""
     with pytest.raises(MemoUnreadableError, match=r"status\.state is not a memo"):
         parse_memo(msgspec.Raw(text))
+
+
+def records(*steps: str) -> list[EncodedRecord]:
+    return [EncodedRecord(step, msgspec.json.encode({"id": step, "n": n})) for n, step in enumerate(steps)]
+
+
+def test_a_cut_keeps_what_was_before_and_remembers_what_came_later() -> None:
+    """The first record to blame and the others to blame are gone; timers begin anew; the cut counts as a generation."""
+    memo = MemoBytes().extended(build="b", records=records("a", "b", "c", "d"), started={"t1": 5}, arguments=b"{}")
+    cut = memo.cut([2, 4])
+
+    assert [msgspec.json.decode(record)["id"] for record in cut.records] == ["a"]
+    assert list(cut.cache) == ["c"]
+    assert (cut.timers, cut.cuts, cut.arguments) == ({}, ((2, 1),), b"{}")
+
+
+def test_with_nobody_to_blame_every_record_stays() -> None:
+    """An exception that comes from no step or child says nothing about them."""
+    memo = MemoBytes().extended(build="b", records=records("a", "b"), started={"t1": 5})
+    assert memo.cut([]).records == memo.records
+    assert memo.cut([]).timers == {}
+
+
+def test_an_earlier_cut_hides_later_ones_and_generations_still_rise() -> None:
+    """No two attempts ask for children of one generation after different histories."""
+    memo = MemoBytes().extended(build="b", records=records("a", "b", "c"))
+    twice = memo.cut([3]).extended(build="b", records=records("c")).cut([2])
+    assert twice.cuts == ((2, 2),)
+    assert list(twice.cache) == ["c"]
+    assert MemoBytes().extended(build="b", records=records("a")).cut([1]).cuts == ((1, 1),)
+
+
+def test_a_new_outcome_takes_the_place_of_a_cached_one() -> None:
+    """The memo does not grow by what is taken over from the cache."""
+    memo = MemoBytes().extended(build="b", records=records("a", "b", "c")).cut([1])
+    again = memo.extended(build="b", records=records("a", "b"))
+    assert list(again.cache) == ["c"]
+    assert again.size_bytes == sum(len(record) + 1 for record in (*again.records, *again.cache.values()))
+
+
+@given(st.lists(st.integers(1, 8), max_size=4), st.integers(1, 8), st.lists(st.integers(1, 8), max_size=4))
+def test_a_memo_that_was_cut_is_read_back_as_it_was(blamed: list[int], length: int, again: list[int]) -> None:
+    """Cache, cuts and who is to blame survive a restart, and sizes add up."""
+    memo = MemoBytes().extended(build="b", records=records(*(str(n) for n in range(length))))
+    cut = memo.cut([seq for seq in blamed if seq <= length]).extended(build="b", records=records("new"))
+    stored = cut.blaming([seq for seq in again if seq <= len(cut.records)])
+
+    assert parse_memo(stored.encode()) == stored
+    assert parse_memo(stored.cut(stored.blamed).encode()) == stored.cut(stored.blamed)
+    assert stored.size_bytes == sum(len(record) + 1 for record in (*stored.records, *stored.cache.values()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kontinue.api.v1alpha1 import MAX_TRACEBACK_BYTES
 from kontinue.errors import ChildFailed, NonRetryableError, StepFailed
-from kontinue_engine.runner.failures import error_info, seqs_of, user_failure
+from kontinue_engine.runner.failures import error_info, kinds_of, seqs_of, user_failure
 
 
 def raised(error: BaseException, cause: BaseException | None = None) -> BaseException:
@@ -76,3 +76,12 @@ def test_non_retryable_errors_are_recognised_through_a_step() -> None:
     assert user_failure(NonRetryableError()).reason == "NonRetryable"
     assert user_failure(StepFailed("x", types=types)).reason == "NonRetryable"
     assert user_failure(ChildFailed("x", types=types)).reason == "UserError"
+
+
+def test_one_branch_that_says_never_again_is_enough() -> None:
+    """A TaskGroup raises a group; what one of its tasks knows holds for all, but not what it was raised from."""
+    group = ExceptionGroup("tasks", [ValueError(), ExceptionGroup("nested", [NonRetryableError()])])
+
+    assert user_failure(group).reason == "NonRetryable"
+    assert user_failure(raised(ValueError(), NonRetryableError())).reason == "UserError"
+    assert {"builtins.ValueError", "kontinue.errors.NonRetryableError"} <= set(kinds_of(group))

@@ -24,4 +24,4 @@ HOUR = timedelta(hours=1)
 )
 def test_delays_grow_up_to_their_limit(policy: RetryPolicy, attempt: int, expected_s: float | None) -> None:
     """Also where a power is larger than a float can be."""
-    assert next_delay_s(policy, attempt, ValueError()) == expected_s
+    assert next_delay_s(policy, attempt, ValueError(), "uid:1") == expected_s

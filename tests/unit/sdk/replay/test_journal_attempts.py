@@ -1,0 +1,145 @@
+"""The journal of a later attempt: what it takes over from an earlier one, and what is to blame when one fails."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from kontinue.replay.call import Call, CallState, Outcome
+from kontinue.replay.journal import Journal
+from kontinue.replay.records import Memo, Record, RecordedError, RecordKind
+
+STEP, CHILD = RecordKind.STEP, RecordKind.CHILD
+BOOM = RecordedError(type="builtins.ValueError", message="boom")
+
+
+class Integer:
+    """A request whose results are integers."""
+
+    def decode(self, data: bytes) -> Any:
+        return msgspec.json.decode(data, type=int)
+
+    def failure(self, record: Record) -> Exception:
+        assert record.error is not None
+        return ValueError(record.error.message)
+
+
+def make_call(id_: str, kind: RecordKind = STEP, *, digest: str = "d1") -> Call:
+    call = Call(kind, "work", Integer(), digest=digest)
+    call.id = id_
+    return call
+
+
+def make_record(id_: str, seq: int, value: object = 1, error: RecordedError | None = None) -> Record:
+    raw = msgspec.UNSET if error else msgspec.Raw(msgspec.json.encode(value))
+    return Record(id=id_, seq=seq, value=raw, error=error, kind=STEP, name="work", digest="d1", at_ms=1000 + seq)
+
+
+def make_journal(*records: Record, **memo: Any) -> Journal:
+    return Journal(Memo(build="b1", records=list(records), **memo), created_at_ms=1000)
+
+
+def started(journal: Journal) -> list[str]:
+    return [effect.call.id for effect in journal.take_effects()]
+
+
+def test_an_equal_call_is_answered_from_the_cache() -> None:
+    """It gets the old outcome under a new number, which is recorded like any other; nothing is started."""
+    journal = make_journal(cache=[make_record("2", 7, value=42)])
+    call = make_call("2")
+    journal.request(call)
+
+    assert journal.advance() is call
+    assert call.result() == 42
+    assert started(journal) == []
+    (record,) = journal.finish()
+    assert msgspec.json.decode(record[1])["seq"] == 1
+
+
+def test_a_call_that_asks_for_something_else_is_started() -> None:
+    """Equal are id, kind, name and arguments, or it is another call; and its value must still decode."""
+    journal = make_journal(cache=[make_record("1", 5), make_record("2", 6, value="no integer")])
+    journal.request(make_call("1", digest="d2"))
+    journal.request(make_call("2"))
+
+    assert journal.advance() is None
+    assert started(journal) == ["1", "2"]
+
+
+def test_the_size_of_a_memo_counts_what_is_cached_once() -> None:
+    """A cached outcome that is used, or superseded, takes its room once."""
+    cached = make_record("1", 5)
+    journal = make_journal(cache=[cached])
+    before = journal.memo_bytes
+    journal.request(make_call("1"))
+    journal.advance()
+
+    assert journal.memo_bytes == before
+
+
+def test_children_after_a_cut_have_names_of_their_own() -> None:
+    """What is asked for once the record at the cut was delivered may differ from what was asked for before."""
+    journal = make_journal(make_record("1", 1), make_record("2", 2), cuts=[(2, 1)])
+    early, first, second = make_call("9", CHILD), make_call("1"), make_call("2")
+    journal.request(first)
+    journal.advance()
+    journal.request(early)
+    journal.request(second)
+    journal.advance()
+    late = make_call("10", CHILD)
+    journal.request(late)
+
+    assert (journal.generation(early), journal.generation(late)) == (0, 1)
+
+
+def test_failures_that_nobody_was_told_are_to_blame_too() -> None:
+    """They were not handled, so a new attempt tries again what failed."""
+    journal = make_journal()
+    first, second, third = (make_call(id_) for id_ in "123")
+    for call in (first, second, third):
+        journal.request(call)
+    journal.advance()
+    journal.arrive("1", Outcome(at_ms=2000, error=BOOM))
+    journal.recorded(1)
+    assert journal.advance() is first
+    journal.arrive("2", Outcome(at_ms=2000, value=b"1"))
+    journal.arrive("3", Outcome(at_ms=2000, error=BOOM))
+
+    assert journal.blame([1]) == [1, 3]
+    assert journal.blame([]) == [3], "what the program knows stays"
+
+
+def test_a_failure_that_was_given_up_before_is_to_blame_if_it_came_later() -> None:
+    """Another attempt may wait for it."""
+    journal = make_journal(make_record("1", 1), make_record("2", 2, error=BOOM))
+    first, second = make_call("1"), make_call("2")
+    journal.request(first)
+    journal.request(second)
+    journal.advance()
+    journal.abandon(second)
+    journal.advance()
+
+    assert journal.blame([]) == []
+    assert journal.blame([1]) == [1, 2]
+
+
+def test_children_that_no_later_attempt_asks_for_are_orphans() -> None:
+    """Those asked for before the failure was delivered are found again by their names; the others are not."""
+    journal = make_journal()
+    early, failing = make_call("1", CHILD), make_call("2")
+    journal.request(early)
+    journal.request(failing)
+    journal.advance()
+    journal.arrive("2", Outcome(at_ms=2000, error=BOOM))
+    journal.recorded(1)
+    journal.advance()
+    late, given_up = make_call("3", CHILD), make_call("4", CHILD)
+    journal.request(late)
+    journal.request(given_up)
+    journal.advance()
+    journal.abandon(given_up)
+
+    assert late.state is CallState.STARTED
+    assert [call.id for call in journal.orphans([1])] == ["3", "4"]
+    assert journal.orphans([]) == []
