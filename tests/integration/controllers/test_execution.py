@@ -194,6 +194,23 @@ async def test_a_child_that_is_given_up_is_canceled_even_while_it_is_being_creat
     await world.phase("p-0-abc", Phase.CANCELED)
 
 
+async def test_a_child_that_is_given_away_by_hand_is_followed_to_its_end(world: World) -> None:
+    """It gets the label by which its end is noticed here; its code is killed here without unwinding."""
+    parent = await world.start("p")
+    request_child(world, parent.activation, "p-0-abc")
+    child = await world.run("p-0-abc")
+    patch = {"metadata": {"labels": {labels.WORKER_GROUP: "elsewhere"}}}
+    await world.transport.send(requests.merge_patch(requests.EXECUTIONS, world.namespace, "p-0-abc", patch))
+    while (moved := await world.get("p-0-abc")).metadata.labels.get(labels.PARENT_GROUP) != GROUP:
+        await asyncio.sleep(0.01)
+    assert world.runners.killed == [child.activation]
+    await world.transport.send(canceled(world.namespace, "p-0-abc"))
+    world.controller.offspring.on_foreign_end(moved.metadata)
+    await eventually(lambda: bool(world.runners.sent_of(frames.StepArrived)))
+    (arrived,) = world.runners.sent_of(frames.StepArrived)
+    assert (arrived.step, arrived.outcome.phase) == ("0", "Canceled")
+
+
 async def test_a_child_of_an_unknown_function_is_rejected_at_the_call(world: World) -> None:
     """The error names function, namespace and remedy."""
     parent = await world.start("p")
