@@ -13,6 +13,7 @@ from typing import Final
 
 import msgspec
 
+from kontinue.api.meta import parent_of
 from kontinue.api.v1alpha1 import Execution, Phase
 from kontinue.client.tree import ExecutionTree, ExecutionTreeNode
 from kontinue_engine.cli.text import GLYPHS, format_duration, paint_phase, plural, shorten
@@ -37,10 +38,8 @@ class TreeLine(msgspec.Struct, frozen=True):
 
 def parent_name(execution: Execution) -> str:
     """Return the name of the Execution that started this one; empty for a root."""
-    for owner in execution.metadata.owner_references:
-        if owner.kind == "Execution":
-            return owner.name
-    return ""
+    parent = parent_of(execution.metadata.owner_references)
+    return parent.name if parent is not None else ""
 
 
 def duration_of(execution: Execution, now: datetime) -> timedelta | None:

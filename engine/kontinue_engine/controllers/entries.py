@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Iterator
 
 from kontinue.api import labels
+from kontinue.api.meta import parent_of
 from kontinue.api.v1alpha1 import Execution, ExecutionSpec, ExecutionStatus
 from kontinue_engine.lifecycle.memo import MemoBytes
 from kontinue_engine.lifecycle.observed import NO_NEWS, Activation, News
@@ -94,7 +95,7 @@ class Entry:
         self.labels = meta.labels
         self.annotations = meta.annotations
         self.created_at_ms = int(meta.creation_timestamp.timestamp() * 1000) if meta.creation_timestamp else 0
-        parent = next((owner for owner in meta.owner_references if owner.kind == "Execution"), None)
+        parent = parent_of(meta.owner_references)
         self.parent_name = parent.name if parent else ""
         self.parent_uid = parent.uid if parent else ""
         self.spec: ExecutionSpec = execution.spec

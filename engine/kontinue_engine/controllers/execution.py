@@ -13,7 +13,6 @@ from typing import assert_never
 
 from kontinue import errors
 from kontinue.api import labels
-from kontinue.api.meta import ObjectReference
 from kontinue.api.v1alpha1 import Execution
 from kontinue_engine.controllers.activations import Activations
 from kontinue_engine.controllers.backlog import Backlog
@@ -23,6 +22,7 @@ from kontinue_engine.controllers.observation import Observation
 from kontinue_engine.controllers.offspring import Offspring
 from kontinue_engine.controllers.runtime import FENCE_POLL_S, Runtime
 from kontinue_engine.kube import executions
+from kontinue_engine.kube.events import execution_reference
 from kontinue_engine.lifecycle import plan as plans
 from kontinue_engine.lifecycle.decide import decide
 from kontinue_engine.lifecycle.observed import NO_NEWS, News, Observed
@@ -229,13 +229,7 @@ class ExecutionController:
             attempt=max(1, entry.status.attempt_count),
             resumption=entry.status.resumptions,
         )
-        about = ObjectReference(
-            api_version=labels.API_VERSION,
-            kind="Execution",
-            namespace=self._runtime.scope.namespace,
-            name=entry.name,
-            uid=entry.uid,
-        )
+        about = execution_reference(self._runtime.scope.namespace, entry.name, entry.uid)
         self._runtime.events.record(about, action.type, action.reason, action.message)
 
     # What a predecessor left behind, and what is not ours any more.

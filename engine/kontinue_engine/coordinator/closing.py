@@ -143,9 +143,9 @@ class Closer:
         """Close what nobody has any more. All of them have been read, so one answer per Lease tells of their owners."""
         holders = Holders(self._transport, self._namespace, self._group, is_sharded=self._is_sharded)
         for one in found:
-            uid = one.metadata.uid
-            if one.status.phase not in MAY_RUN_ON or is_stopped(one.status.conditions) or (await self._has_gone(one, holders) and await self._try_to_close(one)):
-                self._left.pop(uid, None)
+            is_done = one.status.phase not in MAY_RUN_ON or is_stopped(one.status.conditions)
+            if is_done or (await self._has_gone(one, holders) and await self._try_to_close(one)):
+                self._left.pop(one.metadata.uid, None)
         if self._left:
             self._news.set()
 

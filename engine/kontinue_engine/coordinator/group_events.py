@@ -12,7 +12,6 @@ from typing import Final
 
 import msgspec
 
-from kontinue.api import labels
 from kontinue.api.meta import Lease, ObjectReference
 from kontinue_engine.kube.events import EventRecorder
 from kontinue_engine.kube.lease import HeldLease
@@ -133,10 +132,3 @@ def _why(shard: str, count: _Count) -> str:
     if shard == STRAYS:
         return "no replica has the shard of that label"
     return f"{shard} is dead" if count.has_died else f"{shard} has stopped"
-
-
-def execution_reference(move: Move, namespace: str) -> ObjectReference:
-    """Return what an Event about a moved Execution names."""
-    return ObjectReference(
-        api_version=labels.API_VERSION, kind="Execution", namespace=namespace, name=move.name, uid=move.uid
-    )

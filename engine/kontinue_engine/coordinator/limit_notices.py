@@ -8,15 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from kontinue import errors
-from kontinue.api import labels
-from kontinue.api.meta import ObjectReference
+from kontinue.api.meta import parent_of
 from kontinue.api.v1alpha1 import Phase, WaitingFor
 from kontinue.kube import requests
 from kontinue.kube.transport import Transport
 from kontinue_engine.clock import Clock
 from kontinue_engine.kube import executions
-from kontinue_engine.kube.ancestry import Ancestry, parent_of
-from kontinue_engine.kube.events import EventRecorder
+from kontinue_engine.kube.ancestry import Ancestry
+from kontinue_engine.kube.events import EventRecorder, execution_reference
 from kontinue_engine.lifecycle.decide import decide
 from kontinue_engine.lifecycle.gates import FUNCTION, full_message, refusal
 from kontinue_engine.lifecycle.memo import parse_memo
@@ -115,9 +114,7 @@ class LimitNotices:
         )
         if not isinstance(result, executions.Written):
             return False
-        about = ObjectReference(
-            api_version=labels.API_VERSION, kind="Execution", namespace=self._namespace, name=meta.name, uid=meta.uid
-        )
+        about = execution_reference(self._namespace, meta.name, meta.uid)
         self._events.record(about, "Warning", plan.status.reason, plan.status.message)
         _log.warning("refused", execution=meta.name, uid=meta.uid, message=plan.status.message)
         return True

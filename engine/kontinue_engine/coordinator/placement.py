@@ -21,7 +21,7 @@ from kontinue_engine.coordinator.holders import Holders
 from kontinue_engine.coordinator.lease_watch import LeaseWatch
 from kontinue_engine.coordinator.limits import LimitDuty
 from kontinue_engine.coordinator.waking import Waking
-from kontinue_engine.kube.events import EventRecorder
+from kontinue_engine.kube.events import EventRecorder, execution_reference
 from kontinue_engine.kube.informer import Informer
 from kontinue_engine.sharding import leases, views
 from kontinue_engine.sharding import placement as placements
@@ -85,9 +85,7 @@ class PlacementDuty:
             times=times,
             place=self,
         )
-        self._closer = Closer(
-            transport, namespace=namespace, group=group, is_sharded=True, clock=clock, times=times
-        )
+        self._closer = Closer(transport, namespace=namespace, group=group, is_sharded=True, clock=clock, times=times)
         self._waking = Waking(transport, namespace=namespace, group=group, on_woken=self._on_woken)
         self._errands: Errands[placements.Command] = Errands(
             "placement", in_flight=IN_FLIGHT, plan=self._plan, carry_out=self._carry_out
@@ -194,7 +192,7 @@ class PlacementDuty:
     def _tell_move(self, move: Move) -> None:
         message = self._moves.add(move, self._clock.monotonic_s())
         if message is not None:
-            about = group_events.execution_reference(move, self._namespace)
+            about = execution_reference(self._namespace, move.name, move.uid)
             self._events.record(about, "Normal", group_events.REASSIGNED, message)
 
     def _tell_moves(self, *, all_of_them: bool = False) -> None:

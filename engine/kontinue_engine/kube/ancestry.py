@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from kontinue import errors
-from kontinue.api.meta import OwnerReference, PartialObjectMetadata
+from kontinue.api.meta import PartialObjectMetadata, parent_of
 from kontinue.kube import requests
 from kontinue.kube.transport import Transport
 
@@ -20,11 +20,6 @@ MAX_REMEMBERED: Final = 1024
 """Parents whose ancestors are remembered. Judgement: 100 KiB."""
 
 _decode: Final = msgspec.json.Decoder(PartialObjectMetadata).decode
-
-
-def parent_of(owners: list[OwnerReference]) -> OwnerReference | None:
-    """Return the Execution among the owners of an object; None if there is none."""
-    return next((owner for owner in owners if owner.kind == "Execution"), None)
 
 
 class Ancestry:

@@ -17,6 +17,7 @@ from typing import Final, Literal
 import msgspec
 
 from kontinue import errors
+from kontinue.api import labels
 from kontinue.api.meta import Event, EventSource, ObjectMeta, ObjectReference
 from kontinue.kube import requests
 from kontinue.kube.transport import Transport
@@ -34,6 +35,11 @@ MAX_MESSAGE: Final = 1024
 RETRY_S: Final = 30.0
 
 _log = get_logger(__name__)
+
+
+def execution_reference(namespace: str, name: str, uid: str) -> ObjectReference:
+    """Return what an Event about an Execution names."""
+    return ObjectReference(api_version=labels.API_VERSION, kind="Execution", namespace=namespace, name=name, uid=uid)
 
 
 class _Key(msgspec.Struct, frozen=True):

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from kontinue.api import labels
-from kontinue.api.meta import ApiStruct, Condition, Lease, LeaseSpec, ObjectMeta
+from kontinue.api.meta import ApiStruct, Condition, Lease, LeaseSpec, ObjectMeta, parent_of
 from kontinue.api.v1alpha1 import Execution, ExecutionMutex, ExecutionOwner, Phase, WaitingFor
 from kontinue_engine.sharding.assignment import Orphan
 from kontinue_engine.sharding.leases import ReplicaIdentity, mutex_key, mutex_lease_name
@@ -168,8 +168,7 @@ def expired(lease: Lease, *, by: ReplicaIdentity) -> Lease:
 
 
 def _needs_parent_group(meta: ObjectMeta) -> bool:
-    is_child = any(owner.kind == "Execution" for owner in meta.owner_references)
-    return is_child and labels.PARENT_GROUP not in meta.labels
+    return labels.PARENT_GROUP not in meta.labels and parent_of(meta.owner_references) is not None
 
 
 def _wakes_in_s(execution: PlacedExecution, now_ms: int) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Annotated, Generic, TypeVar
 
@@ -26,6 +27,11 @@ class OwnerReference(ApiStruct, frozen=True):
     name: str
     uid: str
     controller: bool = False
+
+
+def parent_of(owners: Iterable[OwnerReference]) -> OwnerReference | None:
+    """Return the Execution among the owners of an object; None if there is none."""
+    return next((owner for owner in owners if owner.kind == "Execution"), None)
 
 
 class ObjectMeta(ApiStruct, frozen=True):

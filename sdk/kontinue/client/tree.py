@@ -19,6 +19,7 @@ from typing import Any, Final, Self
 
 from kontinue import errors
 from kontinue.api import labels
+from kontinue.api.meta import parent_of
 from kontinue.api.v1alpha1 import Execution, ExecutionAttempt
 from kontinue.kube import requests
 from kontinue.kube.reflector import REFUSALS, Listed, Reflector
@@ -102,9 +103,9 @@ def build_tree(top: Execution, others: Iterable[Execution]) -> ExecutionTree:
     """Return the tree under ``top``; whatever of ``others`` does not descend from it is left out."""
     children: defaultdict[str, list[Execution]] = defaultdict(list)
     for execution in others:
-        parent = next((owner.uid for owner in execution.metadata.owner_references if owner.kind == "Execution"), "")
-        if parent and execution.metadata.uid != top.metadata.uid:
-            children[parent].append(execution)
+        parent = parent_of(execution.metadata.owner_references)
+        if parent is not None and execution.metadata.uid != top.metadata.uid:
+            children[parent.uid].append(execution)
     parents_first, left = list[Execution](), [top]
     while left:
         parents_first.append(left.pop())

@@ -9,10 +9,9 @@ import msgspec
 import pytest
 
 from kontinue import errors
-from kontinue.api.meta import OwnerReference
 from kontinue.kube import requests
 from kontinue_engine.kube import ancestry
-from kontinue_engine.kube.ancestry import Ancestry, parent_of
+from kontinue_engine.kube.ancestry import Ancestry
 
 
 class Family:
@@ -66,11 +65,3 @@ async def test_not_everything_is_remembered(monkeypatch: pytest.MonkeyPatch) -> 
     for name in ("a", "b", "c", "a"):
         await subject.find(name, f"uid-{name}")
     assert family.asked == ["a", "b", "c", "a"]
-
-
-def test_only_executions_are_parents() -> None:
-    """A schedule may own one, too."""
-    schedule = OwnerReference("v", "ScheduledExecution", "s", "1")
-    parent = OwnerReference("v", "Execution", "p", "2")
-    assert parent_of([schedule, parent]) == parent
-    assert parent_of([schedule]) is None
