@@ -199,6 +199,7 @@ async def test_a_child_that_is_given_away_by_hand_is_followed_to_its_end(world: 
     parent = await world.start("p")
     request_child(world, parent.activation, "p-0-abc")
     child = await world.run("p-0-abc")
+    await world.phase("p-0-abc", Phase.EXECUTING)
     patch = {"metadata": {"labels": {labels.WORKER_GROUP: "elsewhere"}}}
     await world.transport.send(requests.merge_patch(requests.EXECUTIONS, world.namespace, "p-0-abc", patch))
     while (moved := await world.get("p-0-abc")).metadata.labels.get(labels.PARENT_GROUP) != GROUP:
