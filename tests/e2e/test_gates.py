@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -15,13 +15,12 @@ from kontinue import errors
 from kontinue.api import labels
 from kontinue.api.meta import Lease
 from kontinue.api.v1alpha1 import Execution, Phase
-from kontinue.client import Client, ClientOptions, SpawnOptions
+from kontinue.client import Client, SpawnOptions
 from kontinue.client.handle import ExecutionHandle
 from kontinue.kube import requests
-from kontinue.kube.config import load_config
 from kontinue.kube.http import KubeTransport
 from replica import LEASE_S, Replica, replicas
-from startable import StartableServer, startable
+from startable import StartableServer
 
 HERE = Path(__file__).parent
 SOON = timedelta(seconds=60)
@@ -30,38 +29,14 @@ AFTER_A_LEASE = timedelta(seconds=LEASE_S + 60)
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def server(server_kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartableServer]:
-    """An API server."""
-    one = startable(server_kind, tmp_path_factory.mktemp("server"))
-    one.start()
-    yield one
-    one.stop()
-
-
 @pytest.fixture
-def pair(server: StartableServer, tmp_path: Path) -> Iterator[tuple[Replica, Replica]]:
+def pair(own_server: StartableServer, tmp_path: Path) -> Iterator[tuple[Replica, Replica]]:
     """Two replicas with two runners each; the first one leads."""
     options = ("--sync-runners", "2")
-    with replicas(tmp_path, server.kubeconfig, "gated_app:app", HERE, "w-0", options=options) as [first]:
+    with replicas(tmp_path, own_server.kubeconfig, "gated_app:app", HERE, "w-0", options=options) as [first]:
         first.wait_for("leading")
-        with replicas(tmp_path, server.kubeconfig, "gated_app:app", HERE, "w-1", options=options) as [second]:
+        with replicas(tmp_path, own_server.kubeconfig, "gated_app:app", HERE, "w-1", options=options) as [second]:
             yield first, second
-
-
-@pytest.fixture
-async def client(server: StartableServer) -> AsyncIterator[Client]:
-    """A client that nothing slows down."""
-    async with Client(ClientOptions(kubeconfig=str(server.kubeconfig), qps=None)) as one:
-        yield one
-
-
-@pytest.fixture
-async def transport(server: StartableServer) -> AsyncIterator[KubeTransport]:
-    """For Leases."""
-    one = KubeTransport(load_config(kubeconfig=str(server.kubeconfig)), user_agent="tests")
-    yield one
-    await one.close()
 
 
 async def eventually(check: Callable[[], object]) -> None:

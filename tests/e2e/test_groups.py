@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import subprocess
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from kontinue.api.v1alpha1 import Execution, Phase
 from kontinue.client import Client, ClientOptions
 from kontinue.kube import requests
 from replica import Replica
-from startable import StartableServer, startable
+from startable import StartableServer
 
 SOON_S = 30
 SOON = timedelta(seconds=SOON_S)
@@ -168,24 +168,15 @@ class Place:
         return await self.in_phase(children[0].metadata.name, Phase.EXECUTING)
 
 
-@pytest.fixture(scope="module")
-def server(server_kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartableServer]:
-    """An API server."""
-    one = startable(server_kind, tmp_path_factory.mktemp("server"))
-    one.start()
-    yield one
-    one.stop()
-
-
 @pytest.fixture
-async def place(tmp_path: Path, server: StartableServer) -> AsyncIterator[Place]:
+async def place(tmp_path: Path, own_server: StartableServer) -> AsyncIterator[Place]:
     """A fresh namespace."""
     namespace = unique("groups")
-    options = ClientOptions(kubeconfig=str(server.kubeconfig), namespace=namespace, qps=None)
+    options = ClientOptions(kubeconfig=str(own_server.kubeconfig), namespace=namespace, qps=None)
     async with Client(options) as client:
         body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}
         await client.kube.send(requests.create(requests.NAMESPACES, "", body))
-        one = Place(tmp_path, server, namespace, client)
+        one = Place(tmp_path, own_server, namespace, client)
         yield one
         one.end()
 

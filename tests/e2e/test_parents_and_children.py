@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,12 +11,11 @@ import pytest
 
 from kontinue.api import labels
 from kontinue.api.v1alpha1 import Execution, Phase
-from kontinue.client import Client, ClientOptions
+from kontinue.client import Client
 from kontinue.kube import requests
-from kontinue.kube.config import load_config
 from kontinue.kube.http import KubeTransport
 from replica import Replica, replicas
-from startable import StartableServer, startable
+from startable import StartableServer
 
 HERE = Path(__file__).parent
 SOON = timedelta(seconds=40)
@@ -26,38 +25,14 @@ OTHER = {"w-0": "w-1", "w-1": "w-0"}
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def server(server_kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartableServer]:
-    """An API server."""
-    one = startable(server_kind, tmp_path_factory.mktemp("server"))
-    one.start()
-    yield one
-    one.stop()
-
-
 @pytest.fixture(scope="module", autouse=True)
-def pair(server: StartableServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Replica, Replica]]:
+def pair(own_server: StartableServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Replica, Replica]]:
     """Two replicas; the first one leads."""
     folder = tmp_path_factory.mktemp("replicas")
-    with replicas(folder, server.kubeconfig, "sharded_app:app", HERE, "w-0") as [first]:
+    with replicas(folder, own_server.kubeconfig, "sharded_app:app", HERE, "w-0") as [first]:
         first.wait_for("leading")
-        with replicas(folder, server.kubeconfig, "sharded_app:app", HERE, "w-1") as [second]:
+        with replicas(folder, own_server.kubeconfig, "sharded_app:app", HERE, "w-1") as [second]:
             yield first, second
-
-
-@pytest.fixture
-async def client(server: StartableServer) -> AsyncIterator[Client]:
-    """A client that nothing slows down."""
-    async with Client(ClientOptions(kubeconfig=str(server.kubeconfig), qps=None)) as one:
-        yield one
-
-
-@pytest.fixture
-async def transport(server: StartableServer) -> AsyncIterator[KubeTransport]:
-    """For labels."""
-    one = KubeTransport(load_config(kubeconfig=str(server.kubeconfig)), user_agent="tests")
-    yield one
-    await one.close()
 
 
 async def settled(client: Client, name: str) -> Execution:
