@@ -4,16 +4,14 @@ There are two kinds, and a seed chooses everything in either. *Pure* worlds (``p
 leaders, placement, claims, mutexes, limits, in replicas without tasks, bytes or sockets; hundreds in a second. *Whole*
 worlds play ``run_replica`` as it is, down to the transport, with parents and children; about ten in a second.
 
-===================  ==================================================================================================
-``timeline``         virtual time of both; the asyncio loop of a whole replica
-``pure/game``        a pure world: what is in it, what goes wrong, ``run(seed)``; ``pure/rules`` is what must hold
-``pure/cluster``     its objects with resourceVersions, watches and the way there
-``pure/replica``     its replicas and their Leases; ``pure/leader``: the leader's duties; ``pure/work``: Executions
-``world``, ``faults``  a whole world, ``run(seed)``; what goes wrong in it. ``invariants``: what must hold
-``server``, ``network``  its API server, and the network below the product's transport
-``processes``        ``run_replica`` on a loop of its own; ``runners``, ``programs``: user code, and what it does outside
-``mutants``          planted bugs, which must be noticed
-===================  ==================================================================================================
+- ``timeline``: virtual time of both, and the asyncio loop of a whole replica.
+- ``pure/game``: a pure world, what goes wrong in it, ``run(seed)``; ``pure/rules``: what must hold.
+- ``pure/cluster``: its objects with resourceVersions, its watches, and the way there. ``pure/replica``: replicas and
+  their Leases; ``pure/leader``: the leader's duties; ``pure/work``: Executions, and the runners that they are in.
+- ``world``: a whole world, ``run(seed)``; ``faults``: what goes wrong in it; ``invariants``: what must hold.
+- ``server``, ``network``: its API server, and the network below the product's transport.
+- ``processes``: ``run_replica`` on a loop of its own; ``runners``, ``programs``: user code, and what it does outside.
+- ``mutants``: planted bugs, which must be noticed.
 
 ``--seed N --trace`` plays one and tells what happens in it. The same seed is the same world in every process, which
 needs Python's hashes to be the same: the program starts itself again with PYTHONHASHSEED=0.

@@ -1,7 +1,8 @@
 """Replicas that share a group's Executions keep every promise while everything around them goes wrong.
 
-The worlds are those of ``world.py``; ``simulate.py`` plays them in processes of their own, where a seed is always the
-same world. KONTINUE_SIMULATION_SEEDS=FROM:TO plays others, or more. The mutants show that it would notice.
+``simulate.py`` says which worlds there are, and plays them in processes of their own, where a seed is always the same
+world. KONTINUE_SIMULATION_SEEDS=FROM:TO plays other whole worlds, or more, and of pure ones ``PURE_FOR_EACH`` times as
+many. The mutants show that a broken product would be noticed.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ SIMULATE = Path(__file__).parent / "simulate.py"
 SEEDS = os.environ.get("KONTINUE_SIMULATION_SEEDS", "0:60")
 FIRST, LAST = (int(part) for part in SEEDS.split(":"))
 WORLDS_AT_ONCE = 30
-MUTANT_SEEDS = 120
+PURE_FOR_EACH = 35
 
 
 def simulate(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -36,34 +37,71 @@ def simulate(*arguments: object) -> subprocess.CompletedProcess[str]:
 def test_every_promise_holds_in_every_world(first: int) -> None:
     """One writer per Lease, claims in order, one end per Execution, nothing lost, each step recorded once."""
     done = simulate("--seeds", f"{first}:{min(first + WORLDS_AT_ONCE, LAST)}", "--keep-going")
-    assert done.returncode == 0, f"{done.stdout}{done.stderr}\nto see one: python {SIMULATE} --trace --seed N"
+    assert done.returncode == 0, f"{done.stdout}{done.stderr}"
 
 
-def test_a_seed_is_the_same_world_every_time() -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize("first", range(FIRST, LAST, WORLDS_AT_ONCE))
+def test_what_decides_keeps_every_promise_in_thousands_of_worlds(first: int) -> None:
+    """One writer per Lease, one run per Execution and mutex, no more than a limit, deaths are charged, nothing lost."""
+    last = min(first + WORLDS_AT_ONCE, LAST)
+    done = simulate("--pure", "--seeds", f"{first * PURE_FOR_EACH}:{last * PURE_FOR_EACH}", "--keep-going")
+    assert done.returncode == 0, f"{done.stdout}{done.stderr}"
+
+
+@pytest.mark.parametrize(("kind", "seed"), [("--seeds=7:8", 7), ("--pure", 87)])
+def test_a_seed_is_the_same_world_every_time(kind: str, seed: int) -> None:
     """Otherwise a failure could not be looked into."""
-    traces = [simulate("--seed", 7, "--trace").stdout.rpartition("\n1 worlds")[0] for _ in range(2)]
+    traces = [simulate(kind, "--seed", seed, "--trace").stdout.rpartition("\n1 worlds")[0] for _ in range(2)]
     assert "healed" in traces[0]
     assert traces[0] == traces[1]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("mutant", "faults", "noticed"),
+    ("mutant", "faults", "seeds", "noticed"),
     [
-        ("verdict_without_version", "stall,rain", "goes on, although"),
-        ("take_without_version", "kill,freeze", "may write under Lease"),
-        ("relabel_without_version", "rain,terminate", "moved"),
-        ("claim_skipped", "terminate,kill,crash_runner", "carry the same fencing token"),
-        ("fence_ignored", "freeze,cut", "may write under Lease"),
-        ("fence_counts_from_the_answer", "cut,freeze", "may write under Lease"),
-        ("runners_not_frozen", "cut,sleep", "goes on, although"),
-        ("renew_time_compared", "kill,freeze", ""),
-        ("placement_kept", "busy,rain", "has not ended"),
+        ("verdict_without_version", "stall,rain", 120, "goes on, although"),
+        ("take_without_version", "kill,freeze", 120, "may write under Lease"),
+        ("relabel_without_version", "rain,terminate", 120, "moved"),
+        ("claim_skipped", "terminate,kill,crash_runner", 120, "carry the same fencing token"),
+        ("fence_ignored", "freeze,cut", 120, "may write under Lease"),
+        ("fence_counts_from_the_answer", "cut,freeze", 120, "may write under Lease"),
+        ("runners_not_frozen", "cut,sleep", 120, "goes on, although"),
+        ("renew_time_compared", "kill,freeze", 120, ""),
+        ("placement_kept", "busy,rain", 120, "has not ended"),
     ],
 )
-def test_a_planted_bug_is_noticed(mutant: str, faults: str, noticed: str) -> None:
+def test_a_planted_bug_is_noticed(mutant: str, faults: str, seeds: int, noticed: str) -> None:
     """A simulation that passes with a broken engine would prove nothing."""
-    done = simulate("--seeds", f"0:{MUTANT_SEEDS}", "--mutant", mutant, "--faults", faults)
+    done = simulate("--seeds", f"0:{seeds}", "--mutant", mutant, "--faults", faults)
+    assert_noticed(done, noticed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("mutant", "noticed"),
+    [
+        ("verdict_without_version", "goes on, although"),
+        ("take_without_version", "may write under Lease"),
+        ("relabel_without_version", "moved"),
+        ("claim_skipped", "is not charged"),
+        ("fence_ignored", "may write under Lease"),
+        ("renew_time_compared", "may write under Lease"),
+        ("stopped_while_unsure", "run at the same time"),
+        ("mutex_given_on_unseen", "run at the same time"),
+        ("limit_forgets_the_stopping", "run at the same time"),
+        ("lost_by_not_noted", "nothing says so"),
+        ("lost_by_ignored", "is not charged"),
+    ],
+)
+def test_a_planted_bug_is_noticed_in_pure_worlds(mutant: str, noticed: str) -> None:
+    """Within as many worlds as every run of the tests plays, with whatever goes wrong in them."""
+    done = simulate("--pure", "--seeds", f"0:{60 * PURE_FOR_EACH}", "--mutant", mutant)
+    assert_noticed(done, noticed)
+
+
+def assert_noticed(done: subprocess.CompletedProcess[str], noticed: str) -> None:
     assert done.returncode == 1, done.stdout + done.stderr
     assert done.stdout.startswith("seed "), done.stdout + done.stderr
     assert noticed in done.stdout

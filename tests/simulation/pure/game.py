@@ -30,7 +30,8 @@ from kontinue_engine.sharding.leases import LeaseTimes
 
 PATIENCE_S: Final = 400.0
 """How long after the last fault everything must have ended."""
-CALM_S: Final = 8.0
+CALM_S: Final = 3.0
+"""How long a world goes on after all has ended."""
 KINDS = (
     *("kill", "kill", "freeze", "freeze", "sleep", "terminate", "terminate", "cut", "cut", "crash_runner"),
     *("rain", "rain", "busy", "repeats", "stall", "break_watches", "conflicts", "scale_up", "scale_down", "cancel"),
@@ -106,7 +107,7 @@ class Game:
         """Once a second after the last fault: has everything ended?"""
         now_s = self.timeline.now_s
         has_mutexes = any(name.startswith("kontinue-mutex.") for name in self.cluster.leases)
-        if self._live or has_mutexes:
+        if self._live or has_mutexes or self.rules.are_stopping():
             self._quiet_since_s = now_s
         self._is_finished = now_s - self._quiet_since_s > CALM_S or now_s > self._healed_at_s + PATIENCE_S
         self.timeline.after(1.0, self._look)

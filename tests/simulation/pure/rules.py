@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
-from invariants import TERMINAL, Violation
+from invariants import Violation
 from pure.cluster import EXECUTIONS, LEASES, Change
 from pure.work import Run
 from runners import Effect, Ledger
@@ -17,6 +18,8 @@ from kontinue_engine.sharding import leases
 
 HELD_FOR_S = 60.0
 """A leader has seen within this time that a shard is held: watches are late, and writes are retried."""
+CRASH_BUDGET = 3
+"""How often one may die without a new record: the product's default."""
 MOVES_EACH = 2
 """Relabels that one end of a replica, or one new leader, may cost an Execution."""
 
@@ -32,6 +35,7 @@ class Rules:
         self._world = world
         self._epochs: dict[tuple[str, int], str] = {}
         self._held_since_s: dict[str, float] = {}
+        self._deaths: Counter[str] = Counter()
         self._dead: set[str] = set()  # the leader has taken their Leases away
         self._runs: dict[str, dict[Run, Any]] = {}
         self.crowded: set[str] = set()
@@ -185,18 +189,32 @@ class Rules:
 
     # The end.
 
+    def are_stopping(self) -> bool:
+        """Tell whether a living replica has still to say of something that it has stopped."""
+        return any(self._is_stopping(one) for one in self._world.cluster.executions.values())
+
+    def _is_stopping(self, one: Execution) -> bool:
+        if not one.phase.is_terminal or is_stopped(one.status.conditions) or one.status.owner is None:
+            return False
+        return one.status.owner.incarnation in {str(replica) for replica in self._world.replicas}
+
+    def on_death(self, run: Run) -> None:
+        """A runner died with it, or its replica did."""
+        self._deaths[run.entry.uid] += 1
+
     def check_end(self) -> None:
         """Nothing is lost, and nothing that nobody needs is left."""
         world = self._world
         for one in world.cluster.executions.values():
             name, status = one.metadata.name, one.status
-            if one.phase.value not in TERMINAL:
+            if not one.phase.is_terminal:
                 raise Violation(f"{name} has not ended, shard {one.metadata.labels.get(labels.SHARD)!r}: {status}")
-            owner = status.owner.incarnation if status.owner is not None else ""
-            if not is_stopped(status.conditions) and owner in {str(replica) for replica in world.replicas}:
+            if self._is_stopping(one):
                 raise Violation(f"{name} has ended, and is not marked as stopped: {status}")
-            if one.phase.value == "Failed":
-                raise Violation(f"{name} has failed: {status}")
+            has_died_often = status.reason == "RunnerCrashed" and self._deaths[one.metadata.uid] > CRASH_BUDGET
+            if one.phase is Phase.FAILED and not has_died_often:
+                died = self._deaths[one.metadata.uid]
+                raise Violation(f"{name} has failed, and has died {died} times: {status}")
             self._check_steps(one)
         left = [name for name in world.cluster.leases if name.startswith("kontinue-mutex.")]
         if left:

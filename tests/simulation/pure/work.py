@@ -475,6 +475,7 @@ class Runners:
     def kill(self, run: Run | None) -> None:
         """The kernel ends it, or the supervisor does."""
         if run is not None and not run.is_over:
+            self._world.rules.on_death(run)
             self.end(run)
             lost = Lost(was_active=True, was_alone=True, reason="RunnerCrashed", message="killed")
             self._report(run, News(lost=lost))
@@ -489,6 +490,7 @@ class Runners:
     def die(self) -> None:
         """Nothing runs any more."""
         for run in list(self.runs):
+            self._world.rules.on_death(run)
             self.end(run)
 
     def go_on(self) -> None:
