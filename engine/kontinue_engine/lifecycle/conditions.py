@@ -28,6 +28,11 @@ def with_stopped(conditions: Sequence[Condition], phase: Phase, now_ms: int) -> 
     return _with_condition(conditions, stopped)
 
 
+def without_stopped(conditions: Sequence[Condition]) -> list[Condition]:
+    """Return the conditions of one that is to run again."""
+    return [condition for condition in conditions if condition.type != STOPPED]
+
+
 def with_reassigned(observed: Observed, worker: Worker, now_ms: int) -> list[Condition]:
     """Return the conditions; one that another shard had before says so."""
     owner, conditions = observed.status.owner, observed.status.conditions

@@ -13,7 +13,7 @@ from kontinue_engine.lifecycle.memo import MemoBytes, too_large_message
 from kontinue_engine.lifecycle.observed import Observed, Worker
 from kontinue_engine.lifecycle.phases import PhaseEvent, next_phase
 from kontinue_engine.lifecycle.plan import Plan
-from kontinue_engine.lifecycle.statuses import extended, written
+from kontinue_engine.lifecycle.statuses import asked_for, extended, finished, written
 from kontinue_engine.lifecycle.times import time_of
 
 PARENT_ENDED_MESSAGE: Final = "Canceled because its parent has ended"
@@ -65,10 +65,12 @@ def end(
     message: str = "",
     error: ExecutionError | None = None,
 ) -> Plan:
-    """Write a terminal phase. User code that still runs is stopped afterwards (``_stop``)."""
+    """Write a terminal phase. User code that still runs is stopped afterwards (``stop``)."""
     news = observed.news
     has_stopped = observed.activation is None or news.outcome is not None or news.lost is not None
     phase = next_phase(observed.phase, event)
+    if phase is Phase.COMPLETED:
+        memo = memo.without_cache()
     status = written(
         observed,
         worker,
@@ -84,15 +86,8 @@ def end(
         if has_stopped
         else observed.status.conditions,
     )
-    attempt = msgspec.structs.replace(
-        status.attempts[-1],
-        finished_at=time_of(now_ms),
-        phase=phase,
-        reason=reason,
-        message=message,
-        error=error,
-    )
-    status = msgspec.structs.replace(status, attempts=[*status.attempts[:-1], attempt])
+    attempts = finished(status, now_ms, reason=reason, message=message, error=error)
+    status = msgspec.structs.replace(status, attempts=attempts)
     actions: list[plans.Action] = []
     if phase is not Phase.COMPLETED:
         actions.append(
@@ -124,10 +119,15 @@ def stop(observed: Observed, now_ms: int, worker: Worker) -> Plan:
     actions = (plans.CancelChildren(PARENT_ENDED_MESSAGE), plans.ForgetActivation(), plans.Finish())
     if is_stopped(observed.status.conditions):
         return Plan(actions=actions)
+    status = observed.status
+    # Of one that nobody has written before, nobody has noted how many retries it had.
+    seen = status.observed_retries if status.owner is not None else asked_for(observed.spec)
     status = msgspec.structs.replace(
-        observed.status,
-        finished_at=observed.status.finished_at or time_of(now_ms),
+        status,
+        attempts=finished(status, now_ms, reason=status.reason, message=status.message),
+        finished_at=status.finished_at or time_of(now_ms),
+        observed_retries=seen,
         waiting_for=[],
-        conditions=with_stopped(observed.status.conditions, observed.phase, now_ms),
+        conditions=with_stopped(status.conditions, observed.phase, now_ms),
     )
     return Plan(status=status, memo=observed.memo, actions=actions)

@@ -106,8 +106,12 @@ class MemoBytes(msgspec.Struct, frozen=True, kw_only=True):
         """Return what an attempt begins with that runs everything anew: the arguments alone."""
         return MemoBytes(build=self.build, arguments=self.arguments)
 
+    def without_cache(self) -> MemoBytes:
+        """Return the memo of one that has completed: no attempt will ask for more."""
+        return msgspec.structs.replace(self, cache={}, size_bytes=_size(self.records)) if self.cache else self
+
     def blaming(self, blamed: Sequence[int]) -> MemoBytes:
-        """Return the memo of an attempt after which there is none, unless somebody asks for it: it knows where to cut."""
+        """Return the memo of the last attempt: if somebody asks for another one, it says where to cut."""
         return msgspec.structs.replace(self, blamed=tuple(blamed))
 
     def encode(self) -> msgspec.Raw:

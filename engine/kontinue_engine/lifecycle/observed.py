@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from kontinue.api.v1alpha1 import ExecutionSpec, ExecutionStatus, Phase
+from kontinue.api.v1alpha1 import ExecutionDefaults, ExecutionSpec, ExecutionStatus, Phase
 from kontinue_engine.lifecycle.memo import MemoBytes
 from kontinue_engine.wire.frames import Completed, EncodedRecord, Failed, Interrupted, Mismatched, WaitingItem
 
@@ -149,6 +149,8 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     """One Execution.
 
     Attributes:
+        uid: identity.
+        defaults: of its function, as this worker's app has them.
         inherited: found by listing at start-up: a predecessor may have started it, so that it must be claimed.
         is_admitted: an inherited one may be claimed now; a claim before its turn would charge it for crashes that are
             not its own.
@@ -167,6 +169,8 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     status: ExecutionStatus
     memo: MemoBytes
     created_at_ms: int
+    uid: str = ""
+    defaults: ExecutionDefaults | None = None
     activation: Activation | None = None
     news: News = NO_NEWS
     inherited: bool = False

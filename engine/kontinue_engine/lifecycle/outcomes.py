@@ -12,8 +12,9 @@ from kontinue_engine.lifecycle.ending import end, fail, fail_memo_too_large
 from kontinue_engine.lifecycle.observed import EVICTED, Observed, Worker
 from kontinue_engine.lifecycle.phases import PhaseEvent, next_phase
 from kontinue_engine.lifecycle.plan import Plan
+from kontinue_engine.lifecycle.retrying import NON_RETRYABLE, RETRYABLE_REASONS, back_off, policy_of
 from kontinue_engine.lifecycle.starting import dispatch
-from kontinue_engine.lifecycle.statuses import extended, written
+from kontinue_engine.lifecycle.statuses import extended, next_attempt, written
 from kontinue_engine.wire import frames
 
 _NOT_DETERMINISTIC: Final = (
@@ -31,25 +32,40 @@ def conclude(observed: Observed, worker: Worker, now_ms: int, outcome: frames.Fr
                 return fail_memo_too_large(observed, worker, now_ms, memo)
             return end(observed, worker, now_ms, PhaseEvent.COMPLETED, memo, result=msgspec.Raw(outcome.result))
         case frames.Failed():
-            memo = extended(observed.memo, observed.news, worker, outcome.records)
-            error = outcome.error
-            return fail(
-                observed,
-                worker,
-                now_ms,
-                memo if memo.size_bytes <= MAX_MEMO_BYTES else observed.memo,
-                reason=outcome.reason,
-                message=f"{error.type}: {error.message}" if error.type else error.message,
-                error=ExecutionError(
-                    type=error.type, message=error.message, traceback=error.traceback, types=list(error.types)
-                ),
-            )
+            return _fail_attempt(observed, worker, now_ms, outcome)
         case frames.Mismatched():
             return _block(observed, worker, now_ms, outcome)
         case _:
             # Interrupted without a cancel: the runner gave it back.
             resumption = observed.activation.resumption + 1 if observed.activation else observed.status.resumptions
             return Plan(actions=(plans.ForgetActivation(), dispatch(observed, observed.status, resumption=resumption)))
+
+
+def _fail_attempt(observed: Observed, worker: Worker, now_ms: int, outcome: frames.Failed) -> Plan:
+    """Try again later, or fail for good: then the memo says where somebody who asks for a retry has it cut."""
+    memo, blamed = extended(observed.memo, observed.news, worker, outcome.records), outcome.seqs
+    if memo.size_bytes > MAX_MEMO_BYTES:
+        memo, blamed = observed.memo, []
+    error = outcome.error
+    message = f"{error.type}: {error.message}" if error.type else error.message
+    info = ExecutionError(type=error.type, message=error.message, traceback=error.traceback, types=list(error.types))
+    policy = policy_of(observed.spec, observed.status, observed.defaults)
+    reason = outcome.reason
+    if reason in RETRYABLE_REASONS and not set(policy.non_retryable).isdisjoint(outcome.kinds):
+        reason = NON_RETRYABLE
+    if reason in RETRYABLE_REASONS and next_attempt(observed.status) <= policy.retries:
+        return back_off(
+            observed,
+            worker,
+            now_ms,
+            memo,
+            policy=policy,
+            blamed=blamed,
+            reason=reason,
+            message=message,
+            error=info,
+        )
+    return fail(observed, worker, now_ms, memo.blaming(blamed), reason=reason, message=message, error=info)
 
 
 def _block(observed: Observed, worker: Worker, now_ms: int, outcome: frames.Mismatched) -> Plan:

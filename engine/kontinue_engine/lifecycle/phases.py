@@ -1,7 +1,7 @@
 """Internal. Every transition between phases lives here: one table, and the function that fires it.
 
-``decide`` is the only caller. The CRD's CEL rules allow more (clients cancel and skip; retries come with a later
-version): this table is what the *engine* does. An event that the table does not list for a phase is a bug of ours.
+Fired by ``decide`` and its parts only. The CRD's CEL rules allow more (clients cancel and skip): this table is what the
+*engine* does. An event that the table does not list for a phase is a bug of ours.
 """
 
 from __future__ import annotations
@@ -25,9 +25,13 @@ class PhaseEvent(enum.StrEnum):
     """What it waited for has happened."""
     MISMATCHED = "Mismatched"
     """The code does not match the records."""
+    ATTEMPT_FAILED = "AttemptFailed"
+    """There will be another attempt."""
     COMPLETED = "Completed"
     FAILED = "Failed"
     CANCELED = "Canceled"
+    RETRY_REQUESTED = "RetryRequested"
+    """It has ended, and somebody wants another attempt."""
 
 
 _ENDS: Final[Mapping[PhaseEvent, Phase]] = {
@@ -41,12 +45,14 @@ TRANSITIONS: Final[Mapping[Phase, Mapping[PhaseEvent, Phase]]] = {
         PhaseEvent.STARTED: Phase.EXECUTING,
         PhaseEvent.PARKED: Phase.SUSPENDED,
         PhaseEvent.MISMATCHED: Phase.BLOCKED,
+        PhaseEvent.ATTEMPT_FAILED: Phase.BACKOFF,
         **_ENDS,
     },
     Phase.EXECUTING: {
         PhaseEvent.STARTED: Phase.EXECUTING,
         PhaseEvent.PARKED: Phase.SUSPENDED,
         PhaseEvent.MISMATCHED: Phase.BLOCKED,
+        PhaseEvent.ATTEMPT_FAILED: Phase.BACKOFF,
         **_ENDS,
     },
     Phase.SUSPENDED: {
@@ -54,23 +60,26 @@ TRANSITIONS: Final[Mapping[Phase, Mapping[PhaseEvent, Phase]]] = {
         PhaseEvent.PARKED: Phase.SUSPENDED,
         PhaseEvent.WOKEN: Phase.EXECUTING,
         PhaseEvent.MISMATCHED: Phase.BLOCKED,
+        PhaseEvent.ATTEMPT_FAILED: Phase.BACKOFF,
         **_ENDS,
     },
     Phase.BACKOFF: {
         PhaseEvent.STARTED: Phase.EXECUTING,
         PhaseEvent.PARKED: Phase.SUSPENDED,
         PhaseEvent.MISMATCHED: Phase.BLOCKED,
+        PhaseEvent.ATTEMPT_FAILED: Phase.BACKOFF,
         **_ENDS,
     },
     Phase.BLOCKED: {
         PhaseEvent.STARTED: Phase.EXECUTING,
         PhaseEvent.PARKED: Phase.SUSPENDED,
         PhaseEvent.MISMATCHED: Phase.BLOCKED,
+        PhaseEvent.ATTEMPT_FAILED: Phase.BACKOFF,
         **_ENDS,
     },
     Phase.COMPLETED: {},
-    Phase.FAILED: {},
-    Phase.CANCELED: {},
+    Phase.FAILED: {PhaseEvent.RETRY_REQUESTED: Phase.PENDING},
+    Phase.CANCELED: {PhaseEvent.RETRY_REQUESTED: Phase.PENDING},
     Phase.SKIPPED: {},
 }
 

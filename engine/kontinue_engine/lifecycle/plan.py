@@ -68,11 +68,16 @@ class Finish(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """Log it, and create a Kubernetes Event."""
+    """Log it, and create a Kubernetes Event.
+
+    Attributes:
+        is_event: False for what is only logged: there were enough Events of its kind.
+    """
 
     type: Literal["Normal", "Warning"]
     reason: str
     message: str
+    is_event: bool = True
 
 
 Action = (

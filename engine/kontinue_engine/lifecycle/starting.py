@@ -13,7 +13,8 @@ from kontinue_engine.lifecycle.ending import fail
 from kontinue_engine.lifecycle.observed import Gate, Observed, Worker
 from kontinue_engine.lifecycle.phases import PhaseEvent, next_phase
 from kontinue_engine.lifecycle.plan import NOTHING, Plan
-from kontinue_engine.lifecycle.statuses import written
+from kontinue_engine.lifecycle.retrying import wakes_at_ms
+from kontinue_engine.lifecycle.statuses import next_attempt, written
 
 EPOCHS_PER_GRANT: Final = 2**16
 """A fencing token must grow with every claim, and from one holder of a mutex to the next: it is made of the version of
@@ -23,6 +24,8 @@ the grant, and the epoch below it. Both fit in 63 bits, because that is what dat
 def start(observed: Observed, worker: Worker, now_ms: int) -> Plan:
     """Run it, claim it first, or say what keeps it from being started."""
     status = observed.status
+    if observed.phase is Phase.BACKOFF and (left_ms := wakes_at_ms(status) - now_ms) > 0:
+        return Plan(requeue_after_ms=left_ms)
     if not observed.function_known:
         waiting = [WaitingFor(kind="Function", name=observed.spec.function, message="no worker group owns it")]
         if status.waiting_for == waiting:
@@ -68,21 +71,23 @@ def _claim(observed: Observed, worker: Worker, now_ms: int) -> Plan:
     if crashes > worker.crash_budget:
         message = f"the worker died {crashes} times while it ran this Execution, without a new record in between"
         return fail(observed, worker, now_ms, observed.memo, reason="RunnerCrashed", message=message)
+    is_resumed = status.owner is not None and next_attempt(status) == max(1, status.attempt_count)
     claimed = written(
         observed,
         worker,
         now_ms,
         phase=next_phase(observed.phase, PhaseEvent.STARTED),
         memo=observed.memo,
+        begins=True,
         crashes=crashes,
-        resumptions=status.resumptions + (1 if status.owner is not None else 0),
+        resumptions=status.resumptions + is_resumed,
         reason="",
         message="",
         waiting_for=[],
         conditions=with_reassigned(observed, worker, now_ms),
     )
     actions: list[plans.Action] = [dispatch(observed, claimed, resumption=claimed.resumptions)]
-    if status.owner is not None:
+    if status.owner is not None and is_resumed:
         message = f"Resumed by {worker.shard} after {status.owner.shard} ended"
         actions.append(plans.Report(type="Normal", reason="Resumed", message=message))
     return Plan(status=claimed, memo=observed.memo, actions=tuple(actions))
@@ -93,7 +98,7 @@ def dispatch(observed: Observed, status: ExecutionStatus, *, resumption: int, al
     epoch = status.owner.epoch if status.owner else 1
     return plans.Dispatch(
         alone=alone,
-        attempt=max(1, status.attempt_count),
+        attempt=next_attempt(status),
         resumption=resumption,
         fencing_token=observed.grant * EPOCHS_PER_GRANT + epoch,
     )

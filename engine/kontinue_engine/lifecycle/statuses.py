@@ -6,7 +6,16 @@ from collections.abc import Sequence
 
 import msgspec
 
-from kontinue.api.v1alpha1 import ExecutionAttempt, ExecutionOwner, ExecutionStatus, Phase
+from kontinue.api.v1alpha1 import (
+    MAX_ATTEMPTS_KEPT,
+    ExecutionAttempt,
+    ExecutionDefaults,
+    ExecutionError,
+    ExecutionOwner,
+    ExecutionSpec,
+    ExecutionStatus,
+    Phase,
+)
 from kontinue_engine.lifecycle.memo import MemoBytes
 from kontinue_engine.lifecycle.observed import News, Observed, Worker
 from kontinue_engine.lifecycle.times import time_of
@@ -27,23 +36,95 @@ def extended(memo: MemoBytes, news: News, worker: Worker, more: Sequence[frames.
 
 
 def written(
-    observed: Observed, worker: Worker, now_ms: int, *, phase: Phase, memo: MemoBytes, **changes: object
+    observed: Observed,
+    worker: Worker,
+    now_ms: int,
+    *,
+    phase: Phase,
+    memo: MemoBytes,
+    begins: bool = False,
+    **changes: object,
 ) -> ExecutionStatus:
-    """Return the stored status with what every write of ours carries."""
+    """Return the stored status with what every write of ours carries.
+
+    Args:
+        observed: what is known.
+        worker: who writes.
+        now_ms: when.
+        phase: what it carries.
+        memo: the records it carries.
+        begins: an attempt begins with this write, although nothing runs yet.
+        changes: further fields.
+    """
     status = observed.status
     activation = observed.activation
     since = activation.running_since_ms if activation else None
-    started_at = status.started_at or time_of(since if since is not None else now_ms)
+    started_at = time_of(since if since is not None else now_ms)
+    attempts, count = status.attempts, status.attempt_count
+    if not attempts or (not has_open_attempt(status) and (begins or activation is not None)):
+        count = next_attempt(status)
+        attempt = ExecutionAttempt(number=count, started_at=started_at, worker=worker.shard)
+        attempts = [*attempts, attempt][-MAX_ATTEMPTS_KEPT:]
     base = {
         "phase": phase,
         "owner": _owned(observed, worker),
         "state": status.state if memo.is_empty else memo.encode(),
-        "attempts": status.attempts or [ExecutionAttempt(number=1, started_at=started_at, worker=worker.shard)],
-        "attempt_count": max(1, status.attempt_count),
+        "defaults": defaults_of(observed.spec, status, observed.defaults),
+        "attempts": attempts,
+        "attempt_count": count,
         "resumptions": activation.resumption if activation else status.resumptions,
-        "started_at": started_at,
+        "observed_retries": asked_for(observed.spec),
+        "started_at": status.started_at or started_at,
     }
     return msgspec.structs.replace(status, **{**base, **changes})
+
+
+def has_open_attempt(status: ExecutionStatus) -> bool:
+    """Tell whether an attempt has begun and not ended."""
+    return bool(status.attempts) and status.attempts[-1].finished_at is None
+
+
+def next_attempt(status: ExecutionStatus) -> int:
+    """Return the number of the attempt that runs, or else of the one that would begin now."""
+    has_ended = bool(status.attempts) and status.attempts[-1].finished_at is not None
+    return max(1, status.attempt_count + has_ended)
+
+
+def finished(
+    status: ExecutionStatus, now_ms: int, *, reason: str, message: str, error: ExecutionError | None = None
+) -> list[ExecutionAttempt]:
+    """Return the attempts, the last of which has ended; as they are, if none has begun since the last one ended."""
+    if not has_open_attempt(status):
+        return status.attempts
+    phase = status.phase if status.phase is not Phase.BACKOFF else Phase.FAILED
+    ended = msgspec.structs.replace(
+        status.attempts[-1],
+        finished_at=status.finished_at or time_of(now_ms),
+        phase=phase,
+        reason=reason,
+        message=message,
+        error=error,
+    )
+    return [*status.attempts[:-1], ended]
+
+
+def defaults_of(
+    spec: ExecutionSpec, status: ExecutionStatus, defaults: ExecutionDefaults | None
+) -> ExecutionDefaults | None:
+    """Return the function's defaults that count, where the spec is silent: those of when it first ran."""
+    if status.attempt_count or defaults is None:
+        return status.defaults
+    silent = ExecutionDefaults(
+        retry=None if spec.retry else defaults.retry,
+        timeout=None if spec.timeout else defaults.timeout,
+        ttl=None if spec.ttl else defaults.ttl,
+    )
+    return None if silent == ExecutionDefaults() else silent
+
+
+def asked_for(spec: ExecutionSpec) -> int:
+    """Return the number of retries in the spec."""
+    return spec.retry.retries if spec.retry is not None else 0
 
 
 def _owned(observed: Observed, worker: Worker) -> ExecutionOwner:
