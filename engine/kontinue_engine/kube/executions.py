@@ -153,28 +153,30 @@ async def cancel_children(transport: Transport, *, namespace: str, name: str, ui
             await cancel_from_outside(transport, namespace=namespace, name=child.metadata.name, message=message)
 
 
-async def cancel_from_outside(transport: Transport, *, namespace: str, name: str, message: str) -> None:
-    """Cancel an Execution of another worker group, as a client does: a JSON patch that tests the phase.
+async def cancel_from_outside(
+    transport: Transport, *, namespace: str, name: str, message: str, reason: str = CANCELED_BY_PARENT
+) -> None:
+    """Cancel an Execution that may have another owner, as a client does: a JSON patch that tests the phase.
 
-    A refusal that stays, and a child that cannot be read, are logged: the child goes on.
+    A refusal that stays, and an Execution that cannot be read, are logged: it goes on.
 
     Raises:
         ApiError: the credentials do not allow it.
     """
     try:
-        await _cancel(transport, namespace=namespace, name=name, message=message)
+        await _cancel(transport, namespace=namespace, name=name, message=message, reason=reason)
     except (errors.Invalid, errors.Conflict, errors.TooLarge, UnreadableError) as error:
-        _log.error("child not canceled", execution=name, error=str(error))
+        _log.error("not canceled", execution=name, error=str(error))
 
 
-async def _cancel(transport: Transport, *, namespace: str, name: str, message: str) -> None:
+async def _cancel(transport: Transport, *, namespace: str, name: str, message: str, reason: str) -> None:
     backoff = Backoff()
     refused_version = ""
     for tries_left in reversed(range(CANCEL_TRIES)):
         child = await read_execution(transport, namespace=namespace, name=name)
         if child is None or child.phase.is_terminal:
             return
-        operations = cancel_operations(child, reason=CANCELED_BY_PARENT, message=message)
+        operations = cancel_operations(child, reason=reason, message=message)
         version = child.metadata.resource_version
         try:
             await transport.send(

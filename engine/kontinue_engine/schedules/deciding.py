@@ -33,7 +33,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
         name: of the object.
         uid: identity.
         version: its resourceVersion.
-        created: when it was created.
+        created_s: when it was created, in seconds since 1970.
         has_ended: its phase is terminal.
         has_stopped: nothing of it runs any more.
         is_archived_first: it may not be deleted here: retention archives it, and deletes it then.
@@ -42,7 +42,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     uid: str
     version: str
-    created: datetime
+    created_s: float
     has_ended: bool = False
     has_stopped: bool = False
     is_archived_first: bool = False
@@ -208,7 +208,7 @@ def _active(observed: Observed) -> list[Run]:
 
 
 def _beyond_history(observed: Observed) -> list[Run]:
-    stopped = sorted((run for run in observed.runs if run.has_stopped), key=lambda run: (run.created, run.name))
+    stopped = sorted((run for run in observed.runs if run.has_stopped), key=lambda run: (run.created_s, run.name))
     surplus = max(0, len(stopped) - observed.schedule.spec.history_limit)
     return [run for run in stopped[:surplus] if not run.is_archived_first]
 

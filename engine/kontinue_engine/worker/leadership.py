@@ -1,7 +1,7 @@
-"""Internal. The leader's duties, put together: adoption, placement, pruning, mutexes. Started by ``worker.replica``.
+"""Internal. The leader's duties, put together: adoption, placement, pruning, mutexes, schedules.
 
-In a group that is not sharded whoever runs it leads; in a sharded one the replicas campaign, and each reign begins
-with duties that know nothing of the one before: what that had under way ended with it.
+Built by ``worker.replica``. In a group that is not sharded whoever runs it leads; in a sharded one the replicas
+campaign, and each reign begins with duties that know nothing of the one before: what that had under way ended with it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from kontinue_engine.coordinator.lease_watch import LeaseWatch
 from kontinue_engine.coordinator.mutexes import MutexDuty
 from kontinue_engine.coordinator.placement import PlacementDuty
 from kontinue_engine.coordinator.pruning import PruningDuty
+from kontinue_engine.coordinator.schedules import ScheduleDuty
 from kontinue_engine.kube.lease import HeldLease
 from kontinue_engine.sharding.leases import LeaseTimes, ReplicaIdentity
 from kontinue_engine.worker import informers
@@ -63,6 +64,7 @@ class Leadership:
             tasks.create_task(self._adopt(), name="adoption")
             tasks.create_task(self._prune(), name="pruning")
             tasks.create_task(mutexes.run(), name="mutexes")
+            tasks.create_task(self._build_schedules().run(), name="schedules")
 
     async def campaign(self, lease: HeldLease) -> None:
         """Carry out the duties of a sharded group whenever this replica leads it, until cancelled.
@@ -90,6 +92,7 @@ class Leadership:
             tasks.create_task(placement.run(), name="placement")
             tasks.create_task(self._prune(), name="pruning")
             tasks.create_task(self.build_mutexes().run(), name="mutexes")
+            tasks.create_task(self._build_schedules().run(), name="schedules")
 
     def build_mutexes(self) -> MutexDuty:
         """Return the duty that gives mutexes to Executions."""
@@ -103,6 +106,17 @@ class Leadership:
             book=self._watch.book,
             clock=runtime.clock,
             times=self._times,
+        )
+
+    def _build_schedules(self) -> ScheduleDuty:
+        runtime = self._runtime
+        return ScheduleDuty(
+            runtime.transport,
+            runtime.events,
+            namespace=runtime.scope.namespace,
+            group=runtime.scope.group,
+            owns=runtime.owns,
+            clock=runtime.clock,
         )
 
     async def _adopt(self) -> None:

@@ -16,6 +16,8 @@ ROOT: Final = "kontinue.cloud/root"
 PARENT: Final = "kontinue.cloud/parent"
 PARENT_GROUP: Final = "kontinue.cloud/parent-group"
 SCHEDULE: Final = "kontinue.cloud/schedule"
+OCCURRENCE: Final = "kontinue.cloud/occurrence"
+"""Annotation of an Execution that a schedule has started: the time that it was due, RFC 3339."""
 
 HIDDEN: Final = "kontinue.cloud/hidden"
 """Annotation of a Function that lists leave out by default."""

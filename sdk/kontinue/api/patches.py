@@ -12,6 +12,8 @@ from kontinue.api.v1alpha1 import Execution, Phase
 
 CANCELED_BY_CLIENT: Final = "CanceledByClient"
 CANCELED_BY_PARENT: Final = "CanceledByParent"
+REPLACED: Final = "Replaced"
+"""By the next occurrence of its schedule."""
 CANCEL_TRIES: Final = 10
 """A patch whose test fails is built anew from the phase as it is then; so often it does not change in between."""
 

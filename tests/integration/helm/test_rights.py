@@ -223,6 +223,19 @@ async def one_at_a_time(group: Group) -> None:
     )
 
 
+async def started_by_a_schedule(group: Group) -> None:
+    """The leader starts what is due, and writes what comes next."""
+    path = group.api.path("kontinue.cloud/v1alpha1/scheduledexecutions")
+    body = {
+        "apiVersion": labels.API_VERSION,
+        "kind": "ScheduledExecution",
+        "metadata": {"name": "yearly"},
+        "spec": {"schedule": "@yearly", "function": "add", "arguments": {"a": 1, "b": 2}},
+    }
+    assert (await group.api.send("POST", path, body))[0] == 201
+    await group.api.eventually(f"{path}/yearly", lambda found: "nextScheduleTime" in found.get("status", {}))
+
+
 async def death_of_a_replica(group: Group) -> None:
     """What it was running is moved to the other one."""
     file = group.folder / "file"
@@ -261,6 +274,7 @@ async def test_a_group_lives_with_the_rights_of_its_role_and_uses_each(group: Gr
         crashes,
         leftover_in_the_way,
         one_at_a_time,
+        started_by_a_schedule,
         death_of_a_replica,
         next_release,
     ):

@@ -132,7 +132,7 @@ async def test_a_refusal_that_stays_is_logged(rests: bool, tries: int, caplog: p
     assert len(server.patches) == tries
     assert elapsed_s() > 0
     (record,) = caplog.records
-    assert (record.msg, record.fields["execution"]) == ("child not canceled", "x")  # type: ignore[attr-defined]
+    assert (record.msg, record.fields["execution"]) == ("not canceled", "x")  # type: ignore[attr-defined]
     assert "denied" in record.fields["error"]  # type: ignore[attr-defined]
 
 
@@ -140,7 +140,7 @@ async def test_a_refusal_that_stays_is_logged(rests: bool, tries: int, caplog: p
 async def test_a_child_that_cannot_be_read_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     """Its phase is not known, so it cannot be tested."""
     await cancel(lambda _: stored("Levitating"))
-    assert "child not canceled" in caplog.text
+    assert "not canceled" in caplog.text
 
 
 @virtual_time

@@ -39,7 +39,15 @@ def fresh(expression: str = "*/10 * * * *", **spec: object) -> ScheduledExecutio
 def run(name: str, *, created: str = "10:00", ended: bool = False, stopped: bool = False, **more: object) -> Run:
     """Return one of its Executions."""
     has_ended = ended or stopped
-    return Run(name=name, uid=name, version="1", created=at(created), has_ended=has_ended, has_stopped=stopped, **more)
+    return Run(
+        name=name,
+        uid=name,
+        version="1",
+        created_s=at(created).timestamp(),
+        has_ended=has_ended,
+        has_stopped=stopped,
+        **more,
+    )
 
 
 def applied(observed: Observed, plan: Plan) -> Observed:
@@ -48,7 +56,7 @@ def applied(observed: Observed, plan: Plan) -> Observed:
     runs = [msgspec.structs.replace(each, has_ended=True) if each in plan.cancel else each for each in runs]
     if plan.start is not None:
         name = name_of(observed.schedule, plan.start)
-        runs.append(Run(name=name, uid=name, version="1", created=plan.start))
+        runs.append(Run(name=name, uid=name, version="1", created_s=plan.start.timestamp()))
     changed = observed.schedule
     if plan.status is not None:
         changed = msgspec.structs.replace(changed, status=plan.status)
