@@ -39,6 +39,7 @@ class SyncHost:
         functions: by registered name.
         send: thread-safe and ordered; called from any thread, often with the host's lock held: it must not call back.
         now_ms: milliseconds since the epoch; read when a step ends.
+        threads: run everything.
         skips_pauses: whether a step that is tried again is so at once.
         on_idle: called, like ``send``, when the slot is free and nobody wants it.
     """
@@ -49,11 +50,12 @@ class SyncHost:
         *,
         send: Send,
         now_ms: NowMs,
+        threads: Threads | None = None,
         skips_pauses: bool = False,
         on_idle: Callable[[], None] = _nothing,
     ) -> None:
         self.lock = threading.Lock()
-        self.threads = Threads()
+        self.threads = threads or Threads()
         self.skips_pauses = skips_pauses
         self._on_idle = on_idle
         self._functions = functions

@@ -1,0 +1,18 @@
+"""Tests of durable functions: the product's own engine in the test's process, on virtual time.
+
+See docs/testing.md. The pytest fixture ``kontinue_env`` is a ``TestEnvironment``. What ``__all__`` lists is public.
+"""
+
+from kontinue_engine.testing.environment import TestEnvironment
+from kontinue_engine.testing.errors import EngineFailed, Stuck
+from kontinue_engine.testing.execution import TestExecution
+from kontinue_engine.testing.sync_environment import SyncTestEnvironment, SyncTestExecution
+
+__all__ = [
+    "EngineFailed",
+    "Stuck",
+    "SyncTestEnvironment",
+    "SyncTestExecution",
+    "TestEnvironment",
+    "TestExecution",
+]

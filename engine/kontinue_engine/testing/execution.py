@@ -1,0 +1,62 @@
+"""``TestExecution``: what ``TestEnvironment.spawn`` returns."""
+
+from __future__ import annotations
+
+from typing import Generic, TypeVar
+
+from kontinue.api.v1alpha1 import Execution
+from kontinue.client.handle import ExecutionHandle
+from kontinue.errors import ExecutionEnded
+from kontinue_engine.testing.world import World
+
+R_co = TypeVar("R_co", covariant=True)
+
+
+class TestExecution(Generic[R_co]):
+    """An Execution of a test environment."""
+
+    __test__ = False
+
+    def __init__(self, world: World, handle: ExecutionHandle[R_co]) -> None:
+        self._world = world
+        self._handle = handle
+
+    @property
+    def name(self) -> str:
+        """Name of the Execution."""
+        return self._handle.name
+
+    @property
+    def writes(self) -> int:
+        """API writes that it has taken so far, with everything that it has started; not Events and Leases."""
+        return self._world.writes(self.name)
+
+    async def result(self) -> R_co:
+        """Let time pass until it has ended, and return its result.
+
+        Raises:
+            ExecutionFailed, ExecutionCanceled: it ended otherwise; with the traceback of the function.
+            ExecutionBlocked: the code asks for something else than what is recorded; with both sides.
+            Stuck: it has not ended, and nothing will happen by itself any more.
+        """
+        try:
+            return await self._world.call(self._handle.result())
+        except ExecutionEnded as error:
+            for note in self._world.notes(error):
+                error.add_note(note)
+            raise
+
+    async def get(self) -> Execution:
+        """Read it as it is now: an API object, with phase, what it waits for, attempts ... Time stands still."""
+        return await self._world.call(self._world.client.get(self.name))
+
+    async def cancel(self, message: str = "Canceled by the test") -> None:
+        """Cancel it and everything that it has started, as a client does.
+
+        Raises:
+            InvalidState: it has ended already.
+        """
+        await self._world.call(self._world.client.cancel(self._handle, message=message))
+
+    def __repr__(self) -> str:
+        return f"<TestExecution {self.name}>"
