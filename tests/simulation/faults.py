@@ -14,7 +14,7 @@ from kontinue.api import labels
 KINDS = (
     *("kill", "kill", "freeze", "freeze", "sleep", "terminate", "terminate", "cut", "cut", "restart_server"),
     *("rain", "rain", "busy", "stall", "conflicts", "crash_runner", "evict", "break_watches", "compact"),
-    *("scale_up", "scale_down", "twice", "cancel"),
+    *("scale_up", "scale_down", "twice", "cancel", "switch", "new_build"),
 )
 
 
@@ -84,7 +84,6 @@ def _duration_s(world: Any) -> float:
 def _kill(world: Any) -> None:
     process = _some(world)
     if process is not None:
-        world.deaths += 1
         world.say(f"{process} is killed")
         process.kill()
 
@@ -94,7 +93,6 @@ def _freeze(world: Any, *, machine_sleeps: bool = False) -> None:
     if process is not None:
         duration_s = _duration_s(world)
         world.say(f"{process} is frozen for {duration_s:.1f} s{' with its machine' if machine_sleeps else ''}")
-        world.deaths += 1
         process.freeze(duration_s, machine_sleeps=machine_sleeps)
 
 
@@ -110,7 +108,6 @@ def _terminate(world: Any) -> None:
 
 def _stop(world: Any, process: Any) -> None:
     world.say(f"{process} is told to stop")
-    world.deaths += 1
     process.terminate()
     world.timeline.after(30.0, process.kill)
 
@@ -120,7 +117,6 @@ def _cut(world: Any) -> None:
     if process is not None and process not in world.network.cut:
         duration_s = _duration_s(world)
         world.say(f"{process} is cut off for {duration_s:.1f} s")
-        world.deaths += 1
         world.network.cut[process] = world.rng.random() < 0.3
         world.timeline.after(duration_s, world.network.heal, process)
 
@@ -196,7 +192,6 @@ def _conflicts(world: Any) -> None:
 def _crash_runner(world: Any) -> None:
     process = _some(world)
     if process is not None and process.pool is not None:
-        world.deaths += 1
         process.pool.crash_one()
 
 
@@ -228,6 +223,25 @@ def _twice(world: Any) -> None:
         world.start(process.shard, twice=True)
 
 
+def _switch(world: Any) -> None:
+    """From replicas with ``--sharding`` to replicas without, or back, one after the other."""
+    world.is_sharded = not world.is_sharded
+    _roll(world)
+
+
+def _new_build(world: Any) -> None:
+    """A rolling update: for a while there are two builds."""
+    world.builds += 1
+    _roll(world)
+
+
+def _roll(world: Any) -> None:
+    at_s = 0.0
+    for process in list(world.processes):
+        world.timeline.after(at_s, _stop, world, process)
+        at_s += world.rng.uniform(0, 15)
+
+
 def _cancel(world: Any) -> None:
     names = list(world.server.objects["executions"])
     if names:
@@ -253,4 +267,6 @@ _ACTIONS = {
     "scale_down": _scale_down,
     "twice": _twice,
     "cancel": _cancel,
+    "switch": _switch,
+    "new_build": _new_build,
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import programs
+from runners import LIMIT
 from server import Change, labels_of
 
 from kontinue.api import labels
@@ -13,6 +14,8 @@ from kontinue_engine.sharding import leases
 
 TERMINAL = frozenset({"Completed", "Failed", "Canceled", "Skipped"})
 _OF_A_RUN = ("state", "result", "attempts", "crashes")
+CRASH_BUDGET = 3
+"""How often one may die without a new record: the product's default."""
 HELD_FOR_S = 150.0
 """A leader knows from its watch within this time that a shard is held: watches are late, and writes are retried."""
 
@@ -59,6 +62,8 @@ class Writes:
             for field in ("phase", "result", "reason"):
                 if before.get(field) != after.get(field):
                     raise Violation(f"{name} had ended, and {who} changed its {field}: {before} to {after}")
+        if _says_stopped(after) and not _says_stopped(before):
+            self._judge_stopped(name, uid)
         was, owner = before.get("owner"), after.get("owner")
         if who is None or (after.get("phase") == "Canceled" and was == owner):
             return  # a client, or a parent as one
@@ -66,7 +71,7 @@ class Writes:
             return
         shard = labels_of(old).get(labels.SHARD)
         says_why = bool(after.get("waitingFor")) and all(before.get(key) == after.get(key) for key in _OF_A_RUN)
-        if shard != who.shard and not (shard is None and was is None and says_why):
+        if who.is_sharded and shard != who.shard and not (shard is None and was is None and says_why):
             raise Violation(f"{who} wrote the status of {name}, which its label gives to shard {shard}")
         if was == owner and says_why:
             return  # it says what keeps it from being started
@@ -81,6 +86,11 @@ class Writes:
         known = self._epochs.setdefault((uid, owner["epoch"]), owner["incarnation"])
         if known != owner["incarnation"]:
             raise Violation(f"epoch {owner['epoch']} of {name} was {known}'s, and is {owner['incarnation']}'s now")
+
+    def _judge_stopped(self, name: str, uid: str) -> None:
+        runs_in = [str(one) for one in self._world.processes if one.may_write and one.runs(uid)]
+        if runs_in:
+            raise Violation(f"{name} is said to have stopped, and runs in {runs_in}")
 
     def _judge_labels(self, old: dict[str, Any], new: dict[str, Any], who: Any) -> None:
         was, shard = (labels_of(one).get(labels.SHARD, "") for one in (old, new))
@@ -136,7 +146,7 @@ def check_effect(world: Any, process: Any, effect: Any) -> None:
     if process.loop.is_frozen or process.frozen_until_s >= world.timeline.now_s - 1.0:
         return
     found = world.server.objects["leases"]
-    lease = found.get(leases.shard_lease_name(world.GROUP, process.shard))
+    lease = found.get(process.own_lease_name)
     if lease is None or incarnation_of(lease) != process.incarnation:
         raise Violation(f"a runner of {process} goes on, although its Lease is not its own any more: {lease}")
     if effect.mutex:
@@ -153,8 +163,9 @@ def check_end(world: Any) -> None:
         phase = status.get("phase")
         if phase not in TERMINAL:
             raise Violation(f"{name} has not ended: {status}")
-        if phase == "Failed" and not (status["reason"] == "RunnerCrashed" and world.deaths > 3):
-            raise Violation(f"{name} failed: {status}")
+        died = world.deaths_of[execution["metadata"]["uid"]]
+        if phase == "Failed" and not (status["reason"] == "RunnerCrashed" and died > CRASH_BUDGET):
+            raise Violation(f"{name} failed, and has died {died} times: {status}")
         if not _is_stopped(world, status):
             raise Violation(f"{name} has ended, and is not marked as stopped: {status}")
         _check_steps(world, execution)
@@ -165,9 +176,25 @@ def check_end(world: Any) -> None:
 def _is_stopped(world: Any, status: dict[str, Any]) -> bool:
     """Tell whether nothing of it runs: its owner says so, or is no more."""
     owner = (status.get("owner") or {}).get("incarnation")
-    return any(one["type"] == STOPPED and one["status"] == "True" for one in status.get("conditions", [])) or not any(
-        process.incarnation == owner for process in world.processes
-    )
+    return _says_stopped(status) or not any(process.incarnation == owner for process in world.processes)
+
+
+def _says_stopped(status: dict[str, Any]) -> bool:
+    return any(one["type"] == STOPPED and one["status"] == "True" for one in status.get("conditions", []))
+
+
+def check_runs(world: Any) -> None:
+    """At most one runs of an Execution and of a mutex, and no more than a limit, but for those that are fenced."""
+    running: dict[tuple[str, str], list[str]] = {}
+    for process in world.processes:
+        if process.pool is None or not process.may_write:
+            continue
+        for run in process.pool.begun():
+            for guard in world.guards_of(run.activate):
+                running.setdefault(guard, []).append(f"{run.activate.execution} in {process}")
+    for (kind, name), found in running.items():
+        if len(found) > (LIMIT if kind == "limit" else 1):
+            raise Violation(f"{kind} {name}: {', '.join(found)} run at the same time")
 
 
 def _check_steps(world: Any, execution: dict[str, Any]) -> None:

@@ -24,6 +24,7 @@ from kontinue.kube import backoff, http, reflector
 from kontinue.kube.config import KubeConfig
 from kontinue_engine.errors import StartupError
 from kontinue_engine.kube.lease import HeldLease, LeaseLost
+from kontinue_engine.sharding import leases
 from kontinue_engine.sharding.leases import ReplicaIdentity
 from kontinue_engine.worker import replica
 from kontinue_engine.worker.options import WorkerOptions
@@ -71,8 +72,12 @@ class SimulatedClock:
 class Process:
     """One incarnation of one replica, from start to exit or death."""
 
-    def __init__(self, world: Any, shard: str, machine: Machine, *, pod_uid: str, number: int) -> None:
+    def __init__(
+        self, world: Any, shard: str, machine: Machine, *, pod_uid: str, number: int, is_sharded: bool
+    ) -> None:
         self.world = world
+        self.is_sharded = is_sharded
+        self.build = f"b{world.builds}"
         self.timeline: Timeline = world.timeline
         self.shard = shard
         self.machine = machine
@@ -92,12 +97,26 @@ class Process:
     def __str__(self) -> str:
         return self.incarnation
 
+    @property
+    def may_write(self) -> bool:
+        """Whether it holds the Lease of what it runs, as far as it knows."""
+        return any(lease.name == self.own_lease_name and lease.remaining_s > 0 for lease in self.leases)
+
+    @property
+    def own_lease_name(self) -> str:
+        group = self.world.GROUP
+        return leases.shard_lease_name(group, self.shard) if self.is_sharded else leases.leader_lease_name(group)
+
+    def runs(self, uid: str) -> bool:
+        """Tell whether code of an Execution runs in it, or is parked."""
+        return self.pool is not None and any(run.activate.uid == uid for run in self.pool.begun())
+
     def start(self) -> None:
         self.loop.deliver(self._start)
 
     def _start(self) -> None:
         self._stop = asyncio.Event()
-        options = WorkerOptions(app="app:app", shard=self.shard, sharding=True, lease=self.world.times)
+        options = WorkerOptions(app="app:app", shard=self.shard, sharding=self.is_sharded, lease=self.world.times)
         self._main = self.loop.create_task(replica.run_replica(options, self._stop), name="main")
         self._main.add_done_callback(self._on_end)
 

@@ -20,10 +20,10 @@ from kontinue.replay.records import Record, RecordKind, encode_record
 from kontinue_engine.lifecycle.observed import EVICTED
 from kontinue_engine.wire import frames
 
-BUILD = "b1"
 FUNCTION = "work"
 LIMITED = "scarce"
-"""A function of which two may run at a time."""
+"""A function of which ``LIMIT`` may run at a time."""
+LIMIT = 2
 SLOTS = 2
 CRASHED = "RunnerCrashed"
 
@@ -108,9 +108,9 @@ class SimulatedPool:
         await asyncio.sleep(self._world.rng.uniform(0.05, 0.3))
         functions = [
             frames.FunctionDescription(name, is_async=False, takes_context=True, limit=limit)
-            for name, limit in ((FUNCTION, 0), (LIMITED, 2))
+            for name, limit in ((FUNCTION, 0), (LIMITED, LIMIT))
         ]
-        return frames.AppLoaded(1, self._world.GROUP, BUILD, functions)
+        return frames.AppLoaded(1, self._world.GROUP, self._process.build, functions)
 
     async def run(self) -> None:
         await asyncio.get_running_loop().create_future()
@@ -173,9 +173,15 @@ class SimulatedPool:
 
     def die(self) -> None:
         """Every runner is dead from now on."""
+        for run in self.begun():
+            self._world.deaths_of[run.activate.uid] += 1
         self._is_dead = True
         self._runs.clear()
         self._ready.clear()
+
+    def begun(self) -> list[_Run]:
+        """Return what runs, or is parked with code that has run."""
+        return [run for run in self._runs.values() if run.code is not None and not run.is_over]
 
     def crash_one(self) -> None:
         """The kernel kills a runner with something in it."""
@@ -211,6 +217,7 @@ class SimulatedPool:
             run.is_active, run.is_parked = True, False
             if run.code is None:
                 run.code = self._play(run)
+                self._world.check_runs()
             self._report(frames.Running(run.number))
             self._continue(run)
 
@@ -382,6 +389,7 @@ class SimulatedPool:
             return
         was_active = run.is_active
         self._end(run)
+        self._world.deaths_of[run.activate.uid] += was_active
         self._tell(
             self._listener.on_lost, activation, was_active=was_active, was_alone=True, reason=reason, message="killed"
         )

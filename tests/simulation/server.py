@@ -14,8 +14,14 @@ from urllib.parse import parse_qsl
 
 import orjson
 
-KINDS = {"executions": "Execution", "functions": "Function", "leases": "Lease", "events": "Event"}
-WITH_STATUS = frozenset({"executions"})
+KINDS = {
+    "executions": "Execution",
+    "functions": "Function",
+    "scheduledexecutions": "ScheduledExecution",
+    "leases": "Lease",
+    "events": "Event",
+}
+WITH_STATUS = frozenset({"executions", "scheduledexecutions"})
 _PATH = re.compile(r"/apis?/(?:[^/]+/)?v1[a-z0-9]*/namespaces/[^/]+/([a-z]+)(?:/([^/]+)(?:/([a-z]+))?)?")
 _TERMS = re.compile(r",(?![^(]*\))")
 Predicate = Callable[[dict[str, Any]], bool]

@@ -19,7 +19,7 @@ import programs
 from invariants import Violation
 from network import Network
 from processes import EPOCH, Machine, Process, installed
-from runners import Effect, Ledger
+from runners import LIMITED, Effect, Ledger
 from server import Change, Server, labels_of
 from timeline import Timeline
 
@@ -49,8 +49,10 @@ class World:
     Attributes:
         processes: replicas that run.
         wanted: shard -> whether a replica of that id should run.
+        builds: how many builds of the code there have been; replicas that are started now have the last one.
+        is_sharded: whether replicas that are started now have ``--sharding``.
         roots: programs of the Executions that clients have created, by name.
-        deaths: how many processes and runners were killed.
+        deaths_of: uid -> how many runners have died that had it.
     """
 
     GROUP = "g"
@@ -66,7 +68,8 @@ class World:
         self.processes: list[Process] = []
         self.wanted: dict[str, bool] = {}
         self.roots: dict[str, programs.Program] = {}
-        self.deaths = 0
+        self.deaths_of: Counter[str] = Counter()
+        self.builds = 1
         self.fault_kinds = kinds
         self.is_healed = False
         self.created_all = False
@@ -75,6 +78,7 @@ class World:
         self._problem: Violation | None = None
         self._live: set[str] = set()
         self._quiet_since_s = 0.0
+        self.is_sharded = self.rng.random() < 0.8
         self._kind = self.rng.choice(["pods", "pods", "dev", "hosts"])
         self._machines: dict[str, Machine] = {}
         self._pods: dict[str, str] = {}
@@ -140,7 +144,9 @@ class World:
         if twice:
             self._pods[shard] = f"pod-{self._started}"
         pod_uid = self._pods[shard] if self._kind == "pods" else ""
-        process = Process(self, shard, self._machines[place], pod_uid=pod_uid, number=self._started)
+        process = Process(
+            self, shard, self._machines[place], pod_uid=pod_uid, number=self._started, is_sharded=self.is_sharded
+        )
         self.processes.append(process)
         self.say(f"{process} starts")
         self.counts["replicas"] += 1
@@ -199,6 +205,15 @@ class World:
         execution = self.server.objects["executions"][name]
         mutex: str = (execution["spec"].get("mutex") or {}).get("name", "")
         return mutex
+
+    def guards_of(self, activate: Any) -> list[tuple[str, str]]:
+        """Return what limits how many may run: it itself, its mutex, the limit of its function."""
+        mutex = self.mutex_of(activate.execution)
+        guards = [("Execution", activate.uid), *([("mutex", mutex)] if mutex else [])]
+        return [*guards, ("limit", activate.function)] if activate.function == LIMITED else guards
+
+    def check_runs(self) -> None:
+        invariants.check_runs(self)
 
     def on_effect(self, process: Process, effect: Effect) -> None:
         invariants.check_effect(self, process, effect)
