@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import msgspec
 import pytest
+import yaml
 
 from api import unique
 from kontinue import errors
@@ -19,10 +22,12 @@ from kontinue.client import Client, ClientOptions
 from kontinue.kube import requests
 from replica import Replica
 from startable import StartableServer, startable
+from write_counts import written
 
 SOON_S = 30.0
 LAST_YEAR, THIS_YEAR = (datetime(year, 1, 1, tzinfo=UTC) for year in (2025, 2026))
 YEARLY = "0 0 1 1 *"
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "schedules.md"
 
 pytestmark = pytest.mark.slow
 
@@ -51,7 +56,7 @@ class Office:
         self.namespace = namespace
         self.client = client
         self.gate = folder / "gate"
-        self._folder = folder
+        self.folder = folder
         self._server = server
         self.workers: list[Replica] = []
         (folder / "app.py").write_text(APP)
@@ -60,7 +65,7 @@ class Office:
         """Start a worker."""
         options = ("--namespace", self.namespace)
         worker = Replica(
-            self._folder, self._server.kubeconfig, "app:app", self._folder, shard, *options, sharding=sharding
+            self.folder, self._server.kubeconfig, "app:app", self.folder, shard, *options, sharding=sharding
         )
         self.workers.append(worker)
         worker.start()
@@ -87,6 +92,16 @@ class Office:
         }
         await self.client.kube.send(requests.create(requests.SCHEDULED_EXECUTIONS, self.namespace, body))
         await self.status_of(name, lambda one: one.status.next_schedule_time is not None)
+
+    def schedules_written(self) -> int:
+        """Return how many writes of schedules the server has counted."""
+        return written(self._server.metrics(), "scheduledexecutions")
+
+    async def edit(self, name: str, spec: dict[str, Any]) -> None:
+        """Change a schedule."""
+        await self.client.kube.send(
+            requests.merge_patch(requests.SCHEDULED_EXECUTIONS, self.namespace, name, {"spec": spec})
+        )
 
     async def make_due(self, name: str, occurrence: datetime) -> None:
         """Have the status say that nobody has dealt with an occurrence of the past."""
@@ -153,6 +168,7 @@ async def test_what_is_due_runs_and_says_which_occurrence_it_is(office: Office, 
     office.gate.touch()
     office.worker("w-0", sharding=sharding)
     await office.create("books", executionDefaults={"retry": {"retries": 2}, "ttl": {"deleteAfter": "720h"}})
+    written_before = office.schedules_written()
     await office.make_due("books", THIS_YEAR)
     run = await office.only_run("books")
     ended = await office.client.wait_for_execution(run.metadata.name)
@@ -163,11 +179,13 @@ async def test_what_is_due_runs_and_says_which_occurrence_it_is(office: Office, 
     assert ended.spec.ttl is not None
     assert (ended.spec.retry.retries, ended.spec.ttl.delete_after) == (2, "720h")
 
-    schedule = await office.status_of("books", lambda one: not one.status.active)
+    schedule = await office.status_of("books", lambda one: one.status.last_schedule_time and not one.status.active)
     assert schedule.status.last_schedule_time == THIS_YEAR
     assert schedule.status.next_schedule_time is not None
     assert schedule.status.next_schedule_time > datetime.now(UTC)
     assert [(one.type, one.status) for one in schedule.status.conditions] == [("Ready", "True")]
+    by_us = 1
+    assert office.schedules_written() - written_before - by_us == 2
 
 
 async def test_an_occurrence_is_started_once_by_whoever_leads(office: Office) -> None:
@@ -195,11 +213,7 @@ async def test_replace_cancels_what_runs_and_starts_the_next_one_when_it_has_sto
     # Of several missed ones the last counts: that of this year.
     first = await office.only_run("books")
     await office.client.wait_for_execution(first.metadata.name, until=[Phase.EXECUTING])
-    await office.client.kube.send(
-        requests.merge_patch(
-            requests.SCHEDULED_EXECUTIONS, office.namespace, "books", {"spec": {"schedule": "* * * * *"}}
-        )
-    )
+    await office.edit("books", {"schedule": "* * * * *"})
     await office.make_due("books", datetime.now(UTC).replace(second=0, microsecond=0))
 
     async def is_replaced() -> bool:
@@ -239,3 +253,25 @@ async def test_a_schedule_of_a_function_that_nobody_has_says_so(office: Office) 
     (ready,) = schedule.status.conditions
     assert (ready.status, ready.reason) == ("False", "UnknownFunction")
     assert ready.message == "no worker group owns function nothing"
+
+
+async def test_the_example_of_the_documentation_works(office: Office) -> None:
+    """App and object as they stand there."""
+    code, document = (
+        re.findall(rf"```{language}\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)[0] for language in ("python", "yaml")
+    )
+    (office.folder / "app.py").write_text(code)
+    office.worker("w-0")
+    body = yaml.safe_load(document)
+    name = body["metadata"]["name"]
+    await office.client.kube.send(requests.create(requests.SCHEDULED_EXECUTIONS, office.namespace, body))
+    schedule = await office.status_of(name, lambda one: one.status.next_schedule_time is not None)
+    next_ = schedule.status.next_schedule_time
+    assert next_ is not None
+    berlin = next_.astimezone(ZoneInfo("Europe/Berlin"))
+    assert (berlin.hour, berlin.minute, berlin.weekday() < 5) == (2, 30, True)
+    await office.edit(name, {"startingDeadline": "87600h"})
+    await office.make_due(name, next_ - timedelta(days=7))
+    run = await office.only_run(name)
+    ended = await office.client.wait_for_execution(run.metadata.name)
+    assert msgspec.json.decode(ended.status.result) == "books of north closed"
