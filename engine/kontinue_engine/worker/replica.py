@@ -139,14 +139,12 @@ class _Replica:
             self._health.stage = Stage.STARTING
             try:
                 async with _transport(self._config, self._options.max_in_flight, lease.until_valid) as transport:
-                    events = EventRecorder(
-                        transport, component=USER_AGENT, instance=self._identity.shard, clock=self._clock
-                    )
-                    functions = await _until(self._register(transport, events), stop)
-                    if functions is None:
-                        return
-                    parts = self._build_parts(transport, events, functions, lease)
-                    await self._work(parts, lease, lease_transport, stop)
+                    await self._hold(transport, lease, lease_transport, stop)
+            except ExceptionGroup as group:
+                known = first_known(group)
+                if known is None:
+                    raise
+                raise known from group
             finally:
                 # Runners first: nothing of ours may run once somebody else can take over.
                 await self._pool.stop()
@@ -209,38 +207,50 @@ class _Replica:
             f"{error}. Create the namespace, and install the CRDs (kubectl apply -f crds/)"
         )
 
+    async def _hold(
+        self, transport: KubeTransport, lease: HeldLease, lease_transport: KubeTransport, stop: asyncio.Event
+    ) -> None:
+        """Do everything else while the Lease is kept: nothing is written, nor started, once it has run out."""
+        events = EventRecorder(transport, component=USER_AGENT, instance=self._identity.shard, clock=self._clock)
+        watch = LeaseWatch(LeaseBook(self._group), self._clock)
+        async with asyncio.TaskGroup() as tasks:
+            keeping = tasks.create_task(self._keep(lease, watch, events), name="lease")
+            functions = await _until(self._register(transport, events), stop)
+            if functions is not None:
+                parts = self._build_parts(transport, events, functions, watch, lease)
+                await self._work(parts, lease, lease_transport, stop)
+            keeping.cancel()
+
     async def _work(self, parts: _Parts, lease: HeldLease, lease_transport: KubeTransport, stop: asyncio.Event) -> None:
         """Start everything, work until ``stop`` is set, stop everything. Each step below waits for the one before."""
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                running = _start(tasks, self._core(parts, lease))
-                await parts.runtime.started.wait()
-                running += _start(tasks, self._sources(parts))
-                await _until(parts.group_leases.synced.wait(), stop)
-                leading = tasks.create_task(self._lead(parts, lease, lease_transport), name="leader")
-                await _until(parts.own_executions.synced.wait(), stop)
-                self._become_ready()
-                await stop.wait()
-                self._health.stage = Stage.DRAINING
-                parts.controller.activations.drain()  # before all that waits for an answer of the API server
-                if self._options.sharding:
-                    lease.annotate({labels.DRAINING: "true"})
-                leading.cancel()  # gives leadership back, so that somebody else can place what we leave
-                await self._drain(parts.controller)
-                await asyncio.wait([leading])
-                for task in running:
-                    task.cancel()
-        except ExceptionGroup as group:
-            known = first_known(group)
-            if known is None:
-                raise
-            raise known from group
+        async with asyncio.TaskGroup() as tasks:
+            running = _start(tasks, self._core(parts))
+            await parts.runtime.started.wait()
+            running += _start(tasks, self._sources(parts))
+            await _until(parts.group_leases.synced.wait(), stop)
+            leading = tasks.create_task(self._lead(parts, lease, lease_transport), name="leader")
+            await _until(parts.own_executions.synced.wait(), stop)
+            self._become_ready()
+            await stop.wait()
+            self._health.stage = Stage.DRAINING
+            parts.controller.activations.drain()  # before all that waits for an answer of the API server
+            if self._options.sharding:
+                lease.annotate({labels.DRAINING: "true"})
+            leading.cancel()  # gives leadership back, so that somebody else can place what we leave
+            await self._drain(parts.controller)
+            await asyncio.wait([leading])
+            for task in running:
+                task.cancel()
 
     def _build_parts(
-        self, transport: KubeTransport, events: EventRecorder, functions: FunctionController, lease: HeldLease
+        self,
+        transport: KubeTransport,
+        events: EventRecorder,
+        functions: FunctionController,
+        watch: LeaseWatch,
+        lease: HeldLease,
     ) -> _Parts:
         runtime = self._build_runtime(transport, events, functions, lease)
-        watch = LeaseWatch(LeaseBook(self._group), self._clock)
         controller = ExecutionController(runtime, watch.book)
         self._listener.entries, self._listener.activations = runtime.entries, controller.activations
         leadership = Leadership(
@@ -266,13 +276,11 @@ class _Replica:
             own_executions=informers.own_executions(runtime, handler),
         )
 
-    def _core(self, parts: _Parts, lease: HeldLease) -> dict[str, Coroutine[None, None, None]]:
+    def _core(self, parts: _Parts) -> dict[str, Coroutine[None, None, None]]:
         """Return what runs Executions once it is told of them."""
-        events = parts.runtime.events
         return {
-            "lease": self._keep(lease, parts.watch, events),
             "pool": self._pool.run(),
-            "events": events.run(),
+            "events": parts.runtime.events.run(),
             "controller": parts.controller.run(),
         }
 
