@@ -39,6 +39,21 @@ def noting(ctx: SyncExecutionContext, file: str, seconds: float) -> str:
     return "done"
 
 
+@step
+def tick_until(end: str, file: str) -> None:
+    """Append a line with the fencing token of the claim that runs this, again and again until there is ``end``."""
+    while not Path(end).exists():
+        note(file, "tick")
+        time.sleep(0.02)
+
+
+@app.function
+def ticking(ctx: SyncExecutionContext, file: str, end: str) -> str:
+    """One step that takes as long as the test wants."""
+    ctx.step(tick_until, end, file)
+    return "done"
+
+
 @app.function
 async def spread(ctx: ExecutionContext, count: int) -> int:
     """Children that the leader places."""

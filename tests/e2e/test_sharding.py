@@ -334,6 +334,48 @@ async def test_a_replica_without_sharding_waits_until_no_shard_lives(
     assert alone.stop() == 0
 
 
+async def test_a_group_that_loses_sharding_and_gets_it_back_runs_nothing_twice(
+    client: Client, pair: tuple[Replica, Replica], server: StartableServer, tmp_path: Path
+) -> None:
+    """Sharded replicas wait for a leader without sharding, although Executions have kept the label of their shards."""
+    ticks, end = tmp_path / "ticks", tmp_path / "end"
+
+    def tokens() -> list[int]:
+        lines = ticks.read_text().splitlines() if ticks.exists() else []
+        return [int(line.split()[1]) for line in lines]
+
+    name = await start_in(client, "w-1", "ticking", {"file": str(ticks), "end": str(end)})
+    await eventually(tokens)
+    alone = Replica(tmp_path, server.kubeconfig, "sharded_app:app", HERE, "alone", sharding=False)
+    alone.start(wait=False)
+    for one in pair:
+        one.stop()
+    await asyncio.to_thread(alone.wait_for, "worker ready")
+    await running_in(client, name, "alone")
+    await eventually(lambda: len(set(tokens())) == 2)
+    sleeper = await client.spawn("nap", {"seconds": 5}, result=str)
+    logged = {one: one.log.stat().st_size for one in pair}
+    for one in pair:
+        one.start(same_pod=False, wait=False)
+    for one in pair:
+        waiting = "waiting for the leader to end: it has no --sharding, and runs what this replica would run"
+        await asyncio.to_thread(one.wait_for, waiting, since=logged[one])
+    known = len(tokens())
+    await eventually(lambda: len(tokens()) > known + 100)
+    assert len(set(tokens())) == 2
+    assert not any(one.events("worker ready", since=logged[one]) for one in pair)
+    assert alone.stop() == 0
+    for one in pair:
+        await asyncio.to_thread(one.wait_for, "worker ready", since=logged[one])
+    await eventually(lambda: len(set(tokens())) == 3)
+    end.touch()
+    ended = await client.wait_for_execution(name, timeout=SOON)
+    assert (ended.phase, ended.status.crashes) == (Phase.COMPLETED, 0)
+    assert shard_of(ended) in {"w-0", "w-1"}  # the first one may have moved it before the other was there
+    assert tokens() == sorted(tokens())
+    assert await sleeper.result(timeout=SOON) == "rested"
+
+
 async def test_busy_runners_cost_no_lease(client: Client, pair: tuple[Replica, Replica]) -> None:
     """More CPU-bound code than cores, for longer than a Lease."""
     busy = 2 * (os.cpu_count() or 1)
