@@ -57,7 +57,7 @@ def test_check_names_a_stale_file_and_writes_nothing(
 def test_names_are_those_that_users_type(tool: ModuleType):
     """Short names and the category of all our kinds."""
     names = [tool.build_crd(kind)["spec"]["names"] for kind in tool.KINDS]
-    assert [name["shortNames"] for name in names] == [["kfn"], ["kex"]]
+    assert [name["shortNames"] for name in names] == [["kfn"], ["kex"], ["ksched"]]
     assert all(name["categories"] == ["kontinue"] for name in names)
 
 
