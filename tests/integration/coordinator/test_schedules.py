@@ -1,0 +1,180 @@
+"""The duty over schedules against an API server, its Executions played by the test, at whatever time the test says."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import pytest
+
+from api_server import ApiServer
+from kontinue.api import labels
+from kontinue.api.meta import Event, ObjectList
+from kontinue.api.v1alpha1 import Execution, ScheduledExecution
+from kontinue.kube import requests
+from kontinue.kube.http import KubeTransport
+from kontinue_engine.clock import SystemClock
+from kontinue_engine.coordinator.schedules import ScheduleDuty
+from kontinue_engine.kube.events import EventRecorder
+
+SOON_S = 20.0
+
+pytestmark = pytest.mark.slow
+
+
+class SetClock(SystemClock):
+    """Tells the time that it was set to."""
+
+    def __init__(self) -> None:
+        self.time = datetime.now(UTC)
+
+    def now(self) -> datetime:
+        return self.time
+
+
+class World:
+    """A leader that has nothing to do but schedules; it knows the function ``f``."""
+
+    def __init__(self, server: ApiServer, transport: KubeTransport) -> None:
+        self.transport = transport
+        self.namespace = server.namespace
+        self.clock = SetClock()
+        self.events = EventRecorder(transport, component="test", instance="test", clock=self.clock)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def lead(self) -> None:
+        """Begin to lead, or another leader does so beside the first."""
+        duty = ScheduleDuty(
+            self.transport,
+            self.events,
+            namespace=self.namespace,
+            group="g",
+            owns=lambda function: function == "f",
+            clock=self.clock,
+        )
+        self._tasks.append(asyncio.create_task(duty.run()))
+        if len(self._tasks) == 1:
+            self._tasks.append(asyncio.create_task(self.events.run()))
+
+    async def end(self) -> None:
+        """End whatever leads."""
+        for task in self._tasks:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        self._tasks.clear()
+
+    async def create(self, name: str, **spec: Any) -> ScheduledExecution:
+        """Create a schedule for each full minute, and wait until the leader has seen it."""
+        body = {
+            "apiVersion": labels.API_VERSION,
+            "kind": "ScheduledExecution",
+            "metadata": {"name": name},
+            "spec": {"schedule": "* * * * *", "function": "f", **spec},
+        }
+        await self.transport.send(requests.create(requests.SCHEDULED_EXECUTIONS, self.namespace, body))
+        return await self.until(name, lambda one: one.status.next_schedule_time)
+
+    async def next_minute(self, name: str) -> ScheduledExecution:
+        """Set the clock to the schedule's next occurrence, tell the leader by an edit, and wait for what it does."""
+        before = (await self.get(name)).status.next_schedule_time
+        assert before is not None
+        self.clock.time = before
+        patch = {"metadata": {"annotations": {"told": before.isoformat()}}}
+        await self.transport.send(requests.merge_patch(requests.SCHEDULED_EXECUTIONS, self.namespace, name, patch))
+        return await self.until(name, lambda one: one.status.next_schedule_time != before)
+
+    async def get(self, name: str) -> ScheduledExecution:
+        body = await self.transport.send(requests.get(requests.SCHEDULED_EXECUTIONS, self.namespace, name))
+        return msgspec.json.decode(body, type=ScheduledExecution)
+
+    async def until(self, name: str, check: Callable[[ScheduledExecution], object]) -> ScheduledExecution:
+        async with asyncio.timeout(SOON_S):
+            while not check(found := await self.get(name)):
+                await asyncio.sleep(0.01)
+            return found
+
+    async def executions(self) -> dict[str, Execution]:
+        body = await self.transport.send(requests.list_objects(requests.EXECUTIONS, self.namespace))
+        return {one.metadata.name: one for one in msgspec.json.decode(body, type=ObjectList[Execution]).items}
+
+    async def finish(self, name: str) -> None:
+        """An Execution ends, and has stopped."""
+        stopped = {"type": "Stopped", "status": "True", "reason": "Completed", "message": ""}
+        patch = {"status": {"phase": "Completed", "conditions": [stopped]}}
+        await self.transport.send(
+            requests.merge_patch(requests.EXECUTIONS, self.namespace, name, patch, subresource="status")
+        )
+
+    async def event(self, reason: str) -> Event:
+        """Wait for an Event."""
+        async with asyncio.timeout(SOON_S):
+            while True:
+                body = await self.transport.send(requests.list_objects(requests.EVENTS, self.namespace))
+                for one in msgspec.json.decode(body, type=ObjectList[Event]).items:
+                    if one.reason == reason:
+                        return one
+                await asyncio.sleep(0.02)
+
+
+@pytest.fixture
+async def world(api_server: ApiServer) -> AsyncIterator[World]:
+    transport = api_server.transport()
+    one = World(api_server, transport)
+    one.lead()
+    yield one
+    await one.end()
+    await transport.close()
+
+
+async def test_history_keeps_as_many_as_it_says(world: World) -> None:
+    """The oldest go first; what has not stopped stays."""
+    await world.create("s", historyLimit=1)
+    for _ in range(3):
+        await world.next_minute("s")
+    first, second, third = sorted(await world.executions())
+    await world.finish(second)
+    await world.finish(third)
+    async with asyncio.timeout(SOON_S):
+        while second in await world.executions():
+            await asyncio.sleep(0.01)
+    assert sorted(await world.executions()) == [first, third]
+    assert (await world.until("s", lambda one: len(one.status.active) == 1)).status.active == [first]
+
+
+async def test_something_else_of_the_same_name_costs_its_occurrence_and_no_other(world: World) -> None:
+    """It is left alone, and an Event says so."""
+    schedule = await world.create("s")
+    due = schedule.status.next_schedule_time
+    assert due is not None
+    name = f"s-{int(due.timestamp()) // 60}"
+    body = {
+        "apiVersion": labels.API_VERSION,
+        "kind": "Execution",
+        "metadata": {"name": name},
+        "spec": {"function": "x"},
+    }
+    await world.transport.send(requests.create(requests.EXECUTIONS, world.namespace, body))
+    await world.next_minute("s")
+    event = await world.event("NotStarted")
+    assert (event.type, event.message) == ("Warning", f"something else is called {name}: this occurrence is missed")
+    await world.next_minute("s")
+    found = await world.executions()
+    assert len(found) == 2
+    assert found[name].spec.function == "x"
+
+
+async def test_two_leaders_that_overlap_start_each_occurrence_once(world: World) -> None:
+    """The name is the occurrence's; whoever comes second finds it."""
+    await world.create("s")
+    world.lead()
+    for _ in range(5):
+        await world.next_minute("s")
+    schedule = await world.until("s", lambda one: len(one.status.active) == 5)
+    found = await world.executions()
+    assert sorted(found) == schedule.status.active
+    assert len({one.metadata.annotations[labels.OCCURRENCE] for one in found.values()}) == 5
