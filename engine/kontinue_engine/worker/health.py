@@ -2,7 +2,7 @@
 
 Live: the loop answers, and the Lease is not somebody else's. A worker that cannot reach the API server is fenced, but
 lives: to start it anew would lose what it has in memory and help nobody. Ready: it works on Executions, or stands by
-for the replica that does in a group without sharding; otherwise a rolling update would wait for it for ever.
+while others run what it would run; otherwise a rolling update would wait for it for ever.
 ``replica`` serves it and says how far it is. Nothing is read but the request's path, and nothing else is told.
 """
 
