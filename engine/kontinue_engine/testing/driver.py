@@ -126,7 +126,11 @@ class Driver:
         Raises:
             Stuck: nothing is left to do, and no time to wait for; or it goes on for ever.
         """
-        self.attach()
+        try:
+            self.attach()
+        except EngineFailed:
+            work.close()
+            raise
         task = self._start(work)
         jumps = 0
         try:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Coroutine
 from datetime import datetime
 from typing import Any, TypeVar
@@ -113,6 +114,8 @@ class World:
         if self._is_closed:
             return
         self._is_closed = True
+        for name in self.crashes.missed():
+            warnings.warn(f"crash_after({name!r}): no durable call of that name has ended", stacklevel=3)
         for worker in self._workers:
             worker.die()
         self.driver.detach()
