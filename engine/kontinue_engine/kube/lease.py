@@ -144,7 +144,7 @@ class HeldLease:
         return self._tenure.standing(self._clock.monotonic_s())
 
     async def until_valid(self) -> None:
-        """Return once its holder may write: at once, unless it is fenced; never, once the Lease is lost or given back."""
+        """Return once its holder may write: at once, unless it is fenced; never again, if the Lease is lost or gone."""
         while self.remaining_s <= 0:  # noqa: ASYNC110 - it changes with time, and by a renewal
             await asyncio.sleep(FENCE_POLL_S)
 
