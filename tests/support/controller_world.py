@@ -24,6 +24,7 @@ from kontinue_engine.controllers.execution import ExecutionController
 from kontinue_engine.controllers.runtime import Runtime, Scope
 from kontinue_engine.coordinator.lease_watch import LeaseWatch
 from kontinue_engine.coordinator.mutexes import MutexDuty
+from kontinue_engine.coordinator.retries import RetryDuty
 from kontinue_engine.kube.events import EventRecorder
 from kontinue_engine.kube.informer import Both, Informer
 from kontinue_engine.lifecycle.observed import Worker
@@ -113,6 +114,18 @@ class World:
             clock=clock,
             times=LeaseTimes(),
         )
+        self.retries = RetryDuty(
+            transport,
+            self.runtime.events,
+            namespace=self.namespace,
+            group=GROUP,
+            is_sharded=False,
+            defaults={},
+            limits=limits,
+            live_shards=list,
+            clock=clock,
+            times=LeaseTimes(),
+        )
         self.entries = self.runtime.entries
         self.on_frame = self.controller.activations.on_frame
         self.lease_remaining_s = 30.0
@@ -122,26 +135,35 @@ class World:
         self.lease_looks += 1
         return self.lease_remaining_s
 
-    async def create(self, name: str, *, mutex: str = "", function: str = "f", **metadata: Any) -> Execution:
+    async def create(
+        self, name: str, *, mutex: str = "", function: str = "f", retry: Mapping[str, Any] = {}, **metadata: Any
+    ) -> Execution:
+        spec: dict[str, Any] = {"function": function, "arguments": {}}
+        if mutex:
+            spec["mutex"] = {"name": mutex}
+        if retry:
+            spec["retry"] = retry
         body = {
             "apiVersion": labels.API_VERSION,
             "kind": "Execution",
             "metadata": {"name": name, "labels": {labels.WORKER_GROUP: GROUP}, **metadata},
-            "spec": {"function": function, "arguments": {}, **({"mutex": {"name": mutex}} if mutex else {})},
+            "spec": spec,
         }
         return decode(await self.transport.send(requests.create(requests.EXECUTIONS, self.namespace, body)))
 
     async def get(self, name: str) -> Execution:
         return decode(await self.transport.send(requests.get(requests.EXECUTIONS, self.namespace, name)))
 
-    async def start(self, name: str) -> frames.Activate:
+    async def start(self, name: str, **spec: Any) -> frames.Activate:
         """Create an Execution and let its user code run."""
-        await self.create(name)
+        await self.create(name, **spec)
         return await self.run(name)
 
-    async def run(self, name: str) -> frames.Activate:
-        """Wait until it is dispatched (for the last time), and let its user code run."""
-        await eventually(lambda: any(one.execution == name for one in self.runners.submitted))
+    async def run(self, name: str, *, attempt: int = 1) -> frames.Activate:
+        """Wait until it is dispatched (for the last time) in this attempt or a later one, and let its user code run."""
+        await eventually(
+            lambda: any(one.execution == name and one.attempt >= attempt for one in self.runners.submitted)
+        )
         activate = next(one for one in reversed(self.runners.submitted) if one.execution == name)
         self.on_frame(frames.Running(activate.activation))
         return activate
@@ -211,6 +233,7 @@ async def replica(
             running.append(tasks.create_task(leases.run()))
             running.append(tasks.create_task(world.controller.gates.run(world.leases.subscribed())))
             running.append(tasks.create_task(world.mutexes.run()))
+            running.append(tasks.create_task(world.retries.run()))
             running.append(tasks.create_task(informer.run()))
             await informer.synced.wait()
             yield world

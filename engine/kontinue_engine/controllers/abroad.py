@@ -22,6 +22,7 @@ from kontinue_engine.controllers.entries import Entry, Rest
 from kontinue_engine.controllers.runtime import Runtime
 from kontinue_engine.errors import EngineError
 from kontinue_engine.kube import executions
+from kontinue_engine.lifecycle.child_notes import is_asked_by_parent
 from kontinue_engine.telemetry.logs import get_logger
 
 LOOK_S: Final = 60.0
@@ -105,5 +106,6 @@ class Abroad:
         if found is not None and found.metadata.uid != child.uid:
             found = None
         parent = runtime.entries.get(child.parent_uid)
-        if parent is not None and (found is None or found.phase.is_terminal):
+        has_ended = found is None or (found.phase.is_terminal and not is_asked_by_parent(found))
+        if parent is not None and has_ended:
             self._on_missing(parent, child, found)

@@ -31,6 +31,7 @@ from kontinue.naming import dns_name
 from kontinue_engine.controllers.entries import Entry
 from kontinue_engine.controllers.runtime import Scope
 from kontinue_engine.kube.executions import UnreadableError, read_execution
+from kontinue_engine.lifecycle.child_notes import ParentNote
 from kontinue_engine.telemetry.logs import get_logger
 from kontinue_engine.wire import frames
 
@@ -57,7 +58,9 @@ class _SpecExtras(ApiStruct, frozen=True, kw_only=True):
 _decode_extras: Final = msgspec.json.Decoder(_SpecExtras).decode
 
 
-def build_child(parent: Entry, step: str, command: frames.CreateChild, *, group: str, scope: Scope) -> Execution:
+def build_child(
+    parent: Entry, step: str, command: frames.CreateChild, *, group: str, scope: Scope, attempt: int
+) -> Execution:
     """Return the object to create.
 
     Args:
@@ -66,6 +69,7 @@ def build_child(parent: Entry, step: str, command: frames.CreateChild, *, group:
         command: what user code asked for.
         group: worker group that owns the function.
         scope: of the parent's replica.
+        attempt: of the parent.
     """
     extras = _decode_extras(command.spec) if command.spec else _SpecExtras()
     # A child with a mutex goes to the leader's shard, a limited one waits until the leader admits it.
@@ -81,6 +85,7 @@ def build_child(parent: Entry, step: str, command: frames.CreateChild, *, group:
         child_labels[labels.SHARD] = shard
     elif scope.shard or group != scope.group:
         child_labels[labels.PARENT_GROUP] = scope.group
+    notes = {labels.PARENT_ATTEMPT: str(ParentNote(attempt))} if attempt > 1 else {}
     owner = OwnerReference(
         api_version=labels.API_VERSION, kind="Execution", name=parent.name, uid=parent.uid, controller=True
     )
@@ -88,7 +93,7 @@ def build_child(parent: Entry, step: str, command: frames.CreateChild, *, group:
         metadata=ObjectMeta(
             name=command.name,
             labels=child_labels,
-            annotations={labels.STEP: step, labels.ARGUMENTS_DIGEST: command.arguments_digest},
+            annotations={labels.STEP: step, labels.ARGUMENTS_DIGEST: command.arguments_digest, **notes},
             owner_references=[owner],
         ),
         spec=ExecutionSpec(

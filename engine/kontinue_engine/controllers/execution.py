@@ -102,6 +102,8 @@ class ExecutionController:
             status=entry.status,
             memo=entry.memo,
             created_at_ms=entry.created_at_ms,
+            uid=entry.uid,
+            defaults=self._runtime.scope.defaults.get(entry.spec.function),
             activation=entry.activation,
             news=entry.news,
             inherited=entry.inheritance is not Inheritance.NONE,
@@ -229,6 +231,8 @@ class ExecutionController:
             attempt=max(1, entry.status.attempt_count),
             resumption=entry.status.resumptions,
         )
+        if not action.is_event:
+            return
         about = execution_reference(self._runtime.scope.namespace, entry.name, entry.uid)
         self._runtime.events.record(about, action.type, action.reason, action.message)
 

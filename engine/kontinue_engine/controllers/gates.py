@@ -33,6 +33,7 @@ from kontinue_engine.lifecycle.observed import Gate
 from kontinue_engine.sharding.lease_book import LeaseBook
 from kontinue_engine.sharding.leases import mutex_key, mutex_lease_name
 from kontinue_engine.sharding.limits import Limits
+from kontinue_engine.sharding.views import has_begun
 from kontinue_engine.sharding.waiting_line import WaitingLine
 from kontinue_engine.telemetry.logs import get_logger
 
@@ -98,7 +99,7 @@ class Gates:
         """Take an Execution that is new here. All that a list shows are taken before any of them is asked for."""
         function = entry.spec.function
         if self._limits.is_limited(function):
-            if entry.status.owner is not None:
+            if has_begun(entry.status):
                 self._limits.hold(entry.uid, function, entry.name)
             elif entry.spec.mutex is None:
                 self._limits.wait(entry.uid, function, _turn(entry))

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from kontinue.api import labels
-from kontinue.api.v1alpha1 import Execution
+from kontinue.api.v1alpha1 import Execution, Phase
 from kontinue.kube.watch import EventType
 from kontinue_engine.controllers.entries import Entry, Inheritance, version_number
 from kontinue_engine.controllers.runtime import Runtime
@@ -133,10 +133,10 @@ class Observation:
             self._adopt(execution, inherited=False)
 
     def _was_moved(self, execution: Execution) -> bool:
-        """Tell whether it comes from another shard, where it may have been started."""
-        return bool(self._runtime.scope.shard) and (
-            self._has_other_owner(execution) or labels.DEATHS in execution.metadata.annotations
-        )
+        """Tell whether it comes from another shard, where it may have been started, or is retried."""
+        if not self._runtime.scope.shard:
+            return self._has_other_owner(execution) and execution.phase is Phase.PENDING
+        return self._has_other_owner(execution) or labels.DEATHS in execution.metadata.annotations
 
     def _has_other_owner(self, execution: Execution) -> bool:
         owner = execution.status.owner

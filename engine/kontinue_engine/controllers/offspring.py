@@ -13,16 +13,19 @@ from typing import Final
 from kontinue import errors
 from kontinue.api import labels
 from kontinue.api.meta import ObjectMeta
-from kontinue.api.v1alpha1 import Execution, ExecutionStatus, Phase
+from kontinue.api.v1alpha1 import ChildPolicy, Execution, ExecutionStatus, Phase
 from kontinue.kube import requests
 from kontinue.kube.backoff import Backoff
-from kontinue_engine.controllers import children
+from kontinue_engine.controllers import child_retries, children
 from kontinue_engine.controllers.abroad import Abroad, AwayChild
 from kontinue_engine.controllers.entries import Entry, Rest
 from kontinue_engine.controllers.runtime import Runtime
 from kontinue_engine.kube import executions
+from kontinue_engine.lifecycle.child_notes import is_asked_by_parent, needs_retry
 from kontinue_engine.lifecycle.ending import PARENT_ENDED_MESSAGE
 from kontinue_engine.lifecycle.observed import Activation
+from kontinue_engine.lifecycle.retrying import child_policy_of, policy_of
+from kontinue_engine.lifecycle.statuses import next_attempt
 from kontinue_engine.wire import frames
 
 CANCELED_MESSAGE: Final = "Canceled by its parent"
@@ -63,11 +66,13 @@ class Offspring:
             parent.children.pop(command.name, None)
             runtime.send_to(parent, frames.StepRejected(activation.number, step, error.info))
             return
-        if execution.phase.is_terminal:
+        is_asked = is_asked_by_parent(execution)
+        if execution.phase.is_terminal and not is_asked:
             outcome = self._outcome(command.name, execution.metadata.uid, execution.status)
             self._deliver(parent, command.name, outcome)
             return
-        self._observe(execution)
+        if not is_asked:  # else a watch shows it when it is live again
+            self._observe(execution)
         if not runtime.scope.is_responsible(execution):
             self.abroad.add(AwayChild(command.name, execution.metadata.uid, parent.uid))
         if parent not in runtime.entries:
@@ -86,16 +91,25 @@ class Offspring:
             group = command.group or await children.find_group(
                 runtime.transport, namespace=scope.namespace, function=command.function
             )
-        child = children.build_child(parent, step, command, group=group, scope=scope)
+        attempt = next_attempt(parent.status)
+        child = children.build_child(parent, step, command, group=group, scope=scope, attempt=attempt)
+        look_first = activation.resumption > 0 or attempt > 1
         backoff = Backoff()
         while True:
             await runtime.may_write()
-            found = await children.create_child(
-                runtime.transport, namespace=scope.namespace, child=child, look_first=activation.resumption > 0
+            found: Execution | None = await children.create_child(
+                runtime.transport, namespace=scope.namespace, child=child, look_first=look_first
             )
+            if found is not None and self._is_retried_with(parent) and needs_retry(found, attempt=attempt):
+                found = await child_retries.ask(runtime.transport, scope.namespace, found, attempt=attempt)
             if found is not None:
                 return found
             await asyncio.sleep(backoff.next_s())
+
+    def _is_retried_with(self, parent: Entry) -> bool:
+        """Tell whether a new attempt of the parent retries children that failed or were canceled."""
+        policy = policy_of(parent.spec, parent.status, self._runtime.scope.defaults.get(parent.spec.function))
+        return child_policy_of(policy) is ChildPolicy.RETRY_FAILED
 
     def _is_noticed(self, child: Execution) -> bool:
         """Tell whether its end will be seen here: it has, or it runs here, or carries the label for the watch."""
@@ -226,7 +240,8 @@ class Offspring:
         execution = await executions.read_execution(
             runtime.transport, namespace=runtime.scope.namespace, name=child.name
         )
-        if execution is not None and execution.metadata.uid == child.uid and execution.phase.is_terminal:
+        has_ended = execution is not None and execution.metadata.uid == child.uid and execution.phase.is_terminal
+        if execution is not None and has_ended and not is_asked_by_parent(execution):
             self._deliver(parent, child.name, self._outcome(child.name, child.uid, execution.status))
 
     def _outcome(self, name: str, uid: str, status: ExecutionStatus) -> frames.ChildFinished:
@@ -250,7 +265,8 @@ class Offspring:
 
     async def _check_parent(self, entry: Entry) -> None:
         runtime = self._runtime
-        if runtime.entries.get(entry.parent_uid) is None:
+        is_alone = labels.RETRIED_ALONE in entry.annotations
+        if not is_alone and runtime.entries.get(entry.parent_uid) is None:
             parent = await executions.read_execution(
                 runtime.transport, namespace=runtime.scope.namespace, name=entry.parent_name
             )

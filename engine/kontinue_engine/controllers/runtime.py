@@ -15,7 +15,7 @@ import msgspec
 
 from kontinue import errors
 from kontinue.api import labels
-from kontinue.api.v1alpha1 import Execution
+from kontinue.api.v1alpha1 import Execution, ExecutionDefaults
 from kontinue.kube.backoff import Backoff
 from kontinue.kube.transport import Transport
 from kontinue_engine.clock import Clock
@@ -67,6 +67,7 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True):
         deaf: names of those whose code cannot notice a cancel: sync functions without a context.
         windows: colour -> how many inherited Executions may be claimed at a time (``controllers.backlog``).
         dead_predecessor: incarnation of the replica before this one, of the same shard; empty if it stopped in order.
+        defaults: function -> its defaults; only those with any.
         limits: function -> how many Executions of it may run in the group at once; only those with a limit.
         shard: of this replica; empty in a group that is not sharded.
     """
@@ -77,6 +78,7 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True):
     deaf: frozenset[str]
     windows: Mapping[str, int]
     dead_predecessor: str
+    defaults: Mapping[str, ExecutionDefaults] = {}
     limits: Mapping[str, int] = {}
     shard: str = ""
 

@@ -14,7 +14,7 @@ import msgspec
 from kontinue import errors
 from kontinue.api import labels
 from kontinue.api.meta import ApiStruct, PartialObjectMetadata
-from kontinue.api.patches import CANCEL_TRIES, CANCELED_BY_PARENT, cancel_operations
+from kontinue.api.patches import CANCEL_TRIES, CANCELED_BY_PARENT, cancel_operations, withdraw_operations
 from kontinue.api.v1alpha1 import LIVE_PHASES_SELECTOR, Execution, ExecutionStatus
 from kontinue.kube import requests
 from kontinue.kube.backoff import Backoff
@@ -136,6 +136,8 @@ def _is_same(stored: ExecutionStatus, sent: ExecutionStatus) -> bool:
 async def cancel_children(transport: Transport, *, namespace: str, name: str, uid: str, message: str) -> None:
     """Cancel every live child of an Execution, in whatever shard or group: by a list, for who does not know them.
 
+    Those aside that somebody has retried after it had ended.
+
     Raises:
         ApiError: the server refuses.
     """
@@ -149,7 +151,8 @@ async def cancel_children(transport: Transport, *, namespace: str, name: str, ui
         only_metadata=True,
     )
     for child in (await children.fetch()).objects:
-        if any(owner.uid == uid for owner in child.metadata.owner_references):
+        is_alone = labels.RETRIED_ALONE in child.metadata.annotations
+        if not is_alone and any(owner.uid == uid for owner in child.metadata.owner_references):
             await cancel_from_outside(transport, namespace=namespace, name=child.metadata.name, message=message)
 
 
@@ -174,9 +177,12 @@ async def _cancel(transport: Transport, *, namespace: str, name: str, message: s
     refused_version = ""
     for tries_left in reversed(range(CANCEL_TRIES)):
         child = await read_execution(transport, namespace=namespace, name=name)
-        if child is None or child.phase.is_terminal:
+        if child is None or (child.phase.is_terminal and not child.is_retry_requested):
             return
-        operations = cancel_operations(child, reason=reason, message=message)
+        if child.is_retry_requested:
+            operations = withdraw_operations(child)
+        else:
+            operations = cancel_operations(child, reason=reason, message=message)
         version = child.metadata.resource_version
         try:
             await transport.send(

@@ -13,7 +13,7 @@ from kontinue_engine.lifecycle.memo import MemoBytes, too_large_message
 from kontinue_engine.lifecycle.observed import Observed, Worker
 from kontinue_engine.lifecycle.phases import PhaseEvent, next_phase
 from kontinue_engine.lifecycle.plan import Plan
-from kontinue_engine.lifecycle.statuses import asked_for, extended, finished, written
+from kontinue_engine.lifecycle.statuses import extended, finished, with_attempt, written
 from kontinue_engine.lifecycle.times import time_of
 
 PARENT_ENDED_MESSAGE: Final = "Canceled because its parent has ended"
@@ -119,14 +119,12 @@ def stop(observed: Observed, now_ms: int, worker: Worker) -> Plan:
     actions = (plans.CancelChildren(PARENT_ENDED_MESSAGE), plans.ForgetActivation(), plans.Finish())
     if is_stopped(observed.status.conditions):
         return Plan(actions=actions)
-    status = observed.status
-    # Of one that nobody has written before, nobody has noted how many retries it had.
-    seen = status.observed_retries if status.owner is not None else asked_for(observed.spec)
+    has_run = activation is not None and activation.running_since_ms is not None
+    status = with_attempt(observed, worker, now_ms) if has_run else observed.status
     status = msgspec.structs.replace(
         status,
         attempts=finished(status, now_ms, reason=status.reason, message=status.message),
         finished_at=status.finished_at or time_of(now_ms),
-        observed_retries=seen,
         waiting_for=[],
         conditions=with_stopped(status.conditions, observed.phase, now_ms),
     )

@@ -58,25 +58,30 @@ def written(
     """
     status = observed.status
     activation = observed.activation
-    since = activation.running_since_ms if activation else None
-    started_at = time_of(since if since is not None else now_ms)
-    attempts, count = status.attempts, status.attempt_count
-    if not attempts or (not has_open_attempt(status) and (begins or activation is not None)):
-        count = next_attempt(status)
-        attempt = ExecutionAttempt(number=count, started_at=started_at, worker=worker.shard)
-        attempts = [*attempts, attempt][-MAX_ATTEMPTS_KEPT:]
+    if not status.attempts or begins or activation is not None:
+        status = with_attempt(observed, worker, now_ms)
     base = {
         "phase": phase,
         "owner": _owned(observed, worker),
         "state": status.state if memo.is_empty else memo.encode(),
-        "defaults": defaults_of(observed.spec, status, observed.defaults),
-        "attempts": attempts,
-        "attempt_count": count,
         "resumptions": activation.resumption if activation else status.resumptions,
         "observed_retries": asked_for(observed.spec),
-        "started_at": status.started_at or started_at,
     }
     return msgspec.structs.replace(status, **{**base, **changes})
+
+
+def with_attempt(observed: Observed, worker: Worker, now_ms: int) -> ExecutionStatus:
+    """Return the stored status with the attempt that runs, if that has not been written yet."""
+    status, activation = observed.status, observed.activation
+    since = activation.running_since_ms if activation else None
+    started_at = time_of(since if since is not None else now_ms)
+    if not has_open_attempt(status):
+        number = next_attempt(status)
+        attempt = ExecutionAttempt(number=number, started_at=started_at, worker=worker.shard)
+        attempts = [*status.attempts, attempt][-MAX_ATTEMPTS_KEPT:]
+        status = msgspec.structs.replace(status, attempts=attempts, attempt_count=number)
+    defaults = defaults_of(observed.spec, observed.status, observed.defaults)
+    return msgspec.structs.replace(status, defaults=defaults, started_at=status.started_at or started_at)
 
 
 def has_open_attempt(status: ExecutionStatus) -> bool:

@@ -55,7 +55,7 @@ def _reason_of(error: BaseException) -> str:
 
 
 def kinds_of(error: BaseException) -> list[str]:
-    """Return the names of all classes that ``error`` is of, or stands for: of a step's exception, of members of a group.
+    """Return the names of all classes that ``error`` is of, or stands for: a step's exception, members of a group.
 
     Not those of a child's exception, with which its own policy has dealt; and not those of its cause and context:
     who raises something else from an error says that it is something else.

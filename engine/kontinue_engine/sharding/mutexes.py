@@ -37,6 +37,7 @@ class Contender(msgspec.Struct, frozen=True, kw_only=True):
         created_s: creation time.
         has_started: somebody has written that it ran. If its Lease is gone all the same (deleted by hand, not restored
             with it), it goes first.
+        is_retried: it ran before, has ended, and queues anew.
         deaths: how many replicas died that it was assigned to.
         needs_parent_group: whether another Execution of this group owns it, and no label tells that yet.
     """
@@ -48,6 +49,7 @@ class Contender(msgspec.Struct, frozen=True, kw_only=True):
     shard: str = ""
     created_s: float = 0.0
     has_started: bool = False
+    is_retried: bool = False
     deaths: int = 0
     needs_parent_group: bool = False
 
@@ -349,7 +351,7 @@ class Mutexes:
                 del self._mutexes[mutex.key]
             return
         vanished = mutex.contenders.get(mutex.last_holder) if mutex.lease is None else None
-        if vanished is not None:
+        if vanished is not None and not vanished.is_retried:
             # It has ended, and its watch is late; or its Lease was deleted under it: then nobody else may have it.
             if mutex.vanished_s is None:
                 mutex.vanished_s = now_s
@@ -370,7 +372,8 @@ class Mutexes:
     def _may_go(self, contender: Contender) -> bool:
         """Tell of one in another shard whether it may be moved: not if it holds the mutex, or may."""
         mutex = self._get(self._key_of[contender.uid])
-        return not contender.has_started and contender.uid not in {mutex.holder, mutex.last_holder}
+        had_it = contender.uid == mutex.last_holder and not contender.is_retried
+        return not contender.has_started and not had_it and contender.uid != mutex.holder
 
     def _wake_at(self, mutex: _Mutex, at_s: float) -> None:
         heapq.heappush(self._alarms, (at_s, mutex.key))

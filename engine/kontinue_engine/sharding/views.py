@@ -10,7 +10,7 @@ import msgspec
 
 from kontinue.api import labels
 from kontinue.api.meta import ApiStruct, Condition, Lease, LeaseSpec, ObjectMeta, parent_of
-from kontinue.api.v1alpha1 import Execution, ExecutionMutex, ExecutionOwner, Phase, WaitingFor
+from kontinue.api.v1alpha1 import Execution, ExecutionMutex, ExecutionOwner, ExecutionStatus, Phase, WaitingFor
 from kontinue_engine.sharding.assignment import Orphan
 from kontinue_engine.sharding.leases import ReplicaIdentity, mutex_key, mutex_lease_name
 from kontinue_engine.sharding.limits import Applicant
@@ -101,10 +101,19 @@ def contender_of(execution: HasMutex, *, is_sharded: bool) -> Contender | None:
         mutex=mutex.name,
         shard=meta.labels.get(labels.SHARD, "") if is_sharded else "",
         created_s=created_s_of(meta),
-        has_started=execution.status.owner is not None,
+        has_started=has_begun(execution.status),
+        is_retried=execution.status.owner is not None and not has_begun(execution.status),
         deaths=deaths_of(meta.annotations),
         needs_parent_group=_needs_parent_group(meta),
     )
+
+
+def has_begun(status: PlacedStatus | ExecutionStatus) -> bool:
+    """Tell whether somebody has written that it ran, and it has not ended since: it has what it needs.
+
+    Of one that is retried somebody has written that it ran; but that has ended, and it has to get everything anew.
+    """
+    return status.owner is not None and status.phase is not Phase.PENDING
 
 
 def created_s_of(meta: ObjectMeta) -> float:
@@ -174,7 +183,9 @@ def _needs_parent_group(meta: ObjectMeta) -> bool:
 def _wakes_in_s(execution: PlacedExecution, now_ms: int) -> float | None:
     """Return the seconds until it can go on by itself: 0 for one that can run, None for one that only waits."""
     status = execution.status
-    if status.phase is not Phase.SUSPENDED and status.phase is not Phase.BLOCKED:
+    if status.phase not in {Phase.SUSPENDED, Phase.BACKOFF, Phase.BLOCKED}:
         return 0.0
     times_s = [item.until.timestamp() - now_ms / 1000 for item in status.waiting_for if item.until is not None]
-    return max(0.0, min(times_s)) if times_s else None
+    if times_s:
+        return max(0.0, min(times_s))
+    return 0.0 if status.phase is Phase.BACKOFF else None

@@ -1,4 +1,4 @@
-"""Internal. The leader's duties, put together: adoption, placement, pruning, mutexes, schedules.
+"""Internal. The leader's duties, put together: adoption, placement, pruning, mutexes, schedules, retries.
 
 Built by ``worker.replica``. In a group that is not sharded whoever runs it leads; in a sharded one the replicas
 campaign, and each reign begins with duties that know nothing of the one before: what that had under way ended with it.
@@ -17,8 +17,10 @@ from kontinue_engine.coordinator.lease_watch import LeaseWatch
 from kontinue_engine.coordinator.mutexes import MutexDuty
 from kontinue_engine.coordinator.placement import PlacementDuty
 from kontinue_engine.coordinator.pruning import PruningDuty
+from kontinue_engine.coordinator.retries import RetryDuty
 from kontinue_engine.coordinator.schedules import ScheduleDuty
 from kontinue_engine.kube.lease import HeldLease
+from kontinue_engine.sharding.lease_book import ShardState
 from kontinue_engine.sharding.leases import LeaseTimes, ReplicaIdentity
 from kontinue_engine.worker import informers
 
@@ -65,6 +67,7 @@ class Leadership:
             tasks.create_task(self._prune(), name="pruning")
             tasks.create_task(mutexes.run(), name="mutexes")
             tasks.create_task(self._build_schedules().run(), name="schedules")
+            tasks.create_task(self._build_retries().run(), name="retries")
 
     async def campaign(self, lease: HeldLease) -> None:
         """Carry out the duties of a sharded group whenever this replica leads it, until cancelled.
@@ -93,6 +96,7 @@ class Leadership:
             tasks.create_task(self._prune(), name="pruning")
             tasks.create_task(self.build_mutexes().run(), name="mutexes")
             tasks.create_task(self._build_schedules().run(), name="schedules")
+            tasks.create_task(self._build_retries().run(), name="retries")
 
     def build_mutexes(self) -> MutexDuty:
         """Return the duty that gives mutexes to Executions."""
@@ -117,6 +121,23 @@ class Leadership:
             group=runtime.scope.group,
             owns=runtime.owns,
             clock=runtime.clock,
+        )
+
+    def _build_retries(self) -> RetryDuty:
+        runtime, book = self._runtime, self._watch.book
+        return RetryDuty(
+            runtime.transport,
+            runtime.events,
+            namespace=runtime.scope.namespace,
+            group=runtime.scope.group,
+            is_sharded=bool(runtime.scope.shard),
+            defaults=runtime.scope.defaults,
+            limits=runtime.scope.limits,
+            live_shards=lambda: [
+                shard.name for shard in book.shards(runtime.clock.monotonic_s()) if shard.state is ShardState.LIVE
+            ],
+            clock=runtime.clock,
+            times=self._times,
         )
 
     async def _adopt(self) -> None:

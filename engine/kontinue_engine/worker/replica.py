@@ -20,7 +20,7 @@ import msgspec
 
 from kontinue.api import labels
 from kontinue.api.meta import Lease
-from kontinue.api.v1alpha1 import Execution
+from kontinue.api.v1alpha1 import Execution, ExecutionDefaults
 from kontinue.errors import NotFound
 from kontinue.kube.config import KubeConfig, load_config
 from kontinue.kube.http import KubeTransport
@@ -346,6 +346,11 @@ class _Replica:
                 deaf=frozenset(one.name for one in self._app.functions if not (one.is_async or one.takes_context)),
                 windows={"sync": SYNC_WINDOW_PER_RUNNER * sync_runners, "async": ASYNC_WINDOW},
                 dead_predecessor=lease.dead_predecessor,
+                defaults={
+                    one.name: msgspec.json.decode(one.defaults, type=ExecutionDefaults)
+                    for one in self._app.functions
+                    if one.defaults
+                },
                 limits={one.name: one.limit for one in self._app.functions if one.limit},
                 shard=self._identity.shard if self._options.sharding else "",
             ),

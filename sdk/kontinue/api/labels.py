@@ -25,6 +25,11 @@ STEP: Final = "kontinue.cloud/step"
 """Annotation of a child Execution: the step id of the call in its parent."""
 ARGUMENTS_DIGEST: Final = "kontinue.cloud/arguments-digest"
 """Annotation of a child Execution: digest of the arguments it was created with."""
+PARENT_ATTEMPT: Final = "kontinue.cloud/parent-attempt"
+"""Annotation of a child Execution: the attempt of its parent that it last ran for, and the retries that this one asked
+of it, as ``2.1``; absent means the first, which asked for none."""
+RETRIED_ALONE: Final = "kontinue.cloud/retried-alone"
+"""Annotation of a child Execution that somebody has retried after its parent had ended: it goes on without it."""
 NONCE: Final = "kontinue.cloud/spawn-nonce"
 """Annotation of a spawned Execution: tells a retried POST from somebody else's object."""
 

@@ -1,14 +1,14 @@
-"""The patch that changes the phase of an Execution beside a busy owner. Pure.
+"""The patches that change an Execution beside a busy owner: cancel, retry. Pure.
 
 A JSON patch that tests the phase succeeds at the first try, where GET and PUT would race with the owner's writes, and
-cannot turn a Completed into a Canceled. Sent by ``Client.cancel``, and by workers for children of other groups.
+cannot turn a Completed into a Canceled. Sent by ``Client``, and by workers for children of other groups.
 """
 
 from __future__ import annotations
 
 from typing import Any, Final
 
-from kontinue.api.v1alpha1 import Execution, Phase
+from kontinue.api.v1alpha1 import ChildPolicy, Execution, Phase
 
 CANCELED_BY_CLIENT: Final = "CanceledByClient"
 CANCELED_BY_PARENT: Final = "CanceledByParent"
@@ -22,7 +22,7 @@ def cancel_operations(execution: Execution, *, reason: str, message: str) -> lis
     """Return the operations that cancel ``execution`` if its phase is still the one seen."""
     phase = execution.status.phase
     # What was asked for before is not to start it again afterwards.
-    seen = execution.spec.retry.retries if execution.spec.retry else 0
+    seen = _retries_of(execution)
     wanted = {"phase": Phase.CANCELED.value, "reason": reason, "message": message, "observedRetries": seen}
     if phase is None:
         # Nobody wrote a status yet, so there is no phase to be tested.
@@ -31,3 +31,33 @@ def cancel_operations(execution: Execution, *, reason: str, message: str) -> lis
         {"op": "test", "path": "/status/phase", "value": phase.value},
         *({"op": "add", "path": f"/status/{key}", "value": value} for key, value in wanted.items()),
     ]
+
+
+def withdraw_operations(execution: Execution) -> list[dict[str, Any]]:
+    """Return the operations that withdraw a retry that has been asked for, if it has not begun."""
+    return [
+        {"op": "test", "path": "/status/phase", "value": execution.phase.value},
+        {"op": "add", "path": "/status/observedRetries", "value": _retries_of(execution)},
+    ]
+
+
+def retry_operations(execution: Execution, *, child_policy: ChildPolicy) -> list[dict[str, Any]]:
+    """Return the operations that ask for another attempt of one that has failed or was canceled, if it still has.
+
+    For the object itself, not for its status: the wish stands in the spec, and the group's leader carries it out.
+    """
+    retry = execution.spec.retry
+    asked = max(_retries_of(execution), execution.status.observed_retries) + 1
+    wanted = {"retries": asked, "childPolicy": child_policy.value}
+    seen: list[dict[str, Any]] = [
+        {"op": "test", "path": "/metadata/uid", "value": execution.metadata.uid},
+        {"op": "test", "path": "/status/phase", "value": execution.phase.value},
+        {"op": "test", "path": "/metadata/generation", "value": execution.metadata.generation},
+    ]
+    if retry is None:
+        return [*seen, {"op": "add", "path": "/spec/retry", "value": wanted}]
+    return [*seen, *({"op": "add", "path": f"/spec/retry/{key}", "value": value} for key, value in wanted.items())]
+
+
+def _retries_of(execution: Execution) -> int:
+    return execution.spec.retry.retries if execution.spec.retry else 0

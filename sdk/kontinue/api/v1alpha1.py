@@ -69,6 +69,10 @@ ENDED_PHASES: Final = TERMINAL_PHASES | {Phase.BLOCKED}
 """Phases in which nothing goes on without somebody doing something."""
 
 
+UNTOUCHED_GENERATION: Final = 1
+"""``metadata.generation`` of an object whose spec nobody has changed since it was created."""
+
+
 class ChildPolicy(enum.StrEnum):
     """What a new attempt does with the children of the one before."""
 
@@ -246,9 +250,13 @@ class Execution(ApiObject, frozen=True):
 
     @property
     def is_retry_requested(self) -> bool:
-        """Whether it has failed or was canceled, and somebody has asked for another attempt that has not begun yet."""
+        """Whether it has failed or was canceled, and somebody has asked for another attempt that has not begun yet.
+
+        That takes an edit of the spec: the retries that it was created with are no wish of now.
+        """
         asked = self.spec.retry.retries if self.spec.retry else 0
-        return self.status.phase in RETRYABLE_PHASES and asked > self.status.observed_retries
+        was_edited = self.metadata.generation > UNTOUCHED_GENERATION
+        return was_edited and self.status.phase in RETRYABLE_PHASES and asked > self.status.observed_retries
 
 
 class FunctionConcurrency(ApiStruct, frozen=True):

@@ -10,9 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kontinue.api.meta import ObjectMeta
 from kontinue.api.v1alpha1 import (
     MAX_ATTEMPTS_KEPT,
     ChildPolicy,
+    Execution,
     ExecutionDefaults,
     ExecutionOwner,
     ExecutionRetry,
@@ -313,11 +315,16 @@ def test_a_retry_that_runs_everything_anew_raises_the_run_epoch() -> None:
     assert (status.run_epoch, status.state) == (1, msgspec.UNSET)
 
 
-def test_one_that_ended_before_anybody_wrote_it_has_no_retry_asked_for() -> None:
-    """Canceled by hand: its retries are not a wish of now."""
-    plan = decide(observe(ExecutionStatus(phase=Phase.CANCELED)), WORKER, NOW_MS)
-    assert plan.status is not None
-    assert plan.status.observed_retries == 2
+def test_retries_that_it_was_created_with_are_no_wish_of_now() -> None:
+    """Canceled by hand before anybody wrote it: only an edit of the spec asks for more."""
+    canceled = Execution(
+        metadata=ObjectMeta(name="x", generation=1),
+        spec=ExecutionSpec(function="f", retry=TWICE),
+        status=ExecutionStatus(phase=Phase.CANCELED),
+    )
+    assert not canceled.is_retry_requested
+    edited = msgspec.structs.replace(canceled, metadata=ObjectMeta(name="x", generation=2))
+    assert edited.is_retry_requested
 
 
 @given(

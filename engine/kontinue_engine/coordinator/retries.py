@@ -1,0 +1,259 @@
+"""Internal. Carries out retries that somebody asks for: an Execution that has failed or was canceled is Pending again.
+
+Whoever wants one raises ``spec.retry.retries`` above ``status.observedRetries``: a client, a parent's new attempt, or a
+person with kubectl. A duty of the leader, level-based: a watch of metadata alone shows what has ended badly, and only
+what somebody has edited since it was created (``metadata.generation``) is read. Begins with what
+``lifecycle.retrying.restarted`` says, once nothing of the last attempt runs any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from kontinue import errors
+from kontinue.api import labels
+from kontinue.api.meta import PartialObjectMetadata, parent_of
+from kontinue.api.v1alpha1 import RETRYABLE_PHASES_SELECTOR, UNTOUCHED_GENERATION, Execution, ExecutionDefaults
+from kontinue.kube import requests
+from kontinue.kube.backoff import Backoff
+from kontinue.kube.transport import Transport
+from kontinue.kube.watch import EventType
+from kontinue_engine.clock import Clock
+from kontinue_engine.coordinator import fates
+from kontinue_engine.errors import EngineError
+from kontinue_engine.kube import executions
+from kontinue_engine.kube.events import EventRecorder, execution_reference
+from kontinue_engine.kube.informer import Informer
+from kontinue_engine.kube.work_queue import WorkQueue
+from kontinue_engine.lifecycle.child_notes import is_asked_by_parent
+from kontinue_engine.lifecycle.conditions import is_stopped
+from kontinue_engine.lifecycle.memo import parse_memo
+from kontinue_engine.lifecycle.retrying import RETRY_REQUESTED, restarted
+from kontinue_engine.lifecycle.statuses import asked_for
+from kontinue_engine.sharding.fates import ASK_AGAIN_S, STOPPING_S, Fate
+from kontinue_engine.sharding.leases import LeaseTimes
+from kontinue_engine.telemetry.logs import get_logger
+
+RETRY_REFUSED: Final = "RetryRefused"
+RETRY_CAP_S: Final = 60.0
+"""Longest delay between two tries. Judgement: somebody waits for it."""
+
+_FAILURES: Final = (errors.ApiError, EngineError, msgspec.MsgspecError)
+_log = get_logger(__name__)
+_decode: Final = msgspec.json.Decoder(Execution).decode
+
+
+class RetryDuty:
+    """Looks after what has ended badly in one group.
+
+    Informer handler.
+
+    Args:
+        transport: to the API server.
+        events: where it is told what becomes of a wish.
+        namespace: of the group.
+        group: worker group.
+        is_sharded: whether it is.
+        defaults: function -> its defaults.
+        limits: function -> limit, of those that have one.
+        live_shards: returns the shards that take work.
+        clock: time.
+        times: of the group's Leases.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        events: EventRecorder,
+        *,
+        namespace: str,
+        group: str,
+        is_sharded: bool,
+        defaults: Mapping[str, ExecutionDefaults],
+        limits: Mapping[str, int],
+        live_shards: Callable[[], Sequence[str]],
+        clock: Clock,
+        times: LeaseTimes,
+    ) -> None:
+        self._transport = transport
+        self._events = events
+        self._namespace = namespace
+        self._group = group
+        self._is_sharded = is_sharded
+        self._defaults = defaults
+        self._limits = limits
+        self._live_shards = live_shards
+        self._clock = clock
+        self._patience_s = times.duration_s + STOPPING_S
+        self._queue: WorkQueue[str] = WorkQueue()
+        self._failures: dict[str, Backoff] = {}
+        self._unsure_since_s: dict[str, float] = {}
+
+    async def run(self) -> None:
+        """Carry out what is asked for until cancelled."""
+        informer = Informer(
+            self._transport,
+            requests.EXECUTIONS,
+            self._namespace,
+            type_=PartialObjectMetadata,
+            handler=self,
+            label_selector=f"{labels.WORKER_GROUP}={self._group}",
+            field_selector=RETRYABLE_PHASES_SELECTOR,
+            only_metadata=True,
+        )
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(informer.run(), name="ended badly")
+            while True:
+                await self._next()
+
+    # Informer handler.
+
+    def on_list(self, objects: Sequence[PartialObjectMetadata], *, initial: bool) -> None:
+        """Take all of them."""
+        del initial
+        for obj in objects:
+            self.on_event("ADDED", obj)
+
+    def on_event(self, type: EventType, obj: PartialObjectMetadata) -> None:  # noqa: A002 - the wire's word
+        """Take one change. DELETED says that it runs again, or is gone."""
+        if type != "DELETED" and obj.metadata.generation > UNTOUCHED_GENERATION:
+            self._queue.add(obj.metadata.name)
+
+    # Decide, act.
+
+    async def _next(self) -> None:
+        name = await self._queue.get()
+        try:
+            again_s = await self._look_at(name)
+            self._failures.pop(name, None)
+            if again_s is not None:
+                self._queue.add_after(name, again_s)
+        except _FAILURES as error:
+            delay_s = self._failures.setdefault(name, Backoff(cap_s=RETRY_CAP_S)).next_s()
+            _log.warning("retry not carried out", execution=name, error=str(error), retry_in_s=round(delay_s, 3))
+            self._queue.add_after(name, delay_s)
+        finally:
+            self._queue.done(name)
+
+    async def _look_at(self, name: str) -> float | None:
+        """Do what is to be done about one Execution; return the seconds until it is looked at again, if that is so."""
+        execution = await executions.read_execution(self._transport, namespace=self._namespace, name=name)
+        if execution is None or not execution.is_retry_requested:
+            return None
+        if not await self._has_stopped(execution):
+            return ASK_AGAIN_S
+        parent = parent_of(execution.metadata.owner_references)
+        is_alone = False
+        if parent is not None:
+            is_wanted = await self._is_live(parent.name, parent.uid)
+            if is_wanted != is_asked_by_parent(execution):
+                return await self._refuse(execution, parent.name, is_live=is_wanted)
+            is_alone = not is_wanted
+        notes: dict[str, str | None] = {labels.RETRIED_ALONE: "true" if is_alone else None}
+        placed = await self._place_anew(execution, notes if parent is not None else {})
+        return await self._restart(placed) if placed is not None else 0.0
+
+    async def _has_stopped(self, execution: Execution) -> bool:
+        uid, owner = execution.metadata.uid, execution.status.owner
+        was_never_placed = owner is None and self._is_sharded and labels.SHARD not in execution.metadata.labels
+        if is_stopped(execution.status.conditions) or was_never_placed:
+            self._unsure_since_s.pop(uid, None)
+            return True
+        fate = await fates.fetch_fate(
+            self._transport,
+            self._namespace,
+            group=self._group,
+            is_sharded=self._is_sharded,
+            name=execution.metadata.name,
+            uid=uid,
+            live=(),
+        )
+        now_s = self._clock.monotonic_s()
+        since_s = self._unsure_since_s.setdefault(uid, now_s)
+        if fate is Fate.STOPPED or (fate is Fate.UNSURE and now_s - since_s >= self._patience_s):
+            del self._unsure_since_s[uid]
+            return True
+        return False
+
+    async def _is_live(self, name: str, uid: str) -> bool:
+        parent = await executions.read_execution(self._transport, namespace=self._namespace, name=name)
+        return parent is not None and parent.metadata.uid == uid and not parent.phase.is_terminal
+
+    async def _refuse(self, execution: Execution, parent: str, *, is_live: bool) -> float | None:
+        """Note that the wish was seen: a parent that lives decides about its children itself, and none other does."""
+        if is_live:
+            message = f"not retried: its parent {parent} has not ended. Cancel or retry the parent instead"
+        else:
+            message = f"not retried: its parent {parent}, which asked for it, has ended"
+        status = msgspec.structs.replace(execution.status, observed_retries=asked_for(execution.spec))
+        if not await self._write(execution, status):
+            return 0.0
+        self._tell(execution, "Warning", RETRY_REFUSED, message)
+        return None
+
+    async def _place_anew(self, execution: Execution, notes: Mapping[str, str | None]) -> Execution | None:
+        """Take it from its shard, if another one may have to run it; None if it has changed meanwhile.
+
+        Who needs a mutex or a slot queues for it anew, and the leader gives it a shard then.
+        """
+        meta, spec = execution.metadata, execution.spec
+        shard = meta.labels.get(labels.SHARD)
+        is_free = spec.mutex is None and spec.function not in self._limits
+        stays = shard is None or (is_free and shard in self._live_shards())
+        changes: dict[str, Any] = {}
+        if not stays:
+            changes["labels"] = {labels.SHARD: None}
+            if parent_of(meta.owner_references) is not None and labels.PARENT_GROUP not in meta.labels:
+                changes["labels"][labels.PARENT_GROUP] = self._group
+        changed_notes = {key: value for key, value in notes.items() if meta.annotations.get(key) != value}
+        if changed_notes:
+            changes["annotations"] = changed_notes
+        if not changes:
+            return execution
+        patch = {"metadata": {"resourceVersion": meta.resource_version, **changes}}
+        try:
+            return _decode(
+                await self._transport.send(requests.merge_patch(requests.EXECUTIONS, self._namespace, meta.name, patch))
+            )
+        except (errors.Conflict, errors.NotFound):
+            return None
+
+    async def _restart(self, execution: Execution) -> float | None:
+        status = restarted(
+            execution.spec,
+            execution.status,
+            parse_memo(execution.status.state),
+            self._defaults.get(execution.spec.function),
+            self._clock.now_ms(),
+        )
+        if not await self._write(execution, status):
+            return 0.0
+        self._tell(execution, "Normal", RETRY_REQUESTED, f"attempt {status.attempt_count + 1} was asked for")
+        return None
+
+    async def _write(self, execution: Execution, status: Any) -> bool:
+        meta = execution.metadata
+        result = await executions.write_status(
+            self._transport,
+            namespace=self._namespace,
+            name=meta.name,
+            uid=meta.uid,
+            version=meta.resource_version,
+            status=status,
+        )
+        match result:
+            case executions.Written() | executions.Gone():
+                return True
+            case executions.Changed():
+                return False
+            case executions.Refused(error=error):
+                raise error
+
+    def _tell(self, execution: Execution, type_: Any, reason: str, message: str) -> None:
+        meta = execution.metadata
+        _log.info("execution event", execution=meta.name, uid=meta.uid, reason=reason, message=message)
+        self._events.record(execution_reference(self._namespace, meta.name, meta.uid), type_, reason, message)

@@ -1,0 +1,339 @@
+"""Attempts, pauses and retries that somebody asks for, against an API server, with runners played by the test."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+import pytest
+
+from api_server import ApiServer
+from controller_world import World, decode, eventually, replica
+from kontinue import errors
+from kontinue.api import labels
+from kontinue.api.patches import retry_operations
+from kontinue.api.v1alpha1 import ChildPolicy, Execution, Phase
+from kontinue.kube import requests
+from kontinue.replay.records import Record, RecordKind, encode_record
+from kontinue_engine.lifecycle.conditions import is_stopped
+from kontinue_engine.lifecycle.memo import parse_memo
+from kontinue_engine.wire import frames
+
+AT_ONCE = {"retries": 1, "backoff": "0s"}
+BOOM = frames.ErrorInfo("builtins.ValueError", "boom", "", ["builtins.ValueError"])
+CHILD = "p-0-abc"
+
+
+@pytest.fixture
+async def world(api_server: ApiServer) -> AsyncIterator[World]:
+    async with replica(api_server) as one:
+        yield one
+
+
+@pytest.fixture
+async def fast_world(api_server: ApiServer) -> AsyncIterator[World]:
+    """One in which no machine is so slow that phase Executing is due: for counting writes."""
+    async with replica(api_server, executing_after_ms=60_000) as one:
+        yield one
+
+
+def fail(world: World, activate: frames.Activate, *, seqs: list[int] | None = None) -> None:
+    world.on_frame(frames.Failed(activate.activation, "UserError", BOOM, [], seqs or [], ["builtins.ValueError"]))
+
+
+def request_child(world: World, activation: int, name: str = CHILD) -> None:
+    command = frames.CreateChild(name, "child", b'{"n":1}', "digest")
+    world.on_frame(frames.StepRequested(activation, "0", command))
+
+
+def arrivals(world: World, activation: int) -> list[Any]:
+    return [one.outcome for one in world.runners.sent_of(frames.StepArrived) if one.activation == activation]
+
+
+async def ask(world: World, name: str, policy: ChildPolicy = ChildPolicy.RETRY_FAILED) -> None:
+    """Ask for a retry as a client does."""
+    operations = retry_operations(await world.get(name), child_policy=policy)
+    await world.transport.send(requests.json_patch(requests.EXECUTIONS, world.namespace, name, operations))
+
+
+async def edit(world: World, name: str, retries: int) -> Execution:
+    """Ask for a retry as a person does, with kubectl edit."""
+    patch = {"spec": {"retry": {"retries": retries}}}
+    request = requests.merge_patch(requests.EXECUTIONS, world.namespace, name, patch)
+    return decode(await world.transport.send(request))
+
+
+async def cancel(world: World, name: str) -> None:
+    status = {"status": {"phase": "Canceled"}}
+    request = requests.merge_patch(requests.EXECUTIONS, world.namespace, name, status, subresource="status")
+    await world.transport.send(request)
+
+
+async def test_a_retry_costs_one_write(fast_world: World) -> None:
+    """Create, one Backoff for each failed attempt, the end: what attempts begin with, they begin with unwritten."""
+    world = fast_world
+    before = await world.server.writes()
+    first = await world.start("e", retry={"retries": 2, "backoff": "0s"})
+    fail(world, first)
+    second = await world.run("e", attempt=2)
+    fail(world, second)
+    third = await world.run("e", attempt=3)
+    world.on_frame(frames.Completed(third.activation, b"42"))
+    done = await world.phase("e", Phase.COMPLETED)
+    assert [attempt.phase for attempt in done.status.attempts] == [Phase.FAILED, Phase.FAILED, Phase.COMPLETED]
+    assert await world.server.writes() - before == 4
+
+
+async def test_while_it_waits_it_says_until_when(world: World) -> None:
+    """Kubectl shows what it waits for; no runner is held."""
+    first = await world.start("e", retry={"retries": 1, "backoff": "1h"})
+    fail(world, first)
+    waiting = await world.phase("e", Phase.BACKOFF)
+    (timer,) = waiting.status.waiting_for
+    assert (timer.kind, timer.name, timer.until is not None) == ("Timer", "attempt 2", True)
+    assert world.entries.by_activation(first.activation) is None
+    assert waiting.status.attempts[0].error is not None
+
+
+async def test_the_next_attempt_starts_after_a_crash_of_everything(api_server: ApiServer) -> None:
+    """All that is needed is in the status; whoever comes next claims it when its time has come."""
+    async with replica(api_server, "one") as world:
+        fail(world, await world.start("e", retry={"retries": 1, "backoff": "1s"}))
+        await world.phase("e", Phase.BACKOFF)
+    async with replica(api_server, "two") as world:
+        second = await world.run("e", attempt=2)
+        claimed = await world.get("e")
+        assert claimed.status.owner is not None
+        assert (claimed.status.owner.incarnation, claimed.status.owner.epoch) == ("two", 2)
+        assert (second.attempt, second.resumption) == (2, 0)
+        world.on_frame(frames.Completed(second.activation, b"1"))
+        assert (await world.phase("e", Phase.COMPLETED)).status.attempt_count == 2
+
+
+async def test_an_attempt_gets_the_memo_as_it_was_cut(world: World) -> None:
+    """The runner is sent what came before the failure, and what may be taken over."""
+    first = await world.start("e", retry=AT_ONCE)
+    made = [Record(id=str(seq), kind=RecordKind.STEP, name="s", digest="d", seq=seq, at_ms=1) for seq in range(1, 4)]
+    encoded = [frames.EncodedRecord(record.id, encode_record(record)) for record in made]
+    world.on_frame(frames.RecordsProduced(first.activation, 3, encoded))
+    fail(world, first, seqs=[2])
+    second = await world.run("e", attempt=2)
+    memo = parse_memo(msgspec.Raw(second.memo))
+    assert (len(memo.records), list(memo.cache)) == (1, ["3"])
+
+
+@pytest.mark.parametrize("phase", [Phase.FAILED, Phase.CANCELED])
+async def test_a_client_can_ask_for_a_retry(world: World, phase: Phase) -> None:
+    """One patch; it runs again as soon as nothing of the last attempt does, and its end is the new one."""
+    first = await world.start("e")
+    if phase is Phase.FAILED:
+        fail(world, first)
+    else:
+        await cancel(world, "e")
+        await eventually(lambda: bool(world.runners.sent_of(frames.CancelActivation)))
+    ended = await world.phase("e", phase)
+    await ask(world, "e")
+    if phase is Phase.CANCELED:
+        assert not is_stopped(ended.status.conditions)
+        assert (await world.get("e")).is_retry_requested, "its code still runs"
+        world.on_frame(frames.Interrupted(first.activation))
+    second = await world.run("e", attempt=2)
+    world.on_frame(frames.Completed(second.activation, b"1"))
+    done = await world.phase("e", Phase.COMPLETED)
+    assert [attempt.phase for attempt in done.status.attempts] == [phase, Phase.COMPLETED]
+
+
+async def test_a_retry_costs_a_patch_and_a_status(fast_world: World) -> None:
+    """Beside what any attempt costs."""
+    world = fast_world
+    fail(world, await world.start("e"))
+    await world.phase("e", Phase.FAILED)
+    before = await world.server.writes()
+    await ask(world, "e")
+    second = await world.run("e", attempt=2)
+    world.on_frame(frames.Completed(second.activation, b"1"))
+    await world.phase("e", Phase.COMPLETED)
+    assert await world.server.writes() - before == 3
+
+
+async def test_an_edit_of_the_spec_alone_is_a_retry(world: World) -> None:
+    """As with kubectl edit. An edit that asks for no more than was seen is none."""
+    fail(world, await world.start("e", retry={"retries": 1, "backoff": "0s"}))
+    fail(world, await world.run("e", attempt=2))
+    failed = await world.phase("e", Phase.FAILED)
+    assert (failed.status.observed_retries, failed.status.attempt_count) == (1, 2)
+    await edit(world, "e", 0)
+    asked = await edit(world, "e", 1)
+    assert not asked.is_retry_requested
+    await edit(world, "e", 2)
+    third = await world.run("e", attempt=3)
+    world.on_frame(frames.Completed(third.activation, b"1"))
+    await world.phase("e", Phase.COMPLETED)
+
+
+async def test_a_wish_is_found_by_whoever_leads_later(api_server: ApiServer) -> None:
+    """Nobody need have seen the edit; and one that was carried out is not carried out again."""
+    async with replica(api_server, "one") as world:
+        fail(world, await world.start("e"))
+        await world.phase("e", Phase.FAILED)
+    await edit(world := world_of(api_server), "e", 1)
+    await world.transport.close()
+    async with replica(api_server, "two") as world:
+        fail(world, await world.run("e", attempt=2))
+        await world.phase("e", Phase.FAILED)
+    async with replica(api_server, "three") as world:
+        await world.start("other")
+        await eventually(lambda: not len(world.retries._queue))
+        assert (await world.get("e")).phase is Phase.FAILED
+
+
+def world_of(server: ApiServer) -> World:
+    return World(server, "nobody", dead_predecessor="", executing_after_ms=50, limits={})
+
+
+async def test_a_child_is_not_retried_while_its_parent_lives(world: World) -> None:
+    """The parent decides about its children: the wish is refused, and forgotten."""
+    parent = await world.start("p")
+    request_child(world, parent.activation)
+    fail(world, await world.run(CHILD))
+    await world.phase(CHILD, Phase.FAILED)
+    await edit(world, CHILD, 1)
+    while (await world.get(CHILD)).is_retry_requested:
+        await asyncio.sleep(0.01)
+    assert (await world.get(CHILD)).phase is Phase.FAILED
+    world.on_frame(frames.Completed(parent.activation, b"null"))
+    await world.phase("p", Phase.COMPLETED)
+    assert (await world.get(CHILD)).phase is Phase.FAILED
+
+
+async def test_a_child_can_be_retried_once_its_parent_has_ended(world: World) -> None:
+    """It goes on alone: nobody cancels it because it has no parent any more."""
+    parent = await world.start("p")
+    request_child(world, parent.activation)
+    fail(world, await world.run(CHILD))
+    await world.phase(CHILD, Phase.FAILED)
+    fail(world, parent)
+    await world.phase("p", Phase.FAILED)
+    await ask(world, CHILD)
+    again = await world.run(CHILD, attempt=2)
+    world.on_frame(frames.Completed(again.activation, b"7"))
+    done = await world.phase(CHILD, Phase.COMPLETED)
+    assert done.metadata.annotations[labels.RETRIED_ALONE] == "true"
+
+
+async def test_a_new_attempt_retries_children_that_failed(world: World) -> None:
+    """The child runs again, as itself: its own records are kept, and its parent gets the new outcome."""
+    parent = await world.start("p", retry=AT_ONCE)
+    request_child(world, parent.activation)
+    fail(world, await world.run(CHILD))
+    await eventually(lambda: bool(arrivals(world, parent.activation)))
+    fail(world, parent)
+    second = await world.run("p", attempt=2)
+    request_child(world, second.activation)
+    again = await world.run(CHILD, attempt=2)
+    world.on_frame(frames.Completed(again.activation, b"7"))
+    await eventually(lambda: bool(arrivals(world, second.activation)))
+    assert [one.result for one in arrivals(world, second.activation)] == [b"7"]
+
+
+async def test_a_replayed_attempt_does_not_ask_its_child_a_second_time(world: World) -> None:
+    """A child that has failed for this attempt has failed, however often the attempt is replayed."""
+    parent = await world.start("p", retry=AT_ONCE)
+    request_child(world, parent.activation)
+    fail(world, await world.run(CHILD))
+    await eventually(lambda: bool(arrivals(world, parent.activation)))
+    fail(world, parent)
+    second = await world.run("p", attempt=2)
+    request_child(world, second.activation)
+    fail(world, await world.run(CHILD, attempt=2))
+    await eventually(lambda: bool(arrivals(world, second.activation)))
+    world.controller.activations.on_lost(
+        second.activation, was_active=True, was_alone=True, reason="RunnerCrashed", message="died"
+    )
+    await eventually(
+        lambda: world.runners.submitted[-1].execution == "p" and world.runners.submitted[-1].resumption > 0
+    )
+    replayed = await world.run("p", attempt=2)
+    request_child(world, replayed.activation)
+    await eventually(lambda: bool(arrivals(world, replayed.activation)))
+    assert [one.phase for one in arrivals(world, replayed.activation)] == ["Failed"]
+    assert (await world.get(CHILD)).status.attempt_count == 2
+
+
+async def test_the_policy_none_takes_children_as_they_ended(world: World) -> None:
+    """One that has failed fails the new attempt, too."""
+    parent = await world.start("p", retry={**AT_ONCE, "childPolicy": "None"})
+    request_child(world, parent.activation)
+    fail(world, await world.run(CHILD))
+    await eventually(lambda: bool(arrivals(world, parent.activation)))
+    fail(world, parent)
+    second = await world.run("p", attempt=2)
+    request_child(world, second.activation)
+    await eventually(lambda: bool(arrivals(world, second.activation)))
+    assert [one.phase for one in arrivals(world, second.activation)] == ["Failed"]
+
+
+async def test_the_policy_retry_all_begins_another_run(world: World) -> None:
+    """What runs is canceled, and the runner is told of the new run: names of children depend on it."""
+    parent = await world.start("p", retry={**AT_ONCE, "childPolicy": "RetryAll"})
+    request_child(world, parent.activation)
+    child = await world.run(CHILD)
+    fail(world, parent)
+    second = await world.run("p", attempt=2)
+    assert (second.run_epoch, second.memo) == (1, b"")
+    await world.phase(CHILD, Phase.CANCELED)
+    await eventually(
+        lambda: child.activation in [one.activation for one in world.runners.sent_of(frames.CancelActivation)]
+    )
+
+
+async def test_a_mutex_is_kept_between_attempts(world: World) -> None:
+    """Nobody else gets it while its holder waits for its next attempt."""
+    first = await world.start("a", retry={"retries": 1, "backoff": "1s"}, mutex="m")
+    await world.create("b", mutex="m")
+    fail(world, first)
+    await world.phase("a", Phase.BACKOFF)
+    second = await world.run("a", attempt=2)
+    assert [one.execution for one in world.runners.submitted] == ["a", "a"]
+    world.on_frame(frames.Completed(second.activation, b"1"))
+    await world.run("b")
+
+
+async def test_who_is_retried_queues_for_its_mutex_anew(world: World) -> None:
+    """It has given it back when it ended; somebody else may have it now."""
+    fail(world, await world.start("a", mutex="m"))
+    await world.phase("a", Phase.FAILED)
+    other = await world.start("b", mutex="m")
+    await ask(world, "a")
+    await world.phase("a", Phase.PENDING)
+    assert [one.execution for one in world.runners.submitted] == ["a", "b"]
+    world.on_frame(frames.Completed(other.activation, b"1"))
+    again = await world.run("a", attempt=2)
+    world.on_frame(frames.Completed(again.activation, b"1"))
+    await world.phase("a", Phase.COMPLETED)
+
+
+async def test_who_is_retried_queues_for_a_slot_anew(api_server: ApiServer) -> None:
+    """A limit counts it only once it has a slot again."""
+    async with replica(api_server, limits={"f": 1}) as world:
+        fail(world, await world.start("a"))
+        await world.phase("a", Phase.FAILED)
+        other = await world.start("b")
+        await ask(world, "a")
+        await world.phase("a", Phase.PENDING)
+        assert [one.execution for one in world.runners.submitted] == ["a", "b"]
+        world.on_frame(frames.Completed(other.activation, b"1"))
+        await world.run("a", attempt=2)
+
+
+async def test_a_stale_client_cannot_ask_twice(world: World) -> None:
+    """Two clients that saw the same failure ask for one attempt: the second one is told of a change."""
+    fail(world, await world.start("e"))
+    failed = await world.phase("e", Phase.FAILED)
+    operations = retry_operations(failed, child_policy=ChildPolicy.NONE)
+    request = requests.json_patch(requests.EXECUTIONS, world.namespace, "e", operations)
+    await world.transport.send(request)
+    with pytest.raises(errors.Invalid):
+        await world.transport.send(request)
