@@ -40,20 +40,29 @@ class Writes:
             assert change.old is not None
             self._held_since_s.pop(change.old["metadata"]["name"], None)
         elif change.plural == "leases" and change.new is not None:
-            self._judge_lease(change.old, change.new)
+            self._judge_lease(change.old, change.new, change.who)
         elif change.plural == "executions" and change.old is not None and change.new is not None:
             if change.subresource == "status":
                 self._judge_status(change.old, change.new, change.who)
             else:
                 self._judge_labels(change.old, change.new, change.who)
 
-    def _judge_lease(self, old: dict[str, Any] | None, new: dict[str, Any]) -> None:
+    def _judge_lease(self, old: dict[str, Any] | None, new: dict[str, Any], who: Any) -> None:
         name = new["metadata"]["name"]
         holder, was = holder_of(new), holder_of(old) if old is not None else ""
         if holder != was:
             self._held_since_s[name] = holder, self._world.timeline.now_s
         if was and not holder and labels.EXPIRED_BY in new["metadata"].get("annotations", {}):
             self.verdicts += 1
+        if was and holder != was and who is not None and who.incarnation != was:
+            self._charge(was)
+
+    def _charge(self, incarnation: str) -> None:
+        """It has lost its Lease without giving it back: all that it ran, as far as anybody knows, died with it."""
+        for execution in self._world.server.objects["executions"].values():
+            status = execution.get("status") or {}
+            if status.get("phase") == "Executing" and status["owner"]["incarnation"] == incarnation:
+                self._world.deaths_of[execution["metadata"]["uid"]] += 1
 
     def _judge_status(self, old: dict[str, Any], new: dict[str, Any], who: Any) -> None:
         name, uid = new["metadata"]["name"], new["metadata"]["uid"]

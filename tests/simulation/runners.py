@@ -173,8 +173,6 @@ class SimulatedPool:
 
     def die(self) -> None:
         """Every runner is dead from now on."""
-        for run in self.begun():
-            self._world.deaths_of[run.activate.uid] += 1
         self._is_dead = True
         self._runs.clear()
         self._ready.clear()

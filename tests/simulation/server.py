@@ -298,6 +298,11 @@ def _label_term(term: str) -> Callable[[dict[str, str]], bool]:
         key, _, values = term.partition(" notin ")
         banned = set(values.strip("()").split(","))
         return lambda found: found.get(key) not in banned
+    if " in " in term:
+        key, _, values = term.partition(" in ")
+        wanted = set(values.strip("()").split(","))
+        return lambda found: found.get(key) in wanted
+    assert " " not in term, term
     if term.startswith("!"):
         return lambda found: term[1:] not in found
     key, equals, value = term.partition("=")

@@ -52,7 +52,7 @@ class World:
         builds: how many builds of the code there have been; replicas that are started now have the last one.
         is_sharded: whether replicas that are started now have ``--sharding``.
         roots: programs of the Executions that clients have created, by name.
-        deaths_of: uid -> how many runners have died that had it.
+        deaths_of: uid -> how many runners, and holders of Leases, have died that ran it.
     """
 
     GROUP = "g"
