@@ -1,9 +1,9 @@
 """Internal. Builds one replica and runs it: the only place of the engine that constructs I/O objects.
 
 Order of start: runners (so that an import error is the first thing said), own Lease (of its shard, or of leadership in
-a group that is not sharded), Function objects, controller, informers, the leader's duties. Order of stop: dispatch
-nothing, give up leadership, let active work end within the grace, kill the runners, give the own Lease back. It takes
-the grace and a few seconds at most, whether the API server answers or not.
+a group that is not sharded; once no replica of the other kind lives), Function objects, controller, informers, the
+leader's duties. Order of stop: dispatch nothing, give up leadership, let active work end within the grace, kill the
+runners, give the own Lease back. It takes the grace and a few seconds at most, whether the API server answers or not.
 """
 
 from __future__ import annotations
@@ -131,13 +131,9 @@ class _Replica:
             self._health.lease = lease
             try:
                 await _until(self._acquire(lease, lease_transport), stop)
-            except NotFound as error:
-                raise self._say_missing(f"take Lease {lease.name}", error) from error
-            if stop.is_set():
-                await lease.release()
-                return
-            self._health.stage = Stage.STARTING
-            try:
+                if stop.is_set():
+                    return
+                self._health.stage = Stage.STARTING
                 async with _transport(self._config, self._options.max_in_flight, lease.until_valid) as transport:
                     await self._hold(transport, lease, lease_transport, stop)
             except ExceptionGroup as group:
@@ -159,7 +155,10 @@ class _Replica:
             sharding=self._options.sharding,
             clock=self._clock,
         )
-        await exclusion.acquire(waits=self._stands_by, on_wait=self._stand_by)
+        try:
+            await exclusion.acquire(waits=self._stands_by, on_wait=self._stand_by)
+        except NotFound as error:
+            raise self._say_missing(f"take Lease {lease.name}", error) from error
 
     def _own_lease_name(self) -> str:
         """Return the Lease whose holder may run what this replica runs."""
