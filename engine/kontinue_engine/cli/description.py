@@ -9,11 +9,12 @@ import msgspec
 
 from kontinue.api import labels
 from kontinue.api.meta import Event
-from kontinue.api.v1alpha1 import Execution, ExecutionAttempt, ExecutionSpec, Phase
+from kontinue.api.v1alpha1 import Execution, ExecutionAttempt, Phase
 from kontinue.replay.records import Record
 from kontinue_engine.cli.causes import explain_cause, memo_of, split_mismatch
 from kontinue_engine.cli.execution_tree import duration_of, parent_name
 from kontinue_engine.cli.text import format_age, format_duration, format_table, format_time, indent, plural, shorten
+from kontinue_engine.lifecycle.retrying import policy_of
 from kontinue_engine.sharding.views import deaths_of
 
 _MAX_JSON = 2000
@@ -47,13 +48,14 @@ def _head(execution: Execution, now: datetime) -> str:
     metadata, status = execution.metadata, execution.status
     created = metadata.creation_timestamp
     reason = f" ({status.reason})" if status.reason else ""
+    asked = ", a retry is asked for" if execution.is_retry_requested else ""
     owner = status.owner
     deaths = deaths_of(metadata.annotations)
     fields = {
         "Name": metadata.name,
         "Namespace": metadata.namespace,
         "Function": execution.spec.function,
-        "Phase": f"{execution.phase.value}{reason}",
+        "Phase": f"{execution.phase.value}{reason}{asked}",
         "Message": "" if execution.phase is Phase.BLOCKED else status.message,  # has a section of its own
         "Parent": parent_name(execution),
         "Root": metadata.labels.get(labels.ROOT, ""),
@@ -68,17 +70,19 @@ def _head(execution: Execution, now: datetime) -> str:
         "Deadline": format_time(status.deadline) if status.deadline else "",
         "Resumed": plural(status.resumptions, "time") if status.resumptions else "",
         "Crashes": f"{status.crashes} since the last recorded step" if status.crashes else "",
-        **_policies(execution.spec),
+        **_policies(execution),
         "UID": metadata.uid,
     }
     return "\n".join(f"{label + ':':<12}{value}" for label, value in fields.items() if value)
 
 
-def _policies(spec: ExecutionSpec) -> dict[str, str]:
-    retry, timeout = spec.retry, spec.timeout
+def _policies(execution: Execution) -> dict[str, str]:
+    spec, defaults = execution.spec, execution.status.defaults
+    retry, timeout = policy_of(spec, execution.status, None) if spec.retry or defaults else None, spec.timeout
+    by_default = " (the function's default)" if defaults and defaults.retry else ""
     limits = {"per attempt": timeout.attempt, "overall": timeout.overall} if timeout else {}
     return {
-        "Retry": f"{plural(retry.retries, 'retry', 'retries')}, back-off {retry.backoff}" if retry else "",
+        "Retry": f"{plural(retry.retries, 'retry', 'retries')}, back-off {retry.backoff}{by_default}" if retry else "",
         "Timeout": ", ".join(f"{value} {name}" for name, value in limits.items() if value),
         "Mutex": spec.mutex.name if spec.mutex else "",
     }

@@ -67,6 +67,8 @@ def message_of(execution: Execution, now: datetime) -> str:
     if status.phase is Phase.COMPLETED:
         return ""
     reason = ": ".join(part for part in (status.reason, status.message) if part)
+    if status.phase is Phase.BACKOFF:
+        reason = "; ".join(part for part in (waiting_text(execution, now), reason) if part)
     return shorten(reason or waiting_text(execution, now), _MAX_MESSAGE)
 
 

@@ -1,5 +1,6 @@
 """Client of kontinue: spawn Executions and follow them from outside of a worker."""
 
+from kontinue.api.v1alpha1 import ChildPolicy
 from kontinue.client.client import Client, Ref
 from kontinue.client.handle import ExecutionHandle
 from kontinue.client.options import ClientOptions, SpawnOptions
@@ -7,6 +8,7 @@ from kontinue.client.results import parse_result
 from kontinue.client.tree import ExecutionTree, ExecutionTreeNode, NodeKind, TreeWatcher
 
 __all__ = [
+    "ChildPolicy",
     "Client",
     "ClientOptions",
     "ExecutionHandle",

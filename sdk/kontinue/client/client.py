@@ -1,4 +1,4 @@
-"""The client: spawn Executions, look at them, wait for them and cancel them, from outside of a worker.
+"""The client: spawn Executions, look at them, wait for them, cancel and retry them, from outside of a worker.
 
 Called by users, by the CLI and by the web page. Every call is a request or a few (``kontinue.kube.requests``); waits
 share one watch per namespace (``kontinue.client.waiting``). What a call does beyond sending stands in the modules
@@ -17,13 +17,14 @@ import msgspec
 
 from kontinue import codec, errors
 from kontinue.api import labels
-from kontinue.api.meta import ObjectList
-from kontinue.api.patches import CANCEL_TRIES, CANCELED_BY_CLIENT, cancel_operations
-from kontinue.api.v1alpha1 import ENDED_PHASES, Execution, Function, Phase
+from kontinue.api.meta import ObjectList, parent_of
+from kontinue.api.patches import CANCEL_TRIES, CANCELED_BY_CLIENT, cancel_operations, retry_operations
+from kontinue.api.v1alpha1 import ENDED_PHASES, ChildPolicy, Execution, Function, Phase
 from kontinue.client import arguments as argument_check
 from kontinue.client.functions import FunctionDirectory
 from kontinue.client.handle import ExecutionHandle
 from kontinue.client.options import ClientOptions, SpawnOptions
+from kontinue.client.retrying import check_retry, warn_of_failed
 from kontinue.client.selectors import execution_selectors
 from kontinue.client.spawning import create_execution
 from kontinue.client.throttle import Throttle
@@ -397,7 +398,63 @@ class Client:
                 refused_version = version
             await asyncio.sleep(backoff.next_s())
 
+    async def retry_execution(
+        self, execution: Ref, *, child_policy: ChildPolicy | str = ChildPolicy.RETRY_FAILED
+    ) -> None:
+        """Ask for one more attempt of an Execution that has failed or was canceled.
+
+        The attempt begins as soon as nothing of the last one runs any more, with the records of what succeeded. A wait
+        for the Execution that begins after this waits for the new end.
+
+        Args:
+            execution: what to retry.
+            child_policy: what becomes of its children: None takes them as they ended, RetryFailed retries those that
+                failed or were canceled, RetryAll runs everything anew, the Execution's own steps included. It stays in
+                the spec, for automatic retries as well.
+
+        Raises:
+            InvalidState: it has not failed and was not canceled, a retry was asked for already, or it is a child whose
+                parent has not ended: that one decides about its children itself.
+            NotFound: there is no such Execution.
+        """
+        policy = ChildPolicy(child_policy)
+        target = self._target(execution, None)
+        was_refused = False
+        backoff = Backoff()
+        for tries_left in reversed(range(CANCEL_TRIES)):
+            found = await self._get(target.namespace, target.name)
+            if target.uid and found.metadata.uid != target.uid:
+                raise errors.NotFound(f"Execution {target} was deleted and created again", status=404)
+            if was_refused and found.is_retry_requested:
+                break  # ours, and its answer was lost, or somebody else's: the wish is the same
+            check_retry(found, await self._parent_of(found))
+            operations = retry_operations(found, child_policy=policy)
+            request = requests.json_patch(requests.EXECUTIONS, target.namespace, target.name, operations)
+            try:
+                asked = _decode_execution(await self._send(request))
+            except (errors.Invalid, errors.Conflict) as error:
+                if error.status not in (409, 422) or not tries_left:
+                    raise
+                was_refused = True
+            else:
+                self._shared.waits.note_retry(asked)
+                break
+            await asyncio.sleep(backoff.next_s())
+        if policy is ChildPolicy.NONE:
+            children = await self.get_child_executions(target.name, namespace=target.namespace)
+            warn_of_failed(target, children)
+
     # Parts.
+
+    async def _parent_of(self, execution: Execution) -> Execution | None:
+        owner = parent_of(execution.metadata.owner_references)
+        if owner is None:
+            return None
+        try:
+            parent = await self._get(execution.metadata.namespace, owner.name)
+        except errors.NotFound:
+            return None
+        return parent if parent.metadata.uid == owner.uid else None
 
     def _view(self, namespace: str, timeout: timedelta | None) -> Self:
         view = type(self).__new__(type(self))

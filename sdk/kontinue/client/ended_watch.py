@@ -56,6 +56,8 @@ class EndedWatch:
         self._task: asyncio.Task[None] | None = None
         self._idle: asyncio.TimerHandle | None = None
         self._checks = asyncio.Semaphore(CHECKS_AT_ONCE)
+        self._retried: OrderedDict[str, int] = OrderedDict()
+        """Uid -> resourceVersion at which a retry was asked for: ends before that are none."""
 
     async def wait(self, name: str, *, uid: str = "", version: str = "", with_blocked: bool = True) -> Execution:
         """Return the Execution once it is terminal or, with ``with_blocked``, blocked.
@@ -90,6 +92,20 @@ class EndedWatch:
                 del self._waiters[name]
             if not self._waiters:
                 self._linger()
+
+    def note_retry(self, asked: Execution) -> None:
+        """A retry was asked for; what the watch still shows of the last end is not waited for any more."""
+        version = asked.metadata.resource_version
+        if version.isdecimal():
+            self._retried[asked.metadata.uid] = int(version)
+            if len(self._retried) > REMEMBERED:
+                self._retried.popitem(last=False)
+
+    def _has_ended(self, execution: Execution, *, with_blocked: bool) -> bool:
+        meta = execution.metadata
+        is_old = meta.resource_version.isdecimal() and int(meta.resource_version) < self._retried.get(meta.uid, 0)
+        is_end = execution.phase.is_terminal or (execution.phase is Phase.BLOCKED and with_blocked)
+        return is_end and not execution.is_retry_requested and not is_old
 
     async def close(self) -> None:
         """Stop watching; waits under way raise InvalidState."""
@@ -189,8 +205,7 @@ class EndedWatch:
                     where = f"{self._namespace}/{name}"
                     _set_error(waiter, errors.NotFound(f"Execution {where} was deleted and created again", status=404))
                 continue
-            is_end = execution.phase.is_terminal or (execution.phase is Phase.BLOCKED and waiter.with_blocked)
-            if is_end and not waiter.ended.done():
+            if self._has_ended(execution, with_blocked=waiter.with_blocked) and not waiter.ended.done():
                 waiter.ended.set_result(execution)
 
     def _fail(self, error: Exception) -> None:

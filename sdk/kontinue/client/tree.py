@@ -131,11 +131,18 @@ def _node(execution: Execution, below: Sequence[ExecutionTreeNode]) -> Execution
         finished_at=status.finished_at,
         attempt_number=status.attempt_count,
         children=[
-            *(_attempt_node(execution, attempt) for attempt in status.attempts[:-1]),
+            *(_attempt_node(execution, attempt) for attempt in _earlier(execution)),
             *below,
         ],
         execution=execution,
     )
+
+
+def _earlier(execution: Execution) -> Sequence[ExecutionAttempt]:
+    """Return the attempts before the one that runs, has ended the Execution, or is waited for."""
+    attempts = execution.status.attempts
+    waits = bool(attempts) and attempts[-1].finished_at is not None and not execution.phase.is_terminal
+    return attempts if waits else attempts[:-1]
 
 
 def _attempt_node(execution: Execution, attempt: ExecutionAttempt) -> ExecutionTreeNode:

@@ -57,6 +57,12 @@ class Waits:
             return await watch.wait(target.name, uid=target.uid, version=target.version)
         return await self._wait_alone(target, {*wanted, *ENDED_PHASES})
 
+    def note_retry(self, asked: Execution) -> None:
+        """A retry of an Execution was asked for: older news of its end are none."""
+        watch = self._ended.get(asked.metadata.namespace)
+        if watch is not None:
+            watch.note_retry(asked)
+
     async def close(self) -> None:
         """Close all watches; waits under way raise InvalidState."""
         for watch in self._ended.values():
@@ -78,7 +84,7 @@ class Waits:
                     case Listed(objects=[found]) | Changed(type="ADDED" | "MODIFIED", object=found):
                         if target.uid and found.metadata.uid != target.uid:
                             raise errors.NotFound(f"Execution {target} was deleted and created again", status=404)
-                        if found.phase in wanted:
+                        if found.phase in wanted and not found.is_retry_requested:
                             return found
                     case Listed() | Changed():
                         raise errors.NotFound(

@@ -124,6 +124,23 @@ def test_a_tree_is_logged(shared: Kontinue) -> None:
     ]
 
 
+def test_retry_runs_it_again(shared: Kontinue) -> None:
+    """By name or by a selection; what has not ended badly is an error that says so."""
+    shared("execute", "fail", "-p", "message=no", "--name", "tried", "--quiet")
+    done = shared("retry", "tried", "--children", "all")
+    assert (done.returncode, done.stdout) == (0, "executions.kontinue.cloud/tried retry requested\n")
+    assert shared("wait", "tried").returncode == 3
+    text = shared("describe", "tried").stdout
+    assert "Attempts (2)" in text
+    assert "RetryRequested" in text
+    assert "attempt 1" in shared("tree", "tried").stdout
+    refused = shared("retry", "-l", "kontinue.cloud/function=fail")
+    assert (refused.returncode, "confirm with -y" in refused.stderr) == (1, True)
+    shared("execute", "greet", "-p", "name=Ada", "--name", "fine", "--quiet")
+    fine = shared("retry", "fine")
+    assert (fine.returncode, "it is Completed, not Failed or Canceled" in fine.stderr) == (1, True)
+
+
 def test_cancel_ends_it_and_the_exit_code_says_so(shared: Kontinue) -> None:
     """Exit code 4 for whoever waits; a second cancel is an error that names the phase."""
     name = execute_detached(shared, "nap", "-p", "seconds=600")

@@ -7,7 +7,7 @@ from datetime import timedelta
 import msgspec
 import pytest
 
-from kontinue import App, errors
+from kontinue import App, RetryPolicy, errors
 from kontinue.api import labels
 from kontinue.api.meta import ObjectMeta, OwnerReference
 from kontinue.api.v1alpha1 import (
@@ -19,7 +19,7 @@ from kontinue.api.v1alpha1 import (
     FunctionSpec,
     Phase,
 )
-from kontinue.client import Client, ClientOptions, ExecutionHandle, NodeKind, SpawnOptions, parse_result
+from kontinue.client import ChildPolicy, Client, ClientOptions, ExecutionHandle, NodeKind, SpawnOptions, parse_result
 from kontinue.kube import requests
 from kontinue.kube.http import KubeTransport
 from kontinue.kube.requests import EXECUTIONS, FUNCTIONS
@@ -295,6 +295,70 @@ async def test_cancel_of_an_ended_execution_names_its_phase(client, worker):
         await client.cancel(handle)
     with pytest.raises(errors.NotFound):
         await client.cancel("none")
+
+
+async def test_a_retry_is_asked_for_in_the_spec_and_waits_wait_for_the_new_end(client, worker):
+    """One more than was seen; until the worker has taken it up, the old end is none."""
+    handle = await client.spawn(build, "x")
+    await worker.write(handle.name, Phase.FAILED, reason="UserError")
+    with pytest.raises(errors.ExecutionFailed):
+        await handle.result()
+    await client.retry_execution(handle)
+    asked = await client.get(handle.name)
+    assert asked.is_retry_requested
+    assert (asked.spec.retry.retries, asked.spec.retry.child_policy) == (1, ChildPolicy.RETRY_FAILED)
+    waiting = asyncio.ensure_future(handle.result())
+    with pytest.raises(errors.InvalidState, match="asked for already"):
+        await client.retry_execution(handle)
+    await worker.write(handle.name, Phase.PENDING, observed_retries=1)
+    await worker.write(handle.name, Phase.COMPLETED, result=["again"])
+    assert await waiting == ["again"]
+
+
+async def test_only_what_ended_badly_can_be_retried(client, worker):
+    """The error names the phase, and for what is blocked the way out."""
+    handle = await client.spawn(build, "x")
+    with pytest.raises(errors.InvalidState, match="it is Pending, not Failed or Canceled"):
+        await client.retry_execution(handle.name)
+    await worker.write(handle.name, Phase.BLOCKED)
+    with pytest.raises(errors.InvalidState, match=r"it is Blocked.*cancel it first"):
+        await client.retry_execution(handle)
+    with pytest.raises(errors.NotFound):
+        await client.retry_execution("none")
+
+
+async def test_a_child_is_not_retried_while_its_parent_lives(client, worker):
+    """Nothing is written; the error names the parent."""
+    parent = await client.spawn(build, "x")
+    await worker.create_child(await client.get(parent.name), "child", "1")
+    await worker.write("child", Phase.FAILED)
+    with pytest.raises(errors.InvalidState, match=f"its parent {parent.name} is Pending"):
+        await client.retry_execution("child")
+    await worker.write(parent.name, Phase.FAILED)
+    await client.retry_execution(await client.get("child"))
+    assert (await client.get("child")).is_retry_requested
+
+
+async def test_children_that_will_fail_again_are_named(client, worker, caplog):
+    """The policy None takes them as they ended: the client warns."""
+    parent = await client.spawn(build, "x")
+    await worker.create_child(await client.get(parent.name), "child", "1")
+    await worker.write("child", Phase.FAILED)
+    await worker.write(parent.name, Phase.FAILED)
+    await client.retry_execution(parent, child_policy=ChildPolicy.NONE)
+    assert "fails again where it asks for child" in caplog.text
+
+
+async def test_a_cancel_leaves_no_retry_asked_for(client, worker):
+    """Retries that were left are not a wish of now, whether or not somebody had written a status."""
+    options = SpawnOptions(retry=RetryPolicy(retries=3))
+    for has_begun in (False, True):
+        handle = await client.spawn("build", {"target": "x"}, options=options)
+        if has_begun:
+            await worker.write(handle.name, Phase.EXECUTING)
+        await client.cancel(handle)
+        canceled = await client.get(handle.name)
+        assert (canceled.status.observed_retries, canceled.is_retry_requested) == (3, False)
 
 
 async def test_lists_are_filtered_by_the_server_and_paged(client, worker, monkeypatch):
