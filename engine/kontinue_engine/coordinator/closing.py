@@ -152,8 +152,10 @@ class Closer:
     async def _has_gone(self, ended: PlacedExecution, holders: Holders) -> bool:
         """Tell whether nobody runs it any more.
 
-        Of one without an owner nobody knows who may have started it, nor whether the holder of a Lease that is not
-        there lives: every such replica has stopped it, or lost its Lease, when our patience ends.
+        One without an owner can only have been started under the Lease of the shard that it is in: it was moved there
+        once nobody had the one before, and what has ended is not moved. While somebody has it, nobody knows whether
+        that was who started it, nor whether the holder of a Lease that is not there lives: every such replica has
+        stopped it, or lost its Lease, when our patience ends.
         """
         now_s, uid = self._clock.monotonic_s(), ended.metadata.uid
         if uid not in self._left:
@@ -161,8 +163,12 @@ class Closer:
             self._again.reset()
         _, since_s = self._left[uid]
         owner = ended.status.owner
-        if owner is not None and await holders.find(owner.shard) is not None:
+        shard = ended.metadata.labels.get(labels.SHARD, "") if owner is None else owner.shard
+        lease = await holders.find(shard)
+        if lease is not None and owner is not None:
             return await holders.is_gone(owner)
+        if lease is not None and not lease.spec.holder_identity:
+            return True
         return now_s - since_s >= self._patience_s
 
     async def _try_to_close(self, ended: PlacedExecution) -> bool:

@@ -34,7 +34,13 @@ class LoopClock(SystemClock):
 def canceled(name: str, incarnation: str = "dead", *, shard: str = "w-1", **status: Any) -> dict[str, Any]:
     owner = {"shard": shard, "incarnation": incarnation, "epoch": 1} if incarnation else None
     return {
-        "metadata": {"name": name, "namespace": "ns", "uid": f"uid-{name}", "resourceVersion": "5"},
+        "metadata": {
+            "name": name,
+            "namespace": "ns",
+            "uid": f"uid-{name}",
+            "resourceVersion": "5",
+            "labels": {labels.SHARD: shard},
+        },
         "spec": {"function": "f"},
         "status": {"phase": "Canceled", "owner": owner, **status},
     }
@@ -189,6 +195,14 @@ async def test_what_its_owner_has_closed_is_not_asked_for_again() -> None:
     await asyncio.sleep(600)
     assert (len(transport.sent), server.written) == (sent, [])
     running.cancel()
+
+
+async def test_one_without_an_owner_is_closed_when_nobody_has_its_shard(transport: ScriptedTransport) -> None:
+    """It was moved there once nobody had the one before, so whoever started it has lost this Lease."""
+    server = Server(canceled("a", ""), canceled("b", "", shard="w-2"))
+    server.leases = {"kontinue-shard.g.w-1": ("", "dead"), "kontinue-shard.g.w-2": ("w-2", "alive")}
+    await closer(transport, server).close("w-1")
+    assert server.written == ["a"]
 
 
 @virtual_time
