@@ -13,7 +13,6 @@ import msgspec
 from kontinue.api import labels
 from kontinue.api.meta import Lease
 from kontinue_engine.coordinator import fates
-from kontinue_engine.coordinator.holders import Holders
 from kontinue_engine.coordinator.placement import PlacementDuty
 from kontinue_engine.kube.lease import HeldLease
 from kontinue_engine.lifecycle import starting
@@ -120,15 +119,6 @@ def stopped_while_unsure() -> None:
     sharding_fates.judge = fates.judge = careless  # type: ignore[assignment]
 
 
-def owner_taken_for_gone() -> None:
-    """The leader closes what lives: it does not ask the Lease of an owner."""
-
-    async def careless(self: Holders, owner: Any) -> bool:
-        return True
-
-    Holders.is_gone = careless  # type: ignore[method-assign]
-
-
 def grant_without_version() -> None:
     """Two leaders that overlap both grant a mutex."""
     granted = views.granted
@@ -189,7 +179,6 @@ MUTANTS: Final[dict[str, Callable[[], None]]] = {
         renew_time_compared,
         placement_kept,
         stopped_while_unsure,
-        owner_taken_for_gone,
         grant_without_version,
         mutex_given_on_unseen,
         limit_forgets_the_stopping,

@@ -91,6 +91,7 @@ def test_a_planted_bug_is_noticed(mutant: str, faults: str, noticed: str) -> Non
         ("fence_ignored", "freeze,cut", "may write under Lease"),
         ("renew_time_compared", "kill,freeze", "may write under Lease"),
         ("stopped_while_unsure", "cancel,rain", "run at the same time"),
+        ("grant_without_version", "cancel,rain,kill,stall", "although the mutex is not its own"),
         ("mutex_given_on_unseen", "cancel,rain", "run at the same time"),
         ("limit_forgets_the_stopping", "cancel,rain", "run at the same time"),
         ("limit_forgets_the_last_reign", "cancel,terminate,kill", "run at the same time"),
