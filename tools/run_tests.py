@@ -20,7 +20,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 VERSIONS = ("3.11", "3.12", "3.13")
-VERSION_DEPENDENT = ("tests/unit", "tests/replay", "tests/integration/pool", "tests/integration/controllers")
+VERSION_DEPENDENT = (
+    *("tests/unit", "tests/replay", "tests/semantics"),
+    *("tests/integration/pool", "tests/integration/controllers"),
+)
 """What may differ between interpreters: language, replay, fork and threads. The rest drives whole processes."""
 ENGINE_SUITE = (
     *(f"tests/integration/{folder}" for folder in ("controllers", "client", "worker", "cli", "kube")),

@@ -24,6 +24,7 @@ from kontinue import (
     remote,
     step,
 )
+from kontinue_engine.testing import SyncTestEnvironment, SyncTestExecution, TestEnvironment, TestExecution
 
 app = App(group="releases")
 
@@ -214,3 +215,26 @@ async def results_are_covariant(ctx: ExecutionContext) -> None:
 async def steps_stay_ordinary_functions() -> None:
     assert_type(checksum(b"", rounds=2), str)
     assert_type(await announce("x"), str)
+
+
+# The test environment (docs/testing.md).
+
+
+async def tests_know_types(kontinue_env: TestEnvironment) -> None:
+    kontinue_env.use(app)
+    kontinue_env.stub(integration_tests, result=True)
+    kontinue_env.stub(integration_tests, result=TimeoutError("nobody there"))
+    run = await kontinue_env.spawn(release, "1.4.2", ["amd64"], channel="#rel")
+    assert_type(run, TestExecution[Released])
+    await kontinue_env.advance(timedelta(days=1))
+    assert_type((await run.result())["version"], str)
+    assert_type((await kontinue_env.spawn(build.options(mutex="m"), "amd64", "1")).writes, int)
+    widened: TestExecution[object] = run
+    del widened
+
+
+def sync_tests_know_types(kontinue_sync_env: SyncTestEnvironment) -> None:
+    kontinue_sync_env.use(app)
+    run = kontinue_sync_env.spawn(nightly, "1")
+    assert_type(run, SyncTestExecution[list[Artifact]])
+    assert_type(run.result(), list[Artifact])

@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from kontinue import App, Child, ExecutionContext, FunctionDefinition, SyncExecutionContext, remote, step
+from kontinue_engine.testing import TestEnvironment
 
 app = App(group="mistakes")
 no_group = App()  # error
@@ -84,6 +85,16 @@ def in_a_sync_function(ctx: SyncExecutionContext) -> None:
     with ctx.timeout(5):  # error
         ctx.sleep(timedelta(seconds=1))
     del text, first, second, third
+
+
+async def in_a_test(env: TestEnvironment) -> None:
+    await env.spawn(build, "amd64", 1)  # error
+    await env.spawn(release)  # error
+    run = await env.spawn(build, "amd64", "1")
+    text: str = await run.result()  # error
+    await env.advance(5)  # error
+    env.use(build)  # error
+    del text
 
 
 narrower: FunctionDefinition[[str], bool] = release  # error

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from operator import itemgetter
 from typing import assert_never
 
 import msgspec
@@ -23,6 +24,7 @@ from kontinue_engine.wire import frames
 
 _log = get_logger(__name__)
 
+_EFFECTS = (frames.RecordsProduced, frames.StepRequested)
 _ENDS = (frames.Completed, frames.Failed, frames.Mismatched, frames.Interrupted)
 
 
@@ -92,6 +94,13 @@ class Activations:
         if entry.activation is not None:
             self._runtime.runners.kill_activation(entry.activation.number)
 
+    def suspended(self, entry: Entry) -> None:
+        """It was written Suspended: if it has been woken meanwhile, the time of its attempt counts from now."""
+        activation = entry.activation
+        if activation is not None and activation.running_since_ms is not None and activation.parked_since_ms is None:
+            now_ms = self._runtime.clock.now_ms()
+            entry.activation = msgspec.structs.replace(activation, running_since_ms=now_ms)
+
     def forget(self, entry: Entry, *, is_dormant: bool) -> None:
         """The activation has ended. A wake that came while that was being written is kept."""
         if entry.activation is not None:
@@ -133,7 +142,7 @@ class Activations:
 
     def fire_timers(self, entry: Entry, now_ms: int) -> None:
         """Tell whoever waits that its wake time has come, or look again then."""
-        for step, wake_ms in entry.memo.timers.items():
+        for step, wake_ms in sorted(entry.memo.timers.items(), key=itemgetter(1)):
             if wake_ms > now_ms:
                 self._runtime.queue.add_after(entry.uid, (wake_ms - now_ms) / 1000)
             elif entry.rest is Rest.DORMANT or entry.is_losing:
@@ -161,6 +170,8 @@ class Activations:
             if isinstance(frame, _ENDS):
                 self._end_disowned(number)
             return
+        if entry.activation.stopping_since_ms is not None and isinstance(frame, _EFFECTS):
+            return  # of code that is being unwound: what another attempt finds was there before
         match frame:
             case frames.Running():
                 self._on_running(entry, entry.activation, frame.arguments)
@@ -192,7 +203,7 @@ class Activations:
         if arguments:
             entry.news = msgspec.structs.replace(entry.news, arguments=arguments)
         is_first = activation.running_since_ms is None
-        is_woken = entry.status.phase is Phase.SUSPENDED
+        is_woken = entry.status.phase is Phase.SUSPENDED and activation.stopping_since_ms is None
         since_ms = activation.running_since_ms
         if is_first or is_woken:
             since_ms = self._runtime.clock.now_ms()

@@ -11,14 +11,16 @@ from typing import Final
 
 import msgspec
 
+from kontinue.replay.records import RecordKind
 from kontinue_engine.wire.frames import EncodedRecord
 
 
-class _Named(msgspec.Struct):
+class _Read(msgspec.Struct):
+    kind: RecordKind
     name: str
 
 
-_decode: Final = msgspec.json.Decoder(_Named).decode
+_decode: Final = msgspec.json.Decoder(_Read).decode
 
 
 class _Plan(msgspec.Struct):
@@ -40,26 +42,33 @@ class Crashes:
         """Plan crashes after these durable calls, or after every one."""
         self._plans.append(_Plan(frozenset(names), times, is_recorded, Counter()))
 
-    def strike(self, uid: str, records: Sequence[EncodedRecord], *, is_recorded: bool) -> str:
-        """Return the name of the call after which the runner of an Execution dies now; empty if it lives.
+    def strike_records(self, uid: str, records: Sequence[EncodedRecord], *, is_recorded: bool) -> str:
+        """Return the name of the step after which the runner of an Execution dies now; empty if it lives.
 
         Args:
             uid: of the Execution.
-            records: of the calls that have just ended.
+            records: of what has just ended. Children and timers count when they end: see ``strike``.
             is_recorded: whether they are about to be acknowledged, or not written yet.
         """
-        for plan in self._plans:
-            if plan.is_recorded is not is_recorded:
-                continue
-            for record in records:
-                name = _decode(record.json).name
-                if plan.names and name not in plan.names:
-                    continue
-                key = (name,) if plan.names else (uid, record.step)
-                if plan.struck[key] < plan.times:
-                    plan.struck[key] += 1
-                    return name
+        for record in records:
+            read = _decode(record.json)
+            if read.kind is RecordKind.STEP and self._strike(uid, record.step, read.name, (is_recorded,)):
+                return read.name
         return ""
+
+    def strike(self, uid: str, step: str, name: str) -> bool:
+        """Tell whether the runner dies when a child or timer has ended, which is recorded by itself."""
+        return self._strike(uid, step, name, (False, True))
+
+    def _strike(self, uid: str, step: str, name: str, occasions: Sequence[bool]) -> bool:
+        for plan in self._plans:
+            if plan.is_recorded not in occasions or (plan.names and name not in plan.names):
+                continue
+            key = (name,) if plan.names else (uid, step)
+            if plan.struck[key] < plan.times:
+                plan.struck[key] += 1
+                return True
+        return False
 
     def missed(self) -> list[str]:
         """Return the names of calls that were to crash, and never ended."""

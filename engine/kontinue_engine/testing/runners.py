@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
 from contextvars import Context
 from typing import Any, Final, Protocol, TypeVar
@@ -55,11 +56,17 @@ class Listener(Protocol):
 
 
 class _Home(msgspec.Struct):
-    """An activation that is cared for. ``crash_at``: flush -> name of the call after which it dies, once recorded."""
+    """An activation that is cared for.
+
+    Attributes:
+        crash_at: flush -> name of the step after which it dies, once that is recorded.
+        names: step id -> name of the function, or display name of the timer, that it waits for.
+    """
 
     activate: frames.Activate
     host: AsyncHost | SyncHost
-    crash_at: dict[int, str]
+    crash_at: dict[int, str] = {}
+    names: dict[str, str] = {}
 
 
 class InProcessRunners:
@@ -98,6 +105,7 @@ class InProcessRunners:
         self._numbers: dict[int, AsyncHost | SyncHost] = {}
         self._events: framing.FrameDecoder[frames.RunnerEvent] = framing.FrameDecoder(frames.RunnerEvent)
         self._commands: framing.FrameDecoder[frames.Command] = framing.FrameDecoder(frames.Command)
+        self._inbox: deque[bytes] = deque()
         self._is_idle = threading.Event()
         breakdown.spare_process(self._on_breakdown)
         self._async = AsyncHost(
@@ -128,7 +136,7 @@ class InProcessRunners:
         """Run an activation."""
         del alone  # who is to blame for a crash is always known here
         host = self._async if self._functions[activate.function].is_async else self._sync
-        self._homes[activate.activation] = _Home(activate, host, {})
+        self._homes[activate.activation] = _Home(activate, host)
         self._numbers[activate.activation] = host
         self._command(host, activate)
 
@@ -141,10 +149,15 @@ class InProcessRunners:
             case frames.StepRecorded(flush=flush):
                 crashed = next((name for at, name in home.crash_at.items() if at <= flush), "")
                 if crashed:
-                    self._crash(command.activation, crashed)
+                    self._crash(command.activation, crashed, was_active=True)
                     return
                 is_replayed = self._replay(home, f"flush {flush}")
             case frames.StepArrived(step=step):
+                name = home.names.get(step, "")
+                if self._crashes.strike(home.activate.uid, step, name):
+                    # One that only waits is not to blame for the death of its runner.
+                    self._crash(command.activation, name, was_active=not home.host.is_quiet(command.activation))
+                    return
                 is_replayed = self._replay(home, step)
             case _:
                 is_replayed = False
@@ -199,9 +212,9 @@ class InProcessRunners:
         self._lose(activate.activation, LostReason.EVICTED, "replayed by the test environment", was_active=False)
         return True
 
-    def _crash(self, activation: int, name: str) -> None:
+    def _crash(self, activation: int, name: str, *, was_active: bool) -> None:
         message = f"the runner was killed by the test, after {name!r}"
-        self._lose(activation, LostReason.RUNNER_CRASHED, message, was_active=True)
+        self._lose(activation, LostReason.RUNNER_CRASHED, message, was_active=was_active)
 
     def _lose(self, activation: int, reason: LostReason, message: str, *, was_active: bool) -> None:
         if activation not in self._homes:
@@ -219,27 +232,35 @@ class InProcessRunners:
 
     def _send(self, event: frames.RunnerEvent) -> None:
         """In any thread, often with a host's lock held."""
-        self._driver.loop.call_soon_threadsafe(self._receive, bytes(framing.encode(event)))
+        self._inbox.append(bytes(framing.encode(event)))
+        self._driver.loop.call_soon_threadsafe(self._receive)
 
-    def _receive(self, data: bytes) -> None:
-        (event,) = self._events.feed(data)
+    def _receive(self) -> None:
+        """Take everything that was said by now, as one read of a pipe does: it may be one decision."""
+        while self._inbox:
+            (event,) = self._events.feed(self._inbox.popleft())
+            if not self._is_over and self._session.received(event):
+                self._on_event(event)
+
+    def _on_event(self, event: frames.RunnerEvent) -> None:
         number = getattr(event, "activation", 0)
-        if self._is_over or not self._session.received(event):
-            return
         home = self._homes[number]
         records = getattr(event, "records", ())
-        crashed = self._crashes.strike(home.activate.uid, records, is_recorded=False)
+        crashed = self._crashes.strike_records(home.activate.uid, records, is_recorded=False)
         if crashed:
-            self._crash(number, crashed)
+            self._crash(number, crashed, was_active=True)
             return
         match event:
             case frames.RecordsProduced(flush=flush):
-                crashed = self._crashes.strike(home.activate.uid, records, is_recorded=True)
+                crashed = self._crashes.strike_records(home.activate.uid, records, is_recorded=True)
                 if crashed:
                     home.crash_at[flush] = crashed
-            case frames.StepRequested(command=frames.CreateChild(function=function)):
+            case frames.StepRequested(step=step, command=frames.CreateChild(function=function)):
+                home.names[step] = function
                 if function not in self._functions:
                     self.unknown[function] = None
+            case frames.Waiting(waiting_for=items):
+                home.names.update({item.step: item.name for item in items if item.kind == "Timer"})
             case frames.Completed() | frames.Failed() | frames.Mismatched() | frames.Interrupted():
                 del self._homes[number]
             case _:

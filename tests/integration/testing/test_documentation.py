@@ -1,0 +1,53 @@
+"""The examples of docs/testing.md run as they stand there."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+ROOT = Path(__file__).parents[3]
+DOCUMENT = ROOT / "docs" / "testing.md"
+BLOCK = re.compile(r"^```python\n# (\w+\.py)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+
+
+def run_files(folder: Path, files: dict[str, str]) -> str:
+    """Run what is a test among some files, and return what pytest prints."""
+    for name, code in files.items():
+        (folder / name).write_text(code)
+    (folder / "pytest.ini").write_text(
+        "[pytest]\nfilterwarnings = error\npythonpath = .\nasyncio_mode = auto\n"
+        "asyncio_default_fixture_loop_scope = function\n"
+    )
+    plugins = ["-p", "pytest_asyncio.plugin", "-p", "kontinue_engine.pytest_plugin", "-p", "no:cacheprovider"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", *plugins],
+        cwd=folder,
+        env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_every_example_of_the_document_passes(tmp_path: Path) -> None:
+    """Blocks of one file name are one file, in their order."""
+    files: dict[str, str] = defaultdict(str)
+    for name, code in BLOCK.findall(DOCUMENT.read_text()):
+        files[name] += code
+    assert f"{files['test_shop.py'].count('def test_')} passed" in run_files(tmp_path, files)
+
+
+def test_the_readmes_test_is_one_of_the_readmes_functions(tmp_path: Path) -> None:
+    """The first example, and the test that it gets further down."""
+    shop, *blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
+    (test,) = (block for block in blocks if "kontinue_env" in block)
+    payments = "class payments:\n    charge = staticmethod('receipt for {}'.format)\n"
+    imports = "from kontinue_engine.testing import TestEnvironment\nfrom shop import app, fulfil, render\n"
+    assert "1 passed" in run_files(tmp_path, {"shop.py": payments + shop, "test_shop.py": imports + test})
