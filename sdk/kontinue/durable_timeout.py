@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from datetime import timedelta
 from types import TracebackType
 from typing import Self
@@ -46,4 +47,10 @@ class DurableTimeout:
         except TimeoutError as expired:
             if not self._timeout.expired():
                 raise
-            raise WaitTimeout(f"{self._what} took longer than {self._duration}") from expired
+            raise WaitTimeout(f"{self._what} took longer than {self._duration}", seq=self._seq()) from expired
+
+    def _seq(self) -> int:
+        """Return the number of the timer's record, if the loop is one that has records."""
+        seq_of_timer: Callable[[float], int] | None = getattr(asyncio.get_running_loop(), "seq_of_timer", None)
+        when_s = self._timeout.when() if self._timeout is not None else None
+        return seq_of_timer(when_s) if seq_of_timer is not None and when_s is not None else -1

@@ -158,7 +158,15 @@ class ChildFailed(RecordedFailure):
 
 
 class WaitTimeout(KontinueError, TimeoutError):
-    """A wait took longer than its ``timeout``. What was waited for goes on, unless the wait was a durable one."""
+    """A wait took longer than its ``timeout``. What was waited for goes on, unless the wait was a durable one.
+
+    Attributes:
+        seq: of a durable wait, number of its timer's record in the memo.
+    """
+
+    def __init__(self, message: str = "", *, seq: int = -1) -> None:
+        super().__init__(message)
+        self.seq = seq
 
 
 class SuspendTimeout(KontinueError, TimeoutError):

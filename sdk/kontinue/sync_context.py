@@ -178,7 +178,8 @@ class SyncExecutionContext(ContextBase[SyncPort], SyncContextMarker):
         self._port.wait(waitables, alarms=alarms, for_all=for_all)
         for alarm in alarms:
             if alarm.is_finished:
-                raise WaitTimeout(f"the block at {alarm.line} took longer than its time limit")
+                seq = alarm.record.seq if alarm.record is not None else -1
+                raise WaitTimeout(f"the block at {alarm.line} took longer than its time limit", seq=seq)
 
     @contextlib.contextmanager
     def _started(self, strands: Sequence[Strand[Any]]) -> Generator[list[Call | SyncBranch]]:

@@ -100,6 +100,7 @@ class AsyncActivation(base.Activation):
         self._watched: list[_Watched] = []
         self._watched_limit = 64
         self._late: list[str] = []
+        self._timer_seqs: dict[float, int] = {}
         self._misuse: Failure | None = None
         self._is_parked = False
         self._interruption: str | None = None
@@ -204,9 +205,18 @@ class AsyncActivation(base.Activation):
         self._raise_if_interrupted()
         call = durable_calls.timer_call(timedelta(seconds=when_s - self.now_s()))
         call.id = branch.next_timer()
-        call.listener = fire
+        call.listener = functools.partial(self._fire_timer, call, when_s, fire)
         self.journal.request(call)
         return functools.partial(self.journal.abandon, call)
+
+    def _fire_timer(self, call: Call, when_s: float, fire: Callable[[], None]) -> None:
+        assert call.record is not None  # noqa: S101 - it is told of the delivery
+        self._timer_seqs.setdefault(when_s, call.record.seq)
+        fire()
+
+    def seq_of_timer(self, when_s: float) -> int:
+        """Return the number of the record of a timer that was due then; -1 if none has fired."""
+        return self._timer_seqs.get(when_s, -1)
 
     def _clean_up(self, result: bytes | Failure) -> bool:
         """The function has ended: what it has left running is canceled, like ``asyncio.run`` does."""

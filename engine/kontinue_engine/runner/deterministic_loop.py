@@ -61,6 +61,9 @@ class LoopOwner(Protocol):
     def open_timer(self, branch: Branch, when_s: float, fire: Callable[[], None]) -> Callable[[], None]:
         """Start a durable timer; returns how to give it up."""
 
+    def seq_of_timer(self, when_s: float) -> int:
+        """Return the number of the record of a timer that was due then; -1 if there is none."""
+
 
 class HostLoop(Protocol):
     """What hosts and their activations need of the loop that they live on: a runner's own, or a part of it."""
@@ -245,6 +248,10 @@ class DeterministicLoop(LoopWithoutIO):
                 self.branch_of_caller() or self._root, when, lambda: self._ready.append(handle)
             )
         return handle
+
+    def seq_of_timer(self, when_s: float) -> int:
+        """Return the number of the record of a timer that was due then; -1 if none has fired."""
+        return self._owner.seq_of_timer(when_s)
 
     def time(self) -> float:
         """Return the time of the program: that of the outcome it was told last."""

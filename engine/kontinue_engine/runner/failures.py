@@ -14,6 +14,7 @@ from kontinue.errors import (
     NonRetryableError,
     RecordedFailure,
     StepFailed,
+    WaitTimeout,
 )
 from kontinue.replay.records import RecordedError
 from kontinue_engine.wire import frames
@@ -82,7 +83,7 @@ def seqs_of(error: BaseException) -> list[int]:
         if current is None or id(current) in seen:
             continue
         seen.add(id(current))
-        if isinstance(current, RecordedFailure) and current.seq > 0:
+        if isinstance(current, (RecordedFailure, WaitTimeout)) and current.seq > 0:
             seqs.add(current.seq)
         if isinstance(current, BaseExceptionGroup):
             left.extend(current.exceptions)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Generic, TypeVar
 
-from kontinue.api.v1alpha1 import Execution
+from kontinue.api.v1alpha1 import ChildPolicy, Execution
 from kontinue.client.handle import ExecutionHandle
 from kontinue.errors import ExecutionEnded
 from kontinue_engine.testing.world import World
@@ -57,6 +57,14 @@ class TestExecution(Generic[R_co]):
             InvalidState: it has ended already.
         """
         await self._world.call(self._world.client.cancel(self._handle, message=message))
+
+    async def retry(self, *, child_policy: ChildPolicy | str = ChildPolicy.RETRY_FAILED) -> None:
+        """Ask for another attempt of one that has failed or was canceled, as a client does.
+
+        Raises:
+            InvalidState: it has not ended so.
+        """
+        await self._world.call(self._world.client.retry_execution(self._handle, child_policy=child_policy))
 
     def __repr__(self) -> str:
         return f"<TestExecution {self.name}>"

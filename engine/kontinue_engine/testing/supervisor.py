@@ -21,6 +21,7 @@ from kontinue_engine.controllers.function import FunctionController
 from kontinue_engine.controllers.runtime import Runtime, Scope
 from kontinue_engine.coordinator.lease_watch import LeaseWatch
 from kontinue_engine.coordinator.mutexes import MutexDuty
+from kontinue_engine.coordinator.retries import RetryDuty
 from kontinue_engine.kube.events import EventRecorder
 from kontinue_engine.kube.informer import Both
 from kontinue_engine.lifecycle.observed import Worker
@@ -87,6 +88,19 @@ class Supervisor:
             clock=clock,
             times=LeaseTimes(),
         )
+        scope = self.runtime.scope
+        self._retries = RetryDuty(
+            transport,
+            events,
+            namespace=NAMESPACE,
+            group=group,
+            is_sharded=False,
+            defaults=scope.defaults,
+            limits=scope.limits,
+            live_shards=list,
+            clock=clock,
+            times=LeaseTimes(),
+        )
         runners.listener = self._controller.activations
         self._task: asyncio.Task[None] | None = None
 
@@ -135,6 +149,7 @@ class Supervisor:
             tasks.create_task(own.run(), name="own Executions")
             with housekeeping():
                 tasks.create_task(self._mutexes.run(), name="mutexes")
+                tasks.create_task(self._retries.run(), name="retries")
             await leases.synced.wait()
             await own.synced.wait()
             synced.set()
@@ -148,6 +163,7 @@ def _scope(functions: Functions, *, group: str, predecessor: str) -> Scope:
         deaf=frozenset(name for name, one in functions.items() if not (one.is_async or one.takes_context)),
         windows={"sync": SYNC_WINDOW_PER_RUNNER, "async": ASYNC_WINDOW},
         dead_predecessor=predecessor,
+        defaults={name: defaults for name, one in functions.items() if (defaults := one.defaults.to_api()) is not None},
         limits={name: one.limit for name, one in functions.items() if one.limit},
     )
 

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Generic, ParamSpec, Self, TypeVar
 
 from kontinue import App, FunctionDefinition
-from kontinue.api.v1alpha1 import Execution
+from kontinue.api.v1alpha1 import ChildPolicy, Execution
 from kontinue.errors import InvalidState
 from kontinue_engine.testing.environment import TestEnvironment
 from kontinue_engine.testing.execution import TestExecution
@@ -70,6 +70,10 @@ class SyncTestExecution(Generic[R_co]):
     def cancel(self, message: str = "Canceled by the test") -> None:
         """Cancel it and everything that it has started; see ``TestExecution.cancel``."""
         self._runner.run(self._execution.cancel(message))
+
+    def retry(self, *, child_policy: ChildPolicy | str = ChildPolicy.RETRY_FAILED) -> None:
+        """Ask for another attempt; see ``TestExecution.retry``."""
+        self._runner.run(self._execution.retry(child_policy=child_policy))
 
     def __repr__(self) -> str:
         return f"<SyncTestExecution {self.name}>"
