@@ -61,12 +61,15 @@ class _Home(msgspec.Struct):
     Attributes:
         crash_at: flush -> name of the step after which it dies, once that is recorded.
         names: step id -> name of the function, or display name of the timer, that it waits for.
+        is_further: it has recorded or asked for something that no activation before it had. One that waits for many
+            children is replayed when the first of them has ended, and not once more for each.
     """
 
     activate: frames.Activate
     host: AsyncHost | SyncHost
     crash_at: dict[int, str] = {}
     names: dict[str, str] = {}
+    is_further: bool = False
 
 
 class InProcessRunners:
@@ -99,7 +102,7 @@ class InProcessRunners:
         self._replays = replays
         self._homes: dict[int, _Home] = {}
         self._session = RunnerSession()
-        self._replayed: set[tuple[str, int, int, str]] = set()
+        self._requested: set[tuple[str, int, int, str]] = set()
         self._evicted_threads = 0
         self._is_over = False
         self._numbers: dict[int, AsyncHost | SyncHost] = {}
@@ -151,14 +154,14 @@ class InProcessRunners:
                 if crashed:
                     self._crash(command.activation, crashed, was_active=True)
                     return
-                is_replayed = self._replay(home, f"flush {flush}")
+                is_replayed = self._replay(home)
             case frames.StepArrived(step=step):
                 name = home.names.get(step, "")
                 if self._crashes.strike(home.activate.uid, step, name):
                     # One that only waits is not to blame for the death of its runner.
                     self._crash(command.activation, name, was_active=not home.host.is_quiet(command.activation))
                     return
-                is_replayed = self._replay(home, step)
+                is_replayed = self._replay(home)
             case _:
                 is_replayed = False
         if not is_replayed:
@@ -198,18 +201,16 @@ class InProcessRunners:
 
     # What becomes of activations.
 
-    def _replay(self, home: _Home, what: str) -> bool:
-        """Evict an activation that has waited for something, once for each such thing: it is replayed to go on."""
-        activate = home.activate
+    def _replay(self, home: _Home) -> bool:
+        """Evict an activation that has got further, and has waited for something since: it is replayed to go on."""
+        number = home.activate.activation
         is_thread = home.host is self._sync
-        key = (activate.uid, activate.run_epoch, activate.attempt, what)
-        if not self._replays or key in self._replayed or not home.host.is_quiet(activate.activation):
+        if not self._replays or not home.is_further or not home.host.is_quiet(number):
             return False
         if is_thread and self._evicted_threads >= MAX_EVICTED_THREADS:
             return False
-        self._replayed.add(key)
         self._evicted_threads += is_thread
-        self._lose(activate.activation, LostReason.EVICTED, "replayed by the test environment", was_active=False)
+        self._lose(number, LostReason.EVICTED, "replayed by the test environment", was_active=False)
         return True
 
     def _crash(self, activation: int, name: str, *, was_active: bool) -> None:
@@ -252,13 +253,12 @@ class InProcessRunners:
             return
         match event:
             case frames.RecordsProduced(flush=flush):
+                home.is_further = True
                 crashed = self._crashes.strike_records(home.activate.uid, records, is_recorded=True)
                 if crashed:
                     home.crash_at[flush] = crashed
-            case frames.StepRequested(step=step, command=frames.CreateChild(function=function)):
-                home.names[step] = function
-                if function not in self._functions:
-                    self.unknown[function] = None
+            case frames.StepRequested(step=step, command=command):
+                self._note_request(home, step, command)
             case frames.Waiting(waiting_for=items):
                 home.names.update({item.step: item.name for item in items if item.kind == "Timer"})
             case frames.Completed() | frames.Failed() | frames.Mismatched() | frames.Interrupted():
@@ -266,6 +266,16 @@ class InProcessRunners:
             case _:
                 pass
         self.listener.on_frame(event)
+
+    def _note_request(self, home: _Home, step: str, command: frames.Frame) -> None:
+        activate = home.activate
+        key = (activate.uid, activate.run_epoch, activate.attempt, step)
+        home.is_further = home.is_further or key not in self._requested
+        self._requested.add(key)
+        if isinstance(command, frames.CreateChild):
+            home.names[step] = command.function
+            if command.function not in self._functions:
+                self.unknown[command.function] = None
 
     def _on_idle(self) -> None:
         """In any thread, with the host's lock held."""

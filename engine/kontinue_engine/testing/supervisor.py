@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from kontinue.definition import FunctionDefinition
@@ -47,6 +47,7 @@ class Supervisor:
         runners: of this worker alone.
         functions: what it has; a copy is made.
         group: worker group.
+        on_failure: told if it cannot go on: a bug of the engine.
         number: of this worker: the second one comes after the death of the first, and so on.
         build: of the code.
     """
@@ -58,11 +59,13 @@ class Supervisor:
         runners: InProcessRunners,
         functions: Functions,
         *,
+        on_failure: Callable[[Exception], None],
         group: str,
         number: int,
         build: str,
     ) -> None:
         self._group = group
+        self._on_failure = on_failure
         self._functions = dict(functions)
         self.runners = runners
         incarnation = f"worker-{number}"
@@ -115,12 +118,8 @@ class Supervisor:
         )
         await functions.register(take_over=True)
         synced = asyncio.Event()
-        self._task = asyncio.get_running_loop().create_task(self._run(synced))
-        waiting = asyncio.ensure_future(synced.wait())
-        await asyncio.wait([self._task, waiting], return_when=asyncio.FIRST_COMPLETED)
-        waiting.cancel()
-        if self._task.done():
-            self._task.result()
+        self._task = asyncio.get_running_loop().create_task(self._work(synced))
+        await synced.wait()
 
     def die(self) -> None:
         """End without a word, as by SIGKILL."""
@@ -135,6 +134,12 @@ class Supervisor:
             for entry in self.runtime.entries
         ]
         return "\n".join(["Executions that have not ended:", *lines]) if lines else "No Execution is left."
+
+    async def _work(self, synced: asyncio.Event) -> None:
+        try:
+            await self._run(synced)
+        except Exception as error:  # noqa: BLE001 - whoever waits for an Execution must hear of it
+            self._on_failure(error)
 
     async def _run(self, synced: asyncio.Event) -> None:
         runtime = self.runtime

@@ -142,6 +142,7 @@ class World:
             self.clock,
             runners,
             functions,
+            on_failure=self.driver.loop.failures.append,
             group=self.apps[0].group if self.apps else "test",
             number=number,
             build=f"test-{number}",

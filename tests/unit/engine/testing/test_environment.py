@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import itertools
 import warnings
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
 import uvloop
 
-from kontinue import App, ExecutionContext, SyncExecutionContext, current_step, remote, step
+from kontinue import App, ExecutionContext, FunctionDefinition, SyncExecutionContext, current_step, remote, step
 from kontinue.api.v1alpha1 import Phase
 from kontinue.errors import (
     ExecutionBlocked,
@@ -22,6 +22,7 @@ from kontinue.errors import (
     InvalidState,
     UnknownFunction,
 )
+from kontinue_engine.controllers.activations import Activations
 from kontinue_engine.testing import EngineFailed, Stuck, SyncTestEnvironment, TestEnvironment
 
 START = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -203,12 +204,14 @@ async def test_writes_are_those_of_production_replayed_or_not() -> None:
     assert writes[0] == writes[1] == (2, 9)
 
 
-@pytest.mark.parametrize("function", [bill, bill_in_threads])
-async def test_each_durable_call_is_followed_by_a_replay(env: TestEnvironment, function: Callable[..., object]) -> None:
-    """The body runs again each time, its steps do not, and nothing of what was evicted is unwound during the test."""
-    run = await env.spawn(function, 3)  # type: ignore[arg-type]
+@pytest.mark.parametrize(("function", "replays"), [(bill, 5), (bill_in_threads, 3)])
+async def test_each_durable_call_is_followed_by_a_replay(
+    env: TestEnvironment, function: FunctionDefinition[[int], float], replays: int
+) -> None:
+    """Children that are waited for together count once. The body runs again, its steps do not, nothing is unwound."""
+    run = await env.spawn(function, 3)
     await run.result()
-    assert (await run.get()).status.resumptions >= 4
+    assert (await run.get()).status.resumptions == replays
     assert log.count("left") == 1
     assert sorted(log) == sorted(set(log))
 
@@ -424,6 +427,21 @@ async def test_what_comes_too_late_says_so(env: TestEnvironment) -> None:
     env.close()
     with pytest.raises(InvalidState, match="has been closed"):
         await env.spawn(double, 1)
+
+
+async def test_a_bug_of_the_engine_is_an_error_of_the_test(
+    env: TestEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With its traceback, instead of a test that waits for ever."""
+
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    await env.spawn(double, 1)
+    monkeypatch.setattr(Activations, "on_frame", fail)
+    with pytest.raises(EngineFailed, match="bug of kontinue") as caught:
+        await (await env.spawn(month)).result()
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
 
 
 # Loops and the end.
