@@ -26,13 +26,18 @@ from kontinue_engine.testing.virtual_loop import housekeeping
 
 _TOKEN: Final = "test"  # noqa: S105 - nobody else can reach it
 _CREDENTIALS: Final = f"Bearer {_TOKEN}".encode()
-_UNCOUNTED: Final = ("/events", "/leases", "/functions")
-"""Collections whose objects belong to no Execution."""
+_UNCOUNTED: Final = frozenset({"events", "leases", "functions"})
+"""Resources whose objects belong to no Execution, and Leases and Events, which are counted apart from it everywhere."""
 
 
-class _Metadata(msgspec.Struct, frozen=True):
+class _Owner(msgspec.Struct, frozen=True):
+    name: str = ""
+
+
+class _Metadata(msgspec.Struct, frozen=True, rename="camel"):
     name: str = ""
     labels: dict[str, str] = {}
+    owner_references: tuple[_Owner, ...] = ()
 
 
 class _Written(msgspec.Struct, frozen=True):
@@ -54,11 +59,12 @@ class InProcessTransport:
     """``kontinue.kube.transport.Transport`` to a server of the same process.
 
     Attributes:
-        writes: accepted writes by the root of the tree that the object belongs to.
+        writes: accepted writes by the root of the tree that the object belongs to: the value of its label.
     """
 
     def __init__(self, server: LocalServer) -> None:
         self.writes: Counter[str] = Counter()
+        self._roots: dict[str, str] = {}
         self._application = server.application
 
     async def send(
@@ -76,9 +82,8 @@ class InProcessTransport:
         assert isinstance(answer, Response)  # noqa: S101 - a stream only answers a watch
         if answer.status >= 300:
             raise _refusal(request, answer)
-        if request.method not in ("GET", "DELETE") and not _is_uncounted(request.path):
-            written = _decode_written(answer.body).metadata
-            self.writes[written.labels.get(labels.ROOT) or written.name] += 1
+        if request.method not in ("GET", "DELETE") and _plural(request.path) not in _UNCOUNTED:
+            self._count(_decode_written(answer.body).metadata)
         return answer.body
 
     async def stream(self, request: Request, *, timeout_s: float | None = None) -> AsyncGenerator[bytes, None]:
@@ -98,6 +103,14 @@ class InProcessTransport:
                     yield line
         finally:
             stream.close()
+
+    def _count(self, written: _Metadata) -> None:
+        """Count a write for the tree that the object is part of: by its label, else by what owns it."""
+        owners = (self._roots.get(owner.name, "") for owner in written.owner_references)
+        own = labels.label_value(written.name)
+        root = written.labels.get(labels.ROOT) or next(filter(None, owners), own)
+        self._roots[written.name] = root
+        self.writes[root] += 1
 
     async def _ask(self, request: Request) -> http_protocol.Answer:
         headers = {b"authorization": _CREDENTIALS, b"accept": request.accept.encode()}
@@ -140,5 +153,7 @@ def _refusal(request: Request, answer: Response) -> Exception:
     )
 
 
-def _is_uncounted(path: str) -> bool:
-    return any(collection in path for collection in _UNCOUNTED)
+def _plural(path: str) -> str:
+    """Return the resource that a path of a namespaced object names."""
+    _, _, rest = path.partition("/namespaces/")
+    return rest.split("/")[1] if "/" in rest else ""
