@@ -624,3 +624,91 @@ async def test_log_is_silent_on_replay(run: Run, supervisor: FakeSupervisor, cap
     await run(logs, 2, memo=supervisor.memo[1])
 
     assert [record.message for record in caplog.records] == ["before", "after", "after"]
+
+
+async def test_an_activation_is_quiet_when_it_waits_for_the_supervisor(run: Run, supervisor: FakeSupervisor) -> None:
+    """Not while its code or a step of it runs, nor when it is about to go on."""
+    gate = asyncio.Event()
+
+    async def pass_gate() -> int:
+        await gate.wait()
+        return 1
+
+    async def waits(ctx: ExecutionContext) -> int:
+        return await ctx.step(step(pass_gate))
+
+    supervisor.holds = {frames.RecordsProduced}
+    await run(waits, serve=False)
+    assert not supervisor.host.is_quiet(1)
+    await supervisor.serve_async(lambda: bool(supervisor.of(frames.Running)))
+    assert not supervisor.host.is_quiet(1)
+    gate.set()
+    await supervisor.serve_async(lambda: bool(supervisor.of(frames.RecordsProduced)))
+    assert supervisor.host.is_quiet(1)
+    supervisor.answer(supervisor.of(frames.RecordsProduced)[0])
+    assert not supervisor.host.is_quiet(1)
+    await supervisor.serve_async(lambda: supervisor.end() is not None)
+    assert not supervisor.host.is_quiet(1)
+
+
+async def test_what_runs_of_an_activation_can_be_canceled_without_telling_its_code(
+    run: Run, supervisor: FakeSupervisor
+) -> None:
+    """Steps and functions without a context, as if the process had died; a body stays where it is."""
+    events: list[str] = []
+
+    async def hang() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            events.append("canceled")
+            raise
+
+    async def waits(ctx: ExecutionContext) -> None:
+        try:
+            await ctx.step(step(hang))
+        finally:
+            events.append("left")
+
+    await run(waits, 1, serve=False)
+    await run(hang, 2, serve=False)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    supervisor.host.cancel_running(1)
+    supervisor.host.cancel_running(2)
+    supervisor.holds = {frames.RecordsProduced}
+    await supervisor.serve_async(lambda: events == ["canceled", "canceled"])
+    assert supervisor.end(1) is None
+
+
+async def test_the_host_runs_on_the_loop_that_it_is_given(supervisor: FakeSupervisor) -> None:
+    """Bodies, steps and answers of threads all go through it; a second try does not wait when pauses are left out."""
+    loop = asyncio.get_running_loop()
+    used: set[str] = set()
+
+    class Observed:
+        def __getattr__(self, name: str) -> Any:
+            used.add(name)
+            return getattr(loop, name)
+
+    @step(retry=RetryPolicy(retries=1, backoff=timedelta(hours=1)))
+    async def flaky() -> int:
+        if current_step().attempt == 1:
+            raise ValueError
+        return 1
+
+    async def body(ctx: ExecutionContext) -> int:
+        return await ctx.step(flaky) + await ctx.step(step(double_in_thread), 1)
+
+    functions: dict[str, Any] = {"body": define(body)}
+    supervisor.host = AsyncHost(
+        functions,
+        send=supervisor.send,
+        now_ms=supervisor.now_ms,
+        loop=Observed(),  # type: ignore[arg-type]
+        skips_pauses=True,
+    )
+    supervisor.activate(1, "body")
+    await supervisor.serve_async(lambda: supervisor.end() is not None)
+    assert supervisor.end().result == b"3"
+    assert used == {"call_soon", "create_task", "call_soon_threadsafe"}

@@ -495,3 +495,43 @@ def test_rejected_child_raises_at_the_call(run: Run, supervisor: FakeSupervisor)
     assert "no function child" in supervisor.end().error.message
     assert supervisor.end().seqs == [1]
     assert supervisor.of(frames.RecordsProduced) != []
+
+
+def test_a_host_says_when_it_is_idle_and_which_activation_is_quiet(supervisor: FakeSupervisor) -> None:
+    """Idle when nobody has the slot or wants it; quiet is who waits for the supervisor."""
+    idle = threading.Event()
+
+    def waits(ctx: SyncExecutionContext) -> int:
+        ctx.sleep(timedelta(days=2))
+        return 1
+
+    functions: dict[str, Any] = {"waits": define(waits)}
+    supervisor.host = host = SyncHost(functions, send=supervisor.send, now_ms=supervisor.now_ms, on_idle=idle.set)
+    assert host.is_idle
+    supervisor.activate(1, "waits")
+    assert idle.wait(5)
+    assert (host.is_idle, host.is_quiet(1), host.is_quiet(2)) == (True, True, False)
+    idle.clear()
+    host.receive(frames.StepArrived(1, supervisor.of(frames.StepRequested)[0].step, frames.TimerFired(1)))
+    assert idle.wait(5)
+    assert supervisor.end() == frames.Completed(1, b"1", supervisor.end().records)
+    assert not host.is_quiet(1)
+
+
+def test_pauses_between_the_tries_of_a_step_can_be_left_out(supervisor: FakeSupervisor) -> None:
+    """For tests: the next try follows at once."""
+
+    @step(retry=RetryPolicy(retries=2, backoff=timedelta(hours=1)))
+    def flaky() -> int:
+        if current_step().attempt < 3:
+            raise ValueError
+        return current_step().attempt
+
+    def tries(ctx: SyncExecutionContext) -> int:
+        return ctx.step(flaky)
+
+    functions: dict[str, Any] = {"tries": define(tries)}
+    supervisor.host = SyncHost(functions, send=supervisor.send, now_ms=supervisor.now_ms, skips_pauses=True)
+    supervisor.activate(1, "tries")
+    supervisor.serve(lambda: supervisor.end() is not None)
+    assert supervisor.end().result == b"3"
