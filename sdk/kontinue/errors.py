@@ -11,6 +11,7 @@ KontinueError
 ├── ContextError                 a context is used wrongly: outside its function, inside a step, I/O in the body (user)
 ├── StepFailed, ChildFailed      a recorded failure of a step or child: .type .message .traceback, is_a()
 ├── WaitTimeout                  a durable wait or a client's wait took too long (is a TimeoutError)
+├── ExecutionTimedOut            an attempt or an Execution took too long; never raised, but recorded: ``is_a()`` tells
 ├── SuspendTimeout               nobody resumed in time (is a TimeoutError)
 ├── ExecutionFailed, ExecutionCanceled, ExecutionBlocked   how an Execution ended, seen by a client
 ├── UnknownFunction              no such Function; with a suggestion
@@ -41,6 +42,7 @@ __all__ = [
     "ExecutionCanceled",
     "ExecutionFailed",
     "ExecutionInterrupted",
+    "ExecutionTimedOut",
     "Forbidden",
     "Gone",
     "Invalid",
@@ -167,6 +169,12 @@ class WaitTimeout(KontinueError, TimeoutError):
     def __init__(self, message: str = "", *, seq: int = -1) -> None:
         super().__init__(message)
         self.seq = seq
+
+
+class ExecutionTimedOut(KontinueError, TimeoutError):
+    """An Execution, or its last attempt, took longer than its timeout. Nobody raises it: it is what such an end is
+    recorded as, so that ``except ChildFailed as error: if error.is_a(TimeoutError)`` tells it from others.
+    """
 
 
 class SuspendTimeout(KontinueError, TimeoutError):

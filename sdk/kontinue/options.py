@@ -72,11 +72,12 @@ class RetryPolicy:
 
 @dataclass(frozen=True, kw_only=True)
 class TimeoutPolicy:
-    """Limits of time of an Execution. Recorded; this version of the engine does not enforce them yet.
+    """Limits of time of an Execution; zero means no limit, like None.
 
     Attributes:
-        attempt: for one attempt; None means no limit.
-        overall: from the first start to the end, all attempts and waits included; None means no limit.
+        attempt: for one attempt, from when a runner has taken it. It stands still while the Execution is Suspended (it
+            has waited for longer than five seconds) and starts anew afterwards. Such a failure is retried.
+        overall: from the first start to the end, all attempts, pauses and waits included. Such a failure is final.
     """
 
     attempt: timedelta | None = None
@@ -145,7 +146,7 @@ class CallOptions:
     Attributes:
         name: name of the child Execution; None lets kontinue choose. Recorded names must not repeat.
         retry: overrides the function's default.
-        timeout: overrides the function's default.
+        timeout: replaces the function's default, both limits of it.
         ttl: overrides the function's default; counts for root Executions only.
         mutex: name of the mutex to hold, from the start until nothing of the Execution runs any more. One Execution of
             the worker group holds it at a time; the others wait, in the order of their creation. One that an ancestor

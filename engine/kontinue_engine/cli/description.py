@@ -15,10 +15,12 @@ from kontinue_engine.cli.causes import explain_cause, memo_of, split_mismatch
 from kontinue_engine.cli.execution_tree import duration_of, parent_name
 from kontinue_engine.cli.text import format_age, format_duration, format_table, format_time, indent, plural, shorten
 from kontinue_engine.lifecycle.retrying import policy_of
+from kontinue_engine.lifecycle.statuses import timeout_of
 from kontinue_engine.sharding.views import deaths_of
 
 _MAX_JSON = 2000
 _MAX_STEPS = 200
+_BY_DEFAULT = " (the function's default)"
 
 
 def describe_execution(execution: Execution, events: Sequence[Event], now: datetime, *, whole: bool) -> str:
@@ -78,12 +80,14 @@ def _head(execution: Execution, now: datetime) -> str:
 
 def _policies(execution: Execution) -> dict[str, str]:
     spec, defaults = execution.spec, execution.status.defaults
-    retry, timeout = policy_of(spec, execution.status, None) if spec.retry or defaults else None, spec.timeout
-    by_default = " (the function's default)" if defaults and defaults.retry else ""
-    limits = {"per attempt": timeout.attempt, "overall": timeout.overall} if timeout else {}
+    retry = policy_of(spec, execution.status, None) if spec.retry or defaults else None
+    timeout = timeout_of(spec, execution.status, None)
+    by_default = _BY_DEFAULT if defaults and defaults.retry else ""
+    limits = {"per attempt": timeout.attempt, "overall": timeout.overall}
+    limited = ", ".join(f"{value} {name}" for name, value in limits.items() if value)
     return {
         "Retry": f"{plural(retry.retries, 'retry', 'retries')}, back-off {retry.backoff}{by_default}" if retry else "",
-        "Timeout": ", ".join(f"{value} {name}" for name, value in limits.items() if value),
+        "Timeout": f"{limited}{'' if spec.timeout else _BY_DEFAULT}" if limited else "",
         "Mutex": spec.mutex.name if spec.mutex else "",
     }
 

@@ -16,6 +16,7 @@ from kontinue.api import labels
 from kontinue.api.meta import ApiStruct, ObjectMeta, OwnerReference
 from kontinue.api.v1alpha1 import (
     Execution,
+    ExecutionAttempt,
     ExecutionMutex,
     ExecutionRetry,
     ExecutionSpec,
@@ -32,6 +33,7 @@ from kontinue_engine.controllers.entries import Entry
 from kontinue_engine.controllers.runtime import Scope
 from kontinue_engine.kube.executions import UnreadableError, read_execution
 from kontinue_engine.lifecycle.child_notes import ParentNote
+from kontinue_engine.lifecycle.timeouts import OVERALL_TIMEOUT, timeout_error
 from kontinue_engine.telemetry.logs import get_logger
 from kontinue_engine.wire import frames
 
@@ -229,15 +231,8 @@ def outcome_of(*, name: str, uid: str, status: ExecutionStatus, now_ms: int) -> 
     result = None
     if status.phase in {Phase.COMPLETED, Phase.SKIPPED}:
         result = b"null" if status.result is msgspec.UNSET else bytes(status.result)
-    elif status.phase is Phase.FAILED and attempt is not None and attempt.error is not None:
-        error = frames.ErrorInfo(
-            type=attempt.error.type,
-            message=attempt.error.message,
-            traceback=attempt.error.traceback,
-            types=list(attempt.error.types),
-        )
     elif status.phase is Phase.FAILED:
-        error = frames.ErrorInfo(type=status.reason, message=status.message)
+        error = _failure_of(status, attempt)
     else:
         error = frames.ErrorInfo(type="kontinue.errors.ExecutionCanceled", message=status.message or "Canceled")
     return frames.ChildFinished(
@@ -248,4 +243,17 @@ def outcome_of(*, name: str, uid: str, status: ExecutionStatus, now_ms: int) -> 
         finished_at_ms=int(status.finished_at.timestamp() * 1000) if status.finished_at else now_ms,
         result=result,
         error=error,
+    )
+
+
+def _failure_of(status: ExecutionStatus, attempt: ExecutionAttempt | None) -> frames.ErrorInfo:
+    """Return why it failed: for what its last attempt failed for, unless it waited for the next one."""
+    if status.reason == OVERALL_TIMEOUT:
+        recorded = timeout_error(status.message)
+    elif attempt is not None and attempt.error is not None:
+        recorded = attempt.error
+    else:
+        return frames.ErrorInfo(type=status.reason, message=status.message)
+    return frames.ErrorInfo(
+        type=recorded.type, message=recorded.message, traceback=recorded.traceback, types=list(recorded.types)
     )

@@ -13,7 +13,7 @@ from typing import assert_never
 
 from kontinue import errors
 from kontinue.api import labels
-from kontinue.api.v1alpha1 import Execution
+from kontinue.api.v1alpha1 import Execution, Phase
 from kontinue_engine.controllers.activations import Activations
 from kontinue_engine.controllers.backlog import Backlog
 from kontinue_engine.controllers.entries import Entry, Inheritance, Rest
@@ -157,6 +157,8 @@ class ExecutionController:
                 entry.version = result.version
                 entry.status = plan.status
                 entry.memo = plan.memo
+                if entry.status.phase is Phase.SUSPENDED:
+                    self.activations.suspended(entry)
                 if plan.status.owner is not None and plan.status.owner.incarnation == self._runtime.worker.incarnation:
                     entry.inheritance = Inheritance.NONE  # claimed, and not merely told what it waits for
                 self._act(entry, plan.actions)

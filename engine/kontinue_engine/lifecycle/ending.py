@@ -10,7 +10,7 @@ from kontinue.api.v1alpha1 import ExecutionError, Phase
 from kontinue_engine.lifecycle import plan as plans
 from kontinue_engine.lifecycle.conditions import is_stopped, with_stopped
 from kontinue_engine.lifecycle.memo import MemoBytes, too_large_message
-from kontinue_engine.lifecycle.observed import Observed, Worker
+from kontinue_engine.lifecycle.observed import Activation, Observed, Worker
 from kontinue_engine.lifecycle.phases import PhaseEvent, next_phase
 from kontinue_engine.lifecycle.plan import Plan
 from kontinue_engine.lifecycle.statuses import extended, finished, with_attempt, written
@@ -66,8 +66,7 @@ def end(
     error: ExecutionError | None = None,
 ) -> Plan:
     """Write a terminal phase. User code that still runs is stopped afterwards (``stop``)."""
-    news = observed.news
-    has_stopped = observed.activation is None or news.outcome is not None or news.lost is not None
+    has_stopped = not is_running(observed)
     phase = next_phase(observed.phase, event)
     if phase is Phase.COMPLETED:
         memo = memo.without_cache()
@@ -101,21 +100,30 @@ def end(
     return Plan(status=status, memo=memo, actions=tuple(actions))
 
 
+def is_running(observed: Observed) -> bool:
+    """Tell whether it has an activation that has not ended."""
+    return observed.activation is not None and observed.news.outcome is None and observed.news.lost is None
+
+
+def interrupt(
+    observed: Observed, worker: Worker, now_ms: int, activation: Activation, message: str, *more: plans.Action
+) -> Plan:
+    """Have the code end: it is told, with ``more`` at the same time, and killed if it does not end soon."""
+    if activation.stopping_since_ms is None:
+        stop = plans.StopActivation(message)
+        if observed.is_deaf and activation.running_since_ms is not None:
+            return Plan(actions=(stop, plans.KillActivation()))
+        return Plan(actions=(stop, *more), requeue_after_ms=worker.cancel_grace_ms)
+    left_ms = activation.stopping_since_ms + worker.cancel_grace_ms - now_ms
+    return Plan(requeue_after_ms=left_ms) if left_ms > 0 else Plan(actions=(plans.KillActivation(),))
+
+
 def stop(observed: Observed, now_ms: int, worker: Worker) -> Plan:
     """It is terminal; make sure that nothing of it runs any more, then say so."""
     activation = observed.activation
-    news = observed.news
-    if activation is not None and news.outcome is None and news.lost is None:
-        if activation.stopping_since_ms is None:
-            stop = plans.StopActivation(observed.status.message or "Canceled")
-            if observed.is_deaf and activation.running_since_ms is not None:
-                return Plan(actions=(stop, plans.KillActivation()))
-            return Plan(
-                actions=(stop, plans.CancelChildren(PARENT_ENDED_MESSAGE)),
-                requeue_after_ms=worker.cancel_grace_ms,
-            )
-        left_ms = activation.stopping_since_ms + worker.cancel_grace_ms - now_ms
-        return Plan(requeue_after_ms=left_ms) if left_ms > 0 else Plan(actions=(plans.KillActivation(),))
+    if activation is not None and is_running(observed):
+        message = observed.status.message or "Canceled"
+        return interrupt(observed, worker, now_ms, activation, message, plans.CancelChildren(PARENT_ENDED_MESSAGE))
     actions = (plans.CancelChildren(PARENT_ENDED_MESSAGE), plans.ForgetActivation(), plans.Finish())
     if is_stopped(observed.status.conditions):
         return Plan(actions=actions)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -9,6 +10,7 @@ import msgspec
 from kontinue.api.v1alpha1 import MAX_MEMO_BYTES, ExecutionError, WaitingFor
 from kontinue_engine.lifecycle import plan as plans
 from kontinue_engine.lifecycle.ending import end, fail, fail_memo_too_large
+from kontinue_engine.lifecycle.memo import MemoBytes
 from kontinue_engine.lifecycle.observed import EVICTED, Observed, Worker
 from kontinue_engine.lifecycle.phases import PhaseEvent, next_phase
 from kontinue_engine.lifecycle.plan import Plan
@@ -42,7 +44,7 @@ def conclude(observed: Observed, worker: Worker, now_ms: int, outcome: frames.Fr
 
 
 def _fail_attempt(observed: Observed, worker: Worker, now_ms: int, outcome: frames.Failed) -> Plan:
-    """Try again later, or fail for good: then the memo says where somebody who asks for a retry has it cut."""
+    """Say why it failed, and whether that is a reason to try again."""
     memo, blamed = extended(observed.memo, observed.news, worker, outcome.records), outcome.seqs
     if memo.size_bytes > MAX_MEMO_BYTES:
         memo, blamed = observed.memo, []
@@ -53,6 +55,25 @@ def _fail_attempt(observed: Observed, worker: Worker, now_ms: int, outcome: fram
     reason = outcome.reason
     if reason in RETRYABLE_REASONS and not set(policy.non_retryable).isdisjoint(outcome.kinds):
         reason = NON_RETRYABLE
+    return end_attempt(observed, worker, now_ms, memo, blamed=blamed, reason=reason, message=message, error=info)
+
+
+def end_attempt(
+    observed: Observed,
+    worker: Worker,
+    now_ms: int,
+    memo: MemoBytes,
+    *,
+    reason: str,
+    message: str,
+    error: ExecutionError,
+    blamed: Sequence[int] = (),
+) -> Plan:
+    """Nothing of the attempt runs any more: try again later, or fail for good.
+
+    Then the memo says where somebody who asks for a retry has it cut.
+    """
+    policy = policy_of(observed.spec, observed.status, observed.defaults)
     if reason in RETRYABLE_REASONS and next_attempt(observed.status) <= policy.retries:
         return back_off(
             observed,
@@ -63,9 +84,9 @@ def _fail_attempt(observed: Observed, worker: Worker, now_ms: int, outcome: fram
             blamed=blamed,
             reason=reason,
             message=message,
-            error=info,
+            error=error,
         )
-    return fail(observed, worker, now_ms, memo.blaming(blamed), reason=reason, message=message, error=info)
+    return fail(observed, worker, now_ms, memo.blaming(blamed), reason=reason, message=message, error=error)
 
 
 def _block(observed: Observed, worker: Worker, now_ms: int, outcome: frames.Mismatched) -> Plan:

@@ -30,7 +30,7 @@ from kontinue_engine.lifecycle.plan import Plan
 from kontinue_engine.lifecycle.statuses import asked_for, defaults_of, finished, written
 from kontinue_engine.lifecycle.times import ms_of, time_of
 
-RETRYABLE_REASONS: Final = frozenset({"UserError"})
+RETRYABLE_REASONS: Final = frozenset({"UserError", "AttemptTimeout"})
 """How an attempt fails that is followed by another one, while retries are left. Anything else fails in every attempt
 (arguments, results, misuse), or says itself that it is final. A runner that died is no failed attempt: the attempt goes
 on, on a budget of its own."""

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Final
 
 import msgspec
 
+from kontinue.api import durations
 from kontinue.api.v1alpha1 import (
     MAX_ATTEMPTS_KEPT,
     ExecutionAttempt,
@@ -14,12 +17,20 @@ from kontinue.api.v1alpha1 import (
     ExecutionOwner,
     ExecutionSpec,
     ExecutionStatus,
+    ExecutionTimeout,
     Phase,
 )
 from kontinue_engine.lifecycle.memo import MemoBytes
 from kontinue_engine.lifecycle.observed import News, Observed, Worker
 from kontinue_engine.lifecycle.times import time_of
 from kontinue_engine.wire import frames
+
+_PAUSES: Final = frozenset({Phase.SUSPENDED, Phase.BLOCKED})
+"""While it is in one of these the time of its attempt stands still; it starts anew afterwards."""
+_NO_TIMEOUT: Final = ExecutionTimeout()
+_MILLISECOND: Final = timedelta(milliseconds=1)
+_ENDLESS: Final = timedelta(days=365_000)
+"""A thousand years: what is longer has no date."""
 
 
 def extended(memo: MemoBytes, news: News, worker: Worker, more: Sequence[frames.EncodedRecord] = ()) -> MemoBytes:
@@ -60,6 +71,8 @@ def written(
     activation = observed.activation
     if not status.attempts or begins or activation is not None:
         status = with_attempt(observed, worker, now_ms)
+    if phase is Phase.EXECUTING and observed.phase in _PAUSES and has_open_attempt(observed.status):
+        status = msgspec.structs.replace(status, attempts=_resumed(status, since_of(observed, now_ms)))
     base = {
         "phase": phase,
         "owner": _owned(observed, worker),
@@ -72,16 +85,29 @@ def written(
 
 def with_attempt(observed: Observed, worker: Worker, now_ms: int) -> ExecutionStatus:
     """Return the stored status with the attempt that runs, if that has not been written yet."""
-    status, activation = observed.status, observed.activation
-    since = activation.running_since_ms if activation else None
-    started_at = time_of(since if since is not None else now_ms)
+    status = observed.status
+    started_ms = since_of(observed, now_ms)
+    started_at = time_of(started_ms)
+    deadline = deadline_of(observed.spec, status, observed.defaults, started_ms)
     if not has_open_attempt(status):
         number = next_attempt(status)
         attempt = ExecutionAttempt(number=number, started_at=started_at, worker=worker.shard)
         attempts = [*status.attempts, attempt][-MAX_ATTEMPTS_KEPT:]
         status = msgspec.structs.replace(status, attempts=attempts, attempt_count=number)
     defaults = defaults_of(observed.spec, observed.status, observed.defaults)
-    return msgspec.structs.replace(status, defaults=defaults, started_at=status.started_at or started_at)
+    return msgspec.structs.replace(
+        status, defaults=defaults, started_at=status.started_at or started_at, deadline=deadline
+    )
+
+
+def since_of(observed: Observed, now_ms: int) -> int:
+    """Return since when its code runs (ms); now, if none does."""
+    since_ms = observed.activation.running_since_ms if observed.activation else None
+    return now_ms if since_ms is None else since_ms
+
+
+def _resumed(status: ExecutionStatus, at_ms: int) -> list[ExecutionAttempt]:
+    return [*status.attempts[:-1], msgspec.structs.replace(status.attempts[-1], resumed_at=time_of(at_ms))]
 
 
 def has_open_attempt(status: ExecutionStatus) -> bool:
@@ -125,6 +151,33 @@ def defaults_of(
         ttl=None if spec.ttl else defaults.ttl,
     )
     return None if silent == ExecutionDefaults() else silent
+
+
+def timeout_of(spec: ExecutionSpec, status: ExecutionStatus, defaults: ExecutionDefaults | None) -> ExecutionTimeout:
+    """Return what counts: the spec, else the function's default as it was when the Execution first ran."""
+    known = defaults_of(spec, status, defaults)
+    return spec.timeout or (known and known.timeout) or _NO_TIMEOUT
+
+
+def limit_ms(length: str) -> int | None:
+    """Return a limit of time in milliseconds; None if it is unset, zero, or longer than anything runs."""
+    if not length:
+        return None
+    try:
+        limit = durations.parse(length)
+    except ValueError:  # the schema lets in what is too long for Python
+        return None
+    return limit // _MILLISECOND if timedelta() < limit < _ENDLESS else None
+
+
+def deadline_of(
+    spec: ExecutionSpec, status: ExecutionStatus, defaults: ExecutionDefaults | None, started_ms: int | None
+) -> datetime | None:
+    """Return when the Execution must have ended: as written, else so long after its start. None if it need not."""
+    if status.deadline is not None or started_ms is None:
+        return status.deadline
+    length_ms = limit_ms(timeout_of(spec, status, defaults).overall)
+    return None if length_ms is None else time_of(started_ms + length_ms)
 
 
 def asked_for(spec: ExecutionSpec) -> int:

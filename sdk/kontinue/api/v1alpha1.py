@@ -105,9 +105,15 @@ class ExecutionRetry(ApiStruct, frozen=True):
 
 
 class ExecutionTimeout(ApiStruct, frozen=True):
-    """Limits of time; unset means none."""
+    """Limits of time; unset or zero means none."""
 
-    attempt: Annotated[GoDuration, Description(description="Of one attempt, as 10m; such a failure is retried.")] = ""
+    attempt: Annotated[
+        GoDuration,
+        Description(
+            description="Of one attempt while it is not Suspended, as 10m; anew after each suspension. Such a failure"
+            " is retried."
+        ),
+    ] = ""
     overall: Annotated[
         GoDuration, Description(description="From the first start over all attempts and pauses, as 24h; final.")
     ] = ""
@@ -163,6 +169,9 @@ class ExecutionAttempt(ApiStruct, frozen=True):
 
     number: Annotated[int, Description(ge=1, description="Counts from 1.")]
     started_at: Annotated[datetime | None, Description(description="When a runner took it.")] = None
+    resumed_at: Annotated[
+        datetime | None, Description(description="When it last went on after being Suspended or Blocked.")
+    ] = None
     finished_at: Annotated[datetime | None, Description(description="When its outcome was known.")] = None
     phase: Annotated[Phase | None, Description(description="How it ended.")] = None
     reason: Annotated[str, Description(description="Machine-readable cause of the end.")] = ""

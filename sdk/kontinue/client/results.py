@@ -61,7 +61,8 @@ def error_of(execution: Execution) -> ExecutionEnded | None:
     """Return the error that describes how the Execution ended; None while it runs or when it has a result."""
     status = execution.status
     attempt = status.attempts[-1] if status.attempts else None
-    recorded = attempt.error if attempt is not None else None
+    is_of_this_end = attempt is not None and attempt.reason in {"", status.reason}  # else it waited for the next one
+    recorded = attempt.error if attempt is not None and is_of_this_end else None
     message = status.message or (recorded.message if recorded else "") or "no message"
     where = f"Execution {_where(execution)} of function {execution.spec.function!r}"
     match execution.phase:
