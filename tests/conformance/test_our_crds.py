@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from api import JSON_PATCH, MERGE_PATCH, Api, execution, unique
+from kontinue.api.v1alpha1 import RETRYABLE_PHASES_SELECTOR
 
 CASES: list[dict[str, Any]] = json.loads((Path(__file__).parent / "data" / "judged_executions.json").read_text())
 """Specs and statuses of an Execution, alone or after an ``old`` one, and (reason, field, message) of what is wrong."""
@@ -102,3 +103,42 @@ async def test_executions_are_selected_by_phase_and_function(api: Api) -> None:
     ):
         _, listed = await api.send("GET", f"{path}?fieldSelector={selector}")
         assert sorted(item["metadata"]["name"] for item in listed["items"]) == names, selector
+
+
+async def test_a_retry_is_asked_for_by_a_patch_that_tests_status_and_generation(api: Api) -> None:
+    """Only an edit of the spec raises the generation: who asks a second time for what was seen is refused."""
+    path = api.path(EXECUTIONS)
+    await api.send("POST", path, execution("failed"))
+    await api.send("PATCH", f"{path}/failed/status", {"status": {"phase": "Failed"}}, content_type=MERGE_PATCH)
+    labeled = {"metadata": {"labels": {"a": "b"}}}
+    _, found = await api.send("PATCH", f"{path}/failed", labeled, content_type=MERGE_PATCH)
+    assert found["metadata"]["generation"] == 1
+    wanted = {"retries": 1, "childPolicy": "RetryFailed"}
+    patch = [
+        {"op": "test", "path": "/status/phase", "value": "Failed"},
+        {"op": "test", "path": "/metadata/generation", "value": 1},
+        {"op": "add", "path": "/spec/retry", "value": wanted},
+        {"op": "add", "path": "/status/phase", "value": "Pending"},
+    ]
+    status, asked = await api.send("PATCH", f"{path}/failed", patch, content_type=JSON_PATCH)
+    assert (status, asked["metadata"]["generation"], asked["spec"]["retry"]) == (200, 2, wanted)
+    assert asked["status"] == {"phase": "Failed"}, "that of the object itself is not for clients"
+    status, refused = await api.send("PATCH", f"{path}/failed", patch, content_type=JSON_PATCH)
+    assert (status, refused["reason"]) == (422, "Invalid")
+
+
+async def test_what_has_ended_badly_can_be_followed_without_its_content(api: Api) -> None:
+    """Metadata alone, with the generation, of what is Failed or Canceled: how a leader finds wishes."""
+    path = api.path(EXECUTIONS)
+    for phase in ("Executing", "Failed", "Canceled", "Completed"):
+        await api.send("POST", path, execution(phase.lower()))
+        patch = {"status": {"phase": phase}}
+        await api.send("PATCH", f"{path}/{phase.lower()}/status", patch, content_type=MERGE_PATCH)
+    await api.send("POST", path, execution("new"))
+    selector = RETRYABLE_PHASES_SELECTOR.replace("=", "%3D").replace("!", "%21")
+    accept = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+    status, listed = await api.send("GET", f"{path}?fieldSelector={selector}", Accept=accept)
+    assert status == 200
+    found = {item["metadata"]["name"]: item["metadata"]["generation"] for item in listed["items"]}
+    assert found == {"failed": 1, "canceled": 1}
+    assert all("spec" not in item for item in listed["items"])

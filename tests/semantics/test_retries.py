@@ -94,6 +94,17 @@ async def other_path(ctx: ExecutionContext) -> str:
 
 
 @app.function(retry=MINUTES)
+async def leaves_one_behind(ctx: ExecutionContext) -> str:
+    """Its handler starts a child that no later attempt asks for."""
+    try:
+        return await ctx.step(work, "main")
+    except Exception:
+        await ctx.spawn(slow, "behind")
+        await ctx.step(work, "cleaned up")
+        raise
+
+
+@app.function(retry=MINUTES)
 async def in_time(ctx: ExecutionContext, what: str) -> str:
     return await ctx.wait_for(ctx.execute(slow, what), timedelta(minutes=5))
 
@@ -225,6 +236,17 @@ async def test_a_wait_that_took_too_long_is_waited_for_again(env: TestEnvironmen
     run = await env.spawn(function, "it")
     assert await run.result() == "it"
     assert (await run.get()).status.attempt_count == 2
+
+
+async def test_a_child_that_no_later_attempt_asks_for_is_canceled(env: TestEnvironment) -> None:
+    """Nobody waits for what was started after the failure."""
+    env.use(app)
+    fails.update(main=1, behind=1)
+    run = await env.spawn(leaves_one_behind)
+    await env.advance(timedelta(seconds=30))
+    children = await env._world.call(env._world.client.get_child_executions(run.name))
+    assert [child.phase for child in children] == [Phase.CANCELED]
+    assert await run.result() == "main"
 
 
 async def test_exceptions_of_the_policy_fail_at_once(env: TestEnvironment) -> None:

@@ -115,6 +115,24 @@ async def test_a_cancel_tests_the_phase_that_was_seen() -> None:
     assert {"op": "add", "path": "/status/reason", "value": "CanceledByParent"} in changes
 
 
+async def test_a_child_that_is_to_be_retried_is_left_as_it_ended() -> None:
+    """Its parent has asked for that, and does not want it any more: the wish is withdrawn."""
+    patches: list[Any] = []
+
+    def answer(request: Request) -> bytes:
+        if request.method == "GET":
+            child = msgspec.json.decode(stored("Failed"))
+            child["metadata"]["generation"] = 2
+            child["spec"]["retry"] = {"retries": 1}
+            return msgspec.json.encode(child)
+        patches.append(msgspec.json.decode(request.body))
+        return b"{}"
+
+    await cancel(answer)
+    ((_, seen),) = patches
+    assert seen == {"op": "add", "path": "/status/observedRetries", "value": 1}
+
+
 @virtual_time
 async def test_a_phase_that_changes_meanwhile_is_looked_at_again() -> None:
     """Until the child has ended by itself, for example."""

@@ -143,3 +143,17 @@ def test_children_that_no_later_attempt_asks_for_are_orphans() -> None:
     assert late.state is CallState.STARTED
     assert [call.id for call in journal.orphans([1])] == ["3", "4"]
     assert journal.orphans([]) == []
+
+
+def test_what_an_earlier_activation_may_have_started_is_an_orphan_too() -> None:
+    """A replay that fails with its last record has started nothing itself."""
+    journal = make_journal(make_record("1", 1, error=BOOM), make_record("3", 2))
+    failing, late, last = make_call("1"), make_call("2", CHILD), make_call("3")
+    journal.request(failing)
+    journal.advance()
+    journal.request(late)
+    journal.request(last)
+    journal.advance()
+
+    assert late.state is CallState.REQUESTED
+    assert [call.id for call in journal.orphans([1])] == ["2"]
