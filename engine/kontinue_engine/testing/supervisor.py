@@ -1,12 +1,13 @@
 """Internal. One worker of a test environment: the product's controllers over in-process runners.
 
-It is what ``kontinue_engine.worker.replica`` builds for a group that is not sharded, less what has to do with other
-replicas: Leases of its own, the campaign, pruning. Whatever a replica starts for its Executions belongs here, too.
+It is what ``kontinue_engine.worker.replica`` builds for a group that is not sharded, with all duties of its leader, but
+without what has to do with other replicas. Whatever else a replica starts for its Executions belongs here, too.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -20,8 +21,6 @@ from kontinue_engine.controllers.execution import ExecutionController
 from kontinue_engine.controllers.function import FunctionController
 from kontinue_engine.controllers.runtime import Runtime, Scope
 from kontinue_engine.coordinator.lease_watch import LeaseWatch
-from kontinue_engine.coordinator.mutexes import MutexDuty
-from kontinue_engine.coordinator.retries import RetryDuty
 from kontinue_engine.kube.events import EventRecorder
 from kontinue_engine.kube.informer import Both
 from kontinue_engine.lifecycle.observed import Worker
@@ -31,9 +30,13 @@ from kontinue_engine.sharding.leases import LeaseTimes, ReplicaIdentity
 from kontinue_engine.testing.runners import InProcessRunners
 from kontinue_engine.testing.virtual_loop import housekeeping
 from kontinue_engine.worker import informers
+from kontinue_engine.worker.leadership import Leadership
 
 NAMESPACE: Final = "default"
 SHARD: Final = "test"
+
+_MOVE_TIME: Final = frozenset({"schedules"})
+"""Duties of the leader whose timers are worth moving time to; the others only look from time to time."""
 
 Functions = Mapping[str, FunctionDefinition[..., Any]]
 
@@ -81,42 +84,24 @@ class Supervisor:
         )
         self._watch = LeaseWatch(LeaseBook(group), clock)
         self._controller = ExecutionController(self.runtime, self._watch.book)
-        self._mutexes = MutexDuty(
-            transport,
-            namespace=NAMESPACE,
-            group=group,
+        self._registered = FunctionController(
+            transport, events, namespace=NAMESPACE, group=group, functions=describe_functions(self._functions)
+        )
+        self._leadership = Leadership(
+            self.runtime,
+            self._registered,
+            self._watch,
             me=ReplicaIdentity(shard=SHARD, incarnation=incarnation),
-            is_sharded=False,
-            book=self._watch.book,
-            clock=clock,
             times=LeaseTimes(),
+            is_pruning=False,
         )
-        scope = self.runtime.scope
-        self._retries = RetryDuty(
-            transport,
-            events,
-            namespace=NAMESPACE,
-            group=group,
-            is_sharded=False,
-            defaults=scope.defaults,
-            limits=scope.limits,
-            live_shards=list,
-            clock=clock,
-            times=LeaseTimes(),
-        )
+        self._mutexes = self._leadership.build_mutexes()
         runners.listener = self._controller.activations
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Register the functions and take work; returns once everything that exists has been seen."""
-        functions = FunctionController(
-            self.runtime.transport,
-            self.runtime.events,
-            namespace=NAMESPACE,
-            group=self._group,
-            functions=describe_functions(self._functions),
-        )
-        await functions.register(take_over=True)
+        await self._registered.register(take_over=True)
         synced = asyncio.Event()
         self._task = asyncio.get_running_loop().create_task(self._work(synced))
         await synced.wait()
@@ -152,10 +137,10 @@ class Supervisor:
             tasks.create_task(leases.run(), name="Leases")
             tasks.create_task(self._controller.gates.run(self._watch.subscribed()), name="gates")
             tasks.create_task(own.run(), name="own Executions")
-            with housekeeping():
-                tasks.create_task(self._mutexes.run(), name="mutexes")
-                tasks.create_task(self._retries.run(), name="retries")
             await leases.synced.wait()
+            for name, work in self._leadership.duties(self._mutexes).items():
+                with contextlib.nullcontext() if name in _MOVE_TIME else housekeeping():
+                    tasks.create_task(work, name=name)
             await own.synced.wait()
             synced.set()
 

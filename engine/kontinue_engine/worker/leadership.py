@@ -7,6 +7,7 @@ campaign, and each reign begins with duties that know nothing of the one before:
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 
 from kontinue_engine.controllers.adoption import Adopter
 from kontinue_engine.controllers.function import FunctionController
@@ -63,11 +64,8 @@ class Leadership:
         """
         group_events.elected(self._runtime.events, own)
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._adopt(), name="adoption")
-            tasks.create_task(self._prune(), name="pruning")
-            tasks.create_task(mutexes.run(), name="mutexes")
-            tasks.create_task(self._build_schedules().run(), name="schedules")
-            tasks.create_task(self._build_retries().run(), name="retries")
+            for name, work in self.duties(mutexes).items():
+                tasks.create_task(work, name=name)
 
     async def campaign(self, lease: HeldLease) -> None:
         """Carry out the duties of a sharded group whenever this replica leads it, until cancelled.
@@ -91,12 +89,19 @@ class Leadership:
             limits=runtime.scope.limits,
         )
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._adopt(), name="adoption")
             tasks.create_task(placement.run(), name="placement")
-            tasks.create_task(self._prune(), name="pruning")
-            tasks.create_task(self.build_mutexes().run(), name="mutexes")
-            tasks.create_task(self._build_schedules().run(), name="schedules")
-            tasks.create_task(self._build_retries().run(), name="retries")
+            for name, work in self.duties(self.build_mutexes()).items():
+                tasks.create_task(work, name=name)
+
+    def duties(self, mutexes: MutexDuty) -> dict[str, Coroutine[None, None, None]]:
+        """Return what every leader does, sharded or not, by name; each runs until cancelled."""
+        return {
+            "adoption": self._adopt(),
+            "pruning": self._prune(),
+            "mutexes": mutexes.run(),
+            "schedules": self._build_schedules().run(),
+            "retries": self._build_retries().run(),
+        }
 
     def build_mutexes(self) -> MutexDuty:
         """Return the duty that gives mutexes to Executions."""
