@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import time
 from datetime import timedelta
 from pathlib import Path
 
@@ -88,6 +89,21 @@ def never_again(folder: str) -> None:
 @app.function(retry=RetryPolicy(retries=3, backoff=timedelta(seconds=3)))
 def patient(folder: str) -> int:
     return stumble(folder, "patient", 1)
+
+
+@app.function
+def lasting(folder: str, what: str, times: int) -> int:
+    """Runs until there is a file that says that it may end."""
+    count = stumble(folder, what, times)
+    while not (Path(folder) / f"{what} may end").exists():
+        time.sleep(0.02)
+    return count
+
+
+@app.function(limit=1)
+def limited(folder: str, what: str, times: int) -> int:
+    """The same, one at a time."""
+    return lasting.fn(folder, what, times)
 
 
 @app.function(retry=AT_ONCE)

@@ -13,7 +13,7 @@ import pytest
 from kontinue import errors
 from kontinue.api import labels
 from kontinue.api.v1alpha1 import Execution, Phase
-from kontinue.client import ChildPolicy, Client, NodeKind
+from kontinue.client import ChildPolicy, Client, ExecutionHandle, NodeKind, SpawnOptions
 from kontinue.kube import requests
 from kontinue.kube.http import KubeTransport
 from replica import Replica, replicas
@@ -193,6 +193,30 @@ async def test_only_a_parent_decides_about_its_children(client: Client, tmp_path
     alone = await client.wait_for_execution(younger, timeout=SOON)
     assert (alone.phase, alone.metadata.annotations[labels.RETRIED_ALONE]) == (Phase.COMPLETED, "true")
     assert (await client.get(failed.metadata.name)).phase is Phase.FAILED
+
+
+@pytest.mark.parametrize(("function", "mutex"), [("limited", None), ("lasting", "m")])
+async def test_who_is_retried_queues_anew(client: Client, tmp_path: Path, function: str, mutex: str | None) -> None:
+    """For a slot, or for a mutex: somebody else has it now; and it goes wherever the leader sends it."""
+    options = SpawnOptions(mutex=mutex)
+
+    async def spawn(what: str, times: int) -> ExecutionHandle[int]:
+        arguments = {"folder": str(tmp_path), "what": what, "times": times}
+        return await client.spawn(function, arguments, result=int, options=options)
+
+    first = await spawn("first", 1)
+    await client.wait_for_execution(first, timeout=SOON)
+    second = await spawn("second", 0)
+    await in_phase(client, second.name, Phase.EXECUTING)
+    await client.retry_execution(first)
+    async with asyncio.timeout(SOON.total_seconds()):
+        while not (waiting := await client.get(first.name)).status.waiting_for:
+            await asyncio.sleep(0.02)
+    assert (waiting.phase, runs(tmp_path)["first"]) == (Phase.PENDING, 1)
+    for what in ("second", "first"):
+        (tmp_path / f"{what} may end").touch()
+    assert await second.result(timeout=SOON) == 1
+    assert await first.result(timeout=SOON) == 2
 
 
 async def test_events_tell_of_retries(client: Client, transport: KubeTransport, tmp_path: Path) -> None:
