@@ -109,10 +109,7 @@ class Driver:
             self.wake()
             return
         if self.is_settled or self.loop.failures:
-            waiting, self._settled = self._settled, []
-            for future in waiting:
-                if not future.done():
-                    future.set_result(None)
+            self._tell_waiting()
 
     # In the test's tasks.
 
@@ -149,6 +146,19 @@ class Driver:
             task.cancel()
         return task.result()
 
+    async def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Have the engine's loop run a coroutine, however long that takes; time does not move for it."""
+        self.attach()
+        task = self.loop.create_task(work)
+        ended: asyncio.Future[None] = self.host.create_future()
+        task.add_done_callback(lambda _: _set_done(ended))
+        self.wake()
+        try:
+            await ended
+        finally:
+            task.cancel()
+        return task.result()
+
     async def advance(self, by_s: float) -> None:
         """Move time, from one timer to the next; what becomes due has ended or waits again before it moves on."""
         self.attach()
@@ -163,16 +173,15 @@ class Driver:
 
     def _start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = self.loop.create_task(work)
-        task.add_done_callback(lambda _: self._wake_waiting())
+        task.add_done_callback(lambda _: self._tell_waiting())
         self.wake()
         return task
 
-    def _wake_waiting(self) -> None:
-        """A call has ended: whoever waits looks whether it was theirs."""
+    def _tell_waiting(self) -> None:
+        """Have those who wait look again. They do so on the test's loop, not within the engine's turn."""
         waiting, self._settled = self._settled, []
         for future in waiting:
-            if not future.done():
-                future.get_loop().call_soon(_set_done, future)
+            _set_done(future)
 
     async def _until(self, task: asyncio.Task[Any]) -> None:
         """Wait until the task has ended, or nothing is left to do."""

@@ -14,8 +14,10 @@ from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar
 
 from kontinue import App, FunctionDefinition
+from kontinue.client import Client
 from kontinue.errors import InvalidState, UnknownFunction
 from kontinue_engine.testing.execution import TestExecution
+from kontinue_engine.testing.supervisor import NAMESPACE
 from kontinue_engine.testing.world import World
 
 P = ParamSpec("P")
@@ -43,6 +45,7 @@ class TestEnvironment:
     def __init__(self, *, replay: bool = True, start: datetime | None = None) -> None:
         self._world = World(replays=replay, start=start or datetime.now(UTC))
         self._results: dict[str, object] = {}
+        self._client = Client.from_kube(self._world.bridge, NAMESPACE)
 
     # What there is.
 
@@ -98,6 +101,14 @@ class TestEnvironment:
         """Move time. What becomes due on the way happens in its order, each at its time."""
         await self._world.start()
         await self._world.driver.advance(by.total_seconds())
+
+    @property
+    def client(self) -> Client:
+        """A client of the environment's API server, for code under test that has one, and for what only clients do.
+
+        Its waits do not move time: move it beside them, for example by ``advance``.
+        """
+        return self._client
 
     @property
     def now(self) -> datetime:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import warnings
 from collections.abc import Coroutine
 from datetime import datetime
@@ -14,7 +15,9 @@ from kontinue import App, FunctionDefinition
 from kontinue.api import labels
 from kontinue.client import Client
 from kontinue.errors import ExecutionBlocked, ExecutionEnded, InvalidState
+from kontinue.kube.transport import Transport
 from kontinue_engine.apiserver.server import LocalServer
+from kontinue_engine.testing.bridge import BridgeTransport
 from kontinue_engine.testing.crashes import Crashes
 from kontinue_engine.testing.driver import Driver
 from kontinue_engine.testing.runners import InProcessRunners
@@ -32,6 +35,7 @@ class World:
         apps: in use.
         stubs: functions that are not run; they go before those of the apps.
         client: of the server; to be called within ``call`` only.
+        bridge: to the server, for clients on the test's loop.
 
     Args:
         replays: whether activations are evicted after each durable call.
@@ -45,11 +49,13 @@ class World:
         self.apps: list[App] = []
         self.stubs: dict[str, FunctionDefinition[..., Any]] = {}
         self.client: Client
+        self.bridge = BridgeTransport(self.driver, self._started_transport)
         self._replays = replays
         self._server: LocalServer | None = None
         self._transport: InProcessTransport
         self._workers: list[Supervisor] = []
         self._is_closed = False
+        self._start_lock = asyncio.Lock()
 
     @property
     def has_started(self) -> bool:
@@ -70,9 +76,10 @@ class World:
         """
         if self._is_closed:
             raise InvalidState("the test environment has been closed")
-        if not self._workers:
-            await self.call(self._start_server())
-            await self.call(self._start_worker())
+        async with self._start_lock:
+            if not self._workers:
+                await self.call(self._start_server())
+                await self.call(self._start_worker())
 
     async def restart_worker(self) -> None:
         """Kill the worker, and start another one with what is in use now."""
@@ -125,6 +132,10 @@ class World:
         self.driver.loop.cancel_tasks()
         for worker in self._workers:
             worker.runners.unwind()
+
+    async def _started_transport(self) -> Transport:
+        await self.start()
+        return self._transport
 
     async def _start_server(self) -> None:
         self._server = await start_server(self.clock)

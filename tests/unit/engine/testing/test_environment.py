@@ -13,6 +13,7 @@ import uvloop
 
 from kontinue import App, ExecutionContext, FunctionDefinition, SyncExecutionContext, current_step, remote, step
 from kontinue.api.v1alpha1 import Phase
+from kontinue.client import Client
 from kontinue.errors import (
     ExecutionBlocked,
     ExecutionCanceled,
@@ -186,6 +187,29 @@ async def test_the_engine_goes_on_whenever_the_test_awaits_something(env: TestEn
     env.use(local)
     await env.spawn(reaching)
     await reached.wait()
+
+
+async def test_code_under_test_may_have_a_client_and_time_is_the_tests_business(env: TestEnvironment) -> None:
+    """Waits of a client do not move time; beside them the test does."""
+
+    async def handle_request(client: Client) -> str:
+        handle = await client.spawn("month", {}, result=str)
+        return await handle.result()
+
+    answer, _ = await asyncio.gather(handle_request(env.client), env.advance(timedelta(days=31)))
+    assert answer == "2026-03-02T12:00:00+00:00"
+    (execution,) = await env.client.list(function="month")
+    assert execution.phase is Phase.COMPLETED
+    waiting = asyncio.create_task(handle_request(env.client))
+    assert await (await env.spawn(double, 2)).result() == 4
+    assert not waiting.done()
+    waiting.cancel()
+
+
+async def test_the_first_calls_may_come_at_once(env: TestEnvironment) -> None:
+    """Whichever is first starts what is needed, once."""
+    runs = await asyncio.gather(env.spawn(double, 1), env.spawn(double, 2), env.spawn(double, 3))
+    assert [await run.result() for run in runs] == [2, 4, 6]
 
 
 # The same as in production.
