@@ -22,8 +22,18 @@ from kontinue_engine.lifecycle.statuses import asked_for
 _decode: Final = msgspec.json.Decoder(Execution).decode
 
 
-async def ask(transport: Transport, namespace: str, child: Execution, *, attempt: int) -> Execution | None:
-    """Ask for a retry of a child for this attempt of its parent; return it, or None if it has changed meanwhile."""
+async def ask(
+    transport: Transport, namespace: str, child: Execution, *, attempt: int, parent_group: str
+) -> Execution | None:
+    """Ask for a retry of a child; return it, or None if it has changed meanwhile.
+
+    Args:
+        transport: to the API server.
+        namespace: of the child.
+        child: which has failed or was canceled.
+        attempt: of its parent, for which it is retried.
+        parent_group: where its end has to be noticed, if the parent does not run where the child does; or empty.
+    """
     retries = max(asked_for(child.spec), child.status.observed_retries) + 1
     meta = child.metadata
     patch: dict[str, Any] = {
@@ -33,6 +43,8 @@ async def ask(transport: Transport, namespace: str, child: Execution, *, attempt
         },
         "spec": {"retry": {"retries": retries}},
     }
+    if parent_group:
+        patch["metadata"]["labels"] = {labels.PARENT_GROUP: parent_group}
     try:
         return _decode(await transport.send(requests.merge_patch(requests.EXECUTIONS, namespace, meta.name, patch)))
     except (errors.Conflict, errors.NotFound):

@@ -101,7 +101,10 @@ class Offspring:
                 runtime.transport, namespace=scope.namespace, child=child, look_first=look_first
             )
             if found is not None and self._is_retried_with(parent) and needs_retry(found, attempt=attempt):
-                found = await child_retries.ask(runtime.transport, scope.namespace, found, attempt=attempt)
+                parent_group = "" if scope.is_responsible(found) else scope.group
+                found = await child_retries.ask(
+                    runtime.transport, scope.namespace, found, attempt=attempt, parent_group=parent_group
+                )
             if found is not None:
                 return found
             await asyncio.sleep(backoff.next_s())
@@ -114,7 +117,8 @@ class Offspring:
     def _is_noticed(self, child: Execution) -> bool:
         """Tell whether its end will be seen here: it has, or it runs here, or carries the label for the watch."""
         is_here = self._runtime.scope.is_responsible(child)
-        return child.phase.is_terminal or is_here or labels.PARENT_GROUP in child.metadata.labels
+        has_ended = child.phase.is_terminal and not is_asked_by_parent(child)
+        return has_ended or is_here or labels.PARENT_GROUP in child.metadata.labels
 
     async def _announce(self, child: Execution) -> bool:
         """Label a child that was created in its parent's shard, one of which has been moved since.
