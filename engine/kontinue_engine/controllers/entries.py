@@ -118,6 +118,11 @@ class Entry:
         self.grant = 0
 
     @property
+    def is_fresh(self) -> bool:
+        """Whether nobody has started it, as far as is known here: it may run without a claim."""
+        return self.inheritance is Inheritance.NONE and self.status.owner is None
+
+    @property
     def root(self) -> str:
         """Label value that names the root of its tree."""
         return self.labels.get(labels.ROOT) or labels.label_value(self.name)

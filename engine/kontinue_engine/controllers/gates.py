@@ -17,7 +17,7 @@ from kontinue import errors
 from kontinue.api import labels
 from kontinue.api.meta import Lease
 from kontinue.kube import requests
-from kontinue_engine.controllers.entries import Entry
+from kontinue_engine.controllers.entries import Entry, Inheritance
 from kontinue_engine.controllers.runtime import Runtime
 from kontinue_engine.kube.ancestry import Ancestry
 from kontinue_engine.lifecycle.gates import (
@@ -33,7 +33,7 @@ from kontinue_engine.lifecycle.observed import Gate
 from kontinue_engine.sharding.lease_book import LeaseBook
 from kontinue_engine.sharding.leases import mutex_key, mutex_lease_name
 from kontinue_engine.sharding.limits import Limits
-from kontinue_engine.sharding.views import has_begun
+from kontinue_engine.sharding.views import has_begun, is_granted_here
 from kontinue_engine.sharding.waiting_line import WaitingLine
 from kontinue_engine.telemetry.logs import get_logger
 
@@ -158,6 +158,8 @@ class Gates:
         holder = lease.spec.holder_identity if lease is not None else ""
         if lease is not None and holder == entry.uid:
             entry.grant = int(lease.metadata.resource_version)
+            if entry.is_fresh and not is_granted_here(lease, self._runtime.scope.shard):
+                entry.inheritance = Inheritance.ADMITTED
             self._wait_no_more(entry, name)
             return None
         line = self._lines.setdefault(name, WaitingLine())

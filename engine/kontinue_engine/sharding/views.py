@@ -125,6 +125,8 @@ def granted(grant: Grant, *, group: str, now: datetime) -> Lease:
     """Return the Lease of a mutex, to be created or to replace the one that its last holder has left."""
     to, last = grant.to, grant.lease
     notes = {labels.MUTEX: to.mutex, labels.EXECUTION: to.name}
+    if to.shard:
+        notes[labels.SHARD] = to.shard
     if last is not None:
         metadata = msgspec.structs.replace(last.metadata, annotations={**last.metadata.annotations, **notes})
     else:
@@ -174,6 +176,14 @@ def expired(lease: Lease, *, by: ReplicaIdentity) -> Lease:
     return msgspec.structs.replace(
         lease, metadata=metadata, spec=msgspec.structs.replace(lease.spec, holder_identity="")
     )
+
+
+def is_granted_here(lease: Lease, shard: str) -> bool:
+    """Tell whether a mutex was granted to an Execution that its leader saw in this shard.
+
+    Otherwise one of the two has not seen yet where the Execution is, and another replica may take it for its own, too.
+    """
+    return lease.metadata.annotations.get(labels.SHARD, "") == shard
 
 
 def _needs_parent_group(meta: ObjectMeta) -> bool:

@@ -243,6 +243,8 @@ class Work:
                 return self._closed(entry, MUTEX, spec.mutex.name, held_message(holder), now_ms)
             assert lease is not None
             entry.grant = int(lease.metadata.resource_version)
+            if entry.status.owner is None and not views.is_granted_here(lease, self._replica.shard if self._world.is_sharded else ""):
+                entry.inherited = True
         if self._limits.is_limited(spec.function):
             self._limits.wait(entry.uid, spec.function, self._turn(entry))
             for uid in self._limits.admit():
