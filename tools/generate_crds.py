@@ -139,6 +139,44 @@ FUNCTION: Final = Kind(
     ),
 )
 
+SUSPENSION: Final = Kind(
+    struct=v1alpha1.Suspension,
+    plural="suspensions",
+    short_name="ksus",
+    has_status=True,
+    selectable_fields=(".status.phase", ".spec.kind"),
+    columns=(
+        _column("Execution", "string", ".spec.execution", "Execution that waits."),
+        _column("Kind", "string", ".spec.kind", "Whether it ends by itself."),
+        _column("Display-Name", "string", ".spec.displayName", "What it is called."),
+        _column("Phase", "string", ".status.phase", "Completed once it is over."),
+        _column("Resume-At", "string", ".spec.resumeAt", "When it ends, or times out."),
+        _AGE,
+        _column("Description", "string", ".spec.description", "What to know before resuming it.", priority=1),
+        _column("Resumed-By", "string", ".status.resumedBy", "Who resumed it.", priority=1),
+        _column("Resumed", "date", ".status.resumedAt", "When it was resumed.", priority=1),
+        _column(
+            "Message",
+            "string",
+            '.status.conditions[?(@.type=="PayloadInvalid")].message',
+            "Why the last payload was refused.",
+            priority=1,
+        ),
+    ),
+    rules=(
+        Rule(at=(), rule="!has(oldSelf.status) || has(self.status)", message="status cannot be removed"),
+        *(_immutable(field) for field in ("execution", "kind", "displayName", "description", "payloadSchema")),
+        Rule(at=("status",), rule="!has(oldSelf.phase) || has(self.phase)", message="phase cannot be removed"),
+        Rule(
+            at=("status",),
+            rule="!(has(oldSelf.phase) && oldSelf.phase == 'Completed') || (has(self.phase) && self.phase == 'Completed')"
+            " || (has(self.conditions) && self.conditions.exists(c, c.type == 'PayloadInvalid' && c.status == 'True'))",
+            message="Completed is final, unless condition PayloadInvalid says why not",
+            field_path=".phase",
+        ),
+    ),
+)
+
 SCHEDULED_EXECUTION: Final = Kind(
     struct=v1alpha1.ScheduledExecution,
     plural="scheduledexecutions",
@@ -160,7 +198,7 @@ SCHEDULED_EXECUTION: Final = Kind(
     ),
 )
 
-KINDS: Final = (FUNCTION, EXECUTION, SCHEDULED_EXECUTION)
+KINDS: Final = (FUNCTION, EXECUTION, SUSPENSION, SCHEDULED_EXECUTION)
 
 
 def build_crd(kind: Kind) -> dict[str, Any]:

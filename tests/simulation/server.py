@@ -18,10 +18,11 @@ KINDS = {
     "executions": "Execution",
     "functions": "Function",
     "scheduledexecutions": "ScheduledExecution",
+    "suspensions": "Suspension",
     "leases": "Lease",
     "events": "Event",
 }
-WITH_STATUS = frozenset({"executions", "scheduledexecutions"})
+WITH_STATUS = frozenset({"executions", "scheduledexecutions", "suspensions"})
 _PATH = re.compile(r"/apis?/(?:[^/]+/)?v1[a-z0-9]*/namespaces/[^/]+/([a-z]+)(?:/([^/]+)(?:/([a-z]+))?)?")
 _TERMS = re.compile(r",(?![^(]*\))")
 Predicate = Callable[[dict[str, Any]], bool]

@@ -1,4 +1,4 @@
-"""``kontinue.cloud/v1alpha1``: Function and Execution as frozen structs.
+"""``kontinue.cloud/v1alpha1``: its kinds as frozen structs.
 
 The CRDs in ``crds/`` are generated from these structs (``tools/generate_crds.py``): docstrings become descriptions,
 so they speak to a reader of ``kubectl explain``. Rules between fields (CEL) stand in the generator.
@@ -266,6 +266,78 @@ class Execution(ApiObject, frozen=True):
         asked = self.spec.retry.retries if self.spec.retry else 0
         was_edited = self.metadata.generation > UNTOUCHED_GENERATION
         return was_edited and self.status.phase in RETRYABLE_PHASES and asked > self.status.observed_retries
+
+
+class SuspensionKind(enum.StrEnum):
+    """What a Suspension is there for."""
+
+    SLEEP = "Sleep"
+    """A long sleep: it ends by itself, and can be ended early."""
+    MANUAL = "Manual"
+    """Somebody has to resume it."""
+
+
+class SuspensionPhase(enum.StrEnum):
+    """Whether it still holds its Execution up. A Suspension without a status is Suspended."""
+
+    SUSPENDED = "Suspended"
+    COMPLETED = "Completed"
+
+
+OPEN_SUSPENSIONS_SELECTOR: Final = f"status.phase!={SuspensionPhase.COMPLETED}"
+"""Field selector of what is not resumed yet; a Suspension without a status matches too."""
+PAYLOAD_INVALID: Final = "PayloadInvalid"
+"""Condition of a Suspension that was resumed with a payload that does not fit: it waits for another one."""
+
+
+class SuspensionSpec(ApiStruct, frozen=True):
+    """What an Execution waits for. Immutable, resumeAt aside."""
+
+    execution: Annotated[str, Description(min_length=1, max_length=253, description="Name of the Execution.")]
+    kind: Annotated[SuspensionKind, Description(description="Sleep ends at resumeAt; Manual waits to be resumed.")]
+    resume_at: Annotated[
+        datetime | None,
+        Description(description="When a sleep ends, or a manual one times out; unset means never. May be changed."),
+    ] = None
+    display_name: Annotated[str, Description(description="What it is called, for people.")] = ""
+    description: Annotated[str, Description(description="What to know before resuming it, for people.")] = ""
+    payload_schema: Annotated[
+        RawObject | msgspec.UnsetType,
+        Description(description="JSON Schema of status.payload; unset means that no payload is read."),
+    ] = msgspec.UNSET
+
+
+class SuspensionStatus(ApiStruct, frozen=True):
+    """Whether it is over. Whoever resumes it writes this: phase Completed, and a payload where there is a schema."""
+
+    phase: Annotated[
+        SuspensionPhase | None,
+        Description(description="Unset means Suspended. Completed is final, unless the payload is refused."),
+    ] = None
+    resumed_at: Annotated[datetime | None, Description(description="When it was resumed.")] = None
+    resumed_by: Annotated[str, Description(description="Who resumed it: Client, Timer, or a name.")] = ""
+    timed_out: Annotated[bool, Description(description="Nobody resumed it until resumeAt.")] = False
+    payload: Annotated[
+        RawValue | msgspec.UnsetType, Description(description="What the Execution is told, any JSON value.")
+    ] = msgspec.UNSET
+    conditions: Annotated[
+        list[Condition], Description(max_length=8, description="PayloadInvalid: why the last payload was refused.")
+    ] = []
+
+
+class Suspension(ApiObject, frozen=True):
+    """Something that an Execution waits for: a point in time, or somebody who resumes it."""
+
+    metadata: ObjectMeta
+    spec: SuspensionSpec
+    status: SuspensionStatus = SuspensionStatus()
+    api_version: str = labels.API_VERSION
+    kind: str = "Suspension"
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it waits to be resumed."""
+        return self.status.phase is not SuspensionPhase.COMPLETED
 
 
 class FunctionConcurrency(ApiStruct, frozen=True):

@@ -54,6 +54,7 @@ class Resource(msgspec.Struct, frozen=True):
 
 
 EXECUTIONS: Final = Resource("kontinue.cloud", "v1alpha1", "executions", "Execution")
+SUSPENSIONS: Final = Resource("kontinue.cloud", "v1alpha1", "suspensions", "Suspension")
 SCHEDULED_EXECUTIONS: Final = Resource("kontinue.cloud", "v1alpha1", "scheduledexecutions", "ScheduledExecution")
 FUNCTIONS: Final = Resource("kontinue.cloud", "v1alpha1", "functions", "Function")
 LEASES: Final = Resource("coordination.k8s.io", "v1", "leases", "Lease")

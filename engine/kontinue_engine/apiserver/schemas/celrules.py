@@ -85,6 +85,17 @@ def _retry(spec: dict[str, Any]) -> dict[str, Any]:
     return retry if isinstance(retry, dict) else {}
 
 
+def _stays_completed(new: Any, old: Any) -> bool:
+    """A Suspension that is over stays so, unless its payload is refused."""
+    if old.get("phase") != "Completed" or new.get("phase") == "Completed":
+        return True
+    conditions = new.get("conditions")
+    return isinstance(conditions, list) and any(
+        isinstance(one, dict) and (one.get("type"), one.get("status")) == ("PayloadInvalid", "True")
+        for one in conditions
+    )
+
+
 RULES: Final[dict[str, Predicate]] = {
     "!has(oldSelf.status) || has(self.status)": lambda new, old: "status" not in old or "status" in new,
     "!has(oldSelf.phase) || has(self.phase)": lambda new, old: "phase" not in old or "phase" in new,
@@ -98,7 +109,12 @@ RULES: Final[dict[str, Predicate]] = {
     "!(oldSelf in ['Failed', 'Canceled']) || self == oldSelf || self == 'Pending'": lambda new, old: (
         old not in {"Failed", "Canceled"} or new in {old, "Pending"}
     ),
+    "!(has(oldSelf.phase) && oldSelf.phase == 'Completed') || (has(self.phase) && self.phase == 'Completed')"
+    " || (has(self.conditions) && self.conditions.exists(c, c.type == 'PayloadInvalid' && c.status == 'True'))": (
+        _stays_completed
+    ),
     **dict(map(_immutable, ("arguments", "timeout", "ttl", "mutex"))),
+    **dict(map(_immutable, ("execution", "kind", "displayName", "description", "payloadSchema"))),
     **dict(map(_immutable_retry, ("backoff", "multiplier", "maxBackoff", "jitter", "nonRetryable"))),
 }
 """Predicates by rule text. They may rely on the type of the value itself, not on the types of its fields."""
