@@ -151,9 +151,11 @@ def check_tenures(world: Any) -> None:
 
 
 def check_effect(world: Any, process: Any, effect: Any) -> None:
-    """A runner does nothing any more once others may have started its work, unless its supervisor was frozen."""
+    """A runner does nothing any more once others may start its work, unless its supervisor was frozen."""
     if process.loop.is_frozen or process.frozen_until_s >= world.timeline.now_s - 1.0:
         return
+    if process.fenced_for_s > 1.0:
+        raise Violation(f"a runner of {process} goes on, although it has been fenced for {process.fenced_for_s:.1f} s")
     found = world.server.objects["leases"]
     lease = found.get(process.own_lease_name)
     if lease is None or incarnation_of(lease) != process.incarnation:

@@ -103,6 +103,12 @@ class Process:
         return any(lease.name == self.own_lease_name and lease.remaining_s > 0 for lease in self.leases)
 
     @property
+    def fenced_for_s(self) -> float:
+        """For how long it may not write any more under the Lease that it had; 0 if it may."""
+        own = [lease.remaining_s for lease in self.leases if lease.name == self.own_lease_name]
+        return max(0.0, -max(own, default=0.0))
+
+    @property
     def own_lease_name(self) -> str:
         group = self.world.GROUP
         return leases.shard_lease_name(group, self.shard) if self.is_sharded else leases.leader_lease_name(group)

@@ -69,7 +69,7 @@ def test_a_seed_is_the_same_world_every_time(kind: str, seed: int) -> None:
         ("claim_skipped", "terminate,kill,crash_runner", "carry the same fencing token"),
         ("fence_ignored", "freeze,cut", "may write under Lease"),
         ("fence_counts_from_the_answer", "cut,freeze", "may write under Lease"),
-        ("runners_not_frozen", "cut,sleep", ""),
+        ("runners_not_frozen", "cut,sleep", "goes on, although it has been fenced"),
         ("renew_time_compared", "kill,freeze", ""),
         ("placement_kept", "busy,rain", "has not ended"),
     ],

@@ -19,7 +19,7 @@ from kontinue_engine.kube.events import EventRecorder, execution_reference
 from kontinue_engine.lifecycle.decide import decide
 from kontinue_engine.lifecycle.gates import FUNCTION, full_message, refusal
 from kontinue_engine.lifecycle.memo import parse_memo
-from kontinue_engine.lifecycle.observed import Observed, Worker
+from kontinue_engine.lifecycle.observed import SHARDED_EPOCH, Observed, Worker
 from kontinue_engine.sharding import views
 from kontinue_engine.sharding.leases import ReplicaIdentity
 from kontinue_engine.telemetry.logs import get_logger
@@ -51,7 +51,7 @@ class LimitNotices:
     ) -> None:
         self._transport = transport
         self._namespace = namespace
-        self._worker = Worker(shard=me.shard, incarnation=me.incarnation, build=me.build)
+        self._worker = Worker(shard=me.shard, incarnation=me.incarnation, build=me.build, first_epoch=SHARDED_EPOCH)
         self._limits = limits
         self._events = events
         self._clock = clock

@@ -15,6 +15,12 @@ from kontinue_engine.lifecycle.memo import MemoBytes
 from kontinue_engine.wire.frames import Completed, EncodedRecord, Failed, Interrupted, Mismatched, WaitingItem
 
 
+ALONE_EPOCH: Final = 1
+"""Of what a group that is not sharded starts without a claim."""
+SHARDED_EPOCH: Final = 2
+"""Of what a sharded one starts so. It may have been started before the group was sharded, and nothing written of it."""
+
+
 class Worker(msgspec.Struct, frozen=True, kw_only=True):
     """This replica, and the rules it works by.
 
@@ -26,6 +32,7 @@ class Worker(msgspec.Struct, frozen=True, kw_only=True):
         parking_ms: a wait longer than this is written as Suspended.
         crash_budget: runner deaths without a new record that an Execution survives.
         cancel_grace_ms: time that user code has to clean up before its runner is killed.
+        first_epoch: of what is started without a claim; a claim of what has no owner yet has a higher one than all.
     """
 
     shard: str
@@ -35,6 +42,7 @@ class Worker(msgspec.Struct, frozen=True, kw_only=True):
     parking_ms: int = 5_000
     crash_budget: int = 3
     cancel_grace_ms: int = 5_000
+    first_epoch: int = ALONE_EPOCH
 
 
 class Activation(msgspec.Struct, frozen=True, kw_only=True):

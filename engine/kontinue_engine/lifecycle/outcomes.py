@@ -40,7 +40,9 @@ def conclude(observed: Observed, worker: Worker, now_ms: int, outcome: frames.Fr
         case _:
             # Interrupted without a cancel: the runner gave it back.
             resumption = observed.activation.resumption + 1 if observed.activation else observed.status.resumptions
-            return Plan(actions=(plans.ForgetActivation(), dispatch(observed, observed.status, resumption=resumption)))
+            return Plan(
+                actions=(plans.ForgetActivation(), dispatch(observed, observed.status, worker, resumption=resumption))
+            )
 
 
 def _fail_attempt(observed: Observed, worker: Worker, now_ms: int, outcome: frames.Failed) -> Plan:
@@ -138,7 +140,7 @@ def recover(observed: Observed, worker: Worker, now_ms: int) -> Plan:
     is_dormant = lost.reason == EVICTED and activation.parked_since_ms is not None and not has_more
     actions: list[plans.Action] = [plans.ForgetActivation(is_dormant=is_dormant)]
     if not is_dormant:
-        actions.append(dispatch(observed, observed.status, resumption=resumption, alone=is_suspect))
+        actions.append(dispatch(observed, observed.status, worker, resumption=resumption, alone=is_suspect))
     if is_charged:
         actions.append(plans.Report(type="Warning", reason=lost.reason, message=f"{lost.message}; resuming"))
     if not is_charged and not news.needs_write:

@@ -42,7 +42,7 @@ def start(observed: Observed, worker: Worker, now_ms: int) -> Plan:
     if observed.inherited or (status.owner is not None and status.owner.incarnation != worker.incarnation):
         return _claim(observed, worker, now_ms)
     resumption = status.resumptions + (1 if observed.dormant else 0)
-    return Plan(actions=(dispatch(observed, status, resumption=resumption),))
+    return Plan(actions=(dispatch(observed, status, worker, resumption=resumption),))
 
 
 def _wait_at(observed: Observed, worker: Worker, now_ms: int, gate: Gate) -> Plan:
@@ -86,16 +86,18 @@ def _claim(observed: Observed, worker: Worker, now_ms: int) -> Plan:
         waiting_for=[],
         conditions=with_reassigned(observed, worker, now_ms),
     )
-    actions: list[plans.Action] = [dispatch(observed, claimed, resumption=claimed.resumptions)]
+    actions: list[plans.Action] = [dispatch(observed, claimed, worker, resumption=claimed.resumptions)]
     if status.owner is not None and is_resumed:
         message = f"Resumed by {worker.shard} after {status.owner.shard} ended"
         actions.append(plans.Report(type="Normal", reason="Resumed", message=message))
     return Plan(status=claimed, memo=observed.memo, actions=tuple(actions))
 
 
-def dispatch(observed: Observed, status: ExecutionStatus, *, resumption: int, alone: bool = False) -> plans.Dispatch:
+def dispatch(
+    observed: Observed, status: ExecutionStatus, worker: Worker, *, resumption: int, alone: bool = False
+) -> plans.Dispatch:
     """Return the action that gives it to a runner."""
-    epoch = status.owner.epoch if status.owner else 1
+    epoch = status.owner.epoch if status.owner else worker.first_epoch
     return plans.Dispatch(
         alone=alone,
         attempt=next_attempt(status),

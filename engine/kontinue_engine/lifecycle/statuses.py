@@ -21,7 +21,7 @@ from kontinue.api.v1alpha1 import (
     Phase,
 )
 from kontinue_engine.lifecycle.memo import MemoBytes
-from kontinue_engine.lifecycle.observed import News, Observed, Worker
+from kontinue_engine.lifecycle.observed import SHARDED_EPOCH, News, Observed, Worker
 from kontinue_engine.lifecycle.times import time_of
 from kontinue_engine.wire import frames
 
@@ -190,6 +190,10 @@ def _owned(observed: Observed, worker: Worker) -> ExecutionOwner:
     owner = observed.status.owner
     if owner is not None and owner.incarnation == worker.incarnation:
         return owner
-    # What somebody else may have started, unclaimed, had the token 1 in its hands.
-    last_epoch = owner.epoch if owner is not None else int(observed.inherited)
-    return ExecutionOwner(shard=worker.shard, incarnation=worker.incarnation, epoch=last_epoch + 1)
+    if owner is not None:
+        epoch = owner.epoch + 1
+    elif observed.inherited:
+        epoch = SHARDED_EPOCH + 1  # higher than any that somebody may have started it with, unclaimed
+    else:
+        epoch = worker.first_epoch
+    return ExecutionOwner(shard=worker.shard, incarnation=worker.incarnation, epoch=epoch)

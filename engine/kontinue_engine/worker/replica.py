@@ -40,7 +40,7 @@ from kontinue_engine.kube.events import EventRecorder
 from kontinue_engine.kube.informer import Both, Informer, InformerHandler
 from kontinue_engine.kube.lease import HeldLease
 from kontinue_engine.kube.process_identity import local_identity
-from kontinue_engine.lifecycle.observed import Worker
+from kontinue_engine.lifecycle.observed import ALONE_EPOCH, SHARDED_EPOCH, Worker
 from kontinue_engine.pool.options import PoolOptions
 from kontinue_engine.pool.pool import Pool
 from kontinue_engine.sharding import leases
@@ -337,6 +337,7 @@ class _Replica:
                 incarnation=self._identity.incarnation,
                 build=self._app.build,
                 crash_budget=self._options.crash_budget,
+                first_epoch=SHARDED_EPOCH if self._options.sharding else ALONE_EPOCH,
             ),
             scope=Scope(
                 namespace=self._config.namespace,

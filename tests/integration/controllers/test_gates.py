@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 
 import msgspec
 import pytest
@@ -16,6 +17,10 @@ from kontinue.api.meta import Lease
 from kontinue.api.v1alpha1 import Execution, Phase
 from kontinue.kube import requests
 from kontinue_engine.lifecycle.conditions import is_stopped
+from kontinue_engine.lifecycle.observed import SHARDED_EPOCH
+from kontinue_engine.lifecycle.starting import EPOCHS_PER_GRANT
+from kontinue_engine.sharding.mutexes import Contender, Grant
+from kontinue_engine.sharding.views import granted
 from kontinue_engine.wire import frames
 
 LEASE = f"kontinue-mutex.{GROUP}.m"
@@ -110,6 +115,24 @@ async def test_a_mutex_costs_two_writes(world: World) -> None:
 
 
 @pytest.mark.slow
+async def test_what_was_granted_elsewhere_is_claimed_before_it_runs(world: World) -> None:
+    """Its leader saw it in another shard: one of the two replicas is late, and both could start it."""
+    await world.create("e", mutex="m", labels={labels.WORKER_GROUP: "nobody"})
+    seen = await world.get("e")
+    lease = granted(
+        Grant(Contender(uid=seen.metadata.uid, name="e", version="", mutex="m", shard="w-9"), None),
+        group=GROUP,
+        now=datetime.now(UTC),
+    )
+    await world.transport.send(requests.create(requests.LEASES, world.namespace, lease))
+    here = {"metadata": {"labels": {labels.WORKER_GROUP: GROUP}}}
+    await world.transport.send(requests.merge_patch(requests.EXECUTIONS, world.namespace, "e", here))
+    activate = await world.run("e")
+    owner = (await world.get("e")).status.owner
+    assert owner is not None
+    assert owner.epoch == activate.fencing_token % EPOCHS_PER_GRANT == SHARDED_EPOCH + 1
+
+
 async def test_one_after_the_other_in_the_order_of_creation(world: World) -> None:
     """Those that wait are Pending and told once who holds it; the next starts when the holder has stopped."""
     await world.create("a", mutex="m")

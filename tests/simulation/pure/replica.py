@@ -18,7 +18,7 @@ from pure.work import Work
 from kontinue.api import labels
 from kontinue.api.meta import Lease, LeaseSpec, ObjectMeta
 from kontinue_engine.kube.lease import POLL_S, HeldLease
-from kontinue_engine.lifecycle.observed import Worker
+from kontinue_engine.lifecycle.observed import ALONE_EPOCH, SHARDED_EPOCH, Worker
 from kontinue_engine.sharding import leases, taking
 from kontinue_engine.sharding.lease_book import LeaseBook, Sighting
 from kontinue_engine.sharding.leases import ReplicaIdentity
@@ -226,7 +226,8 @@ class Replica:
             pod_uid=pod_uid,
             build="b1",
         )
-        self.worker = Worker(shard=shard, incarnation=self.me.incarnation, build="b1")
+        first_epoch = SHARDED_EPOCH if world.is_sharded else ALONE_EPOCH
+        self.worker = Worker(shard=shard, incarnation=self.me.incarnation, build="b1", first_epoch=first_epoch)
         self.is_dead = False
         self.is_frozen = False
         self.has_slept = False

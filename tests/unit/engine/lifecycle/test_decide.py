@@ -23,7 +23,7 @@ from kontinue_engine.lifecycle.conditions import is_stopped
 from kontinue_engine.lifecycle.decide import decide
 from kontinue_engine.lifecycle.ending import PARENT_ENDED_MESSAGE
 from kontinue_engine.lifecycle.memo import MemoBytes, parse_memo
-from kontinue_engine.lifecycle.observed import EVICTED, Activation, Lost, News, Observed, Worker
+from kontinue_engine.lifecycle.observed import EVICTED, SHARDED_EPOCH, Activation, Lost, News, Observed, Worker
 from kontinue_engine.lifecycle.phases import TRANSITIONS, PhaseEvent, next_phase
 from kontinue_engine.wire import frames
 
@@ -78,13 +78,15 @@ def test_what_was_found_by_listing_is_claimed_and_written_executing_before_it_ru
 
 
 def test_what_another_replica_may_have_started_without_a_write_gets_a_higher_fencing_token() -> None:
-    """The other one runs it with token 1, and may only be frozen: receivers must be able to refuse it."""
-    fresh = decide(observe(), WORKER, NOW_MS).actions[0]
+    """The other one may only be frozen, or have run it before the group was sharded: receivers must be able to refuse it."""
+    sharded = msgspec.structs.replace(WORKER, first_epoch=SHARDED_EPOCH)
+    alone, fresh = (decide(observe(), worker, NOW_MS).actions[0] for worker in (WORKER, sharded))
     plan = decide(observe(inherited=True), WORKER, NOW_MS)
     claimed = plan.actions[0]
+    assert isinstance(alone, plans.Dispatch)
     assert isinstance(fresh, plans.Dispatch)
     assert isinstance(claimed, plans.Dispatch)
-    assert claimed.fencing_token > fresh.fencing_token
+    assert claimed.fencing_token > fresh.fencing_token > alone.fencing_token
     assert written(plan).owner == ExecutionOwner(shard="w-0", incarnation="me", epoch=claimed.fencing_token)
 
 

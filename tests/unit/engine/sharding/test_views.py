@@ -198,6 +198,14 @@ def test_an_applicant_is_what_decides_about_its_turn():
     assert views.applicant_of(one) == Applicant(uid="u", name="e", function="f", created_s=100.0)
 
 
+def test_a_grant_says_in_which_shard_its_holder_was_seen():
+    """Where it is seen elsewhere it is claimed first: it may just be on its way from one shard to another."""
+    to = Contender(uid="u", name="e", version="7", mutex="m", shard="w-1")
+    lease = views.granted(Grant(to, None), group="g", now=NOW)
+    assert views.is_granted_here(lease, "w-1")
+    assert not views.is_granted_here(lease, "w-0")
+
+
 def test_a_grant_creates_the_lease_or_hands_it_over():
     """It names mutex and holder for people too; what others have written into it stays."""
     to = Contender(uid="u", name="e", version="7", mutex="A/b")
@@ -206,6 +214,7 @@ def test_a_grant_creates_the_lease_or_hands_it_over():
     assert created.metadata.labels == {labels.WORKER_GROUP: "g", labels.MUTEX: mutex_key("A/b")}
     assert created.metadata.annotations == {labels.MUTEX: "A/b", labels.EXECUTION: "e"}
     assert created.spec == LeaseSpec(holder_identity="u", acquire_time=NOW)
+    assert views.is_granted_here(created, "")
     meta = msgspec.structs.replace(created.metadata, uid="l", resource_version="9", annotations={"team": "a"})
     held = msgspec.structs.replace(created, metadata=meta)
     given = views.granted(Grant(msgspec.structs.replace(to, uid="v", name="f"), held), group="g", now=NOW)
