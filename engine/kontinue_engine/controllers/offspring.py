@@ -158,8 +158,10 @@ class Offspring:
             runtime.spawn("", work, name=f"cancel-children/{parent.name}")
 
     def _may_have_more(self, parent: Entry) -> bool:
-        """Tell whether a former run may have started children to which the replay had not come when it ended."""
-        was_run_before = parent.was_found or parent.status.resumptions > 0
+        """Tell whether a former run may have started children to which the last one had not come when it ended."""
+        status = parent.status
+        is_anew = status.phase is Phase.BACKOFF  # what came before is of another run, however often it was resumed
+        was_run_before = parent.was_found or is_anew or status.resumptions > 0 or status.attempt_count > 1
         has_replayed_all = parent.status.phase is Phase.COMPLETED
         return was_run_before and not has_replayed_all and parent.spec.function not in self._runtime.scope.deaf
 

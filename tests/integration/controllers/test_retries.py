@@ -289,6 +289,20 @@ async def test_the_policy_retry_all_begins_another_run(world: World) -> None:
     )
 
 
+@pytest.mark.parametrize("attempts", [1, 2])
+async def test_children_of_former_runs_are_canceled_wherever_they_are(world: World, attempts: int) -> None:
+    """The last activation has not asked for them: before everything is run anew, and at the end of all attempts."""
+    policy = "RetryAll" if attempts == 1 else "RetryFailed"
+    first = await world.start("p", retry={**AT_ONCE, "childPolicy": policy})
+    owner = {"apiVersion": labels.API_VERSION, "kind": "Execution", "name": "p", "uid": first.uid}
+    elsewhere = {labels.WORKER_GROUP: "elsewhere", labels.PARENT: "p"}
+    await world.create("far-away", labels=elsewhere, ownerReferences=[owner])
+    fail(world, first)
+    if attempts == 2:
+        fail(world, await world.run("p", attempt=2))
+    await world.phase("far-away", Phase.CANCELED)
+
+
 async def test_a_mutex_is_kept_between_attempts(world: World) -> None:
     """Nobody else gets it while its holder waits for its next attempt."""
     first = await world.start("a", retry={"retries": 1, "backoff": "1s"}, mutex="m")
