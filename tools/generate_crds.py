@@ -198,7 +198,19 @@ SCHEDULED_EXECUTION: Final = Kind(
     ),
 )
 
-KINDS: Final = (FUNCTION, EXECUTION, SUSPENSION, SCHEDULED_EXECUTION)
+MEMO_PAGE: Final = Kind(
+    struct=v1alpha1.MemoPage,
+    plural="memopages",
+    short_name="kmemo",
+    columns=(
+        _column("Execution", "string", ".spec.execution", "Execution that it belongs to."),
+        _column("Number", "integer", ".spec.number", "Place among its pages."),
+        _AGE,
+    ),
+    rules=(Rule(at=("spec",), rule="self == oldSelf", message="a MemoPage is immutable"),),
+)
+
+KINDS: Final = (FUNCTION, EXECUTION, SUSPENSION, SCHEDULED_EXECUTION, MEMO_PAGE)
 
 
 def build_crd(kind: Kind) -> dict[str, Any]:

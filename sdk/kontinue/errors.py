@@ -10,6 +10,7 @@ KontinueError
 ├── NonRetryableError            raised by users: fail now, whatever the retry policy says
 ├── ContextError                 a context is used wrongly: outside its function, inside a step, I/O in the body (user)
 ├── StepFailed, ChildFailed      a recorded failure of a step or child: .type .message .traceback, is_a()
+├── LimitExceeded                a run has recorded as much as it may; never raised, but recorded: ``is_a()`` tells
 ├── WaitTimeout                  a durable wait or a client's wait took too long (is a TimeoutError)
 ├── ExecutionTimedOut            an attempt or an Execution took too long; never raised, but recorded: ``is_a()`` tells
 ├── SuspendTimeout               nobody resumed in time (is a TimeoutError)
@@ -51,6 +52,7 @@ __all__ = [
     "InvalidResult",
     "InvalidState",
     "KontinueError",
+    "LimitExceeded",
     "NonRetryableError",
     "NotFound",
     "RecordedFailure",
@@ -157,6 +159,13 @@ class ChildFailed(RecordedFailure):
         super().__init__(message, **recorded)
         self.child = child
         self.phase = phase
+
+
+class LimitExceeded(KontinueError):
+    """A run of a function has made as many durable calls, or recorded as much, as it may.
+
+    Never raised itself: the call that does not fit raises StepFailed or ChildFailed, whose ``is_a()`` tells.
+    """
 
 
 class WaitTimeout(KontinueError, TimeoutError):

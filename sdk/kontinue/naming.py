@@ -73,6 +73,11 @@ def occurrence_name(schedule: str, minutes: int) -> str:
     return name if len(name) <= MAX_NAME_LENGTH else _join(schedule, f"{_hash(schedule)}-{minutes}")
 
 
+def memo_page_name(execution: str, run_epoch: int, digest: str) -> str:
+    """Return the name of a MemoPage: by its digest, a page that is written twice collides with itself."""
+    return _join(execution, f"{run_epoch}-{digest}")
+
+
 def _join(head: str, tail: str) -> str:
     room = MAX_NAME_LENGTH - len(tail) - 1
     return f"{head[:room].rstrip('-.')}-{tail}" if room > 0 else tail[:MAX_NAME_LENGTH].rstrip("-")

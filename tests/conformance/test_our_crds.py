@@ -142,3 +142,27 @@ async def test_what_has_ended_badly_can_be_followed_without_its_content(api: Api
     found = {item["metadata"]["name"]: item["metadata"]["generation"] for item in listed["items"]}
     assert found == {"failed": 1, "canceled": 1}
     assert all("spec" not in item for item in listed["items"])
+
+
+async def test_a_memo_page_cannot_be_changed(api: Api) -> None:
+    """Neither what it names, nor a value deep within its records; labels are free."""
+    path = api.path("kontinue.cloud/v1alpha1/memopages")
+    memo = {"records": [{"id": "1", "seq": 1, "value": {"a": [1, {"b": 2}]}}]}
+    body = {
+        "apiVersion": "kontinue.cloud/v1alpha1",
+        "kind": "MemoPage",
+        "metadata": {"name": "page"},
+        "spec": {"execution": "e", "runEpoch": 0, "number": 1, "memo": memo},
+    }
+    status, created = await api.send("POST", path, body)
+    assert (status, created["spec"]) == (201, body["spec"])
+    deep = {"records": [{"id": "1", "seq": 1, "value": {"a": [1, {"b": 3}]}}]}
+    for change in ({"number": 2}, {"previous": "x"}, {"memo": deep}, {"memo": {"records": []}}):
+        patch = {"spec": change}
+        status, refused = await api.send("PATCH", f"{path}/page", patch, content_type=MERGE_PATCH)
+        assert _causes(status, refused) == [["FieldValueInvalid", "spec", "Invalid value: a MemoPage is immutable"]]
+    labeled = {"metadata": {"labels": {"a": "b"}}}
+    assert (await api.send("PATCH", f"{path}/page", labeled, content_type=MERGE_PATCH))[0] == 200
+    for spec in ({"execution": "e"}, {**body["spec"], "memo": 3}, {**body["spec"], "number": 0}):
+        status, refused = await api.send("POST", path, {**body, "metadata": {"name": "other"}, "spec": spec})
+        assert (status, refused["reason"]) == (422, "Invalid")

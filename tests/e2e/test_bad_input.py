@@ -112,7 +112,6 @@ async def test_a_malformed_execution_is_refused_with_the_field(cluster: Cluster,
     [
         ("unserialisable", "InvalidResult", "object"),
         ("oversized", "InvalidResult", "524,288"),
-        ("hoard", "MemoTooLarge", "524,288"),
         ("fetch-in-body", "ContextMisuse", "step"),
     ],
 )

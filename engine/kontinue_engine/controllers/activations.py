@@ -15,9 +15,11 @@ import msgspec
 
 from kontinue.api.v1alpha1 import Phase
 from kontinue_engine.controllers.entries import Entry, Rest
+from kontinue_engine.controllers.histories import Histories
 from kontinue_engine.controllers.offspring import Offspring
 from kontinue_engine.controllers.runtime import Runtime
 from kontinue_engine.lifecycle import plan as plans
+from kontinue_engine.lifecycle.memo import MemoBytes
 from kontinue_engine.lifecycle.observed import NO_NEWS, Activation, Lost
 from kontinue_engine.telemetry.logs import get_logger
 from kontinue_engine.wire import frames
@@ -34,12 +36,21 @@ class Activations:
     Args:
         runtime: shared tools.
         offspring: told what user code asks of its children.
+        histories: reads what a replay needs.
         on_disowned_end: told when nothing runs any more of an Execution that was deleted.
     """
 
-    def __init__(self, runtime: Runtime, offspring: Offspring, *, on_disowned_end: Callable[[Entry], None]) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        offspring: Offspring,
+        histories: Histories,
+        *,
+        on_disowned_end: Callable[[Entry], None],
+    ) -> None:
         self._runtime = runtime
         self._offspring = offspring
+        self._histories = histories
         self._on_disowned_end = on_disowned_end
         self._last_number = 0
         self._is_draining = False
@@ -61,14 +72,34 @@ class Activations:
         activation = Activation(number=self._last_number, resumption=action.resumption)
         self._runtime.entries.set_activation(entry, activation)
         _log.debug("dispatched", execution=entry.name, uid=entry.uid, resumption=action.resumption)
+        if entry.memo.pages is None:
+            self._submit(entry, action, self._last_number, entry.memo)
+        else:
+            work = self._replay(entry, action, self._last_number)
+            self._runtime.spawn(entry.uid, work, name=f"history/{entry.name}")
+
+    async def _replay(self, entry: Entry, action: plans.Dispatch, number: int) -> None:
+        """Give it to a runner once its whole memo is read."""
+        memo, problem = await self._histories.fetch(entry)
+        activation = entry.activation
+        if activation is None or activation.number != number:
+            self._end_disowned(number)
+        elif memo is None:
+            self.on_frame(frames.Mismatched(number, step="-", recorded=problem, requested="all pages of its memo"))
+        elif activation.stopping_since_ms is not None:
+            self.on_frame(frames.Interrupted(number))
+        elif not self._is_draining:
+            self._submit(entry, action, number, memo)
+
+    def _submit(self, entry: Entry, action: plans.Dispatch, number: int, memo: MemoBytes) -> None:
         activate = frames.Activate(
-            activation=self._last_number,
+            activation=number,
             namespace=self._runtime.scope.namespace,
             execution=entry.name,
             uid=entry.uid,
             function=entry.spec.function,
             arguments=bytes(entry.spec.arguments),
-            memo=b"" if entry.memo.is_empty else bytes(entry.memo.encode()),
+            memo=b"" if memo.is_empty else bytes(memo.encode()),
             attempt=action.attempt,
             resumption=action.resumption,
             run_epoch=entry.status.run_epoch,

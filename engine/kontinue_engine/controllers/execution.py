@@ -13,11 +13,12 @@ from typing import assert_never
 
 from kontinue import errors
 from kontinue.api import labels
-from kontinue.api.v1alpha1 import Execution, Phase
+from kontinue.api.v1alpha1 import Execution, ExecutionStatus, Phase
 from kontinue_engine.controllers.activations import Activations
 from kontinue_engine.controllers.backlog import Backlog
 from kontinue_engine.controllers.entries import Entry, Inheritance, Rest
 from kontinue_engine.controllers.gates import Gates
+from kontinue_engine.controllers.histories import Histories
 from kontinue_engine.controllers.observation import Observation
 from kontinue_engine.controllers.offspring import Offspring
 from kontinue_engine.controllers.runtime import FENCE_POLL_S, Runtime
@@ -25,6 +26,7 @@ from kontinue_engine.kube import executions
 from kontinue_engine.kube.events import execution_reference
 from kontinue_engine.lifecycle import plan as plans
 from kontinue_engine.lifecycle.decide import decide
+from kontinue_engine.lifecycle.memo import MemoBytes
 from kontinue_engine.lifecycle.observed import NO_NEWS, News, Observed
 from kontinue_engine.sharding.lease_book import LeaseBook
 from kontinue_engine.telemetry.logs import get_logger
@@ -52,7 +54,8 @@ class ExecutionController:
         self._backlog = Backlog(runtime.scope.windows)
         self.gates = Gates(runtime, book)
         self.offspring = Offspring(runtime, observe=self._on_child)
-        self.activations = Activations(runtime, self.offspring, on_disowned_end=self.gates.free)
+        self._histories = Histories(runtime)
+        self.activations = Activations(runtime, self.offspring, self._histories, on_disowned_end=self.gates.free)
         self.observation = Observation(
             runtime,
             on_new=self.gates.add,
@@ -136,14 +139,7 @@ class ExecutionController:
         unwritten = entry.writing or NO_NEWS
         try:
             await self._runtime.may_write()
-            result = await executions.write_status(
-                self._runtime.transport,
-                namespace=self._runtime.scope.namespace,
-                name=entry.name,
-                uid=entry.uid,
-                version=entry.version,
-                status=plan.status,
-            )
+            result = await self._send(entry, plan.status, plan.memo)
         except BaseException:
             entry.writing = None
             entry.news = unwritten.merged(entry.news)
@@ -156,7 +152,7 @@ class ExecutionController:
                 self._runtime.succeeded(entry.uid)
                 entry.version = result.version
                 entry.status = plan.status
-                entry.memo = plan.memo
+                self._histories.replace_memo(entry, plan.memo)
                 if entry.status.phase is Phase.SUSPENDED:
                     self.activations.suspended(entry)
                 if plan.status.owner is not None and plan.status.owner.incarnation == self._runtime.worker.incarnation:
@@ -176,6 +172,22 @@ class ExecutionController:
             case _:
                 assert_never(result)
         self.observation.after_write(entry)
+
+    async def _send(
+        self, entry: Entry, status: ExecutionStatus, memo: MemoBytes
+    ) -> executions.Written | executions.Changed | executions.Gone | executions.Refused:
+        try:
+            await self._histories.close_pages(entry, status, memo)
+        except (errors.TooLarge, errors.Invalid) as error:
+            return executions.Refused(error)
+        return await executions.write_status(
+            self._runtime.transport,
+            namespace=self._runtime.scope.namespace,
+            name=entry.name,
+            uid=entry.uid,
+            version=entry.version,
+            status=status,
+        )
 
     def _on_refused(self, entry: Entry, news: News, error: errors.ApiError) -> None:
         """The server will never take this status: fail with one that it takes."""

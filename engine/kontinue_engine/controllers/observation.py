@@ -160,7 +160,7 @@ class Observation:
 
     def _take_memo(self, entry: Entry) -> None:
         try:
-            entry.memo = parse_memo(entry.status.state)
+            entry.memo = parse_memo(entry.status.state, entry.status.memo_pages)
         except MemoUnreadableError as error:
             unreadable = frames.Mismatched(0, step="-", recorded=str(error), requested="a memo that decodes")
             entry.news = msgspec.structs.replace(entry.news, outcome=unreadable)

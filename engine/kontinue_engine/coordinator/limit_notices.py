@@ -97,7 +97,7 @@ class LimitNotices:
         observed = Observed(
             spec=found.spec,
             status=found.status,
-            memo=parse_memo(found.status.state),
+            memo=parse_memo(found.status.state, found.status.memo_pages),
             created_at_ms=int(views.created_s_of(found.metadata) * 1000),
             gate=refusal(FUNCTION, execution.spec.function, holders),
         )

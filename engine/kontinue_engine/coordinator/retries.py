@@ -25,7 +25,7 @@ from kontinue.kube.watch import EventType
 from kontinue_engine.clock import Clock
 from kontinue_engine.coordinator import fates
 from kontinue_engine.errors import EngineError
-from kontinue_engine.kube import executions
+from kontinue_engine.kube import executions, memo_pages
 from kontinue_engine.kube.events import EventRecorder, execution_reference
 from kontinue_engine.kube.informer import Informer
 from kontinue_engine.kube.work_queue import WorkQueue
@@ -226,12 +226,16 @@ class RetryDuty:
         status = restarted(
             execution.spec,
             execution.status,
-            parse_memo(execution.status.state),
+            parse_memo(execution.status.state, execution.status.memo_pages),
             self._defaults.get(execution.spec.function),
             self._clock.now_ms(),
         )
         if not await self._write(execution, status):
             return 0.0
+        if execution.status.memo_pages is not None and status.memo_pages is None:
+            meta = execution.metadata
+            run = memo_pages.Owner(self._namespace, meta.name, meta.uid, status.run_epoch)
+            await memo_pages.delete_older(self._transport, run)
         self._tell(execution, "Normal", RETRY_REQUESTED, f"attempt {status.attempt_count + 1} was asked for")
         return None
 

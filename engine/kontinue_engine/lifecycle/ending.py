@@ -9,7 +9,7 @@ import msgspec
 from kontinue.api.v1alpha1 import ExecutionError, Phase
 from kontinue_engine.lifecycle import plan as plans
 from kontinue_engine.lifecycle.conditions import is_stopped, with_stopped
-from kontinue_engine.lifecycle.memo import MemoBytes, too_large_message
+from kontinue_engine.lifecycle.memo import MemoBytes
 from kontinue_engine.lifecycle.observed import Activation, Observed, Worker
 from kontinue_engine.lifecycle.phases import PhaseEvent, next_phase
 from kontinue_engine.lifecycle.plan import Plan
@@ -18,12 +18,6 @@ from kontinue_engine.lifecycle.times import time_of
 
 PARENT_ENDED_MESSAGE: Final = "Canceled because its parent has ended"
 """Message of children that outlive their parent."""
-
-
-def fail_memo_too_large(observed: Observed, worker: Worker, now_ms: int, memo: MemoBytes) -> Plan:
-    """End it: there is no room for what it has recorded."""
-    message = too_large_message(memo.size_bytes)
-    return fail(observed, worker, now_ms, observed.memo, reason="MemoTooLarge", message=message)
 
 
 def fail(

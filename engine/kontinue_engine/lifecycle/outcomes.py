@@ -7,9 +7,9 @@ from typing import Final
 
 import msgspec
 
-from kontinue.api.v1alpha1 import MAX_MEMO_BYTES, ExecutionError, WaitingFor
+from kontinue.api.v1alpha1 import ExecutionError, WaitingFor
 from kontinue_engine.lifecycle import plan as plans
-from kontinue_engine.lifecycle.ending import end, fail, fail_memo_too_large
+from kontinue_engine.lifecycle.ending import end, fail
 from kontinue_engine.lifecycle.memo import MemoBytes
 from kontinue_engine.lifecycle.observed import EVICTED, Observed, Worker
 from kontinue_engine.lifecycle.phases import PhaseEvent, next_phase
@@ -30,8 +30,6 @@ def conclude(observed: Observed, worker: Worker, now_ms: int, outcome: frames.Fr
     match outcome:
         case frames.Completed():
             memo = extended(observed.memo, observed.news, worker, outcome.records)
-            if memo.size_bytes > MAX_MEMO_BYTES:
-                return fail_memo_too_large(observed, worker, now_ms, memo)
             return end(observed, worker, now_ms, PhaseEvent.COMPLETED, memo, result=msgspec.Raw(outcome.result))
         case frames.Failed():
             return _fail_attempt(observed, worker, now_ms, outcome)
@@ -48,8 +46,6 @@ def conclude(observed: Observed, worker: Worker, now_ms: int, outcome: frames.Fr
 def _fail_attempt(observed: Observed, worker: Worker, now_ms: int, outcome: frames.Failed) -> Plan:
     """Say why it failed, and whether that is a reason to try again."""
     memo, blamed = extended(observed.memo, observed.news, worker, outcome.records), outcome.seqs
-    if memo.size_bytes > MAX_MEMO_BYTES:
-        memo, blamed = observed.memo, []
     error = outcome.error
     message = f"{error.type}: {error.message}" if error.type else error.message
     info = ExecutionError(type=error.type, message=error.message, traceback=error.traceback, types=list(error.types))

@@ -126,6 +126,7 @@ def restarted(
         message="",
         result=msgspec.UNSET,
         state=msgspec.UNSET if kept.is_empty else kept.encode(),
+        memo_pages=kept.pages,
         attempts=finished(status, now_ms, reason=status.reason, message=status.message),
         observed_retries=asked_for(spec),
         crashes=0,

@@ -7,9 +7,8 @@ from typing import Final
 
 import msgspec
 
-from kontinue.api.v1alpha1 import MAX_MEMO_BYTES, Phase, WaitingFor
+from kontinue.api.v1alpha1 import Phase, WaitingFor
 from kontinue_engine.lifecycle import plan as plans
-from kontinue_engine.lifecycle.ending import fail_memo_too_large
 from kontinue_engine.lifecycle.memo import MemoBytes
 from kontinue_engine.lifecycle.observed import Activation, Observed, Worker
 from kontinue_engine.lifecycle.phases import PhaseEvent, next_phase
@@ -27,8 +26,6 @@ def progress(observed: Observed, worker: Worker, now_ms: int, activation: Activa
         return NOTHING
     news = observed.news
     memo = extended(observed.memo, news, worker)
-    if memo.size_bytes > MAX_MEMO_BYTES:
-        return fail_memo_too_large(observed, worker, now_ms, memo)
     phase, is_due, again_ms = _wanted_phase(observed, worker, now_ms, activation, memo)
     if not news.needs_write and not is_due:
         return Plan(requeue_after_ms=again_ms)

@@ -43,6 +43,7 @@ def extended(memo: MemoBytes, news: News, worker: Worker, more: Sequence[frames.
         started=news.timers_started,
         forgotten=news.timers_canceled,
         arguments=news.arguments,
+        is_last=news.outcome is not None,
     )
 
 
@@ -77,6 +78,7 @@ def written(
         "phase": phase,
         "owner": _owned(observed, worker),
         "state": status.state if memo.is_empty else memo.encode(),
+        "memo_pages": memo.pages,
         "resumptions": activation.resumption if activation else status.resumptions,
         "observed_retries": asked_for(observed.spec),
     }

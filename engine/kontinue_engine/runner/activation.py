@@ -13,7 +13,6 @@ from typing import Any, Final
 import msgspec
 
 from kontinue import naming, steps
-from kontinue.api.v1alpha1 import MAX_MEMO_BYTES
 from kontinue.definition import FunctionDefinition
 from kontinue.durable_calls import ChildRequest, TimerRequest
 from kontinue.errors import ContextError
@@ -22,7 +21,6 @@ from kontinue.replay.call import Call, CallState, Mismatch, Outcome
 from kontinue.replay.journal import Effect, Journal
 from kontinue.replay.records import EMPTY_MEMO, ChildOutcome, Memo, RecordKind, decode_memo
 from kontinue_engine.errors import FrameTooLargeError
-from kontinue_engine.lifecycle.memo import too_large_message
 from kontinue_engine.runner import failures, function_calls
 from kontinue_engine.runner.failures import Failure
 from kontinue_engine.runner.step_calls import StepRun
@@ -102,24 +100,7 @@ class Activation:
     def arrived(self, frame: frames.StepArrived | frames.StepRejected) -> None:
         """Take in what the supervisor says about a step."""
         self._heard += 1
-        self.take_in(frame.step, self._outcome(frame))
-
-    @property
-    def is_memo_too_large(self) -> bool:
-        """Whether the activation has more records than can be stored: it is being interrupted, and will fail."""
-        return self.journal.memo_bytes > MAX_MEMO_BYTES
-
-    def take_in(self, step: str, outcome: Outcome) -> None:
-        """Give the journal an outcome; if the memo gets too large by it, user code is interrupted."""
-        if self.is_memo_too_large:
-            return
-        self.journal.arrive(step, outcome)
-        if self.journal.memo_bytes > MAX_MEMO_BYTES:
-            self.interrupt("the memo is too large")
-
-    def interrupt(self, message: str) -> None:
-        """Raise in user code, once; hosts' subclasses know how."""
-        raise NotImplementedError
+        self.journal.arrive(frame.step, self._outcome(frame))
 
     def step_run(self, call: Call) -> StepRun:
         """Return what runs the step of ``call``."""
@@ -135,8 +116,6 @@ class Activation:
 
     def send_flush(self) -> None:
         """Send the records that must be made durable now, if any."""
-        if self.is_memo_too_large:
-            return
         flush = self.journal.take_flush()
         if flush is not None:
             self.send(frames.RecordsProduced(self.number, flush.seq, _encoded(flush.records)))
@@ -165,20 +144,10 @@ class Activation:
 
     def send_interrupted(self) -> None:
         """End the activation: user code was interrupted, and has ended."""
-        if self.is_memo_too_large:
-            self._send_memo_too_large()
-        else:
-            self.send(frames.Interrupted(self.number))
-
-    def _send_memo_too_large(self) -> None:
-        message = too_large_message(self.journal.memo_bytes)
-        self.send(frames.Failed(self.number, "MemoTooLarge", frames.ErrorInfo("MemoTooLarge", message)))
+        self.send(frames.Interrupted(self.number))
 
     def send_ended(self, result: bytes | Failure) -> None:
         """End the activation with JSON of its result, or with its failure."""
-        if self.is_memo_too_large:
-            self._send_memo_too_large()
-            return
         try:
             records = _encoded(self.journal.finish())
         except Mismatch as mismatch:

@@ -378,7 +378,7 @@ class AsyncActivation(base.Activation):
     def _step_ended(self, call: Call, outcome: Outcome) -> None:
         if self._steps.pop(call.id, self) is self or self._has_ended:
             return  # given up meanwhile
-        self.take_in(call.id, outcome)
+        self.journal.arrive(call.id, outcome)
         self.send_flush()
         if self.journal.can_advance:  # usually not before the record is durable
             self._loop.wake()

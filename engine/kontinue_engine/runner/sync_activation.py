@@ -370,7 +370,7 @@ class SyncActivation(base.Activation):
                 self._main.own_step = None
             if self._steps.pop(call.id, None) is None:
                 return  # given up meanwhile
-            self.take_in(call.id, outcome)
+            self.journal.arrive(call.id, outcome)
             if self._interruption is not None:
                 self._interrupt(self._main)
             self._go_on()

@@ -248,7 +248,7 @@ class Failed(Frame, frozen=True, tag="Failed"):
     """The function raised, or its arguments or result do not fit.
 
     Attributes:
-        reason: UserError, NonRetryable, InvalidArguments, InvalidResult, ContextMisuse, MemoTooLarge, InternalError.
+        reason: UserError, NonRetryable, InvalidArguments, InvalidResult, ContextMisuse, InternalError.
         seqs: records to blame: those whose errors were found in the escaping exception's chain, and failures that
             nobody has handled. The next attempt cuts the memo at the smallest.
         kinds: qualified names of all classes of the exception, of those in its group, and of the exceptions of steps

@@ -60,7 +60,9 @@ MUTEX: Final = "kontinue.cloud/mutex"
 
 The Lease of a mutex has the label too, and the full name as an annotation."""
 EXECUTION: Final = "kontinue.cloud/execution"
-"""Annotation of the Lease of a mutex: name of the Execution that holds it; ``holderIdentity`` is its uid."""
+"""Label of a MemoPage: the Execution whose memo it is part of.
+
+Annotation of the Lease of a mutex: name of the Execution that holds it; ``holderIdentity`` is its uid."""
 
 MAX_LABEL_VALUE_LENGTH: Final = 63
 """Kubernetes' limit, https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/."""

@@ -27,8 +27,16 @@ GoDuration = Annotated[
 
 MAX_ARGUMENTS_BYTES: Final = 256 * 1024
 MAX_RESULT_BYTES: Final = 512 * 1024
-MAX_MEMO_BYTES: Final = 512 * 1024
-"""Whole memo in status.state, until MemoPages exist."""
+MAX_STATE_BYTES: Final = 64 * 1024
+"""Records in status.state; what is more goes into MemoPages."""
+MAX_PAGE_BYTES: Final = 256 * 1024
+"""Records of one MemoPage, unless it is a single larger one."""
+MAX_RECORD_BYTES: Final = 1024 * 1024
+"""One record of a memo. With what is around it, it fits into what etcd takes by default, 1.5 MiB."""
+MAX_HISTORY_BYTES: Final = 32 * 1024 * 1024
+"""All records of one run of a function: a runner reads them at once. Half of the largest frame."""
+MAX_CALLS: Final = 20_000
+"""Durable calls of one run of a function. Judgement: a replay of so many takes about a second."""
 MAX_TRACEBACK_BYTES: Final = 8 * 1024
 MAX_ATTEMPTS_KEPT: Final = 10
 
@@ -197,6 +205,15 @@ class ExecutionDefaults(ApiStruct, frozen=True):
     ttl: ExecutionTTL | None = None
 
 
+class MemoPagesStatus(ApiStruct, frozen=True):
+    """The chain of an Execution's MemoPages, by its last one; each names the one before."""
+
+    count: Annotated[int, Description(ge=1, description="How many there are.")]
+    last: Annotated[str, Description(description="Digest of the last one: the end of its name.")]
+    records: Annotated[int, Description(ge=0, description="Records of the memo that stand in them.")]
+    bytes: Annotated[int, Description(ge=0, description="Size of all records that were ever written to them.")]
+
+
 class ExecutionStatus(ApiStruct, frozen=True):
     """What happened so far. Written by the owning worker; clients change the phase by a tested JSON patch."""
 
@@ -215,6 +232,9 @@ class ExecutionStatus(ApiStruct, frozen=True):
         RawObject | msgspec.UnsetType,
         Description(description="Memo: the recorded outcomes of steps, children and timers."),
     ] = msgspec.UNSET
+    memo_pages: Annotated[
+        MemoPagesStatus | None, Description(description="Earlier records, which stand in MemoPages.")
+    ] = None
     defaults: Annotated[
         ExecutionDefaults | None,
         Description(description="Of the function, where the spec is silent, as they were when it first ran."),
@@ -442,3 +462,26 @@ class ScheduledExecution(ApiObject, frozen=True):
     status: ScheduledExecutionStatus = ScheduledExecutionStatus()
     api_version: str = labels.API_VERSION
     kind: str = "ScheduledExecution"
+
+
+class MemoPageSpec(ApiStruct, frozen=True):
+    """A closed run of records. Immutable."""
+
+    execution: Annotated[str, Description(min_length=1, max_length=253, description="Name of the Execution.")]
+    run_epoch: Annotated[int, Description(ge=0, description="status.runEpoch of the Execution.")]
+    number: Annotated[int, Description(ge=1, description="Place in the chain; counts from 1.")]
+    memo: Annotated[
+        RawObject, Description(description="Records in their order, as in status.state of the Execution.")
+    ]
+    previous: Annotated[
+        str, Description(max_length=64, description="Digest of the page before; unset in the first one.")
+    ] = ""
+
+
+class MemoPage(ApiObject, frozen=True):
+    """Part of the memo of an Execution that has more records than its status keeps. Belongs to its Execution."""
+
+    metadata: ObjectMeta
+    spec: MemoPageSpec
+    api_version: str = labels.API_VERSION
+    kind: str = "MemoPage"

@@ -56,6 +56,7 @@ class Resource(msgspec.Struct, frozen=True):
 EXECUTIONS: Final = Resource("kontinue.cloud", "v1alpha1", "executions", "Execution")
 SUSPENSIONS: Final = Resource("kontinue.cloud", "v1alpha1", "suspensions", "Suspension")
 SCHEDULED_EXECUTIONS: Final = Resource("kontinue.cloud", "v1alpha1", "scheduledexecutions", "ScheduledExecution")
+MEMO_PAGES: Final = Resource("kontinue.cloud", "v1alpha1", "memopages", "MemoPage")
 FUNCTIONS: Final = Resource("kontinue.cloud", "v1alpha1", "functions", "Function")
 LEASES: Final = Resource("coordination.k8s.io", "v1", "leases", "Lease")
 EVENTS: Final = Resource("", "v1", "events", "Event")

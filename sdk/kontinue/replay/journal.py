@@ -32,6 +32,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from kontinue.replay import limits
 from kontinue.replay.call import Call, CallState, Mismatch, Outcome, describe
 from kontinue.replay.records import Memo, Record, RecordedError, RecordKind, encode_record
 
@@ -218,7 +219,16 @@ class Journal:
             except Exception as undecodable:  # noqa: BLE001 - ResultDecodeError, or anything from a user's validator
                 name = f"{type(undecodable).__module__}.{type(undecodable).__qualname__}"
                 error = RecordedError(type=name, message=str(undecodable), types=[name])
-        record = Record(
+        record = self._record(call, outcome, error)
+        too_large = limits.outcome_refusal(len(encode_record(record)), self.memo_bytes)
+        if too_large is not None:
+            record, value = self._record(call, outcome, too_large), None
+        self._add(call, _Arrival(record, value, outcome.is_durable))
+        return True
+
+    def _record(self, call: Call, outcome: Outcome, error: RecordedError | None) -> Record:
+        """Return the record of an outcome; ``error`` stands for it if there is one."""
+        return Record(
             id=call.id,
             kind=call.kind,
             name=call.name,
@@ -230,8 +240,6 @@ class Journal:
             child=outcome.child,
             line=call.line,
         )
-        self._add(call, _Arrival(record, value, outcome.is_durable))
-        return True
 
     def _add(self, call: Call, arrival: _Arrival) -> None:
         """Give an outcome its place in the order."""
@@ -314,7 +322,7 @@ class Journal:
                 continue
             del self._waiting[key]
             if not effect.is_cancel:
-                if self._reuse(effect.call):
+                if self._reuse(effect.call) or self._refuse(effect.call):
                     continue
                 effect.call.state = CallState.STARTED
             self._effects.append(effect)
@@ -333,6 +341,14 @@ class Journal:
         reused = msgspec.structs.replace(record, seq=self._next_seq, line=call.line)
         self._add(call, _Arrival(reused, value, is_durable=True))
         return True
+
+    def _refuse(self, call: Call) -> bool:
+        """Answer the call with an error, if this run has recorded as much as it may."""
+        error = limits.refusal(self._next_seq - 1, self.memo_bytes)
+        if error is not None:
+            record = self._record(call, Outcome(at_ms=self.now_ms), error)
+            self._add(call, _Arrival(record, None, is_durable=False))
+        return error is not None
 
     def _admit(self, call: Call) -> None:
         if call.parallelism is not None:

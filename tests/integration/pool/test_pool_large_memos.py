@@ -1,4 +1,4 @@
-"""What a function collects is larger than its memo may be."""
+"""What a function collects is larger than its history may be."""
 
 import asyncio
 from typing import Any
@@ -33,12 +33,12 @@ async def async_map(ctx: ExecutionContext, path: str) -> int:
 
 @app.function
 def sync_steps(ctx: SyncExecutionContext, path: str) -> None:
-    for n in range(10):
+    for n in range(100):
         ctx.step(large, n)
 
 @app.function
 async def async_steps(ctx: ExecutionContext, path: str) -> None:
-    for n in range(10):
+    for n in range(100):
         await ctx.step(large, n)
 
 @app.function
@@ -67,10 +67,10 @@ async def _serve(running: Any) -> None:
 
 
 @pytest.mark.parametrize("function", ["sync_map", "async_map", "sync_steps", "async_steps"])
-async def test_a_memo_that_gets_too_large_fails_the_execution_and_nothing_else(
+async def test_a_call_past_the_limit_of_a_history_fails_and_nothing_else(
     start_pool: Any, tmp_path: Any, function: str
 ) -> None:
-    """The function is interrupted with the second outcome, the message has sizes and remedy, the runner serves on."""
+    """The message has sizes and remedy, every record is kept, and the runner serves on."""
     running = await start_pool(FUNCTIONS)
     pids = await running.ready(2)
     serving = asyncio.create_task(_serve(running))
@@ -78,9 +78,9 @@ async def test_a_memo_that_gets_too_large_fails_the_execution_and_nothing_else(
     await running.heard.until(lambda: activation in running.heard.ends)
     end = running.heard.ends[activation]
     assert isinstance(end, frames.Failed)
-    assert (end.reason, end.records) == ("MemoTooLarge", [])
-    assert end.error.message.startswith("the memo would be 1,000,")
-    assert "the limit is 524,288: return less from steps and children" in end.error.message
+    assert (end.reason, len(end.seqs)) == ("UserError", 1)
+    assert "kontinue.errors.LimitExceeded" in end.error.message
+    assert "the limit is 33,554,432: return less from steps and children" in end.error.message
     assert (tmp_path / "finally").exists() == function.endswith("map")
     assert await running.call(function.split("_")[0] + "_next") == "next"
     assert await running.ready(2) == pids

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from kontinue.api.meta import Condition
 from kontinue.api.v1alpha1 import (
-    MAX_MEMO_BYTES,
+    MAX_STATE_BYTES,
     ExecutionOwner,
     ExecutionSpec,
     ExecutionStatus,
@@ -245,14 +245,17 @@ def test_a_failed_execution_keeps_type_message_and_traceback_in_its_attempt() ->
     assert end.attempts[-1].error.traceback == "tb"
 
 
-def test_a_memo_past_its_limit_fails_the_execution_with_the_limit_in_the_message() -> None:
-    """The records that fit stay; nothing of the old memo is lost."""
+def test_a_memo_too_long_for_a_status_is_closed_into_a_page() -> None:
+    """The page is to be created before the status that names it, and no longer has its records."""
     memo = MemoBytes().extended(build="b1", records=[record("0")])
-    news = News(records=(record("1", MAX_MEMO_BYTES),), flush=2)
+    news = News(records=(record("1", MAX_STATE_BYTES),), flush=2)
     plan = decide(observe(activation=RUNNING, memo=memo, news=news), WORKER, NOW_MS)
-    assert (written(plan).phase, written(plan).reason) == (Phase.FAILED, "MemoTooLarge")
-    assert f"{MAX_MEMO_BYTES:,}" in written(plan).message
-    assert len(parse_memo(written(plan).state).records) == 1
+    (page,) = plan.memo.closing
+    assert len(msgspec.json.decode(page.memo)["records"]) == 2
+    pages = written(plan).memo_pages
+    assert pages is not None
+    assert (pages.count, pages.last, pages.records) == (1, page.digest, 2)
+    assert parse_memo(written(plan).state).records == ()
 
 
 def test_code_that_does_not_match_blocks_with_both_sides() -> None:

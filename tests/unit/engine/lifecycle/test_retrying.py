@@ -135,7 +135,7 @@ def test_the_last_attempt_fails_for_good() -> None:
 
 
 @pytest.mark.parametrize(
-    "reason", ["NonRetryable", "InvalidArguments", "InvalidResult", "ContextMisuse", "MemoTooLarge", "StatusRefused"]
+    "reason", ["NonRetryable", "InvalidArguments", "InvalidResult", "ContextMisuse", "StatusRefused"]
 )
 def test_what_every_attempt_would_fail_with_is_final(reason: str) -> None:
     """Nobody waits for what cannot help."""

@@ -1,0 +1,70 @@
+"""Internal. MemoPages of the Executions of this replica: closed before a status is written, read before a replay.
+
+Nothing of a page stays in memory: an Execution that runs, waits or sleeps costs what its status has. Called by
+``controllers.execution`` and ``controllers.activations``; ``kube.memo_pages`` knows pages as API objects.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from kontinue import errors
+from kontinue.api.v1alpha1 import ExecutionStatus
+from kontinue.kube.backoff import Backoff
+from kontinue_engine.controllers.entries import Entry
+from kontinue_engine.controllers.runtime import FATAL, Runtime
+from kontinue_engine.errors import MemoUnreadableError
+from kontinue_engine.kube import memo_pages
+from kontinue_engine.lifecycle.memo import MemoBytes
+from kontinue_engine.telemetry.logs import get_logger
+
+_log = get_logger(__name__)
+
+
+class Histories:
+    """Pages of memos.
+
+    Args:
+        runtime: shared tools.
+    """
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    async def close_pages(self, entry: Entry, status: ExecutionStatus, memo: MemoBytes) -> None:
+        """Create the pages that a status needs which is about to be written.
+
+        Raises:
+            ApiError: the server refuses one.
+        """
+        for page in memo.closing:
+            await memo_pages.create(self._runtime.transport, self._owner(entry, status), page)
+            await self._runtime.may_write()
+
+    def replace_memo(self, entry: Entry, memo: MemoBytes) -> None:
+        """Take the memo that was written. If it has given up its pages, they go."""
+        has_given_up = entry.memo.pages is not None and memo.pages is None
+        entry.memo = memo.written()
+        if has_given_up:
+            work = memo_pages.delete_older(self._runtime.transport, self._owner(entry, entry.status))
+            self._runtime.spawn("", work, name=f"old-pages/{entry.name}")
+
+    async def fetch(self, entry: Entry) -> tuple[MemoBytes | None, str]:
+        """Return the whole memo; or None, and what is wrong with it."""
+        memo, owner = entry.memo, self._owner(entry, entry.status)
+        backoff = Backoff()
+        while memo.pages is not None:
+            try:
+                memo = memo.with_pages(await memo_pages.fetch(self._runtime.transport, owner, memo.pages))
+            except (memo_pages.PageMissingError, MemoUnreadableError) as error:
+                return None, str(error)
+            except FATAL:
+                raise
+            except errors.ApiError as error:
+                _log.warning("history not read", execution=entry.name, uid=entry.uid, error=str(error))
+                await asyncio.sleep(backoff.next_s())
+        return memo, ""
+
+    def _owner(self, entry: Entry, status: ExecutionStatus) -> memo_pages.Owner:
+        namespace = self._runtime.scope.namespace
+        return memo_pages.Owner(namespace=namespace, name=entry.name, uid=entry.uid, run_epoch=status.run_epoch)

@@ -1,0 +1,233 @@
+"""Long memos: pages before the status, read before a replay; against an API server, with runners played by the test."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+import pytest
+
+from api_server import ApiServer
+from controller_world import World, eventually, replica
+from kontinue import errors
+from kontinue.api import labels
+from kontinue.api.patches import retry_operations
+from kontinue.api.v1alpha1 import ChildPolicy, MemoPage, Phase
+from kontinue.kube import requests
+from kontinue.kube.reflector import Reflector
+from kontinue.replay.records import Record, RecordKind, decode_memo, encode_record
+from kontinue_engine.kube import memo_pages
+from kontinue_engine.lifecycle.conditions import is_stopped
+from kontinue_engine.lifecycle.memo import OPEN_RECORDS, Page
+from kontinue_engine.wire import frames
+
+BOOM = frames.ErrorInfo("builtins.ValueError", "boom", "", ["builtins.ValueError"])
+
+
+@pytest.fixture
+async def world(api_server: ApiServer) -> AsyncIterator[World]:
+    async with replica(api_server, executing_after_ms=60_000) as one:
+        yield one
+
+
+def record(seq: int, *, value: bytes = b'{"z":1,"a":1.50}') -> frames.EncodedRecord:
+    made = Record(id=str(seq), kind=RecordKind.STEP, name="s", digest="d", seq=seq, at_ms=seq, value=msgspec.Raw(value))
+    return frames.EncodedRecord(made.id, encode_record(made))
+
+
+async def persist(world: World, activate: frames.Activate, first: int, last: int) -> None:
+    """Record steps one after the other, each durable before the next."""
+    for seq in range(first, last + 1):
+        world.on_frame(frames.RecordsProduced(activate.activation, seq, [record(seq)]))
+        await eventually(lambda seq=seq: frames.StepRecorded(activate.activation, seq) in world.runners.sent)
+
+
+async def pages(world: World) -> list[MemoPage]:
+    found = Reflector(world.transport, requests.MEMO_PAGES, world.namespace, type_=MemoPage)
+    return sorted((await found.fetch()).objects, key=lambda page: page.spec.number)
+
+
+def fail(world: World, activate: frames.Activate, seqs: list[int]) -> None:
+    world.on_frame(frames.Failed(activate.activation, "UserError", BOOM, [], seqs, ["builtins.ValueError"]))
+
+
+def ids(memo: bytes) -> list[str]:
+    return [one.id for one in decode_memo(memo).records]
+
+
+async def test_a_long_memo_is_replayed_whole_after_the_death_of_the_replica(api_server: ApiServer) -> None:
+    """Whoever takes over reads the pages before it runs anything."""
+    length = 3 * OPEN_RECORDS + 5
+    async with replica(api_server, "one") as world:
+        await persist(world, await world.start("e"), 1, length)
+        stored = await world.get("e")
+        assert stored.status.memo_pages is not None
+        assert (stored.status.memo_pages.count, stored.status.memo_pages.records) == (3, 3 * OPEN_RECORDS)
+        assert len(decode_memo(stored.status.state).records) == 5
+        found = await pages(world)
+        assert [page.spec.number for page in found] == [1, 2, 3]
+        for page in found:
+            (owner,) = page.metadata.owner_references
+            assert (owner.kind, owner.uid, owner.controller) == ("Execution", stored.metadata.uid, True)
+            assert page.metadata.labels[labels.EXECUTION] == "e"
+    async with replica(api_server, "two") as world:
+        again = await world.run("e")
+        assert ids(again.memo) == [str(seq) for seq in range(1, length + 1)]
+        assert len(world.entries.by_name("e").memo.records) == 5, "pages do not stay in memory"  # type: ignore[union-attr]
+        await persist(world, again, length + 1, length + OPEN_RECORDS)
+        assert len(await pages(world)) == 4
+
+
+async def test_a_page_costs_one_write(world: World) -> None:
+    """A step is one write; each run of records one more."""
+    activate = await world.start("e")
+    before = await world.server.writes()
+    await persist(world, activate, 1, 2 * OPEN_RECORDS)
+    assert await world.server.writes() - before == 2 * OPEN_RECORDS, "of Executions"
+    assert len(await pages(world)) == 2
+
+
+async def test_a_crash_between_page_and_status_leaves_the_memo_as_it_was(api_server: ApiServer) -> None:
+    """The page that nobody names does no harm; the step runs again, and may have another outcome."""
+    async with replica(api_server, "one") as world:
+        activate = await world.start("e")
+        await persist(world, activate, 1, OPEN_RECORDS - 1)
+        stored = await world.get("e")
+        _hold(world, "/status")
+        world.on_frame(frames.RecordsProduced(activate.activation, OPEN_RECORDS, [record(OPEN_RECORDS)]))
+        await until_pages(world, 1)
+        assert (await world.get("e")).metadata.resource_version == stored.metadata.resource_version
+    async with replica(api_server, "two") as world:
+        again = await world.run("e")
+        assert len(ids(again.memo)) == OPEN_RECORDS - 1
+        other = record(OPEN_RECORDS, value=b'"another one"')
+        world.on_frame(frames.RecordsProduced(again.activation, OPEN_RECORDS, [other]))
+        await until_pages(world, 2)
+        await eventually(lambda: bool(world.runners.sent_of(frames.StepRecorded)))
+    async with replica(api_server, "three") as world:
+        memo = decode_memo((await world.run("e")).memo)
+        assert (len(memo.records), bytes(memo.records[-1].value)) == (OPEN_RECORDS, b'"another one"')
+
+
+async def until_pages(world: World, count: int) -> None:
+    async with asyncio.timeout(10):
+        while len(await pages(world)) < count:
+            await asyncio.sleep(0.01)
+
+
+async def test_a_page_that_is_missing_blocks_instead_of_running_again(api_server: ApiServer) -> None:
+    """Nothing is repeated silently; the message names the page."""
+    async with replica(api_server, "one") as world:
+        await persist(world, await world.start("e"), 1, 2 * OPEN_RECORDS)
+        first = (await pages(world))[0].metadata.name
+        await world.transport.send(requests.delete(requests.MEMO_PAGES, world.namespace, first))
+    async with replica(api_server, "two") as world:
+        blocked = await world.phase("e", Phase.BLOCKED)
+        assert f"MemoPage {first}, number 1 of 2, is missing" in blocked.status.message
+        assert world.runners.submitted == []
+
+
+async def test_a_cut_that_reaches_into_pages_is_carried_out_when_they_are_read(api_server: ApiServer) -> None:
+    """The next attempt begins with what came before the failure, and has the rest as a cache; no page is written."""
+    length = OPEN_RECORDS + 3
+    async with replica(api_server, "one") as world:
+        first = await world.start("e", retry={"retries": 2, "backoff": "0s"})
+        await persist(world, first, 1, length)
+        fail(world, first, [10, length])
+        second = await world.run("e", attempt=2)
+        memo = decode_memo(second.memo)
+        assert ids(second.memo) == [str(seq) for seq in range(1, 10)]
+        assert sorted(int(one.id) for one in memo.cache) == list(range(11, length))
+        assert memo.cuts == [(10, 1)]
+        assert len(await pages(world)) == 1
+        await persist(world, second, 10, 12)
+    async with replica(api_server, "two") as world:
+        again = await world.run("e", attempt=2)
+        assert ids(again.memo) == [str(seq) for seq in range(1, 13)]
+        assert sorted(int(one.id) for one in decode_memo(again.memo).cache) == list(range(13, length))
+        fail(world, again, [12])
+        third = await world.run("e", attempt=3)
+        assert ids(third.memo) == [str(seq) for seq in range(1, 12)]
+        assert "12" not in [one.id for one in decode_memo(third.memo).cache]
+
+
+@pytest.mark.parametrize("is_manual", [False, True])
+async def test_running_everything_anew_deletes_the_pages(world: World, *, is_manual: bool) -> None:
+    """By the policy RetryAll, of an attempt of its own as of one that somebody asks for."""
+    retry = {"retries": 0 if is_manual else 1, "backoff": "0s", "childPolicy": "RetryAll"}
+    first = await world.start("e", retry=retry)
+    await persist(world, first, 1, OPEN_RECORDS)
+    fail(world, first, [1])
+    if is_manual:
+        await world.phase("e", Phase.FAILED)
+        operations = retry_operations(await world.get("e"), child_policy=ChildPolicy.RETRY_ALL)
+        await world.transport.send(requests.json_patch(requests.EXECUTIONS, world.namespace, "e", operations))
+    second = await world.run("e", attempt=2)
+    assert (second.memo, second.run_epoch) == (b"", 1)
+    async with asyncio.timeout(10):
+        while await pages(world):
+            await asyncio.sleep(0.01)
+    await persist(world, second, 1, OPEN_RECORDS)
+    assert [page.spec.run_epoch for page in await pages(world)] == [1]
+
+
+async def test_a_cancel_while_pages_are_read_ends_without_running(api_server: ApiServer) -> None:
+    """It has stopped as soon as they are read, and no runner ever had it."""
+    async with replica(api_server, "one") as world:
+        await persist(world, await world.start("e"), 1, OPEN_RECORDS)
+    async with replica(api_server, "two") as world:
+        reading, may_go_on = _hold(world, "memopages")
+        await eventually(lambda: bool(reading))
+        status = {"status": {"phase": "Canceled"}}
+        patch = requests.merge_patch(requests.EXECUTIONS, world.namespace, "e", status, subresource="status")
+        await world.transport.send(patch)
+        await eventually(lambda: bool(world.runners.sent_of(frames.CancelActivation)))
+        may_go_on.set()
+        async with asyncio.timeout(10):
+            while not is_stopped((await world.get("e")).status.conditions):
+                await asyncio.sleep(0.01)
+        assert world.runners.submitted == []
+
+
+def _hold(world: World, word: str) -> tuple[list[str], asyncio.Event]:
+    """Let requests of the worker whose path ends with a word wait; return the paths that came, and what ends that."""
+    paths: list[str] = []
+    may_go_on = asyncio.Event()
+    send = world.transport.send
+
+    async def wait_before(request: requests.Request, **options: Any) -> bytes:
+        if request.path.endswith(word):
+            paths.append(request.path)
+            await may_go_on.wait()
+        return await send(request, **options)
+
+    world.transport.send = wait_before  # type: ignore[method-assign]
+    return paths, may_go_on
+
+
+async def test_a_page_is_created_once_and_a_foreign_one_of_its_name_replaced(world: World) -> None:
+    """What was written is recognised; what a vanished Execution of the same name has left is deleted."""
+    created = await world.create("e")
+    page = Page(1, "digest", "", b'{"build":"b","records":[{"id":"1","b":1,"a":2}]}')
+    vanished = memo_pages.Owner(world.namespace, "e", "another-uid", 0)
+    await memo_pages.create(world.transport, vanished, page)
+    owner = memo_pages.Owner(world.namespace, "e", created.metadata.uid, 0)
+    await memo_pages.create(world.transport, owner, page)
+    (found,) = await pages(world)
+    assert [one.uid for one in found.metadata.owner_references] == [created.metadata.uid]
+    await memo_pages.create(world.transport, owner, page)
+    assert [one.metadata.uid for one in await pages(world)] == [found.metadata.uid]
+
+
+async def test_a_page_goes_with_its_execution(world: World) -> None:
+    """The garbage collector sees to that."""
+    await persist(world, await world.start("e"), 1, OPEN_RECORDS)
+    assert len(await pages(world)) == 1
+    await world.transport.send(requests.delete(requests.EXECUTIONS, world.namespace, "e"))
+    async with asyncio.timeout(30):
+        while await pages(world):
+            await asyncio.sleep(0.02)
+    with pytest.raises(errors.NotFound):
+        await world.get("e")
