@@ -29,10 +29,12 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import async_programs
+import msgspec
 import mutants
 import sync_programs
 from world import CREATED_AT_MS, World, install_log
 
+from kontinue_engine.lifecycle import memo as memos
 from kontinue_engine.lifecycle.memo import MemoBytes, parse_memo
 from kontinue_engine.runner import breakdown
 from kontinue_engine.runner.async_host import AsyncHost
@@ -46,6 +48,7 @@ PATIENCE_S = 10.0
 
 
 HOSTS: list[Any] = []
+memos.OPEN_RECORDS = 3
 
 
 def activate(world: World, seed: int, records: list[str]) -> frames.Activate:
@@ -168,6 +171,23 @@ def run_with_crashes(seed: int) -> dict[str, Any]:
     return {"seed": seed, "end": world.end, "problems": problems, "records": records}
 
 
+class History:
+    """The memo of an Execution as an API server has it: a status, and pages, which are closed early here."""
+
+    def __init__(self) -> None:
+        self.memo = MemoBytes()
+        self.pages: list[MemoBytes] = []
+
+    def write(self, memo: MemoBytes) -> None:
+        """Create the pages, then the status."""
+        self.pages += [parse_memo(msgspec.Raw(page.memo)) for page in memo.closing]
+        self.memo = parse_memo(memo.encode(), memo.pages)
+
+    def whole(self) -> MemoBytes:
+        """Return what a replay begins with."""
+        return self.memo.with_pages(self.pages)
+
+
 def run_attempts(seed: int) -> dict[str, Any]:
     """Run an async program until an attempt succeeds; each may crash, and begins with what the last one has left.
 
@@ -175,7 +195,7 @@ def run_attempts(seed: int) -> dict[str, Any]:
     never something else, though the attempts take different paths.
     """
     rng = random.Random(f"attempts {seed}")
-    memo, attempt, lives = MemoBytes(), 1, 0
+    history, attempt, lives = History(), 1, 0
     facts: dict[str, Any] = {}
     effects: dict[tuple[str, int], list[Any]] = {}
     problems: list[str] = []
@@ -183,6 +203,7 @@ def run_attempts(seed: int) -> dict[str, Any]:
     while True:
         world = World(random.Random(f"life {lives} {seed}"))
         lives += 1
+        memo = history.whole()
         world.passes_on = {0, 1}
         world.attempt, world.memo, world.facts, world.effects = attempt, memo, facts, effects
         world.replayed = [record.decode() for record in memo.records]
@@ -200,14 +221,16 @@ def run_attempts(seed: int) -> dict[str, Any]:
         records += len(fresh)
         if world.end is None:
             durable = rng.choice([world.durable, len(memo.records) + len(fresh)]) - len(memo.records)
-            memo = memo.extended(build="b1", records=fresh[:durable])
+            history.write(history.memo.extended(build="b1", records=fresh[:durable]))
             continue
-        memo = memo.extended(build="b1", records=fresh)
+        history.write(history.memo.extended(build="b1", records=fresh))
+        memo = history.whole()
         if world.end[0] in BAD_ENDS or world.end[0] == "Completed" or attempt == MAX_ATTEMPTS:
             return {"seed": seed, "end": world.end, "problems": problems, "records": range(records)}
         kept = memo.records[: min(world.blamed) - 1] if world.blamed else memo.records
-        stored = parse_memo(memo.blaming(world.blamed).encode())
-        memo = stored.cut(stored.blamed)
+        history.write(history.memo.blaming(world.blamed))
+        history.write(history.memo.cut(history.memo.blamed))
+        memo = history.whole()
         if memo.records != kept or memo.size_bytes != parse_memo(memo.encode()).size_bytes:
             problems.append(f"cut at {world.blamed}: {len(memo.records)} records, {memo.size_bytes} bytes")
         # A child that has failed is retried; the others keep their outcomes.
