@@ -78,6 +78,7 @@ class World:
         *,
         dead_predecessor: str,
         executing_after_ms: int,
+        cancel_grace_ms: int = 5_000,
         limits: Mapping[str, int],
     ) -> None:
         self.server = server
@@ -90,7 +91,13 @@ class World:
             self.runners,
             EventRecorder(transport, component="test", instance="test", clock=clock),
             clock,
-            worker=Worker(shard="w-0", incarnation=incarnation, build="b1", executing_after_ms=executing_after_ms),
+            worker=Worker(
+                shard="w-0",
+                incarnation=incarnation,
+                build="b1",
+                executing_after_ms=executing_after_ms,
+                cancel_grace_ms=cancel_grace_ms,
+            ),
             scope=Scope(
                 namespace=self.namespace,
                 group=GROUP,
@@ -136,13 +143,22 @@ class World:
         return self.lease_remaining_s
 
     async def create(
-        self, name: str, *, mutex: str = "", function: str = "f", retry: Mapping[str, Any] = {}, **metadata: Any
+        self,
+        name: str,
+        *,
+        mutex: str = "",
+        function: str = "f",
+        retry: Mapping[str, Any] = {},
+        timeout: Mapping[str, str] = {},
+        **metadata: Any,
     ) -> Execution:
         spec: dict[str, Any] = {"function": function, "arguments": {}}
         if mutex:
             spec["mutex"] = {"name": mutex}
         if retry:
             spec["retry"] = retry
+        if timeout:
+            spec["timeout"] = timeout
         body = {
             "apiVersion": labels.API_VERSION,
             "kind": "Execution",
@@ -193,6 +209,7 @@ async def replica(
     dead_predecessor: str = "one",
     list_first: Sequence[Execution] = (),
     executing_after_ms: int = 50,
+    cancel_grace_ms: int = 5_000,
     limits: Mapping[str, int] = {},
 ) -> AsyncIterator[World]:
     """Run a controller with its informer, until the block ends: then it is dead, without a word.
@@ -205,6 +222,7 @@ async def replica(
         incarnation,
         dead_predecessor=dead_predecessor,
         executing_after_ms=executing_after_ms,
+        cancel_grace_ms=cancel_grace_ms,
         limits=limits,
     )
     leases = Informer(
