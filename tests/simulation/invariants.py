@@ -6,7 +6,7 @@ from typing import Any
 
 import programs
 from runners import LIMIT
-from server import Change, labels_of
+from server import Change, is_retry_requested, labels_of
 
 from kontinue.api import labels
 from kontinue_engine.lifecycle.conditions import STOPPED
@@ -34,6 +34,7 @@ class Writes:
         self.relabels = 0
         self.claims = 0
         self.verdicts = 0
+        self.restarts = 0
 
     def on_change(self, change: Change) -> None:
         if change.plural == "leases" and change.new is None:
@@ -67,6 +68,9 @@ class Writes:
     def _judge_status(self, old: dict[str, Any], new: dict[str, Any], who: Any) -> None:
         name, uid = new["metadata"]["name"], new["metadata"]["uid"]
         before, after = old.get("status") or {}, new["status"]
+        if is_retry_requested(old) and after["phase"] == "Pending":
+            self._judge_restart(name, uid, before, after)
+            return
         if before.get("phase") in TERMINAL:
             for field in ("phase", "result", "reason"):
                 if before.get(field) != after.get(field):
@@ -96,6 +100,12 @@ class Writes:
         if known != owner["incarnation"]:
             raise Violation(f"epoch {owner['epoch']} of {name} was {known}'s, and is {owner['incarnation']}'s now")
 
+    def _judge_restart(self, name: str, uid: str, before: dict[str, Any], after: dict[str, Any]) -> None:
+        self._judge_stopped(name, uid)
+        self.restarts += 1
+        if before.get("owner") != after.get("owner"):
+            raise Violation(f"{name} was restarted under another owner: {before} to {after}")
+
     def _judge_stopped(self, name: str, uid: str) -> None:
         runs_in = [str(one) for one in self._world.processes if one.may_write and one.runs(uid)]
         if runs_in:
@@ -106,6 +116,8 @@ class Writes:
         if was == shard:
             return
         name = new["metadata"]["name"]
+        if is_retry_requested(old) and not shard:
+            return  # it is placed anew
         if (old.get("status") or {}).get("phase") in TERMINAL:
             raise Violation(f"{name} had ended, and was moved from {was} to {shard}")
         if not was:
@@ -172,7 +184,7 @@ def check_end(world: Any) -> None:
     for name, execution in executions.items():
         status = execution.get("status") or {}
         phase = status.get("phase")
-        if phase not in TERMINAL:
+        if phase not in TERMINAL or is_retry_requested(execution):
             raise Violation(f"{name} has not ended: {status}")
         died = world.deaths_of[execution["metadata"]["uid"]]
         if phase == "Failed" and not (status["reason"] == "RunnerCrashed" and died > CRASH_BUDGET):
@@ -182,6 +194,10 @@ def check_end(world: Any) -> None:
         _check_steps(world, execution)
     for name, program in world.roots.items():
         _check_tree(world, name, program)
+        status = executions[name]["status"]
+        failed = sum(one.get("reason") == "UserError" for one in status.get("attempts", []))
+        if status["phase"] == "Completed" and failed != programs.failures_of(program) and name not in world.retried:
+            raise Violation(f"{failed} attempts of {name} failed: {status}")
 
 
 def _is_stopped(world: Any, status: dict[str, Any]) -> bool:
@@ -221,7 +237,7 @@ def _check_tree(world: Any, name: str, program: programs.Program) -> bool:
     """Check an Execution and its children; tells whether nothing in it was canceled or has failed."""
     execution = world.server.objects["executions"][name]
     completed = execution["status"]["phase"] == "Completed"
-    is_whole: bool = completed
+    is_whole: bool = completed and labels.RETRIED_ALONE not in execution["metadata"].get("annotations", {})
     for child, its_program in programs.children_of(program, name).items():
         found = world.server.objects["executions"].get(child)
         if found is None:

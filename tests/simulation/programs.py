@@ -1,6 +1,7 @@
 """User code: what Executions do, as data in their arguments, and what their memo must hold in the end.
 
-An operation is ``{"step": seconds}``, ``{"sleep": seconds}`` or ``{"children": [child, ...]}``, a child
+An operation is ``{"step": seconds}``, ``{"sleep": seconds}``, ``{"fails": attempts, "blames": bool}`` (it fails so
+often, because of the last record perhaps) or ``{"children": [child, ...]}``, a child
 ``{"leaves": bool, "mutex": name, "do": [operation, ...]}``. Mutexes of children are others than those of roots, and a
 child with one has no descendant with one: no program can block itself or another for ever.
 """
@@ -11,6 +12,7 @@ import random
 from typing import Any
 
 Program = list[dict[str, Any]]
+MAX_FAILURES = 3
 
 
 def random_program(rng: random.Random, *, depth: int = 0, may_lock: bool = True) -> Program:
@@ -34,10 +36,26 @@ def _child(rng: random.Random, depth: int, may_lock: bool) -> dict[str, Any]:
     return {"leaves": rng.random() < 0.6, "mutex": mutex, "do": program}
 
 
+def with_failures(program: Program, rng: random.Random) -> Program:
+    """Return the program, sometimes with a place where the first attempts fail."""
+    if rng.random() > 0.3:
+        return program
+    failing = {"fails": rng.randint(1, MAX_FAILURES), "blames": rng.random() < 0.5}
+    place = rng.randint(0, len(program))
+    return [*program[:place], failing, *program[place:]]
+
+
+def failures_of(program: Program) -> int:
+    """Return how many of its attempts fail."""
+    return max((operation.get("fails", 0) for operation in program), default=0)
+
+
 def step_ids(program: Program) -> list[str]:
     """Return the ids of all its records, in the order in which they are made."""
     ids: list[str] = []
     for number, operation in enumerate(program):
+        if "fails" in operation:
+            continue
         children = operation.get("children")
         ids += [str(number)] if children is None else [f"{number}.{child}" for child in range(len(children))]
     return ids

@@ -264,7 +264,13 @@ class SimulatedPool:
         for number, operation in enumerate(program):
             step = str(number)
             total += 1
-            if "step" in operation:
+            if "fails" in operation:
+                if activate.attempt <= operation["fails"]:
+                    blamed = [seq] if operation["blames"] and seq else []
+                    planned = frames.ErrorInfo("Planned", f"attempt {activate.attempt}")
+                    self._report(frames.Failed(run.number, "UserError", planned, pending, blamed))
+                    return
+            elif "step" in operation:
                 seq += 1
                 if step in done:
                     continue

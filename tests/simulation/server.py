@@ -167,6 +167,7 @@ class Server:
             new = {**old, "status": sent.get("status", {})}
         else:
             kept = {key: old["metadata"][key] for key in ("uid", "creationTimestamp", "generation")}
+            kept["generation"] += sent.get("spec") != old.get("spec")
             new = {**sent, "metadata": {**sent["metadata"], **kept}}
             if plural in WITH_STATUS:
                 new.pop("status", None)
@@ -219,6 +220,14 @@ def encode(document: dict[str, Any], *, only_metadata: bool = False) -> bytes:
 def labels_of(document: dict[str, Any]) -> dict[str, str]:
     found: dict[str, str] = document["metadata"].get("labels") or {}
     return found
+
+
+def is_retry_requested(execution: dict[str, Any]) -> bool:
+    """Tell whether somebody has asked for another attempt of one that has failed or was canceled."""
+    status = execution.get("status") or {}
+    asked = (execution["spec"].get("retry") or {}).get("retries", 0)
+    is_edited = execution["metadata"]["generation"] > 1
+    return is_edited and status.get("phase") in {"Failed", "Canceled"} and asked > status.get("observedRetries", 0)
 
 
 def _refusal(code: int, reason: str, message: str) -> Answer:

@@ -20,7 +20,7 @@ from invariants import Violation
 from network import Network
 from processes import EPOCH, Machine, Process, installed
 from runners import LIMITED, Effect, Ledger
-from server import Change, Server, labels_of
+from server import Change, Server, is_retry_requested, labels_of
 from timeline import Timeline
 
 from kontinue.api import labels
@@ -58,6 +58,7 @@ class World:
     GROUP = "g"
 
     def __init__(self, seed: int, *, kinds: Sequence[str] = faults.KINDS, trace: bool = False) -> None:
+        self.seed = seed
         self.rng = random.Random(seed)
         self.timeline = Timeline()
         self.ledger = Ledger()
@@ -69,6 +70,7 @@ class World:
         self.wanted: dict[str, bool] = {}
         self.roots: dict[str, programs.Program] = {}
         self.deaths_of: Counter[str] = Counter()
+        self.retried: set[str] = set()
         self.builds = 1
         self.fault_kinds = kinds
         self.is_healed = False
@@ -165,8 +167,11 @@ class World:
 
     def create(self, name: str, program: programs.Program, found: dict[str, str], *, function: str, mutex: str) -> None:
         """Create an Execution, as a client does."""
+        program = programs.with_failures(program, random.Random(f"{self.seed} {name}"))
         self.roots[name] = program
         spec: dict[str, Any] = {"function": function, "arguments": {"do": program}}
+        if programs.failures_of(program):
+            spec["retry"] = {"retries": programs.MAX_FAILURES, "backoff": "2s", "multiplier": 2, "jitter": 0.5}
         if mutex:
             spec["mutex"] = {"name": mutex}
         body = {
@@ -183,8 +188,26 @@ class World:
         status = execution.get("status") or {}
         if status.get("phase") not in invariants.TERMINAL:
             after = {**status, "phase": "Canceled", "reason": "CanceledByClient", "message": "enough"}
+            after["observedRetries"] = (execution["spec"].get("retry") or {}).get("retries", 0)
             self.server._store(200, "executions", "status", execution, {**execution, "status": after}, None)
             self.counts["cancels"] += 1
+            whim = random.Random(f"{self.seed} {name} {self.counts['cancels']}")
+            if whim.random() < 0.5:
+                self.timeline.after(whim.choice([0.01, whim.uniform(0, 2), whim.uniform(2, 60)]), self.retry, name)
+
+    def retry(self, name: str) -> None:
+        """Ask for another attempt of what was canceled, as a client does."""
+        old = self.server.objects["executions"][name]
+        status = old.get("status") or {}
+        if status.get("phase") != "Canceled" or is_retry_requested(old):
+            return
+        retry = old["spec"].get("retry") or {}
+        asked = max(retry.get("retries", 0), status.get("observedRetries", 0)) + 1
+        metadata = {**old["metadata"], "generation": old["metadata"]["generation"] + 1}
+        new = {**old, "metadata": metadata, "spec": {**old["spec"], "retry": {**retry, "retries": asked}}}
+        self.server._store(200, "executions", "", old, new, None)
+        self.retried.add(name)
+        self.counts["retries"] += 1
 
     def annotate(self, plural: str) -> None:
         """Somebody else changes an object: the next write with its old resourceVersion is refused."""
@@ -227,7 +250,7 @@ class World:
         if change.plural == "executions" and change.new is not None:
             name = change.new["metadata"]["name"]
             status = change.new.get("status") or {}
-            if status.get("phase") in invariants.TERMINAL:
+            if status.get("phase") in invariants.TERMINAL and not is_retry_requested(change.new):
                 self._live.discard(name)
             else:
                 self._live.add(name)
@@ -263,6 +286,7 @@ def run(seed: int, *, kinds: Sequence[str] = faults.KINDS, trace: bool = False) 
         relabels=world.writes.relabels,
         claims=world.writes.claims,
         verdicts=world.writes.verdicts,
+        restarts=world.writes.restarts,
         effects=world.ledger.taken,
         refused_effects=world.ledger.refused,
     )
