@@ -129,6 +129,7 @@ class World:
             is_sharded=False,
             defaults={},
             limits=limits,
+            owns=self.runtime.owns,
             live_shards=list,
             clock=clock,
             times=LeaseTimes(),

@@ -39,6 +39,8 @@ from kontinue_engine.sharding.leases import LeaseTimes
 from kontinue_engine.telemetry.logs import get_logger
 
 RETRY_REFUSED: Final = "RetryRefused"
+UNADOPTED: Final = f"!{labels.WORKER_GROUP}"
+"""Label selector of what belongs to no worker group."""
 RETRY_CAP_S: Final = 60.0
 """Longest delay between two tries. Judgement: somebody waits for it."""
 
@@ -60,6 +62,7 @@ class RetryDuty:
         is_sharded: whether it is.
         defaults: function -> its defaults.
         limits: function -> limit, of those that have one.
+        owns: tells whether the group has a function.
         live_shards: returns the shards that take work.
         clock: time.
         times: of the group's Leases.
@@ -75,6 +78,7 @@ class RetryDuty:
         is_sharded: bool,
         defaults: Mapping[str, ExecutionDefaults],
         limits: Mapping[str, int],
+        owns: Callable[[str], bool],
         live_shards: Callable[[], Sequence[str]],
         clock: Clock,
         times: LeaseTimes,
@@ -86,6 +90,7 @@ class RetryDuty:
         self._is_sharded = is_sharded
         self._defaults = defaults
         self._limits = limits
+        self._owns = owns
         self._live_shards = live_shards
         self._clock = clock
         self._patience_s = times.duration_s + STOPPING_S
@@ -95,18 +100,20 @@ class RetryDuty:
 
     async def run(self) -> None:
         """Carry out what is asked for until cancelled."""
-        informer = Informer(
-            self._transport,
-            requests.EXECUTIONS,
-            self._namespace,
-            type_=PartialObjectMetadata,
-            handler=self,
-            label_selector=f"{labels.WORKER_GROUP}={self._group}",
-            field_selector=RETRYABLE_PHASES_SELECTOR,
-            only_metadata=True,
-        )
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(informer.run(), name="ended badly")
+            # Some were applied by hand, and ended before a group had adopted them.
+            for selector in (f"{labels.WORKER_GROUP}={self._group}", UNADOPTED):
+                informer = Informer(
+                    self._transport,
+                    requests.EXECUTIONS,
+                    self._namespace,
+                    type_=PartialObjectMetadata,
+                    handler=self,
+                    label_selector=selector,
+                    field_selector=RETRYABLE_PHASES_SELECTOR,
+                    only_metadata=True,
+                )
+                tasks.create_task(informer.run(), name=f"ended badly, {selector}")
             while True:
                 await self._next()
 
@@ -144,6 +151,8 @@ class RetryDuty:
         execution = await executions.read_execution(self._transport, namespace=self._namespace, name=name)
         if execution is None or not execution.is_retry_requested:
             return None
+        if labels.WORKER_GROUP not in execution.metadata.labels and not self._owns(execution.spec.function):
+            return None
         if not await self._has_stopped(execution):
             return ASK_AGAIN_S
         parent = parent_of(execution.metadata.owner_references)
@@ -158,8 +167,9 @@ class RetryDuty:
         return await self._restart(placed) if placed is not None else 0.0
 
     async def _has_stopped(self, execution: Execution) -> bool:
-        uid, owner = execution.metadata.uid, execution.status.owner
-        was_never_placed = owner is None and self._is_sharded and labels.SHARD not in execution.metadata.labels
+        uid, found = execution.metadata.uid, execution.metadata.labels
+        has_place = labels.WORKER_GROUP in found and (labels.SHARD in found or not self._is_sharded)
+        was_never_placed = execution.status.owner is None and not has_place
         if is_stopped(execution.status.conditions) or was_never_placed:
             self._unsure_since_s.pop(uid, None)
             return True
@@ -204,11 +214,14 @@ class RetryDuty:
         shard = meta.labels.get(labels.SHARD)
         is_free = spec.mutex is None and spec.function not in self._limits
         stays = shard is None or (is_free and shard in self._live_shards())
-        changes: dict[str, Any] = {}
+        wanted: dict[str, str | None] = {}
+        if labels.WORKER_GROUP not in meta.labels:
+            wanted = {labels.WORKER_GROUP: self._group, labels.FUNCTION: labels.label_value(spec.function)}
         if not stays:
-            changes["labels"] = {labels.SHARD: None}
+            wanted[labels.SHARD] = None
             if parent_of(meta.owner_references) is not None and labels.PARENT_GROUP not in meta.labels:
-                changes["labels"][labels.PARENT_GROUP] = self._group
+                wanted[labels.PARENT_GROUP] = self._group
+        changes: dict[str, Any] = {"labels": wanted} if wanted else {}
         changed_notes = {key: value for key, value in notes.items() if meta.annotations.get(key) != value}
         if changed_notes:
             changes["annotations"] = changed_notes

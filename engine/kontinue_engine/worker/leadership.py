@@ -138,6 +138,7 @@ class Leadership:
             is_sharded=bool(runtime.scope.shard),
             defaults=runtime.scope.defaults,
             limits=runtime.scope.limits,
+            owns=runtime.owns,
             live_shards=lambda: [
                 shard.name for shard in book.shards(runtime.clock.monotonic_s()) if shard.state is ShardState.LIVE
             ],

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from api_server import ApiServer
-from controller_world import World, decode, eventually, replica
+from controller_world import GROUP, World, decode, eventually, replica
 from kontinue import errors
 from kontinue.api import labels
 from kontinue.api.patches import retry_operations
@@ -171,6 +171,20 @@ async def test_an_edit_of_the_spec_alone_is_a_retry(world: World) -> None:
     third = await world.run("e", attempt=3)
     world.on_frame(frames.Completed(third.activation, b"1"))
     await world.phase("e", Phase.COMPLETED)
+
+
+async def test_what_ended_before_it_was_adopted_is_retried_by_the_group_that_has_its_function(world: World) -> None:
+    """Applied by hand, canceled by hand, and nobody had looked at it in between."""
+    await world.create("by-hand", labels={})
+    await world.create("foreign", labels={}, function="elsewhere")
+    for name in ("by-hand", "foreign"):
+        await cancel(world, name)
+        await edit(world, name, 1)
+    activate = await world.run("by-hand")
+    world.on_frame(frames.Completed(activate.activation, b"1"))
+    done = await world.phase("by-hand", Phase.COMPLETED)
+    assert done.metadata.labels[labels.WORKER_GROUP] == GROUP
+    assert (await world.get("foreign")).is_retry_requested
 
 
 async def test_a_wish_is_found_by_whoever_leads_later(api_server: ApiServer) -> None:
