@@ -22,16 +22,23 @@ MAX_JUMPS: Final = 100_000
 """Times that time moves for one ``result()``: more is a function that polls for ever. Judgement: a minute or so."""
 
 
+COURTESY: Final = 50
+"""Turns of the test's loop that code with a client may need from an answer to its next request. Judgement: a few do."""
+
+
 class Driver:
     """Drives one ``VirtualLoop``.
 
     Attributes:
         loop: the engine's.
+        has_clients: the test's own tasks get some turns before time moves, so that one that has just got an answer
+            from the engine can say what it wants next.
         is_busy_elsewhere: asked whether threads run something that is not counted.
     """
 
     def __init__(self) -> None:
         self.loop = VirtualLoop(self.wake)
+        self.has_clients = False
         self.is_busy_elsewhere: Callable[[], bool] = lambda: False
         self._host: asyncio.AbstractEventLoop | None = None
         self._host_thread = 0
@@ -123,17 +130,12 @@ class Driver:
         Raises:
             Stuck: nothing is left to do, and no time to wait for; or it goes on for ever.
         """
-        try:
-            self.attach()
-        except EngineFailed:
-            work.close()
-            raise
         task = self._start(work)
         jumps = 0
         try:
             while not task.done():
                 await self._until(task)
-                if task.done() or not self.is_settled:
+                if task.done() or not await self._may_move():
                     continue
                 when_s = self.loop.next_time_s()
                 if when_s is None:
@@ -148,11 +150,9 @@ class Driver:
 
     async def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Have the engine's loop run a coroutine, however long that takes; time does not move for it."""
-        self.attach()
-        task = self.loop.create_task(work)
+        task = self._start(work)
         ended: asyncio.Future[None] = self.host.create_future()
         task.add_done_callback(lambda _: _set_done(ended))
-        self.wake()
         try:
             await ended
         finally:
@@ -163,15 +163,23 @@ class Driver:
         """Move time, from one timer to the next; what becomes due has ended or waits again before it moves on."""
         self.attach()
         target_s = self.loop.time() + by_s
-        await self._until_settled()
         while True:
-            when_s = self.loop.next_time_s()
-            self.loop.move_to(target_s if when_s is None else min(when_s, target_s))
             await self._until_settled()
+            if not await self._may_move():
+                continue
+            when_s = self.loop.next_time_s()
             if when_s is None or when_s > target_s:
-                return
+                break
+            self.loop.move_to(when_s)
+        self.loop.move_to(target_s)
+        await self._until_settled()
 
     def _start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        try:
+            self.attach()
+        except EngineFailed:
+            work.close()
+            raise
         task = self.loop.create_task(work)
         task.add_done_callback(lambda _: self._tell_waiting())
         self.wake()
@@ -188,6 +196,14 @@ class Driver:
         if not task.done() and not self.is_settled:
             await self._news()
         self._check()
+
+    async def _may_move(self) -> bool:
+        """Give the test's own tasks their turns; then tell whether there is still nothing left to do."""
+        for _ in range(COURTESY if self.has_clients else 0):
+            await asyncio.sleep(0)
+            if not self.is_settled:
+                return False
+        return self.is_settled
 
     async def _until_settled(self) -> None:
         while not self.is_settled:

@@ -98,7 +98,13 @@ class TestEnvironment:
         return TestExecution(self._world, handle)
 
     async def advance(self, by: timedelta) -> None:
-        """Move time. What becomes due on the way happens in its order, each at its time."""
+        """Move time. What becomes due on the way happens in its order, each at its time.
+
+        Raises:
+            ValueError: ``by`` is negative.
+        """
+        if by < timedelta(0):
+            raise ValueError(f"time cannot be moved back: {by}")
         await self._world.start()
         await self._world.driver.advance(by.total_seconds())
 
@@ -106,8 +112,10 @@ class TestEnvironment:
     def client(self) -> Client:
         """A client of the environment's API server, for code under test that has one, and for what only clients do.
 
-        Its waits do not move time: move it beside them, for example by ``advance``.
+        Its waits do not move time: move it beside them, for example by ``advance``. That waits for the next request of
+        a task that has just got an answer, but not for one that waits for something else, as for a socket.
         """
+        self._world.driver.has_clients = True
         return self._client
 
     @property

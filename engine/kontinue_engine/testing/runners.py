@@ -9,12 +9,10 @@ activation that is gone is unwound before the environment ends: no ``finally`` b
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections import deque
-from collections.abc import Callable, Coroutine, Mapping
-from contextvars import Context
-from typing import Any, Final, Protocol, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -23,13 +21,12 @@ from kontinue_engine.pool.options import LostReason
 from kontinue_engine.runner import breakdown
 from kontinue_engine.runner.async_host import AsyncHost
 from kontinue_engine.runner.sync_host import SyncHost
-from kontinue_engine.runner.threads import Job, Threads
+from kontinue_engine.runner.threads import Threads
 from kontinue_engine.testing.crashes import Crashes
 from kontinue_engine.testing.driver import Driver
+from kontinue_engine.testing.outside import CountedThreads, OuterLoop
 from kontinue_engine.wire import frames, framing
 from kontinue_engine.wire.session import RunnerSession
-
-T = TypeVar("T")
 
 MAX_EVICTED_THREADS: Final = 500
 """Evicted activations of sync functions keep a thread each until the environment ends. Judgement: 10 MiB."""
@@ -115,8 +112,8 @@ class InProcessRunners:
             functions,
             send=self._send,
             now_ms=now_ms,
-            loop=_HostLoop(driver),
-            threads=_CountedThreads(driver),
+            loop=OuterLoop(driver),
+            threads=CountedThreads(driver, _threads),
             skips_pauses=True,
         )
         self._sync = SyncHost(
@@ -286,48 +283,3 @@ class InProcessRunners:
         """In any thread."""
         self._driver.loop.failures.append(error)
         self._driver.wake()
-
-
-class _HostLoop:
-    """``kontinue_engine.runner.deterministic_loop.HostLoop``: turns on the engine's loop, tasks on the test's."""
-
-    def __init__(self, driver: Driver) -> None:
-        self._driver = driver
-
-    def call_soon(self, callback: Callable[..., object], *args: Any, context: Context | None = None) -> object:
-        """Run ``callback`` soon."""
-        return self._driver.loop.call_soon(callback, *args, context=context)
-
-    def call_soon_threadsafe(self, callback: Callable[..., object], *args: Any) -> object:
-        """Run ``callback`` soon; from any thread."""
-        return self._driver.loop.call_soon_threadsafe(callback, *args)
-
-    def create_task(
-        self, coro: Coroutine[Any, Any, T], *, name: str | None = None, context: Context | None = None
-    ) -> asyncio.Task[T]:
-        """Run a step, or a function without a context, on the test's loop."""
-        self._driver.begin()
-        # Not by the loop's own factory: an eager one would begin it here, within the engine's turn.
-        task = asyncio.Task(coro, loop=self._driver.host, name=name, context=context)
-        task.add_done_callback(lambda _: self._driver.end(), context=Context())
-        return task
-
-
-class _CountedThreads(Threads):
-    """Threads for steps; the driver knows of each job that is under way."""
-
-    def __init__(self, driver: Driver) -> None:
-        super().__init__()
-        self._driver = driver
-
-    def start(self, job: Job) -> None:
-        """Run ``job`` in a thread."""
-
-        def run() -> None:
-            try:
-                job()
-            finally:
-                self._driver.end()
-
-        self._driver.begin()
-        _threads.start(run)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import warnings
 from collections.abc import AsyncIterator
@@ -171,6 +172,12 @@ async def test_time_stands_still_until_the_test_moves_it(env: TestEnvironment) -
     assert env.now == START + timedelta(days=31)
 
 
+async def test_time_does_not_move_back(env: TestEnvironment) -> None:
+    """It would be a mistake of the test."""
+    with pytest.raises(ValueError, match="cannot be moved back"):
+        await env.advance(timedelta(seconds=-1))
+
+
 async def test_the_engine_goes_on_whenever_the_test_awaits_something(env: TestEnvironment) -> None:
     """Code under test may wait for what a step does, without any call of the environment."""
     reached = asyncio.Event()
@@ -193,6 +200,7 @@ async def test_code_under_test_may_have_a_client_and_time_is_the_tests_business(
     """Waits of a client do not move time; beside them the test does."""
 
     async def handle_request(client: Client) -> str:
+        await asyncio.sleep(0)
         handle = await client.spawn("month", {}, result=str)
         return await handle.result()
 
@@ -525,6 +533,39 @@ async def test_the_end_tells_code_that_still_waits_and_no_warning_is_left(env: T
         env.close()
         assert "left" in log
         env.close()
+
+
+def test_a_test_may_leave_anything_behind() -> None:
+    """Steps and functions that hang end with the loop; a body whose ``finally`` waits again does not keep the end."""
+
+    @step
+    async def hang() -> None:
+        await asyncio.Event().wait()
+
+    async def plain() -> None:
+        await asyncio.Event().wait()
+
+    async def body(ctx: ExecutionContext) -> None:
+        try:
+            await ctx.step(hang)
+        finally:
+            await ctx.sleep(timedelta(seconds=1))
+
+    local = App(group="local")
+    left = [local.function(plain), local.function(body), local.function(name="again")(body)]
+    env = TestEnvironment()
+    env.use(local)
+
+    async def leave() -> None:
+        for function in left:
+            await env.spawn(function)
+        await asyncio.sleep(0)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        asyncio.run(leave())
+        env.close()
+        gc.collect()
 
 
 def test_sync_tests_have_the_same_without_await() -> None:
