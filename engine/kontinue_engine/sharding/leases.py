@@ -20,9 +20,6 @@ MARGIN_S: Final = 5.0
 """Stop this long before others may take over: a status write takes less. Judgement."""
 MIN_RENEW_S: Final = 0.5
 """Each renewal is a write. Judgement."""
-MAX_LEASE_NAME_LENGTH: Final = 253
-"""Kubernetes' limit: a DNS subdomain."""
-
 
 _SHARD_ID: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 
@@ -123,13 +120,12 @@ def mutex_key(mutex: str) -> str:
 def holder_of(lease: Lease) -> ReplicaIdentity:
     """Return who holds the Lease of a shard or of leadership; what a foreign holder did not write is empty."""
     notes = lease.metadata.annotations
-    pid = notes.get(labels.PID, "")
     return ReplicaIdentity(
         shard=lease.spec.holder_identity,
         incarnation=notes.get(labels.INCARNATION, ""),
         host=notes.get(labels.HOST, ""),
         boot_id=notes.get(labels.BOOT_ID, ""),
-        pid=int(pid) if pid.isdecimal() else 0,
+        pid=labels.number_in(notes.get(labels.PID)) or 0,
         process_started=notes.get(labels.PROCESS_STARTED, ""),
         pod_uid=notes.get(labels.POD_UID, ""),
         build=notes.get(labels.BUILD, ""),

@@ -142,8 +142,7 @@ def granted(grant: Grant, *, group: str, now: datetime) -> Lease:
 
 def deaths_of(annotations: Mapping[str, str]) -> int:
     """Return how many replicas died that an Execution was assigned to."""
-    deaths = annotations.get(labels.DEATHS, "")
-    return int(deaths) if deaths.isdecimal() else 0
+    return labels.number_in(annotations.get(labels.DEATHS)) or 0
 
 
 def move_patch(move: Move, *, group: str) -> dict[str, Any]:

@@ -28,6 +28,8 @@ ARGUMENTS_DIGEST: Final = "kontinue.cloud/arguments-digest"
 PARENT_ATTEMPT: Final = "kontinue.cloud/parent-attempt"
 """Annotation of a child Execution: the attempt of its parent that it last ran for, and the retries that this one asked
 of it, as ``2.1``; absent means the first, which asked for none."""
+RUN_EPOCH: Final = "kontinue.cloud/run-epoch"
+"""Annotation of a child Execution: ``status.runEpoch`` of its parent when it was created; absent means 0."""
 RETRIED_ALONE: Final = "kontinue.cloud/retried-alone"
 """Annotation of a child Execution that somebody has retried after its parent had ended: it goes on without it."""
 NONCE: Final = "kontinue.cloud/spawn-nonce"
@@ -64,8 +66,17 @@ EXECUTION: Final = "kontinue.cloud/execution"
 
 Annotation of the Lease of a mutex: name of the Execution that holds it; ``holderIdentity`` is its uid."""
 
+MAX_DIGITS: Final = 18
+"""What fits into 64 bits. Python refuses to read 4301 digits, and an annotation may have more."""
 MAX_LABEL_VALUE_LENGTH: Final = 63
 """Kubernetes' limit, https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/."""
+
+
+def number_in(note: str | None) -> int | None:
+    """Return the number that an annotation tells; None for anything else: anybody may have written it."""
+    if note is None or len(note) > MAX_DIGITS or not (note.isascii() and note.isdecimal()):
+        return None
+    return int(note)
 
 
 def label_value(text: str) -> str:

@@ -162,9 +162,8 @@ def _attempt_node(execution: Execution, attempt: ExecutionAttempt) -> ExecutionT
 def call_order(execution: Execution) -> tuple[list[tuple[int, str]], str]:
     """Key to sort children by step id, numbers in it by value: ``2`` comes before ``10``."""
     step = execution.metadata.annotations.get(labels.STEP, "")
-    return [
-        (int(part), "") if part.isdecimal() else (-1, part) for part in _DIGITS.split(step)
-    ], execution.metadata.name
+    parts = [(labels.number_in(part), part) for part in _DIGITS.split(step)]
+    return [(-1, part) if number is None else (number, "") for number, part in parts], execution.metadata.name
 
 
 class TreeWatcher:

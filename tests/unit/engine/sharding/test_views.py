@@ -76,6 +76,9 @@ def test_a_newcomer_is_what_the_move_must_find(mutex):
             execution(annotations={labels.DEATHS: "2"}), orphan(lost_by="i1", deaths=2), id="has lost replicas before"
         ),
         pytest.param(execution(annotations={labels.DEATHS: "many"}), orphan(lost_by="i1"), id="edited by hand"),
+        pytest.param(
+            execution(annotations={labels.DEATHS: "9" * 4301}), orphan(lost_by="i1"), id="more than Python reads"
+        ),
     ],
 )
 def test_an_orphan_carries_what_its_move_writes(one, expected):
