@@ -14,7 +14,6 @@ from kontinue.api.v1alpha1 import ExecutionDefaults, ExecutionSpec, ExecutionSta
 from kontinue_engine.lifecycle.memo import MemoBytes
 from kontinue_engine.wire.frames import Completed, EncodedRecord, Failed, Interrupted, Mismatched, WaitingItem
 
-
 ALONE_EPOCH: Final = 1
 """Of what a group that is not sharded starts without a claim."""
 SHARDED_EPOCH: Final = 2
