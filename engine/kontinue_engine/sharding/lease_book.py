@@ -87,10 +87,12 @@ class LeaseBook:
 
     def __init__(self, group: str) -> None:
         self._group = group
-        self._sightings: dict[str, Sighting] = {}
+        self._sightings: dict[str, Sighting] = {}  # of Leases that replicas hold
+        self._mutexes: dict[str, Sighting] = {}  # there may be thousands, and who looks for replicas looks often
 
     def replace(self, found: Iterable[Lease], now_s: float) -> None:
         """Take a list: what is not in it is gone."""
+        self._mutexes.clear()
         names = set()
         for lease in found:
             self.observe(lease, now_s)
@@ -101,6 +103,9 @@ class LeaseBook:
 
     def observe(self, lease: Lease, now_s: float) -> None:
         """Take a Lease as it is now."""
+        if leases.mutex_of(lease, self._group) is not None:
+            self._mutexes[lease.metadata.name] = Sighting(lease, now_s)
+            return
         known = self._sightings.get(lease.metadata.name)
         is_same = known is not None and _sign_of_life(known.lease) == _sign_of_life(lease)
         changed_at_s = known.changed_at_s if known is not None and is_same else now_s
@@ -108,17 +113,18 @@ class LeaseBook:
 
     def forget(self, name: str) -> None:
         """The Lease was deleted. One that a replica held is remembered: that one may not know yet."""
+        self._mutexes.pop(name, None)
         known = self._sightings.get(name)
         if known is None:
             return
-        if known.lease.spec.holder_identity and leases.mutex_of(known.lease, self._group) is None:
+        if known.lease.spec.holder_identity:
             self._sightings[name] = Sighting(known.lease, known.changed_at_s, is_missing=True)
         else:
             del self._sightings[name]
 
     def get(self, name: str) -> Sighting | None:
         """Return the Lease of that name, also a missing one; None if there is none."""
-        return self._sightings.get(name)
+        return self._sightings.get(name) or self._mutexes.get(name)
 
     def shards(self, now_s: float) -> list[Shard]:
         """Return all shards of the group, by name."""

@@ -1,5 +1,6 @@
 """What an observer concludes from Leases that it watches."""
 
+import sys
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -127,6 +128,45 @@ def test_a_deleted_lease_that_no_replica_held_is_forgotten(lease):
         book.forget(lease.metadata.name)
     assert book.get(lease.metadata.name) is None
     assert (book.shards(0), book.incarnations(0)) == ([], frozenset())
+
+
+def calls_in(function, *args):
+    """Return how many calls a call makes."""
+    count = 0
+
+    def note(frame, event, arg):
+        nonlocal count
+        count += event in {"call", "c_call"}
+
+    before = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        function(*args)
+    finally:
+        sys.setprofile(before)
+    return count
+
+
+def test_mutexes_cost_nothing_where_shards_are_looked_at():
+    """The leader looks after each write, and there may be a mutex for each customer."""
+    book = LeaseBook("g")
+    book.observe(shard(), 0)
+    costs = [calls_in(look, 1) for look in (book.shards, book.incarnations)]
+    for number in range(1000):
+        book.observe(Lease(metadata=ObjectMeta(name=f"kontinue-mutex.g.m-{number}"), spec=MUTEX.spec), 0)
+    assert [calls_in(look, 1) for look in (book.shards, book.incarnations)] == costs
+
+
+def test_a_mutex_is_known_until_its_lease_is_deleted():
+    """Replicas look at it before they run what it names."""
+    book = LeaseBook("g")
+    for _ in range(2):
+        book.replace([shard(), MUTEX], 0)
+        sighting = book.get("kontinue-mutex.g.m")
+        assert sighting is not None
+        assert sighting.lease == MUTEX
+    book.replace([shard()], 0)
+    assert (book.get("kontinue-mutex.g.m"), book.get("kontinue-shard.g.a") is None) == (None, False)
 
 
 @pytest.mark.parametrize("by", ["event", "list"])
