@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from datetime import timedelta
-from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
@@ -18,7 +17,14 @@ from kontinue_engine.cli.connection import Connection, connect, run, say_target
 from kontinue_engine.cli.executions import fetch_raw
 from kontinue_engine.cli.following import explain_end, follow, say_detached, say_timeout
 from kontinue_engine.cli.objects import format_raw
-from kontinue_engine.cli.options import GlobalOptions, OutputFormat, function_name, global_options, is_terminal
+from kontinue_engine.cli.options import (
+    GlobalOptions,
+    OutputFormat,
+    function_name,
+    global_options,
+    is_terminal,
+    text_option,
+)
 from kontinue_engine.cli.parameters import ParameterError, parse_arguments, parse_parameters
 from kontinue_engine.cli.progress import open_progress
 from kontinue_engine.cli.signatures import decode_schema
@@ -94,15 +100,7 @@ def read_arguments(text: str) -> dict[str, Any]:
     """Return the object of ``--args``; empty when it was not given."""
     if not text:
         return {}
-    source = "--args"
-    if text == "-":
-        text, source = sys.stdin.read(), "stdin (--args -)"
-    elif text.startswith("@"):
-        source = text[1:]
-        try:
-            text = Path(source).read_text(encoding="utf-8")
-        except OSError as error:
-            raise typer.BadParameter(f"{source}: {error.strerror}", param_hint="--args") from error
+    text, source = text_option(text, "--args")
     try:
         return parse_arguments(text, source=source)
     except ParameterError as error:

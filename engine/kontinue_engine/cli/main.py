@@ -51,6 +51,7 @@ VERBS: Final = (
     Verb("wait", f"{_CLI}.wait", "Wait until an Execution has ended.", _LOOK),
     Verb("result", f"{_CLI}.result", "Result of an Execution as JSON.", _LOOK),
     Verb("cancel", f"{_CLI}.cancel", "End Executions for good.", _CHANGE),
+    Verb("skip", f"{_CLI}.skip", "End Executions as if they had returned a result.", _CHANGE),
     Verb("retry", f"{_CLI}.retry", "Run Executions again that failed or were canceled.", _CHANGE),
     Verb("version", f"{_CLI}.version", "Versions of kontinue and Python.", _LOOK),
 )

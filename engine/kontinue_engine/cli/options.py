@@ -11,6 +11,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Final
 
 import msgspec
@@ -122,6 +123,23 @@ def global_options(ctx: typer.Context) -> GlobalOptions:
     """Return the global options of this call."""
     options = ctx.find_root().obj
     return options if isinstance(options, GlobalOptions) else GlobalOptions()
+
+
+def text_option(text: str, option: str) -> tuple[str, str]:
+    """Return the text of an option that takes ``TEXT|@FILE|-``, and where it comes from, for messages.
+
+    Raises:
+        BadParameter: the file cannot be read.
+    """
+    if text == "-":
+        return sys.stdin.read(), f"stdin ({option} -)"
+    if not text.startswith("@"):
+        return text, option
+    source = text[1:]
+    try:
+        return Path(source).read_text(encoding="utf-8"), source
+    except OSError as error:
+        raise typer.BadParameter(f"{source}: {error.strerror}", param_hint=option) from error
 
 
 def is_terminal(stream: object) -> bool:

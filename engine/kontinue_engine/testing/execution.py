@@ -58,6 +58,15 @@ class TestExecution(Generic[R_co]):
         """
         await self._world.call(self._world.client.cancel(self._handle, message=message))
 
+    async def skip(self, result: object = None, *, message: str = "Skipped by the test") -> None:
+        """End it as if it had returned ``result``, as a client does: whoever waits for it gets that.
+
+        Raises:
+            InvalidResult: its function returns nothing like that.
+            InvalidState: it has ended already.
+        """
+        await self._world.call(self._world.client.skip(self._handle, result=result, message=message))
+
     async def retry(self, *, child_policy: ChildPolicy | str = ChildPolicy.RETRY_FAILED) -> None:
         """Ask for another attempt of one that has failed or was canceled, as a client does.
 

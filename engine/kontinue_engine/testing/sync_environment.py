@@ -71,6 +71,10 @@ class SyncTestExecution(Generic[R_co]):
         """Cancel it and everything that it has started; see ``TestExecution.cancel``."""
         self._runner.run(self._execution.cancel(message))
 
+    def skip(self, result: object = None, *, message: str = "Skipped by the test") -> None:
+        """End it as if it had returned ``result``; see ``TestExecution.skip``."""
+        self._runner.run(self._execution.skip(result, message=message))
+
     def retry(self, *, child_policy: ChildPolicy | str = ChildPolicy.RETRY_FAILED) -> None:
         """Ask for another attempt; see ``TestExecution.retry``."""
         self._runner.run(self._execution.retry(child_policy=child_policy))

@@ -1,4 +1,4 @@
-"""The patches that change an Execution beside a busy owner: cancel, retry. Pure.
+"""The patches that change an Execution beside a busy owner: cancel, skip, retry. Pure.
 
 A JSON patch that tests the phase succeeds at the first try, where GET and PUT would race with the owner's writes, and
 cannot turn a Completed into a Canceled. Sent by ``Client``, and by workers for children of other groups.
@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+import msgspec
+
 from kontinue.api.v1alpha1 import ChildPolicy, Execution, Phase
 
 CANCELED_BY_CLIENT: Final = "CanceledByClient"
+SKIPPED_BY_CLIENT: Final = "SkippedByClient"
 CANCELED_BY_PARENT: Final = "CanceledByParent"
 REPLACED: Final = "Replaced"
 """By the next occurrence of its schedule."""
@@ -20,10 +23,24 @@ CANCEL_TRIES: Final = 10
 
 def cancel_operations(execution: Execution, *, reason: str, message: str) -> list[dict[str, Any]]:
     """Return the operations that cancel ``execution`` if its phase is still the one seen."""
+    return _end_operations(execution, {"phase": Phase.CANCELED.value, "reason": reason, "message": message})
+
+
+def skip_operations(execution: Execution, result: bytes, *, message: str) -> list[dict[str, Any]]:
+    """Return the operations that skip ``execution`` if its phase is still the one seen; ``result`` is JSON.
+
+    Without a result, which is null, none is written: null is what an Execution without one has returned.
+    """
+    wanted: dict[str, Any] = {"phase": Phase.SKIPPED.value, "reason": SKIPPED_BY_CLIENT, "message": message}
+    if result != b"null":
+        wanted["result"] = msgspec.Raw(result)
+    return _end_operations(execution, wanted)
+
+
+def _end_operations(execution: Execution, wanted: dict[str, Any]) -> list[dict[str, Any]]:
     phase = execution.status.phase
     # What was asked for before is not to start it again afterwards.
-    seen = _retries_of(execution)
-    wanted = {"phase": Phase.CANCELED.value, "reason": reason, "message": message, "observedRetries": seen}
+    wanted = {**wanted, "observedRetries": _retries_of(execution)}
     if phase is None:
         # Nobody wrote a status yet, so there is no phase to be tested.
         return [{"op": "test", "path": "/status", "value": None}, {"op": "add", "path": "/status", "value": wanted}]

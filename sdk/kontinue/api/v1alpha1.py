@@ -470,9 +470,7 @@ class MemoPageSpec(ApiStruct, frozen=True):
     execution: Annotated[str, Description(min_length=1, max_length=253, description="Name of the Execution.")]
     run_epoch: Annotated[int, Description(ge=0, description="status.runEpoch of the Execution.")]
     number: Annotated[int, Description(ge=1, description="Place in the chain; counts from 1.")]
-    memo: Annotated[
-        RawObject, Description(description="Records in their order, as in status.state of the Execution.")
-    ]
+    memo: Annotated[RawObject, Description(description="Records in their order, as in status.state of the Execution.")]
     previous: Annotated[
         str, Description(max_length=64, description="Digest of the page before; unset in the first one.")
     ] = ""

@@ -74,11 +74,12 @@ def _read_schema(data: bytes) -> _Schema:
         known=tuple(schema.get("properties", ())),
         required=tuple(schema.get("required", ())),
         is_closed=schema.get("additionalProperties") is False,
-        find_problems=_compile(schema),
+        find_problems=compile_schema(schema),
     )
 
 
-def _compile(schema: dict[str, Any]) -> Callable[[object], Iterable[Any]] | None:
+def compile_schema(schema: dict[str, Any]) -> Callable[[object], Iterable[Any]] | None:
+    """Return what finds the errors of a value; None where nothing can check values, or nobody can use the schema."""
     try:
         import jsonschema_rs  # here: optional
     except ImportError:

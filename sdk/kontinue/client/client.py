@@ -8,7 +8,7 @@ beside this one, mostly as pure functions.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Final, ParamSpec, Self, TypeVar, cast, overload
@@ -18,9 +18,10 @@ import msgspec
 from kontinue import codec, errors
 from kontinue.api import labels
 from kontinue.api.meta import ObjectList, parent_of
-from kontinue.api.patches import CANCEL_TRIES, CANCELED_BY_CLIENT, cancel_operations, retry_operations
+from kontinue.api.patches import CANCEL_TRIES, CANCELED_BY_CLIENT, cancel_operations, retry_operations, skip_operations
 from kontinue.api.v1alpha1 import ENDED_PHASES, ChildPolicy, Execution, Function, Phase
 from kontinue.client import arguments as argument_check
+from kontinue.client.ending import Operations, encode_result, end_execution
 from kontinue.client.functions import FunctionDirectory
 from kontinue.client.handle import ExecutionHandle
 from kontinue.client.options import ClientOptions, SpawnOptions
@@ -374,29 +375,46 @@ class Client:
             NotFound: there is no such Execution.
         """
         target = self._target(execution, None)
-        refused_version = ""
-        backoff = Backoff()
-        for tries_left in reversed(range(CANCEL_TRIES)):
-            found = await self._get(target.namespace, target.name)
-            if target.uid and found.metadata.uid != target.uid:
-                raise errors.NotFound(f"Execution {target} was deleted and created again", status=404)
-            if found.phase.is_terminal:
-                if refused_version and found.phase is Phase.CANCELED:
-                    return  # ours, and its answer was lost, or somebody else's: the wish is fulfilled
-                raise errors.InvalidState(f"Execution {target} cannot be canceled: it is {found.phase} already")
-            version = found.metadata.resource_version
-            operations = cancel_operations(found, reason=CANCELED_BY_CLIENT, message=message)
-            request = requests.json_patch(
-                requests.EXECUTIONS, target.namespace, target.name, operations, subresource="status"
-            )
+
+        async def operations(found: Execution) -> Operations:
+            return cancel_operations(found, reason=CANCELED_BY_CLIENT, message=message)
+
+        await self._end(target, Phase.CANCELED, operations)
+
+    async def skip(self, execution: Ref, *, result: object = None, message: str = "Skipped by client") -> None:
+        """End an Execution as if it had returned ``result``: whoever waits for it gets that, and goes on.
+
+        Final at once, also for a retry; its code is stopped right after, and everything that it started is canceled.
+
+        Args:
+            execution: what to skip.
+            result: what it is to have returned: checked against the result type that the function's worker registered.
+            message: why, for people.
+
+        Raises:
+            InvalidResult: the function returns nothing like that; ``path`` says where. Nothing was changed.
+            InvalidState: it has ended already.
+            NotFound: there is no such Execution.
+        """
+        target = self._target(execution, None)
+
+        async def operations(found: Execution) -> Operations:
+            name = found.spec.function
             try:
-                await self._send(request)
-                return
-            except (errors.Invalid, errors.Conflict) as error:
-                if error.status not in (409, 422) or version == refused_version or not tries_left:
-                    raise  # nothing has changed, so it was not the phase
-                refused_version = version
-            await asyncio.sleep(backoff.next_s())
+                function: Function | None = await self._functions.find(target.namespace, name)
+            except errors.UnknownFunction:
+                function = None
+            return skip_operations(found, encode_result(name, function, result), message=message)
+
+        await self._end(target, Phase.SKIPPED, operations)
+
+    async def _end(
+        self, target: Target, phase: Phase, operations: Callable[[Execution], Awaitable[Operations]]
+    ) -> None:
+        async def read() -> Execution:
+            return await self._get(target.namespace, target.name)
+
+        await end_execution(target, phase, read=read, send=self._send, operations=operations)
 
     async def retry_execution(
         self, execution: Ref, *, child_policy: ChildPolicy | str = ChildPolicy.RETRY_FAILED

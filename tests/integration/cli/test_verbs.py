@@ -154,6 +154,22 @@ def test_cancel_ends_it_and_the_exit_code_says_so(shared: Kontinue) -> None:
     assert "Canceled" in again.stderr
 
 
+def test_skip_ends_it_with_a_result(shared: Kontinue) -> None:
+    """Exit code 0 for whoever waits, and the result; one that the function does not return is refused."""
+    name = execute_detached(shared, "nap", "-p", "seconds=600")
+    wrong = shared("skip", name, "--result", "[1]")
+    assert (wrong.returncode, "result for nap" in wrong.stderr) == (1, True)
+    done = shared("skip", name, "--result", '"by hand"', "-m", "not needed")
+    assert (done.returncode, done.stdout) == (0, f"executions.kontinue.cloud/{name} skipped\n")
+    waited = shared("wait", name)
+    assert (waited.returncode, waited.stdout) == (0, "Skipped\n")
+    assert json.loads(shared("result", name).stdout) == "by hand"
+    text = shared("describe", name).stdout
+    assert "Skipped (SkippedByClient)" in text
+    assert "not needed" in text
+    assert shared("skip", name).returncode == 1
+
+
 def test_several_are_waited_for_together(shared: Kontinue) -> None:
     """A line for each, in the order given; the exit code is that of the first that did not complete."""
     one, failed, sleeper = (

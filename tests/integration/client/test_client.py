@@ -11,6 +11,7 @@ from kontinue import App, RetryPolicy, errors
 from kontinue.api import labels
 from kontinue.api.meta import ObjectMeta, OwnerReference
 from kontinue.api.v1alpha1 import (
+    MAX_RESULT_BYTES,
     Execution,
     ExecutionAttempt,
     ExecutionError,
@@ -73,6 +74,7 @@ class Worker:
                         name=definition.name,
                         worker_group="releases",
                         arguments=msgspec.Raw(msgspec.json.encode(codec.arguments_schema())),
+                        result=msgspec.Raw(msgspec.json.encode(codec.result_schema())),
                     ),
                 ),
             )
@@ -285,6 +287,54 @@ async def test_cancel_works_beside_a_busy_writer(client, worker):
     writing.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await writing
+
+
+async def test_skip_gives_whoever_waits_the_result(client, worker):
+    """Before anybody has written a status, and beside a worker that has; with its type."""
+    for phase in (None, Phase.EXECUTING, Phase.SUSPENDED, Phase.BACKOFF, Phase.BLOCKED):
+        handle = await client.spawn(build, "x")
+        if phase is not None:
+            await worker.write(handle.name, phase)
+        await client.skip(handle, result=["amd64"], message="built by hand")
+        assert await handle.result() == ["amd64"]
+        skipped = await client.get(handle.name)
+        assert (skipped.phase, skipped.status.reason, skipped.status.message) == (
+            Phase.SKIPPED,
+            "SkippedByClient",
+            "built by hand",
+        )
+
+
+async def test_skip_refuses_what_the_function_does_not_return(client, worker):
+    """With the path of what is wrong; the Execution goes on."""
+    handle = await client.spawn(build, "x")
+    with pytest.raises(errors.InvalidResult, match="result for build") as wrong:
+        await client.skip(handle, result=["x", 5])
+    assert wrong.value.path == "$[1]"
+    with pytest.raises(errors.InvalidResult, match=r"build does not return null.*give a result"):
+        await client.skip(handle)
+    with pytest.raises(errors.InvalidResult, match="the limit is"):
+        await client.skip(handle, result="x" * MAX_RESULT_BYTES)
+    with pytest.raises(errors.InvalidResult):
+        await client.skip(handle, result=object())
+    assert (await client.get(handle.name)).phase is Phase.PENDING
+
+
+async def test_skip_of_a_function_that_nobody_has_is_not_checked(client, worker):
+    """It waits for its worker for ever: to skip it is what is left."""
+    function = requests.delete(FUNCTIONS, client.namespace, "build")
+    handle = await client.spawn(build, "x")
+    await client.kube.send(function)
+    await client.with_namespace(client.namespace).skip(handle, result=[])
+    assert (await client.get(handle.name)).phase is Phase.SKIPPED
+
+
+async def test_skip_of_an_ended_execution_names_its_phase(client, worker):
+    """Nothing that has ended is ended otherwise."""
+    handle = await client.spawn(build, "x")
+    await worker.write(handle.name, Phase.FAILED)
+    with pytest.raises(errors.InvalidState, match="cannot be skipped: it is Failed already"):
+        await client.skip(handle, result=[])
 
 
 async def test_cancel_of_an_ended_execution_names_its_phase(client, worker):

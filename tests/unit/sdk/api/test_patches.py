@@ -3,7 +3,7 @@
 import msgspec
 
 from kontinue.api.meta import ObjectMeta
-from kontinue.api.patches import cancel_operations, retry_operations, withdraw_operations
+from kontinue.api.patches import cancel_operations, retry_operations, skip_operations, withdraw_operations
 from kontinue.api.v1alpha1 import ChildPolicy, Execution, ExecutionRetry, ExecutionSpec, ExecutionStatus, Phase
 
 
@@ -34,6 +34,18 @@ def test_what_was_asked_for_before_a_cancel_does_not_start_it_again():
     live = Execution(metadata=ObjectMeta(name="x"), spec=spec, status=ExecutionStatus(phase=Phase.EXECUTING))
     operations = cancel_operations(live, reason="Why", message="why")
     assert {"op": "add", "path": "/status/observedRetries", "value": 3} in operations
+
+
+def test_a_skip_carries_the_result():
+    """As it was given; null is what an Execution without one has returned, and stays unwritten."""
+    operations = skip_operations(execution(Phase.SUSPENDED), b'{"a": 1}', message="why")
+    assert operations[0] == {"op": "test", "path": "/status/phase", "value": "Suspended"}
+    assert {"op": "add", "path": "/status/phase", "value": "Skipped"} in operations
+    assert {"op": "add", "path": "/status/result", "value": msgspec.Raw(b'{"a": 1}')} in operations
+    without = skip_operations(execution(Phase.SUSPENDED), b"null", message="why")
+    assert "/status/result" not in {operation["path"] for operation in without}
+    _, add = skip_operations(execution(None), b"1", message="why")
+    assert (add["value"]["phase"], add["value"]["reason"]) == ("Skipped", "SkippedByClient")
 
 
 def test_a_retry_is_one_more_than_was_seen():

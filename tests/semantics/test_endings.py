@@ -1,0 +1,174 @@
+"""Cancel and skip, in whatever an Execution does: who is told, with what, and what becomes of what it had started."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass
+from datetime import timedelta
+
+import pytest
+
+from kontinue import App, ExecutionContext, RetryPolicy, SyncExecutionContext, step
+from kontinue.api.v1alpha1 import Phase
+from kontinue.errors import ChildFailed, ExecutionCanceled, ExecutionInterrupted, InvalidResult, InvalidState
+from kontinue_engine.lifecycle.conditions import is_stopped
+from kontinue_engine.testing import TestEnvironment
+
+app = App(group="g")
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+ledger: Counter[str] = Counter()
+
+
+@dataclass(frozen=True)
+class Artifact:
+    target: str
+    sizes: list[int]
+
+
+@pytest.fixture(autouse=True)
+def _fresh() -> None:
+    ledger.clear()
+
+
+@step
+async def charge() -> str:
+    ledger["charged"] += 1
+    return "receipt"
+
+
+@app.function
+async def leaf(ctx: ExecutionContext, days: int) -> str:
+    await ctx.sleep(days * DAY)
+    ledger["leaves"] += 1
+    return "grown"
+
+
+@app.function
+async def build(ctx: ExecutionContext, target: str) -> Artifact:
+    try:
+        await ctx.map(leaf, [2, 3])
+    except asyncio.CancelledError as told:
+        ledger[f"told: {told}"] += 1
+        raise
+    return Artifact(target, [1])
+
+
+@app.function
+async def release(ctx: ExecutionContext, target: str) -> str:
+    child = build.options(name=f"build-{target}")
+    try:
+        artifact = await ctx.execute(child, target)
+    except ChildFailed as error:
+        return f"{error.phase}: {error.message}"
+    await ctx.step(charge)
+    assert isinstance(artifact, Artifact)
+    return f"{artifact.target} {sum(artifact.sizes)}"
+
+
+@app.function(retry=RetryPolicy(retries=3, backoff=HOUR))
+async def fragile(ctx: ExecutionContext) -> str:
+    ledger["tried"] += 1
+    raise ValueError("no")
+
+
+@app.function
+def wait_in_thread(ctx: SyncExecutionContext) -> str:
+    try:
+        ctx.sleep(DAY)
+    except ExecutionInterrupted as told:
+        ledger[f"told: {told}"] += 1
+        raise
+    return "waited"
+
+
+async def test_a_skipped_child_is_a_success_of_its_type(env: TestEnvironment) -> None:
+    """Its parent goes on with the result as if the child had returned it; what the child had started is canceled."""
+    env.use(app)
+    run = await env.spawn(release, "amd64")
+    await env.advance(HOUR)
+    await env.client.skip("build-amd64", result=Artifact("by hand", [2, 3]), message="built elsewhere")
+    assert await run.result() == "by hand 5"
+    await env.advance(9 * DAY)
+    assert ledger == {"charged": 1, "told: built elsewhere": 1}
+    child = await env.client.get("build-amd64")
+    assert (child.phase, child.status.message) == (Phase.SKIPPED, "built elsewhere")
+    assert is_stopped(child.status.conditions)
+
+
+async def test_a_result_of_another_type_is_refused(env: TestEnvironment) -> None:
+    """Before anything is changed: the parent could not read it."""
+    env.use(app)
+    run = await env.spawn(release, "amd64")
+    await env.advance(HOUR)
+    with pytest.raises(InvalidResult, match="result for build"):
+        await env.client.skip("build-amd64", result={"target": 5})
+    with pytest.raises(InvalidResult, match="does not return null"):
+        await env.client.skip("build-amd64")
+    assert await run.result() == "amd64 1"
+
+
+async def test_a_skip_ends_backoff(env: TestEnvironment) -> None:
+    """It has stopped at once, there will be no further attempt, and it stays skipped."""
+    env.use(app)
+    run = await env.spawn(fragile)
+    await env.advance(timedelta(minutes=1))
+    assert (await run.get()).phase is Phase.BACKOFF
+    await run.skip("never mind")
+    assert await run.result() == "never mind"
+    await env.advance(DAY)
+    skipped = await run.get()
+    assert (skipped.phase, ledger["tried"], is_stopped(skipped.status.conditions)) == (Phase.SKIPPED, 1, True)
+    with pytest.raises(InvalidState):
+        await run.retry()
+    with pytest.raises(InvalidState, match="it is Skipped already"):
+        await run.cancel()
+
+
+async def test_a_skip_survives_whatever_dies(env: TestEnvironment) -> None:
+    """It stands in the status; whoever comes next finds what is left to do."""
+    env.use(app)
+    run = await env.spawn(release, "amd64")
+    await env.advance(HOUR)
+    await env.client.skip("build-amd64", result=Artifact("a", [1]))
+    await env.restart_worker()
+    assert await run.result() == "a 1"
+    env.crash_after()
+    await env.advance(9 * DAY)
+    assert ledger["leaves"] == 0
+    assert (await run.get()).phase is Phase.COMPLETED
+
+
+async def test_a_canceled_child_is_a_failure_with_the_message(env: TestEnvironment) -> None:
+    """The parent is told that, and why, and may go on otherwise."""
+    env.use(app)
+    run = await env.spawn(release, "amd64")
+    await env.advance(HOUR)
+    await env.client.cancel("build-amd64", message="too expensive")
+    assert await run.result() == "Canceled: too expensive"
+
+
+async def test_a_cancel_reaches_everything_below_it(env: TestEnvironment) -> None:
+    """Grandchildren too; those that have code in memory are told."""
+    env.use(app)
+    run = await env.spawn(release, "amd64")
+    await env.advance(HOUR)
+    await run.cancel("stop it")
+    with pytest.raises(ExecutionCanceled, match="stop it"):
+        await run.result()
+    await env.advance(9 * DAY)
+    assert ledger["leaves"] == ledger["charged"] == 0
+    child = await env.client.get("build-amd64")
+    assert (child.phase, child.status.message) == (Phase.CANCELED, "Canceled because its parent has ended")
+
+
+async def test_sync_code_is_told_as_well(env: TestEnvironment) -> None:
+    """As ExecutionInterrupted with the message, in the call in which it waits; it ends for a skip as for a cancel."""
+    env.use(app)
+    canceled, skipped = await env.spawn(wait_in_thread), await env.spawn(wait_in_thread)
+    await env.advance(HOUR)
+    await canceled.cancel("one")
+    await skipped.skip("by hand", message="two")
+    await env.advance(timedelta(minutes=1))
+    assert ledger == {"told: one": 1, "told: two": 1}
+    assert await skipped.result() == "by hand"
