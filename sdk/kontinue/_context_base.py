@@ -6,9 +6,10 @@ import hashlib
 import logging
 import random
 from datetime import UTC, datetime, timedelta
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, NoReturn, TypeVar
 from uuid import UUID
 
+from kontinue.errors import ContextError, ContinueAsNew
 from kontinue.ports import ExecutionInfo, Port
 
 PortT = TypeVar("PortT", bound=Port)
@@ -65,5 +66,21 @@ class ContextBase(Generic[PortT]):
             self._randoms[branch] = random.Random(self._seed(f"random {branch}"))  # noqa: S311
         return self._randoms[branch]
 
+    def continue_as_new(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """End this run and start the function again with new arguments, as the same Execution, with an empty history.
+
+        For loops without an end: what a run has recorded is forgotten, its children that still live are canceled.
+
+        Raises:
+            InvalidArguments: the arguments do not fit the function's signature.
+            ContextError: called in a branch or another task than the function's own.
+            ContinueAsNew: always; let it pass.
+        """
+        if self._port.branch().id:
+            raise ContextError("ctx.continue_as_new() ends the whole function: call it in the function's own task")
+        raise ContinueAsNew(self._port.encode_arguments(args, kwargs))
+
     def _seed(self, what: str) -> bytes:
-        return hashlib.blake2b(f"{self._port.info.uid}\0{what}".encode(), digest_size=16).digest()
+        info = self._port.info
+        run = f"{info.uid}\0{info.run_epoch}" if info.run_epoch else info.uid
+        return hashlib.blake2b(f"{run}\0{what}".encode(), digest_size=16).digest()

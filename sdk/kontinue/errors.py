@@ -22,7 +22,8 @@ KontinueError
     ├── NotFound, AlreadyExists, Conflict, Forbidden, Unauthorized, Invalid, Gone, TooLarge
     └── Unavailable              no answer, 429, 5xx: worth retrying
 
-ExecutionInterrupted (BaseException) is raised into user code by a cancel only; catch ``Exception`` instead.
+ExecutionInterrupted (BaseException) is raised into user code by a cancel only, and ContinueAsNew by
+``ctx.continue_as_new``; catch ``Exception`` instead.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ __all__ = [
     "ConfigError",
     "Conflict",
     "ContextError",
+    "ContinueAsNew",
     "DefinitionError",
     "ExecutionBlocked",
     "ExecutionCanceled",
@@ -292,6 +294,20 @@ class TooLarge(ApiError):
 
 class Unavailable(ApiError):
     """No answer, 429 or 5xx: the request may be sent again later."""
+
+
+class ContinueAsNew(BaseException):
+    """Raised by ``ctx.continue_as_new()``: ends this run of the function. Let it pass.
+
+    It derives from BaseException so that ``except Exception`` does not swallow it.
+
+    Attributes:
+        arguments: JSON object that the next run gets.
+    """
+
+    def __init__(self, arguments: bytes) -> None:
+        super().__init__("the function starts again with new arguments: let this exception pass")
+        self.arguments = arguments
 
 
 class ExecutionInterrupted(BaseException):

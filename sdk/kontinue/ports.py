@@ -7,7 +7,7 @@ branches, order and effects; a context knows what users may write.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
@@ -28,6 +28,7 @@ class ExecutionInfo:
         attempt: 1 for the first.
         resumption: how often this attempt was re-entered after a crash or an eviction.
         raw_arguments: JSON object of the arguments.
+        run_epoch: how often everything was run anew, by ``ctx.continue_as_new`` or a retry of everything.
     """
 
     name: str
@@ -38,6 +39,7 @@ class ExecutionInfo:
     resumption: int
     created_at: datetime
     raw_arguments: bytes
+    run_epoch: int = 0
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -74,6 +76,14 @@ class Port(Protocol):
 
     def child_name(self, call: Call) -> str:
         """Return the name of the child Execution of an open call."""
+        ...
+
+    def encode_arguments(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes:
+        """Return the JSON object of arguments of the function that runs.
+
+        Raises:
+            InvalidArguments: they do not fit its signature, or JSON, or the limit.
+        """
         ...
 
     def cancel_child(self, call: Call, message: str) -> None:

@@ -88,6 +88,8 @@ def build_child(
     elif scope.shard or group != scope.group:
         child_labels[labels.PARENT_GROUP] = scope.group
     notes = {labels.PARENT_ATTEMPT: str(ParentNote(attempt))} if attempt > 1 else {}
+    if parent.status.run_epoch:
+        notes[labels.RUN_EPOCH] = str(parent.status.run_epoch)
     owner = OwnerReference(
         api_version=labels.API_VERSION, kind="Execution", name=parent.name, uid=parent.uid, controller=True
     )

@@ -216,7 +216,7 @@ class ExecutionController:
                 case plans.ForgetActivation():
                     self.activations.forget(entry, is_dormant=action.is_dormant)
                 case plans.CancelChildren():
-                    self.offspring.cancel_all(entry, action.message)
+                    self.offspring.cancel_all(entry, action.message, is_anew=action.is_anew)
                 case plans.Finish():
                     self._finish(entry)
                 case plans.Report():

@@ -21,7 +21,8 @@ from kontinue_engine.controllers.abroad import Abroad, AwayChild
 from kontinue_engine.controllers.entries import Entry, Rest
 from kontinue_engine.controllers.runtime import Runtime
 from kontinue_engine.kube import executions
-from kontinue_engine.lifecycle.child_notes import is_asked_by_parent, needs_retry
+from kontinue_engine.lifecycle.child_notes import is_asked_by_parent, needs_retry, run_epoch_of
+from kontinue_engine.lifecycle.continuing import OLD_RUN_MESSAGE
 from kontinue_engine.lifecycle.ending import PARENT_ENDED_MESSAGE
 from kontinue_engine.lifecycle.observed import Activation
 from kontinue_engine.lifecycle.retrying import child_policy_of, policy_of
@@ -143,8 +144,8 @@ class Offspring:
         parent.unwanted.add(command.name)
         self._cancel(command.name, command.message or CANCELED_MESSAGE)
 
-    def cancel_all(self, parent: Entry, message: str) -> None:
-        """The parent has ended: nothing that it started may go on."""
+    def cancel_all(self, parent: Entry, message: str, *, is_anew: bool = False) -> None:
+        """The parent has ended: nothing that it started may go on. With ``is_anew`` only its runs before have."""
         names = {child.name for child in self._runtime.entries.children_of(parent.uid)} | set(parent.children)
         parent.children.clear()
         parent.unwanted |= names
@@ -153,7 +154,12 @@ class Offspring:
         if self._may_have_more(parent):
             runtime = self._runtime
             work = executions.cancel_children(
-                runtime.transport, namespace=runtime.scope.namespace, name=parent.name, uid=parent.uid, message=message
+                runtime.transport,
+                namespace=runtime.scope.namespace,
+                name=parent.name,
+                uid=parent.uid,
+                message=message,
+                before_epoch=parent.status.run_epoch if is_anew else None,
             )
             runtime.spawn("", work, name=f"cancel-children/{parent.name}")
 
@@ -278,6 +284,11 @@ class Offspring:
             )
             if parent is None or parent.metadata.uid != entry.parent_uid or parent.phase.is_terminal:
                 entry.cancel_message = PARENT_ENDED_MESSAGE
+            elif parent.status.run_epoch > run_epoch_of(entry.annotations):
+                entry.cancel_message = OLD_RUN_MESSAGE
+        here = runtime.entries.get(entry.parent_uid)
+        if not is_alone and here is not None and here.status.run_epoch > run_epoch_of(entry.annotations):
+            entry.cancel_message = OLD_RUN_MESSAGE
         entry.is_parent_unchecked = False
         runtime.queue.add(entry.uid)
 

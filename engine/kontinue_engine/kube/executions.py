@@ -21,6 +21,7 @@ from kontinue.kube.backoff import Backoff
 from kontinue.kube.reflector import Reflector
 from kontinue.kube.transport import Transport
 from kontinue_engine.errors import EngineError
+from kontinue_engine.lifecycle.child_notes import run_epoch_of
 from kontinue_engine.telemetry.logs import get_logger
 
 _log = get_logger(__name__)
@@ -133,10 +134,12 @@ def _is_same(stored: ExecutionStatus, sent: ExecutionStatus) -> bool:
     return bool(msgspec.json.decode(_encode(stored)) == msgspec.json.decode(_encode(sent)))
 
 
-async def cancel_children(transport: Transport, *, namespace: str, name: str, uid: str, message: str) -> None:
+async def cancel_children(
+    transport: Transport, *, namespace: str, name: str, uid: str, message: str, before_epoch: int | None = None
+) -> None:
     """Cancel every live child of an Execution, in whatever shard or group: by a list, for who does not know them.
 
-    Those aside that somebody has retried after it had ended.
+    Those aside that somebody has retried after it had ended, and of runs from ``before_epoch`` on.
 
     Raises:
         ApiError: the server refuses.
@@ -152,7 +155,8 @@ async def cancel_children(transport: Transport, *, namespace: str, name: str, ui
     )
     for child in (await children.fetch()).objects:
         is_alone = labels.RETRIED_ALONE in child.metadata.annotations
-        if not is_alone and any(owner.uid == uid for owner in child.metadata.owner_references):
+        is_of_now = before_epoch is not None and run_epoch_of(child.metadata.annotations) >= before_epoch
+        if not is_alone and not is_of_now and any(owner.uid == uid for owner in child.metadata.owner_references):
             await cancel_from_outside(transport, namespace=namespace, name=child.metadata.name, message=message)
 
 

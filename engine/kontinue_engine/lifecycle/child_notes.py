@@ -5,6 +5,8 @@ Written by the parent's replica (``controllers.child_retries``), read there and 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 from kontinue.api import labels
@@ -25,8 +27,13 @@ class ParentNote(msgspec.Struct, frozen=True):
 
 def note_of(meta: ObjectMeta) -> ParentNote:
     """Return the note of a child; one that somebody has edited into nonsense says nothing."""
-    attempt, _, retries = meta.annotations.get(labels.PARENT_ATTEMPT, "").partition(".")
-    return ParentNote(int(attempt), int(retries)) if attempt.isdecimal() and retries.isdecimal() else ParentNote()
+    attempt, retries = map(labels.number_in, meta.annotations.get(labels.PARENT_ATTEMPT, "").partition(".")[::2])
+    return ParentNote(attempt, retries) if attempt is not None and retries is not None else ParentNote()
+
+
+def run_epoch_of(annotations: Mapping[str, str]) -> int:
+    """Return the run of its parent that a child belongs to."""
+    return labels.number_in(annotations.get(labels.RUN_EPOCH)) or 0
 
 
 def is_asked_by_parent(child: Execution) -> bool:

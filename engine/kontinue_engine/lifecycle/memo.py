@@ -51,6 +51,7 @@ class MemoBytes(msgspec.Struct, frozen=True, kw_only=True):
         page_cut: records to blame in pages, by seq: what the pages hold is cut there.
         forgotten: step ids whose cached outcomes in pages do not count any more.
         closing: the last of ``pages``, which have to be created before this is written; not stored.
+        since_ms: when this run began; 0 for the first.
         size_bytes: sum of the sizes of ``records`` and ``cache``.
     """
 
@@ -65,6 +66,7 @@ class MemoBytes(msgspec.Struct, frozen=True, kw_only=True):
     page_cut: tuple[int, ...] = ()
     forgotten: tuple[str, ...] = ()
     closing: tuple[Page, ...] = ()
+    since_ms: int = 0
     size_bytes: int = 0
 
     @property
@@ -196,7 +198,7 @@ class MemoBytes(msgspec.Struct, frozen=True, kw_only=True):
 
     def emptied(self) -> MemoBytes:
         """Return what an attempt begins with that runs everything anew: the arguments alone."""
-        return MemoBytes(build=self.build, arguments=self.arguments)
+        return MemoBytes(build=self.build, arguments=self.arguments, since_ms=self.since_ms)
 
     def without_cache(self) -> MemoBytes:
         """Return the memo of one that has completed: no attempt will ask for more."""
@@ -246,6 +248,8 @@ class MemoBytes(msgspec.Struct, frozen=True, kw_only=True):
             parts += [b',"pageCut":', msgspec.json.encode(self.page_cut)]
         if self.forgotten:
             parts += [b',"forgotten":', msgspec.json.encode(self.forgotten)]
+        if self.since_ms:
+            parts += [b',"sinceMs":', msgspec.json.encode(self.since_ms)]
         return msgspec.Raw(b"".join((*parts, b"}")))
 
 
@@ -261,6 +265,7 @@ class _StoredMemo(msgspec.Struct, frozen=True):
     blamed: list[int] = []
     page_cut: list[int] = msgspec.field(name="pageCut", default_factory=list)
     forgotten: list[str] = []
+    since_ms: int = msgspec.field(name="sinceMs", default=0)
 
 
 class _Step(msgspec.Struct):
@@ -298,6 +303,7 @@ def parse_memo(state: msgspec.Raw | msgspec.UnsetType, pages: MemoPagesStatus | 
         pages=pages,
         page_cut=tuple(stored.page_cut),
         forgotten=tuple(stored.forgotten),
+        since_ms=stored.since_ms,
         size_bytes=_size(records) + _size(cache.values()),
     )
 

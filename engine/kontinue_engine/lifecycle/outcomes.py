@@ -9,6 +9,7 @@ import msgspec
 
 from kontinue.api.v1alpha1 import ExecutionError, WaitingFor
 from kontinue_engine.lifecycle import plan as plans
+from kontinue_engine.lifecycle.continuing import continue_as_new
 from kontinue_engine.lifecycle.ending import end, fail
 from kontinue_engine.lifecycle.memo import MemoBytes
 from kontinue_engine.lifecycle.observed import EVICTED, Observed, Worker
@@ -28,6 +29,8 @@ _NOT_DETERMINISTIC: Final = (
 def conclude(observed: Observed, worker: Worker, now_ms: int, outcome: frames.Frame) -> Plan:
     """Return what to do about an activation that has ended by itself."""
     match outcome:
+        case frames.Completed() if outcome.arguments:
+            return continue_as_new(observed, worker, now_ms, outcome.arguments)
         case frames.Completed():
             memo = extended(observed.memo, observed.news, worker, outcome.records)
             return end(observed, worker, now_ms, PhaseEvent.COMPLETED, memo, result=msgspec.Raw(outcome.result))

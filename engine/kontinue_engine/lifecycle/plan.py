@@ -58,9 +58,14 @@ class ForgetActivation(msgspec.Struct, frozen=True):
 
 
 class CancelChildren(msgspec.Struct, frozen=True):
-    """Cancel every child that still lives."""
+    """Cancel every child that still lives.
+
+    Attributes:
+        is_anew: only those of earlier runs: the Execution goes on.
+    """
 
     message: str
+    is_anew: bool = False
 
 
 class Finish(msgspec.Struct, frozen=True):

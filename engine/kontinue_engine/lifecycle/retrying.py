@@ -23,6 +23,7 @@ from kontinue.api.v1alpha1 import (
 )
 from kontinue_engine.lifecycle import plan as plans
 from kontinue_engine.lifecycle.conditions import without_stopped
+from kontinue_engine.lifecycle.continuing import OLD_RUN_MESSAGE
 from kontinue_engine.lifecycle.memo import MemoBytes
 from kontinue_engine.lifecycle.observed import Observed, Worker
 from kontinue_engine.lifecycle.phases import PhaseEvent, next_phase
@@ -107,7 +108,7 @@ def back_off(
     )
     told = f"attempt {failed} of {policy.retries + 1} failed, the next one begins in {pause_s:.4g} s: {message}"
     report = plans.Report(type="Warning", reason=RETRYING, message=told, is_event=failed <= TOLD_ATTEMPTS)
-    ended = (plans.CancelChildren("Canceled: its parent runs everything anew"),) if is_anew else ()
+    ended = (plans.CancelChildren(OLD_RUN_MESSAGE, is_anew=True),) if is_anew else ()
     return Plan(status=status, memo=kept, actions=(report, *ended, plans.ForgetActivation()))
 
 

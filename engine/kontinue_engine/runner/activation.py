@@ -6,7 +6,7 @@ Not thread-safe: the hosts see to that. ``SyncActivation`` and ``AsyncActivation
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -22,7 +22,7 @@ from kontinue.replay.journal import Effect, Journal
 from kontinue.replay.records import EMPTY_MEMO, ChildOutcome, Memo, RecordKind, decode_memo
 from kontinue_engine.errors import FrameTooLargeError
 from kontinue_engine.runner import failures, function_calls
-from kontinue_engine.runner.failures import Failure
+from kontinue_engine.runner.failures import Continuation, Failure
 from kontinue_engine.runner.step_calls import StepRun
 from kontinue_engine.wire import frames
 
@@ -61,6 +61,7 @@ class Activation:
             resumption=activate.resumption,
             created_at=_EPOCH + timedelta(milliseconds=activate.created_at_ms),
             raw_arguments=self._recorded_arguments or activate.arguments,
+            run_epoch=activate.run_epoch,
         )
         self.send = send
         self._host_now_ms = now_ms
@@ -86,6 +87,10 @@ class Activation:
         activate = self.activate
         generation = self.journal.generation(call)
         return naming.child_name(activate.execution, call.id, activate.uid, activate.run_epoch, generation)
+
+    def encode_arguments(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes:
+        """Return the JSON object of arguments of the function that runs."""
+        return self._function.codec.encode_arguments(args, kwargs)
 
     # For hosts.
 
@@ -219,7 +224,9 @@ def send_ended(
 ) -> None:
     """Send Completed with JSON of a result, or Failed; a small Failed if that is too large for a frame."""
     event: frames.Completed | frames.Failed
-    if isinstance(result, bytes):
+    if isinstance(result, Continuation):
+        event = frames.Completed(activation, b"", arguments=bytes(result))
+    elif isinstance(result, bytes):
         event = frames.Completed(activation, result, list(records))
     else:
         error = failures.error_info(result.error)

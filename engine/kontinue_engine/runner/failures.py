@@ -35,6 +35,10 @@ def recorded_error(error: BaseException | frames.ErrorInfo) -> RecordedError:
     return RecordedError(type=info.type, message=info.message, traceback=info.traceback, types=info.types)
 
 
+class Continuation(bytes):
+    """What an activation ends with instead of JSON of a result: of the arguments to start again with."""
+
+
 class Failure(NamedTuple):
     """How an activation failed: ``reason`` as in frames.Failed."""
 

@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 
 from kontinue.definition import FunctionDefinition
-from kontinue_engine.runner.failures import Failure, user_failure
+from kontinue.errors import ContinueAsNew
+from kontinue_engine.runner.failures import Continuation, Failure, user_failure
 
 Definition = FunctionDefinition[..., Any]
 
@@ -22,6 +23,8 @@ def call(function: Definition, first: tuple[Any, ...], arguments: bytes) -> byte
     fn: Callable[..., Any] = function.fn
     try:
         value = fn(*first, *args, **kwargs)
+    except ContinueAsNew as request:
+        return Continuation(complete(function, request.arguments) or request.arguments)
     except BaseException as error:  # noqa: BLE001 - sys.exit() in user code must not end the runner
         return user_failure(error)
     return _encode(function, value)
@@ -36,6 +39,8 @@ async def call_async(function: Definition, first: tuple[Any, ...], arguments: by
     fn: Callable[..., Any] = function.fn
     try:
         value = await fn(*first, *args, **kwargs)
+    except ContinueAsNew as request:
+        return Continuation(complete(function, request.arguments) or request.arguments)
     except BaseException as error:  # noqa: BLE001 - sys.exit() in user code must not end the runner
         return user_failure(error)
     return _encode(function, value)

@@ -237,11 +237,18 @@ class Waiting(Frame, frozen=True, tag="Waiting"):
 
 
 class Completed(Frame, frozen=True, tag="Completed"):
-    """The function returned. ``records`` are those not yet sent in ``RecordsProduced``."""
+    """The function returned, or is to start again.
+
+    Attributes:
+        result: JSON.
+        records: those not yet sent in ``RecordsProduced``.
+        arguments: JSON object of the arguments to start again with, by ``ctx.continue_as_new``; then no result.
+    """
 
     activation: int
     result: bytes
     records: list[EncodedRecord] = []
+    arguments: bytes = b""
 
 
 class Failed(Frame, frozen=True, tag="Failed"):

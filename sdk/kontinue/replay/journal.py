@@ -82,7 +82,7 @@ class Journal:
     """
 
     def __init__(self, memo: Memo, *, created_at_ms: int) -> None:
-        self.now_ms = created_at_ms
+        self.now_ms = memo.since_ms or created_at_ms
         self._cache = {record.id: record for record in memo.cache}
         self._cached_bytes = {record.id: len(encode_record(record)) + 1 for record in memo.cache}
         self._cuts = memo.cuts

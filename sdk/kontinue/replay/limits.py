@@ -9,7 +9,7 @@ from kontinue.api.v1alpha1 import MAX_CALLS, MAX_HISTORY_BYTES, MAX_RECORD_BYTES
 from kontinue.errors import KontinueError, LimitExceeded
 from kontinue.replay.records import RecordedError
 
-_REMEDY = "split the function into children, which have histories of their own"
+_REMEDY = "start again by ctx.continue_as_new(), or split the function into children"
 
 
 def refusal(calls: int, history_bytes: int) -> RecordedError | None:

@@ -20,6 +20,7 @@ from kontinue.kube.reflector import Reflector
 from kontinue.replay.records import Record, RecordKind, decode_memo, encode_record
 from kontinue_engine.kube import memo_pages
 from kontinue_engine.lifecycle.conditions import is_stopped
+from kontinue_engine.lifecycle.continuing import OLD_RUN_MESSAGE
 from kontinue_engine.lifecycle.memo import OPEN_RECORDS, Page
 from kontinue_engine.wire import frames
 
@@ -231,3 +232,57 @@ async def test_a_page_goes_with_its_execution(world: World) -> None:
             await asyncio.sleep(0.02)
     with pytest.raises(errors.NotFound):
         await world.get("e")
+
+
+async def test_a_function_starts_again_with_new_arguments_in_one_write(api_server: ApiServer) -> None:
+    """The same Execution with an empty memo and a first attempt; pages of the old run go; a crash finds it so."""
+    async with replica(api_server, "one", executing_after_ms=60_000) as world:
+        first = await world.start("e")
+        await persist(world, first, 1, OPEN_RECORDS)
+        before = await world.server.writes()
+        world.on_frame(frames.Completed(first.activation, b"", arguments=b'{"n":2}'))
+        await eventually(lambda: world.runners.submitted[-1].activation != first.activation)
+        second = world.runners.submitted[-1]
+        assert await world.server.writes() - before == 1
+        memo = decode_memo(second.memo)
+        assert (memo.records, bytes(memo.arguments), second.run_epoch, second.attempt) == ([], b'{"n":2}', 1, 1)
+        assert memo.since_ms >= second.created_at_ms
+        async with asyncio.timeout(10):
+            while await pages(world):
+                await asyncio.sleep(0.01)
+        world.on_frame(frames.Running(second.activation))
+        await persist(world, second, 1, 2)
+    async with replica(api_server, "two") as world:
+        again = await world.run("e")
+        memo = decode_memo(again.memo)
+        assert (len(memo.records), bytes(memo.arguments), again.run_epoch) == (2, b'{"n":2}', 1)
+        stored = await world.get("e")
+        assert (stored.status.attempt_count, stored.status.run_epoch) == (1, 1)
+        world.on_frame(frames.Completed(again.activation, b"7"))
+        assert bytes((await world.phase("e", Phase.COMPLETED)).status.result) == b"7"
+
+
+async def test_children_of_the_run_before_are_canceled_and_those_of_the_new_one_are_not(api_server: ApiServer) -> None:
+    """Those that this replica knows, and those that it finds after a crash before the cancel."""
+    async with replica(api_server, "one") as world:
+        parent = await world.start("p")
+        world.on_frame(
+            frames.StepRequested(parent.activation, "1", frames.CreateChild("old", "child", b"{}", "digest"))
+        )
+        await world.run("old")
+        world.on_frame(frames.Completed(parent.activation, b"", arguments=b"{}"))
+        await eventually(lambda: [one.execution for one in world.runners.submitted].count("p") == 2)
+        again = await world.run("p")
+        world.on_frame(frames.StepRequested(again.activation, "1", frames.CreateChild("new", "child", b"{}", "digest")))
+        canceled = await world.phase("old", Phase.CANCELED)
+        assert canceled.status.message == OLD_RUN_MESSAGE
+        new = await world.run("new")
+        assert (await world.get("new")).metadata.annotations[labels.RUN_EPOCH] == "1"
+        owner = (await world.get("new")).metadata.owner_references
+        # As one that the replica has no time to cancel before it dies.
+        await world.create("late", function="child", ownerReferences=msgspec.to_builtins(owner))
+    async with replica(api_server, "two") as world:
+        assert (await world.phase("late", Phase.CANCELED)).status.message == OLD_RUN_MESSAGE
+        await eventually(lambda: any(one.execution == "new" for one in world.runners.submitted))
+        assert (await world.get("new")).phase is not Phase.CANCELED
+        assert new.execution == "new"
