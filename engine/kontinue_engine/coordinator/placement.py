@@ -72,7 +72,9 @@ class PlacementDuty:
         self._events = events
         self._moves = group_events.Moves()
         self._clock = clock
-        self._placement = Placement(me.shard, parked_delay_s=times.duration_s, allowance=Allowance())
+        self._placement = Placement(
+            me.shard, parked_delay_s=times.duration_s, allowance=Allowance(), at_a_time=2 * IN_FLIGHT
+        )
         self._limits = LimitDuty(
             transport,
             namespace=namespace,

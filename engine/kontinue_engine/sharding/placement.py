@@ -8,7 +8,7 @@ finds it again. ``kontinue_engine.coordinator.placement`` carries it out.
 from __future__ import annotations
 
 import math
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -108,17 +108,21 @@ class Placement:
         me: shard of the leader: Executions with a mutex go there.
         parked_delay_s: how long those that only wait are left to a replica that may come back: one Lease duration.
         allowance: of relabels of Executions that have a shard.
+        at_a_time: how many newcomers, and how many orphans, may be on their way. More would only wait for others, and
+            keep verdicts and sweeps waiting; whose turn comes late goes to a shard that lives then.
     """
 
-    def __init__(self, me: str, *, parked_delay_s: float, allowance: Allowance) -> None:
+    def __init__(self, me: str, *, parked_delay_s: float, allowance: Allowance, at_a_time: int) -> None:
         self._me = me
         self._parked_delay_s = parked_delay_s
         self._allowance = allowance
+        self._at_a_time = at_a_time
         self._turns = RoundRobin()
-        self._newcomers: dict[str, Newcomer] = {}
+        self._newcomers: OrderedDict[str, Newcomer] = OrderedDict()  # whose first is found at once; not so a dict's
         self._failed: dict[str, Newcomer] = {}
         self._retries: deque[tuple[float, str]] = deque()
         self._in_flight: dict[str, Newcomer | None] = {}  # with what was seen of them meanwhile
+        self._orphans_in_flight = 0
         self._orphans = Orphans()
         self._burials: dict[str, _Burial] = {}
         self._strays_known: frozenset[str] = frozenset()
@@ -223,7 +227,7 @@ class Placement:
     def next_look_s(self, now_s: float) -> float:
         """Return the seconds until ``plan`` may have something new to say although nothing was seen."""
         due_s = self._orphans.next_due_s()
-        if due_s is None or not self._has_live:
+        if due_s is None or not self._has_live or self._orphans_in_flight >= self._at_a_time:
             return RETRY_S
         return max(0.0, min(RETRY_S, max(due_s - now_s, self._allowance.wait_s())))
 
@@ -281,25 +285,26 @@ class Placement:
         if not live:
             return []
         commands: list[Command] = []
-        for newcomer in list(self._newcomers.values()):
+        while self._newcomers and len(self._in_flight) - self._orphans_in_flight < self._at_a_time:
+            uid, newcomer = self._newcomers.popitem(last=False)
             target = self._target(newcomer.mutex, live)
-            move = Move(newcomer.uid, newcomer.name, newcomer.version, shard=target, mutex=newcomer.mutex)
-            commands.append(move)
-            del self._newcomers[newcomer.uid]
-            self._in_flight[newcomer.uid] = None
+            commands.append(Move(uid, newcomer.name, newcomer.version, shard=target, mutex=newcomer.mutex))
+            self._in_flight[uid] = None
         return commands
 
     def _reassignments(self, live: Sequence[str], now_s: float) -> list[Command]:
         if not live:
             return []
         commands: list[Command] = []
-        for orphan in self._orphans.take(now_s, self._allowance.available(now_s)):
+        room = self._at_a_time - self._orphans_in_flight
+        for orphan in self._orphans.take(now_s, min(room, self._allowance.available(now_s))):
             target = self._target(orphan.mutex, live)
             move = Move(orphan.uid, orphan.name, orphan.version, shard=target, mutex=orphan.mutex, orphan=orphan)
             commands.append(move)
             self._in_flight[orphan.uid] = None
             self._burials[orphan.shard].moving.add(orphan.uid)
         self._allowance.spend(len(commands))
+        self._orphans_in_flight += len(commands)
         return commands
 
     def _target(self, mutex: str, live: Sequence[str]) -> str:
@@ -311,6 +316,7 @@ class Placement:
 
     def _landed(self, move: Move, sweep_after_s: float) -> None:
         seen = self._in_flight.pop(move.uid, None)
+        self._orphans_in_flight -= move.orphan is not None
         if seen is not None and seen.version != move.version:
             self.observe(seen)
         self._sweep_again(move.shard, sweep_after_s)  # if it has died meanwhile

@@ -38,7 +38,9 @@ class Leader:
         self._shard = replica.shard if is_sharded else ""
         duration_s = self._world.times.duration_s
         patience_s = duration_s + STOPPING_S
-        self._placement = placement.Placement(replica.shard, parked_delay_s=duration_s, allowance=Allowance())
+        self._placement = placement.Placement(
+            replica.shard, parked_delay_s=duration_s, allowance=Allowance(), at_a_time=4
+        )
         self._admissions = limits.Admissions(self._world.limits if is_sharded else {}, patience_s=patience_s)
         self._mutexes = mutexes.Mutexes(self._shard, patience_s=patience_s, allowance=Allowance())
         self._held_back: dict[str, Execution] = {}

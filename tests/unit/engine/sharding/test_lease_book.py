@@ -1,11 +1,11 @@
 """What an observer concludes from Leases that it watches."""
 
-import sys
 from datetime import UTC, datetime, timedelta
 
 import msgspec
 import pytest
 
+from call_counts import calls_in
 from kontinue.api import labels
 from kontinue.api.meta import Lease, LeaseSpec, ObjectMeta
 from kontinue_engine.sharding.lease_book import GONE, LeaseBook, ShardState
@@ -128,23 +128,6 @@ def test_a_deleted_lease_that_no_replica_held_is_forgotten(lease):
         book.forget(lease.metadata.name)
     assert book.get(lease.metadata.name) is None
     assert (book.shards(0), book.incarnations(0)) == ([], frozenset())
-
-
-def calls_in(function, *args):
-    """Return how many calls a call makes."""
-    count = 0
-
-    def note(frame, event, arg):
-        nonlocal count
-        count += event in {"call", "c_call"}
-
-    before = sys.getprofile()
-    sys.setprofile(note)
-    try:
-        function(*args)
-    finally:
-        sys.setprofile(before)
-    return count
 
 
 def test_mutexes_cost_nothing_where_shards_are_looked_at():

@@ -33,8 +33,8 @@ def shard(name, state=LIVE, *, silent_for_s=0.0, incarnation="i1", version="1"):
     return Shard(name=name, state=state, lease=lease, silent_for_s=silent_for_s)
 
 
-def placement(me="a", *, per_s=1000.0, burst=1000):
-    return Placement(me, parked_delay_s=DELAY_S, allowance=Allowance(per_s=per_s, burst=burst))
+def placement(me="a", *, per_s=1000.0, burst=1000, at_a_time=64):
+    return Placement(me, parked_delay_s=DELAY_S, allowance=Allowance(per_s=per_s, burst=burst), at_a_time=at_a_time)
 
 
 def newcomer(uid="u1", *, version="1", mutex=""):
@@ -110,6 +110,19 @@ def test_while_all_shards_are_about_to_stop_one_of_them_begins():
     subject = placement()
     subject.observe(newcomer())
     assert moves(subject, [shard("a", DRAINING)]) == {"u1": "a"}
+
+
+def test_newcomers_are_handed_out_a_few_at_a_time():
+    """Verdicts would wait for all of them; and the next ones go to the shards that live by then."""
+    subject = placement(at_a_time=2)
+    for number in range(4):
+        subject.observe(newcomer(f"u{number}"))
+    one, other = of(Move, subject.plan([shard("a")], 0.0))
+    assert (moves(subject, [shard("a")]), subject.waiting) == ({}, 2)
+    subject.done(one)
+    assert moves(subject, [shard("b")]) == {"u2": "b"}
+    subject.failed(other, 0.0)
+    assert moves(subject, [shard("c")]) == {"u3": "c"}
 
 
 def test_executions_with_a_mutex_go_to_the_leaders_shard():
@@ -321,6 +334,18 @@ def test_relabels_follow_each_other_no_faster_than_allowed():
     assert len(moves(subject, shards, 0.5)) == 1
     assert len(moves(subject, shards, 100.0)) == 2
     assert subject.next_look_s(100.0) == RETRY_S
+
+
+def test_orphans_are_handed_out_a_few_at_a_time_and_keep_no_newcomer_waiting():
+    """A slow API server would get more and more of them, and nobody looks all the time for room."""
+    subject = orphaned(*(found(f"u{number}") for number in range(5)), at_a_time=2)
+    subject.observe(newcomer("new"))
+    shards = [shard("a"), shard("dead", EXPIRED)]
+    first, *others = of(Move, subject.plan(shards, 0.0))
+    assert (first.uid, len(others), subject.next_look_s(0.0)) == ("new", 2, RETRY_S)
+    assert moves(subject, shards) == {}
+    subject.done(others[0])
+    assert (subject.next_look_s(0.0), len(moves(subject, shards)), subject.next_look_s(0.0)) == (0.0, 1, RETRY_S)
 
 
 def test_newcomers_need_no_allowance():

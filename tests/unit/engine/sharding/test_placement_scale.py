@@ -4,6 +4,7 @@ from collections import Counter
 
 import pytest
 
+from call_counts import calls_in
 from kontinue.api import labels
 from kontinue.api.meta import Lease, LeaseSpec, ObjectMeta
 from kontinue_engine.sharding.assignment import Allowance, Orphan
@@ -13,6 +14,7 @@ from kontinue_engine.sharding.placement import Expire, Found, Move, Newcomer, Pl
 SHARDS = [f"s{number:03}" for number in range(500)]
 DEAD = SHARDS[::10]
 RELABELS_PER_S = 100
+AT_A_TIME = 64
 
 
 class Group:
@@ -22,7 +24,9 @@ class Group:
         self.now_s = 0.0
         self.renewed_s = 0.0
         self.book = LeaseBook("g")
-        self.placement = Placement(SHARDS[1], parked_delay_s=40, allowance=Allowance(per_s=RELABELS_PER_S))
+        self.placement = Placement(
+            SHARDS[1], parked_delay_s=40, allowance=Allowance(per_s=RELABELS_PER_S), at_a_time=AT_A_TIME
+        )
         self.members = {shard: set() for shard in SHARDS}
         self.counts = Counter()
         self.moved = Counter()
@@ -39,10 +43,18 @@ class Group:
         spec = LeaseSpec(holder_identity=holder, lease_duration_seconds=40)
         self.book.observe(Lease(metadata=metadata, spec=spec), self.now_s)
 
+    def plan(self):
+        return self.placement.plan(self.book.shards(self.now_s), self.now_s)
+
     def look(self):
-        """Let the leader look once, and do what it asks for."""
+        """Let the leader look, do what it asks for, and let it look again until it asks for nothing."""
         self.counts["looks"] += 1
-        for command in self.placement.plan(self.book.shards(self.now_s), self.now_s):
+        while commands := self.plan():
+            self.carry_out(commands)
+
+    def carry_out(self, commands):
+        self.counts["plans"] += 1
+        for command in commands:
             self.counts[type(command)] += 1
             if isinstance(command, Sweep):
                 self.placement.swept(command, self.found_in(command.shard), self.now_s)
@@ -79,6 +91,7 @@ def test_the_work_of_a_mass_death_grows_with_what_has_to_be_moved(executions):
         group.placement.observe(Newcomer(uid=f"u{number}", name=f"u{number}", version="1"))
     group.look()
     assert {len(uids) for uids in group.members.values()} == {executions // len(SHARDS)}
+    assert group.counts["plans"] <= executions / AT_A_TIME + 2
 
     lost = executions // 10
     doomed = set.union(*(group.members[shard] for shard in DEAD))
@@ -96,3 +109,19 @@ def test_the_work_of_a_mass_death_grows_with_what_has_to_be_moved(executions):
     assert (most_waiting <= lost, group.placement.waiting) == (True, 0)
     sizes = [len(uids) for shard, uids in group.members.items() if shard not in DEAD]
     assert (sum(sizes), max(sizes) - min(sizes) <= 1) == (executions, True)
+
+
+@pytest.mark.parametrize("executions", [10_000, 100_000])
+def test_a_plan_costs_nothing_for_those_that_are_not_handed_out(executions):
+    """The leader plans after each write, while all the others wait."""
+    group = Group()
+    for number in range(executions):
+        group.placement.observe(Newcomer(uid=f"u{number}", name=f"u{number}", version="1"))
+    following = []
+    sweep, *moves = group.plan()
+    assert (type(sweep), len(moves)) == (Sweep, AT_A_TIME)
+    for move in moves:
+        group.placement.done(move)
+        calls = calls_in(lambda: following.extend(group.plan()))
+        assert calls <= 20 * len(SHARDS)
+    assert [type(one) for one in following] == [Move] * AT_A_TIME

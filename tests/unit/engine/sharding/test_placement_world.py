@@ -77,6 +77,7 @@ class World:
 
     def __init__(self, rng):
         self.rng = rng
+        self.at_a_time = rng.choice([1, 2, 64])
         self.now_s = 1000.0
         self.versions = 0
         self.executions = {}
@@ -101,7 +102,10 @@ class World:
         self.pending = []
         self.me = self.rng.choice(sorted(self.renewing) or SHARDS)
         self.placement = Placement(
-            self.me, parked_delay_s=DURATION_S, allowance=Allowance(per_s=RATE_PER_S, burst=BURST)
+            self.me,
+            parked_delay_s=DURATION_S,
+            allowance=Allowance(per_s=RATE_PER_S, burst=BURST),
+            at_a_time=self.at_a_time,
         )
         self.relabels_s = []
         self.runnable_from_s = {}
