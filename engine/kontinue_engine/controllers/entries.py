@@ -16,7 +16,7 @@ from kontinue.api.meta import parent_of
 from kontinue.api.v1alpha1 import Execution, ExecutionSpec, ExecutionStatus
 from kontinue_engine.lifecycle.memo import MemoBytes
 from kontinue_engine.lifecycle.observed import NO_NEWS, Activation, News
-from kontinue_engine.sharding.views import deaths_of
+from kontinue_engine.sharding.views import deaths_of, has_begun
 
 
 class Inheritance(enum.Enum):
@@ -118,9 +118,9 @@ class Entry:
         self.grant = 0
 
     @property
-    def is_fresh(self) -> bool:
-        """Whether nobody has started it, as far as is known here: it may run without a claim."""
-        return self.inheritance is Inheritance.NONE and self.status.owner is None
+    def is_unclaimed(self) -> bool:
+        """Whether nobody has started it, or not since it was retried, and it may be started here without a claim."""
+        return self.inheritance is Inheritance.NONE and not has_begun(self.status)
 
     @property
     def root(self) -> str:

@@ -33,7 +33,7 @@ from kontinue_engine.lifecycle.observed import Gate
 from kontinue_engine.sharding.lease_book import LeaseBook
 from kontinue_engine.sharding.leases import mutex_key, mutex_lease_name
 from kontinue_engine.sharding.limits import Limits
-from kontinue_engine.sharding.views import has_begun, is_granted_here
+from kontinue_engine.sharding.views import has_begun, is_grant_of, is_granted_here
 from kontinue_engine.sharding.waiting_line import WaitingLine
 from kontinue_engine.telemetry.logs import get_logger
 
@@ -156,9 +156,9 @@ class Gates:
         name = mutex_lease_name(self._runtime.scope.group, mutex)
         lease = self._lease(name)
         holder = lease.spec.holder_identity if lease is not None else ""
-        if lease is not None and holder == entry.uid:
+        if lease is not None and is_grant_of(lease, entry.uid, entry.status):
             entry.grant = int(lease.metadata.resource_version)
-            if entry.is_fresh and not is_granted_here(lease, self._runtime.scope.shard):
+            if entry.is_unclaimed and not is_granted_here(lease, self._runtime.scope.shard):
                 entry.inheritance = Inheritance.ADMITTED
             self._wait_no_more(entry, name)
             return None
@@ -167,7 +167,7 @@ class Gates:
         if self._runtime.scope.shard and labels.MUTEX not in entry.labels and entry.uid not in self._waits:
             self._runtime.spawn(entry.uid, self._announce(entry, mutex), name=f"announce/{entry.name}")
         holders: dict[str, str] = {}
-        if lease is not None and holder:
+        if lease is not None and holder and holder != entry.uid:
             holders[holder] = lease.metadata.annotations.get(labels.EXECUTION, "")
             self._look_at(line.held_by(holder))
         message = held_message(holders.get(holder, "")) if line.is_told(entry.uid) else behind_message()

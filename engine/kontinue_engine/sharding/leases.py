@@ -107,6 +107,12 @@ def mutex_of(lease: Lease, group: str) -> str | None:
     return name.removeprefix(prefix) if name.startswith(prefix) else None
 
 
+def retries_of(lease: Lease) -> int:
+    """Return ``status.observedRetries`` of the holder of a mutex, as of when it got it."""
+    noted = lease.metadata.annotations.get(labels.OBSERVED_RETRIES, "")
+    return int(noted) if noted.isdecimal() else 0
+
+
 def mutex_key(mutex: str) -> str:
     """Return the form of a mutex' name that object names and label values can carry, equal for equal names only."""
     fits = "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in mutex.lower())

@@ -19,7 +19,7 @@ import msgspec
 from kontinue.api.meta import Lease
 from kontinue_engine.sharding.assignment import Allowance
 from kontinue_engine.sharding.fates import SEEN_AGAIN_S, Fate, Inquiry
-from kontinue_engine.sharding.leases import mutex_key
+from kontinue_engine.sharding.leases import mutex_key, retries_of
 
 RETRY_S: Final = 2.0
 """Until a command that failed, or met something newer that was not seen yet, is tried again. Judgement."""
@@ -37,7 +37,10 @@ class Contender(msgspec.Struct, frozen=True, kw_only=True):
         created_s: creation time.
         has_started: somebody has written that it ran. If its Lease is gone all the same (deleted by hand, not restored
             with it), it goes first.
-        is_retried: it ran before, has ended, and queues anew.
+        retries: ``status.observedRetries``: higher whenever somebody has it run anew after it had ended, and until it
+            has started it stays as it is then. A Lease says which ones it was granted for. So while one waits to be
+            started, a Lease with fewer is of a run that has stopped: nothing is started by it, and its next holder may
+            be somebody else.
         deaths: how many replicas died that it was assigned to.
         needs_parent_group: whether another Execution of this group owns it, and no label tells that yet.
     """
@@ -49,7 +52,7 @@ class Contender(msgspec.Struct, frozen=True, kw_only=True):
     shard: str = ""
     created_s: float = 0.0
     has_started: bool = False
-    is_retried: bool = False
+    retries: int = 0
     deaths: int = 0
     needs_parent_group: bool = False
 
@@ -57,6 +60,17 @@ class Contender(msgspec.Struct, frozen=True, kw_only=True):
     def turn(self) -> tuple[bool, float, str]:
         """Whoever has the smallest one is next."""
         return not self.has_started, self.created_s, self.name
+
+    def has_left(self, tenure: _Tenure) -> bool:
+        """Tell whether that was for a run of it that has stopped since."""
+        return self.uid == tenure.uid and self.retries > tenure.retries and not self.has_started
+
+
+class _Tenure(msgspec.Struct, frozen=True):
+    """Who holds a mutex, or did, and in which of its runs; without a uid nobody."""
+
+    uid: str = ""
+    retries: int = 0
 
 
 class Grant(msgspec.Struct, frozen=True, tag=True):
@@ -95,7 +109,7 @@ class _Mutex:
         self.lease: Lease | None = None
         self.contenders: dict[str, Contender] = {}
         self.queue: list[tuple[tuple[bool, float, str], str]] = []
-        self.last_holder = ""
+        self.last = _Tenure()
         self.vanished_s: float | None = None
         self.inquiry: Inquiry | None = None
         self.has_stopped = False
@@ -103,13 +117,20 @@ class _Mutex:
         self.not_before_s = -math.inf
 
     @property
+    def now(self) -> _Tenure:
+        return _tenure_of(self.lease) if self.lease is not None else _Tenure()
+
+    @property
     def holder(self) -> str:
-        return self.lease.spec.holder_identity if self.lease is not None else ""
+        """Uid of the one that holds it; empty also if that is to queue for it anew."""
+        now = self.now
+        contender = self.contenders.get(now.uid)
+        return "" if contender is not None and contender.has_left(now) else now.uid
 
     def add(self, contender: Contender) -> None:
         known = self.contenders.get(contender.uid)
         self.contenders[contender.uid] = contender
-        if known is None or known.turn != contender.turn:
+        if known is None or known.turn != contender.turn or known.retries != contender.retries:
             heapq.heappush(self.queue, (contender.turn, contender.uid))
 
     def first(self) -> Contender | None:
@@ -124,12 +145,12 @@ class _Mutex:
 
     def hold(self, lease: Lease | None) -> None:
         """Take the Lease as it is now."""
-        before = self.holder
+        before = self.now
         self.lease = lease
-        if self.holder != before:
-            self.last_holder = before or self.last_holder
+        if self.now != before:
+            self.last = before if before.uid else self.last
             self.inquiry, self.has_stopped, self.vanished_s = None, False, None
-            ousted = self.contenders.get(before)
+            ousted = self.contenders.get(before.uid)
             if ousted is not None:  # it may have to queue again
                 heapq.heappush(self.queue, (ousted.turn, ousted.uid))
 
@@ -273,7 +294,7 @@ class Mutexes:
     def asked(self, command: Ask, key: str, fate: Fate, now_s: float) -> None:
         """The fate of a holder is known."""
         mutex = self._land(key)
-        if mutex.inquiry is not None and mutex.holder == command.lease.spec.holder_identity:
+        if mutex.inquiry is not None and mutex.now == _tenure_of(command.lease):
             mutex.has_stopped = mutex.inquiry.answer(fate, now_s, patience_s=self._patience_s)
 
     def brought(self, command: Bring, now_s: float) -> None:
@@ -350,8 +371,8 @@ class Mutexes:
             elif not mutex.contenders:
                 del self._mutexes[mutex.key]
             return
-        vanished = mutex.contenders.get(mutex.last_holder) if mutex.lease is None else None
-        if vanished is not None and not vanished.is_retried:
+        vanished = mutex.contenders.get(mutex.last.uid) if mutex.lease is None else None
+        if vanished is not None and not vanished.has_left(mutex.last):
             # It has ended, and its watch is late; or its Lease was deleted under it: then nobody else may have it.
             if mutex.vanished_s is None:
                 mutex.vanished_s = now_s
@@ -372,7 +393,7 @@ class Mutexes:
     def _may_go(self, contender: Contender) -> bool:
         """Tell of one in another shard whether it may be moved: not if it holds the mutex, or may."""
         mutex = self._get(self._key_of[contender.uid])
-        had_it = contender.uid == mutex.last_holder and not contender.is_retried
+        had_it = contender.uid == mutex.last.uid and not contender.has_left(mutex.last)
         return not contender.has_started and not had_it and contender.uid != mutex.holder
 
     def _wake_at(self, mutex: _Mutex, at_s: float) -> None:
@@ -383,3 +404,7 @@ class Mutexes:
         if mutex is None:
             mutex = self._mutexes[key] = _Mutex(key)
         return mutex
+
+
+def _tenure_of(lease: Lease) -> _Tenure:
+    return _Tenure(lease.spec.holder_identity, retries_of(lease))

@@ -12,7 +12,7 @@ from kontinue.api import labels
 from kontinue.api.meta import ApiStruct, Condition, Lease, LeaseSpec, ObjectMeta, parent_of
 from kontinue.api.v1alpha1 import Execution, ExecutionMutex, ExecutionOwner, ExecutionStatus, Phase, WaitingFor
 from kontinue_engine.sharding.assignment import Orphan
-from kontinue_engine.sharding.leases import ReplicaIdentity, mutex_key, mutex_lease_name
+from kontinue_engine.sharding.leases import ReplicaIdentity, mutex_key, mutex_lease_name, retries_of
 from kontinue_engine.sharding.limits import Applicant
 from kontinue_engine.sharding.mutexes import Contender, Grant
 from kontinue_engine.sharding.placement import Found, Move, Newcomer
@@ -30,6 +30,7 @@ class PlacedStatus(ApiStruct, frozen=True, kw_only=True):
 
     phase: Phase | None = None
     owner: ExecutionOwner | None = None
+    observed_retries: int = 0
     waiting_for: list[WaitingFor] = []
     conditions: list[Condition] = []
 
@@ -102,7 +103,7 @@ def contender_of(execution: HasMutex, *, is_sharded: bool) -> Contender | None:
         shard=meta.labels.get(labels.SHARD, "") if is_sharded else "",
         created_s=created_s_of(meta),
         has_started=has_begun(execution.status),
-        is_retried=execution.status.owner is not None and not has_begun(execution.status),
+        retries=execution.status.observed_retries,
         deaths=deaths_of(meta.annotations),
         needs_parent_group=_needs_parent_group(meta),
     )
@@ -127,8 +128,11 @@ def granted(grant: Grant, *, group: str, now: datetime) -> Lease:
     notes = {labels.MUTEX: to.mutex, labels.EXECUTION: to.name}
     if to.shard:
         notes[labels.SHARD] = to.shard
+    if to.retries:
+        notes[labels.OBSERVED_RETRIES] = str(to.retries)
     if last is not None:
-        metadata = msgspec.structs.replace(last.metadata, annotations={**last.metadata.annotations, **notes})
+        kept = {key: note for key, note in last.metadata.annotations.items() if key != labels.OBSERVED_RETRIES}
+        metadata = msgspec.structs.replace(last.metadata, annotations={**kept, **notes})
     else:
         metadata = ObjectMeta(
             name=mutex_lease_name(group, to.mutex),
@@ -175,6 +179,16 @@ def expired(lease: Lease, *, by: ReplicaIdentity) -> Lease:
     return msgspec.structs.replace(
         lease, metadata=metadata, spec=msgspec.structs.replace(lease.spec, holder_identity="")
     )
+
+
+def is_grant_of(lease: Lease, uid: str, status: ExecutionStatus) -> bool:
+    """Tell whether the Lease of a mutex gives it to an Execution, as it is now.
+
+    What was granted before somebody retried it was for a run that has ended, and others may have it by now: a replica
+    that sees Leases late must not start the next one by that. See ``mutexes.Contender.retries``.
+    """
+    is_holder = lease.spec.holder_identity == uid
+    return is_holder and (has_begun(status) or retries_of(lease) == status.observed_retries)
 
 
 def is_granted_here(lease: Lease, shard: str) -> bool:

@@ -65,6 +65,8 @@ EXECUTION: Final = "kontinue.cloud/execution"
 """Label of a MemoPage: the Execution whose memo it is part of.
 
 Annotation of the Lease of a mutex: name of the Execution that holds it; ``holderIdentity`` is its uid."""
+OBSERVED_RETRIES: Final = "kontinue.cloud/observed-retries"
+"""Annotation of the Lease of a mutex: ``status.observedRetries`` of its holder when it got it; absent means 0."""
 
 MAX_DIGITS: Final = 18
 """What fits into 64 bits. Python refuses to read 4301 digits, and an annotation may have more."""

@@ -13,9 +13,11 @@ from api_server import ApiServer
 from controller_world import GROUP, World, decode, eventually, replica
 from kontinue import errors
 from kontinue.api import labels
+from kontinue.api.meta import Lease
 from kontinue.api.patches import retry_operations
 from kontinue.api.v1alpha1 import ChildPolicy, Execution, Phase
 from kontinue.kube import requests
+from kontinue.kube.watch import EventType
 from kontinue.replay.records import Record, RecordKind, encode_record
 from kontinue_engine.lifecycle.conditions import is_stopped
 from kontinue_engine.lifecycle.memo import parse_memo
@@ -341,6 +343,32 @@ async def test_who_is_retried_queues_for_its_mutex_anew(world: World) -> None:
     again = await world.run("a", attempt=2)
     world.on_frame(frames.Completed(again.activation, b"1"))
     await world.phase("a", Phase.COMPLETED)
+
+
+async def test_who_is_retried_does_not_run_by_an_old_grant(fast_world: World) -> None:
+    """The replica's watch of Leases is late: what it shows gave the mutex to the run that has ended."""
+    world = fast_world
+    first = await world.start("a", mutex="m")
+    await world.create("b", mutex="m")
+    late: list[tuple[EventType, Lease]] = []
+    show = world.leases.on_event
+    world.leases.on_event = lambda *news: late.append(news)  # type: ignore[method-assign]
+    fail(world, first)
+    await world.phase("a", Phase.FAILED)
+    await eventually(lambda: any(lease.metadata.annotations[labels.EXECUTION] == "b" for _, lease in late))
+    await ask(world, "a")
+    await world.phase("a", Phase.PENDING)
+    while not (await world.get("a")).status.waiting_for and len(world.runners.submitted) == 1:
+        await asyncio.sleep(0.01)
+    assert [one.execution for one in world.runners.submitted] == ["a"]
+    for news in late:
+        show(*news)
+    world.leases.on_event = show  # type: ignore[method-assign]
+    other = await world.run("b")
+    world.on_frame(frames.Completed(other.activation, b"1"))
+    again = await world.run("a", attempt=2)
+    assert [one.execution for one in world.runners.submitted] == ["a", "b", "a"]
+    assert again.fencing_token > other.fencing_token > first.fencing_token
 
 
 async def test_who_is_retried_queues_for_a_slot_anew(api_server: ApiServer) -> None:

@@ -239,11 +239,11 @@ class Work:
         if spec.mutex is not None:
             lease = self._lease_of(entry)
             holder = lease.spec.holder_identity if lease is not None else ""
-            if holder != entry.uid:
+            if lease is None or not views.is_grant_of(lease, entry.uid, entry.status):
                 return self._closed(entry, MUTEX, spec.mutex.name, held_message(holder), now_ms)
-            assert lease is not None
             entry.grant = int(lease.metadata.resource_version)
-            if entry.status.owner is None and not views.is_granted_here(lease, self._replica.shard if self._world.is_sharded else ""):
+            shard = self._replica.shard if self._world.is_sharded else ""
+            if not views.has_begun(entry.status) and not views.is_granted_here(lease, shard):
                 entry.inherited = True
         if self._limits.is_limited(spec.function):
             self._limits.wait(entry.uid, spec.function, self._turn(entry))

@@ -11,10 +11,13 @@ from dataclasses import dataclass, field
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kontinue.api import labels
 from kontinue.api.meta import Lease, LeaseSpec, ObjectMeta
+from kontinue.api.v1alpha1 import ExecutionOwner, ExecutionStatus, Phase
 from kontinue_engine.sharding.assignment import Allowance
 from kontinue_engine.sharding.fates import STOPPING_S, Fate, judge
 from kontinue_engine.sharding.mutexes import Ask, Bring, Contender, Free, Grant, Mutexes
+from kontinue_engine.sharding.views import is_grant_of
 
 KEY = "m"
 PATIENCE_S = 60.0
@@ -25,6 +28,8 @@ HAPPENINGS = {
     "start": 4,
     "finish": 3,
     "stop": 2,
+    "retry": 1,
+    "free": 2,
     "news": 8,
     "time_passes": 3,
     "lead": 0.4,
@@ -43,6 +48,7 @@ class Execution:
     phase: str = "Live"
     is_stopped: bool = False
     has_started: bool = False
+    retries: int = 0
     ended_s: float = 0.0
 
     def contender(self):
@@ -53,6 +59,7 @@ class Execution:
             mutex=KEY,
             created_s=self.created_s,
             has_started=self.has_started,
+            retries=self.retries,
         )
 
 
@@ -84,6 +91,7 @@ class World:
         self.replica_lease = None
         self.replica_seen = 0
         self.running = set()
+        self.frees = []
         self.lead()
         self.lead()
 
@@ -123,12 +131,16 @@ class World:
             self._changed(one)
 
     def start(self):
-        """The replica starts what its view of the Lease names, if it lives."""
-        holder = self.replica_lease.spec.holder_identity if self.replica_lease else ""
-        one = self.executions.get(holder)
-        if one is not None and one.phase == "Live" and not one.is_stopped:
-            self.running.add(holder)
-            one.has_started = True
+        """The replica starts what its view of the Lease names, if it lives; it writes so then, or not yet."""
+        known = self.replica_lease
+        one = self.executions.get(known.spec.holder_identity) if known else None
+        if one is None or one.phase != "Live" or one.is_stopped:
+            return
+        phase = Phase.EXECUTING if one.has_started else Phase.PENDING
+        owner = ExecutionOwner(shard="s", incarnation="i", epoch=1)
+        if is_grant_of(known, one.uid, ExecutionStatus(phase=phase, owner=owner, observed_retries=one.retries)):
+            self.running.add(one.uid)
+            one.has_started = one.has_started or self.rng.random() < 0.5
             self._changed(one)
 
     def finish(self):
@@ -145,13 +157,27 @@ class World:
         one.is_stopped = True
         self._ended(one)
 
+    def retry(self):
+        """Somebody has one run again that has ended and stopped."""
+        for one in self._some(lambda one: one.phase == "Terminal" and one.is_stopped):
+            one.phase, one.is_stopped, one.has_started = "Live", False, False
+            one.retries += 1
+            self._changed(one)
+
+    def free(self):
+        """The replica's wish to delete a Lease arrives, late perhaps."""
+        if self.frees:
+            known = self.frees.pop(self.rng.randrange(len(self.frees)))
+            if known == self.lease:
+                self._write_lease(None)
+
     def _ended(self, one):
         self.running.discard(one.uid)
         self._changed(one)
         known = self.replica_lease
         named = known is not None and known.spec.holder_identity == one.uid
-        if named and known == self.lease and self.rng.random() < 0.7:
-            self._write_lease(None)
+        if named and self.rng.random() < 0.7:
+            self.frees.append(known)
 
     # Time and watches.
 
@@ -238,7 +264,7 @@ class World:
             case Grant(to=to, lease=known):
                 if known != self.lease:
                     return None
-                self._write_lease(to.uid)
+                self._write_lease(to.uid, to.retries)
                 return self.lease
             case Free(lease=known):
                 if known == self.lease:
@@ -251,9 +277,10 @@ class World:
                     return Fate.UNSURE
                 return judge(is_terminal=one.phase != "Live", is_stopped=one.is_stopped, is_owner_gone=False)
 
-    def _write_lease(self, holder):
+    def _write_lease(self, holder, retries=0):
         self.version += 1
-        meta = ObjectMeta(name=KEY, uid=f"l{self.version}", resource_version=str(self.version))
+        notes = {labels.OBSERVED_RETRIES: str(retries)} if retries else {}
+        meta = ObjectMeta(name=KEY, uid=f"l{self.version}", resource_version=str(self.version), annotations=notes)
         shown = Lease(metadata=meta, spec=LeaseSpec(holder_identity=holder or ""))
         self.lease = shown if holder else None
         self.lease_log.append((shown, self.lease))
@@ -272,7 +299,7 @@ class World:
         """One leader is left, and nothing goes wrong any more."""
         self.leaders = self.leaders[:1]
         for _ in range(200 + 20 * len(self.executions)):
-            for happening in (*["news"] * 10, "plan", "execute_one", "answer_one", "start", "finish", "stop"):
+            for happening in (*["news"] * 10, "plan", "execute_one", "answer_one", "start", "finish", "stop", "free"):
                 getattr(self, happening)()
                 self.check()
             self.time_passes()

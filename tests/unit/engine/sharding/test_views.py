@@ -7,7 +7,7 @@ import pytest
 
 from kontinue.api import labels
 from kontinue.api.meta import Lease, LeaseSpec, ObjectMeta
-from kontinue.api.v1alpha1 import ExecutionOwner
+from kontinue.api.v1alpha1 import ExecutionOwner, ExecutionStatus, Phase
 from kontinue_engine.sharding import views
 from kontinue_engine.sharding.assignment import Orphan
 from kontinue_engine.sharding.leases import ReplicaIdentity, mutex_key, was_expired
@@ -207,6 +207,22 @@ def test_a_grant_says_in_which_shard_its_holder_was_seen():
     lease = views.granted(Grant(to, None), group="g", now=NOW)
     assert views.is_granted_here(lease, "w-1")
     assert not views.is_granted_here(lease, "w-0")
+
+
+def test_a_grant_is_for_one_run_of_its_holder():
+    """What was granted before somebody retried it does not open; once it has begun it keeps what it has."""
+    to = Contender(uid="u", name="e", version="7", mutex="m", retries=2)
+    lease = views.granted(Grant(to, None), group="g", now=NOW)
+    owner = ExecutionOwner(shard="s", incarnation="i", epoch=1)
+    waits = ExecutionStatus(phase=Phase.PENDING, owner=owner, observed_retries=2)
+    assert views.is_grant_of(lease, "u", waits)
+    assert not views.is_grant_of(lease, "other", waits)
+    assert not views.is_grant_of(lease, "u", msgspec.structs.replace(waits, observed_retries=3))
+    begun = msgspec.structs.replace(waits, phase=Phase.EXECUTING, observed_retries=3)
+    assert views.is_grant_of(lease, "u", begun)
+    handed_on = views.granted(Grant(Contender(uid="v", name="f", version="7", mutex="m"), lease), group="g", now=NOW)
+    assert views.is_grant_of(handed_on, "v", ExecutionStatus())
+    assert labels.OBSERVED_RETRIES not in handed_on.metadata.annotations
 
 
 def test_a_grant_creates_the_lease_or_hands_it_over():
