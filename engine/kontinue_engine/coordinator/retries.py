@@ -41,6 +41,8 @@ from kontinue_engine.telemetry.logs import get_logger
 RETRY_REFUSED: Final = "RetryRefused"
 UNADOPTED: Final = f"!{labels.WORKER_GROUP}"
 """Label selector of what belongs to no worker group."""
+IN_FLIGHT: Final = 8
+"""Executions at a time. Judgement: somebody may ask for thousands at once, and others want to write, too."""
 RETRY_CAP_S: Final = 60.0
 """Longest delay between two tries. Judgement: somebody waits for it."""
 
@@ -96,7 +98,7 @@ class RetryDuty:
         self._patience_s = times.duration_s + STOPPING_S
         self._queue: WorkQueue[str] = WorkQueue()
         self._failures: dict[str, Backoff] = {}
-        self._unsure_since_s: dict[str, float] = {}
+        self._unsure_since_s: dict[str, tuple[str, float]] = {}  # by name, with the uid
 
     async def run(self) -> None:
         """Carry out what is asked for until cancelled."""
@@ -114,8 +116,8 @@ class RetryDuty:
                     only_metadata=True,
                 )
                 tasks.create_task(informer.run(), name=f"ended badly, {selector}")
-            while True:
-                await self._next()
+            for number in range(IN_FLIGHT):
+                tasks.create_task(self._work(), name=f"retries/{number}")
 
     # Informer handler.
 
@@ -131,6 +133,10 @@ class RetryDuty:
             self._queue.add(obj.metadata.name)
 
     # Decide, act.
+
+    async def _work(self) -> None:
+        while True:
+            await self._next()
 
     async def _next(self) -> None:
         name = await self._queue.get()
@@ -150,6 +156,7 @@ class RetryDuty:
         """Do what is to be done about one Execution; return the seconds until it is looked at again, if that is so."""
         execution = await executions.read_execution(self._transport, namespace=self._namespace, name=name)
         if execution is None or not execution.is_retry_requested:
+            self._unsure_since_s.pop(name, None)
             return None
         if labels.WORKER_GROUP not in execution.metadata.labels and not self._owns(execution.spec.function):
             return None
@@ -167,26 +174,27 @@ class RetryDuty:
         return await self._restart(placed) if placed is not None else 0.0
 
     async def _has_stopped(self, execution: Execution) -> bool:
-        uid, found = execution.metadata.uid, execution.metadata.labels
+        name, uid, found = execution.metadata.name, execution.metadata.uid, execution.metadata.labels
         has_place = labels.WORKER_GROUP in found and (labels.SHARD in found or not self._is_sharded)
         was_never_placed = execution.status.owner is None and not has_place
         if is_stopped(execution.status.conditions) or was_never_placed:
-            self._unsure_since_s.pop(uid, None)
+            self._unsure_since_s.pop(name, None)
             return True
         fate = await fates.fetch_fate(
             self._transport,
             self._namespace,
             group=self._group,
             is_sharded=self._is_sharded,
-            name=execution.metadata.name,
+            name=name,
             uid=uid,
             live=(),
         )
         now_s = self._clock.monotonic_s()
-        since_s = self._unsure_since_s.setdefault(uid, now_s)
-        if fate is Fate.STOPPED or (fate is Fate.UNSURE and now_s - since_s >= self._patience_s):
-            del self._unsure_since_s[uid]
+        whose, since_s = self._unsure_since_s.get(name, (uid, now_s))
+        if fate is Fate.STOPPED or (fate is Fate.UNSURE and whose == uid and now_s - since_s >= self._patience_s):
+            self._unsure_since_s.pop(name, None)
             return True
+        self._unsure_since_s[name] = uid, since_s if whose == uid else now_s
         return False
 
     async def _is_live(self, name: str, uid: str) -> bool:
