@@ -169,7 +169,8 @@ SUSPENSION: Final = Kind(
         Rule(at=("status",), rule="!has(oldSelf.phase) || has(self.phase)", message="phase cannot be removed"),
         Rule(
             at=("status",),
-            rule="!(has(oldSelf.phase) && oldSelf.phase == 'Completed') || (has(self.phase) && self.phase == 'Completed')"
+            rule="!(has(oldSelf.phase) && oldSelf.phase == 'Completed')"
+            " || (has(self.phase) && self.phase == 'Completed')"
             " || (has(self.conditions) && self.conditions.exists(c, c.type == 'PayloadInvalid' && c.status == 'True'))",
             message="Completed is final, unless condition PayloadInvalid says why not",
             field_path=".phase",

@@ -41,7 +41,7 @@ async def schedule(env: TestEnvironment, cron: str, zone: str) -> None:
 
 
 async def test_a_schedule_runs_at_its_local_times_over_a_change_of_the_clocks(env: TestEnvironment) -> None:
-    """At six in Berlin, which is five in UTC, and four in summer; over the deaths of workers none is lost or doubled."""
+    """At six in Berlin: five in UTC, and four in summer; over the deaths of workers none is lost or doubled."""
     await schedule(env, "0 6 * * *", "Europe/Berlin")
     for _ in range(8):
         await env.advance(timedelta(hours=11))

@@ -47,7 +47,8 @@ def test_check_names_a_stale_file_and_writes_nothing(
     assert "execution.yaml is out of date" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
     assert tool.main([]) == 0
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["execution.yaml", "function.yaml", "memopage.yaml", "scheduledexecution.yaml", "suspension.yaml"]
+    kinds = ["execution", "function", "memopage", "scheduledexecution", "suspension"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"{kind}.yaml" for kind in kinds]
     assert tool.main(["--check"]) == 0
     capsys.readouterr()
     assert tool.main([]) == 0

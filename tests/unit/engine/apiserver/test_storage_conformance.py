@@ -1,4 +1,4 @@
-"""What every store promises, over each implementation: a SQLite file, SQLite in memory, mere memory, one that servers share."""
+"""What every store promises, over each one: a SQLite file, SQLite in memory, mere memory, one that servers share."""
 
 from __future__ import annotations
 
