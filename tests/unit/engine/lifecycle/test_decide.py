@@ -78,7 +78,7 @@ def test_what_was_found_by_listing_is_claimed_and_written_executing_before_it_ru
 
 
 def test_what_another_replica_may_have_started_without_a_write_gets_a_higher_fencing_token() -> None:
-    """The other one may only be frozen, or be from before the group was sharded: receivers must be able to refuse it."""
+    """The other one may only be frozen, or from before the group was sharded: receivers must be able to refuse it."""
     sharded = msgspec.structs.replace(WORKER, first_epoch=SHARDED_EPOCH)
     alone, fresh = (decide(observe(), worker, NOW_MS).actions[0] for worker in (WORKER, sharded))
     plan = decide(observe(inherited=True), WORKER, NOW_MS)
