@@ -12,6 +12,8 @@ from typing import Any, ParamSpec
 
 import looptime
 
+from kontinue_engine.clock import SystemClock
+
 P = ParamSpec("P")
 
 
@@ -29,3 +31,11 @@ def virtual_time(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, No
 def elapsed_s() -> float:
     """Return the loop's time: seconds since the test began."""
     return asyncio.get_running_loop().time()
+
+
+class LoopClock(SystemClock):
+    """Monotonic time is the loop's."""
+
+    def monotonic_s(self) -> float:
+        """Return the loop's time."""
+        return elapsed_s()

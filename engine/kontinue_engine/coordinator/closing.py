@@ -1,14 +1,15 @@
 """Internal. Closes Executions that have ended while no replica had them: a client's cancel is terminal at once.
 
 Nobody claims such an Execution any more: its children in other shards or groups would go on, and nobody would say that
-it has stopped. The leader looks for them when it sweeps a shard that nobody has, and a replica when it takes its shard
-back. Level-based: what is closed carries the condition Stopped. What its owner may still have is left to it, and looked
-at again until the owner has said Stopped, or has gone.
+it has stopped. The leader has them looked for when it sweeps a shard that nobody has, and a replica when it takes its
+shard back. Level-based: what is closed carries the condition Stopped, and what fails is tried again. What its owner may
+still have is left to it, and looked at again until the owner has said Stopped, or has gone.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Iterable
 from typing import Final
 
@@ -24,6 +25,7 @@ from kontinue_engine.clock import Clock
 from kontinue_engine.coordinator.fates import MAY_RUN_ON
 from kontinue_engine.coordinator.holders import Holders
 from kontinue_engine.kube import executions
+from kontinue_engine.kube.work_queue import WorkQueue
 from kontinue_engine.lifecycle.conditions import is_stopped, with_stopped
 from kontinue_engine.lifecycle.ending import PARENT_ENDED_MESSAGE
 from kontinue_engine.sharding.fates import STOPPING_S
@@ -31,6 +33,8 @@ from kontinue_engine.sharding.leases import LeaseTimes
 from kontinue_engine.sharding.views import PlacedExecution
 from kontinue_engine.telemetry.logs import get_logger
 
+AT_A_TIME: Final = 4
+"""How many are closed at a time. Judgement: nobody waits for most of them, and others want to write."""
 AGAIN_FIRST_S: Final = 1.0
 """Until what was left is looked at again: stopping takes up to five seconds. Judgement."""
 AGAIN_CAP_S: Final = 30.0
@@ -67,33 +71,29 @@ class Closer:
         self._group = group
         self._is_sharded = is_sharded
         self._clock = clock
+        self._shards: WorkQueue[str] = WorkQueue()
+        self._failures: dict[str, Backoff] = {}
         self._patience_s = times.duration_s + STOPPING_S
         self._left: dict[str, tuple[str, float]] = {}  # uid -> name, and since when it has been known to have ended
         self._again = Backoff(first_s=AGAIN_FIRST_S, cap_s=AGAIN_CAP_S)
         self._news = asyncio.Event()
 
-    async def run(self, *shards: str) -> None:
-        """Close what has ended in these shards, then look again at what was left, there and by ``close``.
+    def look_into(self, shard: str) -> None:
+        """Have ``run`` close what has ended in a shard; a group that is not sharded has one, without a name."""
+        self._shards.add(shard)
 
-        Until cancelled. A group that is not sharded has one shard, without a name.
-        """
-        for shard in shards:
-            await self._close_surely(shard)
-        while True:
-            await self._news.wait()
-            await asyncio.sleep(self._again.next_s())
-            try:
-                await self._look_again()
-            except errors.ApiError as error:
-                _log.warning("not looked at again", executions=len(self._left), error=str(error))
-            if not self._left:
-                self._news.clear()
+    async def run(self) -> None:
+        """Close what has ended where it was told to look, until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._close_left(), name="closing/left")
+            while True:
+                await self._close_next()
 
     async def close(self, shard: str) -> None:
-        """Close what has ended in a shard.
+        """Close what has ended in a shard; what is left then is the business of ``run``.
 
         Raises:
-            ApiError: the server refuses; what was not closed is found by the next call.
+            ApiError: the server does not tell what is there.
         """
         selector = f"{labels.WORKER_GROUP}={self._group}" + (f",{labels.SHARD}={shard}" if shard else "")
         found: list[PlacedExecution] = []
@@ -109,16 +109,28 @@ class Closer:
             found += (await ended.fetch()).objects
         await self._judge(found)
 
-    async def _close_surely(self, shard: str) -> None:
-        backoff = Backoff()
+    async def _close_next(self) -> None:
+        shard = await self._shards.get()
+        try:
+            await self.close(shard)
+            self._failures.pop(shard, None)
+        except errors.ApiError as error:
+            _log.warning("not closed", shard=shard, error=str(error))
+            delay_s = self._failures.setdefault(shard, Backoff()).next_s(at_least_s=error.retry_after_s)
+            self._shards.add_after(shard, delay_s)
+        finally:
+            self._shards.done(shard)
+
+    async def _close_left(self) -> None:
         while True:
+            await self._news.wait()
+            await asyncio.sleep(self._again.next_s())
             try:
-                await self.close(shard)
+                await self._look_again()
             except errors.ApiError as error:
-                _log.warning("not closed", shard=shard, error=str(error))
-                await asyncio.sleep(backoff.next_s(at_least_s=error.retry_after_s))
-            else:
-                return
+                _log.warning("not looked at again", executions=len(self._left), error=str(error))
+            if not self._left:
+                self._news.clear()
 
     async def _look_again(self) -> None:
         found: list[PlacedExecution] = []
@@ -142,12 +154,23 @@ class Closer:
     async def _judge(self, found: Iterable[PlacedExecution]) -> None:
         """Close what nobody has any more. All of them have been read, so one answer per Lease tells of their owners."""
         holders = Holders(self._transport, self._namespace, self._group, is_sharded=self._is_sharded)
+        gone: deque[PlacedExecution] = deque()
         for one in found:
-            is_done = one.status.phase not in MAY_RUN_ON or is_stopped(one.status.conditions)
-            if is_done or (await self._has_gone(one, holders) and await self._try_to_close(one)):
+            if one.status.phase not in MAY_RUN_ON or is_stopped(one.status.conditions):
                 self._left.pop(one.metadata.uid, None)
+            elif await self._has_gone(one, holders):
+                gone.append(one)
+        async with asyncio.TaskGroup() as tasks:
+            for number in range(min(AT_A_TIME, len(gone))):
+                tasks.create_task(self._close_all(gone), name=f"closing/{number}")
         if self._left:
             self._news.set()
+
+    async def _close_all(self, gone: deque[PlacedExecution]) -> None:
+        while gone:
+            one = gone.popleft()
+            if await self._try_to_close(one):
+                self._left.pop(one.metadata.uid, None)
 
     async def _has_gone(self, ended: PlacedExecution, holders: Holders) -> bool:
         """Tell whether nobody runs it any more.
@@ -177,6 +200,9 @@ class Closer:
         except executions.UnreadableError as error:
             _log.error("not closed", execution=ended.metadata.name, uid=ended.metadata.uid, error=str(error))
             return True
+        except errors.ApiError as error:
+            _log.warning("not closed yet", execution=ended.metadata.name, uid=ended.metadata.uid, error=str(error))
+            return False
 
     async def _close(self, ended: PlacedExecution) -> bool:
         """Return whether nothing is left to be done."""

@@ -230,7 +230,7 @@ class PlacementDuty:
         lost_by = ""
         if command.shard != placements.STRAYS and command.shard not in held:
             lost_by = await holders.find_dead(command.shard)
-            await self._closer.close(command.shard)
+            self._closer.look_into(command.shard)
         return [
             views.found_of(execution, shard=command.shard, lost_by=lost_by, now_ms=now_ms)
             for execution in listed.objects

@@ -294,6 +294,7 @@ class _Replica:
             clock=self._clock,
             times=self._options.lease,
         )
+        closer.look_into(runtime.scope.shard)
         return {
             "Leases": parts.group_leases.run(),
             "gates": controller.gates.run(parts.watch.subscribed()),
@@ -301,7 +302,7 @@ class _Replica:
             "ends of children": informers.ends_of_children(runtime, controller.offspring).run(),
             "functions": parts.functions.run(),
             "registered functions": informers.registered_functions(runtime, parts.functions).run(),
-            "closing": closer.run(runtime.scope.shard),
+            "closing": closer.run(),
         }
 
     async def _lead(self, parts: _Parts, lease: HeldLease, lease_transport: KubeTransport) -> None:

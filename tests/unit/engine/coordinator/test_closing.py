@@ -12,23 +12,15 @@ import pytest
 from kontinue import errors
 from kontinue.api import labels
 from kontinue.kube.requests import Request
-from kontinue_engine.clock import SystemClock
-from kontinue_engine.coordinator.closing import Closer
+from kontinue_engine.coordinator.closing import AT_A_TIME, Closer
 from kontinue_engine.sharding.fates import STOPPING_S
 from kontinue_engine.sharding.leases import LeaseTimes
 from scripted_transport import ScriptedTransport
-from virtual_time import elapsed_s, virtual_time
+from virtual_time import LoopClock, elapsed_s, virtual_time
 
 LIST = {"metadata": {"resourceVersion": "9"}, "items": []}
 TIMES = LeaseTimes()
 PATIENCE_S = TIMES.duration_s + STOPPING_S
-
-
-class LoopClock(SystemClock):
-    """Monotonic time is the loop's."""
-
-    def monotonic_s(self) -> float:
-        return elapsed_s()
 
 
 def canceled(name: str, incarnation: str = "dead", *, shard: str = "w-1", **status: Any) -> dict[str, Any]:
@@ -97,6 +89,12 @@ class Server:
 def closer(transport: ScriptedTransport, server: Server, *, is_sharded: bool = True) -> Closer:
     transport.answer = server
     return Closer(transport, namespace="ns", group="g", is_sharded=is_sharded, clock=LoopClock(), times=TIMES)
+
+
+def start(subject: Closer) -> asyncio.Task[None]:
+    """Begin with the shard w-1."""
+    subject.look_into("w-1")
+    return asyncio.create_task(subject.run())
 
 
 def requests_of_leases(transport: ScriptedTransport) -> list[int]:
@@ -171,7 +169,7 @@ async def test_what_was_left_to_its_owner_is_closed_when_that_has_gone() -> None
     """By whoever has left it: the shard of its label may never be swept again."""
     server = Server(canceled("a", "there", shard="w-2"))
     server.leases["kontinue-shard.g.w-2"] = ("w-2", "there")
-    running = asyncio.create_task(closer(ScriptedTransport(), server).run("w-1"))
+    running = start(closer(ScriptedTransport(), server))
     await asyncio.sleep(300)
     assert server.written == []
     server.leases["kontinue-shard.g.w-2"] = ("", "there")
@@ -210,7 +208,7 @@ async def test_one_without_an_owner_is_closed_when_nobody_has_its_shard(transpor
 async def test_what_nobody_can_vouch_for_is_closed_when_every_replica_would_have_stopped_it(incarnation: str) -> None:
     """Somebody may have started it without a word, or go on without knowing that its Lease was deleted."""
     server = Server(canceled("a", incarnation, shard="w-3"))
-    running = asyncio.create_task(closer(ScriptedTransport(), server).run("w-1"))
+    running = start(closer(ScriptedTransport(), server))
     await asyncio.sleep(PATIENCE_S - 1)
     assert server.written == []
     await asyncio.sleep(60)
@@ -230,7 +228,54 @@ async def test_an_api_server_that_is_away_is_waited_for() -> None:
         return server(request)
 
     transport.answer = answer
-    running = asyncio.create_task(subject.run("w-1"))
+    running = start(subject)
     await asyncio.sleep(60)
     assert server.written == ["a"]
     running.cancel()
+
+
+@virtual_time
+async def test_what_could_not_be_closed_is_tried_again_and_keeps_nobody_from_closing_the_others() -> None:
+    """The sweep that has told of it does not come again."""
+    transport, server = ScriptedTransport(), Server(*(canceled(f"a-{number}") for number in range(20)))
+    subject = closer(transport, server)
+
+    def answer(request: Request) -> bytes:
+        if request.method == "PUT" and "/a-3/" in request.path and elapsed_s() < 20:
+            raise errors.Forbidden("no", status=403)
+        return server(request)
+
+    transport.answer = answer
+    running = start(subject)
+    await asyncio.sleep(10)
+    assert sorted(server.written) == sorted(set(server.stored) - {"a-3"})
+    await asyncio.sleep(60)
+    assert sorted(server.written) == sorted(server.stored)
+    running.cancel()
+
+
+class SlowTransport(ScriptedTransport):
+    """Needs a second for each request.
+
+    Attributes:
+        most: requests at a time.
+    """
+
+    most = 0
+    _now = 0
+
+    async def send(self, request: Request, **options: Any) -> bytes:
+        self._now += 1
+        self.most = max(self.most, self._now)
+        await asyncio.sleep(1)
+        self._now -= 1
+        return await super().send(request, **options)
+
+
+@virtual_time
+async def test_a_few_are_closed_at_a_time() -> None:
+    """Somebody may wait for a mutex of one of them, and everybody else wants to write, too."""
+    transport, server = SlowTransport(), Server(*(canceled(f"a-{number}") for number in range(40)))
+    await closer(transport, server).close("w-1")
+    assert (len(server.written), transport.most) == (40, AT_A_TIME)
+    assert elapsed_s() < 3 * 40 / AT_A_TIME + 10
