@@ -22,7 +22,7 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 import kube
-from bench import engine, holding, long_load, sharded, writes
+from bench import engine, history, holding, long_load, sharded, writes
 from bench.figures import Figure, print_table, store
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -59,6 +59,8 @@ PARTS = (
     _on("kube", "writes", writes.names("kube"), writes.measure),
     _on("local", "sharded", sharded.NAMES["local"], sharded.measure),
     _on("kube", "sharded", sharded.NAMES["kube"], sharded.measure),
+    _on("local", "history", history.NAMES["local"], history.measure),
+    _on("kube", "history", history.NAMES["kube"], history.measure),
     Part("memory", holding.NAMES, holding.measure),
     Part("load", long_load.NAMES, long_load.measure, is_named_only=True),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import timedelta
+from pathlib import Path
 
 from kontinue import App, ExecutionContext, step
 
@@ -49,6 +50,30 @@ async def steps10(ctx: ExecutionContext, n: int) -> int:
 async def fanout100(ctx: ExecutionContext, n: int) -> int:
     """A hundred children at once."""
     return sum(await ctx.map(trivial, range(n, n + 100)))
+
+
+@app.function
+async def fanout(ctx: ExecutionContext, count: int) -> int:
+    """So many children at once."""
+    return sum(await ctx.map(trivial, range(count)))
+
+
+def mark(marks: str) -> None:
+    """Note the time; wait until there are two."""
+    with Path(marks).open("a") as file:
+        file.write(f"{time.time()}\n")
+    while len(Path(marks).read_text().splitlines()) < 2:
+        time.sleep(0.01)
+
+
+@app.function
+async def steps_then_mark(ctx: ExecutionContext, count: int, marks: str) -> int:
+    """So many steps, one after the other, and a last one."""
+    n = 0
+    for _ in range(count):
+        n = await ctx.step(add_one, n)
+    await ctx.step(mark, marks)
+    return n
 
 
 @app.function

@@ -33,6 +33,8 @@ TARGETS = {
     "recovery_killed_replica_s": Target(8, 8, higher_is_better=False),
     "recovery_sigterm_s": Target(1, 1, higher_is_better=False),
     "recovery_same_hostname_s": Target(2, 2, higher_is_better=False),
+    "local_step1000_vs_step10": Target(1.3, 1.1, higher_is_better=False),
+    "kube_step1000_vs_step10": Target(1.3, 1.1, higher_is_better=False),
     "rss_bytes_per_object_100k": Target(None, 3072, higher_is_better=False),
     "rss_bytes_per_object_100k_after_start": Target(None, 3072, higher_is_better=False),
 }
@@ -43,6 +45,8 @@ UNITS = {
     "_us": "us",
     "_vs_pool": "ratio",
     "_vs_raw": "ratio",
+    "_vs_step10": "ratio",
+    "_bytes": "B",
     "_mib": "MiB",
     "rss_bytes": "B",
     "writes_": "writes",
