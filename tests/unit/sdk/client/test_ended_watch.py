@@ -3,9 +3,11 @@
 import asyncio
 import json
 
+import msgspec
 import pytest
 
 from kontinue import errors
+from kontinue.api.v1alpha1 import Execution
 from kontinue.client.ended_watch import LINGER_S, MAX_REMEMBERED_BYTES, EndedWatch
 from scripted_transport import ScriptedTransport
 from virtual_time import elapsed_s, virtual_time
@@ -228,3 +230,28 @@ async def test_a_wait_that_timed_out_keeps_nothing_open():
             await watch.wait("x")
     await asyncio.sleep(LINGER_S + 1)
     assert len(asyncio.all_tasks()) == 1
+
+
+@virtual_time
+async def test_an_end_before_a_retry_was_asked_for_is_none():
+    """The watch may still show it, and remember it; the wait is for the new end."""
+    world = World()
+    watch = EndedWatch(world, "ns")
+    world.objects["first"] = obj("first", 9)
+    await watch.wait("first")
+    world.emit(event("ADDED", "x", 12, "Failed"))
+    await settle()
+    asked = obj("x", 14, "Failed")
+    asked["metadata"]["generation"] = 2
+    asked["spec"]["retry"] = {"retries": 1}
+    watch.note_retry(msgspec.json.decode(json.dumps(asked), type=Execution))
+    waiting = asyncio.ensure_future(watch.wait("x", uid="uid-x", version="11"))
+    await settle()
+    world.emit(event("MODIFIED", "x", 13, "Failed"))
+    world.emit(json.dumps({"type": "MODIFIED", "object": asked}).encode())
+    await settle()
+    assert not waiting.done()
+    world.emit(event("DELETED", "x", 15, "Pending"))
+    world.emit(event("ADDED", "x", 16, "Failed"))
+    assert (await waiting).metadata.resource_version == "16"
+    await watch.close()
