@@ -39,6 +39,8 @@ from kontinue_engine.telemetry.logs import get_logger
 
 IN_FLIGHT: Final = 8
 """Requests at a time. Judgement: of thousands that wait each is told once, and nobody is in a hurry to know."""
+TELLING: Final = IN_FLIGHT // 2
+"""How many are told at a time: a slot that may be free is asked for at once, however many wait."""
 
 _log = get_logger(__name__)
 
@@ -93,6 +95,7 @@ class LimitDuty:
         self._notices = LimitNotices(transport, namespace=namespace, me=me, limits=limits, events=events, clock=clock)
         self._waiting: dict[str, views.PlacedExecution] = {}
         self._untold: deque[tuple[float, str]] = deque()
+        self._telling = 0
         self._errands: Errands[Seek | Tell] = Errands(
             "limits", in_flight=IN_FLIGHT, plan=self._plan, carry_out=self._carry_out
         )
@@ -193,12 +196,17 @@ class LimitDuty:
                         self._place.on_event("MODIFIED", admitted)
                 case Seek():
                     commands.append(command)
-        while self._untold and self._untold[0][0] <= now_s:
+        while self._may_tell and self._untold[0][0] <= now_s:
             commands.append(Tell(self._untold.popleft()[1]))
-        looks_s = [self._untold[0][0] - now_s] if self._untold else []
+            self._telling += 1
+        looks_s = [self._untold[0][0] - now_s] if self._may_tell else []
         due_s = self._admissions.next_look_s(now_s)
         looks_s += [] if due_s is None else [due_s]
         return commands, min(looks_s, default=None)
+
+    @property
+    def _may_tell(self) -> bool:
+        return bool(self._untold) and self._telling < TELLING
 
     # Act.
 
@@ -216,6 +224,8 @@ class LimitDuty:
                     self._admissions.failed(command, self._clock.monotonic_s())
                 case Tell(uid=uid):
                     self._tell_later(uid)
+        finally:
+            self._telling -= isinstance(command, Tell)
 
     async def _seek(self, command: Seek) -> None:
         live = self._book.incarnations(self._clock.monotonic_s()) | {self._incarnation}

@@ -12,13 +12,13 @@ import msgspec
 from kontinue.api import labels
 from kontinue.kube.requests import Request
 from kontinue.kube.watch import EventType
-from kontinue_engine.clock import SystemClock
 from kontinue_engine.coordinator.limits import LimitDuty
 from kontinue_engine.kube.events import EventRecorder
 from kontinue_engine.sharding.lease_book import LeaseBook
 from kontinue_engine.sharding.leases import LeaseTimes, ReplicaIdentity
 from kontinue_engine.sharding.views import PlacedExecution
 from scripted_transport import ScriptedTransport
+from virtual_time import LoopClock, elapsed_s, virtual_time
 
 ME = ReplicaIdentity(shard="w-0", incarnation="me")
 
@@ -84,7 +84,7 @@ class Placed:
 @contextlib.asynccontextmanager
 async def leading(transport: ScriptedTransport, place: Placed, *waiting: str) -> AsyncIterator[None]:
     """Lead a group with a function that may run once; these wait for it."""
-    clock = SystemClock()
+    clock = LoopClock()
     duty = LimitDuty(
         transport,
         namespace="ns",
@@ -123,3 +123,53 @@ async def test_what_ends_while_a_new_leader_lists_keeps_its_slot_until_it_has_st
         assert place.names == []
         server.stop()
         await eventually(lambda: place.names == ["b"])
+
+
+class BusyServer(ScriptedTransport):
+    """Needs a tenth of a second for each request. One Execution runs, and has ended when somebody asks for it.
+
+    Attributes:
+        told: names of those that were told what they wait for.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: set[str] = set()
+        self.answer = self._answer
+
+    async def send(self, request: Request, **options: Any) -> bytes:
+        await asyncio.sleep(0.1)
+        return await super().send(request, **options)
+
+    def _answer(self, request: Request) -> bytes:
+        if request.path.endswith("/executions"):
+            items = [running("a")] if "phase%21%3D" in request.query else []
+            return msgspec.json.encode({"metadata": {"resourceVersion": "9"}, "items": items})
+        name = request.path.split("/executions/")[1].partition("/")[0]
+        if request.method != "GET":
+            self.told.add(name)
+        stopped = {"type": "Stopped", "status": "True", "reason": "Stopped", "message": ""}
+        ended = {**running("a"), "status": {"phase": "Completed", "conditions": [stopped]}}
+        waiting = {"metadata": {"name": name, "uid": f"uid-{name}"}, "spec": {"function": "f", "arguments": {}}}
+        return msgspec.json.encode(ended if name == "a" else waiting)
+
+    def end(self) -> None:
+        """The one that runs has ended."""
+        self.emit(msgspec.json.encode({"type": "DELETED", "object": running("a")}))
+
+
+@virtual_time
+async def test_a_slot_is_given_on_although_thousands_are_being_told_what_they_wait_for() -> None:
+    """Nobody is in a hurry to know."""
+    server, place = BusyServer(), Placed()
+    names = [f"b-{number:04}" for number in range(2000)]
+    async with leading(server, place, *names):
+        await asyncio.sleep(2)
+        server.end()
+        ended_s = elapsed_s()
+        while not place.names:
+            await asyncio.sleep(0.1)
+        assert elapsed_s() - ended_s < 1
+        assert server.told
+        await asyncio.sleep(200)
+        assert server.told >= set(names[1:])
