@@ -7,7 +7,16 @@ import msgspec
 
 from kontinue.api import labels
 from kontinue.api.meta import Condition, Event, ObjectMeta, ObjectReference
-from kontinue.api.v1alpha1 import Execution, ExecutionAttempt, ExecutionError, ExecutionOwner, Phase, WaitingFor
+from kontinue.api.v1alpha1 import (
+    Execution,
+    ExecutionAttempt,
+    ExecutionDefaults,
+    ExecutionError,
+    ExecutionOwner,
+    ExecutionRetry,
+    Phase,
+    WaitingFor,
+)
 from kontinue.replay.records import ChildOutcome, Memo, Record, RecordedError, RecordKind
 from kontinue_engine.cli.description import describe_execution
 
@@ -134,3 +143,36 @@ def test_the_shard_and_what_was_lost_with_replicas_are_shown(make_execution: Mak
     assert "Shard:      w-1\n" in text
     assert "Worker:     w-0, epoch 2\n" in text
     assert "Lost:       1 replica died that had it\n" in text
+
+
+def test_the_policy_that_counts_and_the_next_attempt_are_shown(make_execution: Make, now: datetime) -> None:
+    """Whose policy it is, and how many attempts there can be with those that somebody has asked for."""
+    policy = ExecutionRetry(retries=2, backoff="30s")
+    execution = make_execution(
+        "x",
+        phase=Phase.BACKOFF,
+        attempt_count=1,
+        attempts=[ExecutionAttempt(number=1, phase=Phase.FAILED, finished_at=now)],
+        defaults=ExecutionDefaults(retry=policy),
+        waiting_for=[WaitingFor(kind="Timer", name="attempt 2", until=now + timedelta(seconds=30))],
+    )
+    text = describe(execution, now)
+    assert "2 retries, back-off 30s (the function's default)" in text
+    assert "Timer attempt 2 until" in text
+    assert "(in 30s)" in text
+    asked = msgspec.structs.replace(execution.spec, retry=ExecutionRetry(retries=1))
+    assert "3 retries, back-off 30s (the function's default)" in describe(
+        msgspec.structs.replace(execution, spec=asked), now
+    )
+
+
+def test_a_retry_that_is_asked_for_is_shown(make_execution: Make, now: datetime) -> None:
+    """It has failed, but will not stay so."""
+    failed = make_execution("x", phase=Phase.FAILED, observed_retries=0)
+    asked = msgspec.structs.replace(
+        failed,
+        metadata=msgspec.structs.replace(failed.metadata, generation=2),
+        spec=msgspec.structs.replace(failed.spec, retry=ExecutionRetry(retries=1)),
+    )
+    assert "Failed, a retry is asked for" in describe(asked, now)
+    assert "a retry is asked for" not in describe(failed, now)

@@ -115,3 +115,20 @@ def test_the_parent_is_the_owning_execution(make_execution: Make) -> None:
     """Roots have none."""
     assert execution_tree.parent_name(make_execution("x", parent="root")) == "root"
     assert execution_tree.parent_name(make_execution("root")) == ""
+
+
+def test_between_two_attempts_it_says_when_the_next_one_begins(make_execution: Make, now: datetime) -> None:
+    """And why; the attempt that has failed is an earlier one already."""
+    execution = make_execution(
+        "x",
+        phase=Phase.BACKOFF,
+        reason="UserError",
+        message="no luck",
+        attempts=[ExecutionAttempt(number=1, phase=Phase.FAILED, message="no luck", finished_at=now)],
+        attempt_count=1,
+        waiting_for=[WaitingFor(kind="Timer", name="attempt 2", until=now + timedelta(seconds=30))],
+    )
+    assert draw(execution, [], now) == [
+        "↻ x (build)  Backoff  Timer attempt 2 in 30s; UserError: no luck",
+        "└─ ✗ attempt 1  Failed: no luck",
+    ]
