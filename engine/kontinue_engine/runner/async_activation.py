@@ -137,8 +137,8 @@ class AsyncActivation(base.Activation):
 
     @property
     def is_quiet(self) -> bool:
-        """Whether nothing of it runs: it waits for the supervisor."""
-        return self._loop.is_settled and not self._steps
+        """Whether nothing of it runs, and all that it has done has been said: it waits for the supervisor."""
+        return self._loop.is_settled and not (self._steps or self.journal.has_unflushed)
 
     def cancel_steps(self) -> None:
         """Cancel the steps that run on the host loop; their outcome is of no interest any more."""

@@ -152,8 +152,8 @@ class SyncActivation(base.Activation):
 
     @property
     def is_quiet(self) -> bool:
-        """Whether nothing of it runs: it waits for the supervisor."""
-        return self._is_parked and not self._is_woken
+        """Whether nothing of it runs, and all that it has done has been said: it waits for the supervisor."""
+        return self._is_parked and not (self._is_woken or self.journal.has_unflushed)
 
     def recorded(self, flush: int) -> None:
         """Records up to ``flush`` are durable."""

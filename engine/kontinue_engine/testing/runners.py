@@ -60,6 +60,8 @@ class _Home(msgspec.Struct):
         names: step id -> name of the function, or display name of the timer, that it waits for.
         is_further: it has recorded or asked for something that no activation before it had. One that waits for many
             children is replayed when the first of them has ended, and not once more for each.
+        produced: highest flush that it has asked for.
+        recorded: highest flush that was answered.
     """
 
     activate: frames.Activate
@@ -67,6 +69,8 @@ class _Home(msgspec.Struct):
     crash_at: dict[int, str] = {}
     names: dict[str, str] = {}
     is_further: bool = False
+    produced: int = 0
+    recorded: int = 0
 
 
 class InProcessRunners:
@@ -147,6 +151,7 @@ class InProcessRunners:
             return
         match command:
             case frames.StepRecorded(flush=flush):
+                home.recorded = max(home.recorded, flush)
                 crashed = next((name for at, name in home.crash_at.items() if at <= flush), "")
                 if crashed:
                     self._crash(command.activation, crashed, was_active=True)
@@ -199,10 +204,14 @@ class InProcessRunners:
     # What becomes of activations.
 
     def _replay(self, home: _Home) -> bool:
-        """Evict an activation that has got further, and has waited for something since: it is replayed to go on."""
+        """Evict an activation that has got further, and has waited for something since: it is replayed to go on.
+
+        Not while something that it has said is on its way, or not recorded yet: that would be lost.
+        """
         number = home.activate.activation
         is_thread = home.host is self._sync
-        if not self._replays or not home.is_further or not home.host.is_quiet(number):
+        is_due = self._replays and home.is_further and home.recorded >= home.produced
+        if not is_due or not home.host.is_quiet(number) or self._inbox:
             return False
         if is_thread and self._evicted_threads >= MAX_EVICTED_THREADS:
             return False
@@ -251,6 +260,7 @@ class InProcessRunners:
         match event:
             case frames.RecordsProduced(flush=flush):
                 home.is_further = True
+                home.produced = max(home.produced, flush)
                 crashed = self._crashes.strike_records(home.activate.uid, records, is_recorded=True)
                 if crashed:
                     home.crash_at[flush] = crashed

@@ -127,6 +127,11 @@ class Journal:
         """Whether records are on their way to be made durable."""
         return self._in_flight > 0
 
+    @property
+    def has_unflushed(self) -> bool:
+        """Whether records must be made durable that have not been sent yet: they wait for those on their way."""
+        return self._wants_flush and bool(self._unsent)
+
     def generation(self, call: Call) -> int:
         """Return by what the child of ``call`` differs from one that an earlier attempt asked for by the same id."""
         position = self._delivered if call.state is CallState.OPEN else call.position
