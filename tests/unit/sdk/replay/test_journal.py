@@ -236,6 +236,7 @@ def test_arrivals_during_a_flush_share_the_next_one() -> None:
     first = journal.take_flush()
     journal.arrive("1", done())
     journal.arrive("2", done())
+    assert journal.has_unflushed
     assert journal.take_flush() is None
     journal.recorded(1)
     second = journal.take_flush()
@@ -245,6 +246,7 @@ def test_arrivals_during_a_flush_share_the_next_one() -> None:
     assert [len(first.records), len(second.records), second.seq] == [1, 2, 3]
     journal.recorded(2)
     assert journal.is_flushing
+    assert not journal.has_unflushed
 
 
 def test_only_started_calls_have_outcomes() -> None:
