@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import yaml
@@ -48,9 +49,11 @@ class ApiServer:
             source="test",
         )
 
-    def transport(self, user_agent: str = "tests") -> KubeTransport:
+    def transport(
+        self, user_agent: str = "tests", before_write: Callable[[], Awaitable[None]] | None = None
+    ) -> KubeTransport:
         """Return a transport to it; the caller closes it."""
-        return KubeTransport(self.config, user_agent=user_agent)
+        return KubeTransport(self.config, user_agent=user_agent, before_write=before_write)
 
     async def writes(self) -> int:
         """Return how many writes of Executions it has counted, once the count stands still.

@@ -83,7 +83,8 @@ class World:
     ) -> None:
         self.server = server
         self.namespace = server.namespace
-        self.transport = transport = server.transport()
+        self.transport = transport = server.transport(before_write=self._until_valid)
+        self.client = server.transport()
         self.runners = FakeRunners()
         clock = SystemClock()
         self.runtime = Runtime(
@@ -139,6 +140,10 @@ class World:
         self.lease_remaining_s = 30.0
         self.lease_looks = 0
 
+    async def _until_valid(self) -> None:
+        while self._look_at_lease() <= 0:
+            await asyncio.sleep(0.1)
+
     def _look_at_lease(self) -> float:
         self.lease_looks += 1
         return self.lease_remaining_s
@@ -166,7 +171,7 @@ class World:
             "metadata": {"name": name, "labels": {labels.WORKER_GROUP: GROUP}, **metadata},
             "spec": spec,
         }
-        return decode(await self.transport.send(requests.create(requests.EXECUTIONS, self.namespace, body)))
+        return decode(await self.client.send(requests.create(requests.EXECUTIONS, self.namespace, body)))
 
     async def get(self, name: str) -> Execution:
         return decode(await self.transport.send(requests.get(requests.EXECUTIONS, self.namespace, name)))
@@ -260,3 +265,4 @@ async def replica(
                 task.cancel()
     finally:
         await world.transport.close()
+        await world.client.close()

@@ -138,7 +138,6 @@ class ExecutionController:
         assert plan.status is not None  # noqa: S101 - for the type checker
         unwritten = entry.writing or NO_NEWS
         try:
-            await self._runtime.may_write()
             result = await self._send(entry, plan.status, plan.memo)
         except BaseException:
             entry.writing = None

@@ -39,7 +39,6 @@ class Histories:
         """
         for page in memo.closing:
             await memo_pages.create(self._runtime.transport, self._owner(entry, status), page)
-            await self._runtime.may_write()
 
     def replace_memo(self, entry: Entry, memo: MemoBytes) -> None:
         """Take the memo that was written. If it has given up its pages, they go."""

@@ -97,7 +97,6 @@ class Offspring:
         look_first = activation.resumption > 0 or attempt > 1
         backoff = Backoff()
         while True:
-            await runtime.may_write()
             found: Execution | None = await children.create_child(
                 runtime.transport, namespace=scope.namespace, child=child, look_first=look_first
             )
@@ -229,7 +228,6 @@ class Offspring:
         runtime = self._runtime
         is_noticed = False
         while not is_noticed:
-            await runtime.may_write()
             found = await executions.read_execution(
                 runtime.transport, namespace=runtime.scope.namespace, name=child.name
             )

@@ -170,16 +170,11 @@ class Runtime:
 
     @property
     def is_writable(self) -> bool:
-        """Whether this replica may write and start things: not while its Lease may be somebody else's."""
-        return self._lease_remaining_s() > 0
+        """Whether this replica may start things: not while its Lease may be somebody else's.
 
-    async def may_write(self) -> None:
-        """Wait until this replica may write: not while its Lease may be somebody else's.
-
-        A Lease that was taken meanwhile ends the whole worker, and this wait with it.
+        Writes need not ask: the transport waits before each of them (``HeldLease.until_valid``).
         """
-        while not self.is_writable:  # noqa: ASYNC110 - it changes with time, and by a renewal
-            await asyncio.sleep(FENCE_POLL_S)
+        return self._lease_remaining_s() > 0
 
     def tell(self, entry: Entry, step: str, outcome: frames.ChildFinished | frames.TimerFired) -> None:
         """Send the activation of an Execution what one of its steps waits for."""
