@@ -20,7 +20,8 @@ from kontinue.api.v1alpha1 import Phase
 from kontinue.errors import ExecutionCanceled
 from kontinue_engine.testing import TestEnvironment
 
-EXAMPLES = int(os.environ.get("KONTINUE_SEMANTICS_EXAMPLES", "60"))
+pytestmark = pytest.mark.slow
+EXAMPLES = int(os.environ.get("KONTINUE_SEMANTICS_EXAMPLES", "45"))
 START = datetime(2026, 1, 1, tzinfo=UTC)
 CALLS = ("add", "refuse", "run", "run_in_threads")
 app = App(group="g")
