@@ -66,6 +66,8 @@ class Activation:
         self.send = send
         self._host_now_ms = now_ms
         self._heard = 0
+        self._running_steps = 0
+        self._owes_end = False
 
     # For contexts (``kontinue.ports.Port``).
 
@@ -148,8 +150,21 @@ class Activation:
         send_mismatched(self.send, self.number, mismatch)
 
     def send_interrupted(self) -> None:
-        """End the activation: user code was interrupted, and has ended."""
-        self.send(frames.Interrupted(self.number))
+        """End the activation: user code was interrupted, and has ended; or it will have, with the last of its steps."""
+        self._owes_end = self._running_steps > 0
+        if not self._owes_end:
+            self.send(frames.Interrupted(self.number))
+
+    def step_started(self) -> None:
+        """The code of a step begins to run."""
+        self._running_steps += 1
+
+    def step_ended(self) -> None:
+        """The code of a step does not run any more; the step may have been given up long before."""
+        self._running_steps -= 1
+        if self._owes_end and not self._running_steps:
+            self._owes_end = False
+            self.send(frames.Interrupted(self.number))
 
     def send_ended(self, result: bytes | Failure) -> None:
         """End the activation with JSON of its result, or with its failure."""

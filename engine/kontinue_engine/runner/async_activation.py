@@ -356,15 +356,18 @@ class AsyncActivation(base.Activation):
             self.send_effect(effect)
             return
         context = clean_context(self.number, call.id)
+        self.step_started()
         if request.is_async:
-            self._steps[call.id] = self._host.loop.create_task(self._run_step(call), name=call.name, context=context)
+            task = self._host.loop.create_task(self._run_step(call), name=call.name, context=context)
+            task.add_done_callback(lambda _: self.step_ended())
+            self._steps[call.id] = task
         else:
             self._steps[call.id] = None
             self._host.threads.start(functools.partial(context.run, self._run_step_in_thread, call))
 
     async def _run_step(self, call: Call) -> None:
         try:
-            self._step_ended(call, await self.step_run(call).run_async(pause=self._pause))
+            self._take_step(call, await self.step_run(call).run_async(pause=self._pause))
         except Exception:  # noqa: BLE001 - user code's are outcomes; nobody would ever look at this one
             breakdown.end_process()
 
@@ -373,9 +376,13 @@ class AsyncActivation(base.Activation):
 
     def _run_step_in_thread(self, call: Call) -> None:
         outcome = self.step_run(call).run(pause=_skip if self._host.skips_pauses else time.sleep)
-        self._host.call_from_thread(functools.partial(self._step_ended, call, outcome))
+        self._host.call_from_thread(functools.partial(self._thread_ended, call, outcome))
 
-    def _step_ended(self, call: Call, outcome: Outcome) -> None:
+    def _thread_ended(self, call: Call, outcome: Outcome) -> None:
+        self.step_ended()
+        self._take_step(call, outcome)
+
+    def _take_step(self, call: Call, outcome: Outcome) -> None:
         if self._steps.pop(call.id, self) is self or self._has_ended:
             return  # given up meanwhile
         self.journal.arrive(call.id, outcome)

@@ -352,6 +352,7 @@ class SyncActivation(base.Activation):
             self.send_effect(effect)
             return
         self._steps[call.id] = call
+        self.step_started()
         if len(self._strands) == 1 and not self._main.alarms and len(self._main.waiting) == 1:
             self._main.own_step = self._main.job = call
             self._main.turn.release()
@@ -366,6 +367,7 @@ class SyncActivation(base.Activation):
         except BaseException as error:  # noqa: BLE001 - interrupted while it paused
             outcome = Outcome(at_ms=self.now_ms, error=failures.recorded_error(error))
         with self._lock:
+            self.step_ended()
             if self._main.own_step is call:
                 self._main.own_step = None
             if self._steps.pop(call.id, None) is None:

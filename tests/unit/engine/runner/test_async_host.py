@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from typing import Any
@@ -315,6 +316,43 @@ async def test_cancel_ends_code_that_waits_for_something_that_never_comes(run: R
     supervisor.host.receive(frames.CancelActivation(1, "enough"))
     await supervisor.serve_async(lambda: supervisor.end() is not None)
 
+    assert supervisor.end() == frames.Interrupted(1)
+
+
+@pytest.mark.parametrize("is_thread", [True, False])
+async def test_a_canceled_activation_has_ended_when_its_last_step_has(
+    run: Run, supervisor: FakeSupervisor, is_thread: bool
+) -> None:
+    """Whether a thread runs on, or an async step takes its time to clean up."""
+    gate, begun, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def hang() -> None:
+        begun.set()
+        assert gate.wait(5)
+
+    async def clean_up_slowly() -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            while not gate.is_set():
+                await asyncio.sleep(0)
+
+    async def parent(ctx: ExecutionContext) -> None:
+        try:
+            await (ctx.step(hang) if is_thread else ctx.step(clean_up_slowly))
+        finally:
+            ended.set()
+
+    await run(parent, serve=False)
+    await supervisor.serve_async(begun.is_set)
+    supervisor.host.receive(frames.CancelActivation(1, "enough"))
+    await supervisor.serve_async(ended.is_set)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert supervisor.end() is None
+    gate.set()
+    await supervisor.serve_async(lambda: supervisor.end() is not None)
     assert supervisor.end() == frames.Interrupted(1)
 
 

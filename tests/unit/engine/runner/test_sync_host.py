@@ -289,6 +289,37 @@ def test_cancel_reaches_branches(run: Run, supervisor: FakeSupervisor) -> None:
     assert supervisor.end() == frames.Interrupted(1)
 
 
+def test_a_canceled_activation_has_ended_when_its_last_step_has(run: Run, supervisor: FakeSupervisor) -> None:
+    """A step that was given up runs on in its thread: nobody is told before its end that nothing runs any more."""
+    gate, begun, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def hang() -> None:
+        begun.set()
+        assert gate.wait(5)
+
+    def following() -> None:
+        pass
+
+    def parent(ctx: SyncExecutionContext) -> None:
+        try:
+            ctx.race(lambda: ctx.step(hang), lambda: ctx.execute(child, 1))
+        finally:
+            ended.set()
+
+    supervisor.holds = {frames.CreateChild}
+    run(parent, serve=False)
+    supervisor.serve(lambda: supervisor.of(frames.StepRequested) != [])
+    assert begun.wait(5)
+    supervisor.host.receive(frames.CancelActivation(1, "enough"))
+    assert ended.wait(5)
+    run(following, 2, serve=False)
+    supervisor.serve(lambda: supervisor.end(2) is not None)
+    assert supervisor.end(1) is None
+    gate.set()
+    supervisor.serve(lambda: supervisor.end(1) is not None)
+    assert supervisor.end(1) == frames.Interrupted(1)
+
+
 def test_what_has_not_started_is_recalled_or_canceled_silently(run: Run, supervisor: FakeSupervisor) -> None:
     """Prefetched work can be given to another runner."""
     gate = threading.Event()
