@@ -8,13 +8,16 @@ from typing import Annotated
 import typer
 
 from kontinue.api.meta import Event
+from kontinue.api.v1alpha1 import Execution
 from kontinue.errors import ApiError
 from kontinue.kube import requests
 from kontinue_engine.cli import exit_codes
 from kontinue_engine.cli.connection import Connection, connect, run
 from kontinue_engine.cli.description import describe_execution
 from kontinue_engine.cli.executions import fetch_execution, list_objects
-from kontinue_engine.cli.options import OutputFormat, execution_name, global_options
+from kontinue_engine.cli.options import GlobalOptions, OutputFormat, execution_name, global_options, note
+from kontinue_engine.errors import MemoUnreadableError
+from kontinue_engine.kube import memo_pages
 
 
 def command(
@@ -27,6 +30,7 @@ def command(
         async with connect(options) as connection:
             for number, name in enumerate(names):
                 execution = await fetch_execution(connection.transport, connection.namespace, name)
+                execution = await _with_all_steps(connection, execution, options)
                 events = await _fetch_events(connection, execution.metadata.uid)
                 if number:
                     print("\n---\n")
@@ -35,6 +39,14 @@ def command(
         return exit_codes.OK
 
     run(main)
+
+
+async def _with_all_steps(connection: Connection, execution: Execution, options: GlobalOptions) -> Execution:
+    try:
+        return await memo_pages.with_whole_memo(connection.transport, execution)
+    except (ApiError, MemoUnreadableError, memo_pages.PageMissingError) as error:
+        note(options, f"{execution.metadata.name}: only the last steps are shown: {error}")
+        return execution
 
 
 async def _fetch_events(connection: Connection, uid: str) -> list[Event]:

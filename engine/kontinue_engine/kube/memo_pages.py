@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import Final
 
 import msgspec
 
 from kontinue import errors
 from kontinue.api import labels
 from kontinue.api.meta import ObjectMeta, OwnerReference
-from kontinue.api.v1alpha1 import MemoPage, MemoPageSpec, MemoPagesStatus
+from kontinue.api.v1alpha1 import Execution, MemoPage, MemoPageSpec, MemoPagesStatus
 from kontinue.kube import requests
 from kontinue.kube.backoff import Backoff
 from kontinue.kube.reflector import Reflector
@@ -24,8 +23,6 @@ from kontinue.kube.transport import Transport
 from kontinue.naming import memo_page_name
 from kontinue_engine.errors import EngineError
 from kontinue_engine.lifecycle.memo import MemoBytes, Page, parse_memo
-
-_decode: Final = msgspec.json.Decoder(MemoPage).decode
 
 
 class PageMissingError(EngineError):
@@ -78,14 +75,13 @@ async def create(transport: Transport, owner: Owner, page: Page) -> None:
 
 async def _is_there(transport: Transport, owner: Owner, wanted: MemoPage) -> bool:
     """Tell whether the page exists; what has its name and is something else is deleted."""
-    name = wanted.metadata.name
-    try:
-        found = _decode(await transport.send(requests.get(requests.MEMO_PAGES, owner.namespace, name)))
-    except errors.NotFound:
-        return False
-    if _is_own(found, owner) and _content(found) == _content(wanted):
-        return True
-    await _delete(transport, owner.namespace, found)
+    # Not a GET: a list needs no right that nothing else needs.
+    selector = f"metadata.name={wanted.metadata.name}"
+    named = Reflector(transport, requests.MEMO_PAGES, owner.namespace, type_=MemoPage, field_selector=selector)
+    for found in (await named.fetch()).objects:
+        if _is_own(found, owner) and _content(found) == _content(wanted):
+            return True
+        await _delete(transport, owner.namespace, found)
     return False
 
 
@@ -133,6 +129,23 @@ async def fetch(transport: Transport, owner: Owner, chain: MemoPagesStatus) -> l
         found.append(parse_memo(spec.memo))
         digest = spec.previous
     return found[::-1]
+
+
+async def with_whole_memo(transport: Transport, execution: Execution) -> Execution:
+    """Return an Execution as if its ``status.state`` had everything that stands in pages: for readers.
+
+    Raises:
+        PageMissingError: one is missing, or is not what was written.
+        MemoUnreadableError: a page or the status does not hold a memo.
+        ApiError: the server refuses.
+    """
+    meta, status = execution.metadata, execution.status
+    if status.memo_pages is None:
+        return execution
+    owner = Owner(meta.namespace, meta.name, meta.uid, status.run_epoch)
+    memo = parse_memo(status.state, status.memo_pages)
+    whole = memo.with_pages(await fetch(transport, owner, status.memo_pages))
+    return msgspec.structs.replace(execution, status=msgspec.structs.replace(status, state=whole.encode()))
 
 
 async def delete_older(transport: Transport, owner: Owner) -> None:

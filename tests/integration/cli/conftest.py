@@ -87,6 +87,11 @@ def other_step() -> int:
 
 
 @app.function
+async def many_steps(ctx: ExecutionContext, count: int) -> int:
+    return sum([await ctx.step(first_step) for _ in range(count)])
+
+
+@app.function
 async def two_steps(ctx: ExecutionContext, seconds: float) -> int:
     value = await ctx.step(first_step)
     await ctx.sleep(timedelta(seconds=seconds))

@@ -113,6 +113,15 @@ def test_a_tree_is_drawn_and_described(shared: Kontinue) -> None:
     assert "Steps (2 recorded)" in described
 
 
+def test_a_long_history_is_described_whole(shared: Kontinue) -> None:
+    """Though most of its steps stand in pages, not in the Execution."""
+    name = execute_detached(shared, "many_steps", "-p", "count=100")
+    assert shared("wait", name).returncode == 0
+    described = shared("describe", "-o", "wide", name).stdout
+    assert "Steps (100 recorded)" in described
+    assert described.count("first_step") == 100
+
+
 def test_a_tree_is_logged(shared: Kontinue) -> None:
     """What the children printed."""
     name = shared("execute", "--detach", "party", "-p", 'names=["a", "b"]').stdout.strip()

@@ -36,6 +36,20 @@ def limited() -> str:
 
 
 @app.function
+async def many_steps(ctx: ExecutionContext, count: int, runs: int) -> int:
+    """Take so many steps, in each of so many runs."""
+    for number in range(count):
+        await ctx.step(add_up, number)
+    if runs > 1:
+        ctx.continue_as_new(count, runs - 1)
+    return count
+
+
+def add_up(number: int) -> int:
+    return number + 1
+
+
+@app.function
 def crash() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 

@@ -210,6 +210,16 @@ async def leftover_in_the_way(group: Group) -> None:
         group.audited.plane.kill("kube-controller-manager", signal.SIGCONT)
 
 
+async def long_history(group: Group) -> None:
+    """Records go into pages, and the pages of earlier runs are looked for and deleted."""
+    handle = await group.client.spawn("many_steps", {"count": 40, "runs": 2}, result=int)
+    assert await handle.result(timeout=SOON) == 40
+    await group.api.eventually(
+        group.api.path("kontinue.cloud/v1alpha1/memopages"),
+        lambda found: [page["spec"]["runEpoch"] for page in found["items"]] == [1],
+    )
+
+
 async def one_at_a_time(group: Group) -> None:
     """Mutexes have Leases, which are removed; limited functions are admitted."""
     holders = [await group.client.spawn("exclusive", result=int) for _ in range(3)]
@@ -273,6 +283,7 @@ async def test_a_group_lives_with_the_rights_of_its_role_and_uses_each(group: Gr
         cancelled_with_children,
         crashes,
         leftover_in_the_way,
+        long_history,
         one_at_a_time,
         started_by_a_schedule,
         death_of_a_replica,

@@ -17,6 +17,7 @@ from chaos.figures import Figures
 from chaos.load import Load
 from chaos.pods import tracebacks, unexpected_ends
 from chaos.world import World, running_world, until
+from kontinue_engine.kube.memo_pages import with_whole_memo
 
 ALL_READY_SHARE = 0.8
 """Of the rounds begin with every replica ready; the others strike while the last fault is being mended."""
@@ -91,7 +92,8 @@ def causes_of(error: Exception) -> str:
 
 async def judge(world: World, load: Load) -> list[str]:
     """Return everything that is wrong, now that all work has ended."""
-    executions = [execution async for execution in world.client.iterate()]
+    transport = world.client.kube
+    executions = [await with_whole_memo(transport, one) async for one in world.client.iterate()]
     violations = [*load.violations, *world.ledger.violations, *world.observer.violations]
     violations += check_all(executions, world.ledger)
     for pod in world.pods:
