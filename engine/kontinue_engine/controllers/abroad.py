@@ -18,7 +18,7 @@ from kontinue.api.meta import PartialObjectMetadata
 from kontinue.api.v1alpha1 import LIVE_PHASES_SELECTOR, Execution
 from kontinue.kube import requests
 from kontinue.kube.reflector import Reflector
-from kontinue_engine.controllers.entries import Entry, Rest
+from kontinue_engine.controllers.entries import Entry
 from kontinue_engine.controllers.runtime import Runtime
 from kontinue_engine.errors import EngineError
 from kontinue_engine.kube import executions
@@ -82,7 +82,7 @@ class Abroad:
 
     def _is_awaited(self, child: AwayChild) -> bool:
         parent = self._runtime.entries.get(child.parent_uid)
-        return parent is not None and (child.name in parent.children or parent.rest is Rest.DORMANT)
+        return parent is not None and parent.awaits(child.name)
 
     async def _look(self, awaited: list[AwayChild]) -> None:
         runtime = self._runtime

@@ -136,6 +136,7 @@ class Activations:
         """The activation has ended. A wake that came while that was being written is kept."""
         if entry.activation is not None:
             self._runtime.runners.forget(entry.activation.number)
+        entry.awaited = frozenset(entry.children)
         self._runtime.entries.forget_activation(entry)
         entry.news = NO_NEWS
         if not is_dormant:

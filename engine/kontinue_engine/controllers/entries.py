@@ -53,6 +53,7 @@ class Entry:
         was_found: it may have children that are not known here: somebody else may have started it before it came here,
             or one of them was moved away.
         children: child name -> step id, for children whose outcome the activation waits for.
+        awaited: while it is dormant: names of the children that it waits for.
         unwanted: names of children that were canceled while they were being created.
         is_parent_unchecked: its parent may have ended: that is being looked up, and it does not run before.
         timers: step ids whose firing the activation waits for.
@@ -63,6 +64,7 @@ class Entry:
     __slots__ = (
         "activation",
         "annotations",
+        "awaited",
         "cancel_message",
         "children",
         "created_at_ms",
@@ -109,6 +111,7 @@ class Entry:
         self.must_verify = False
         self.was_found = inherited
         self.children: dict[str, str] = {}
+        self.awaited: frozenset[str] = frozenset()
         self.unwanted: set[str] = set()
         self.timers: set[str] = set()
         self.inheritance = Inheritance.WAITING if inherited else Inheritance.NONE
@@ -121,6 +124,10 @@ class Entry:
     def is_unclaimed(self) -> bool:
         """Whether nobody has started it, or not since it was retried, and it may be started here without a claim."""
         return self.inheritance is Inheritance.NONE and not has_begun(self.status)
+
+    def awaits(self, child: str) -> bool:
+        """Tell whether it waits for a child; one that is not dormant asks again for each when it replays."""
+        return child in self.children or (self.rest is Rest.DORMANT and child in self.awaited)
 
     @property
     def root(self) -> str:

@@ -72,13 +72,17 @@ class ExecutionController:
 
     @property
     def busy(self) -> int:
-        """Number of Executions that run user code now, or whose write is in flight."""
-        return sum(1 for entry in self._runtime.entries if entry.is_active or entry.writing is not None)
+        """Number of Executions that run user code now, or whose write is in flight, and of cancels elsewhere."""
+        entries = self._runtime.entries
+        return len(self.offspring.cancels) + sum(1 for entry in entries if entry.is_active or entry.writing is not None)
 
     def reconcile(self, uid: str) -> None:
         """Bring one Execution a step further. Level-based: what made it due does not matter."""
         entry = self._runtime.entries.get(uid)
-        if entry is None or entry.writing is not None or entry.is_parent_unchecked:
+        if entry is None or entry.writing is not None:
+            return
+        if entry.is_parent_unchecked:
+            self.offspring.check_parent(entry)
             return
         if not self._runtime.is_writable:
             self._runtime.queue.add_after(uid, FENCE_POLL_S)  # what is seen now may be somebody else's by now
@@ -254,8 +258,7 @@ class ExecutionController:
     def _on_found(self, entry: Entry) -> None:
         if entry.inheritance is not Inheritance.NONE and self.offspring.can_rest(entry, self._runtime.clock.now_ms()):
             entry.rest = Rest.DORMANT
-        if entry.is_parent_unchecked:
-            self.offspring.check_parent(entry)
+            entry.awaited = frozenset(item.name for item in entry.status.waiting_for if item.kind == "Execution")
         self._runtime.queue.add(entry.uid)
 
     def _await_admission(self, entry: Entry) -> None:

@@ -18,6 +18,7 @@ from kontinue.kube import requests
 from kontinue.kube.backoff import Backoff
 from kontinue_engine.controllers import child_retries, children
 from kontinue_engine.controllers.abroad import Abroad, AwayChild
+from kontinue_engine.controllers.cancels import Cancels
 from kontinue_engine.controllers.entries import Entry, Rest
 from kontinue_engine.controllers.runtime import Runtime
 from kontinue_engine.kube import executions
@@ -27,9 +28,12 @@ from kontinue_engine.lifecycle.ending import PARENT_ENDED_MESSAGE
 from kontinue_engine.lifecycle.observed import Activation
 from kontinue_engine.lifecycle.retrying import child_policy_of, policy_of
 from kontinue_engine.lifecycle.statuses import next_attempt
+from kontinue_engine.telemetry.logs import get_logger
 from kontinue_engine.wire import frames
 
 CANCELED_MESSAGE: Final = "Canceled by its parent"
+
+_log = get_logger(__name__)
 
 
 class Offspring:
@@ -43,8 +47,11 @@ class Offspring:
     def __init__(self, runtime: Runtime, *, observe: Callable[[Execution], None]) -> None:
         self.abroad = Abroad(runtime, on_missing=self._on_missing)
         """Children that run elsewhere."""
+        self.cancels = Cancels(runtime)
+        """Of children that run elsewhere."""
         self._runtime = runtime
         self._observe = observe
+        self._checking: set[str] = set()
 
     # Asked for by a parent.
 
@@ -151,16 +158,7 @@ class Offspring:
         for name in names:
             self._cancel(name, message)
         if self._may_have_more(parent):
-            runtime = self._runtime
-            work = executions.cancel_children(
-                runtime.transport,
-                namespace=runtime.scope.namespace,
-                name=parent.name,
-                uid=parent.uid,
-                message=message,
-                before_epoch=parent.status.run_epoch if is_anew else None,
-            )
-            runtime.spawn("", work, name=f"cancel-children/{parent.name}")
+            self.cancels.cancel_all(parent, message, before_epoch=parent.status.run_epoch if is_anew else None)
 
     def _may_have_more(self, parent: Entry) -> bool:
         """Tell whether a former run may have started children to which the last one had not come when it ended."""
@@ -171,16 +169,12 @@ class Offspring:
         return was_run_before and not has_replayed_all and parent.spec.function not in self._runtime.scope.deaf
 
     def _cancel(self, name: str, message: str) -> None:
-        runtime = self._runtime
-        child = runtime.entries.by_name(name)
+        child = self._runtime.entries.by_name(name)
         if child is not None:
             child.cancel_message = message
-            runtime.queue.add(child.uid)
-            return
-        work = executions.cancel_from_outside(
-            runtime.transport, namespace=runtime.scope.namespace, name=name, message=message
-        )
-        runtime.spawn("", work, name=f"cancel/{name}")
+            self._runtime.queue.add(child.uid)
+        else:
+            self.cancels.cancel(name, message)
 
     # Told to a parent.
 
@@ -242,7 +236,7 @@ class Offspring:
         """A child that runs elsewhere has ended: if its parent lives here, read how."""
         for owner in child.owner_references:
             parent = self._runtime.entries.get(owner.uid)
-            if parent is not None and (child.name in parent.children or parent.rest is Rest.DORMANT):
+            if parent is not None and parent.awaits(child.name):
                 self._runtime.spawn(parent.uid, self._fetch_end(parent, child), name=f"child-end/{child.name}")
 
     async def _fetch_end(self, parent: Entry, child: ObjectMeta) -> None:
@@ -270,25 +264,42 @@ class Offspring:
     # Found, not created here.
 
     def check_parent(self, entry: Entry) -> None:
-        """Find out whether the parent of an Execution still wants it; it does not run before."""
-        self._runtime.spawn(entry.uid, self._check_parent(entry), name=f"check-parent/{entry.name}")
+        """Find out whether the parent of an Execution still wants it; it does not run before. Idempotent."""
+        if entry.uid not in self._checking:
+            self._checking.add(entry.uid)
+            self._runtime.spawn(entry.uid, self._check_parent(entry), name=f"check-parent/{entry.name}")
 
     async def _check_parent(self, entry: Entry) -> None:
-        runtime = self._runtime
-        is_alone = labels.RETRIED_ALONE in entry.annotations
-        if not is_alone and runtime.entries.get(entry.parent_uid) is None:
-            parent = await executions.read_execution(
-                runtime.transport, namespace=runtime.scope.namespace, name=entry.parent_name
-            )
-            if parent is None or parent.metadata.uid != entry.parent_uid or parent.phase.is_terminal:
-                entry.cancel_message = PARENT_ENDED_MESSAGE
-            elif parent.status.run_epoch > run_epoch_of(entry.annotations):
-                entry.cancel_message = OLD_RUN_MESSAGE
-        here = runtime.entries.get(entry.parent_uid)
-        if not is_alone and here is not None and here.status.run_epoch > run_epoch_of(entry.annotations):
-            entry.cancel_message = OLD_RUN_MESSAGE
+        """What fails here has the Execution reconciled again, and so its parent looked at again."""
+        try:
+            refusal = await self._find_refusal(entry)
+        finally:
+            self._checking.discard(entry.uid)
+        if refusal:
+            entry.cancel_message = refusal
         entry.is_parent_unchecked = False
-        runtime.queue.add(entry.uid)
+        self._runtime.queue.add(entry.uid)
+
+    async def _find_refusal(self, entry: Entry) -> str:
+        """Return why its parent does not want it any more, if so. One that cannot be read lives, as far as we know."""
+        runtime = self._runtime
+        if labels.RETRIED_ALONE in entry.annotations:
+            return ""
+        here = runtime.entries.get(entry.parent_uid)
+        if here is not None:
+            parent_status = here.status
+        else:
+            try:
+                parent = await executions.read_execution(
+                    runtime.transport, namespace=runtime.scope.namespace, name=entry.parent_name
+                )
+            except executions.UnreadableError as error:
+                _log.warning("parent not looked at", execution=entry.name, uid=entry.uid, error=str(error))
+                return ""
+            if parent is None or parent.metadata.uid != entry.parent_uid or parent.phase.is_terminal:
+                return PARENT_ENDED_MESSAGE
+            parent_status = parent.status
+        return OLD_RUN_MESSAGE if parent_status.run_epoch > run_epoch_of(entry.annotations) else ""
 
     def can_rest(self, entry: Entry, now_ms: int) -> bool:
         """Tell whether an inherited Execution, found Suspended, may go on waiting without an activation.

@@ -17,7 +17,10 @@ from kontinue.api import labels
 from kontinue.api.v1alpha1 import Execution, Phase
 from kontinue.errors import NotFound
 from kontinue.kube import requests
+from kontinue.kube.transport import Transport
 from kontinue.replay.records import Record, RecordKind, encode_record
+from kontinue_engine.controllers.entries import Rest
+from kontinue_engine.kube import executions
 from kontinue_engine.lifecycle.conditions import is_stopped
 from kontinue_engine.lifecycle.observed import NO_NEWS
 from kontinue_engine.wire import frames
@@ -210,6 +213,94 @@ async def test_a_child_that_is_given_away_by_hand_is_followed_to_its_end(world: 
     await eventually(lambda: bool(world.runners.sent_of(frames.StepArrived)))
     (arrived,) = world.runners.sent_of(frames.StepArrived)
     assert (arrived.step, arrived.outcome.phase) == ("0", "Canceled")
+
+
+@pytest.mark.parametrize("problem", ["unreadable", "unanswered"])
+async def test_a_child_whose_parent_cannot_be_looked_at_runs_all_the_same(
+    world: World, monkeypatch: pytest.MonkeyPatch, problem: str
+) -> None:
+    """One that does not decode lives, as far as anybody can tell; where the server has refused it is asked again."""
+    read = executions.read_execution
+    looks: list[str] = []
+
+    async def fail_once(transport: Transport, *, namespace: str, name: str) -> Execution | None:
+        if name == "p":
+            looks.append(name)
+            if problem == "unreadable":
+                raise executions.UnreadableError(namespace=namespace, name=name, problem="from the future")
+            if len(looks) == 1:
+                raise errors.Conflict("not now")
+        return await read(transport, namespace=namespace, name=name)
+
+    monkeypatch.setattr(executions, "read_execution", fail_once)
+    parent = await world.create("p", labels={labels.WORKER_GROUP: "elsewhere"})
+    owner = {"apiVersion": labels.API_VERSION, "kind": "Execution", "name": "p", "uid": parent.metadata.uid}
+    await world.create("c", ownerReferences=[{**owner, "controller": True}])
+    await world.run("c")
+    assert len(looks) == (1 if problem == "unreadable" else 2)
+
+
+async def start_elsewhere(world: World, parent: frames.Activate, *names: str) -> None:
+    """Have a parent start children that another group runs, and run them."""
+    for step, name in enumerate(names):
+        command = frames.CreateChild(name, "far", b"{}", "digest", group="elsewhere")
+        world.on_frame(frames.StepRequested(parent.activation, str(step), command))
+        await world.phase(name, Phase.PENDING)
+        status = {"status": {"phase": "Executing", "owner": {"shard": "x", "incarnation": "x", "epoch": 1}}}
+        await world.transport.send(
+            requests.merge_patch(requests.EXECUTIONS, world.namespace, name, status, subresource="status")
+        )
+
+
+async def test_a_cancel_of_a_child_elsewhere_is_work_that_a_drain_waits_for(world: World) -> None:
+    """Its parent is terminal already, so nobody else would do it; it is repeated until it is done."""
+    parent = await world.start("p")
+    await start_elsewhere(world, parent, "far")
+    may_go = asyncio.Event()
+    refused: list[requests.Request] = []
+    send = world.transport.send
+
+    async def refuse_once(request: requests.Request, **options: Any) -> bytes:
+        if request.method == "PATCH" and "/far" in request.path:
+            await may_go.wait()
+            if not refused:
+                refused.append(request)
+                raise errors.Unavailable("not now")
+        return await send(request, **options)
+
+    world.transport.send = refuse_once  # type: ignore[method-assign]
+    world.on_frame(frames.Failed(parent.activation, "UserError", frames.ErrorInfo("builtins.ValueError", "boom")))
+    await world.phase("p", Phase.FAILED)
+    await eventually(lambda: world.entries.by_name("p") is None)
+    assert world.controller.busy == 1
+    may_go.set()
+    await eventually(lambda: not world.controller.busy)
+    assert (await world.get("far")).phase is Phase.CANCELED
+    assert refused
+
+
+async def test_a_sleeping_parent_is_woken_only_for_what_it_waits_for(world: World) -> None:
+    """How its other children have ended is listed as long as these are kept: each would cost it a replay."""
+    parent = await world.start("p")
+    await start_elsewhere(world, parent, "consumed", "awaited")
+    offspring = world.controller.offspring
+    await world.transport.send(canceled(world.namespace, "consumed"))
+    consumed = (await world.get("consumed")).metadata
+    offspring.on_foreign_end(consumed)
+    await eventually(lambda: bool(world.runners.sent_of(frames.StepArrived)))
+    world.on_frame(frames.Waiting(parent.activation, [frames.WaitingItem("Execution", "awaited", "1")], heard=1))
+    world.controller.activations.on_lost(
+        parent.activation, was_active=False, was_alone=True, reason="Evicted", message="recycled"
+    )
+    entry = world.entries.by_name("p")
+    assert entry is not None
+    await eventually(lambda: entry.rest is Rest.DORMANT)
+    offspring.on_foreign_end(consumed)
+    await world.start("later")
+    assert entry.rest is Rest.DORMANT
+    await world.transport.send(canceled(world.namespace, "awaited"))
+    offspring.on_foreign_end((await world.get("awaited")).metadata)
+    await eventually(lambda: [one.execution for one in world.runners.submitted] == ["p", "later", "p"])
 
 
 async def test_a_child_of_an_unknown_function_is_rejected_at_the_call(world: World) -> None:

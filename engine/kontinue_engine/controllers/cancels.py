@@ -1,0 +1,77 @@
+"""Internal. Cancels children that run elsewhere, and repeats that until the API server has taken it.
+
+Their parent may have ended: then nobody else cancels them before this replica is gone (``coordinator.forsaken`` does
+so after that), and a drain waits for it. Called by ``offspring``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+
+from kontinue import errors
+from kontinue.kube.backoff import Backoff
+from kontinue_engine.controllers.entries import Entry
+from kontinue_engine.controllers.runtime import FATAL, Runtime
+from kontinue_engine.kube import executions
+from kontinue_engine.telemetry.logs import get_logger
+
+_log = get_logger(__name__)
+
+
+class Cancels:
+    """Cancels that are under way; ``len`` counts them.
+
+    Args:
+        runtime: shared tools.
+    """
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._under_way = 0
+
+    def __len__(self) -> int:
+        return self._under_way
+
+    def cancel(self, name: str, message: str) -> None:
+        """Cancel one child."""
+        transport, namespace = self._runtime.transport, self._runtime.scope.namespace
+        self._begin(
+            lambda: executions.cancel_from_outside(transport, namespace=namespace, name=name, message=message),
+            what=name,
+        )
+
+    def cancel_all(self, parent: Entry, message: str, *, before_epoch: int | None) -> None:
+        """Cancel the live children of an Execution, wherever they are; see ``executions.cancel_children``."""
+        transport, namespace = self._runtime.transport, self._runtime.scope.namespace
+        self._begin(
+            lambda: executions.cancel_children(
+                transport,
+                namespace=namespace,
+                name=parent.name,
+                uid=parent.uid,
+                message=message,
+                before_epoch=before_epoch,
+            ),
+            what=f"children of {parent.name}",
+        )
+
+    def _begin(self, cancel: Callable[[], Coroutine[object, None, None]], *, what: str) -> None:
+        self._under_way += 1
+        self._runtime.spawn("", self._repeat(cancel, what), name=f"cancel/{what}")
+
+    async def _repeat(self, cancel: Callable[[], Coroutine[object, None, None]], what: str) -> None:
+        backoff = Backoff()
+        try:
+            while True:
+                try:
+                    await cancel()
+                except FATAL:
+                    raise
+                except errors.ApiError as error:
+                    _log.warning("not canceled yet", execution=what, error=str(error))
+                    await asyncio.sleep(backoff.next_s(at_least_s=error.retry_after_s))
+                else:
+                    return
+        finally:
+            self._under_way -= 1
