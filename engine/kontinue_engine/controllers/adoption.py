@@ -20,9 +20,9 @@ from kontinue.kube import requests
 from kontinue.kube.backoff import Backoff
 from kontinue.kube.transport import Transport
 from kontinue.kube.watch import EventType
-from kontinue_engine.controllers import children
 from kontinue_engine.errors import EngineError
 from kontinue_engine.kube import executions
+from kontinue_engine.kube.functions import find_owner
 from kontinue_engine.kube.work_queue import WorkQueue
 from kontinue_engine.telemetry.logs import get_logger
 
@@ -96,15 +96,8 @@ class Adopter:
                 return  # it changed: the watch shows it again
             _log.info("adopted", execution=meta.name, uid=meta.uid, group=self._group)
             return
-        if not await self._is_owned(execution.spec.function):
+        if await find_owner(self._transport, namespace=self._namespace, function=execution.spec.function) is None:
             await self._say_that_nobody_owns_it(execution)
-
-    async def _is_owned(self, function: str) -> bool:
-        try:
-            await children.find_group(self._transport, namespace=self._namespace, function=function)
-        except children.ChildRejectedError:
-            return False
-        return True
 
     async def _say_that_nobody_owns_it(self, execution: Execution) -> None:
         waiting = [WaitingFor(kind="Function", name=execution.spec.function, message="no worker group owns it")]

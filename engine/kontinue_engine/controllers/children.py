@@ -1,7 +1,8 @@
-"""Internal. Child Executions as API objects: build, create or find, read their outcome, cancel from outside.
+"""Internal. Child Executions as API objects: build, create or find, read their outcome.
 
-Called by ``controllers.execution`` for ``CreateChild`` and ``CancelChild``. Idempotent by deterministic names: a child
-that exists already is ours only if owner uid, function and arguments digest match (design.md section 6).
+Called by ``controllers.offspring``; they are canceled by ``kontinue_engine.kube.executions``. Idempotent by
+deterministic names: a child that exists already is ours only if owner uid, function and arguments digest match
+(design.md section 6).
 """
 
 from __future__ import annotations
@@ -23,23 +24,19 @@ from kontinue.api.v1alpha1 import (
     ExecutionStatus,
     ExecutionTimeout,
     ExecutionTTL,
-    Function,
     Phase,
 )
 from kontinue.kube import requests
 from kontinue.kube.transport import Transport
-from kontinue.naming import dns_name
 from kontinue_engine.controllers.entries import Entry
 from kontinue_engine.controllers.runtime import Scope
 from kontinue_engine.kube.executions import UnreadableError, read_execution
+from kontinue_engine.kube.functions import find_owner
 from kontinue_engine.lifecycle.child_notes import ParentNote
 from kontinue_engine.lifecycle.timeouts import OVERALL_TIMEOUT, timeout_error
-from kontinue_engine.telemetry.logs import get_logger
 from kontinue_engine.wire import frames
 
-_log = get_logger(__name__)
 _decode_execution: Final = msgspec.json.Decoder(Execution).decode
-_decode_function: Final = msgspec.json.Decoder(Function).decode
 
 
 class ChildRejectedError(Exception):
@@ -206,24 +203,23 @@ def _stuck(child: Execution, finalizers: Sequence[str]) -> frames.ErrorInfo:
 
 
 async def find_group(transport: Transport, *, namespace: str, function: str) -> str:
-    """Return the worker group that owns ``function``.
+    """Return the worker group that a child for ``function`` belongs to.
 
     Raises:
-        ChildRejectedError: no Function of that name is registered, or it cannot be read.
+        ChildRejectedError: no Function of that name is registered, or it does not say whose it is.
+        ApiError: the server does not answer.
     """
-    try:
-        answer = await transport.send(requests.get(requests.FUNCTIONS, namespace, dns_name(function)))
-    except errors.NotFound:
+    owner = await find_owner(transport, namespace=namespace, function=function)
+    if owner:
+        return owner
+    if owner is None:
         message = (
             f"no worker group owns a function {function!r} in namespace {namespace}: "
             "start the worker that has it, or check the name given to @remote"
         )
-        raise ChildRejectedError(frames.ErrorInfo(type="kontinue.errors.UnknownFunction", message=message)) from None
-    try:
-        return _decode_function(answer).spec.worker_group
-    except msgspec.MsgspecError as error:
-        message = f"Function {dns_name(function)} cannot be read: {error}"
-        raise ChildRejectedError(frames.ErrorInfo(type="kontinue.errors.UnknownFunction", message=message)) from error
+    else:
+        message = f"Function {function} does not say which worker group owns it: delete it, and it is registered anew"
+    raise ChildRejectedError(frames.ErrorInfo(type="kontinue.errors.UnknownFunction", message=message))
 
 
 def outcome_of(*, name: str, uid: str, status: ExecutionStatus, now_ms: int) -> frames.ChildFinished:

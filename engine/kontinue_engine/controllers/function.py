@@ -15,15 +15,17 @@ import msgspec
 
 from kontinue import errors
 from kontinue.api import labels
-from kontinue.api.meta import ObjectList, ObjectMeta, ObjectReference, PartialObjectMetadata
+from kontinue.api.meta import ObjectMeta, ObjectReference, PartialObjectMetadata
 from kontinue.api.v1alpha1 import ExecutionDefaults, Function, FunctionConcurrency, FunctionSpec
 from kontinue.kube import requests
 from kontinue.kube.backoff import Backoff
+from kontinue.kube.reflector import Reflector
 from kontinue.kube.transport import Transport
 from kontinue.kube.watch import EventType
 from kontinue.naming import dns_name
 from kontinue_engine.errors import FunctionOwnedError
 from kontinue_engine.kube.events import EventRecorder
+from kontinue_engine.kube.functions import StoredFunction, read_function
 from kontinue_engine.kube.work_queue import WorkQueue
 from kontinue_engine.telemetry.logs import get_logger
 from kontinue_engine.wire.frames import FunctionDescription
@@ -36,9 +38,6 @@ TAKEN_OVER: Final = "FunctionTakenOver"
 """Reason of the Event."""
 
 _log = get_logger(__name__)
-_decode: Final = msgspec.json.Decoder(Function).decode
-_decode_list: Final = msgspec.json.Decoder(ObjectList[Function]).decode
-_encode: Final = msgspec.json.Encoder().encode
 
 
 class FunctionController:
@@ -101,8 +100,8 @@ class FunctionController:
             FunctionOwnedError: another worker group has registered one of them.
             ApiError: the server refuses; ``NotFound`` means that namespace or CRDs are missing.
         """
-        request = requests.list_objects(requests.FUNCTIONS, self._namespace)
-        listed = {found.metadata.name: found for found in _decode_list(await self._transport.send(request)).items}
+        functions = Reflector(self._transport, requests.FUNCTIONS, self._namespace, type_=StoredFunction)
+        listed = {found.metadata.name: found for found in (await functions.fetch()).objects}
         if not take_over:
             for name, function in self.wanted.items():
                 if name in listed:
@@ -171,29 +170,29 @@ class FunctionController:
 
     # Compare and swap.
 
-    async def _put(self, function: Function, stored: Function | None, *, take_over: bool) -> bool:
+    async def _put(self, function: Function, stored: StoredFunction | None, *, take_over: bool) -> bool:
         """Write the Function unless it is as it should be; begin with what was seen of it, go on with what is there.
 
         Returns whether anything had to be written.
         """
-        taken: Function | None = None
+        taken: StoredFunction | None = None
         while True:
             if stored is not None and not take_over:
                 _check_owner(stored, function)
             if stored is not None and _is_same(stored, function):
                 written = False
                 break
-            if stored is not None and stored.spec.worker_group != self._group:
+            if stored is not None and stored.owner != self._group:
                 taken = stored
             if await self._swap(function, stored):
                 written = True
                 break
             stored = await self._fetch(function.metadata.name)
         if taken is not None:
-            self._say_taken_over(taken)
+            self._say_taken_over(function.spec.name, taken)
         return written
 
-    async def _swap(self, function: Function, stored: Function | None) -> bool:
+    async def _swap(self, function: Function, stored: StoredFunction | None) -> bool:
         """Write the Function if it is still what was seen of it; False if not."""
         try:
             if stored is None:
@@ -211,14 +210,11 @@ class FunctionController:
             return False
         return True
 
-    async def _fetch(self, name: str) -> Function | None:
-        try:
-            return _decode(await self._transport.send(requests.get(requests.FUNCTIONS, self._namespace, name)))
-        except errors.NotFound:
-            return None
+    async def _fetch(self, name: str) -> StoredFunction | None:
+        return await read_function(self._transport, namespace=self._namespace, name=name)
 
-    def _say_taken_over(self, taken: Function) -> None:
-        name, owner = taken.spec.name, taken.spec.worker_group
+    def _say_taken_over(self, name: str, taken: StoredFunction) -> None:
+        owner = taken.owner
         _log.warning("function taken over", function=name, owner=owner, group=self._group)
         self._events.record(
             ObjectReference(
@@ -256,13 +252,13 @@ def build_function(description: FunctionDescription, *, group: str) -> Function:
     )
 
 
-def _check_owner(stored: Function, function: Function) -> None:
-    owner, group = stored.spec.worker_group, function.spec.worker_group
+def _check_owner(stored: StoredFunction, function: Function) -> None:
+    owner, group = stored.owner, function.spec.worker_group
     if owner != group:
-        raise FunctionOwnedError(function=function.spec.name, owner=owner, group=group)
+        raise FunctionOwnedError(function=function.spec.name, owner=owner or "(unreadable)", group=group)
 
 
-def _replacement(stored: Function, function: Function) -> Function:
+def _replacement(stored: StoredFunction, function: Function) -> Function:
     meta = msgspec.structs.replace(
         stored.metadata,
         labels={**stored.metadata.labels, **function.metadata.labels},
@@ -271,14 +267,14 @@ def _replacement(stored: Function, function: Function) -> Function:
     return msgspec.structs.replace(function, metadata=meta)
 
 
-def _annotations(stored: Function, function: Function) -> dict[str, str]:
+def _annotations(stored: StoredFunction, function: Function) -> dict[str, str]:
     kept = {key: value for key, value in stored.metadata.annotations.items() if key != labels.HIDDEN}
     return {**kept, **function.metadata.annotations}
 
 
-def _is_same(stored: Function, wanted: Function) -> bool:
+def _is_same(stored: StoredFunction, wanted: Function) -> bool:
     return (
-        msgspec.json.decode(_encode(stored.spec)) == msgspec.json.decode(_encode(wanted.spec))
+        stored.says(wanted.spec)
         and wanted.metadata.labels.items() <= stored.metadata.labels.items()
         and _annotations(stored, wanted) == stored.metadata.annotations
     )

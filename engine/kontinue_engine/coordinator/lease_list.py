@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 
+from kontinue import errors
 from kontinue.api import labels
 from kontinue.api.meta import Lease, ObjectList
 from kontinue.kube import requests
@@ -20,7 +21,7 @@ _decode: Final = msgspec.json.Decoder(ObjectList[Lease]).decode
 
 
 class LeaseList:
-    """Leases of one group, as often as they are asked for.
+    """Leases that replicas of one group hold, as often as they are asked for.
 
     Args:
         transport: to the API server.
@@ -34,16 +35,19 @@ class LeaseList:
         self._transport = transport
         self._clock = clock
         self._request = requests.list_objects(
-            requests.LEASES, namespace, label_selector=f"{labels.WORKER_GROUP}={group}"
+            requests.LEASES, namespace, label_selector=f"{labels.WORKER_GROUP}={group},!{labels.MUTEX}"
         )
 
     async def fetch_shards(self) -> list[Shard]:
         """Bring ``book`` up to date, and return the shards in it.
 
         Raises:
-            ApiError: the server refuses.
+            ApiError: the server refuses, or one of them cannot be read: who knows what it holds.
         """
-        found = _decode(await self._transport.send(self._request))
+        try:
+            found = _decode(await self._transport.send(self._request))
+        except msgspec.MsgspecError as error:
+            raise errors.Unavailable(f"Leases of the worker group cannot be read: {error}") from error
         now_s = self._clock.monotonic_s()
         self.book.replace(found.items, now_s)
         return self.book.shards(now_s)

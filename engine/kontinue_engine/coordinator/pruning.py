@@ -12,8 +12,6 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
-import msgspec
-
 from kontinue import errors
 from kontinue.api import labels
 from kontinue.api.meta import ObjectMeta, ObjectReference
@@ -25,6 +23,7 @@ from kontinue_engine.clock import Clock
 from kontinue_engine.coordinator.lease_list import LeaseList
 from kontinue_engine.coordinator.lease_watch import LeaseWatch
 from kontinue_engine.kube.events import EventRecorder
+from kontinue_engine.kube.functions import StoredFunction, read_function
 from kontinue_engine.kube.waiting import until_set
 from kontinue_engine.sharding.builds import of_other_builds
 from kontinue_engine.telemetry.logs import get_logger
@@ -35,7 +34,6 @@ PRUNED: Final = "FunctionPruned"
 """Reason of the Event."""
 
 _log = get_logger(__name__)
-_decode: Final = msgspec.json.Decoder(Function).decode
 
 
 class Registrations(Protocol):
@@ -139,17 +137,15 @@ class PruningDuty:
         for function in found:
             await self._delete(function)
 
-    async def _read(self, name: str) -> Function | None:
+    async def _read(self, name: str) -> StoredFunction | None:
         """Return the Function; None if it is gone, or going, or another group's whose label has been edited."""
-        try:
-            function = _decode(await self._transport.send(requests.get(requests.FUNCTIONS, self._namespace, name)))
-        except errors.NotFound:
+        function = await read_function(self._transport, namespace=self._namespace, name=name)
+        if function is None or function.owner != self._group or function.metadata.deletion_timestamp is not None:
             return None
-        is_ours = function.spec.worker_group == self._group and function.metadata.deletion_timestamp is None
-        return function if is_ours else None
+        return function
 
-    async def _delete(self, function: Function) -> None:
-        meta, name = function.metadata, function.spec.name
+    async def _delete(self, function: StoredFunction) -> None:
+        meta, name = function.metadata, function.name
         request = requests.delete(
             requests.FUNCTIONS, self._namespace, meta.name, uid=meta.uid, resource_version=meta.resource_version
         )

@@ -30,10 +30,10 @@ from kontinue.kube import requests
 from kontinue.kube.backoff import Backoff
 from kontinue.kube.transport import Transport
 from kontinue.kube.watch import EventType
-from kontinue.naming import dns_name
 from kontinue_engine.clock import Clock
 from kontinue_engine.kube import executions
 from kontinue_engine.kube.events import EventRecorder
+from kontinue_engine.kube.functions import find_owner
 from kontinue_engine.kube.informer import Informer
 from kontinue_engine.kube.work_queue import WorkQueue
 from kontinue_engine.lifecycle.conditions import is_stopped
@@ -155,9 +155,10 @@ class ScheduleDuty:
         if schedule.metadata.deletion_timestamp is not None:
             return
         if not self._owns(schedule.spec.function):
-            if await self._is_owned(schedule.spec.function):
+            function = schedule.spec.function
+            if await find_owner(self._transport, namespace=self._namespace, function=function) is not None:
                 return
-            problem = f"no worker group owns function {schedule.spec.function}"
+            problem = f"no worker group owns function {function}"
         observed = Observed(schedule=schedule, runs=self._runs.of(uid), problem=problem)
         plan = decide(observed, self._clock.now())
         for run in plan.delete:
@@ -175,13 +176,6 @@ class ScheduleDuty:
         if plan.look_again is not None:
             left_s = (plan.look_again - self._clock.now()).total_seconds()
             self._queue.add_after(uid, min(left_s, LOOK_AGAIN_S))
-
-    async def _is_owned(self, function: str) -> bool:
-        try:
-            await self._transport.send(requests.get(requests.FUNCTIONS, self._namespace, dns_name(function)))
-        except errors.NotFound:
-            return False
-        return True
 
     async def _delete(self, run: Run) -> None:
         """Delete what the history has no place for; what has changed is looked at again."""

@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import msgspec
+import pytest
 
 from kontinue import errors
 from kontinue.api import labels
@@ -68,14 +69,15 @@ async def test_what_this_app_has_is_adopted() -> None:
 
 
 @virtual_time
-async def test_an_unknown_function_is_told() -> None:
+@pytest.mark.parametrize("function", ["nobodys", "???"], ids=["a name", "what no object can be called"])
+async def test_an_unknown_function_is_told(function: str) -> None:
     """Pending, and kubectl shows for what it waits."""
     server = Server()
-    await adopt(server, execution("nobodys"))
+    await adopt(server, execution(function))
     ((method, body),) = server.writes
     assert (method, body["status"]["phase"]) == ("PUT", "Pending")
     assert body["status"]["waitingFor"] == [
-        {"kind": "Function", "name": "nobodys", "message": "no worker group owns it"}
+        {"kind": "Function", "name": function, "message": "no worker group owns it"}
     ]
 
 

@@ -26,6 +26,12 @@ async def test_a_name_taken_by_what_cannot_be_read_rejects_the_child(transport: 
 
 async def test_a_function_that_cannot_be_read_rejects_the_child(transport: ScriptedTransport) -> None:
     """Nobody knows which group owns it."""
-    transport.answer = lambda _: b'{"metadata":{"name":"f"},"spec":{"name":3}}'
-    with pytest.raises(children.ChildRejectedError, match="Function f cannot be read"):
+    transport.answer = lambda _: b'{"metadata":{"name":"f"},"spec":{"workerGroup":3}}'
+    with pytest.raises(children.ChildRejectedError, match="Function f does not say which worker group owns it"):
         await children.find_group(transport, namespace="ns", function="f")
+
+
+async def test_a_function_that_no_object_can_be_named_after_rejects_the_child(transport: ScriptedTransport) -> None:
+    """It is asked for by user code, and nobody can have registered it."""
+    with pytest.raises(children.ChildRejectedError, match=r"no worker group owns a function '\?\?\?'"):
+        await children.find_group(transport, namespace="ns", function="???")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import msgspec
+import pytest
 
 from kontinue import errors
 from kontinue.api.v1alpha1 import Function
@@ -25,8 +27,16 @@ class Server:
     def __init__(self, *failures: errors.ApiError, group: str = "") -> None:
         self.failures = list(failures)
         self.stored: Function | None = build_function(MINE, group=group) if group else None
+        self.listed: list[Any] = []
+        self.answer: Any = None  # to a GET, in place of what is stored
+        self.replaced = False
 
     def __call__(self, request: Request) -> bytes:
+        if request.path.endswith("/functions") and request.method == "GET":
+            return msgspec.json.encode({"metadata": {"resourceVersion": "9"}, "items": self.listed})
+        if request.method == "GET" and self.answer is not None:
+            return msgspec.json.encode(self.answer)
+        self.replaced |= request.method == "PUT"
         if request.method == "POST":
             if self.failures:
                 raise self.failures.pop(0)
@@ -55,6 +65,47 @@ async def test_a_registration_that_fails_is_tried_again() -> None:
     assert server.stored is not None
     assert not running.done()
     running.cancel()
+
+
+NEWER = {"name": "mine", "workerGroup": "g", "defaults": {"retry": {"policy": "Clairvoyant"}}}
+
+
+@virtual_time
+async def test_what_a_newer_version_wrote_is_written_anew() -> None:
+    """An older one was rolled back in: it registers what it knows."""
+    server = Server(group="g")
+    server.answer = {"metadata": {"name": "mine", "resourceVersion": "7"}, "spec": NEWER}
+    controller, running = follow(server)
+    await asyncio.sleep(60)
+    assert not running.done()
+    assert server.replaced
+    assert not controller.is_lost("mine")
+    running.cancel()
+
+
+@virtual_time
+@pytest.mark.parametrize("spec", [{"name": "mine", "workerGroup": 3}, "nonsense"])
+async def test_one_that_does_not_say_whose_it_is_is_another_groups(spec: Any) -> None:
+    """Nothing ends because of it, and a person decides what becomes of it."""
+    server = Server(group="g")
+    server.answer = {"metadata": {"name": "mine", "resourceVersion": "7"}, "spec": spec}
+    controller, running = follow(server)
+    await asyncio.sleep(60)
+    assert not running.done()
+    assert controller.is_lost("mine")
+    running.cancel()
+
+
+@virtual_time
+async def test_what_other_groups_have_keeps_no_replica_from_starting() -> None:
+    """A newer version of their workers wrote it, or a looser schema let it in."""
+    server = Server()
+    theirs = {"name": "theirs", "workerGroup": "other", "defaults": {"retry": {"policy": "Clairvoyant"}}}
+    server.listed = [{"metadata": {"name": "theirs"}, "spec": theirs}, {"metadata": {"name": "x"}, "spec": 3}]
+    controller, running = follow(server)
+    running.cancel()
+    await controller.register()
+    assert server.stored is not None
 
 
 @virtual_time

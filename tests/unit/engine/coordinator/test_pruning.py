@@ -40,6 +40,7 @@ class World:
     def __init__(self, *functions: Function) -> None:
         self.functions = {one.metadata.name: one for one in functions}
         self.leases: list[Lease] = []
+        self.answers: dict[str, Any] = {}  # to a GET, in place of what is stored
         self.refusals: list[errors.ApiError] = []
         self.deleted: list[Any] = []
         self.waiters: set[asyncio.Event] = set()
@@ -65,6 +66,9 @@ class World:
 
     def answer(self, request: Request) -> bytes:
         name = request.path.rpartition("/")[2]
+        if request.method == "GET" and name in self.answers:
+            meta = {"name": name, "uid": f"uid-{name}", "resourceVersion": "7"}
+            return json.dumps({"metadata": meta, **self.answers[name]}).encode()
         if request.path.endswith("/leases"):
             return json.dumps({"metadata": {}, "items": json.loads(msgspec.json.encode(self.leases))}).encode()
         if request.method == "GET":
@@ -143,6 +147,27 @@ async def test_a_refusal_is_tried_again_and_a_conflict_is_left_to_the_watch() ->
     assert await world.work(60) == ["old"]
     world = World(function("old"))
     world.refusals = [errors.Conflict("changed", status=409)]
+    assert await world.work(60) == []
+
+
+@virtual_time
+async def test_what_cannot_be_read_ends_no_leader_and_keeps_no_other_one() -> None:
+    """A newer version wrote it, say, before an older one was rolled back in; the next leader would end, too."""
+    newer, nonsense = function("newer"), function("nonsense")
+    world = World(newer, nonsense, function("old"))
+    world.answers["newer"] = {"spec": {"name": "newer", "workerGroup": "g", "defaults": {"retry": "Clairvoyant"}}}
+    world.answers["nonsense"] = {"spec": {"name": "nonsense", "workerGroup": 3}}
+    assert await world.work() == ["newer", "old"]
+    world = World(newer)
+    world.answers["newer"] = {"metadata": 3}
+    assert await world.work(60) == []
+
+
+@virtual_time
+async def test_a_lease_that_cannot_be_read_keeps_functions_from_being_pruned() -> None:
+    """Its replica may need them; but the leader goes on."""
+    world = World(function("old"))
+    world.answers["leases"] = {"metadata": {}, "items": [{"metadata": {"name": "x"}, "spec": "nonsense"}]}
     assert await world.work(60) == []
 
 
