@@ -46,8 +46,8 @@ def big(number: int) -> str:
 
 @app.function
 def hoard(ctx: SyncExecutionContext) -> int:
-    """Fill the memo."""
-    return sum(len(ctx.step(big, number)) for number in range(9))
+    """Record more than an object of Kubernetes may have in it."""
+    return sum(len(ctx.step(big, number)) for number in range(20))
 
 
 @app.function

@@ -126,6 +126,16 @@ async def test_what_cannot_be_recorded_fails_with_reason_limit_and_remedy(
     assert says in failed.status.message
 
 
+async def test_records_that_no_object_could_hold_are_kept(cluster: Cluster, client: Client) -> None:
+    """Two megabytes in pages."""
+    apply(cluster, "e-hoard", "{function: hoard}")
+    done = await ended(client, "e-hoard")
+    assert (done.phase, bytes(done.status.result)) == (
+        Phase.COMPLETED,
+        b"%d" % sum(len(str(number)) * 100 * 1024 for number in range(20)),
+    )
+
+
 async def test_an_exception_reaches_the_caller_with_type_message_and_traceback(client: Client) -> None:
     """What the user needs to debug is in the error."""
     handle = await client.spawn("raises", {"text": "no such order"})

@@ -20,8 +20,8 @@ FrameT = TypeVar("FrameT", bound=Frame)
 PREFIX_BYTES: Final = 4
 
 MAX_FRAME_BYTES: Final = 64 * 1024 * 1024
-"""Largest frame. Arguments, result and memo have limits that together are a fiftieth of it; anything larger is a bug or
-a broken peer and must not fill memory."""
+"""Largest frame. Arguments, result and history have limits that together are about half of it; anything larger is a bug
+or a broken peer and must not fill memory."""
 
 _encoder: Final = msgspec.msgpack.Encoder()
 
