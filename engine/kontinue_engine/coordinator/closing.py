@@ -23,6 +23,7 @@ from kontinue.kube.reflector import Reflector
 from kontinue.kube.transport import Transport
 from kontinue_engine.clock import Clock
 from kontinue_engine.coordinator.fates import MAY_RUN_ON
+from kontinue_engine.coordinator.forsaken import cancel_forsaken
 from kontinue_engine.coordinator.holders import Holders
 from kontinue_engine.kube import executions
 from kontinue_engine.kube.work_queue import WorkQueue
@@ -79,7 +80,10 @@ class Closer:
         self._news = asyncio.Event()
 
     def look_into(self, shard: str) -> None:
-        """Have ``run`` close what has ended in a shard; a group that is not sharded has one, without a name."""
+        """Have ``run`` close what has ended in a shard; a group that is not sharded has one, without a name.
+
+        It looks for children of what has ended, too, wherever they are (``forsaken``).
+        """
         self._shards.add(shard)
 
     async def run(self) -> None:
@@ -113,6 +117,8 @@ class Closer:
         shard = await self._shards.get()
         try:
             await self.close(shard)
+            if not len(self._shards):  # once for all of them
+                await cancel_forsaken(self._transport, namespace=self._namespace, group=self._group)
             self._failures.pop(shard, None)
         except errors.ApiError as error:
             _log.warning("not closed", shard=shard, error=str(error))
