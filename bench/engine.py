@@ -118,7 +118,7 @@ async def kube_vs_raw(cluster: Cluster, rounds: int) -> Figure:
 
 
 async def idle_pss(cluster: Cluster, rounds: int) -> Figure:
-    """Memory of server, supervisor, zygote and the sync runners of a fresh cluster, each page counted once."""
+    """Memory of server, supervisor, zygote, guards and the sync runners of a fresh cluster, each page counted once."""
     del rounds
     with (
         tempfile.TemporaryDirectory(prefix="kontinue-idle-") as folder,
@@ -127,11 +127,13 @@ async def idle_pss(cluster: Cluster, rounds: int) -> Figure:
         await asyncio.sleep(2)
         assert idle.worker is not None
         zygotes = children_of(idle.worker.pid)
+        guards = [pid for zygote in zygotes for pid in children_of(zygote)]
         runners = idle.runner_pids()
         parts = {
             "server": pss_mib([idle.server.pid]),
             "supervisor": pss_mib([idle.worker.pid]),
             "zygote": pss_mib(zygotes),
+            "guards": pss_mib(guards),
             f"{len(runners)} sync runners": pss_mib(runners),
         }
     del cluster

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster import children_of
+from cluster import runners_of
 from kontinue.api import labels
 from kontinue.api.v1alpha1 import Execution, Phase
 from kontinue.client import Client, ClientOptions
@@ -138,7 +138,7 @@ async def test_what_a_killed_replica_ran_goes_on_elsewhere(
     sleeper = await start_in(client, "w-1", "nap", {"seconds": 12})
     await running_in(client, sleeper, "w-1")
     await eventually(notes.exists)
-    runners = [pid for zygote in children_of(victim.pid) for pid in children_of(zygote)]
+    runners = runners_of(victim.pid)
     victim.kill()
     await eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in runners))
     ended = await client.wait_for_execution(name, timeout=AFTER_A_LEASE)
@@ -201,7 +201,7 @@ async def test_a_frozen_replica_loses_its_shard_and_can_do_no_harm_when_it_wakes
     notes = tmp_path / "notes"
     name = await start_in(client, "w-1", "noting", {"file": str(notes), "seconds": 1})
     await eventually(notes.exists)
-    runners = [pid for zygote in children_of(frozen.pid) for pid in children_of(zygote)]
+    runners = runners_of(frozen.pid)
     frozen.signal(signal.SIGSTOP)
     ended = await client.wait_for_execution(name, timeout=AFTER_A_LEASE)
     assert shard_of(ended) == "w-0"
@@ -224,7 +224,7 @@ async def test_a_replica_cut_off_from_the_api_server_fences_itself_before_others
             await asyncio.to_thread(cut_off.start)
             name = await start_in(client, "w-1", "noting", {"file": str(notes), "seconds": 30})
             await eventually(notes.exists)
-            runners = [pid for zygote in children_of(cut_off.pid) for pid in children_of(zygote)]
+            runners = runners_of(cut_off.pid)
             cable.cut()
             await asyncio.to_thread(cut_off.wait_for, "fenced: the Lease could not be renewed in time")
             assert not left.events("shard is dead")

@@ -103,9 +103,9 @@ class Cluster:
         return [line for line in map(json.loads, lines) if line.get("event") == event]
 
     def runner_pids(self) -> list[int]:
-        """Return the pids of the runners that live now: the grandchildren of the worker."""
+        """Return the pids of the runners that live now."""
         assert self.worker is not None
-        return [pid for zygote in children_of(self.worker.pid) for pid in children_of(zygote)]
+        return runners_of(self.worker.pid)
 
     def kill(self, pid: int, number: int = signal.SIGKILL) -> None:
         """Send a signal; a process that is gone already is fine."""
@@ -124,6 +124,12 @@ class Cluster:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def runners_of(supervisor: int) -> list[int]:
+    """Return the pids of the runners of a supervisor: the children of the guards that its zygote has forked."""
+    guards = [pid for zygote in children_of(supervisor) for pid in children_of(zygote)]
+    return [pid for guard in guards for pid in children_of(guard)]
 
 
 def children_of(pid: int) -> list[int]:

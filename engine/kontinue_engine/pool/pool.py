@@ -262,7 +262,7 @@ class Pool:
             [runner.load() for runner in runners.values()],
             self._estimates,
             time.monotonic(),
-            suspects=list(queue.suspects),
+            suspects=self._in_turn(list(queue.suspects)),
             room=self._room(),
         )
         for assignment in plan.assignments:
@@ -280,17 +280,23 @@ class Pool:
 
     def _room(self) -> int | None:
         """Return how many activations may be given out now. One that wakes from a wait goes on without being asked."""
-        if self._options.max_active is None:
+        limit = 1 if self._supply.is_unsettled else self._options.max_active
+        if limit is None:
             return None
         active = sum(
             len(load.running) + load.stepping + len(load.unstarted)
             for load in (runner.load() for runner in self._supply.runners.values())
         )
-        return max(0, self._options.max_active - active)
+        return max(0, limit - active)
+
+    def _in_turn(self, suspects: list[int]) -> list[int]:
+        """Return them with another one first after each death of the zygote, so that each is once the only one."""
+        first = self._supply.zygote_deaths % len(suspects) if suspects else 0
+        return suspects[first:] + suspects[:first]
 
     def _schedule_others(self, colour: Colour) -> None:
         """Runners of one colour have something less to do: where all share a limit, that is room for the others."""
-        if self._options.max_active is not None:
+        if self._options.max_active is not None or self._supply.is_unsettled:
             for other in self._queues:
                 if other != colour:
                     self._schedule_dispatch(other)
@@ -351,6 +357,11 @@ class Pool:
         """Let others start on the runner."""
         self._schedule_dispatch(runner.colour)
 
+    def on_calm(self) -> None:
+        """Use all runners again."""
+        for colour in self._queues:
+            self._schedule_dispatch(colour)
+
     def on_ended(self, runner: RunnerProcess) -> None:
         """Say what is lost with a runner; what it had not started goes to another."""
         verdict = self._supply.ended(runner)
@@ -359,7 +370,9 @@ class Pool:
         active = runner.running_code
         # Without anything active, the first unstarted one may have killed the runner while it was being started.
         starting = next(iter(runner.unstarted), None) if verdict.charge and not active else None
-        was_alone = verdict.charge and (len(active) == 1 if active else len(runner.unstarted) == 1)
+        was_alone = (
+            verdict.charge and not verdict.is_shared and (len(active) == 1 if active else len(runner.unstarted) == 1)
+        )
         given_back: list[frames.Activate] = []
         for activation, state in list(runner.session.states.items()):
             if state is ActivationState.UNSTARTED and activation != starting:

@@ -37,11 +37,12 @@ _SLOTS: Final = {"sync": 1, "async": 1000}
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """Why the pool has killed a runner. ``charge``: what was active is to blame."""
+    """Why a runner ended. ``charge``: what was active is to blame, or with ``is_shared`` what was on other runners."""
 
     reason: LostReason
     message: str
     charge: bool
+    is_shared: bool = False
 
 
 class RunnerOwner(Protocol):
@@ -104,6 +105,7 @@ class RunnerProcess:
         self.exit_code: int | None = None
         self._is_broken = False
         self._is_orphan = False
+        self._is_gone = False
         self._has_read_output = False
         self._recalled: set[int] = set()
         self._alone: set[int] = set()
@@ -224,16 +226,21 @@ class RunnerProcess:
     def orphaned(self) -> None:
         """Its zygote is gone or going: nobody will say how it ends. Kill both."""
         self._is_orphan = True
-        if self._pidfd < 0 or self._exit_timer is not None:
+        if self._pidfd < 0 or self._is_gone:
             self.exited(None)
 
     def exited(self, code: int | None) -> None:
         """It has ended; ``code`` is None if the zygote is gone and nobody can tell."""
         if self.state is RunnerState.ENDED:
             return
+        if code is not None:
+            self.exit_code = code
+            if self._pidfd >= 0 and not self._is_gone:
+                # Its guard may have died before it: it has ended when the kernel says so.
+                self._signal(signal.SIGKILL)
+                return
         self._drain()
         self.state = RunnerState.ENDED
-        self.exit_code = code
         self._close()
         self._owner.on_ended(self)
 
@@ -353,8 +360,9 @@ class RunnerProcess:
 
     def _on_process_gone(self) -> None:
         self._loop.remove_reader(self._pidfd)
-        if self._is_orphan:
-            self.exited(None)
+        self._is_gone = True
+        if self._is_orphan or self.exit_code is not None:
+            self.exited(self.exit_code)
             return
         self._exit_timer = self._loop.call_later(_EXIT_CODE_WAIT_S, self.exited, None)
 

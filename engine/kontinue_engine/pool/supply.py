@@ -31,6 +31,10 @@ _MEMORY_WATCH_S: Final = 1.0
 _RESTART_DELAY_S: Final = 0.1
 _MAX_RESTART_DELAY_S: Final = 10.0
 
+_CALM_S: Final = 10.0
+"""A zygote that has lived for so long ends a series of deaths. Not less than the longest delay: code that kills it at
+once would look innocent otherwise."""
+
 _STOP_WAIT_S: Final = 5.0
 """A killed process that is not gone by then hangs in the kernel; the supervisor must end all the same."""
 
@@ -44,6 +48,10 @@ class SupplyOwner(RunnerOwner, Protocol):
 
     def fail(self, error: BaseException) -> None:
         """Have the worker end."""
+        ...
+
+    def on_calm(self) -> None:
+        """A series of deaths of the zygote is over."""
         ...
 
 
@@ -62,6 +70,7 @@ class Supply:
     Attributes:
         app: what the user's module declares; None until it is loaded.
         runners: those that exist, by number, oldest first.
+        zygote_deaths: how often the zygote has died.
     """
 
     def __init__(self, options: PoolOptions, *, owner: SupplyOwner) -> None:
@@ -70,6 +79,7 @@ class Supply:
         self._options = options
         self._owner = owner
         self._zygote: ZygoteProcess | None = None
+        self.zygote_deaths = 0
         self._zygote_failures = 0
         self._load_failure: AppLoadFailedError | None = None
         self._memory_limit = options.memory_limit_bytes
@@ -116,7 +126,6 @@ class Supply:
 
     def ready(self) -> None:
         """A runner has become READY."""
-        self._zygote_failures = 0
         self._changed.set()
 
     def load_failed(self, message: str, traceback: str) -> None:
@@ -138,7 +147,7 @@ class Supply:
         log("runner ended", runner=runner.pid, colour=runner.colour, reason=verdict.reason, message=verdict.message)
         slot = next(slot for slot in self._slots if slot.runner is runner)
         slot.runner = None
-        if verdict.charge and runner.started_count == 0:
+        if verdict.charge and runner.started_count == 0 and self._zygote is not None:
             slot.failures += 1
             self._after(_delay_s(slot.failures), self._start_runner, slot)
         else:
@@ -159,8 +168,19 @@ class Supply:
 
     # The zygote, and what it says.
 
+    @property
+    def is_unsettled(self) -> bool:
+        """The zygote dies again and again: who is to blame shows if one activation is active at a time."""
+        return self._zygote_failures > 1
+
     def _start_zygote(self) -> None:
         self._zygote = ZygoteProcess(self._options, loop=asyncio.get_running_loop(), owner=self)
+        self._after(_CALM_S, self._calm, self._zygote)
+
+    def _calm(self, zygote: ZygoteProcess) -> None:
+        if zygote is self._zygote:
+            self._zygote_failures = 0
+            self._owner.on_calm()
 
     def on_zygote_event(self, event: frames.ZygoteEvent) -> None:
         """Handle what the zygote says."""
@@ -203,14 +223,17 @@ class Supply:
     def on_zygote_ended(self) -> None:
         """The zygote is gone, and the kernel kills its runners: start another one.
 
-        Nobody is charged: it runs no user code but the module's import, which is the same for all. What would kill it
-        again and again (an import that starts dying threads) ends in restarts with growing delays, not in failures.
+        It runs no user code but the module's import, which is the same for all; so what was active on a runner is to
+        blame, or an operator. If only one runner had something to do, it is known which.
         """
         zygote, self._zygote = self._zygote, None
         self._changed.set()
         end = "" if zygote is None else zygote.end
+        message = f"the zygote {end}, and its runners with it"
+        busy = sum(1 for runner in self.runners.values() if runner.running_code or runner.unstarted)
+        verdict = Verdict(LostReason.RUNNER_CRASHED, message, charge=True, is_shared=busy > 1)
         for runner in list(self.runners.values()):
-            runner.kill(Verdict(LostReason.RUNNER_CRASHED, f"the zygote {end}, and its runners with it", charge=False))
+            runner.kill(verdict)
             runner.orphaned()
         if self._is_stopping:
             return
@@ -220,6 +243,7 @@ class Supply:
                 self.load_failed(f"the process that imports {self._options.app} {end}", tail)
             return
         _log.warning("zygote ended", message=end)
+        self.zygote_deaths += 1
         self._zygote_failures += 1
         self._after(_delay_s(self._zygote_failures), self._start_zygote)
 

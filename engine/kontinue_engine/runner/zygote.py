@@ -2,7 +2,8 @@
 
 Exec'd by ``pool.zygote_process`` from the supervisor's main thread. ``ForkRunner`` comes in, ``ZygoteEvent`` goes out,
 over one socket; pipe ends of runners arrive beside the frames. It runs no activation, and it forks only while it has
-one thread: if the user's import left others, runners are started by exec and import the module themselves.
+one thread: if the user's import left others, runners are started by exec and import the module themselves. Between it
+and a forked runner stands a guard, so that code which kills its parent ends its own runner and nobody else's.
 """
 
 from __future__ import annotations
@@ -110,33 +111,57 @@ class Zygote:
 
     def _start(self, request: frames.ForkRunner, fds: tuple[int, int, int]) -> None:
         try:
-            pid = self._fork(request, fds) if self._may_fork else self._spawn(request, fds)
+            if self._may_fork:
+                pid = self._fork(request, fds)
+            else:
+                pid = self._spawn(request, fds)
+                self._control.send(frames.RunnerForked(request.runner, pid))
+            self._runners[pid] = request.runner
         except OSError:
             traceback.print_exc()
             self._control.send(frames.RunnerExited(request.runner, 0, _EXIT_CANNOT_FORK))
-        else:
-            self._runners[pid] = request.runner
-            self._control.send(frames.RunnerForked(request.runner, pid))
         finally:
             for fd in fds:
                 os.close(fd)
 
     def _fork(self, request: frames.ForkRunner, fds: tuple[int, int, int]) -> int:
+        """Fork the runner's guard, which forks the runner and says so; return the pid of the guard."""
+        parent_pid = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            try:
+                die_with_parent(parent_pid)
+                signal.set_wakeup_fd(-1)
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                os.close(self._child_read_fd)
+                os.close(self._child_write_fd)
+                # A group of its own: ``os.killpg(0, ...)`` in the runner is for the runner and what it has started.
+                os.setsid()
+                self._guard(request, fds)
+            finally:
+                breakdown.end_process()  # the code above must never run on in the child
+        return pid
+
+    def _guard(self, request: frames.ForkRunner, fds: tuple[int, int, int]) -> NoReturn:
+        """Be the parent of one runner: fork it, wait for it, say how it ended."""
         parent_pid = os.getpid()
         pid = os.fork()
         if pid == 0:
             die_with_parent(parent_pid)
-            signal.set_wakeup_fd(-1)
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             self._control.close()
-            os.close(self._child_read_fd)
-            os.close(self._child_write_fd)
             command_fd, event_fd, output_fd = fds
             pipes = channel.Channel(command_fd=command_fd, event_fd=event_fd)
             functions = self._app.functions
             nice = self._launch.nice
             process.run_forked_runner(request.colour, pipes, output_fd, functions, self._streams, nice=nice)
-        return pid
+        # What the runner's group is sent besides SIGKILL is for the runner, which may have chosen to survive it.
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        for fd in fds:
+            os.close(fd)
+        self._control.send(frames.RunnerForked(request.runner, pid))
+        _, status = os.waitpid(pid, 0)
+        self._control.send(frames.RunnerExited(request.runner, pid, os.waitstatus_to_exitcode(status)))
+        os._exit(0)
 
     def _spawn(self, request: frames.ForkRunner, fds: tuple[int, int, int]) -> int:
         command_fd, event_fd, output_fd = fds
@@ -154,14 +179,16 @@ class Zygote:
         )
         # The same interpreter flags as this process: its own command line with another last argument.
         arguments = [sys.executable, *sys.orig_argv[1:-1], msgspec.json.encode(launch).decode()]
-        return os.posix_spawn(sys.executable, arguments, os.environ)
+        return os.posix_spawn(sys.executable, arguments, os.environ, setpgroup=0)
 
     def _reap(self) -> None:
         for pid, runner in list(self._runners.items()):
             ended, status = os.waitpid(pid, os.WNOHANG)
             if ended:
                 del self._runners[pid]
-                self._control.send(frames.RunnerExited(runner, pid, os.waitstatus_to_exitcode(status)))
+                code = os.waitstatus_to_exitcode(status)
+                if code or not self._may_fork:  # else it was a guard that has said how its runner ended
+                    self._control.send(frames.RunnerExited(runner, pid, code))
 
 
 def run_zygote(launch: frames.LaunchZygote) -> NoReturn:

@@ -25,6 +25,11 @@ def die(how: str) -> None:
         ctypes.string_at(0)
     if how == "exit":
         os._exit(3)
+    if how == "group":
+        os.killpg(0, signal.SIGKILL)
+    if how == "parent":
+        os.kill(os.getppid(), signal.SIGKILL)
+        time.sleep(60)
     if how == "garbage":
         for fd in os.listdir("/proc/self/fd"):
             try:
@@ -33,6 +38,13 @@ def die(how: str) -> None:
             except OSError:
                 pass
         time.sleep(60)
+
+@app.function
+def kill_zygote() -> None:
+    import psutil
+    zygote = [one for one in psutil.Process().parents() if "kontinue_engine.runner" in one.cmdline()][-1]
+    zygote.kill()
+    time.sleep(60)
 
 @app.function
 def hoard(mib: int) -> None:
@@ -70,6 +82,8 @@ def parked(ctx: SyncExecutionContext, path: str) -> None:
         ("signal", "the runner was killed by SIGKILL"),
         ("segfault", "the runner was killed by SIGSEGV"),
         ("exit", "the runner exited with status 3"),
+        ("group", "the runner was killed by SIGKILL"),
+        ("parent", "the runner was killed by SIGKILL"),
         ("garbage", "the runner broke the protocol: the peer announces a frame of 4294967295 bytes"),
     ],
 )
@@ -177,9 +191,49 @@ async def test_after_the_death_of_the_zygote_everything_is_started_anew(start_po
     zygote = running.app.pid
     os.kill(zygote, signal.SIGKILL)
     lost = await running.lost(victim)
-    assert (lost.was_active, lost.reason) == (False, "RunnerCrashed")  # the zygote runs no code of an Execution
+    assert (lost.was_active, lost.was_alone, lost.reason) == (True, True, "RunnerCrashed")
     assert "the zygote was killed by SIGKILL" in lost.message
     assert await running.call("nap", s=0.0) not in before
+
+
+async def test_of_several_that_were_active_when_the_zygote_died_none_is_known_to_be_to_blame(start_pool: Any) -> None:
+    """Each has to run alone first; what was parked had nothing to do with it."""
+    running = await start_pool(FUNCTIONS, sync_runners=2)
+    parked = running.submit("parked", path="/dev/null")
+    await running.heard.until(lambda: any(isinstance(event, frames.Waiting) for event in running.heard.frames))
+    victims = [running.submit("nap", s=60) for _ in range(2)]
+    for victim in victims:
+        await running.running(victim)
+    os.kill(running.app.pid, signal.SIGKILL)
+    for victim in victims:
+        lost = await running.lost(victim)
+        assert (lost.was_active, lost.was_alone) == (True, False)
+    assert not (await running.lost(parked)).was_active
+
+
+async def test_who_kills_the_zygote_again_and_again_is_found_and_others_are_not_charged(start_pool: Any) -> None:
+    """Deaths that follow each other closely have one activation run at a time: sooner or later the guilty one."""
+    running = await start_pool(FUNCTIONS, sync_runners=2)
+    guilty, innocent = running.submit("kill_zygote"), running.submit("nap", s=60)
+    for _ in range(6):
+        lost = await running.lost(guilty)
+        if lost.was_alone:
+            break
+        # As the supervisor does: both run again, alone on their runners.
+        assert not (await running.lost(innocent)).was_alone
+        guilty, innocent = running.submit("kill_zygote", alone=True), running.submit("nap", alone=True, s=60)
+    assert lost.was_alone
+    assert innocent not in running.heard.lost
+
+
+async def test_a_zygote_that_dies_again_and_again_is_restarted_with_growing_delays(start_pool: Any) -> None:
+    """That its runners become READY in between does not count as a success."""
+    running = await start_pool(FUNCTIONS)
+    deaths: list[float] = []
+    for _ in range(4):
+        await running.lost(running.submit("kill_zygote"))
+        deaths.append(time.monotonic())
+    assert deaths[-1] - deaths[0] > 0.1 + 0.2 + 0.4
 
 
 async def test_runners_that_die_before_ready_are_restarted_with_growing_delays(start_pool: Any, tmp_path: Any) -> None:

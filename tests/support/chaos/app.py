@@ -12,6 +12,8 @@ import time
 from datetime import timedelta
 from typing import Any
 
+import psutil
+
 from kontinue import App, ExecutionContext, SyncExecutionContext, current_step, step
 
 GROUP = "chaos"
@@ -30,8 +32,9 @@ class RefusedError(Exception):
 def tell_ledger(**facts: Any) -> str:
     """Report from within a step; returns the number that the ledger gave it."""
     info = current_step()
-    # A runner's parent is the zygote, of which each process of a replica has one.
-    who = {"execution": info.execution, "step": info.step, "holder": os.getppid(), "runner": os.getpid()}
+    # The parent of a runner's guard is the zygote, of which each process of a replica has one.
+    zygote = psutil.Process(os.getppid()).ppid()
+    who = {"execution": info.execution, "step": info.step, "holder": zygote, "runner": os.getpid()}
     who["token"] = info.fencing_token
     address = ("127.0.0.1", int(os.environ[LEDGER]))
     with socket.create_connection(address, timeout=PATIENCE_S) as line, line.makefile("rwb") as file:

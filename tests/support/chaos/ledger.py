@@ -25,7 +25,7 @@ class Effect:
         execution: name.
         step: step id.
         token: fencing token.
-        holder: pid of the zygote that the effect's runner is a child of; each process of a replica has another one.
+        holder: pid of the zygote that the effect's runner comes from; each process of a replica has another one.
         runner: pid of the runner.
         at_s: monotonic time.
     """

@@ -10,7 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 from chaos.app import GROUP
-from cluster import children_of
+from cluster import children_of, runners_of
 from replica import Replica
 
 LEASE_S = 8
@@ -71,8 +71,8 @@ class Pod(Replica):
         return lives and bool(self.events("worker ready", since=self._started_at))
 
     def runner_pids(self) -> list[int]:
-        """Return the pids of its runners: the children of its zygote."""
-        return [pid for zygote in children_of(self.pid) for pid in children_of(zygote)]
+        """Return the pids of its runners."""
+        return runners_of(self.pid)
 
     def all_pids(self) -> list[int]:
         """Return the pids of its processes, the supervisor first."""
