@@ -95,8 +95,9 @@ class ExecutionContext(ContextBase[AsyncPort], AsyncContextMarker):
 
         Async functions run on the runner's event loop, sync ones in a thread; both may do any I/O. When the function
         gives the step up (a timeout, a race that it lost, a cancel), an async one is canceled. A sync one cannot be:
-        it runs on in its thread, beside whatever comes next, and its outcome is dropped. Give it limits of its own
-        (the timeout of a request), and tell by ``current_step().idempotency_key`` whether its effect has happened.
+        it runs on in its thread, beside whatever comes next, and its outcome is dropped; only the end of the Execution
+        ends it, with its runner. Give it limits of its own (the timeout of a request), and tell by
+        ``current_step().idempotency_key`` whether its effect has happened.
 
         Raises:
             StepFailed: ``fn`` raised.

@@ -9,7 +9,7 @@ from datetime import timedelta
 
 import pytest
 
-from kontinue import App, ExecutionContext, RetryPolicy, SyncExecutionContext, step
+from kontinue import App, ExecutionContext, FunctionDefinition, RetryPolicy, SyncExecutionContext, step
 from kontinue.api.v1alpha1 import Phase
 from kontinue.errors import ChildFailed, ExecutionCanceled, ExecutionInterrupted, InvalidResult, InvalidState
 from kontinue_engine.lifecycle.conditions import is_stopped
@@ -123,6 +123,19 @@ async def test_a_skip_ends_backoff(env: TestEnvironment) -> None:
         await run.retry()
     with pytest.raises(InvalidState, match="it is Skipped already"):
         await run.cancel()
+
+
+@pytest.mark.parametrize("function", [fragile, wait_in_thread])
+async def test_an_end_costs_two_writes(env: TestEnvironment, function: FunctionDefinition[[], str]) -> None:
+    """That of the client, and that nothing of it runs any more."""
+    env.use(app)
+    run = await env.spawn(function)
+    await env.advance(timedelta(minutes=1))
+    before = run.writes
+    await run.skip("enough")
+    await env.advance(timedelta(minutes=1))
+    assert is_stopped((await run.get()).status.conditions)
+    assert run.writes - before == 2
 
 
 async def test_a_skip_survives_whatever_dies(env: TestEnvironment) -> None:
