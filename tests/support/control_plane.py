@@ -12,7 +12,6 @@ import functools
 import json
 import os
 import signal
-import socket
 import ssl
 import subprocess
 import time
@@ -24,6 +23,7 @@ from typing import Any, Self
 import yaml
 
 from kontinue_engine.processes import die_with_parent
+from ports import free_port
 
 READY_S = 60.0
 TOKEN = "test-admin-token"
@@ -209,10 +209,3 @@ class ControlPlane:
                 time.sleep(0.05)
             else:
                 return
-
-
-def free_port() -> int:
-    """Ask the kernel for a free port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -17,7 +17,7 @@ from typing import Protocol
 import yaml
 
 import kube
-from control_plane import free_port
+from ports import free_port
 from servers import CRDS, Server, install_crd
 
 READY_S = 30.0

@@ -23,10 +23,10 @@ import chart
 import kube
 from api import Api, execution
 from api_server import kubeconfig_for
-from control_plane import free_port
 from kontinue.api import labels
 from kontinue.api.v1alpha1 import Execution, Phase
 from kontinue.client import Client, ClientOptions
+from ports import free_port
 
 HERE = Path(__file__).parent
 DOCUMENT = HERE.parents[2] / "docs" / "deploying.md"

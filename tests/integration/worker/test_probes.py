@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from control_plane import free_port
 from kontinue.api.v1alpha1 import Phase
 from kontinue.client import Client, ClientOptions
+from ports import free_port
 
 FAST_LEASE = ("--lease-duration", "7", "--lease-renew", "0.5")
 PATIENCE_S = 30.0

@@ -7,7 +7,6 @@ import contextlib
 
 import pytest
 
-from control_plane import free_port
 from kontinue_engine.errors import StartupError
 from kontinue_engine.sharding.tenure import Standing
 from kontinue_engine.worker.health import (
@@ -20,6 +19,7 @@ from kontinue_engine.worker.health import (
     why_not_live,
     why_not_ready,
 )
+from ports import free_port
 
 
 class Holder:
