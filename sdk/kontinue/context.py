@@ -105,8 +105,34 @@ class ExecutionContext(ContextBase[AsyncPort], AsyncContextMarker):
         return self._outcome(durable_calls.step_call(fn, args, kwargs, may_be_async=True))
 
     def sleep(self, duration: timedelta, *, display_name: str = "") -> Coroutine[object, None, None]:
-        """Wait durably: the wait goes on while no process runs."""
-        return self._outcome(durable_calls.timer_call(duration, display_name))
+        """Wait durably: the wait goes on while no process runs. A sleep of more than 5 s can be ended early."""
+        return self._outcome(durable_calls.timer_call(duration, display_name, is_sleep=True))
+
+    @overload
+    def suspend(
+        self, /, *, display_name: str = "", description: str = "", timeout: timedelta | None = None
+    ) -> Coroutine[object, None, None]: ...
+    @overload
+    def suspend(
+        self, payload: type[T], /, *, display_name: str = "", description: str = "", timeout: timedelta | None = None
+    ) -> Coroutine[object, None, T]: ...
+    def suspend(
+        self, payload: Any = None, /, *, display_name: str = "", description: str = "", timeout: timedelta | None = None
+    ) -> Coroutine[object, None, Any]:
+        """Wait until somebody resumes this, and return the payload that they give: for approvals and events outside.
+
+        Args:
+            payload: type of the payload; without one none is read.
+            display_name: what it is called, for people; it must not change while somebody waits.
+            description: what to know before resuming it, for people.
+            timeout: how long to wait at most.
+
+        Raises:
+            SuspendTimeout: nobody has resumed it in time.
+        """
+        return self._outcome(
+            durable_calls.suspend_call(payload, display_name=display_name, description=description, timeout=timeout)
+        )
 
     @overload
     def race(
@@ -207,4 +233,9 @@ async def _cancel(tasks: Iterable[asyncio.Future[Any]]) -> None:
             task.exception()
 
 
-_VERBS: Final = {RecordKind.CHILD: "execute", RecordKind.STEP: "step", RecordKind.TIMER: "sleep"}
+_VERBS: Final = {
+    RecordKind.CHILD: "execute",
+    RecordKind.STEP: "step",
+    RecordKind.TIMER: "sleep",
+    RecordKind.SUSPENSION: "suspend",
+}

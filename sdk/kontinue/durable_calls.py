@@ -13,13 +13,18 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
+import msgspec
+
 from kontinue import codec, steps
 from kontinue.definition import FunctionDefinition
 from kontinue.durable_timeout import require_timedelta
-from kontinue.errors import ChildFailed, ContextError, DefinitionError, StepFailed
+from kontinue.errors import ChildFailed, ContextError, DefinitionError, StepFailed, SuspendTimeout
 from kontinue.options import StepOptions
 from kontinue.replay.call import Call, Parallelism
 from kontinue.replay.records import Record, RecordKind
+
+SUSPEND_TIMEOUT: Final = "kontinue.errors.SuspendTimeout"
+"""Recorded type of a Suspension's end that nobody brought about."""
 
 _SHOWN_PATH_PARTS: Final = 2
 """Of a file's path in ``file:line``; judgement: enough to recognise it, and the memo stays small."""
@@ -66,9 +71,10 @@ class StepRequest:
 
 @dataclass(frozen=True, slots=True)
 class TimerRequest:
-    """Wake up after ``duration_ms``."""
+    """Wake up after ``duration_ms``; ``is_sleep``: somebody may wake it earlier."""
 
     duration_ms: int
+    is_sleep: bool = False
 
     def decode(self, data: bytes) -> None:
         """Return nothing: a timer has no result."""
@@ -77,6 +83,41 @@ class TimerRequest:
         """Return ContextError: the supervisor refused the timer."""
         error = record.error
         return ContextError(f"timer refused: {error.message if error else ''}")
+
+
+@dataclass(frozen=True, slots=True)
+class SuspendRequest:
+    """Wait until somebody resumes the Execution, for ``timeout_ms`` at most.
+
+    Attributes:
+        payload: codec of what they say; None where they say nothing.
+        timeout_ms: None means for ever.
+    """
+
+    display_name: str
+    description: str
+    payload: codec.TypeCodec | None
+    timeout_ms: int | None
+
+    def decode(self, data: bytes) -> Any:
+        """Return the payload.
+
+        Raises:
+            CodecError: it is not of the type asked for; ``path`` says where.
+        """
+        return None if self.payload is None else self.payload.decode(data)
+
+    def schema(self) -> bytes:
+        """Return the JSON Schema of the payload, or nothing where none is read."""
+        return b"" if self.payload is None else msgspec.json.encode(codec.json_schema(self.payload.type))
+
+    def failure(self, record: Record) -> Exception:
+        """Return SuspendTimeout, or ContextError where the Suspension could not be created."""
+        error = record.error
+        message = error.message if error else ""
+        if error is not None and error.type != SUSPEND_TIMEOUT:
+            return ContextError(f"cannot be suspended: {message}")
+        return SuspendTimeout(message, seq=record.seq)
 
 
 def child_call(
@@ -133,16 +174,41 @@ def step_call(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str
     return Call(RecordKind.STEP, options.name, request, digest=digest, line=line_of_caller())
 
 
-def timer_call(duration: timedelta, name: str = "", *, what: str = "ctx.sleep") -> Call:
+def timer_call(duration: timedelta, name: str = "", *, what: str = "ctx.sleep", is_sleep: bool = False) -> Call:
     """Return the call of a timer. Its length is not compared on replay: it may be changed while it runs.
 
     Raises:
         ContextError: not a timedelta; ``what`` is who takes it.
     """
     require_timedelta(duration, what)
-    return Call(
-        RecordKind.TIMER, name, TimerRequest(max(0, round(duration / timedelta(milliseconds=1)))), line=line_of_caller()
-    )
+    return Call(RecordKind.TIMER, name, TimerRequest(_whole_ms(duration), is_sleep), line=line_of_caller())
+
+
+def suspend_call(payload: Any, *, display_name: str, description: str, timeout: timedelta | None) -> Call:
+    """Return the call of a wait for somebody. Only its display name is compared on replay.
+
+    Args:
+        payload: type of what they say; None where they say nothing.
+        display_name: for people; also the call's name in the memo.
+        description: for people.
+        timeout: how long to wait at most.
+
+    Raises:
+        DefinitionError: JSON cannot carry the type.
+        ContextError: the timeout is no timedelta.
+    """
+    if timeout is not None:
+        require_timedelta(timeout, "ctx.suspend(timeout=...)")
+    try:
+        payload_codec = None if payload is None else codec.codec_for(payload)
+    except TypeError as error:
+        raise DefinitionError(f"ctx.suspend: a payload of this type cannot come as JSON: {error}") from error
+    request = SuspendRequest(display_name, description, payload_codec, None if timeout is None else _whole_ms(timeout))
+    return Call(RecordKind.SUSPENSION, display_name, request, line=line_of_caller())
+
+
+def _whole_ms(duration: timedelta) -> int:
+    return max(0, round(duration / timedelta(milliseconds=1)))
 
 
 def _checked(function: object) -> FunctionDefinition[Any, Any]:

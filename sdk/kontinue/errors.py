@@ -189,7 +189,15 @@ class ExecutionTimedOut(KontinueError, TimeoutError):
 
 
 class SuspendTimeout(KontinueError, TimeoutError):
-    """Nobody resumed the Suspension within its ``timeout``."""
+    """Nobody resumed the Suspension within its ``timeout``.
+
+    Attributes:
+        seq: number of the record in the memo.
+    """
+
+    def __init__(self, message: str = "", *, seq: int = -1) -> None:
+        super().__init__(message)
+        self.seq = seq
 
 
 class ExecutionEnded(KontinueError):

@@ -90,8 +90,34 @@ class SyncExecutionContext(ContextBase[SyncPort], SyncContextMarker):
         return result
 
     def sleep(self, duration: timedelta, *, display_name: str = "") -> None:
-        """Wait durably: the wait goes on while no process runs."""
-        self._outcome(durable_calls.timer_call(duration, display_name))
+        """Wait durably: the wait goes on while no process runs. A sleep of more than 5 s can be ended early."""
+        self._outcome(durable_calls.timer_call(duration, display_name, is_sleep=True))
+
+    @overload
+    def suspend(
+        self, /, *, display_name: str = "", description: str = "", timeout: timedelta | None = None
+    ) -> None: ...
+    @overload
+    def suspend(
+        self, payload: type[T], /, *, display_name: str = "", description: str = "", timeout: timedelta | None = None
+    ) -> T: ...
+    def suspend(
+        self, payload: Any = None, /, *, display_name: str = "", description: str = "", timeout: timedelta | None = None
+    ) -> Any:
+        """Wait until somebody resumes this, and return the payload that they give: for approvals and events outside.
+
+        Args:
+            payload: type of the payload; without one none is read.
+            display_name: what it is called, for people; it must not change while somebody waits.
+            description: what to know before resuming it, for people.
+            timeout: how long to wait at most.
+
+        Raises:
+            SuspendTimeout: nobody has resumed it in time.
+        """
+        return self._outcome(
+            durable_calls.suspend_call(payload, display_name=display_name, description=description, timeout=timeout)
+        )
 
     @overload
     def gather(self, a: Strand[A], b: Strand[B], /) -> tuple[A, B]: ...

@@ -121,6 +121,8 @@ class Program:
         return await self.ctx.execute(child_function, label, self.shared.hash)
 
     async def do_sleep(self, label: int, parts: list[Any]) -> int:
+        if label % 2:
+            return await self.ctx.suspend(int, timeout=timedelta(days=1))
         await self.ctx.sleep(timedelta(milliseconds=label + 1))
         return label
 

@@ -81,7 +81,7 @@ class Follower:
             self.left.pop(0)
             self.is_arriving = False
             return True
-        if step in world.choices and not self.is_arriving:
+        if step in world.choices and (not self.is_arriving or step in world.asked_again):
             world.clock_ms, world.told = at_ms, self.left[0]
             self.is_arriving = True
             world.pick(step)

@@ -90,6 +90,8 @@ class Program:
         return self.ctx.execute(child_function, label, self.shared.hash)
 
     def do_sleep(self, label: int, parts: list[Any]) -> int:
+        if label % 2:
+            return self.ctx.suspend(int, timeout=timedelta(days=1))
         self.ctx.sleep(timedelta(milliseconds=label + 1))
         return label
 

@@ -61,7 +61,10 @@ class FakeSupervisor:
         match frame:
             case frames.RecordsProduced():
                 self.host.receive(frames.StepRecorded(number, frame.flush))
-            case frames.StepRequested(command=frames.StartTimer(duration_ms=duration)) if duration < DAY_MS:
+            case frames.StepRequested(
+                command=frames.StartTimer(duration_ms=duration)
+                | frames.StartSuspension(is_sleep=True, duration_ms=duration)
+            ) if duration < DAY_MS:
                 self.host.receive(frames.StepArrived(number, frame.step, frames.TimerFired(NOW_MS)))
             case frames.StepRequested(command=frames.CreateChild() as command):
                 result = 10 * next(iter(json.loads(command.arguments).values()))

@@ -18,6 +18,7 @@ from kontinue_engine.controllers.entries import Entry, Rest
 from kontinue_engine.controllers.histories import Histories
 from kontinue_engine.controllers.offspring import Offspring
 from kontinue_engine.controllers.runtime import Runtime
+from kontinue_engine.controllers.suspensions import Suspensions
 from kontinue_engine.lifecycle import plan as plans
 from kontinue_engine.lifecycle.memo import MemoBytes
 from kontinue_engine.lifecycle.observed import NO_NEWS, Activation, Lost
@@ -37,6 +38,7 @@ class Activations:
         runtime: shared tools.
         offspring: told what user code asks of its children.
         histories: reads what a replay needs.
+        suspensions: told of sleeps and suspends.
         on_disowned_end: told when nothing runs any more of an Execution that was deleted.
     """
 
@@ -45,12 +47,14 @@ class Activations:
         runtime: Runtime,
         offspring: Offspring,
         histories: Histories,
+        suspensions: Suspensions,
         *,
         on_disowned_end: Callable[[Entry], None],
     ) -> None:
         self._runtime = runtime
         self._offspring = offspring
         self._histories = histories
+        self._suspensions = suspensions
         self._on_disowned_end = on_disowned_end
         self._last_number = 0
         self._is_draining = False
@@ -217,7 +221,11 @@ class Activations:
                     heard=frame.heard,
                 )
                 self._runtime.queue.add(entry.uid)
+            case frames.PayloadRefused():
+                self._suspensions.refuse(entry, frame)
             case frames.RecordsProduced():
+                # It goes on as soon as they are durable.
+                entry.activation = msgspec.structs.replace(entry.activation, parked_since_ms=None, waiting_for=())
                 records = entry.news.records + tuple(frame.records)
                 entry.news = msgspec.structs.replace(entry.news, records=records, flush=frame.flush)
                 self._runtime.queue.add(entry.uid)
@@ -250,7 +258,12 @@ class Activations:
         self,
         entry: Entry,
         step: str,
-        command: frames.CreateChild | frames.StartTimer | frames.CancelChild | frames.CancelTimer,
+        command: frames.CreateChild
+        | frames.StartTimer
+        | frames.StartSuspension
+        | frames.CancelChild
+        | frames.CancelTimer
+        | frames.CancelSuspension,
     ) -> None:
         match command:
             case frames.CreateChild():
@@ -258,15 +271,30 @@ class Activations:
             case frames.CancelChild():
                 self._offspring.give_up(entry, command)
             case frames.StartTimer():
-                entry.timers.add(step)
-                if step not in entry.memo.timers:
-                    wake_ms = self._runtime.clock.now_ms() + command.duration_ms
-                    started = {**entry.news.timers_started, step: wake_ms}
-                    entry.news = msgspec.structs.replace(entry.news, timers_started=started)
-                self._runtime.queue.add(entry.uid)
+                self._start_timer(entry, step, command.duration_ms)
             case frames.CancelTimer():
-                entry.timers.discard(step)
-                canceled = (*entry.news.timers_canceled, step)
-                entry.news = msgspec.structs.replace(entry.news, timers_canceled=canceled)
+                self._cancel_timer(entry, step)
+            case frames.StartSuspension():
+                if self._suspensions.is_kept_as_timer(entry, step, command):
+                    self._start_timer(entry, step, command.duration_ms)
+                else:
+                    self._suspensions.request(entry, step, command)
+            case frames.CancelSuspension():
+                if step in entry.timers or step in entry.memo.timers:
+                    self._cancel_timer(entry, step)
+                self._suspensions.give_up(entry, step, command)
             case _:
                 assert_never(command)
+
+    def _start_timer(self, entry: Entry, step: str, duration_ms: int) -> None:
+        entry.timers.add(step)
+        if step not in entry.memo.timers:
+            wake_ms = self._runtime.clock.now_ms() + duration_ms
+            started = {**entry.news.timers_started, step: wake_ms}
+            entry.news = msgspec.structs.replace(entry.news, timers_started=started)
+        self._runtime.queue.add(entry.uid)
+
+    def _cancel_timer(self, entry: Entry, step: str) -> None:
+        entry.timers.discard(step)
+        canceled = (*entry.news.timers_canceled, step)
+        entry.news = msgspec.structs.replace(entry.news, timers_canceled=canceled)

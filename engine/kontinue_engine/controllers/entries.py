@@ -11,12 +11,15 @@ import enum
 from collections import deque
 from collections.abc import Iterator
 
+import msgspec
+
 from kontinue.api import labels
 from kontinue.api.meta import parent_of
 from kontinue.api.v1alpha1 import Execution, ExecutionSpec, ExecutionStatus
 from kontinue_engine.lifecycle.memo import MemoBytes
 from kontinue_engine.lifecycle.observed import NO_NEWS, Activation, News
 from kontinue_engine.sharding.views import deaths_of, has_begun
+from kontinue_engine.wire.frames import StartSuspension
 
 
 class Inheritance(enum.Enum):
@@ -41,6 +44,20 @@ class Rest(enum.Enum):
     """That has happened."""
 
 
+class AwaitedSuspension(msgspec.Struct, frozen=True, kw_only=True):
+    """A Suspension that an activation waits for.
+
+    Attributes:
+        command: what was asked for.
+        until_ms: when it ends by itself; None for never.
+        exists: it was created, or found.
+    """
+
+    command: StartSuspension
+    until_ms: int | None
+    exists: bool = False
+
+
 class Entry:
     """One live Execution, as this replica knows it.
 
@@ -57,6 +74,8 @@ class Entry:
         unwanted: names of children that were canceled while they were being created.
         is_parent_unchecked: its parent may have ended: that is being looked up, and it does not run before.
         timers: step ids whose firing the activation waits for.
+        suspensions: step id -> what the activation waits for.
+        told_suspensions: the same for those whose end it was told: it may refuse a payload.
         cancel_message: why its parent no longer wants it, or empty.
         grant: resourceVersion of the Lease that gave it its mutex; 0 while it has none.
     """
@@ -82,7 +101,9 @@ class Entry:
         "rest",
         "spec",
         "status",
+        "suspensions",
         "timers",
+        "told_suspensions",
         "uid",
         "unwanted",
         "version",
@@ -114,6 +135,8 @@ class Entry:
         self.awaited: frozenset[str] = frozenset()
         self.unwanted: set[str] = set()
         self.timers: set[str] = set()
+        self.suspensions: dict[str, AwaitedSuspension] = {}
+        self.told_suspensions: dict[str, AwaitedSuspension] = {}
         self.inheritance = Inheritance.WAITING if inherited else Inheritance.NONE
         self.is_parent_unchecked = False
         self.rest = Rest.AWAKE
@@ -264,6 +287,8 @@ class EntryStore:
             entry.activation = None
         entry.children.clear()
         entry.timers.clear()
+        entry.suspensions.clear()
+        entry.told_suspensions.clear()
 
 
 def version_number(version: str) -> int:

@@ -22,6 +22,7 @@ from kontinue_engine.controllers.histories import Histories
 from kontinue_engine.controllers.observation import Observation
 from kontinue_engine.controllers.offspring import Offspring
 from kontinue_engine.controllers.runtime import FENCE_POLL_S, Runtime
+from kontinue_engine.controllers.suspensions import Suspensions
 from kontinue_engine.kube import executions
 from kontinue_engine.kube.events import execution_reference
 from kontinue_engine.lifecycle import plan as plans
@@ -55,7 +56,10 @@ class ExecutionController:
         self.gates = Gates(runtime, book)
         self.offspring = Offspring(runtime, observe=self._on_child)
         self._histories = Histories(runtime)
-        self.activations = Activations(runtime, self.offspring, self._histories, on_disowned_end=self.gates.free)
+        self._suspensions = Suspensions(runtime)
+        self.activations = Activations(
+            runtime, self.offspring, self._histories, self._suspensions, on_disowned_end=self.gates.free
+        )
         self.observation = Observation(
             runtime,
             on_new=self.gates.add,
@@ -124,6 +128,7 @@ class ExecutionController:
             cancel_message=entry.cancel_message,
             dormant=entry.rest is not Rest.AWAKE,
             woken=entry.rest is Rest.WOKEN,
+            waits=self._suspensions.waits_of(entry),
         )
 
     def _lost_by(self, entry: Entry) -> str:
@@ -220,6 +225,7 @@ class ExecutionController:
                     self.activations.forget(entry, is_dormant=action.is_dormant)
                 case plans.CancelChildren():
                     self.offspring.cancel_all(entry, action.message, is_anew=action.is_anew)
+                    self._suspensions.discard_all(entry)
                 case plans.Finish():
                     self._finish(entry)
                 case plans.Report():
@@ -256,7 +262,8 @@ class ExecutionController:
     # What a predecessor left behind, and what is not ours any more.
 
     def _on_found(self, entry: Entry) -> None:
-        if entry.inheritance is not Inheritance.NONE and self.offspring.can_rest(entry, self._runtime.clock.now_ms()):
+        can_rest = self.offspring.can_rest(entry, self._runtime.clock.now_ms()) and self._suspensions.can_rest(entry)
+        if entry.inheritance is not Inheritance.NONE and can_rest:
             entry.rest = Rest.DORMANT
             entry.awaited = frozenset(item.name for item in entry.status.waiting_for if item.kind == "Execution")
         self._runtime.queue.add(entry.uid)

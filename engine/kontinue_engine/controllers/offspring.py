@@ -305,7 +305,7 @@ class Offspring:
         """Tell whether an inherited Execution, found Suspended, may go on waiting without an activation.
 
         Only if everything that it waits for is known to come, and will be noticed here: timers of its memo, and
-        children that live in this replica. Anything else is found out by a replay.
+        children that live in this replica. Anything else is found out by a replay; of Suspensions others know.
         """
         waiting_for = entry.status.waiting_for
         if entry.status.phase is not Phase.SUSPENDED or not waiting_for or any(item.message for item in waiting_for):
@@ -314,5 +314,6 @@ class Offspring:
         timers = sum(1 for item in waiting_for if item.kind == "Timer")
         running_timers = sum(1 for wake_ms in entry.memo.timers.values() if wake_ms > now_ms)
         return timers <= running_timers and all(
-            item.kind == "Timer" or (item.kind == "Execution" and item.name in siblings) for item in waiting_for
+            item.kind in {"Timer", "Suspension"} or (item.kind == "Execution" and item.name in siblings)
+            for item in waiting_for
         )

@@ -21,10 +21,13 @@ from kontinue.kube.transport import Transport
 from kontinue_engine.clock import Clock
 from kontinue_engine.controllers.entries import Entry, EntryStore
 from kontinue_engine.kube.events import EventRecorder
+from kontinue_engine.kube.open_suspensions import OpenSuspensions
 from kontinue_engine.kube.work_queue import WorkQueue
 from kontinue_engine.lifecycle.observed import Worker
 from kontinue_engine.telemetry.logs import get_logger
 from kontinue_engine.wire import frames
+
+Arrived = frames.ChildFinished | frames.TimerFired | frames.SuspensionEnded
 
 RECONCILES_PER_TURN: Final = 64
 """Reconciles between two looks at pipes and sockets (judgement: about 3 ms)."""
@@ -124,6 +127,7 @@ class Runtime:
         self.scope = scope
         self.entries = EntryStore()
         self.queue: WorkQueue[str] = WorkQueue()
+        self.suspensions = OpenSuspensions()
         self.started = asyncio.Event()
         """Set once ``run`` takes work; informers start after it."""
         self._lease_remaining_s = lease_remaining_s
@@ -176,7 +180,7 @@ class Runtime:
         """
         return self._lease_remaining_s() > 0
 
-    def tell(self, entry: Entry, step: str, outcome: frames.ChildFinished | frames.TimerFired) -> None:
+    def tell(self, entry: Entry, step: str, outcome: Arrived) -> None:
         """Send the activation of an Execution what one of its steps waits for."""
         if entry.activation is not None:
             self.send_to(entry, frames.StepArrived(entry.activation.number, step, outcome))

@@ -152,6 +152,20 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
     refusal: str = ""
 
 
+class Wait(msgspec.Struct, frozen=True, kw_only=True):
+    """A Suspension that an activation waits for.
+
+    Attributes:
+        name: of the object.
+        until_ms: when it ends by itself; None for never.
+        is_sleep: nobody has to do anything.
+    """
+
+    name: str
+    until_ms: int | None
+    is_sleep: bool
+
+
 class Observed(msgspec.Struct, frozen=True, kw_only=True):
     """One Execution.
 
@@ -170,6 +184,7 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
         cancel_message: why its parent no longer wants it; empty while it does.
         dormant: it waits without an activation (evicted): only a wake dispatches it.
         woken: something that it waited for has happened while it was dormant.
+        waits: step id -> Suspension that its activation waits for.
     """
 
     spec: ExecutionSpec
@@ -191,6 +206,7 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     cancel_message: str = ""
     dormant: bool = False
     woken: bool = False
+    waits: Mapping[str, Wait] = {}
 
     @property
     def phase(self) -> Phase:

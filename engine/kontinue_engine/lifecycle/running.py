@@ -36,7 +36,7 @@ def progress(observed: Observed, worker: Worker, now_ms: int, activation: Activa
         phase=phase,
         memo=memo,
         crashes=0 if news.records else observed.status.crashes,
-        waiting_for=_waiting_for(activation, memo.timers) if phase is Phase.SUSPENDED else [],
+        waiting_for=_waiting_for(observed, activation, memo.timers) if phase is Phase.SUSPENDED else [],
         reason="",
         message="",
     )
@@ -51,12 +51,7 @@ def _wanted_phase(
     parked_for_ms: int | None = None
     if activation.parked_since_ms is not None:
         parked_for_ms = now_ms - activation.parked_since_ms
-        wakes = [memo.timers.get(item.step, 0) for item in activation.waiting_for if item.kind == "Timer"]
-        is_long = (
-            bool(wakes)
-            and len(wakes) == len(activation.waiting_for) + activation.more
-            and min(wakes) - now_ms > worker.parking_ms
-        )
+        is_long = not activation.more and _is_long(observed, activation, memo, now_ms + worker.parking_ms)
         if is_long or parked_for_ms >= worker.parking_ms:
             return next_phase(observed.phase, PhaseEvent.PARKED), observed.phase is not Phase.SUSPENDED, None
     phase = next_phase(observed.phase, PhaseEvent.WOKEN if observed.phase is Phase.SUSPENDED else PhaseEvent.STARTED)
@@ -71,15 +66,31 @@ def _wanted_phase(
     return phase, is_due, min(waits_ms, default=None)
 
 
-def _waiting_for(activation: Activation, timers: Mapping[str, int]) -> list[WaitingFor]:
-    listed = [
-        WaitingFor(
-            kind=item.kind,
-            name=item.name,
-            until=time_of(timers[item.step]) if item.step in timers else None,
+def _is_long(observed: Observed, activation: Activation, memo: MemoBytes, until_ms: int) -> bool:
+    """Tell whether it waits for nothing but timers and sleeps that all end after that time."""
+    for item in activation.waiting_for:
+        wait = observed.waits.get(item.step)
+        if wait is not None and wait.is_sleep:
+            is_long = wait.until_ms is None or wait.until_ms > until_ms
+        else:
+            is_long = item.kind == "Timer" and memo.timers.get(item.step, 0) > until_ms
+        if not is_long:
+            return False
+    return bool(activation.waiting_for)
+
+
+def _waiting_for(observed: Observed, activation: Activation, timers: Mapping[str, int]) -> list[WaitingFor]:
+    listed = []
+    for item in activation.waiting_for[:MAX_WAITING_FOR]:
+        wait = observed.waits.get(item.step)
+        until_ms = timers.get(item.step) if wait is None else wait.until_ms
+        listed.append(
+            WaitingFor(
+                kind=item.kind if wait is None else "Suspension",
+                name=item.name if wait is None else wait.name,
+                until=None if until_ms is None else time_of(until_ms),
+            )
         )
-        for item in activation.waiting_for[:MAX_WAITING_FOR]
-    ]
     hidden = activation.more + len(activation.waiting_for) - len(listed)
     if hidden:
         listed[-1] = msgspec.structs.replace(listed[-1], message=f"and {hidden} more")

@@ -14,23 +14,29 @@ import msgspec
 
 from kontinue import naming, steps
 from kontinue.definition import FunctionDefinition
-from kontinue.durable_calls import ChildRequest, TimerRequest
+from kontinue.durable_calls import ChildRequest, SuspendRequest, TimerRequest
 from kontinue.errors import ContextError
 from kontinue.ports import ExecutionInfo
 from kontinue.replay.call import Call, CallState, Mismatch, Outcome
 from kontinue.replay.journal import Effect, Journal
 from kontinue.replay.records import EMPTY_MEMO, ChildOutcome, Memo, RecordKind, decode_memo
 from kontinue_engine.errors import FrameTooLargeError
-from kontinue_engine.runner import failures, function_calls
+from kontinue_engine.runner import failures, function_calls, suspension_calls
 from kontinue_engine.runner.failures import Continuation, Failure
 from kontinue_engine.runner.step_calls import StepRun
 from kontinue_engine.wire import frames
 
 Send = Callable[[frames.RunnerEvent], None]
 NowMs = Callable[[], int]
-Command = frames.CreateChild | frames.StartTimer | frames.CancelChild | frames.CancelTimer
+Command = frames.CreateChild | frames.CancelChild | suspension_calls.Command
 
-_WAITING_KINDS: Final = {RecordKind.CHILD: "Execution", RecordKind.TIMER: "Timer", RecordKind.STEP: "Step"}
+_WAITING_KINDS: Final = {
+    RecordKind.CHILD: "Execution",
+    RecordKind.TIMER: "Timer",
+    RecordKind.SUSPENSION: "Suspension",
+    RecordKind.STEP: "Step",
+}
+_NAMED_BY_OBJECT: Final = frozenset({RecordKind.CHILD, RecordKind.SUSPENSION})
 _MAX_WAITING_SHOWN: Final = 10
 """Of what a parked activation waits for; judgement: status and people need a few, a fan-out has thousands."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -82,7 +88,7 @@ class Activation:
         return self.journal.is_replaying
 
     def child_name(self, call: Call) -> str:
-        """Return the name of the child Execution of an open call."""
+        """Return the name of the child Execution, or of the Suspension, of an open call."""
         request = call.request
         if isinstance(request, ChildRequest) and request.function.call_options.name is not None:
             return request.function.call_options.name
@@ -107,6 +113,12 @@ class Activation:
     def arrived(self, frame: frames.StepArrived | frames.StepRejected) -> None:
         """Take in what the supervisor says about a step."""
         self._heard += 1
+        if isinstance(frame, frames.StepArrived) and isinstance(frame.outcome, frames.SuspensionEnded):
+            call = self.journal.find(frame.step)
+            refusal = suspension_calls.refusal_of(call, frame.outcome)
+            if call is not None and refusal:
+                self.send(frames.PayloadRefused(self.number, frame.step, self.child_name(call), refusal))
+                return
         self.journal.arrive(frame.step, self._outcome(frame))
 
     def step_run(self, call: Call) -> StepRun:
@@ -128,7 +140,7 @@ class Activation:
             self.send(frames.RecordsProduced(self.number, flush.seq, _encoded(flush.records)))
 
     def send_effect(self, effect: Effect) -> None:
-        """Ask the supervisor for the effect of a child or a timer."""
+        """Ask the supervisor for the effect of a child, a timer or a Suspension."""
         self.send(frames.StepRequested(self.number, effect.call.id, self._command(effect)))
 
     def send_waiting(self) -> None:
@@ -137,7 +149,7 @@ class Activation:
         items = [
             frames.WaitingItem(
                 kind=_WAITING_KINDS[call.kind],
-                name=self.child_name(call) if call.kind is RecordKind.CHILD else call.name,
+                name=self.child_name(call) if call.kind in _NAMED_BY_OBJECT else call.name,
                 step=call.id,
             )
             for call in itertools.islice(outstanding, _MAX_WAITING_SHOWN)
@@ -187,8 +199,8 @@ class Activation:
     def _command(self, effect: Effect) -> Command:
         call = effect.call
         request = call.request
-        if isinstance(request, TimerRequest):
-            return frames.CancelTimer() if effect.is_cancel else frames.StartTimer(request.duration_ms)
+        if isinstance(request, TimerRequest | SuspendRequest):
+            return suspension_calls.command_of(call, self.child_name(call), is_cancel=effect.is_cancel)
         if effect.is_cancel:
             is_abandoned = call.state is CallState.ABANDONED
             return frames.CancelChild(self.child_name(call), effect.message, is_abandoned)
@@ -210,6 +222,8 @@ class Activation:
         arrived = frame.outcome
         if isinstance(arrived, frames.TimerFired):
             return Outcome(at_ms=arrived.at_ms, is_durable=True)
+        if isinstance(arrived, frames.SuspensionEnded):
+            return suspension_calls.outcome_of(self.journal.find(frame.step), arrived)
         child = ChildOutcome(name=arrived.name, uid=arrived.uid, attempt=arrived.attempt, phase=arrived.phase)
         error = None if arrived.error is None else failures.recorded_error(arrived.error)
         value = b"null" if arrived.result is None else arrived.result

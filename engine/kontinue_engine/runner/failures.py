@@ -14,6 +14,7 @@ from kontinue.errors import (
     NonRetryableError,
     RecordedFailure,
     StepFailed,
+    SuspendTimeout,
     WaitTimeout,
 )
 from kontinue.replay.records import RecordedError
@@ -87,7 +88,7 @@ def seqs_of(error: BaseException) -> list[int]:
         if current is None or id(current) in seen:
             continue
         seen.add(id(current))
-        if isinstance(current, (RecordedFailure, WaitTimeout)) and current.seq > 0:
+        if isinstance(current, (RecordedFailure, SuspendTimeout, WaitTimeout)) and current.seq > 0:
             seqs.add(current.seq)
         if isinstance(current, BaseExceptionGroup):
             left.extend(current.exceptions)

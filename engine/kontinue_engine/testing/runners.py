@@ -157,13 +157,14 @@ class InProcessRunners:
                     self._crash(command.activation, crashed, was_active=True)
                     return
                 is_replayed = self._replay(home)
-            case frames.StepArrived(step=step):
+            case frames.StepArrived(step=step, outcome=outcome):
                 name = home.names.get(step, "")
                 if self._crashes.strike(home.activate.uid, step, name):
                     # One that only waits is not to blame for the death of its runner.
                     self._crash(command.activation, name, was_active=not home.host.is_quiet(command.activation))
                     return
-                is_replayed = self._replay(home)
+                # The end of a Suspension counts once it is recorded: then there is a replay.
+                is_replayed = not isinstance(outcome, frames.SuspensionEnded) and self._replay(home)
             case _:
                 is_replayed = False
         if not is_replayed:

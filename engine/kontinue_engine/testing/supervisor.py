@@ -35,7 +35,7 @@ from kontinue_engine.worker.leadership import Leadership
 NAMESPACE: Final = "default"
 SHARD: Final = "test"
 
-_MOVE_TIME: Final = frozenset({"schedules"})
+_MOVE_TIME: Final = frozenset({"schedules", "wake times"})
 """Duties of the leader whose timers are worth moving time to; the others only look from time to time."""
 
 Functions = Mapping[str, FunctionDefinition[..., Any]]
@@ -136,6 +136,9 @@ class Supervisor:
             leases = informers.group_leases(runtime, self._watch)
             tasks.create_task(leases.run(), name="Leases")
             tasks.create_task(self._controller.gates.run(self._watch.subscribed()), name="gates")
+            suspensions = informers.open_suspensions(runtime)
+            tasks.create_task(suspensions.run(), name="Suspensions")
+            await suspensions.synced.wait()
             tasks.create_task(own.run(), name="own Executions")
             await leases.synced.wait()
             for name, work in self._leadership.duties(self._mutexes).items():

@@ -66,6 +66,29 @@ class StartTimer(Frame, frozen=True, tag="StartTimer"):
     duration_ms: int
 
 
+class StartSuspension(Frame, frozen=True, tag="StartSuspension"):
+    """Wait for the end of a Suspension: create it, or find it. A short sleep is kept as a timer.
+
+    Attributes:
+        name: deterministic name of the object.
+        duration_ms: until the sleep ends, or the wait for somebody times out; -1 for never.
+        payload_schema: JSON object, or empty where no payload is read.
+    """
+
+    name: str
+    is_sleep: bool
+    duration_ms: int = -1
+    display_name: str = ""
+    description: str = ""
+    payload_schema: bytes = b""
+
+
+class CancelSuspension(Frame, frozen=True, tag="CancelSuspension"):
+    """Delete the Suspension of this step, or forget its timer: the program has abandoned it."""
+
+    name: str
+
+
 class CancelChild(Frame, frozen=True, tag="CancelChild"):
     """Cancel the child of this step.
 
@@ -83,7 +106,7 @@ class CancelTimer(Frame, frozen=True, tag="CancelTimer"):
 
 
 class WaitingItem(Frame, frozen=True, tag="WaitingItem"):
-    """One thing that a parked activation waits for; ``kind`` is Execution, Timer or Step."""
+    """One thing that a parked activation waits for; ``kind`` is Execution, Timer, Suspension or Step."""
 
     kind: str
     name: str
@@ -106,6 +129,14 @@ class TimerFired(Frame, frozen=True, tag="TimerFired"):
     """The wake time of a timer has come."""
 
     at_ms: int
+
+
+class SuspensionEnded(Frame, frozen=True, tag="SuspensionEnded"):
+    """A Suspension is over: ``payload`` (JSON, or empty) from whoever resumed it, or it timed out."""
+
+    at_ms: int
+    payload: bytes = b""
+    timed_out: bool = False
 
 
 # Supervisor to runner.
@@ -146,7 +177,7 @@ class StepArrived(Frame, frozen=True, tag="StepArrived"):
 
     activation: int
     step: str
-    outcome: ChildFinished | TimerFired
+    outcome: ChildFinished | TimerFired | SuspensionEnded
 
 
 class StepRejected(Frame, frozen=True, tag="StepRejected"):
@@ -208,7 +239,16 @@ class StepRequested(Frame, frozen=True, tag="StepRequested"):
 
     activation: int
     step: str
-    command: CreateChild | StartTimer | CancelChild | CancelTimer
+    command: CreateChild | StartTimer | StartSuspension | CancelChild | CancelTimer | CancelSuspension
+
+
+class PayloadRefused(Frame, frozen=True, tag="PayloadRefused"):
+    """The payload of the Suspension ``name`` does not fit: the step still waits, for another one."""
+
+    activation: int
+    step: str
+    name: str
+    message: str
 
 
 class RecordsProduced(Frame, frozen=True, tag="RecordsProduced"):
@@ -315,6 +355,7 @@ RunnerEvent = (
     | Running
     | Recalled
     | StepRequested
+    | PayloadRefused
     | RecordsProduced
     | Waiting
     | Completed

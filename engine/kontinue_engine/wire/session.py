@@ -30,6 +30,7 @@ _TRANSITIONS: Final[Mapping[type[frames.Frame], Mapping[ActivationState, Activat
     frames.Running: {_U: _R, _R: _R, _W: _R},
     frames.Recalled: {_U: _E},
     frames.StepRequested: {_R: _R, _W: _W},
+    frames.PayloadRefused: {_R: _R, _W: _W},
     frames.RecordsProduced: {_R: _R, _W: _W},
     frames.Waiting: {_R: _W, _W: _W},
     frames.Completed: {_R: _E},

@@ -13,6 +13,7 @@ from kontinue_engine.controllers.runtime import Runtime
 from kontinue_engine.coordinator.lease_watch import LeaseWatch
 from kontinue_engine.kube.ends_of_children import follow_ends
 from kontinue_engine.kube.informer import Informer, InformerHandler
+from kontinue_engine.kube.open_suspensions import SuspensionView, follow_open_suspensions
 
 
 def own_executions(runtime: Runtime, handler: InformerHandler[Execution]) -> Informer[Execution]:
@@ -35,6 +36,16 @@ def ends_of_children(runtime: Runtime, offspring: Offspring) -> Informer[Partial
         namespace=runtime.scope.namespace,
         group=runtime.scope.group,
         on_end=offspring.on_foreign_end,
+    )
+
+
+def open_suspensions(runtime: Runtime) -> Informer[SuspensionView]:
+    """Follow what Executions of the group wait for."""
+    return follow_open_suspensions(
+        runtime.transport,
+        namespace=runtime.scope.namespace,
+        group=runtime.scope.group,
+        store=runtime.suspensions,
     )
 
 

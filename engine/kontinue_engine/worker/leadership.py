@@ -20,6 +20,7 @@ from kontinue_engine.coordinator.placement import PlacementDuty
 from kontinue_engine.coordinator.pruning import PruningDuty
 from kontinue_engine.coordinator.retries import RetryDuty
 from kontinue_engine.coordinator.schedules import ScheduleDuty
+from kontinue_engine.coordinator.wake_times import WakeTimeDuty
 from kontinue_engine.kube.lease import HeldLease
 from kontinue_engine.sharding.lease_book import ShardState
 from kontinue_engine.sharding.leases import LeaseTimes, ReplicaIdentity
@@ -101,6 +102,7 @@ class Leadership:
             "mutexes": mutexes.run(),
             "schedules": self._build_schedules().run(),
             "retries": self._build_retries().run(),
+            "wake times": self._build_wake_times().run(),
         }
 
     def build_mutexes(self) -> MutexDuty:
@@ -144,6 +146,12 @@ class Leadership:
             ],
             clock=runtime.clock,
             times=self._times,
+        )
+
+    def _build_wake_times(self) -> WakeTimeDuty:
+        runtime = self._runtime
+        return WakeTimeDuty(
+            runtime.transport, namespace=runtime.scope.namespace, store=runtime.suspensions, clock=runtime.clock
         )
 
     async def _adopt(self) -> None:

@@ -9,6 +9,7 @@ runners, give the own Lease back. It takes the grace and a few seconds at most, 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
@@ -39,6 +40,7 @@ from kontinue_engine.errors import StartupError, first_known
 from kontinue_engine.kube.events import EventRecorder
 from kontinue_engine.kube.informer import Both, Informer, InformerHandler
 from kontinue_engine.kube.lease import HeldLease
+from kontinue_engine.kube.open_suspensions import SuspensionView
 from kontinue_engine.kube.process_identity import local_identity
 from kontinue_engine.lifecycle.observed import ALONE_EPOCH, SHARDED_EPOCH, Worker
 from kontinue_engine.pool.options import PoolOptions
@@ -56,6 +58,8 @@ from kontinue_engine.worker.options import WorkerOptions
 
 USER_AGENT: Final = "kontinue-worker"
 DRAIN_POLL_S: Final = 0.02
+SUSPENSIONS_PATIENCE_S: Final = 10.0
+"""How long a start waits for the list of Suspensions. Judgement: without their CRD all else still runs."""
 GC_THRESHOLD: Final = 10_000
 """New containers between two collections: those of a burst of Executions die by themselves. Judgement: 1-2 MiB."""
 
@@ -99,6 +103,7 @@ class _Parts(msgspec.Struct, frozen=True, kw_only=True):
     leadership: Leadership
     mutexes: MutexDuty
     group_leases: Informer[Lease]
+    open_suspensions: Informer[SuspensionView]
     own_executions: Informer[Execution]
 
 
@@ -272,6 +277,7 @@ class _Replica:
             leadership=leadership,
             mutexes=mutexes,
             group_leases=informers.group_leases(runtime, watch),
+            open_suspensions=informers.open_suspensions(runtime),
             own_executions=informers.own_executions(runtime, handler),
         )
 
@@ -298,12 +304,20 @@ class _Replica:
         return {
             "Leases": parts.group_leases.run(),
             "gates": controller.gates.run(parts.watch.subscribed()),
-            "own Executions": parts.own_executions.run(),
+            "Suspensions": parts.open_suspensions.run(),
+            "own Executions": self._follow_own(parts),
             "ends of children": informers.ends_of_children(runtime, controller.offspring).run(),
             "functions": parts.functions.run(),
             "registered functions": informers.registered_functions(runtime, parts.functions).run(),
             "closing": closer.run(),
         }
+
+    async def _follow_own(self, parts: _Parts) -> None:
+        """Follow the own Executions once it is known what they wait for: else each would be replayed to find out."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SUSPENSIONS_PATIENCE_S):
+                await parts.open_suspensions.synced.wait()
+        await parts.own_executions.run()
 
     async def _lead(self, parts: _Parts, lease: HeldLease, lease_transport: KubeTransport) -> None:
         if self._options.sharding:

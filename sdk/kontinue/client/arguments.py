@@ -112,6 +112,18 @@ def _check_values(name: str, schema: _Schema, value: object) -> None:
         raise InvalidArguments(f"{name}: {path}: {problem.message}", path=path)
 
 
+@functools.lru_cache(maxsize=MAX_SCHEMAS)
+def _compile_whole(schema: bytes) -> Callable[[object], Iterable[Any]] | None:
+    return compile_schema(msgspec.json.decode(schema, type=dict[str, Any]))
+
+
+def first_problem(schema: bytes, value: object) -> tuple[str, str] | None:
+    """Return where a value does not fit a JSON Schema, and why; None if it fits, or nothing here can tell."""
+    find_problems = _compile_whole(schema)
+    problem = next(iter(find_problems(value)), None) if find_problems is not None else None
+    return None if problem is None else (json_path(problem.instance_path), problem.message)
+
+
 def json_path(parts: Iterable[str | int]) -> str:
     """Return the path of a value in the form ``$.targets[2]``."""
     return "$" + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts)

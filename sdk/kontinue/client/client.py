@@ -19,8 +19,9 @@ from kontinue import codec, errors
 from kontinue.api import labels
 from kontinue.api.meta import ObjectList, parent_of
 from kontinue.api.patches import CANCEL_TRIES, CANCELED_BY_CLIENT, cancel_operations, retry_operations, skip_operations
-from kontinue.api.v1alpha1 import ENDED_PHASES, ChildPolicy, Execution, Function, Phase
+from kontinue.api.v1alpha1 import ENDED_PHASES, ChildPolicy, Execution, Function, Phase, Suspension
 from kontinue.client import arguments as argument_check
+from kontinue.client import resuming
 from kontinue.client.ending import Operations, encode_result, end_execution
 from kontinue.client.functions import FunctionDirectory
 from kontinue.client.handle import ExecutionHandle
@@ -462,7 +463,83 @@ class Client:
             children = await self.get_child_executions(target.name, namespace=target.namespace)
             warn_of_failed(target, children)
 
+    async def get_suspension(self, name: str, *, namespace: str | None = None) -> Suspension:
+        """Read a Suspension by name.
+
+        Raises:
+            NotFound: there is none of that name.
+        """
+        return await resuming.fetch(self._send, namespace or self.namespace, name)
+
+    async def resume_suspension(
+        self, suspension: Suspension | str, payload: object = None, *, namespace: str | None = None
+    ) -> None:
+        """End a wait: a sleep before its time, or a suspend with what it is to be told.
+
+        Args:
+            suspension: the object, or its name.
+            payload: what the function gets: anything that JSON carries and that fits the Suspension's schema.
+            namespace: of a Suspension given by name.
+
+        Raises:
+            InvalidPayload: the payload does not fit; ``path`` says where. Nothing was changed.
+            InvalidState: it is completed already.
+            NotFound: there is no such Suspension.
+        """
+        if isinstance(suspension, str):
+            await resuming.resume(self._send, namespace or self.namespace, suspension, payload)
+        else:
+            meta = suspension.metadata
+            await resuming.resume(self._send, meta.namespace, meta.name, payload, uid=meta.uid)
+
+    async def resume_execution(
+        self, execution: Ref, *, recursive: bool = False, payload: object = None
+    ) -> Sequence[Suspension]:
+        """End everything that an Execution waits for by itself: its sleeps and suspends.
+
+        Args:
+            execution: what to resume.
+            recursive: also whatever it has started, directly or not.
+            payload: for each of the Suspensions that read one.
+
+        Returns:
+            The Suspensions that were resumed, as they were before.
+
+        Raises:
+            InvalidPayload: the payload does not fit one of them, or none reads any. Nothing was changed.
+            InvalidState: it waits for nothing that can be resumed.
+            NotFound: there is no such Execution.
+        """
+        target = self._target(execution, None)
+        top = await self._get(target.namespace, target.name)
+        if target.uid and top.metadata.uid != target.uid:
+            raise errors.NotFound(f"Execution {target} was deleted and created again", status=404)
+        if recursive:
+            found = await resuming.fetch_open(self._send, target.namespace, label=labels.ROOT, value=root_of(top))
+            uids = resuming.uids_below(top, await self.list(root=root_of(top), namespace=target.namespace))
+        else:
+            found = await resuming.fetch_open(self._send, target.namespace, label=labels.PARENT, value=target.name)
+            uids = frozenset({top.metadata.uid})
+        wanted = resuming.of_owners(found, uids)
+        if not wanted:
+            what = "nor does anything below it" if recursive else "what it has started may (recursive)"
+            raise errors.InvalidState(f"Execution {target} waits for nothing that can be resumed; {what}")
+        if payload is not None and not any(map(resuming.reads_payload, wanted)):
+            raise errors.InvalidPayload(f"nothing that Execution {target} waits for reads a payload")
+        payloads = [payload if resuming.reads_payload(one) else None for one in wanted]
+        for one, value in zip(wanted, payloads, strict=True):
+            resuming.encode_payload(one, value)
+        return [one for one, value in zip(wanted, payloads, strict=True) if await self._try_resume(one, value)]
+
     # Parts.
+
+    async def _try_resume(self, suspension: Suspension, payload: object) -> bool:
+        """Resume one of several; that somebody else was faster is no failure."""
+        try:
+            await self.resume_suspension(suspension, payload)
+        except (errors.InvalidState, errors.NotFound):
+            return False
+        return True
 
     async def _parent_of(self, execution: Execution) -> Execution | None:
         owner = parent_of(execution.metadata.owner_references)

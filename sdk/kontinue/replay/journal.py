@@ -117,6 +117,10 @@ class Journal:
         """Calls that the program has made and that are not delivered yet, oldest first."""
         return self._calls.values()
 
+    def find(self, step_id: str) -> Call | None:
+        """Return the call of that id that the program waits for, or None."""
+        return self._calls.get(step_id)
+
     @property
     def delivered(self) -> int:
         """Seq of the latest outcome that the program was told; 0 before any."""
@@ -175,8 +179,8 @@ class Journal:
     def cancel(self, call: Call, message: str = "") -> None:
         """Stop what was started for ``call``; unlike ``abandon`` its outcome is still awaited."""
         # To forget a timer early is harmless, to cancel a child before the choice is durable is not: the next
-        # activation could meet the canceled child before the winner.
-        needs = self._last_choice if call.kind is RecordKind.CHILD else 0
+        # activation could meet the canceled child before the winner. A Suspension would be missing.
+        needs = 0 if call.kind is RecordKind.TIMER else self._last_choice
         self._waiting[call.id, True] = _Waiting(Effect(call, is_cancel=True, message=message), needs)
 
     def finish(self) -> list[tuple[str, bytes]]:
@@ -203,12 +207,13 @@ class Journal:
         return sorted(blamed)
 
     def orphans(self, seqs: Collection[int]) -> list[Call]:
-        """Return calls of children that no later attempt will ask for, if the memo is cut: nobody waits for them."""
+        """Return calls of objects that no later attempt will ask for, if the memo is cut: nobody waits for them."""
         if not seqs:
             return []
         started = [call for call in self._calls.values() if self._may_have_started(call, call.state)]
         given_up = [waiting.effect.call for waiting in self._waiting.values() if waiting.effect.is_cancel]
-        return [call for call in (*started, *given_up) if call.kind is RecordKind.CHILD and call.position >= min(seqs)]
+        objects = [call for call in (*started, *given_up) if call.kind in {RecordKind.CHILD, RecordKind.SUSPENSION}]
+        return [call for call in objects if call.position >= min(seqs)]
 
     # What the world does.
 

@@ -18,6 +18,7 @@ class RecordKind(enum.StrEnum):
     STEP = "step"
     CHILD = "child"
     TIMER = "timer"
+    SUSPENSION = "suspension"
 
 
 class RecordedError(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):

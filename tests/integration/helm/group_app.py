@@ -81,6 +81,13 @@ async def sleepers(ctx: ExecutionContext, count: int) -> list[str]:
 
 
 @app.function
+async def asks(ctx: ExecutionContext) -> bool:
+    await ctx.sleep(timedelta(seconds=5.2))
+    await ctx.race(ctx.suspend(display_name="nobody answers"), ctx.sleep(timedelta(milliseconds=1)))
+    return await ctx.suspend(bool)
+
+
+@app.function
 async def exclusive(ctx: ExecutionContext) -> int:
     return await ctx.execute(add.options(mutex="one at a time"), 1, 1)
 

@@ -21,7 +21,7 @@ import yaml
 
 import chart
 import kube
-from api import Api, execution
+from api import MERGE_PATCH, Api, execution
 from api_server import kubeconfig_for
 from kontinue.api import labels
 from kontinue.api.v1alpha1 import Execution, Phase
@@ -246,6 +246,25 @@ async def started_by_a_schedule(group: Group) -> None:
     await group.api.eventually(f"{path}/yearly", lambda found: "nextScheduleTime" in found.get("status", {}))
 
 
+async def asks_for_somebody(group: Group) -> None:
+    """A long sleep ends, nobody is asked for longer than somebody waits, and a payload that does not fit is refused."""
+    asking = await group.client.spawn("asks", result=bool)
+    path = group.api.path("kontinue.cloud/v1alpha1/suspensions")
+
+    def is_manual(one: dict[str, Any]) -> bool:
+        return one["spec"]["kind"] == "Manual" and "displayName" not in one["spec"]
+
+    found = await group.api.eventually(path, lambda listed: any(map(is_manual, listed["items"])))
+    (name,) = [one["metadata"]["name"] for one in found["items"] if is_manual(one)]
+    for payload in ("yes", True):
+        status = {"status": {"phase": "Completed", "payload": payload}}
+        answer = await group.api.send("PATCH", f"{path}/{name}/status", status, content_type=MERGE_PATCH)
+        assert answer[0] == 200, answer
+        if payload == "yes":
+            await group.api.eventually(f"{path}/{name}", lambda one: one["status"]["phase"] == "Suspended")
+    assert await asking.result(timeout=SOON) is True
+
+
 async def death_of_a_replica(group: Group) -> None:
     """What it was running is moved to the other one."""
     file = group.folder / "file"
@@ -286,6 +305,7 @@ async def test_a_group_lives_with_the_rights_of_its_role_and_uses_each(group: Gr
         long_history,
         one_at_a_time,
         started_by_a_schedule,
+        asks_for_somebody,
         death_of_a_replica,
         next_release,
     ):

@@ -65,7 +65,8 @@ async def test_a_parked_activation_goes_on_where_it_is(start_pool: Any, tmp_path
     running = await start_pool(FUNCTIONS)
     activation = running.submit(f"{colour}_sleeper", path=str(tmp_path / "finally"))
     request = await _parked(running, activation)
-    assert request.command == frames.StartTimer(3_600_000)
+    assert isinstance(request.command, frames.StartSuspension)
+    assert (request.command.is_sleep, request.command.duration_ms) == (True, 3_600_000)
     assert len({runner.pid for runner in running.pool.runners()}) == 2
     running.pool.send(frames.StepArrived(activation, request.step, frames.TimerFired(at_ms=5)))
     await running.heard.until(lambda: _heard(running, frames.RecordsProduced, activation))

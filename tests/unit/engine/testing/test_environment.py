@@ -162,8 +162,8 @@ async def test_time_stands_still_until_the_test_moves_it(env: TestEnvironment) -
     await env.advance(timedelta(days=29))
     waiting = await run.get()
     assert waiting.phase is Phase.SUSPENDED
-    assert [(item.kind, item.name, item.until) for item in waiting.status.waiting_for] == [
-        ("Timer", "billing period", START + timedelta(days=30))
+    assert [(item.kind, item.until) for item in waiting.status.waiting_for] == [
+        ("Suspension", START + timedelta(days=30))
     ]
     await env.advance(timedelta(days=2))
     done = await run.get()
@@ -224,7 +224,7 @@ async def test_the_first_calls_may_come_at_once(env: TestEnvironment) -> None:
 
 
 async def test_writes_are_those_of_production_replayed_or_not() -> None:
-    """Create and end; one for each step; one for the timer, which says Suspended too; two for each child."""
+    """Create and end; one for each step; four for the long sleep; two for each child."""
     writes = []
     for replay in (True, False):
         async with TestEnvironment(replay=replay) as env:
@@ -233,7 +233,7 @@ async def test_writes_are_those_of_production_replayed_or_not() -> None:
             trivial, run = await env.spawn(double, 1), await env.spawn(bill, 3)
             assert (await trivial.result(), await run.result()) == (2, 24.0)
             writes.append((trivial.writes, run.writes))
-    assert writes[0] == writes[1] == (2, 9)
+    assert writes[0] == writes[1] == (2, 12)
 
 
 @pytest.mark.parametrize(("function", "replays"), [(bill, 5), (bill_in_threads, 3)])

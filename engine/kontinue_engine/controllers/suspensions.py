@@ -1,0 +1,234 @@
+"""Internal. Sleeps and suspends of this replica's Executions: who waits for which Suspension, and who is told.
+
+``kube.suspensions`` knows them as API objects, ``kube.open_suspensions`` which are open; here is who waits. Nothing
+depends on an event: whoever asks again after a crash finds the Suspension by its deterministic name, each new list is
+compared with what is waited for, and what is gone is read, to learn whether it was completed or deleted. One that was
+deleted is created again, with the end that it had: to end a wait, resume it, or cancel its Execution.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from kontinue.api import labels
+from kontinue.api.meta import ObjectMeta, OwnerReference
+from kontinue.api.v1alpha1 import PAYLOAD_INVALID, Phase, Suspension, SuspensionKind, SuspensionSpec
+from kontinue_engine.controllers.entries import AwaitedSuspension, Entry, Rest
+from kontinue_engine.controllers.runtime import Runtime
+from kontinue_engine.kube import suspensions
+from kontinue_engine.kube.events import execution_reference
+from kontinue_engine.kube.open_suspensions import OpenSuspension
+from kontinue_engine.lifecycle.observed import Activation, Wait
+from kontinue_engine.lifecycle.times import ms_of, time_of
+from kontinue_engine.telemetry.logs import get_logger
+from kontinue_engine.wire import frames
+
+SUSPENSION: Final = "Suspension"
+
+_log = get_logger(__name__)
+
+
+class Suspensions:
+    """Suspensions that the Executions of this replica wait for.
+
+    Args:
+        runtime: shared tools, the open Suspensions of the group among them.
+    """
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._open = runtime.suspensions
+        self._open.on_gone = self._on_gone
+        self._open.on_listed = self._on_listed
+        self._unwanted: set[str] = set()
+
+    # Asked for by an activation.
+
+    def is_kept_as_timer(self, entry: Entry, step: str, command: frames.StartSuspension) -> bool:
+        """Tell whether a sleep is too short for a Suspension, or has begun as a timer."""
+        is_short = command.duration_ms <= self._runtime.worker.parking_ms
+        return command.is_sleep and (is_short or step in entry.memo.timers)
+
+    def request(self, entry: Entry, step: str, command: frames.StartSuspension) -> None:
+        """Create the Suspension of a step, or find it; its end goes to the activation."""
+        activation = entry.activation
+        if activation is not None:
+            until_ms = self._end_of(entry, command)
+            entry.suspensions[step] = AwaitedSuspension(command=command, until_ms=until_ms)
+            work = self._create(entry, activation, step, look_first=activation.resumption > 0)
+            self._runtime.spawn(entry.uid, work, name=f"suspend/{command.name}")
+
+    def _end_of(self, entry: Entry, command: frames.StartSuspension) -> int | None:
+        """Return when the wait ends: as was written when it began, else counted from now."""
+        for item in entry.status.waiting_for:
+            if item.kind == SUSPENSION and item.name == command.name and item.until is not None:
+                return ms_of(item.until)
+        return None if command.duration_ms < 0 else self._runtime.clock.now_ms() + command.duration_ms
+
+    async def _create(self, entry: Entry, activation: Activation, step: str, *, look_first: bool) -> None:
+        runtime = self._runtime
+        awaited = entry.suspensions.get(step)
+        if awaited is None:
+            return
+        try:
+            found = await suspensions.create_or_find(
+                runtime.transport,
+                namespace=runtime.scope.namespace,
+                suspension=self._build(entry, step, awaited),
+                look_first=look_first,
+            )
+        except suspensions.SuspensionUnusableError as error:
+            if entry.suspensions.pop(step, None) is not None:
+                info = frames.ErrorInfo(type="kontinue.errors.ContextError", message=str(error))
+                runtime.send_to(entry, frames.StepRejected(activation.number, step, info))
+            return
+        if entry.suspensions.get(step) is not awaited:
+            if entry not in runtime.entries or awaited.command.name in self._unwanted:
+                await self._delete(awaited.command.name)
+            return
+        if not found.is_open:
+            self._deliver(entry, step, found)
+            return
+        resume_at = found.spec.resume_at
+        until_ms = None if resume_at is None else ms_of(resume_at)
+        entry.suspensions[step] = msgspec.structs.replace(awaited, until_ms=until_ms, exists=True)
+        runtime.queue.add(entry.uid)
+
+    def _build(self, entry: Entry, step: str, awaited: AwaitedSuspension) -> Suspension:
+        command, scope = awaited.command, self._runtime.scope
+        owner = OwnerReference(
+            api_version=labels.API_VERSION, kind="Execution", name=entry.name, uid=entry.uid, controller=True
+        )
+        return Suspension(
+            metadata=ObjectMeta(
+                name=command.name,
+                labels={
+                    labels.WORKER_GROUP: scope.group,
+                    labels.PARENT_GROUP: scope.group,
+                    labels.ROOT: entry.root,
+                    labels.PARENT: labels.label_value(entry.name),
+                },
+                annotations={labels.STEP: step},
+                owner_references=[owner],
+            ),
+            spec=SuspensionSpec(
+                execution=entry.name,
+                kind=SuspensionKind.SLEEP if command.is_sleep else SuspensionKind.MANUAL,
+                resume_at=None if awaited.until_ms is None else time_of(awaited.until_ms),
+                display_name=command.display_name,
+                description=command.description,
+                payload_schema=msgspec.Raw(command.payload_schema) if command.payload_schema else msgspec.UNSET,
+            ),
+        )
+
+    def give_up(self, entry: Entry, step: str, command: frames.CancelSuspension) -> None:
+        """The program does not wait any more: nobody is to be asked for an answer that nobody reads."""
+        awaited = entry.suspensions.pop(step, None)
+        was_found = entry.activation is not None and entry.activation.resumption > 0
+        if awaited is not None or was_found or self._open.get(command.name) is not None:
+            self._discard(command.name)
+
+    def discard_all(self, entry: Entry) -> None:
+        """The Execution has ended: nothing waits any more."""
+        names = {awaited.command.name for awaited in entry.suspensions.values() if awaited.exists}
+        names |= {one.name for one in self._open.of_owner(entry.uid)}
+        entry.suspensions.clear()
+        for name in names:
+            self._discard(name)
+
+    def _discard(self, name: str) -> None:
+        if name not in self._unwanted:
+            self._unwanted.add(name)
+            self._runtime.spawn("", self._delete(name), name=f"delete-suspension/{name}")
+
+    async def _delete(self, name: str) -> None:
+        try:
+            await suspensions.delete(self._runtime.transport, namespace=self._runtime.scope.namespace, name=name)
+        finally:
+            self._unwanted.discard(name)
+
+    def refuse(self, entry: Entry, frame: frames.PayloadRefused) -> None:
+        """The payload does not fit: say so on the Suspension, and wait for another one."""
+        awaited = entry.told_suspensions.pop(frame.step, None)
+        if awaited is None:
+            return
+        message = frame.message
+        _log.warning("payload refused", execution=entry.name, uid=entry.uid, suspension=frame.name, message=message)
+        scope = self._runtime.scope
+        about = execution_reference(scope.namespace, entry.name, entry.uid)
+        self._runtime.events.record(about, "Warning", PAYLOAD_INVALID, f"Suspension {frame.name}: {message}")
+        entry.suspensions[frame.step] = awaited
+        self._runtime.spawn(entry.uid, self._reopen(entry, frame), name=f"reopen/{frame.name}")
+
+    async def _reopen(self, entry: Entry, frame: frames.PayloadRefused) -> None:
+        runtime = self._runtime
+        await suspensions.reopen(
+            runtime.transport,
+            namespace=runtime.scope.namespace,
+            name=frame.name,
+            message=frame.message,
+            now_ms=runtime.clock.now_ms(),
+        )
+        await self._look(entry, frame.step)  # somebody may have given a better one meanwhile
+
+    # What happens to them.
+
+    def _on_gone(self, gone: OpenSuspension) -> None:
+        entry = self._runtime.entries.get(gone.owner_uid)
+        if entry is None:
+            return
+        if entry.rest is Rest.DORMANT or entry.is_losing:
+            self._wake(entry)
+        for step, awaited in entry.suspensions.items():
+            if awaited.command.name == gone.name and awaited.exists:
+                entry.suspensions[step] = msgspec.structs.replace(awaited, until_ms=gone.resume_at_ms)
+                self._runtime.spawn(entry.uid, self._look(entry, step), name=f"suspension-end/{gone.name}")
+
+    def _on_listed(self) -> None:
+        """Events may have been missed: look after what is waited for and not open."""
+        for entry in self._runtime.entries:
+            for step, awaited in entry.suspensions.items():
+                if awaited.exists and self._open.get(awaited.command.name) is None:
+                    self._runtime.spawn(entry.uid, self._look(entry, step), name=f"look/{awaited.command.name}")
+            names = [item.name for item in entry.status.waiting_for if item.kind == SUSPENSION]
+            if entry.rest is Rest.DORMANT and any(self._open.get(name) is None for name in names):
+                self._wake(entry)
+
+    def _wake(self, entry: Entry) -> None:
+        entry.rest = Rest.WOKEN
+        self._runtime.queue.add(entry.uid)
+
+    async def _look(self, entry: Entry, step: str) -> None:
+        """Read what is not open any more: it was completed, or deleted."""
+        activation, awaited = entry.activation, entry.suspensions.get(step)
+        if activation is not None and awaited is not None:
+            await self._create(entry, activation, step, look_first=True)
+
+    def _deliver(self, entry: Entry, step: str, found: Suspension) -> None:
+        awaited = entry.suspensions.pop(step)
+        status = found.status
+        at_ms = ms_of(status.resumed_at) if status.resumed_at is not None else self._runtime.clock.now_ms()
+        payload = b"" if status.payload is msgspec.UNSET else bytes(status.payload)
+        entry.told_suspensions[step] = awaited
+        self._runtime.tell(entry, step, frames.SuspensionEnded(at_ms, payload, status.timed_out))
+
+    # What is known of them.
+
+    def waits_of(self, entry: Entry) -> Mapping[str, Wait]:
+        """Return what the activation waits for here, by step id; the end as it may have been changed by hand."""
+        waits = {}
+        for step, awaited in entry.suspensions.items():
+            known = self._open.get(awaited.command.name)
+            until_ms = known.resume_at_ms if known is not None else awaited.until_ms
+            waits[step] = Wait(name=awaited.command.name, until_ms=until_ms, is_sleep=awaited.command.is_sleep)
+        return waits
+
+    def can_rest(self, entry: Entry) -> bool:
+        """Tell whether all Suspensions that an inherited Execution waits for are known to be open."""
+        if entry.status.phase is not Phase.SUSPENDED:
+            return False
+        names = [item.name for item in entry.status.waiting_for if item.kind == SUSPENSION]
+        return all((one := self._open.get(name)) is not None and one.owner_uid == entry.uid for name in names)

@@ -1,0 +1,147 @@
+"""Internal. Suspensions as API objects: create or find, read, complete when time is up, open again, delete.
+
+Called by ``controllers.suspensions`` and ``coordinator.wake_times``. Decides nothing. Every change of a status carries
+the resourceVersion that was seen; names are deterministic, so that one that is created twice collides with itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Final
+
+import msgspec
+
+from kontinue import errors
+from kontinue.api import labels
+from kontinue.api.meta import ApiStruct, Condition
+from kontinue.api.v1alpha1 import PAYLOAD_INVALID, Suspension, SuspensionKind, SuspensionPhase, SuspensionStatus
+from kontinue.kube import requests
+from kontinue.kube.transport import Transport
+from kontinue_engine.errors import EngineError
+from kontinue_engine.kube.open_suspensions import OpenSuspension
+from kontinue_engine.lifecycle.times import time_of
+
+RESUMED_BY_TIMER: Final = "Timer"
+
+_decode: Final = msgspec.json.Decoder(Suspension).decode
+
+
+class SuspensionUnusableError(EngineError):
+    """The Suspension cannot be created: refused, or its name is taken by something else."""
+
+
+class _Metadata(ApiStruct, frozen=True, kw_only=True):
+    name: str
+    resource_version: str
+
+
+class _StatusBody(ApiStruct, frozen=True, kw_only=True, omit_defaults=False):
+    metadata: _Metadata
+    status: SuspensionStatus
+    api_version: str = labels.API_VERSION
+    kind: str = "Suspension"
+
+
+async def create_or_find(
+    transport: Transport, *, namespace: str, suspension: Suspension, look_first: bool
+) -> Suspension:
+    """Create it, or return the one of the same name and owner that an earlier run has created.
+
+    Args:
+        transport: where to.
+        namespace: of the Execution.
+        suspension: with its owner.
+        look_first: GET before POST: after a crash it usually exists.
+
+    Raises:
+        SuspensionUnusableError: the server refuses it, or the name is taken by something else.
+    """
+    name = suspension.metadata.name
+    found = await read(transport, namespace=namespace, name=name) if look_first else None
+    if found is None:
+        try:
+            request = requests.create(requests.SUSPENSIONS, namespace, suspension)
+            return _decode(await transport.send(request, repeatable=True))
+        except errors.AlreadyExists:
+            found = await read(transport, namespace=namespace, name=name)
+        except (errors.Invalid, errors.TooLarge, errors.Forbidden, errors.NotFound) as error:
+            raise SuspensionUnusableError(f"Suspension {name}: {error}") from error
+    if found is None or not _has_same_owner(found, suspension):
+        raise SuspensionUnusableError(
+            f"Suspension {name} exists already and belongs to something else: delete it if it is a leftover"
+        )
+    return found
+
+
+def _has_same_owner(found: Suspension, wanted: Suspension) -> bool:
+    uids = {owner.uid for owner in found.metadata.owner_references}
+    return wanted.metadata.owner_references[0].uid in uids
+
+
+async def read(transport: Transport, *, namespace: str, name: str) -> Suspension | None:
+    """GET a Suspension; None when there is none of that name.
+
+    Raises:
+        SuspensionUnusableError: it does not decode.
+    """
+    try:
+        return _decode(await transport.send(requests.get(requests.SUSPENSIONS, namespace, name)))
+    except errors.NotFound:
+        return None
+    except msgspec.MsgspecError as error:
+        raise SuspensionUnusableError(f"Suspension {name} cannot be read: {error}") from error
+
+
+async def complete(transport: Transport, *, namespace: str, seen: OpenSuspension, now_ms: int) -> None:
+    """Its time has come: end the sleep, or give up waiting for somebody.
+
+    Raises:
+        Conflict: it has changed since.
+        NotFound: it was deleted.
+    """
+    status = SuspensionStatus(
+        phase=SuspensionPhase.COMPLETED,
+        resumed_at=time_of(now_ms),
+        resumed_by=RESUMED_BY_TIMER,
+        timed_out=not seen.is_sleep,
+    )
+    await _replace_status(transport, namespace, _Metadata(name=seen.name, resource_version=seen.version), status)
+
+
+async def reopen(transport: Transport, *, namespace: str, name: str, message: str, now_ms: int) -> None:
+    """Its payload does not fit: say so, and wait for another one. Nothing happens if it is open, or gone.
+
+    Raises:
+        SuspensionUnusableError: it does not decode.
+    """
+    condition = Condition(
+        type=PAYLOAD_INVALID,
+        status="True",
+        reason="DoesNotFit",
+        message=message,
+        last_transition_time=time_of(now_ms),
+    )
+    status = SuspensionStatus(phase=SuspensionPhase.SUSPENDED, conditions=[condition])
+    while True:
+        found = await read(transport, namespace=namespace, name=name)
+        if found is None or found.is_open or found.spec.kind is not SuspensionKind.MANUAL:
+            return
+        metadata = _Metadata(name=name, resource_version=found.metadata.resource_version)
+        try:
+            await _replace_status(transport, namespace, metadata, status)
+        except errors.Conflict:
+            continue
+        except errors.NotFound:
+            pass
+        return
+
+
+async def _replace_status(transport: Transport, namespace: str, metadata: _Metadata, status: SuspensionStatus) -> None:
+    body = _StatusBody(metadata=metadata, status=status)
+    await transport.send(requests.replace_status(requests.SUSPENSIONS, namespace, metadata.name, body))
+
+
+async def delete(transport: Transport, *, namespace: str, name: str) -> None:
+    """Delete one that nobody waits for any more; nothing happens if it is gone."""
+    with contextlib.suppress(errors.NotFound):
+        await transport.send(requests.delete(requests.SUSPENSIONS, namespace, name))
