@@ -109,8 +109,7 @@ def mutex_of(lease: Lease, group: str) -> str | None:
 
 def retries_of(lease: Lease) -> int:
     """Return ``status.observedRetries`` of the holder of a mutex, as of when it got it."""
-    noted = lease.metadata.annotations.get(labels.OBSERVED_RETRIES, "")
-    return int(noted) if noted.isdecimal() else 0
+    return labels.number_in(lease.metadata.annotations.get(labels.OBSERVED_RETRIES)) or 0
 
 
 def mutex_key(mutex: str) -> str:

@@ -149,6 +149,14 @@ def test_marks_are_read():
     assert not leases.is_draining(lease("a"))
 
 
+@pytest.mark.parametrize(
+    ("notes", "retries"), [({}, 0), ({"observed_retries": "2"}, 2), ({"observed_retries": "9" * 4301}, 0)]
+)
+def test_a_mutex_tells_for_which_run_of_its_holder_it_is(notes, retries):
+    """The first one if it tells nothing that can be read."""
+    assert leases.retries_of(lease("uid", **notes)) == retries
+
+
 def test_a_time_in_a_lease_has_six_digits_after_its_second():
     """kube-apiserver reads no other; msgspec writes none for a whole second."""
     whole = datetime(2026, 1, 1, tzinfo=UTC)
