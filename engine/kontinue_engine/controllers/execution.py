@@ -30,6 +30,7 @@ from kontinue_engine.lifecycle.decide import decide
 from kontinue_engine.lifecycle.memo import MemoBytes
 from kontinue_engine.lifecycle.observed import NO_NEWS, News, Observed
 from kontinue_engine.sharding.lease_book import LeaseBook
+from kontinue_engine.sharding.leases import holder_of, shard_lease_name
 from kontinue_engine.telemetry.logs import get_logger
 from kontinue_engine.wire import frames
 
@@ -53,6 +54,7 @@ class ExecutionController:
     def __init__(self, runtime: Runtime, book: LeaseBook) -> None:
         self._runtime = runtime
         self._backlog = Backlog(runtime.scope.windows)
+        self._book = book
         self.gates = Gates(runtime, book)
         self.offspring = Offspring(runtime, observe=self._on_child)
         self._histories = Histories(runtime)
@@ -120,6 +122,7 @@ class ExecutionController:
             inherited=entry.inheritance is not Inheritance.NONE,
             is_admitted=entry.inheritance is Inheritance.ADMITTED,
             lost_by=self._lost_by(entry),
+            owner_lives=self._owner_lives(entry),
             deaths=entry.deaths,
             gate=gate,
             grant=entry.grant,
@@ -140,6 +143,16 @@ class ExecutionController:
         if owner is not None and owner.incarnation == dead:
             return dead
         return entry.annotations.get(labels.LOST_BY, "")
+
+    def _owner_lives(self, entry: Entry) -> bool:
+        """Tell whether the replica of another shard that had it last runs, as far as we know."""
+        owner, scope = entry.status.owner, self._runtime.scope
+        if owner is None or not scope.shard or owner.shard == scope.shard:
+            return False
+        lease = self._book.get(shard_lease_name(scope.group, owner.shard))
+        if lease is None or lease.has_lapsed(self._runtime.clock.monotonic_s()):
+            return False
+        return holder_of(lease.lease).incarnation == owner.incarnation
 
     # Apply a plan.
 

@@ -14,7 +14,7 @@ STOPPED: Final = "Stopped"
 """Condition: nothing of this Execution runs any more (design.md section 5)."""
 
 REASSIGNED: Final = "Reassigned"
-"""Condition: another replica had it before, and how that ended."""
+"""Condition: another replica had it before, and how that ended, or that it goes on."""
 
 
 def is_stopped(conditions: Sequence[Condition]) -> bool:
@@ -38,10 +38,14 @@ def with_reassigned(observed: Observed, worker: Worker, now_ms: int) -> list[Con
     owner, conditions = observed.status.owner, observed.status.conditions
     if owner is None or owner.shard == worker.shard:
         return conditions
+    if owner.incarnation == observed.lost_by:
+        reason = "ReplicaDied"
+    else:
+        reason = "MovedByHand" if observed.owner_lives else "ReplicaEnded"
     reassigned = Condition(
         type=REASSIGNED,
         status="True",
-        reason="ReplicaDied" if owner.incarnation == observed.lost_by else "ReplicaEnded",
+        reason=reason,
         message=f"from {owner.shard} to {worker.shard}",
         last_transition_time=time_of(now_ms),
     )

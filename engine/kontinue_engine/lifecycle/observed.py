@@ -176,6 +176,7 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
         is_admitted: an inherited one may be claimed now; a claim before its turn would charge it for crashes that are
             not its own.
         lost_by: incarnation of the replica that died with it; empty if none did, or it stopped in order.
+        owner_lives: the replica that had it last runs: it was moved by hand.
         deaths: how many replicas died that it was assigned to; counts only while nothing of it was ever written.
         gate: what keeps it from being started; None if nothing does.
         grant: resourceVersion of the write that gave it its mutex; 0 without one.
@@ -198,6 +199,7 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     inherited: bool = False
     is_admitted: bool = True
     lost_by: str = ""
+    owner_lives: bool = False
     deaths: int = 0
     gate: Gate | None = None
     grant: int = 0

@@ -88,7 +88,8 @@ def _claim(observed: Observed, worker: Worker, now_ms: int) -> Plan:
     )
     actions: list[plans.Action] = [dispatch(observed, claimed, worker, resumption=claimed.resumptions)]
     if status.owner is not None and is_resumed:
-        message = f"Resumed by {worker.shard} after {status.owner.shard} ended"
+        by_hand, ended = f": somebody has moved it from {status.owner.shard}", f" after {status.owner.shard} ended"
+        message = f"Resumed by {worker.shard}{by_hand if observed.owner_lives else ended}"
         actions.append(plans.Report(type="Normal", reason="Resumed", message=message))
     return Plan(status=claimed, memo=observed.memo, actions=tuple(actions))
 

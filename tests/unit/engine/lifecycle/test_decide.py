@@ -124,6 +124,16 @@ def test_a_claim_of_what_another_replica_had_says_so(lost_by: str, reason: str) 
     assert written(decide(restarted, WORKER, NOW_MS)).conditions == []
 
 
+def test_a_claim_of_what_a_living_replica_had_says_that_somebody_moved_it() -> None:
+    """A label that was changed by hand is no death of a replica: nobody is to look for one."""
+    moved = status(Phase.SUSPENDED, owner=ExecutionOwner(shard="w-1", incarnation="lives", epoch=3))
+    plan = decide(observe(inherited=True, owner_lives=True, status=moved), WORKER, NOW_MS)
+    (told,) = written(plan).conditions
+    assert (told.reason, told.message) == ("MovedByHand", "from w-1 to w-0")
+    (report,) = (action for action in plan.actions if isinstance(action, plans.Report))
+    assert report.message == "Resumed by w-0: somebody has moved it from w-1"
+
+
 @pytest.mark.parametrize(("deaths", "crashes"), [(0, 0), (1, 1), (9, 1)])
 def test_only_the_first_death_is_charged_to_what_was_never_written(deaths: int, crashes: int) -> None:
     """It may have killed that replica within milliseconds; those after it died while it waited to be claimed."""
