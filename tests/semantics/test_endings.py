@@ -9,7 +9,15 @@ from datetime import timedelta
 
 import pytest
 
-from kontinue import App, ExecutionContext, FunctionDefinition, RetryPolicy, SyncExecutionContext, step
+from kontinue import (
+    App,
+    ExecutionContext,
+    FunctionDefinition,
+    RetryPolicy,
+    SyncExecutionContext,
+    TimeoutPolicy,
+    step,
+)
 from kontinue.api.v1alpha1 import Phase
 from kontinue.errors import ChildFailed, ExecutionCanceled, ExecutionInterrupted, InvalidResult, InvalidState
 from kontinue_engine.lifecycle.conditions import is_stopped
@@ -185,3 +193,59 @@ async def test_sync_code_is_told_as_well(env: TestEnvironment) -> None:
     await env.advance(timedelta(minutes=1))
     assert ledger == {"told: one": 1, "told: two": 1}
     assert await skipped.result() == "by hand"
+
+
+fixed = App(group="g")
+
+
+@app.function
+async def grow(ctx: ExecutionContext) -> str:
+    receipt = await ctx.step(charge)
+    await ctx.sleep(DAY)
+    return receipt
+
+
+@fixed.function(name="grow")
+async def grow_otherwise(ctx: ExecutionContext) -> str:
+    await ctx.sleep(DAY)
+    return await ctx.step(charge)
+
+
+@pytest.mark.parametrize("verb", ["cancel", "skip", "wait"])
+async def test_what_is_blocked_can_be_ended(env: TestEnvironment, verb: str) -> None:
+    """By a cancel, by a skip, or by its deadline, which goes on counting; no code of it has to match for that."""
+    env.use(app)
+    run = await env.spawn(grow.options(timeout=TimeoutPolicy(overall=3 * DAY)))
+    await env.advance(HOUR)
+    await env.restart_worker(fixed)
+    await env.advance(2 * DAY)
+    blocked = await run.get()
+    assert blocked.phase is Phase.BLOCKED
+    if verb == "cancel":
+        await run.cancel()
+    elif verb == "skip":
+        await run.skip("grown by hand")
+    await env.advance(DAY)
+    ended = await run.get()
+    expected = {
+        "cancel": (Phase.CANCELED, "CanceledByClient"),
+        "skip": (Phase.SKIPPED, "SkippedByClient"),
+        "wait": (Phase.FAILED, "OverallTimeout"),
+    }
+    assert (ended.phase, ended.status.reason) == expected[verb]
+    assert is_stopped(ended.status.conditions)
+    assert ledger["charged"] == 1
+
+
+@pytest.mark.parametrize("verb", ["cancel", "skip"])
+async def test_what_waits_for_its_turn_can_be_ended(env: TestEnvironment, verb: str) -> None:
+    """It leaves the line, and never runs; who comes after it does."""
+    env.use(app)
+    holder, waiting, following = [await env.spawn(wait_in_thread.options(mutex="m")) for _ in range(3)]
+    await env.advance(HOUR)
+    assert (await waiting.get()).phase is Phase.PENDING
+    await (waiting.cancel() if verb == "cancel" else waiting.skip("by hand"))
+    assert await holder.result() == await following.result() == "waited"
+    ended = await waiting.get()
+    assert ended.phase is (Phase.CANCELED if verb == "cancel" else Phase.SKIPPED)
+    assert (ended.status.attempt_count, is_stopped(ended.status.conditions)) == (0, True)
