@@ -27,11 +27,13 @@ from kontinue_engine.lifecycle.continuing import OLD_RUN_MESSAGE
 from kontinue_engine.lifecycle.ending import PARENT_ENDED_MESSAGE
 from kontinue_engine.lifecycle.observed import Activation
 from kontinue_engine.lifecycle.retrying import child_policy_of, policy_of
-from kontinue_engine.lifecycle.statuses import next_attempt
+from kontinue_engine.lifecycle.statuses import asked_for, next_attempt
 from kontinue_engine.telemetry.logs import get_logger
 from kontinue_engine.wire import frames
 
 CANCELED_MESSAGE: Final = "Canceled by its parent"
+LOOK_AGAIN_S: Final = 0.1
+"""Until a child that has ended while it was looked for is looked for again. Judgement."""
 
 _log = get_logger(__name__)
 
@@ -51,6 +53,10 @@ class Offspring:
         """Of children that run elsewhere."""
         self._runtime = runtime
         self._observe = observe
+        self._sought: set[tuple[str, str]] = set()
+        """Uid of a parent and name of a child that its new attempt looks for: what is known of the child may be old."""
+        self._asked: dict[str, int] = {}
+        """Uid of a child -> retries that were asked of it: an end before that is not what its parent waits for."""
         self._checking: set[str] = set()
 
     # Asked for by a parent.
@@ -66,6 +72,9 @@ class Offspring:
 
     async def _create(self, parent: Entry, activation: Activation, step: str, command: frames.CreateChild) -> None:
         runtime = self._runtime
+        is_sought = next_attempt(parent.status) > 1
+        if is_sought:
+            self._sought.add((parent.uid, command.name))
         try:
             execution = await self._create_or_find(parent, activation, step, command)
             while not self._is_noticed(execution) and not await self._announce(execution):
@@ -74,6 +83,8 @@ class Offspring:
             parent.children.pop(command.name, None)
             runtime.send_to(parent, frames.StepRejected(activation.number, step, error.info))
             return
+        finally:
+            self._sought.discard((parent.uid, command.name))
         is_asked = is_asked_by_parent(execution)
         if execution.phase.is_terminal and not is_asked:
             outcome = self._outcome(command.name, execution.metadata.uid, execution.status)
@@ -81,6 +92,12 @@ class Offspring:
             return
         if not is_asked:  # else a watch shows it when it is live again
             self._observe(execution)
+            is_here = runtime.scope.is_responsible(execution)
+            if is_sought and is_here and runtime.entries.get(execution.metadata.uid) is None:
+                await asyncio.sleep(LOOK_AGAIN_S)  # it has ended while it was looked for
+                if parent.activation is not None and parent.activation.number == activation.number:
+                    self.request(parent, step, command)
+                return
         if not runtime.scope.is_responsible(execution):
             self.abroad.add(AwayChild(command.name, execution.metadata.uid, parent.uid))
         if parent not in runtime.entries:
@@ -113,6 +130,8 @@ class Offspring:
                     runtime.transport, scope.namespace, found, attempt=attempt, parent_group=parent_group
                 )
             if found is not None:
+                if is_asked_by_parent(found):
+                    self._asked[found.metadata.uid] = asked_for(found.spec)
                 return found
             await asyncio.sleep(backoff.next_s())
 
@@ -181,8 +200,11 @@ class Offspring:
     def tell_parent(self, entry: Entry) -> None:
         """The Execution has ended: its parent, if it lives here, gets the outcome."""
         parent = self._runtime.entries.get(entry.parent_uid)
-        if parent is not None:
-            self._deliver(parent, entry.name, self._outcome(entry.name, entry.uid, entry.status))
+        is_old = entry.status.observed_retries < self._asked.get(entry.uid, 0)
+        if parent is None or is_old or (parent.uid, entry.name) in self._sought:
+            return
+        self._asked.pop(entry.uid, None)
+        self._deliver(parent, entry.name, self._outcome(entry.name, entry.uid, entry.status))
 
     def tell_parent_of_deletion(self, entry: Entry) -> None:
         """The Execution was deleted: for its parent that is a cancel."""
@@ -245,7 +267,9 @@ class Offspring:
             runtime.transport, namespace=runtime.scope.namespace, name=child.name
         )
         has_ended = execution is not None and execution.metadata.uid == child.uid and execution.phase.is_terminal
-        if execution is not None and has_ended and not is_asked_by_parent(execution):
+        is_sought = (parent.uid, child.name) in self._sought
+        if execution is not None and has_ended and not is_asked_by_parent(execution) and not is_sought:
+            self._asked.pop(child.uid, None)
             self._deliver(parent, child.name, self._outcome(child.name, child.uid, execution.status))
 
     def _outcome(self, name: str, uid: str, status: ExecutionStatus) -> frames.ChildFinished:

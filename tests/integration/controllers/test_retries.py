@@ -278,6 +278,26 @@ async def test_a_replayed_attempt_does_not_ask_its_child_a_second_time(world: Wo
     assert (await world.get(CHILD)).status.attempt_count == 2
 
 
+async def test_the_old_end_of_a_child_is_not_told_to_the_new_attempt(world: World) -> None:
+    """It was canceled with its parent, and its code stops only after the retried parent has asked for it."""
+    parent = await world.start("p")
+    request_child(world, parent.activation)
+    child = await world.run(CHILD)
+    await cancel(world, "p")
+    await world.phase(CHILD, Phase.CANCELED)
+    world.on_frame(frames.Interrupted(parent.activation))
+    await ask(world, "p")
+    second = await world.run("p", attempt=2)
+    request_child(world, second.activation)
+    while not (await world.get(CHILD)).is_retry_requested:
+        await asyncio.sleep(0.01)
+    world.on_frame(frames.Interrupted(child.activation))
+    again = await world.run(CHILD, attempt=2)
+    world.on_frame(frames.Completed(again.activation, b"7"))
+    await eventually(lambda: bool(arrivals(world, second.activation)))
+    assert [one.result for one in arrivals(world, second.activation)] == [b"7"]
+
+
 async def test_the_policy_none_takes_children_as_they_ended(world: World) -> None:
     """One that has failed fails the new attempt, too."""
     parent = await world.start("p", retry={**AT_ONCE, "childPolicy": "None"})
