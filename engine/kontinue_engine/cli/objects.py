@@ -53,7 +53,7 @@ def execution_table(executions: Sequence[Execution], now: datetime, *, wide: boo
             metadata.name,
             execution.spec.function,
             execution.phase.value,
-            str(status.attempt_count or (1 if status.phase else 0)),
+            str(status.attempt_count),
             format_age(metadata.creation_timestamp, now),
             waiting if wide else shorten(waiting, _MAX_CELL),
         ]

@@ -7,6 +7,7 @@ for leadership; and one per mutex, whose holder is an Execution (its uid). Sourc
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from datetime import datetime
 from typing import Final
@@ -20,6 +21,8 @@ MARGIN_S: Final = 5.0
 """Stop this long before others may take over: a status write takes less. Judgement."""
 MIN_RENEW_S: Final = 0.5
 """Each renewal is a write. Judgement."""
+MIN_DURATION_S: Final = math.ceil(MARGIN_S + 2 * MIN_RENEW_S)
+"""The shortest Lease that outlives one lost renewal."""
 
 _SHARD_ID: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 
@@ -37,6 +40,11 @@ class LeaseTimes(msgspec.Struct, frozen=True):
     renew_s: float = 10.0
 
     def __post_init__(self) -> None:
+        if self.duration_s < MIN_DURATION_S:
+            raise ValueError(
+                f"a Lease of {self.duration_s} s is too short: the shortest that can be renewed in time lasts "
+                f"{MIN_DURATION_S} s, because its holder stops {MARGIN_S:g} s before the end"
+            )
         longest_s = (self.duration_s - MARGIN_S) / 2
         if not MIN_RENEW_S <= self.renew_s <= longest_s:
             raise ValueError(

@@ -100,8 +100,20 @@ def build_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="share the group's Executions with other replicas (default: one runs all)",
     )
-    parser.add_argument("--lease-duration", type=_positive, default=defaults.lease.duration_s, metavar="SECONDS")
-    parser.add_argument("--lease-renew", type=_seconds, default=defaults.lease.renew_s, metavar="SECONDS")
+    parser.add_argument(
+        "--lease-duration",
+        type=_positive,
+        default=defaults.lease.duration_s,
+        metavar="SECONDS",
+        help="how long a replica may be silent before it is replaced (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--lease-renew",
+        type=_seconds,
+        default=defaults.lease.renew_s,
+        metavar="SECONDS",
+        help="between two renewals (default: %(default)g)",
+    )
     parser.add_argument(
         "--take-ownership",
         action="store_true",

@@ -88,7 +88,7 @@ async def run_replica(options: WorkerOptions, stop: asyncio.Event) -> None:
             _log.warning("app warning", app=options.app, message=warning)
         group = app.group if options.group is None else options.group
         _check_group(group)
-        _check_shard(options.shard or socket.gethostname())
+        _check_shard(_shard_of(options))
         replica = _Replica(options, config, pool, app, group, listener, health)
         await replica.run(stop)
 
@@ -127,7 +127,7 @@ class _Replica:
         self._health = health
         self._clock = SystemClock()
         self._leader = ""
-        self._identity = local_identity(options.shard or socket.gethostname(), build=app.build)
+        self._identity = local_identity(_shard_of(options), build=app.build)
 
     async def run(self, stop: asyncio.Event) -> None:
         # Its own connections: a renewal must not wait for other requests, nor one Lease's for the other's.
@@ -415,15 +415,19 @@ def _pool_options(options: WorkerOptions) -> PoolOptions:
 def _check_group(group: str) -> None:
     if not is_group_name(group):
         raise StartupError(
-            f"worker group {group!r} cannot be used: it must be at most {MAX_NAME_LENGTH} characters of a-z, 0-9 and "
+            f"worker group {group!r} cannot be used: it must be 1 to {MAX_NAME_LENGTH} characters of a-z, 0-9 and "
             "'-', because it becomes part of Lease names. Change App(group=...) or --group"
         )
+
+
+def _shard_of(options: WorkerOptions) -> str:
+    return socket.gethostname() if options.shard is None else options.shard
 
 
 def _check_shard(shard: str) -> None:
     if not is_shard_id(shard):
         raise StartupError(
-            f"shard id {shard!r} cannot be used: it must be at most {MAX_NAME_LENGTH} characters of a-z, 0-9, '-' and "
+            f"shard id {shard!r} cannot be used: it must be 1 to {MAX_NAME_LENGTH} characters of a-z, 0-9, '-' and "
             "'.', because it becomes a label and part of a Lease name. Change --shard, or the host name that it is by "
             "default"
         )

@@ -50,7 +50,8 @@ def test_another_replica_stands_by_and_takes_over(place: Any) -> None:
     ("options", "error", "says"),
     [
         (("--group", "Not_A_Group"), "StartupError", "'Not_A_Group' cannot be used"),
-        (("--group", ""), "StartupError", "'' cannot be used"),
+        (("--group", ""), "StartupError", "'' cannot be used: it must be 1 to 63 characters"),
+        (("--shard", ""), "StartupError", "shard id '' cannot be used: it must be 1 to 63 characters"),
         (("--shard", "a/b"), "StartupError", "shard id 'a/b' cannot be used"),
         (("--group", "other"), "FunctionOwnedError", "is owned by worker group g"),
         (("--namespace", "nowhere"), "StartupError", "Create the namespace"),

@@ -31,9 +31,10 @@ def test_the_defaults_are_those_of_the_reference():
     [
         (40, 17.5, None),
         (6, 0.5, None),
+        (3, 1.0, "a Lease of 3 s is too short: the shortest that can be renewed in time lasts 6 s"),
+        (5, 0.5, "a Lease of 5 s is too short: the shortest that can be renewed in time lasts 6 s"),
         (40, 17.6, "a Lease of 40 s cannot be kept by a renewal every 17.6 s: .* at least 0.5 s and at most 17.5 s"),
         (40, 0.4, "at least 0.5 s"),
-        (5, 0.5, "at most 0 s"),
     ],
 )
 def test_two_renewals_must_fit_in_the_time_until_the_fence(duration_s, renew_s, says):
