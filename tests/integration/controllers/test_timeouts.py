@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
@@ -11,6 +12,7 @@ from api_server import ApiServer
 from controller_world import World, eventually, replica
 from kontinue.api.v1alpha1 import Phase
 from kontinue.replay.records import Record, RecordKind, encode_record
+from kontinue_engine.controllers.entries import Entry
 from kontinue_engine.lifecycle.conditions import is_stopped
 from kontinue_engine.lifecycle.memo import parse_memo
 from kontinue_engine.wire import frames
@@ -25,6 +27,19 @@ CHILD = "p-0-abc"
 async def world(api_server: ApiServer) -> AsyncIterator[World]:
     async with replica(api_server) as one:
         yield one
+
+
+def entry_of(world: World, name: str = "e") -> Entry:
+    entry = world.entries.by_name(name)
+    assert entry is not None
+    return entry
+
+
+def running_since_ms(world: World) -> int:
+    activation = entry_of(world).activation
+    assert activation is not None
+    assert activation.running_since_ms is not None
+    return activation.running_since_ms
 
 
 async def told_to_end(world: World, activation: int) -> str:
@@ -174,3 +189,24 @@ async def test_what_holds_a_mutex_gives_it_back_once_it_has_stopped(world: World
     following = await world.run("next")
     world.on_frame(frames.Completed(following.activation, b"1"))
     await world.phase("next", Phase.COMPLETED)
+
+
+async def test_what_wakes_while_it_is_written_suspended_has_all_its_time(world: World) -> None:
+    """The time of its attempt counts from its waking, whichever of the two is known first."""
+    first = await world.start("e", timeout={"attempt": "1h"})
+    world.on_frame(frames.StepRequested(first.activation, "0", frames.StartTimer(3_600_000)))
+    await eventually(lambda: bool(entry_of(world).memo.timers))
+    began_ms = running_since_ms(world)
+    await eventually(lambda: world.runtime.clock.now_ms() > began_ms)
+    world.on_frame(frames.Waiting(first.activation, [frames.WaitingItem("Timer", "", "0")]))
+    while entry_of(world).writing is None:
+        await asyncio.sleep(0)
+    world.on_frame(frames.Running(first.activation))
+    assert running_since_ms(world) == began_ms
+    await world.phase("e", Phase.SUSPENDED)
+    await eventually(lambda: running_since_ms(world) > began_ms)
+    resumed = await world.phase("e", Phase.EXECUTING)
+    attempt = resumed.status.attempts[-1]
+    assert attempt.resumed_at is not None
+    assert attempt.started_at is not None
+    assert attempt.resumed_at > attempt.started_at
