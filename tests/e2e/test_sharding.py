@@ -10,10 +10,12 @@ from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from cluster import runners_of
 from kontinue.api import labels
+from kontinue.api.meta import Event, ObjectList
 from kontinue.api.v1alpha1 import Execution, Phase
 from kontinue.client import Client, ClientOptions
 from kontinue.errors import InvalidState, NotFound
@@ -126,6 +128,35 @@ async def test_children_stay_with_their_parent_unless_told_otherwise(client: Cli
     parent = await client.spawn("spread", {"count": 6}, result=int)
     assert await parent.result(timeout=SOON) == 15
     assert {shard_of(child) for child in await client.get_child_executions(parent.name)} == {"w-0", "w-1"}
+
+
+@pytest.mark.usefixtures("pair")
+@pytest.mark.parametrize("label", ["w-0", "no-such-shard"])
+async def test_a_label_that_is_changed_by_hand_is_not_told_as_the_end_of_a_replica(client: Client, label: str) -> None:
+    """The replica that had it lives; condition and Event say that somebody moved it, and say so once."""
+    name = await start_in(client, "w-1", "nap", {"seconds": 6})
+    found = await running_in(client, name, "w-1")
+    patch = {"metadata": {"labels": {labels.SHARD: label}}}
+    await client.kube.send(requests.merge_patch(requests.EXECUTIONS, "default", name, patch))
+    ended = await client.wait_for_execution(name, timeout=AFTER_A_LEASE)
+    assert ended.phase is Phase.COMPLETED
+    if shard_of(ended) != "w-1":  # an unknown label may be replaced by the one that it had
+        (told,) = (one for one in ended.status.conditions if one.type == "Reassigned")
+        assert (told.reason, told.message) == ("MovedByHand", f"from w-1 to {shard_of(ended)}")
+        assert await events_of(client, found.metadata.uid, "Resumed") == [
+            f"Resumed by {shard_of(ended)}: somebody has moved it from w-1"
+        ]
+
+
+async def events_of(client: Client, uid: str, reason: str) -> list[str]:
+    """Wait for Events with that reason about an Execution; return their messages."""
+    selector = f"involvedObject.uid={uid},reason={reason}"
+    async with asyncio.timeout(SOON.total_seconds()):
+        while True:
+            body = await client.kube.send(requests.list_objects(requests.EVENTS, "default", field_selector=selector))
+            if items := msgspec.json.decode(body, type=ObjectList[Event]).items:
+                return [event.message for event in items]
+            await asyncio.sleep(0.05)
 
 
 async def test_what_a_killed_replica_ran_goes_on_elsewhere(
