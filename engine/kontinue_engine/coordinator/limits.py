@@ -178,7 +178,7 @@ class LimitDuty:
         self._errands.news.set()
 
     def _must_wait(self, execution: views.PlacedExecution) -> bool:
-        return execution.spec.function in self._limits and not self._admissions.slots.has_slot(execution.metadata.uid)
+        return execution.spec.function in self._limits and self._admissions.must_wait(views.applicant_of(execution))
 
     def _tell_later(self, uid: str) -> None:
         self._untold.append((self._clock.monotonic_s() + TELL_AFTER_MS / 1000, uid))

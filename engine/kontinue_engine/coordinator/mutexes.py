@@ -120,11 +120,11 @@ class MutexDuty:
 
     def on_event(self, type: EventType, obj: views.HasMutex) -> None:  # noqa: A002 - the wire's word
         """Take one change. DELETED says that it has ended, or is gone, or of no concern any more."""
-        contender = views.contender_of(obj, is_sharded=bool(self._shard))
-        if contender is None:
+        if obj.spec.mutex is None:
             return
-        if type == "DELETED":
-            self._mutexes.forget(contender.uid)
+        contender = views.contender_of(obj, is_sharded=bool(self._shard))
+        if contender is None or type == "DELETED":
+            self._mutexes.forget(obj.metadata.uid)
         else:
             self._mutexes.observe(contender)
         self._errands.news.set()

@@ -101,12 +101,14 @@ class Applicant(msgspec.Struct, frozen=True, kw_only=True):
         name: of the object.
         function: what it runs.
         created_s: creation time.
+        retries: ``status.observedRetries``: of one that waits higher than ever while it ran, if it is retried.
     """
 
     uid: str
     name: str
     function: str
     created_s: float = 0.0
+    retries: int = 0
 
 
 class Admit(msgspec.Struct, frozen=True, tag=True):
@@ -135,6 +137,7 @@ class Admissions:
         self._patience_s = patience_s
         self._inquiries: dict[str, Inquiry] = {}
         self._names: dict[str, str] = {}
+        self._retries: dict[str, int] = {}
         self._in_shards: set[str] = set()
         self._has_holders = False
         self._has_ended = False
@@ -151,9 +154,16 @@ class Admissions:
         for one in found:
             self.wait(one)
 
+    def must_wait(self, applicant: Applicant) -> bool:
+        """Tell whether a live one without a shard has no slot: it has not been admitted, or not since it is retried."""
+        return not self.slots.has_slot(applicant.uid) or applicant.retries > self._retries.get(applicant.uid, 0)
+
     def wait(self, applicant: Applicant) -> None:
-        """Take a live one without a shard."""
+        """Take a live one without a shard. What a run before had is free: nothing is retried before it has stopped."""
+        if self.slots.has_slot(applicant.uid) and self.must_wait(applicant):
+            self._drop(applicant.uid)
         self._names[applicant.uid] = applicant.name
+        self._retries[applicant.uid] = max(applicant.retries, self._retries.get(applicant.uid, 0))
         self.slots.wait(applicant.uid, applicant.function, (applicant.created_s, applicant.name))
 
     def forget_waiting(self, uid: str) -> None:
@@ -171,8 +181,11 @@ class Admissions:
             self.hold(one)
 
     def hold(self, applicant: Applicant) -> None:
-        """Take a live one that has a shard."""
+        """Take a live one that has a shard; what is older than its retry is passed over."""
         uid = applicant.uid
+        if applicant.retries < self._retries.get(uid, 0):
+            return
+        self._retries[uid] = applicant.retries
         self._names[uid] = applicant.name
         self._in_shards.add(uid)
         self._inquiries.pop(uid, None)
@@ -201,7 +214,7 @@ class Admissions:
     def sought(self, command: Seek, fate: Fate, now_s: float) -> None:
         """Its fate is known."""
         inquiry = self._inquiries.get(command.uid)
-        if inquiry is not None and inquiry.answer(fate, now_s, patience_s=self._patience_s):
+        if inquiry is not None and inquiry.is_asked and inquiry.answer(fate, now_s, patience_s=self._patience_s):
             self._drop(command.uid)
 
     def failed(self, command: Seek, now_s: float) -> None:
@@ -232,6 +245,7 @@ class Admissions:
 
     def _drop(self, uid: str) -> None:
         self._names.pop(uid, None)
+        self._retries.pop(uid, None)
         self._inquiries.pop(uid, None)
         self._in_shards.discard(uid)
         self.slots.release(uid)

@@ -87,13 +87,23 @@ def found_of(execution: PlacedExecution, *, shard: str, lost_by: str, now_ms: in
 def applicant_of(execution: PlacedExecution) -> Applicant:
     """Return an Execution of a function with a limit, as the leader needs it."""
     meta = execution.metadata
-    return Applicant(uid=meta.uid, name=meta.name, function=execution.spec.function, created_s=created_s_of(meta))
+    return Applicant(
+        uid=meta.uid,
+        name=meta.name,
+        function=execution.spec.function,
+        created_s=created_s_of(meta),
+        retries=execution.status.observed_retries,
+    )
 
 
 def contender_of(execution: HasMutex, *, is_sharded: bool) -> Contender | None:
-    """Return an Execution as the leader needs it that grants mutexes; None if it has no mutex."""
+    """Return an Execution as the leader needs it that grants mutexes; None if it has no mutex, or queues not yet.
+
+    One that is retried has the mutex' label before it has a shard again. It may have to wait for a slot until then, and
+    whoever has the slot may wait for the mutex.
+    """
     meta, mutex = execution.metadata, execution.spec.mutex
-    if mutex is None:
+    if mutex is None or (is_sharded and labels.SHARD not in meta.labels):
         return None
     return Contender(
         uid=meta.uid,

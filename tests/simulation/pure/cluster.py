@@ -16,7 +16,7 @@ import msgspec
 from timeline import Timeline
 
 from kontinue.api.meta import Lease
-from kontinue.api.v1alpha1 import Execution, ExecutionStatus
+from kontinue.api.v1alpha1 import Execution, ExecutionSpec, ExecutionStatus
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 EXECUTIONS, LEASES = "executions", "leases"
@@ -68,13 +68,19 @@ class Cluster:
         old = self.executions[name]
         changes = patch["metadata"]
         self._compare(old, changes.get("resourceVersion", ""))
+        found = {**old.metadata.labels, **changes.get("labels", {})}
         notes = {**old.metadata.annotations, **changes.get("annotations", {})}
         metadata = replaced(
             old.metadata,
-            labels={**old.metadata.labels, **changes.get("labels", {})},
+            labels={key: value for key, value in found.items() if value is not None},
             annotations={key: value for key, value in notes.items() if value is not None},
         )
         return self._store(EXECUTIONS, old, replaced(old, metadata=metadata), who)  # type: ignore[no-any-return]
+
+    def put_spec(self, name: str, spec: ExecutionSpec) -> None:
+        """A client changes what may change of a spec."""
+        old = self.executions[name]
+        self._store(EXECUTIONS, old, replaced(old, spec=spec), None)
 
     def put_status(self, name: str, version: str, status: ExecutionStatus, who: Any) -> Execution:
         """Replace a status."""

@@ -24,8 +24,10 @@ from world import Report
 
 from kontinue.api import labels
 from kontinue.api.meta import ObjectMeta
-from kontinue.api.v1alpha1 import Execution, ExecutionMutex, ExecutionSpec, Phase
+from kontinue.api.v1alpha1 import Execution, ExecutionMutex, ExecutionRetry, ExecutionSpec, Phase
+from kontinue_engine.lifecycle.conditions import is_stopped
 from kontinue_engine.lifecycle.memo import parse_memo
+from kontinue_engine.lifecycle.retrying import restarted
 from kontinue_engine.sharding.leases import LeaseTimes
 
 PATIENCE_S: Final = 400.0
@@ -332,6 +334,26 @@ class Game:
             one = self.cluster.executions[self.rng.choice(live)]
             status = replaced(one.status, phase=Phase.CANCELED, reason="CanceledByClient", message="enough")
             self.cluster.put_status(one.metadata.name, one.metadata.resource_version, status, None)
+            if self.rng.random() < 0.6:
+                self.timeline.after(self.rng.uniform(0, 10), self._retry, one.metadata.name)
+
+    def _retry(self, name: str) -> None:
+        """Somebody asks for another attempt: as ``coordinator.retries`` does, once it has stopped, in two writes."""
+        one = self.cluster.executions[name]
+        if self.is_live(one):
+            return
+        if not is_stopped(one.status.conditions):
+            self.timeline.after(1.0, self._retry, name)
+            return
+        self.counts["retries"] += 1
+        spec = replaced(one.spec, retry=ExecutionRetry(retries=one.status.observed_retries + 1))
+        self.cluster.put_spec(name, spec)
+        is_free = one.spec.mutex is None and one.spec.function not in self.limits
+        if self.is_sharded and not (is_free and self.rng.random() < 0.5):
+            self.cluster.patch_labels(name, {"metadata": {"labels": {labels.SHARD: None}}}, None)
+        now_ms = int(self.timeline.now_s * 1000)
+        status = restarted(spec, one.status, parse_memo(one.status.state), None, now_ms)
+        self.cluster.put_status(name, "", status, None)
 
 
 def run(seed: int, *, kinds: Sequence[str] = KINDS, trace: bool = False) -> Report:

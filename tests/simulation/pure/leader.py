@@ -109,7 +109,7 @@ class Leader:
             self._placement.observe(views.newcomer_of(one))  # type: ignore[arg-type]
 
     def _must_wait(self, one: Execution) -> bool:
-        return one.spec.function in self._world.limits and not self._admissions.slots.has_slot(one.metadata.uid)
+        return one.spec.function in self._world.limits and self._admissions.must_wait(views.applicant_of(one))
 
     def on_contenders(self, found: Iterable[Execution]) -> None:
         """Take all live ones with a mutex."""
@@ -120,9 +120,9 @@ class Leader:
     def on_contender(self, type_: str, one: Execution) -> None:
         """Take one change of one with a mutex."""
         contender = views.contender_of(one, is_sharded=bool(self._shard))
-        if contender is not None and type_ == "DELETED":
-            self._mutexes.forget(contender.uid)
-        elif contender is not None:
+        if contender is None or type_ == "DELETED":
+            self._mutexes.forget(one.metadata.uid)
+        else:
             self._mutexes.observe(contender)
         self.wake()
 

@@ -129,7 +129,8 @@ class Rules:
 
     def _judge_status(self, old: Execution, new: Execution, who: Any) -> None:
         name, before, after = new.metadata.name, old.status, new.status
-        if old.phase.is_terminal and (old.phase, before.reason) != (new.phase, after.reason):
+        is_retried = who is None and new.phase is Phase.PENDING
+        if old.phase.is_terminal and not is_retried and (old.phase, before.reason) != (new.phase, after.reason):
             raise Violation(f"{name} had ended, and {who} changed that: {before} to {after}")
         was, owner = before.owner, after.owner
         if who is None or was == owner:
@@ -159,7 +160,7 @@ class Rules:
 
     def _judge_labels(self, old: Execution, new: Execution) -> None:
         was, shard = (one.metadata.labels.get(labels.SHARD, "") for one in (old, new))
-        if was == shard:
+        if was == shard or not shard:
             return
         name = new.metadata.name
         if old.phase.is_terminal:

@@ -15,7 +15,7 @@ from runners import Effect
 
 from kontinue.api import labels
 from kontinue.api.meta import Lease
-from kontinue.api.v1alpha1 import Execution, ExecutionStatus
+from kontinue.api.v1alpha1 import Execution, ExecutionStatus, Phase
 from kontinue_engine.lifecycle import plan as plans
 from kontinue_engine.lifecycle.decide import decide
 from kontinue_engine.lifecycle.gates import FUNCTION, MUTEX, full_message, held_message
@@ -123,7 +123,10 @@ class Work:
             return
         owner = one.status.owner
         is_anothers = owner is not None and owner.incarnation != self._replica.me.incarnation
-        was_moved = self._world.is_sharded and (is_anothers or labels.DEATHS in one.metadata.annotations)
+        if self._world.is_sharded:
+            was_moved = is_anothers or labels.DEATHS in one.metadata.annotations
+        else:
+            was_moved = is_anothers and one.phase is Phase.PENDING
         if is_anothers and not inherited and not was_moved:
             return
         memo = parse_memo(one.status.state)
@@ -131,7 +134,7 @@ class Work:
         self._entries[uid] = entry
         function = one.spec.function
         if self._limits.is_limited(function):
-            if owner is not None:
+            if views.has_begun(one.status):
                 self._limits.hold(uid, function, entry.name)
             elif one.spec.mutex is None:
                 self._limits.wait(uid, function, self._turn(entry))

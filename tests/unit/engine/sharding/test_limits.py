@@ -1,5 +1,6 @@
 """Who may run among the Executions of functions with a limit."""
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -184,6 +185,34 @@ def test_what_ended_without_a_word_under_another_leader_keeps_its_slot_until_it_
     (seek,) = subject.plan(0.0)
     subject.sought(seek, Fate.STOPPED, 0.0)
     assert subject.plan(0.0) == [Admit("b")]
+
+
+def retried(uid, retries=1):
+    return msgspec.structs.replace(applicant(uid), retries=retries)
+
+
+def test_one_that_is_retried_gets_a_slot_anew():
+    """What it had was for a run that has stopped, however late that is seen here."""
+    subject = ready(holding=[applicant("a")])
+    assert not subject.must_wait(applicant("a"))
+    assert subject.must_wait(retried("a"))
+    subject.wait(applicant("b", -1.0))
+    assert subject.plan(0.0) == []
+    subject.wait(retried("a"))
+    subject.hold(applicant("a"))
+    assert subject.plan(0.0) == [Admit("b")]
+    assert subject.must_wait(retried("a"))
+
+
+def test_an_answer_about_the_run_before_frees_no_slot():
+    """It was asked for, stopped, was retried and admitted, all before the answer was read."""
+    subject = ready(holding=[applicant("a")])
+    subject.lost("a", 0.0)
+    (seek,) = subject.plan(0.0)
+    subject.wait(retried("a"))
+    assert subject.plan(0.0) == [Admit("a")]
+    subject.sought(seek, Fate.STOPPED, 0.0)
+    assert subject.slots.has_slot("a")
 
 
 def test_lists_replace_what_was_known():

@@ -190,9 +190,16 @@ def test_a_contender_is_what_decides_about_its_turn():
     ran = msgspec.structs.replace(one, status=views.PlacedStatus(owner=owner))
     assert views.contender_of(ran, is_sharded=True) == msgspec.structs.replace(expected, has_started=True)
     assert views.contender_of(execution(), is_sharded=True) is None
-    child = execution(mutex="m", owners=["Execution"])
+    child = execution(mutex="m", owners=["Execution"], labels={labels.SHARD: "s"})
     assert (found_child := views.contender_of(child, is_sharded=True)) is not None
     assert found_child.needs_parent_group
+
+
+def test_who_has_no_shard_does_not_queue_for_its_mutex_yet():
+    """One that is retried has the mutex' label already; while it waits for a slot, whoever has that may need it."""
+    retried = execution(mutex="m", labels={labels.MUTEX: "m"})
+    assert views.contender_of(retried, is_sharded=True) is None
+    assert views.contender_of(retried, is_sharded=False) is not None
 
 
 def test_an_applicant_is_what_decides_about_its_turn():
