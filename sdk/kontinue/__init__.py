@@ -20,6 +20,7 @@ from kontinue.errors import (
     RecordedFailure,
     ResultDecodeError,
     StepFailed,
+    SuspendTimeout,
     WaitTimeout,
 )
 from kontinue.options import Retention, RetryPolicy, TimeoutPolicy
@@ -45,6 +46,7 @@ __all__ = [
     "RetryPolicy",
     "StepFailed",
     "StepInfo",
+    "SuspendTimeout",
     "SyncChild",
     "SyncExecutionContext",
     "TimeoutPolicy",

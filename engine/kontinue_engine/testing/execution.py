@@ -7,6 +7,7 @@ from typing import Generic, TypeVar
 from kontinue.api.v1alpha1 import ChildPolicy, Execution
 from kontinue.client.handle import ExecutionHandle
 from kontinue.errors import ExecutionEnded
+from kontinue_engine.testing.suspension import TestSuspension, find_open
 from kontinue_engine.testing.world import World
 
 R_co = TypeVar("R_co", covariant=True)
@@ -49,6 +50,14 @@ class TestExecution(Generic[R_co]):
     async def get(self) -> Execution:
         """Read it as it is now: an API object, with phase, what it waits for, attempts ... Time stands still."""
         return await self._world.call(self._world.client.get(self.name))
+
+    async def suspension(self, display_name: str = "") -> TestSuspension:
+        """Let time pass until it waits for what its function calls ``display_name``: a suspend, or a long sleep.
+
+        Raises:
+            Stuck: it never does.
+        """
+        return TestSuspension(self._world, await self._world.call(find_open(self._world, self.name, display_name)))
 
     async def cancel(self, message: str = "Canceled by the test") -> None:
         """Cancel it and everything that it has started, as a client does.

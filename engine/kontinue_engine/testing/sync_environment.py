@@ -12,10 +12,11 @@ from types import TracebackType
 from typing import Any, Generic, ParamSpec, Self, TypeVar
 
 from kontinue import App, FunctionDefinition
-from kontinue.api.v1alpha1 import ChildPolicy, Execution
+from kontinue.api.v1alpha1 import ChildPolicy, Execution, Suspension
 from kontinue.errors import InvalidState
 from kontinue_engine.testing.environment import TestEnvironment
 from kontinue_engine.testing.execution import TestExecution
+from kontinue_engine.testing.suspension import TestSuspension
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -38,6 +39,29 @@ class _Runner:
 
     def close(self) -> None:
         self._runner.close()
+
+
+class SyncTestSuspension:
+    """``TestSuspension`` for sync tests."""
+
+    __test__ = False
+
+    def __init__(self, suspension: TestSuspension, runner: _Runner) -> None:
+        self._suspension = suspension
+        self._runner = runner
+
+    @property
+    def name(self) -> str:
+        """Name of the Suspension."""
+        return self._suspension.name
+
+    def get(self) -> Suspension:
+        """See ``TestSuspension.get``."""
+        return self._runner.run(self._suspension.get())
+
+    def resume(self, payload: object = None) -> None:
+        """See ``TestSuspension.resume``."""
+        self._runner.run(self._suspension.resume(payload))
 
 
 class SyncTestExecution(Generic[R_co]):
@@ -66,6 +90,10 @@ class SyncTestExecution(Generic[R_co]):
     def get(self) -> Execution:
         """Read it as it is now; see ``TestExecution.get``."""
         return self._runner.run(self._execution.get())
+
+    def suspension(self, display_name: str = "") -> SyncTestSuspension:
+        """See ``TestExecution.suspension``."""
+        return SyncTestSuspension(self._runner.run(self._execution.suspension(display_name)), self._runner)
 
     def cancel(self, message: str = "Canceled by the test") -> None:
         """Cancel it and everything that it has started; see ``TestExecution.cancel``."""

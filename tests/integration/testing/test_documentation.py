@@ -38,7 +38,9 @@ def run_files(folder: Path, files: dict[str, str]) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("document", ["testing.md", "retries.md", "timeouts.md", "canceling.md", "long-histories.md"])
+@pytest.mark.parametrize(
+    "document", ["testing.md", "retries.md", "timeouts.md", "canceling.md", "long-histories.md", "suspensions.md"]
+)
 def test_every_example_of_a_document_passes(tmp_path: Path, document: str) -> None:
     """Blocks of one file name are one file, in their order."""
     files: dict[str, str] = defaultdict(str)
