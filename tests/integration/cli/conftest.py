@@ -18,7 +18,7 @@ import time
 from dataclasses import dataclass
 from datetime import timedelta
 
-from kontinue import App, ExecutionContext, NonRetryableError, step
+from kontinue import App, ExecutionContext, NonRetryableError, SyncExecutionContext, step
 
 app = App(group="cli-tests")
 
@@ -28,6 +28,11 @@ def greet(name: str, times: int = 1) -> str:
     """Greet somebody."""
     print(f"greeting {name}")
     return " ".join([f"hello {name}"] * times)
+
+
+@app.function
+def approve(ctx: SyncExecutionContext) -> bool:
+    return ctx.suspend(bool, display_name="Ship it?")
 
 
 @app.function
