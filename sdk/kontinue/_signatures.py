@@ -8,7 +8,6 @@ cannot work is refused at definition with ``file:line``: nothing here guesses. `
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -168,9 +167,7 @@ class FunctionCodec(codec.ResultCodec):
         missing = [name for name in self._parameters if name in self._required and name not in given]
         unknown = [name for name in given if name not in self._known]
         problems = [f"missing {', '.join(missing)}"] if missing else []
-        for name in unknown:
-            near = difflib.get_close_matches(name, self._parameters, n=1)
-            problems.append(f"unknown {name}" + (f" (did you mean {near[0]}?)" if near else ""))
+        problems += [codec.describe_unknown(name, self._parameters) for name in unknown]
         if problems:
             expected = f"; its parameters are {', '.join(self._parameters) or 'none'}"
             path = f"$.{(missing or unknown)[0]}"

@@ -7,7 +7,9 @@ produced. ``kontinue._values`` carries what msgspec does not know; ``kontinue.de
 
 from __future__ import annotations
 
+import difflib
 import re
+from collections.abc import Iterable
 from functools import lru_cache
 from types import NoneType
 from typing import Any
@@ -24,6 +26,7 @@ __all__ = [
     "TypeCodec",
     "codec_for",
     "decode",
+    "describe_unknown",
     "digest",
     "digest_of_any",
     "encode",
@@ -36,6 +39,8 @@ __all__ = [
     "type_name",
 ]
 
+_YAML_BOOLEANS = {"false": "n, no or off", "true": "y, yes or on"}
+"""What a key that YAML has made a boolean may have been."""
 _AT_PATH = re.compile(r"(.*) - at `(?:key in )?(\$.*)`", re.DOTALL)
 
 
@@ -199,3 +204,11 @@ def _codec_error(error: Exception) -> CodecError:
         path += refusal.path
     message = message.replace("`", "")
     return CodecError(message if path == "$" else f"{path}: {message}", path=path)
+
+
+def describe_unknown(name: str, known: Iterable[str]) -> str:
+    """Say that no parameter has that name, and what may have been meant."""
+    if spellings := _YAML_BOOLEANS.get(name):
+        return f"unknown {name} (if it was {spellings}: quote it, YAML reads them as booleans)"
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"unknown {name}" + (f" (did you mean {near[0]}?)" if near else "")

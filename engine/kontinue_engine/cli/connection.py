@@ -22,6 +22,39 @@ RETRY_FOR_S = 15.0
 
 
 _PROBE_S = 1.0
+_SAY_AFTER_S = 2.0
+"""A server that is well answers in milliseconds. Judgement: sooner would be noise, later looks like a hang."""
+
+
+class _TellingTransport(KubeTransport):
+    """Says once on stderr that the server does not answer, where a verb would be silent until it gives up."""
+
+    def __init__(self, config: KubeConfig, options: GlobalOptions) -> None:
+        super().__init__(config, user_agent="kontinue-cli")
+        self._options = options
+        self._is_told = False
+
+    async def send(
+        self,
+        request: requests.Request,
+        *,
+        retries: bool = True,
+        repeatable: bool | None = None,
+        retry_for_s: float | None = None,
+        timeout_s: float | None = None,
+    ) -> bytes:
+        timer = asyncio.get_running_loop().call_later(_SAY_AFTER_S, self._say)
+        try:
+            return await super().send(
+                request, retries=retries, repeatable=repeatable, retry_for_s=retry_for_s, timeout_s=timeout_s
+            )
+        finally:
+            timer.cancel()
+
+    def _say(self) -> None:
+        if not self._is_told:
+            self._is_told = True
+            note(self._options, f"no answer from {server_address(self.config.server)} yet, still trying")
 
 
 class Connection(msgspec.Struct, frozen=True):
@@ -53,7 +86,7 @@ async def connect(options: GlobalOptions) -> AsyncIterator[Connection]:
         ConfigError: no server was found; says what was tried.
     """
     config = load_config(kubeconfig=options.kubeconfig, context=options.context, namespace=options.namespace)
-    transport = KubeTransport(config, user_agent="kontinue-cli")
+    transport = _TellingTransport(config, options)
     try:
         async with Client.from_kube(transport, config.namespace) as client:
             yield Connection(config, transport, client)

@@ -60,7 +60,7 @@ def command(
                 else:
                     _say_nothing_found(group, namespace)
                 if not watch:
-                    return exit_codes.OK
+                    return exit_codes.OK if views or not group else exit_codes.ERROR
                 await asyncio.sleep(WATCH_S)
                 if not is_terminal(sys.stdout):
                     print()
@@ -151,5 +151,9 @@ def _format(views: Sequence[GroupView], output: OutputFormat, now: datetime, *, 
 
 def _say_nothing_found(group: str, namespace: str) -> None:
     where = f" in namespace {namespace}" if namespace else ""
-    what = f"No worker group {group}" if group else "No worker groups"
-    print(f"{what} found{where}: no worker has run there yet.", file=sys.stderr)
+    if group:
+        text = f"No worker group {group} found{where}: no worker of it has run there yet, or the name is another one. "
+        text += "`kontinue shards -A` shows all groups."
+    else:
+        text = f"No worker groups found{where}: no worker has run there yet."
+    print(text, file=sys.stderr)

@@ -7,7 +7,6 @@ starts. Called by ``kontinue.client.client.Client.spawn``.
 
 from __future__ import annotations
 
-import difflib
 import functools
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
@@ -95,9 +94,7 @@ def _check_names(name: str, schema: _Schema, given: Mapping[str, Any]) -> None:
     missing = [key for key in schema.required if key not in given]
     unknown = [key for key in given if key not in known] if schema.is_closed else []
     problems = [f"missing {', '.join(missing)}"] if missing else []
-    for key in unknown:
-        near = difflib.get_close_matches(key, known, n=1)
-        problems.append(f"unknown {key}" + (f" (did you mean {near[0]}?)" if near else ""))
+    problems += [codec.describe_unknown(key, known) for key in unknown]
     if problems:
         expected = f"its parameters are {', '.join(known) or 'none'}"
         raise InvalidArguments(f"{name}: {', '.join(problems)}; {expected}", path=f"$.{(missing or unknown)[0]}")

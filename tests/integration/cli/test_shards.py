@@ -51,10 +51,13 @@ def reasons(kontinue: Kontinue) -> set[tuple[str, str]]:
 
 
 def test_without_workers_there_is_nothing_to_show(beside: Kontinue) -> None:
-    """Exit code 0, and the reason on stderr."""
+    """Who asked for a group hears by the exit code, too, that there is none; the reason is on stderr."""
     done = beside("shards", "--group", "nobody")
-    assert (done.returncode, done.stdout) == (0, "")
-    assert done.stderr == "No worker group nobody found in namespace default: no worker has run there yet.\n"
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        "No worker group nobody found in namespace default: no worker of it has run there yet, or the name is another "
+        "one. `kontinue shards -A` shows all groups.\n"
+    )
 
 
 def test_it_goes_on_looking_until_ctrl_c(beside: Kontinue) -> None:

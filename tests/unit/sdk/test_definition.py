@@ -269,6 +269,11 @@ def test_wrong_call_is_refused_before_anything_is_created(
     [
         (b"{}", "$.target", "missing target, version"),
         (b'{"target":"a","version":"b","opts":1}', "$.opts", "unknown opts (did you mean opt?)"),
+        (
+            b'{"target":"a","version":"b","false":1}',
+            "$.false",
+            "unknown false (if it was n, no or off: quote it, YAML reads them as booleans)",
+        ),
         (b'{"target":"a","version":3}', "$.version", "$.version: Expected str, got int"),
         (b"[]", "$", "Expected object, got array"),
         (b"{", "$", "build: Input data was truncated"),

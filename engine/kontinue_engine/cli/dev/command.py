@@ -15,6 +15,7 @@ from kontinue_engine.cli.dev.data_dir import DataDir, choose_port, unusable
 from kontinue_engine.cli.dev.session import Session
 from kontinue_engine.cli.options import global_options
 from kontinue_engine.pool.limits import default_sync_runners
+from kontinue_engine.sharding.leases import LeaseTimes
 
 DEFAULT_PORT: Final = 6470
 """Fixed, so that a kubeconfig in a shell stays right; not registered with IANA for anything common."""
@@ -33,6 +34,12 @@ def command(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Of the API server; 0 picks a free one.")] = DEFAULT_PORT,
     reload: Annotated[bool, typer.Option(help="Restart the workers when the app's code changes.")] = True,  # noqa: FBT002
     app_dir: Annotated[Path, typer.Option(help="Folder that the module is imported from.", file_okay=False)] = Path(),
+    lease_duration: Annotated[
+        int, typer.Option(min=1, metavar="SECONDS", help="How long a worker may be silent before it is replaced.")
+    ] = LeaseTimes().duration_s,
+    lease_renew: Annotated[
+        float, typer.Option(metavar="SECONDS", help="Between two renewals of a worker's Leases.")
+    ] = LeaseTimes().renew_s,
 ) -> None:
     """Run API server and worker here, or a sharded group of workers, and restart each when it ends."""
     options = global_options(ctx)
@@ -40,6 +47,10 @@ def command(
         raise typer.BadParameter(f"{app!r}: write it as module:app, for example app:app", param_hint="MODULE:APP")
     if not app_dir.is_dir():
         raise typer.BadParameter(f"{app_dir} is not a folder", param_hint="--app-dir")
+    try:
+        lease = LeaseTimes(duration_s=lease_duration, renew_s=lease_renew)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--lease-duration, --lease-renew") from error
     with DataDir(data_dir) as locked:
         dev_options = DevOptions(
             app=app,
@@ -50,6 +61,7 @@ def command(
             runners=runners,
             cores=default_sync_runners(),
             reload=reload,
+            lease=lease if lease != LeaseTimes() else None,
         )
         console = Console(color=options.colors_on(sys.stderr), quiet=options.quiet)
         try:

@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from kontinue_engine.cli.dev.supervision import SERVER
+from kontinue_engine.sharding.leases import LeaseTimes
 
 
 class DevOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,6 +28,7 @@ class DevOptions(msgspec.Struct, frozen=True, kw_only=True):
         runners: sync runners of each worker; None for one per core, shared among them.
         cores: that this process may use.
         reload: whether edited code restarts the workers.
+        lease: how long their Leases last and how often they are renewed; None for the worker's own default.
     """
 
     app: str
@@ -37,6 +39,7 @@ class DevOptions(msgspec.Struct, frozen=True, kw_only=True):
     runners: int | None = None
     cores: int = 1
     reload: bool = True
+    lease: LeaseTimes | None = None
 
 
 def worker_names(options: DevOptions) -> list[str]:
@@ -59,6 +62,8 @@ def command_of(name: str, options: DevOptions, *, data_dir: Path, kubeconfig: Pa
     arguments = [options.app, "--namespace", options.namespace, "--kubeconfig", str(kubeconfig)]
     if options.replicas > 1:
         arguments += ["--sharding", "--shard", name]
+    if options.lease is not None:
+        arguments += ["--lease-duration", f"{options.lease.duration_s}", "--lease-renew", f"{options.lease.renew_s:g}"]
     runners = _runners_of(worker_names(options).index(name), options)
     if runners is not None:
         arguments += ["--sync-runners", str(runners)]

@@ -34,6 +34,7 @@ def test_fitting_arguments_are_encoded():
     [
         ({}, "$.name", "missing name; its parameters are name, tags"),
         ({"name": "x", "tag": []}, "$.tag", r"unknown tag \(did you mean tags\?\)"),
+        ({"name": "x", "true": 1}, "$.true", r"unknown true \(if it was y, yes or on: quote it, YAML reads them as"),
         ({"name": 7}, "$.name", "string"),
         ({"name": "x", "tags": [1, "b"]}, "$.tags[1]", "integer"),
         ([1], "$", "mapping of parameter names to values, got list"),
