@@ -225,7 +225,12 @@ class Activations:
                 self._suspensions.refuse(entry, frame)
             case frames.RecordsProduced():
                 # It goes on as soon as they are durable.
-                entry.activation = msgspec.structs.replace(entry.activation, parked_since_ms=None, waiting_for=())
+                entry.activation = msgspec.structs.replace(
+                    entry.activation,
+                    running_since_ms=self._awake_since_ms(entry, entry.activation),
+                    parked_since_ms=None,
+                    waiting_for=(),
+                )
                 records = entry.news.records + tuple(frame.records)
                 entry.news = msgspec.structs.replace(entry.news, records=records, flush=frame.flush)
                 self._runtime.queue.add(entry.uid)
@@ -238,6 +243,12 @@ class Activations:
                 pass  # the pool's own business
             case _:
                 assert_never(frame)
+
+    def _awake_since_ms(self, entry: Entry, activation: Activation) -> int | None:
+        """Return since when the time of its attempt runs: if what it was Suspended for has come, from now."""
+        if activation.parked_since_ms is not None and entry.status.phase is Phase.SUSPENDED:
+            return self._runtime.clock.now_ms()
+        return activation.running_since_ms
 
     def _on_running(self, entry: Entry, activation: Activation, arguments: bytes) -> None:
         if arguments:
