@@ -95,6 +95,7 @@ class Journal:
                 raise Mismatch(step=record.id, recorded=f"record {record.seq} in place {seq}", requested="no gaps")
         self._left_to_replay = len(memo.records)
         self._next_seq = len(memo.records) + 1
+        self._begun = len(memo.records)  # what has a record, or will have one
         self._delivered = 0
         self._durable = len(memo.records)
         self._in_flight = 0
@@ -332,7 +333,9 @@ class Journal:
                 continue
             del self._waiting[key]
             if not effect.is_cancel:
-                if self._reuse(effect.call) or self._refuse(effect.call):
+                is_refused = self._refuse(effect.call)
+                self._begun += 1
+                if is_refused or self._reuse(effect.call):
                     continue
                 effect.call.state = CallState.STARTED
             self._effects.append(effect)
@@ -354,7 +357,7 @@ class Journal:
 
     def _refuse(self, call: Call) -> bool:
         """Answer the call with an error, if this run has recorded as much as it may."""
-        error = limits.refusal(self._next_seq - 1, self.memo_bytes)
+        error = limits.refusal(self._begun, self.memo_bytes)
         if error is not None:
             record = self._record(call, Outcome(at_ms=self.now_ms), error)
             self._add(call, _Arrival(record, None, is_durable=False))

@@ -16,7 +16,7 @@ def refusal(calls: int, history_bytes: int) -> RecordedError | None:
     """Return what a new call is answered with instead of being started; None if there is room.
 
     Args:
-        calls: how many have outcomes.
+        calls: how many have been started.
         history_bytes: size of all records.
     """
     if calls >= MAX_CALLS:

@@ -90,6 +90,22 @@ def test_a_large_outcome_is_recorded_as_an_error_and_replayed_as_one() -> None:
         again.result()
 
 
+def test_calls_count_from_when_they_are_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a thousand at once no more are started than the limit says; those of the memo count."""
+    monkeypatch.setattr(limits, "MAX_CALLS", 5)
+    done = [Record(id=str(seq), kind=RecordKind.STEP, name="work", digest="", seq=seq, at_ms=1) for seq in (1, 2)]
+    journal = Journal(Memo(records=done), created_at_ms=1)
+    calls = [make_call(str(number)) for number in range(1, 9)]
+    for call in calls:
+        journal.request(call)
+    while journal.advance() is not None:
+        pass
+    assert [effect.call.id for effect in journal.take_effects()] == ["3", "4", "5"]
+    flush = journal.take_flush()
+    assert flush is not None
+    assert [step for step, _ in flush.records] == ["6", "7", "8"]
+
+
 def test_a_refused_call_is_told_when_the_refusal_is_durable(monkeypatch: pytest.MonkeyPatch) -> None:
     """Like the outcome of a step; nothing is started."""
     monkeypatch.setattr(limits, "MAX_CALLS", 0)
