@@ -25,6 +25,7 @@ from kontinue_engine.controllers.runtime import FENCE_POLL_S, Runtime
 from kontinue_engine.controllers.suspensions import Suspensions
 from kontinue_engine.kube import executions
 from kontinue_engine.kube.events import execution_reference
+from kontinue_engine.kube.functions import find_owner
 from kontinue_engine.lifecycle import plan as plans
 from kontinue_engine.lifecycle.decide import decide
 from kontinue_engine.lifecycle.memo import MemoBytes
@@ -55,6 +56,7 @@ class ExecutionController:
         self._runtime = runtime
         self._backlog = Backlog(runtime.scope.windows)
         self._book = book
+        self._owners: dict[str, str] = {}
         self.gates = Gates(runtime, book)
         self.offspring = Offspring(runtime, observe=self._on_child)
         self._histories = Histories(runtime)
@@ -89,6 +91,9 @@ class ExecutionController:
             return
         if entry.is_parent_unchecked:
             self.offspring.check_parent(entry)
+            return
+        if self._is_strange(entry) and entry.spec.function not in self._owners:
+            self._runtime.spawn(uid, self._find_owner(entry), name=f"owner/{entry.name}")
             return
         if not self._runtime.is_writable:
             self._runtime.queue.add_after(uid, FENCE_POLL_S)  # what is seen now may be somebody else's by now
@@ -127,6 +132,9 @@ class ExecutionController:
             gate=gate,
             grant=entry.grant,
             function_known=entry.spec.function in self._runtime.scope.colours,
+            # Looked up anew the next time: somebody may register it, or take it over.
+            function_owner=self._owners.pop(entry.spec.function, ""),
+            group=self._runtime.scope.group,
             is_deaf=entry.spec.function in self._runtime.scope.deaf,
             cancel_message=entry.cancel_message,
             dormant=entry.rest is not Rest.AWAKE,
@@ -143,6 +151,18 @@ class ExecutionController:
         if owner is not None and owner.incarnation == dead:
             return dead
         return entry.annotations.get(labels.LOST_BY, "")
+
+    def _is_strange(self, entry: Entry) -> bool:
+        """Tell whether it waits for a function that the app does not have."""
+        is_over = entry.status.phase is not None and entry.status.phase.is_terminal
+        return entry.spec.function not in self._runtime.scope.colours and not is_over
+
+    async def _find_owner(self, entry: Entry) -> None:
+        """Look up who has the function of an Execution that came here by its label; then it is looked at again."""
+        function, runtime = entry.spec.function, self._runtime
+        owner = await find_owner(runtime.transport, namespace=runtime.scope.namespace, function=function)
+        self._owners[function] = owner or ""
+        runtime.queue.add(entry.uid)
 
     def _owner_lives(self, entry: Entry) -> bool:
         """Tell whether the replica of another shard that had it last runs, as far as we know."""

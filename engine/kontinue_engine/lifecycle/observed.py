@@ -181,6 +181,8 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
         gate: what keeps it from being started; None if nothing does.
         grant: resourceVersion of the write that gave it its mutex; 0 without one.
         function_known: this worker's app has the function.
+        function_owner: worker group that has it otherwise; empty if none has.
+        group: worker group of its label.
         is_deaf: its code cannot notice a cancel: a sync function without a context.
         cancel_message: why its parent no longer wants it; empty while it does.
         dormant: it waits without an activation (evicted): only a wake dispatches it.
@@ -204,6 +206,8 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     gate: Gate | None = None
     grant: int = 0
     function_known: bool = True
+    function_owner: str = ""
+    group: str = ""
     is_deaf: bool = False
     cancel_message: str = ""
     dormant: bool = False

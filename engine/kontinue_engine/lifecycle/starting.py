@@ -27,7 +27,7 @@ def start(observed: Observed, worker: Worker, now_ms: int) -> Plan:
     if observed.phase is Phase.BACKOFF and (left_ms := wakes_at_ms(status) - now_ms) > 0:
         return Plan(requeue_after_ms=left_ms)
     if not observed.function_known:
-        waiting = [WaitingFor(kind="Function", name=observed.spec.function, message="no worker group owns it")]
+        waiting = [WaitingFor(kind="Function", name=observed.spec.function, message=_where_it_is(observed))]
         if status.waiting_for == waiting:
             return NOTHING
         return Plan(status=msgspec.structs.replace(status, phase=observed.phase, waiting_for=waiting))
@@ -43,6 +43,15 @@ def start(observed: Observed, worker: Worker, now_ms: int) -> Plan:
         return _claim(observed, worker, now_ms)
     resumption = status.resumptions + (1 if observed.dormant else 0)
     return Plan(actions=(dispatch(observed, status, worker, resumption=resumption),))
+
+
+def _where_it_is(observed: Observed) -> str:
+    owner, group = observed.function_owner, observed.group
+    if not owner:
+        return "no worker group owns it"
+    if owner == group:
+        return f"group {group} owns it, but the code of its worker does not have it"
+    return f"owned by group {owner}; this Execution is labelled {group}: relabel it"
 
 
 def _wait_at(observed: Observed, worker: Worker, now_ms: int, gate: Gate) -> Plan:

@@ -14,7 +14,7 @@ from api_server import ApiServer
 from controller_world import GROUP, WINDOW, World, decode, eventually, replica
 from kontinue import errors
 from kontinue.api import labels
-from kontinue.api.v1alpha1 import Execution, Phase
+from kontinue.api.v1alpha1 import Execution, Phase, WaitingFor
 from kontinue.errors import NotFound
 from kontinue.kube import requests
 from kontinue.kube.transport import Transport
@@ -311,6 +311,37 @@ async def test_a_child_of_an_unknown_function_is_rejected_at_the_call(world: Wor
     (rejected,) = world.runners.sent_of(frames.StepRejected)
     assert rejected.error.type == "kontinue.errors.UnknownFunction"
     assert "nowhere" in rejected.error.message
+
+
+async def test_an_execution_with_the_label_of_a_group_that_lacks_its_function_says_which_group_has_it(
+    world: World,
+) -> None:
+    """Only a person can tell which of the two was meant."""
+    function = {
+        "apiVersion": labels.API_VERSION,
+        "kind": "Function",
+        "metadata": {"name": "elsewhere"},
+        "spec": {"name": "elsewhere", "workerGroup": "shop"},
+    }
+    await world.client.send(requests.create(requests.FUNCTIONS, world.namespace, function))
+    for name, wanted in (("e", "elsewhere"), ("n", "nowhere")):
+        await world.create(name, function=wanted)
+    messages = {}
+    for name in ("e", "n"):
+        (waits,) = await told(world, name)
+        messages[name] = waits.message
+    assert messages == {
+        "e": f"owned by group shop; this Execution is labelled {GROUP}: relabel it",
+        "n": "no worker group owns it",
+    }
+
+
+async def told(world: World, name: str) -> list[WaitingFor]:
+    """Wait until an Execution says what it waits for."""
+    async with asyncio.timeout(10):
+        while not (waiting := (await world.get(name)).status.waiting_for):
+            await asyncio.sleep(0.01)
+    return waiting
 
 
 async def test_a_name_taken_by_somebody_else_rejects_the_child(world: World) -> None:

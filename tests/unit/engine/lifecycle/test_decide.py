@@ -165,6 +165,19 @@ def test_a_function_that_nobody_has_leaves_it_pending_and_says_so_once() -> None
     assert again == plans.NOTHING
 
 
+@pytest.mark.parametrize(
+    ("owner", "says"),
+    [
+        ("shop", "owned by group shop; this Execution is labelled bill: relabel it"),
+        ("bill", "group bill owns it, but the code of its worker does not have it"),
+    ],
+)
+def test_a_function_that_is_elsewhere_is_not_said_to_be_nowhere(owner: str, says: str) -> None:
+    """Who labelled an Execution with the wrong group reads which one is right."""
+    plan = decide(observe(function_known=False, function_owner=owner, group="bill"), WORKER, NOW_MS)
+    assert written(plan).waiting_for[0].message == says
+
+
 def test_executing_is_written_only_once_it_has_run_for_longer_than_the_budget_allows() -> None:
     """Within 50 ms of dispatch nothing is written; then phase Executing is."""
     early = decide(observe(activation=RUNNING), WORKER, NOW_MS)
@@ -384,6 +397,14 @@ def test_an_eviction_during_a_step_is_dispatched_again_at_once() -> None:
     parked = msgspec.structs.replace(RUNNING, parked_since_ms=NOW_MS, has_step=True)
     lost = Lost(was_active=False, reason=EVICTED, message="recycled")
     assert "Dispatch" in kinds(decide(observe(activation=parked, news=News(lost=lost)), WORKER, NOW_MS))
+
+
+def test_what_ran_unwritten_and_is_canceled_names_its_owner() -> None:
+    """A retry elsewhere must not begin with the fencing token that it had."""
+    observed = observe(status=status(Phase.CANCELED), activation=RUNNING, news=News(outcome=frames.Interrupted(1)))
+    owner = written(decide(observed, WORKER, NOW)).owner
+    assert owner is not None
+    assert owner.incarnation == WORKER.incarnation
 
 
 def test_a_client_cancel_stops_user_code_then_writes_stopped() -> None:
