@@ -134,9 +134,8 @@ class Observation:
 
     def _was_moved(self, execution: Execution) -> bool:
         """Tell whether it comes from another shard, where it may have been started, or is retried."""
-        if not self._runtime.scope.shard:
-            return self._has_other_owner(execution) and execution.phase is Phase.PENDING
-        return self._has_other_owner(execution) or labels.DEATHS in execution.metadata.annotations
+        may_have_run = self._has_other_owner(execution) or labels.DEATHS in execution.metadata.annotations
+        return may_have_run and (bool(self._runtime.scope.shard) or execution.phase is Phase.PENDING)
 
     def _has_other_owner(self, execution: Execution) -> bool:
         owner = execution.status.owner

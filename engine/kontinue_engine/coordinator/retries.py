@@ -36,6 +36,7 @@ from kontinue_engine.lifecycle.retrying import RETRY_REQUESTED, restarted
 from kontinue_engine.lifecycle.statuses import asked_for
 from kontinue_engine.sharding.fates import ASK_AGAIN_S, STOPPING_S, Fate
 from kontinue_engine.sharding.leases import LeaseTimes
+from kontinue_engine.sharding.views import deaths_of
 from kontinue_engine.telemetry.logs import get_logger
 
 RETRY_REFUSED: Final = "RetryRefused"
@@ -230,6 +231,9 @@ class RetryDuty:
             if parent_of(meta.owner_references) is not None and labels.PARENT_GROUP not in meta.labels:
                 wanted[labels.PARENT_GROUP] = self._group
         changes: dict[str, Any] = {"labels": wanted} if wanted else {}
+        if execution.status.owner is None and (shard is not None or not self._is_sharded):
+            # It may have been started there, and nobody has written so: it is claimed, with a higher fencing token.
+            notes = {**notes, labels.DEATHS: str(deaths_of(meta.annotations))}
         changed_notes = {key: value for key, value in notes.items() if meta.annotations.get(key) != value}
         if changed_notes:
             changes["annotations"] = changed_notes

@@ -13,7 +13,7 @@ from kontinue_engine.lifecycle.memo import MemoBytes
 from kontinue_engine.lifecycle.observed import Activation, Observed, Worker
 from kontinue_engine.lifecycle.phases import PhaseEvent, next_phase
 from kontinue_engine.lifecycle.plan import Plan
-from kontinue_engine.lifecycle.statuses import extended, finished, with_attempt, written
+from kontinue_engine.lifecycle.statuses import extended, finished, owned, with_attempt, written
 from kontinue_engine.lifecycle.times import time_of
 
 PARENT_ENDED_MESSAGE: Final = "Canceled because its parent has ended"
@@ -122,7 +122,9 @@ def stop(observed: Observed, now_ms: int, worker: Worker) -> Plan:
     if is_stopped(observed.status.conditions):
         return Plan(actions=actions)
     has_run = activation is not None and activation.running_since_ms is not None
-    status = with_attempt(observed, worker, now_ms) if has_run else observed.status
+    status = observed.status
+    if has_run:  # also before anything of it was written: a retry must not begin with the same fencing token
+        status = msgspec.structs.replace(with_attempt(observed, worker, now_ms), owner=owned(observed, worker))
     status = msgspec.structs.replace(
         status,
         attempts=finished(status, now_ms, reason=status.reason, message=status.message),

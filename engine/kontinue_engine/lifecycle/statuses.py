@@ -76,7 +76,7 @@ def written(
         status = msgspec.structs.replace(status, attempts=_resumed(status, since_of(observed, now_ms)))
     base = {
         "phase": phase,
-        "owner": _owned(observed, worker),
+        "owner": owned(observed, worker),
         "state": status.state if memo.is_empty else memo.encode(),
         "memo_pages": memo.pages,
         "resumptions": activation.resumption if activation else status.resumptions,
@@ -187,7 +187,7 @@ def asked_for(spec: ExecutionSpec) -> int:
     return spec.retry.retries if spec.retry is not None else 0
 
 
-def _owned(observed: Observed, worker: Worker) -> ExecutionOwner:
+def owned(observed: Observed, worker: Worker) -> ExecutionOwner:
     """Return the owner that a write of ours names: an epoch more if it was somebody else's."""
     owner = observed.status.owner
     if owner is not None and owner.incarnation == worker.incarnation:

@@ -21,11 +21,13 @@ from kontinue.kube.watch import EventType
 from kontinue.replay.records import Record, RecordKind, encode_record
 from kontinue_engine.lifecycle.conditions import is_stopped
 from kontinue_engine.lifecycle.memo import parse_memo
+from kontinue_engine.lifecycle.observed import ALONE_EPOCH, SHARDED_EPOCH
 from kontinue_engine.wire import frames
 
 AT_ONCE = {"retries": 1, "backoff": "0s"}
 BOOM = frames.ErrorInfo("builtins.ValueError", "boom", "", ["builtins.ValueError"])
 CHILD = "p-0-abc"
+STOPPED = {"type": "Stopped", "status": "True", "reason": "Canceled", "lastTransitionTime": "2026-01-01T00:00:00Z"}
 
 
 @pytest.fixture
@@ -389,6 +391,21 @@ async def test_who_is_retried_does_not_run_by_an_old_grant(fast_world: World) ->
     again = await world.run("a", attempt=2)
     assert [one.execution for one in world.runners.submitted] == ["a", "b", "a"]
     assert again.fencing_token > other.fencing_token > first.fencing_token
+
+
+async def test_who_may_have_run_unwritten_is_claimed_when_it_is_retried(api_server: ApiServer) -> None:
+    """Its replica died before it had written anything: the next run has a higher fencing token all the same."""
+    async with replica(api_server, "one") as world:
+        operations = [{"op": "add", "path": "/status", "value": {"phase": "Canceled", "conditions": [STOPPED]}}]
+        await world.create("e", labels={labels.WORKER_GROUP: "nobody"})
+        cancel = requests.json_patch(requests.EXECUTIONS, world.namespace, "e", operations, subresource="status")
+        await world.transport.send(cancel)
+        here = {"metadata": {"labels": {labels.WORKER_GROUP: GROUP}}}
+        await world.transport.send(requests.merge_patch(requests.EXECUTIONS, world.namespace, "e", here))
+        await ask(world, "e")
+        again = await world.run("e")
+    assert again.fencing_token > ALONE_EPOCH
+    assert again.fencing_token == SHARDED_EPOCH + 1
 
 
 async def test_who_is_retried_queues_for_a_slot_anew(api_server: ApiServer) -> None:

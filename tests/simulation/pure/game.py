@@ -29,6 +29,7 @@ from kontinue_engine.lifecycle.conditions import is_stopped
 from kontinue_engine.lifecycle.memo import parse_memo
 from kontinue_engine.lifecycle.retrying import restarted
 from kontinue_engine.sharding.leases import LeaseTimes
+from kontinue_engine.sharding.views import deaths_of
 
 PATIENCE_S: Final = 400.0
 """How long after the last fault everything must have ended."""
@@ -349,8 +350,12 @@ class Game:
         spec = replaced(one.spec, retry=ExecutionRetry(retries=one.status.observed_retries + 1))
         self.cluster.put_spec(name, spec)
         is_free = one.spec.mutex is None and one.spec.function not in self.limits
+        changes: dict[str, Any] = {}
         if self.is_sharded and not (is_free and self.rng.random() < 0.5):
-            self.cluster.patch_labels(name, {"metadata": {"labels": {labels.SHARD: None}}}, None)
+            changes["labels"] = {labels.SHARD: None}
+        if one.status.owner is None:
+            changes["annotations"] = {labels.DEATHS: str(deaths_of(one.metadata.annotations))}
+        self.cluster.patch_labels(name, {"metadata": changes}, None)
         now_ms = int(self.timeline.now_s * 1000)
         status = restarted(spec, one.status, parse_memo(one.status.state), None, now_ms)
         self.cluster.put_status(name, "", status, None)

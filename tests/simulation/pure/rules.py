@@ -14,6 +14,7 @@ from kontinue.api import labels
 from kontinue.api.meta import Lease
 from kontinue.api.v1alpha1 import Execution, Phase
 from kontinue_engine.lifecycle.conditions import is_stopped
+from kontinue_engine.lifecycle.statuses import has_open_attempt
 from kontinue_engine.sharding import leases
 
 HELD_FOR_S = 60.0
@@ -197,6 +198,8 @@ class Rules:
     def _is_stopping(self, one: Execution) -> bool:
         if not one.phase.is_terminal or is_stopped(one.status.conditions) or one.status.owner is None:
             return False
+        if one.status.observed_retries and not has_open_attempt(one.status):
+            return False  # it was retried, and canceled before anybody had begun again, or seen it
         return one.status.owner.incarnation in {str(replica) for replica in self._world.replicas}
 
     def on_death(self, run: Run) -> None:

@@ -123,10 +123,8 @@ class Work:
             return
         owner = one.status.owner
         is_anothers = owner is not None and owner.incarnation != self._replica.me.incarnation
-        if self._world.is_sharded:
-            was_moved = is_anothers or labels.DEATHS in one.metadata.annotations
-        else:
-            was_moved = is_anothers and one.phase is Phase.PENDING
+        may_have_run = is_anothers or labels.DEATHS in one.metadata.annotations
+        was_moved = may_have_run and (self._world.is_sharded or one.phase is Phase.PENDING)
         if is_anothers and not inherited and not was_moved:
             return
         memo = parse_memo(one.status.state)

@@ -402,7 +402,7 @@ def test_an_eviction_during_a_step_is_dispatched_again_at_once() -> None:
 def test_what_ran_unwritten_and_is_canceled_names_its_owner() -> None:
     """A retry elsewhere must not begin with the fencing token that it had."""
     observed = observe(status=status(Phase.CANCELED), activation=RUNNING, news=News(outcome=frames.Interrupted(1)))
-    owner = written(decide(observed, WORKER, NOW)).owner
+    owner = written(decide(observed, WORKER, NOW_MS)).owner
     assert owner is not None
     assert owner.incarnation == WORKER.incarnation
 
