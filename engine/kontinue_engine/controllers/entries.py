@@ -18,6 +18,7 @@ from kontinue.api.meta import parent_of
 from kontinue.api.v1alpha1 import Execution, ExecutionSpec, ExecutionStatus
 from kontinue_engine.lifecycle.memo import MemoBytes
 from kontinue_engine.lifecycle.observed import NO_NEWS, Activation, News
+from kontinue_engine.lifecycle.times import ms_of
 from kontinue_engine.sharding.views import deaths_of, has_begun
 from kontinue_engine.wire.frames import StartSuspension
 
@@ -75,6 +76,7 @@ class Entry:
         is_parent_unchecked: its parent may have ended: that is being looked up, and it does not run before.
         timers: step ids whose firing the activation waits for.
         suspensions: step id -> what the activation waits for.
+        ends_of_waits: name of a Suspension -> when it was to end, of those that may have been deleted meanwhile.
         told_suspensions: the same for those whose end it was told: it may refuse a payload.
         cancel_message: why its parent no longer wants it, or empty.
         grant: resourceVersion of the Lease that gave it its mutex; 0 while it has none.
@@ -88,6 +90,7 @@ class Entry:
         "children",
         "created_at_ms",
         "deferred",
+        "ends_of_waits",
         "grant",
         "inheritance",
         "is_parent_unchecked",
@@ -136,6 +139,11 @@ class Entry:
         self.unwanted: set[str] = set()
         self.timers: set[str] = set()
         self.suspensions: dict[str, AwaitedSuspension] = {}
+        self.ends_of_waits = {
+            item.name: ms_of(item.until)
+            for item in execution.status.waiting_for
+            if item.kind == "Suspension" and item.until is not None
+        }
         self.told_suspensions: dict[str, AwaitedSuspension] = {}
         self.inheritance = Inheritance.WAITING if inherited else Inheritance.NONE
         self.is_parent_unchecked = False

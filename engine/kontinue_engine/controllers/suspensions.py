@@ -63,9 +63,9 @@ class Suspensions:
 
     def _end_of(self, entry: Entry, command: frames.StartSuspension) -> int | None:
         """Return when the wait ends: as was written when it began, else counted from now."""
-        for item in entry.status.waiting_for:
-            if item.kind == SUSPENSION and item.name == command.name and item.until is not None:
-                return ms_of(item.until)
+        known_ms = entry.ends_of_waits.get(command.name)
+        if known_ms is not None:
+            return known_ms
         return None if command.duration_ms < 0 else self._runtime.clock.now_ms() + command.duration_ms
 
     async def _create(self, entry: Entry, activation: Activation, step: str, *, look_first: bool) -> None:
@@ -180,6 +180,8 @@ class Suspensions:
         entry = self._runtime.entries.get(gone.owner_uid)
         if entry is None:
             return
+        if gone.resume_at_ms is not None:
+            entry.ends_of_waits[gone.name] = gone.resume_at_ms
         if entry.rest is Rest.DORMANT or entry.is_losing:
             self._wake(entry)
         for step, awaited in entry.suspensions.items():
