@@ -5,11 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated
 
+import msgspec
 import typer
 
-from kontinue.api.meta import Event
-from kontinue.api.v1alpha1 import Execution
-from kontinue.errors import ApiError
+from kontinue.api import labels
+from kontinue.api.meta import Event, Lease
+from kontinue.api.v1alpha1 import Execution, Phase
+from kontinue.errors import ApiError, NotFound
 from kontinue.kube import requests
 from kontinue_engine.cli import exit_codes
 from kontinue_engine.cli.connection import Connection, connect, run
@@ -18,6 +20,7 @@ from kontinue_engine.cli.executions import fetch_execution, list_objects
 from kontinue_engine.cli.options import GlobalOptions, OutputFormat, execution_name, global_options, note
 from kontinue_engine.errors import MemoUnreadableError
 from kontinue_engine.kube import memo_pages
+from kontinue_engine.sharding.leases import leader_lease_name
 
 
 def command(
@@ -36,6 +39,8 @@ def command(
                     print("\n---\n")
                 whole = options.output is OutputFormat.WIDE
                 print(describe_execution(execution, events, datetime.now(UTC), whole=whole))
+                if nobody := await _say_if_nobody_runs(connection, execution):
+                    print(f"\n{nobody}")
         return exit_codes.OK
 
     run(main)
@@ -47,6 +52,26 @@ async def _with_all_steps(connection: Connection, execution: Execution, options:
     except (ApiError, MemoUnreadableError, memo_pages.PageMissingError) as error:
         note(options, f"{execution.metadata.name}: only the last steps are shown: {error}")
         return execution
+
+
+async def _say_if_nobody_runs(connection: Connection, execution: Execution) -> str:
+    """Say why nothing happens to an Execution whose group has no worker: nobody else tells."""
+    group = execution.metadata.labels.get(labels.WORKER_GROUP, "")
+    if execution.phase is not Phase.PENDING or execution.status.waiting_for or not group:
+        return ""
+    namespace = connection.namespace
+    try:
+        body = await connection.transport.send(requests.get(requests.LEASES, namespace, leader_lease_name(group)))
+        if msgspec.json.decode(body, type=Lease).spec.holder_identity:
+            return ""
+    except NotFound:
+        pass
+    except ApiError:
+        return ""  # an extra, as Events are
+    return (
+        f"No worker of group {group}, which the label {labels.WORKER_GROUP} names, runs in namespace {namespace}: "
+        "start one, or change the label. `kontinue shards` shows the groups that run."
+    )
 
 
 async def _fetch_events(connection: Connection, uid: str) -> list[Event]:

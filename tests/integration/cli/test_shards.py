@@ -1,5 +1,6 @@
 """``kontinue shards`` beside replicas that share a group, of which one dies; and what Events and describe say of it."""
 
+import asyncio
 import json
 import signal
 from collections.abc import Callable, Iterator
@@ -8,6 +9,9 @@ from typing import Any
 
 import pytest
 
+from kontinue.api import labels
+from kontinue.client import Client, ClientOptions
+from kontinue.kube import requests
 from replica import LEASE_S, Replica, replicas
 from startable import StartableServer, startable
 
@@ -58,6 +62,24 @@ def test_without_workers_there_is_nothing_to_show(beside: Kontinue) -> None:
         "No worker group nobody found in namespace default: no worker of it has run there yet, or the name is another "
         "one. `kontinue shards -A` shows all groups.\n"
     )
+
+
+def test_an_execution_of_a_group_that_nobody_runs_is_described_as_such(beside: Kontinue, server: Any) -> None:
+    """No worker could tell: the label keeps all others away."""
+    body = {
+        "apiVersion": labels.API_VERSION,
+        "kind": "Execution",
+        "metadata": {"name": "forgotten", "labels": {labels.WORKER_GROUP: "nobody"}},
+        "spec": {"function": "f"},
+    }
+
+    async def create() -> None:
+        async with Client(ClientOptions(kubeconfig=str(server.kubeconfig))) as client:
+            await client.kube.send(requests.create(requests.EXECUTIONS, "default", body))
+
+    asyncio.run(create())
+    done = beside("describe", "forgotten")
+    assert "\nNo worker of group nobody, which the label kontinue.cloud/worker-group names, runs in" in done.stdout
 
 
 def test_it_goes_on_looking_until_ctrl_c(beside: Kontinue) -> None:
