@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from kontinue_engine.cli.dev.commands import DevOptions, command_of, worker_names
+from kontinue_engine.sharding.leases import LeaseTimes
 
 DATA_DIR = Path("/data")
 KUBECONFIG = DATA_DIR / "kubeconfig"
@@ -45,6 +46,11 @@ def test_several_workers_share_the_cores(cores: int, replicas: int, runners: lis
     """All cores are used, and each worker has one runner at least."""
     group = options(replicas=replicas, cores=cores)
     assert [int(command(name, group).rpartition(" ")[2]) for name in worker_names(group)] == runners
+
+
+def test_workers_are_told_other_times_of_leases_only_if_the_user_gives_some() -> None:
+    """To try a failover without waiting for 40 s."""
+    assert command("worker", options(lease=LeaseTimes(8, 1.5))).endswith("--lease-duration 8 --lease-renew 1.5")
 
 
 def test_a_given_number_of_runners_is_that_of_each_worker() -> None:
