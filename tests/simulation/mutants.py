@@ -125,6 +125,11 @@ def grant_without_version() -> None:
     views.granted = lambda grant, **named: _unversioned(granted(grant, **named))
 
 
+def old_grant_believed() -> None:
+    """What was granted to an Execution before it was retried starts it again."""
+    views.is_grant_of = lambda lease, uid, _status: lease.spec.holder_identity == uid
+
+
 def mutex_given_on_unseen() -> None:
     """A holder that is not seen any more is taken for stopped without asking."""
     look = mutexes.Mutexes._look_after_holder
@@ -180,6 +185,7 @@ MUTANTS: Final[dict[str, Callable[[], None]]] = {
         placement_kept,
         stopped_while_unsure,
         grant_without_version,
+        old_grant_believed,
         mutex_given_on_unseen,
         limit_forgets_the_stopping,
         limit_forgets_the_last_reign,
