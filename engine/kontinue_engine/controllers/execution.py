@@ -199,9 +199,8 @@ class ExecutionController:
                 if plan.status.owner is not None and plan.status.owner.incarnation == self._runtime.worker.incarnation:
                     entry.inheritance = Inheritance.NONE  # claimed, and not merely told what it waits for
                 self._act(entry, plan.actions)
-                if entry not in self._runtime.entries:
-                    return  # it has ended
-                self._runtime.queue.add(entry.uid)
+                if entry in self._runtime.entries:  # it has not ended
+                    self._runtime.queue.add(entry.uid)
             case executions.Changed():
                 entry.news = unwritten.merged(entry.news)
                 self.observation.refresh(entry, result.execution)

@@ -85,6 +85,8 @@ class Observation:
         deferred, entry.deferred = entry.deferred, None
         must_verify, entry.must_verify = entry.must_verify, False
         if entry not in self._runtime.entries:
+            if deferred is not None and _is_newer(deferred, entry.version):
+                self._take_new(deferred)  # it had ended, and is retried already: the watch does not show that again
             return
         if deferred is not None:
             self._observe(deferred, inherited=False)
@@ -112,7 +114,7 @@ class Observation:
         entry = entries.get(uid)
         if entry is not None:
             newest = entry.deferred.metadata.resource_version if entry.deferred is not None else entry.version
-            if version_number(execution.metadata.resource_version) <= version_number(newest):
+            if not _is_newer(execution, newest):
                 return
             if entry.writing is not None:
                 entry.deferred = execution
@@ -125,10 +127,15 @@ class Observation:
             return
         if inherited:
             self._adopt(execution, inherited=True)
-        elif self._was_moved(execution):
+        else:
+            self._take_new(execution)
+
+    def _take_new(self, execution: Execution) -> None:
+        if self._was_moved(execution):
             self._on_found(self._adopt(execution, inherited=True))
         elif self._has_other_owner(execution):
-            _log.warning("not ours", execution=execution.metadata.name, uid=uid, owner=execution.status.owner)
+            meta = execution.metadata
+            _log.warning("not ours", execution=meta.name, uid=meta.uid, owner=execution.status.owner)
         else:
             self._adopt(execution, inherited=False)
 
@@ -187,3 +194,7 @@ class Observation:
             entry.must_verify = True
         elif version_number(execution.metadata.resource_version) > version_number(entry.version):
             self.refresh(entry, execution)
+
+
+def _is_newer(execution: Execution, version: str) -> bool:
+    return version_number(execution.metadata.resource_version) > version_number(version)

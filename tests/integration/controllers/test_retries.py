@@ -162,6 +162,33 @@ async def test_a_retry_costs_a_patch_and_a_status(fast_world: World) -> None:
     assert await world.server.writes() - before == 3
 
 
+async def test_a_retry_that_comes_before_the_answer_to_the_last_write_is_not_missed(world: World) -> None:
+    """The watch shows it while that write is under way, and never again."""
+    first = await world.start("e")
+    await cancel(world, "e")
+    send, is_answered = world.transport.send, asyncio.Event()
+
+    async def answer_late(request: requests.Request, **options: Any) -> bytes:
+        body = await send(request, **options)
+        if request.method == "PUT" and request.path.endswith("/e/status") and b"Stopped" in request.body:
+            await is_answered.wait()
+        return body
+
+    world.transport.send = answer_late  # type: ignore[method-assign]
+    await eventually(lambda: bool(world.runners.sent_of(frames.CancelActivation)))
+    world.on_frame(frames.Interrupted(first.activation))
+    async with asyncio.timeout(10):
+        while not is_stopped((await world.get("e")).status.conditions):
+            await asyncio.sleep(0.01)
+    await ask(world, "e")
+    await world.phase("e", Phase.PENDING)
+    entry = world.entries.by_name("e")
+    assert entry is not None
+    await eventually(lambda: entry.deferred is not None)
+    is_answered.set()
+    assert (await world.run("e", attempt=2)).attempt == 2
+
+
 async def test_an_edit_of_the_spec_alone_is_a_retry(world: World) -> None:
     """As with kubectl edit. An edit that asks for no more than was seen is none."""
     fail(world, await world.start("e", retry={"retries": 1, "backoff": "0s"}))

@@ -318,7 +318,7 @@ class Work:
 
     def _after_write(self, entry: Entry) -> None:
         deferred, entry.deferred = entry.deferred, None
-        if deferred is not None and self._entries.get(entry.uid) is entry:
+        if deferred is not None:
             self._observe(deferred, inherited=False)
 
     # Act.
