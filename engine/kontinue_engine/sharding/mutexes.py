@@ -33,7 +33,9 @@ class Contender(msgspec.Struct, frozen=True, kw_only=True):
         name: of the object.
         version: its resourceVersion.
         mutex: full name of the mutex.
-        shard: where it would run; empty in a group that is not sharded.
+        shard: where it would run; empty in a group that is not sharded, and while it has none. One that is retried has
+            the mutex' label before it has a shard again: it does not queue yet, because it may have to wait for a slot
+            until then, and whoever has the slot may wait for the mutex.
         created_s: creation time.
         has_started: somebody has written that it ran. If its Lease is gone all the same (deleted by hand, not restored
             with it), it goes first.
@@ -108,6 +110,7 @@ class _Mutex:
         self.key = key
         self.lease: Lease | None = None
         self.contenders: dict[str, Contender] = {}
+        self.unplaced: set[str] = set()  # contenders that wait for a shard first, for example for a slot
         self.queue: list[tuple[tuple[bool, float, str], str]] = []
         self.last = _Tenure()
         self.vanished_s: float | None = None
@@ -127,18 +130,28 @@ class _Mutex:
         contender = self.contenders.get(now.uid)
         return "" if contender is not None and contender.has_left(now) else now.uid
 
-    def add(self, contender: Contender) -> None:
+    def add(self, contender: Contender, *, is_placed: bool) -> None:
         known = self.contenders.get(contender.uid)
+        was_placed = contender.uid not in self.unplaced
         self.contenders[contender.uid] = contender
-        if known is None or known.turn != contender.turn or known.retries != contender.retries:
+        if not is_placed:
+            self.unplaced.add(contender.uid)
+            return
+        self.unplaced.discard(contender.uid)
+        is_same = known is not None and known.turn == contender.turn and known.retries == contender.retries
+        if not (is_same and was_placed):
             heapq.heappush(self.queue, (contender.turn, contender.uid))
+
+    def forget(self, uid: str) -> None:
+        self.contenders.pop(uid, None)
+        self.unplaced.discard(uid)
 
     def first(self) -> Contender | None:
         """Return whose turn it is, the holder aside."""
         while self.queue:
             turn, uid = self.queue[0]
             known = self.contenders.get(uid)
-            if known is not None and known.turn == turn and uid != self.holder:
+            if known is not None and known.turn == turn and uid != self.holder and uid not in self.unplaced:
                 return known
             heapq.heappop(self.queue)
         return None
@@ -170,7 +183,7 @@ class _Elsewhere:
         self._seen[contender.uid] = contender
 
     def discard(self, uid: str) -> None:
-        """It is in the leader's shard, has ended, or is gone. Unknown ones are fine."""
+        """It is in the leader's shard or in none, has ended, or is gone. Unknown ones are fine."""
         self._seen.pop(uid, None)
         self._idle.discard(uid)
 
@@ -235,8 +248,9 @@ class Mutexes:
         """Take a live Execution with a mutex, as it is now."""
         key = mutex_key(contender.mutex)
         self._key_of[contender.uid] = key
-        self._get(key).add(contender)
-        if contender.shard == self._me:
+        is_placed = not self._me or bool(contender.shard) or contender.has_started
+        self._get(key).add(contender, is_placed=is_placed)
+        if contender.shard == self._me or not is_placed:
             self._elsewhere.discard(contender.uid)
         else:
             self._elsewhere.add(contender)
@@ -247,7 +261,7 @@ class Mutexes:
         self._elsewhere.discard(uid)
         key = self._key_of.pop(uid, None)
         if key is not None:
-            self._get(key).contenders.pop(uid, None)
+            self._get(key).forget(uid)
             self._changed.add(key)
 
     def replace_leases(self, found: Iterable[tuple[str, Lease]]) -> None:

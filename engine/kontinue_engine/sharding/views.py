@@ -97,13 +97,9 @@ def applicant_of(execution: PlacedExecution) -> Applicant:
 
 
 def contender_of(execution: HasMutex, *, is_sharded: bool) -> Contender | None:
-    """Return an Execution as the leader needs it that grants mutexes; None if it has no mutex, or queues not yet.
-
-    One that is retried has the mutex' label before it has a shard again. It may have to wait for a slot until then, and
-    whoever has the slot may wait for the mutex.
-    """
+    """Return an Execution as the leader needs it that grants mutexes; None if it has no mutex."""
     meta, mutex = execution.metadata, execution.spec.mutex
-    if mutex is None or (is_sharded and labels.SHARD not in meta.labels):
+    if mutex is None:
         return None
     return Contender(
         uid=meta.uid,

@@ -202,6 +202,21 @@ def test_waiting_ones_are_brought_to_the_leader_and_holders_stay():
     assert subject.plan(RETRY_S + 1) == []
 
 
+def test_who_has_no_shard_yet_holds_nobody_up():
+    """It may wait for a slot that the next in the line has; once it has a shard, it is its turn as ever."""
+    subject, _ = started(contender("a", shard=""), contender("b", created_s=1.0))
+    (grant,) = subject.plan(0.0)
+    assert grant == Grant(contender("b", created_s=1.0), None)
+    held = lease("b")
+    subject.granted(grant, held)
+    subject.observe_lease("m", held)
+    subject.observe(contender("a"))
+    subject.observe(contender("c", created_s=0.5))
+    subject.forget("b")
+    subject.forget_lease("m", held)
+    assert subject.plan(0.0) == [Grant(contender("a"), None)]
+
+
 def test_bringing_that_met_something_newer_waits_until_that_can_be_seen():
     """At once it would only be refused again, as often as the server answers, and eat up the allowance."""
     waiting = contender("b", shard="old", created_s=1.0)

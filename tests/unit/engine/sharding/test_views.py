@@ -195,11 +195,12 @@ def test_a_contender_is_what_decides_about_its_turn():
     assert found_child.needs_parent_group
 
 
-def test_who_has_no_shard_does_not_queue_for_its_mutex_yet():
-    """One that is retried has the mutex' label already; while it waits for a slot, whoever has that may need it."""
+def test_one_that_is_retried_has_no_shard_until_it_is_placed():
+    """Its mutex' label stays: the leader has to know that the Lease of its last run is nobody's any more."""
     retried = execution(mutex="m", labels={labels.MUTEX: "m"})
-    assert views.contender_of(retried, is_sharded=True) is None
-    assert views.contender_of(retried, is_sharded=False) is not None
+    found = views.contender_of(retried, is_sharded=True)
+    assert found is not None
+    assert found.shard == ""
 
 
 def test_an_applicant_is_what_decides_about_its_turn():
