@@ -79,7 +79,10 @@ def test_an_execution_of_a_group_that_nobody_runs_is_described_as_such(beside: K
 
     asyncio.run(create())
     done = beside("describe", "forgotten")
-    assert "\nNo worker of group without-workers, which the label kontinue.cloud/worker-group names, runs in" in done.stdout
+    assert (
+        "\nNo worker of group without-workers, which the label kontinue.cloud/worker-group names, runs in"
+        in done.stdout
+    )
 
 
 def test_it_goes_on_looking_until_ctrl_c(beside: Kontinue) -> None:
