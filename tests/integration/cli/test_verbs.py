@@ -240,6 +240,8 @@ def test_a_refused_connection_is_one_message(shared: Kontinue) -> None:
     (shared.folder / "gone").write_text(text.replace(f":{port}", ":1"))
     done = shared("get", "--kubeconfig", "gone")
     assert done.returncode == 1
-    assert done.stderr.startswith("error: ")
+    notice, error = done.stderr.split("\n", 1)
+    assert notice == "no answer from http://127.0.0.1:1 yet, still trying"
+    assert error.startswith("error: ")
     assert "kontinue dev" in done.stderr
     assert "Traceback" not in done.stderr
