@@ -143,9 +143,10 @@ class ScheduleDuty:
             if schedule is not None:
                 await self._look_at(schedule)
             self._failures.pop(uid, None)
-        except (errors.ApiError, msgspec.MsgspecError) as error:
+        except Exception as error:  # noqa: BLE001 - one schedule must not end who leads, nor who leads next
             delay_s = self._failures.setdefault(uid, Backoff(cap_s=RETRY_CAP_S)).next_s()
-            _log.warning("schedule not dealt with", uid=uid, error=str(error), retry_in_s=round(delay_s, 3))
+            problem = f"{type(error).__name__}: {error}"
+            _log.warning("schedule not dealt with", uid=uid, error=problem, retry_in_s=round(delay_s, 3))
             self._queue.add_after(uid, delay_s)
         finally:
             self._queue.done(uid)

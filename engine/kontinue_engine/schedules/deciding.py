@@ -138,7 +138,7 @@ def _take_up(observed: Observed, now: datetime, cron: Cron, first: datetime) -> 
     spec = observed.schedule.spec
     due = cron.last_until(now, since=first) or first
     next_ = cron.next_after(now)
-    deadline = due + durations.parse(spec.starting_deadline) if spec.starting_deadline else None
+    deadline = _deadline(due, spec.starting_deadline)
     if deadline is not None and now > deadline:
         late = f"{_text(due)} could not be started within {spec.starting_deadline}"
         report = Report("Warning", "MissedSchedule", late)
@@ -160,6 +160,16 @@ def _take_up(observed: Observed, now: datetime, cron: Cron, first: datetime) -> 
         reports = (Report("Warning", "MissedSchedule", missed),)
     status = _status(observed, now, next_=next_, started=due)
     return Plan(start=due, status=status, reports=reports, look_again=next_)
+
+
+def _deadline(due: datetime, length: str) -> datetime | None:
+    """Return until when an occurrence may be started; None if that is unset, or longer than anything lasts."""
+    if not length:
+        return None
+    try:
+        return due + durations.parse(length)
+    except (ValueError, OverflowError):  # the schema lets in what is too long for Python
+        return None
 
 
 def _stand_still(

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -115,6 +116,12 @@ def test_what_is_later_than_its_deadline_is_not_started():
     assert plan.status.next_schedule_time == at("10:20")
     assert plan.reports[0].message == "2026-03-02T10:10Z could not be started within 2m"
     assert decide(Observed(schedule=late), at("10:12:00")).start == at("10:10")
+
+
+@pytest.mark.parametrize("length", ["90000000h", "100000000000h"])
+def test_a_deadline_that_no_clock_reaches_is_none(length):
+    """The schema lets it in."""
+    assert decide(Observed(schedule=schedule(startingDeadline=length)), at("10:12")).start == at("10:10")
 
 
 def test_allow_starts_beside_what_runs():
