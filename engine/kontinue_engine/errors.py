@@ -64,6 +64,10 @@ class MemoUnreadableError(EngineError):
     """``status.state`` is not a memo of this version."""
 
 
+class PageForbiddenError(EngineError):
+    """A page of an Execution's history may not be created: a quota, a policy, or a Role that is older than pages."""
+
+
 class StartupError(EngineError):
     """The worker cannot start; the message names the remedy."""
 

@@ -13,7 +13,7 @@ from kontinue.api.v1alpha1 import ExecutionStatus
 from kontinue.kube.backoff import Backoff
 from kontinue_engine.controllers.entries import Entry
 from kontinue_engine.controllers.runtime import FATAL, Runtime
-from kontinue_engine.errors import MemoUnreadableError
+from kontinue_engine.errors import MemoUnreadableError, PageForbiddenError
 from kontinue_engine.kube import memo_pages
 from kontinue_engine.lifecycle.memo import MemoBytes
 from kontinue_engine.telemetry.logs import get_logger
@@ -35,10 +35,17 @@ class Histories:
         """Create the pages that a status needs which is about to be written.
 
         Raises:
+            PageForbiddenError: one is not allowed. That concerns this Execution, and is tried again.
             ApiError: the server refuses one.
         """
-        for page in memo.closing:
-            await memo_pages.create(self._runtime.transport, self._owner(entry, status), page)
+        try:
+            for page in memo.closing:
+                await memo_pages.create(self._runtime.transport, self._owner(entry, status), page)
+        except errors.Forbidden as error:
+            raise PageForbiddenError(
+                f"no MemoPage can be created, which Execution {entry.name} needs to go on: {error}. Raise the quota of "
+                "memopages.kontinue.cloud, or allow the worker's Role to create them"
+            ) from error
 
     def replace_memo(self, entry: Entry, memo: MemoBytes) -> None:
         """Take the memo that was written. If it has given up its pages, they go."""

@@ -90,6 +90,28 @@ async def test_a_page_costs_one_write(world: World) -> None:
     assert len(await pages(world)) == 2
 
 
+async def test_a_page_that_may_not_be_created_holds_up_its_execution_and_no_other(world: World) -> None:
+    """A quota, or a Role that is older than pages: it goes on when that is mended."""
+    send, is_mended = world.transport.send, asyncio.Event()
+
+    async def refuse(request: requests.Request, **options: Any) -> bytes:
+        if request.method == "POST" and "/memopages" in request.path and not is_mended.is_set():
+            raise errors.Forbidden("exceeded quota: count/memopages", status=403, reason="Forbidden")
+        return await send(request, **options)
+
+    world.transport.send = refuse  # type: ignore[method-assign]
+    activate = await world.start("e")
+    await persist(world, activate, 1, OPEN_RECORDS - 1)
+    world.on_frame(frames.RecordsProduced(activate.activation, OPEN_RECORDS, [record(OPEN_RECORDS)]))
+    other = await world.start("other")
+    world.on_frame(frames.Completed(other.activation, b"1"))
+    await world.phase("other", Phase.COMPLETED)
+    assert frames.StepRecorded(activate.activation, OPEN_RECORDS) not in world.runners.sent
+    is_mended.set()
+    await eventually(lambda: frames.StepRecorded(activate.activation, OPEN_RECORDS) in world.runners.sent)
+    assert len(await pages(world)) == 1
+
+
 async def test_a_crash_between_page_and_status_leaves_the_memo_as_it_was(api_server: ApiServer) -> None:
     """The page that nobody names does no harm; the step runs again, and may have another outcome."""
     async with replica(api_server, "one") as world:
