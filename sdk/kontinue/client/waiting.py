@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from contextlib import aclosing
+from typing import Final
 
 import msgspec
 
@@ -19,6 +20,8 @@ from kontinue.kube import requests
 from kontinue.kube.reflector import REFUSALS, Listed, Reflector
 from kontinue.kube.transport import Transport
 from kontinue.kube.watch import Changed
+
+_decode: Final = msgspec.json.Decoder(Execution).decode
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -54,8 +57,21 @@ class Waits:
             watch = self._ended.get(target.namespace)
             if watch is None:
                 watch = self._ended[target.namespace] = EndedWatch(self._transport, target.namespace)
-            return await watch.wait(target.name, uid=target.uid, version=target.version)
+            return await self._wait_for_end(target, watch, accepts_blocked=Phase.BLOCKED in (wanted or ()))
         return await self._wait_alone(target, {*wanted, *ENDED_PHASES})
+
+    async def _wait_for_end(self, target: Target, watch: EndedWatch, *, accepts_blocked: bool) -> Execution:
+        """Blocked is no end, and a watch may be late: what it was some time ago is no answer."""
+        version = target.version
+        while True:
+            found = await watch.wait(target.name, uid=target.uid, version=version)
+            if found.phase is not Phase.BLOCKED or accepts_blocked:
+                return found
+            request = requests.get(requests.EXECUTIONS, target.namespace, target.name)
+            found = _decode(await self._transport.send(request))
+            if found.phase in ENDED_PHASES:
+                return found
+            version = found.metadata.resource_version
 
     def note_retry(self, asked: Execution) -> None:
         """A retry of an Execution was asked for: older news of its end are none."""
