@@ -236,14 +236,17 @@ async def test_writes_are_those_of_production_replayed_or_not() -> None:
     assert writes[0] == writes[1] == (2, 12)
 
 
-@pytest.mark.parametrize(("function", "replays"), [(bill, 5), (bill_in_threads, 3)])
+@pytest.mark.parametrize(("function", "replays"), [(bill, {5}), (bill_in_threads, {2, 3})])
 async def test_each_durable_call_is_followed_by_a_replay(
-    env: TestEnvironment, function: FunctionDefinition[[int], float], replays: int
+    env: TestEnvironment, function: FunctionDefinition[[int], float], replays: set[int]
 ) -> None:
-    """Children that are waited for together count once. The body runs again, its steps do not, nothing is unwound."""
+    """Children that are waited for together count once. The body runs again, its steps do not, nothing is unwound.
+
+    In threads, what is answered before the body has come to wait for it counts with what comes next.
+    """
     run = await env.spawn(function, 3)
     await run.result()
-    assert (await run.get()).status.resumptions == replays
+    assert (await run.get()).status.resumptions in replays
     assert log.count("left") == 1
     assert sorted(log) == sorted(set(log))
 
