@@ -241,7 +241,7 @@ def test_a_refused_connection_is_one_message(shared: Kontinue) -> None:
     done = shared("get", "--kubeconfig", "gone")
     assert done.returncode == 1
     notice, error = done.stderr.split("\n", 1)
-    assert notice == "no answer from http://127.0.0.1:1 yet, still trying"
+    assert re.fullmatch(r"no answer from https?://127\.0\.0\.1:1 yet, still trying", notice)
     assert error.startswith("error: ")
     assert "kontinue dev" in done.stderr
     assert "Traceback" not in done.stderr
