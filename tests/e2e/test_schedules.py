@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from kontinue.api.v1alpha1 import Execution, Phase, ScheduledExecution
 from kontinue.client import Client, ClientOptions
 from kontinue.kube import requests
 from replica import Replica
-from startable import StartableServer, startable
+from startable import StartableServer
 from write_counts import written
 
 SOON_S = 30.0
@@ -140,24 +140,15 @@ async def eventually(check: Callable[[], Awaitable[object]]) -> None:
             await asyncio.sleep(0.02)
 
 
-@pytest.fixture(scope="module")
-def server(server_kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartableServer]:
-    """An API server."""
-    one = startable(server_kind, tmp_path_factory.mktemp("server"))
-    one.start()
-    yield one
-    one.stop()
-
-
 @pytest.fixture
-async def office(tmp_path: Path, server: StartableServer) -> AsyncIterator[Office]:
+async def office(tmp_path: Path, own_server: StartableServer) -> AsyncIterator[Office]:
     """A fresh namespace."""
     namespace = unique("office")
-    options = ClientOptions(kubeconfig=str(server.kubeconfig), namespace=namespace, qps=None)
+    options = ClientOptions(kubeconfig=str(own_server.kubeconfig), namespace=namespace, qps=None)
     async with Client(options) as client:
         body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}
         await client.kube.send(requests.create(requests.NAMESPACES, "", body))
-        one = Office(tmp_path, server, namespace, client)
+        one = Office(tmp_path, own_server, namespace, client)
         yield one
         one.end()
 

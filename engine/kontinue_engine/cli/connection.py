@@ -17,10 +17,6 @@ from kontinue.kube.http import KubeTransport
 from kontinue_engine.cli.options import GlobalOptions, note
 from kontinue_engine.cli.text import server_address
 
-RETRY_FOR_S = 15.0
-"""How long a verb goes on asking a server that is away: a restart of ``kontinue dev``'s server is shorter."""
-
-
 _PROBE_S = 1.0
 _SAY_AFTER_S = 2.0
 """A server that is well answers in milliseconds. Judgement: sooner would be noise, later looks like a hang."""

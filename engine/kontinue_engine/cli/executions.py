@@ -17,6 +17,7 @@ from kontinue.kube.http import KubeTransport
 
 _PAGE_LIMIT: Final = 500
 _RETRY_FOR_S: Final = 15.0
+"""How long a verb goes on asking a server that is away: a restart of ``kontinue dev``'s server is shorter."""
 
 T = TypeVar("T")
 

@@ -26,8 +26,6 @@ from kontinue_engine.kube.functions import find_owner
 from kontinue_engine.kube.work_queue import WorkQueue
 from kontinue_engine.telemetry.logs import get_logger
 
-UNADOPTED_SELECTOR: Final = f"!{labels.WORKER_GROUP}"
-"""Label selector of what belongs to no worker group."""
 RETRY_CAP_S: Final = 60.0
 """Longest delay between two tries. Judgement: somebody is waiting, but what fails is mostly a permission."""
 

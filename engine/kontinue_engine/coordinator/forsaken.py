@@ -9,13 +9,8 @@ Costs one list of metadata; if any parent has children elsewhere another one, an
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from kontinue.api import labels
-from kontinue.api.meta import ObjectMeta, OwnerReference, PartialObjectMetadata, parent_of
-from kontinue.api.v1alpha1 import LIVE_PHASES_SELECTOR
-from kontinue.kube import requests
-from kontinue.kube.reflector import Reflector
+from kontinue.api.meta import OwnerReference, parent_of
 from kontinue.kube.transport import Transport
 from kontinue_engine.kube import executions
 from kontinue_engine.lifecycle.ending import PARENT_ENDED_MESSAGE
@@ -38,14 +33,14 @@ async def cancel_forsaken(transport: Transport, *, namespace: str, group: str) -
         ApiError: the server refuses.
     """
     families: dict[str, tuple[OwnerReference, list[str]]] = {}
-    for child in await _list_live(transport, namespace, f"{labels.PARENT_GROUP}={group}"):
+    for child in await executions.list_live(transport, namespace, f"{labels.PARENT_GROUP}={group}"):
         parent = parent_of(child.owner_references)
         if parent is not None and labels.RETRIED_ALONE not in child.annotations:
             families.setdefault(parent.uid, (parent, []))[1].append(child.name)
     if not families:
         return
     # After the children: a parent that is not in this list has ended since it started them.
-    live = {one.uid for one in await _list_live(transport, namespace, f"{labels.WORKER_GROUP}={group}")}
+    live = {one.uid for one in await executions.list_live(transport, namespace, f"{labels.WORKER_GROUP}={group}")}
     for uid in families.keys() - live:
         parent, children = families[uid]
         if await _has_ended(transport, namespace, parent):
@@ -54,19 +49,6 @@ async def cancel_forsaken(transport: Transport, *, namespace: str, group: str) -
                 await executions.cancel_from_outside(
                     transport, namespace=namespace, name=name, message=PARENT_ENDED_MESSAGE
                 )
-
-
-async def _list_live(transport: Transport, namespace: str, selector: str) -> Sequence[ObjectMeta]:
-    found = Reflector(
-        transport,
-        requests.EXECUTIONS,
-        namespace,
-        type_=PartialObjectMetadata,
-        label_selector=selector,
-        field_selector=LIVE_PHASES_SELECTOR,
-        only_metadata=True,
-    )
-    return [one.metadata for one in (await found.fetch()).objects]
 
 
 async def _has_ended(transport: Transport, namespace: str, parent: OwnerReference) -> bool:

@@ -40,8 +40,6 @@ from kontinue_engine.sharding.views import deaths_of
 from kontinue_engine.telemetry.logs import get_logger
 
 RETRY_REFUSED: Final = "RetryRefused"
-UNADOPTED: Final = f"!{labels.WORKER_GROUP}"
-"""Label selector of what belongs to no worker group."""
 IN_FLIGHT: Final = 8
 """Executions at a time. Judgement: somebody may ask for thousands at once, and others want to write, too."""
 RETRY_CAP_S: Final = 60.0
@@ -105,7 +103,7 @@ class RetryDuty:
         """Carry out what is asked for until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             # Some were applied by hand, and ended before a group had adopted them.
-            for selector in (f"{labels.WORKER_GROUP}={self._group}", UNADOPTED):
+            for selector in (f"{labels.WORKER_GROUP}={self._group}", executions.UNADOPTED_SELECTOR):
                 informer = Informer(
                     self._transport,
                     requests.EXECUTIONS,

@@ -7,13 +7,14 @@ nothing: a conflict is returned as what the server has now, and the caller decid
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 
 from kontinue import errors
 from kontinue.api import labels
-from kontinue.api.meta import ApiStruct, PartialObjectMetadata
+from kontinue.api.meta import ApiStruct, ObjectMeta, PartialObjectMetadata
 from kontinue.api.patches import CANCEL_TRIES, CANCELED_BY_PARENT, cancel_operations, withdraw_operations
 from kontinue.api.v1alpha1 import LIVE_PHASES_SELECTOR, Execution, ExecutionStatus
 from kontinue.kube import requests
@@ -23,6 +24,9 @@ from kontinue.kube.transport import Transport
 from kontinue_engine.errors import EngineError
 from kontinue_engine.lifecycle.child_notes import run_epoch_of
 from kontinue_engine.telemetry.logs import get_logger
+
+UNADOPTED_SELECTOR: Final = f"!{labels.WORKER_GROUP}"
+"""Label selector of what belongs to no worker group."""
 
 _log = get_logger(__name__)
 
@@ -144,20 +148,29 @@ async def cancel_children(
     Raises:
         ApiError: the server refuses.
     """
-    children = Reflector(
+    for child in await list_live(transport, namespace, f"{labels.PARENT}={labels.label_value(name)}"):
+        is_alone = labels.RETRIED_ALONE in child.annotations
+        is_of_now = before_epoch is not None and run_epoch_of(child.annotations) >= before_epoch
+        if not is_alone and not is_of_now and any(owner.uid == uid for owner in child.owner_references):
+            await cancel_from_outside(transport, namespace=namespace, name=child.name, message=message)
+
+
+async def list_live(transport: Transport, namespace: str, label_selector: str) -> Sequence[ObjectMeta]:
+    """Return the metadata of all live Executions that carry these labels.
+
+    Raises:
+        ApiError: the server refuses.
+    """
+    found = Reflector(
         transport,
         requests.EXECUTIONS,
         namespace,
         type_=PartialObjectMetadata,
-        label_selector=f"{labels.PARENT}={labels.label_value(name)}",
+        label_selector=label_selector,
         field_selector=LIVE_PHASES_SELECTOR,
         only_metadata=True,
     )
-    for child in (await children.fetch()).objects:
-        is_alone = labels.RETRIED_ALONE in child.metadata.annotations
-        is_of_now = before_epoch is not None and run_epoch_of(child.metadata.annotations) >= before_epoch
-        if not is_alone and not is_of_now and any(owner.uid == uid for owner in child.metadata.owner_references):
-            await cancel_from_outside(transport, namespace=namespace, name=child.metadata.name, message=message)
+    return [one.metadata for one in (await found.fetch()).objects]
 
 
 async def cancel_from_outside(

@@ -6,12 +6,13 @@ from kontinue.api import labels
 from kontinue.api.meta import Lease, PartialObjectMetadata
 from kontinue.api.v1alpha1 import LIVE_PHASES_SELECTOR, Execution
 from kontinue.kube import requests
-from kontinue_engine.controllers.adoption import UNADOPTED_SELECTOR, Adopter
+from kontinue_engine.controllers.adoption import Adopter
 from kontinue_engine.controllers.function import FunctionController
 from kontinue_engine.controllers.offspring import Offspring
 from kontinue_engine.controllers.runtime import Runtime
 from kontinue_engine.coordinator.lease_watch import LeaseWatch
 from kontinue_engine.kube.ends_of_children import follow_ends
+from kontinue_engine.kube.executions import UNADOPTED_SELECTOR
 from kontinue_engine.kube.informer import Informer, InformerHandler
 from kontinue_engine.kube.open_suspensions import SuspensionView, follow_open_suspensions
 

@@ -17,6 +17,8 @@ from kontinue import codec
 from kontinue.api.v1alpha1 import MAX_ARGUMENTS_BYTES, Function
 from kontinue.errors import CodecError, InvalidArguments
 
+FindProblems = Callable[[object], Iterable[Any]]
+
 MAX_SCHEMAS: Final = 256
 """Schemas kept ready: as many functions as one client usually calls by name. Judgement."""
 
@@ -63,7 +65,7 @@ class _Schema(msgspec.Struct, frozen=True):
     known: tuple[str, ...]
     required: tuple[str, ...]
     is_closed: bool
-    find_problems: Callable[[object], Iterable[Any]] | None
+    find_problems: FindProblems | None
 
 
 @functools.lru_cache(maxsize=MAX_SCHEMAS)
@@ -73,11 +75,11 @@ def _read_schema(data: bytes) -> _Schema:
         known=tuple(schema.get("properties", ())),
         required=tuple(schema.get("required", ())),
         is_closed=schema.get("additionalProperties") is False,
-        find_problems=compile_schema(schema),
+        find_problems=_compile(schema),
     )
 
 
-def compile_schema(schema: dict[str, Any]) -> Callable[[object], Iterable[Any]] | None:
+def _compile(schema: dict[str, Any]) -> FindProblems | None:
     """Return what finds the errors of a value; None where nothing can check values, or nobody can use the schema."""
     try:
         import jsonschema_rs  # here: optional
@@ -101,22 +103,23 @@ def _check_names(name: str, schema: _Schema, given: Mapping[str, Any]) -> None:
 
 
 def _check_values(name: str, schema: _Schema, value: object) -> None:
-    if schema.find_problems is None:
-        return
-    problem = next(iter(schema.find_problems(value)), None)
+    problem = _first(schema.find_problems, value)
     if problem is not None:
-        path = json_path(problem.instance_path)
-        raise InvalidArguments(f"{name}: {path}: {problem.message}", path=path)
+        path, message = problem
+        raise InvalidArguments(f"{name}: {path}: {message}", path=path)
 
 
 @functools.lru_cache(maxsize=MAX_SCHEMAS)
-def _compile_whole(schema: bytes) -> Callable[[object], Iterable[Any]] | None:
-    return compile_schema(msgspec.json.decode(schema, type=dict[str, Any]))
+def _compile_whole(schema: bytes) -> FindProblems | None:
+    return _compile(msgspec.json.decode(schema, type=dict[str, Any]))
 
 
 def first_problem(schema: bytes, value: object) -> tuple[str, str] | None:
     """Return where a value does not fit a JSON Schema, and why; None if it fits, or nothing here can tell."""
-    find_problems = _compile_whole(schema)
+    return _first(_compile_whole(schema), value)
+
+
+def _first(find_problems: FindProblems | None, value: object) -> tuple[str, str] | None:
     problem = next(iter(find_problems(value)), None) if find_problems is not None else None
     return None if problem is None else (json_path(problem.instance_path), problem.message)
 

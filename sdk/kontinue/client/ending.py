@@ -15,7 +15,7 @@ import msgspec
 from kontinue import codec, errors
 from kontinue.api.patches import CANCEL_TRIES
 from kontinue.api.v1alpha1 import MAX_RESULT_BYTES, Execution, Function, Phase
-from kontinue.client.arguments import compile_schema, json_path
+from kontinue.client.arguments import first_problem
 from kontinue.client.waiting import Target
 from kontinue.errors import CodecError, InvalidResult
 from kontinue.kube import requests
@@ -98,14 +98,13 @@ def encode_result(name: str, function: Function | None, result: object) -> bytes
 
 
 def _check(name: str, schema: bytes, data: bytes, *, is_given: bool) -> None:
-    find_problems = compile_schema(msgspec.json.decode(schema))
-    problem = None if find_problems is None else next(iter(find_problems(msgspec.json.decode(data))), None)
+    problem = first_problem(schema, msgspec.json.decode(data))
     if problem is None:
         return
-    path = json_path(problem.instance_path)
+    path, message = problem
     if is_given:
-        raise InvalidResult(f"result for {name}: {path}: {problem.message}", path=path)
+        raise InvalidResult(f"result for {name}: {path}: {message}", path=path)
     raise InvalidResult(
         f"{name} does not return null, so that whoever waits for it could not read that: give a result of its type "
-        f"({problem.message})"
+        f"({message})"
     )
