@@ -43,20 +43,26 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Activation:
-    """One run of a function with a context.
+    """One run of a function with a context; with ``only_replays``, up to where the records of its memo end.
 
     Raises:
         Mismatch: the memo cannot be read.
     """
 
     def __init__(
-        self, activate: frames.Activate, function: FunctionDefinition[..., Any], *, send: Send, now_ms: NowMs
+        self,
+        activate: frames.Activate,
+        function: FunctionDefinition[..., Any],
+        *,
+        send: Send,
+        now_ms: NowMs,
+        only_replays: bool = False,
     ) -> None:
         self.number = activate.activation
         self._function = function
         self.activate = activate
         memo = _read_memo(activate.memo)
-        self.journal = Journal(memo, created_at_ms=activate.created_at_ms)
+        self.journal = Journal(memo, created_at_ms=activate.created_at_ms, only_replays=only_replays)
         self._recorded_arguments = b"" if memo.arguments is msgspec.UNSET else bytes(memo.arguments)
         self.info = ExecutionInfo(
             name=activate.execution,
@@ -183,11 +189,12 @@ class Activation:
         try:
             records = _encoded(self.journal.finish())
         except Mismatch as mismatch:
+            end = "returned"
             if isinstance(result, Failure):
                 error = failures.error_info(result.error)
-                requested = f"{mismatch.requested}: it raised {error.type}: {error.message}"
-                mismatch = Mismatch(step=mismatch.step, recorded=mismatch.recorded, requested=requested)
-            self.send_mismatched(mismatch)
+                end = f"raised {error.type}: {error.message}"
+            requested = f"{mismatch.requested}: {described(self._function)} {end}"
+            self.send_mismatched(Mismatch(step=mismatch.step, recorded=mismatch.recorded, requested=requested))
             return
         blamed: list[int] = []
         if isinstance(result, Failure):
@@ -228,6 +235,28 @@ class Activation:
         error = None if arrived.error is None else failures.recorded_error(arrived.error)
         value = b"null" if arrived.result is None else arrived.result
         return Outcome(at_ms=arrived.finished_at_ms, value=value, error=error, child=child, is_durable=True)
+
+
+def described(function: FunctionDefinition[..., Any]) -> str:
+    """Return a function's name and where it stands, for the requested side of a mismatch."""
+    return f"{function.name} at {function.location}"
+
+
+def check_nothing_recorded(activate: frames.Activate, function: FunctionDefinition[..., Any]) -> None:
+    """Refuse to run a function without a context that had one, and records that it would never ask for.
+
+    Raises:
+        Mismatch: there are records, or the memo cannot be read.
+    """
+    if not activate.memo:
+        return
+    try:
+        Journal(_read_memo(activate.memo), created_at_ms=activate.created_at_ms).finish()
+    except Mismatch as mismatch:
+        if not mismatch.step:
+            raise
+        requested = f"{described(function)} takes no context: it asks for nothing"
+        raise Mismatch(step=mismatch.step, recorded=mismatch.recorded, requested=requested) from None
 
 
 def context_misuse(function: str, *, has_ended: bool) -> ContextError:

@@ -47,6 +47,7 @@ class Host(Protocol):
     loop: HostLoop
     threads: Threads
     skips_pauses: bool
+    only_replays: bool
 
     def call_from_thread(self, call: Callable[[], None]) -> None:
         """Have ``call`` run on the loop."""
@@ -92,7 +93,7 @@ class AsyncActivation(base.Activation):
         send: base.Send,
         now_ms: base.NowMs,
     ) -> None:
-        super().__init__(activate, function, send=send, now_ms=now_ms)
+        super().__init__(activate, function, send=send, now_ms=now_ms, only_replays=host.only_replays)
         self._host = host
         self._loop = DeterministicLoop(self, host.loop)
         self._main: asyncio.Task[bytes | Failure] | None = None

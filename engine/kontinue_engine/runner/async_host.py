@@ -16,7 +16,7 @@ from kontinue.definition import FunctionDefinition
 from kontinue.errors import UnknownFunction
 from kontinue.replay.call import Mismatch
 from kontinue_engine.runner import breakdown, function_calls
-from kontinue_engine.runner.activation import NowMs, Send, send_ended, send_mismatched
+from kontinue_engine.runner.activation import NowMs, Send, check_nothing_recorded, send_ended, send_mismatched
 from kontinue_engine.runner.async_activation import AsyncActivation
 from kontinue_engine.runner.current import clean_context
 from kontinue_engine.runner.deterministic_loop import HostLoop
@@ -35,6 +35,7 @@ class AsyncHost:
         loop: the host loop; by default the running one.
         threads: run sync steps.
         skips_pauses: whether a step that is tried again is so at once.
+        only_replays: whether activations stop where their records end: nothing is ever started.
     """
 
     def __init__(
@@ -46,10 +47,12 @@ class AsyncHost:
         loop: HostLoop | None = None,
         threads: Threads | None = None,
         skips_pauses: bool = False,
+        only_replays: bool = False,
     ) -> None:
         self.loop: HostLoop = loop or asyncio.get_running_loop()
         self.threads = threads or Threads()
         self.skips_pauses = skips_pauses
+        self.only_replays = only_replays
         self._functions = functions
         self._send = send
         self._now_ms = now_ms
@@ -124,6 +127,11 @@ class AsyncHost:
             self._activations[number] = activation
             activation.start()
         else:
+            try:
+                check_nothing_recorded(frame, function)
+            except Mismatch as mismatch:
+                send_mismatched(self._send, number, mismatch)
+                return
             self._send(frames.Running(number))
             running = function_calls.call_async(function, (), frame.arguments)
             task = self.loop.create_task(running, name=frame.execution, context=clean_context(number))

@@ -36,6 +36,7 @@ class Host(Protocol):
     lock: threading.Lock
     threads: Threads
     skips_pauses: bool
+    only_replays: bool
 
     def wake(self, activation: SyncActivation) -> None:
         """Give the slot to this parked activation when it is free."""
@@ -113,7 +114,7 @@ class SyncActivation(base.Activation):
         send: base.Send,
         now_ms: base.NowMs,
     ) -> None:
-        super().__init__(activate, function, send=send, now_ms=now_ms)
+        super().__init__(activate, function, send=send, now_ms=now_ms, only_replays=host.only_replays)
         self._host = host
         self._lock = host.lock
         self._main = _Strand(Branch(), None, clean_context(self.number))

@@ -17,7 +17,7 @@ from kontinue.definition import FunctionDefinition
 from kontinue.errors import UnknownFunction
 from kontinue.replay.call import Mismatch
 from kontinue_engine.runner import function_calls
-from kontinue_engine.runner.activation import NowMs, Send, send_ended, send_mismatched
+from kontinue_engine.runner.activation import NowMs, Send, check_nothing_recorded, send_ended, send_mismatched
 from kontinue_engine.runner.current import clean_context
 from kontinue_engine.runner.failures import Failure
 from kontinue_engine.runner.sync_activation import SyncActivation
@@ -41,6 +41,7 @@ class SyncHost:
         now_ms: milliseconds since the epoch; read when a step ends.
         threads: run everything.
         skips_pauses: whether a step that is tried again is so at once.
+        only_replays: whether activations stop where their records end: nothing is ever started.
         on_idle: called, like ``send``, when the slot is free and nobody wants it.
     """
 
@@ -52,11 +53,13 @@ class SyncHost:
         now_ms: NowMs,
         threads: Threads | None = None,
         skips_pauses: bool = False,
+        only_replays: bool = False,
         on_idle: Callable[[], None] = _nothing,
     ) -> None:
         self.lock = threading.Lock()
         self.threads = threads or Threads()
         self.skips_pauses = skips_pauses
+        self.only_replays = only_replays
         self._on_idle = on_idle
         self._functions = functions
         self._send = send
@@ -187,6 +190,11 @@ class SyncHost:
 
     def _run_plain(self, frame: frames.Activate, function: FunctionDefinition[..., Any]) -> None:
         number = frame.activation
+        try:
+            check_nothing_recorded(frame, function)
+        except Mismatch as mismatch:
+            send_mismatched(self._send, number, mismatch)
+            return
         self._send(frames.Running(number))
         result = clean_context(number).run(function_calls.call, function, (), frame.arguments)
         with self.lock:

@@ -26,15 +26,19 @@ waiting some rounds of the event loop before each (no number of rounds is enough
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Collection
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from kontinue.replay import limits
 from kontinue.replay.call import Call, CallState, Mismatch, Outcome, describe
 from kontinue.replay.records import Memo, Record, RecordedError, RecordKind, encode_record
+
+_MAX_SHOWN: Final = 3
+"""Calls in a message: a fan-out has thousands, and the message goes into a status. Judgement."""
 
 
 class Effect(NamedTuple):
@@ -73,6 +77,12 @@ class Journal:
     After every call of an input method (``request``, ``arrive``, ``recorded`` ...) the host looks at ``take_flush``;
     when the program has settled it calls ``advance`` until that returns None, and performs ``take_effects``.
 
+    Args:
+        memo: what is recorded.
+        created_at_ms: of the Execution.
+        only_replays: nothing is ever started, and cached outcomes are left where they are: the program stops where the
+            records end.
+
     Attributes:
         now_ms: time of the latest outcome delivered; before any, of the Execution's creation.
         memo_bytes: size of all records, those not handed out yet included, as the supervisor counts it.
@@ -81,7 +91,8 @@ class Journal:
         Mismatch: the memo's records are not numbered without gaps.
     """
 
-    def __init__(self, memo: Memo, *, created_at_ms: int) -> None:
+    def __init__(self, memo: Memo, *, created_at_ms: int, only_replays: bool = False) -> None:
+        self._only_replays = only_replays
         self.now_ms = memo.since_ms or created_at_ms
         self._cache = {record.id: record for record in memo.cache}
         self._cached_bytes = {record.id: len(encode_record(record)) + 1 for record in memo.cache}
@@ -110,8 +121,8 @@ class Journal:
 
     @property
     def is_replaying(self) -> bool:
-        """Whether records of the memo are left to deliver."""
-        return self._left_to_replay > 0
+        """Whether records of the memo are left to deliver, or nothing else is to be done."""
+        return self._left_to_replay > 0 or self._only_replays
 
     @property
     def outstanding(self) -> Collection[Call]:
@@ -213,7 +224,7 @@ class Journal:
             return []
         started = [call for call in self._calls.values() if self._may_have_started(call, call.state)]
         given_up = [waiting.effect.call for waiting in self._waiting.values() if waiting.effect.is_cancel]
-        objects = [call for call in (*started, *given_up) if call.kind in {RecordKind.CHILD, RecordKind.SUSPENSION}]
+        objects = [call for call in (*started, *given_up) if call.kind not in {RecordKind.STEP, RecordKind.TIMER}]
         return [call for call in objects if call.position >= min(seqs)]
 
     # What the world does.
@@ -288,7 +299,9 @@ class Journal:
     @property
     def can_advance(self) -> bool:
         """Whether ``advance`` would deliver or start something, if the program has settled."""
-        return self._is_deliverable() or any(waiting.needs <= self._durable for waiting in self._waiting.values())
+        if self._is_deliverable() or self._only_replays:
+            return self._is_deliverable()
+        return any(waiting.needs <= self._durable for waiting in self._waiting.values())
 
     def advance(self) -> Call | None:
         """Deliver one outcome and return its call, or None. Only for a program that has settled.
@@ -297,7 +310,7 @@ class Journal:
             Mismatch: the next record of the memo is not what the program asks for.
         """
         while True:
-            if not self._left_to_replay:
+            if not self.is_replaying:
                 self._start_effects()
             if not self._is_deliverable():
                 return None
@@ -385,12 +398,16 @@ class Journal:
     def _consume_abandoned(self, record: Record) -> None:
         call = self._abandoned.pop(record.id, None)
         if call is None:
-            waits_for = ", ".join(f"{call.id}: {call.describe()}" for call in self._calls.values())
-            raise self._mismatch(record, f"no such call; the program waits for {waits_for or 'nothing'}")
+            raise self._mismatch(record, f"no such call; the program waits for {self._describe_calls() or 'nothing'}")
         self._check(call, record)
         if record.error is not None:
             self._dropped_errors.append(record.seq)
         self._waiting.pop((call.id, True), None)
+
+    def _describe_calls(self) -> str:
+        shown = [f"{call.id}: {call.describe()}" for call in itertools.islice(self._calls.values(), _MAX_SHOWN)]
+        more = len(self._calls) - len(shown)
+        return ", ".join(shown) + (f" and {more} more" if more else "")
 
     def _match(self, call: Call, record: Record) -> Any:
         """Return the value of a record of the memo that belongs to ``call``."""

@@ -750,3 +750,46 @@ async def test_the_host_runs_on_the_loop_that_it_is_given(supervisor: FakeSuperv
     await supervisor.serve_async(lambda: supervisor.end() is not None)
     assert supervisor.end().result == b"3"
     assert used == {"call_soon", "create_task", "call_soon_threadsafe"}
+
+
+async def test_a_function_that_lost_its_context_does_not_run_over_its_records(
+    run: Run, supervisor: FakeSupervisor
+) -> None:
+    """It would do everything again."""
+    ran: list[int] = []
+
+    async def steps(ctx: ExecutionContext) -> int:
+        return await ctx.step(double, 1)
+
+    async def plain() -> None:
+        ran.append(1)
+
+    await run(steps, 1)
+    mismatched = await run(plain, 2, memo=supervisor.memo[1])
+    assert isinstance(mismatched, frames.Mismatched)
+    assert "step double" in mismatched.recorded
+    assert "takes no context" in mismatched.requested
+    assert ran == []
+
+
+async def test_a_host_that_only_replays_starts_nothing(supervisor: FakeSupervisor) -> None:
+    """The program is left where the records end; it says what it asks for there."""
+    ran: list[int] = []
+
+    async def work(x: int) -> int:
+        ran.append(x)
+        return x
+
+    async def steps(ctx: ExecutionContext) -> list[int]:
+        return [await ctx.step(work, 1), *await asyncio.gather(ctx.step(work, 2), ctx.execute(child, 3))]
+
+    functions: dict[str, Any] = {"steps": define(steps)}
+    supervisor.host = AsyncHost(functions, send=supervisor.send, now_ms=supervisor.now_ms)
+    supervisor.activate(1, "steps")
+    await supervisor.serve_async(lambda: supervisor.end(1) is not None)
+    supervisor.host = AsyncHost(functions, send=supervisor.send, now_ms=supervisor.now_ms, only_replays=True)
+    supervisor.activate(2, "steps", memo=supervisor.memo[1][:1])
+    await supervisor.serve_async(lambda: bool(supervisor.of(frames.Waiting, 2)))
+    (waiting,) = supervisor.of(frames.Waiting, 2)
+    assert [item.kind for item in waiting.waiting_for] == ["Step", "Execution"]
+    assert (ran, supervisor.of(frames.StepRequested, 2)) == ([1, 2], [])

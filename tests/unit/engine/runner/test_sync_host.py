@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import threading
 from collections.abc import Callable
 from datetime import timedelta
@@ -380,8 +381,51 @@ def test_unreadable_memo_and_early_end_are_mismatches(run: Run, supervisor: Fake
 
     run(steps, 1)
     assert "cannot be read" in run(nothing, 2, memo=["{}"]).recorded
-    assert "ended without this call" in run(nothing, 3, memo=supervisor.memo[1]).requested
+    early = run(nothing, 3, memo=supervisor.memo[1]).requested
+    assert re.search(r"ended without this call: nothing at \S+:\d+ returned", early)
     assert "ValueError: early" in run(raises, 4, memo=supervisor.memo[1]).requested
+
+
+def test_a_function_that_lost_its_context_does_not_run_over_its_records(run: Run, supervisor: FakeSupervisor) -> None:
+    """It would do everything again."""
+    ran: list[int] = []
+
+    def steps(ctx: SyncExecutionContext) -> int:
+        return ctx.step(double, 1)
+
+    def plain() -> None:
+        ran.append(1)
+
+    run(steps, 1)
+    mismatched = run(plain, 2, memo=supervisor.memo[1])
+    assert isinstance(mismatched, frames.Mismatched)
+    assert "step double" in mismatched.recorded
+    assert re.search(r"plain at \S+:\d+ takes no context", mismatched.requested)
+    assert "cannot be read" in run(plain, 3, memo=["{}"]).recorded
+    assert ran == []
+
+
+def test_a_host_that_only_replays_starts_nothing(supervisor: FakeSupervisor) -> None:
+    """The program is left where the records end; it says what it asks for there."""
+    ran: list[int] = []
+
+    def work(x: int) -> int:
+        ran.append(x)
+        return x
+
+    def steps(ctx: SyncExecutionContext) -> list[int]:
+        return [ctx.step(work, 1), ctx.step(work, 2)]
+
+    functions: dict[str, Any] = {"steps": define(steps)}
+    supervisor.host = SyncHost(functions, send=supervisor.send, now_ms=supervisor.now_ms)
+    supervisor.activate(1, "steps")
+    supervisor.serve(lambda: supervisor.end(1) is not None)
+    supervisor.host = SyncHost(functions, send=supervisor.send, now_ms=supervisor.now_ms, only_replays=True)
+    supervisor.activate(2, "steps", memo=supervisor.memo[1][:1])
+    supervisor.serve(lambda: bool(supervisor.of(frames.Waiting, 2)))
+    (waiting,) = supervisor.of(frames.Waiting, 2)
+    assert [(item.kind, item.name, item.step) for item in waiting.waiting_for] == [("Step", "work", "2")]
+    assert ran == [1, 2]
 
 
 def test_context_is_refused_in_steps_threads_and_after_the_end(run: Run) -> None:

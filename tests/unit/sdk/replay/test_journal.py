@@ -406,3 +406,27 @@ def test_descriptions_leave_out_what_is_unknown() -> None:
     timer = Call(TIMER, "", Integer())
 
     assert timer.describe() == "timer"
+
+
+def test_a_journal_that_only_replays_stops_where_the_records_end() -> None:
+    """Nothing is started, neither what is new nor what an earlier attempt has left in the cache."""
+    memo = Memo(build="b1", records=[make_record("1", 1)], cache=[make_record("2", 2)])
+    journal = Journal(memo, created_at_ms=1000, only_replays=True)
+    first, second, third = make_call("1"), make_call("2"), make_call("3", CHILD)
+    request(journal, first)
+    assert journal.advance() is first
+    request(journal, second, third)
+
+    assert not journal.can_advance
+    assert journal.advance() is None
+    assert (journal.take_effects(), journal.take_flush()) == ([], None)
+    assert list(journal.outstanding) == [second, third]
+    assert journal.is_replaying, "logging stays silent"
+
+
+def test_a_record_that_nobody_asks_for_is_told_beside_the_first_few_calls_that_are_waited_for() -> None:
+    """A fan-out of a thousand children must not end up in a status."""
+    journal = make_journal(make_record("9", 1))
+    request(journal, *(make_call(str(number), name=f"call{number}") for number in range(5)))
+    with pytest.raises(Mismatch, match=r"no such call; the program waits for 0: .*, 1: .*, 2: .* and 2 more$"):
+        journal.advance()
