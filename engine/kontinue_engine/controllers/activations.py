@@ -239,7 +239,7 @@ class Activations:
             case frames.Completed() | frames.Failed() | frames.Mismatched() | frames.Interrupted():
                 entry.news = msgspec.structs.replace(entry.news, outcome=frame)
                 self._runtime.queue.add(entry.uid)
-            case frames.Ready() | frames.LoadFailed() | frames.Recalled() | frames.LogLine():
+            case frames.Ready() | frames.LoadFailed() | frames.Recalled() | frames.ThreadLeft() | frames.LogLine():
                 pass  # the pool's own business
             case _:
                 assert_never(frame)

@@ -1,7 +1,7 @@
 """Internal. What this process's container allows: CPUs and memory, and what a runner may have of them.
 
-``parse_*`` and ``runner_memory_limit`` are pure; ``default_sync_runners`` and ``container_memory_limit`` read the
-affinity and the cgroup of this process. Called by ``pool.supply`` when the processes of a pool are planned.
+``parse_*`` and ``runner_memory_limit`` are pure; the others read the affinity and the cgroup of this process. Called by
+``pool.supply`` when the processes of a pool are planned; ``oom_kills`` also while they run.
 """
 
 from __future__ import annotations
@@ -36,6 +36,15 @@ def parse_memory_max(text: str) -> int | None:
     return None if limit is None or limit >= _NO_LIMIT_V1 else limit
 
 
+def parse_oom_kills(text: str) -> int | None:
+    """Return the processes that the kernel has killed, as a cgroup's ``memory.events`` says; None if it does not."""
+    for line in text.splitlines():
+        name, _, count = line.partition(" ")
+        if name == "oom_kill":
+            return int(count)
+    return None
+
+
 def runner_memory_limit(container_bytes: int | None, runners: int) -> int | None:
     """Return what a runner may use: (container limit - 256 MiB) / runners; None if that makes no sense, or no limit."""
     if container_bytes is None or runners == 0:
@@ -68,6 +77,14 @@ def container_memory_limit(root: pathlib.Path = _CGROUP_ROOT) -> int | None:
             *_read_all("memory", "memory.limit_in_bytes", root=root / "memory"),
         ]
         return min((limit for text in texts if (limit := parse_memory_max(text)) is not None), default=None)
+    except (OSError, ValueError):
+        return None
+
+
+def oom_kills(root: pathlib.Path = _CGROUP_ROOT) -> int | None:
+    """Return how many processes of this cgroup the kernel has killed for want of memory; None: it does not say."""
+    try:
+        return parse_oom_kills(next(_read_all("", "memory.events", root=root), ""))
     except (OSError, ValueError):
         return None
 

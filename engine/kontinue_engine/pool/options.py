@@ -34,7 +34,8 @@ class PoolOptions(msgspec.Struct, frozen=True, kw_only=True):
         memory_limit_bytes: a runner that uses more is killed (shared pages count in part); None means its part of the
             container's limit, if there is one.
         recycle_after: a runner that has started so many activations is drained and replaced; None means never.
-        recycle_above_bytes: a runner whose resident set is larger is drained and replaced; None means never.
+        recycle_above_bytes: a runner that uses more (counted alike) is drained and replaced; None means a part of the
+            limit.
         max_active: so many activations at most are given to runners while others are active there; None for no limit.
         nice: of runners; below 10 two busy ones take half of the supervisor's throughput.
         env: added to the environment of zygote and runners.

@@ -186,19 +186,30 @@ class Pool:
             for runner in self._supply.runners.values()
         ]
 
-    def drain_runner(self, pid: int) -> None:
-        """Replace a runner without interrupting what is active on it: parked activations are lost now (Evicted)."""
-        for runner in list(self._supply.runners.values()):
-            if runner.pid == pid and runner.state is RunnerState.READY:
-                self.drain(runner, "the runner was drained")
-
     def drain(self, runner: RunnerProcess, message: str) -> None:
-        """Give the runner no new work, and kill it once nothing is active on it."""
+        """Give the runner no new work, and kill it once nothing is active on it. Without effect while it cannot begin.
+
+        What only waits there is lost now (Evicted): nothing of it unwinds, and it is replayed when it wakes.
+        """
+        if self._begin_drain(runner, message):
+            self._continue_drain(runner)
+
+    def _recycle(self, runner: RunnerProcess) -> None:
+        after = self._options.recycle_after
+        if runner.has_left_thread:
+            self._begin_drain(runner, "the runner was recycled: a step that took too long has kept a thread of it")
+        elif after is not None and runner.started_count >= after:
+            self._begin_drain(runner, f"the runner was recycled after {runner.started_count} activations")
+
+    def _begin_drain(self, runner: RunnerProcess, message: str) -> bool:
+        if runner.state is not RunnerState.READY or runner.verdict is not None or not self._supply.may_leave(runner):
+            return False
         runner.state = RunnerState.DRAINING
         runner.drain_message = message
         for activation in list(runner.unstarted):
             runner.recall(activation)
-        self._continue_drain(runner)
+        self._supply.leave(runner)
+        return True
 
     def _continue_drain(self, runner: RunnerProcess) -> None:
         verdict = Verdict(LostReason.EVICTED, runner.drain_message, charge=False)
@@ -324,6 +335,8 @@ class Pool:
                     self._supply.ready()
                 case frames.LoadFailed():
                     self._supply.load_failed(event.message, event.traceback)
+                case frames.ThreadLeft():
+                    pass  # noted by the runner's process, which is recycled below
                 case frames.Recalled():
                     self._requeue(runner.given_back.pop(event.activation))
                 case frames.Completed() | frames.Failed() | frames.Mismatched() | frames.Interrupted():
@@ -331,9 +344,7 @@ class Pool:
                     told.append(event)
                 case _:
                     told.append(event)
-        recycle_after = self._options.recycle_after
-        if recycle_after is not None and runner.started_count >= recycle_after and runner.state is RunnerState.READY:
-            self.drain(runner, f"the runner was recycled after {runner.started_count} activations")
+        self._recycle(runner)
         if not all(isinstance(event, frames.LogLine) for event in events):
             self._dispatch(runner.colour)
             self._schedule_others(runner.colour)

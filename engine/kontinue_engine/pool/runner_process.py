@@ -82,6 +82,7 @@ class RunnerProcess:
         parked: activations that wait in the runner, also those given up.
         stepping: those of the parked that wait for a step.
         started_count: activations that it has run.
+        has_left_thread: a thread of it runs a step that nobody waits for any more.
         given_back: recalled activations that nobody has fetched yet.
         drain_message: why it is DRAINING.
         verdict: why the pool killed it, if it did.
@@ -99,6 +100,7 @@ class RunnerProcess:
         self.parked: set[int] = set()
         self.stepping: set[int] = set()
         self.started_count = 0
+        self.has_left_thread = False
         self.given_back: dict[int, frames.Activate] = {}
         self.drain_message = ""
         self.verdict: Verdict | None = None
@@ -276,6 +278,8 @@ class RunnerProcess:
         match event:
             case frames.Ready():
                 self.state = RunnerState.READY
+            case frames.ThreadLeft():
+                self.has_left_thread = True
             case frames.Running(activation):
                 self._recalled.discard(activation)
                 self.parked.discard(activation)

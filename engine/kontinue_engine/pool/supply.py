@@ -7,13 +7,12 @@ and when one is killed for its memory; ``pool.runner_process`` and ``pool.zygote
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
-import psutil
-
 from kontinue_engine.errors import AppLoadFailedError, StartupError
-from kontinue_engine.pool import limits
+from kontinue_engine.pool import limits, memory
 from kontinue_engine.pool.options import Colour, LostReason, PoolOptions, RunnerState
 from kontinue_engine.pool.runner_process import RunnerOwner, RunnerProcess, Verdict
 from kontinue_engine.pool.zygote_process import ZygoteProcess
@@ -43,7 +42,7 @@ class SupplyOwner(RunnerOwner, Protocol):
     """Who is told: the pool."""
 
     def drain(self, runner: RunnerProcess, message: str) -> None:
-        """Let the runner end once it is idle: it has become too large."""
+        """Have the runner end once it is idle, if that can begin now: it has become too large."""
         ...
 
     def fail(self, error: BaseException) -> None:
@@ -56,11 +55,18 @@ class SupplyOwner(RunnerOwner, Protocol):
 
 
 class _Slot:
-    """A place for one runner; the runner in it changes."""
+    """A place for one runner; the runner in it changes.
+
+    Attributes:
+        runner: in it; None until one is started.
+        leaving: the one before, which ends as soon as nothing is active on it.
+        failures: runners in a row that ended without having started anything.
+    """
 
     def __init__(self, colour: Colour) -> None:
         self.colour: Colour = colour
         self.runner: RunnerProcess | None = None
+        self.leaving: RunnerProcess | None = None
         self.failures = 0
 
 
@@ -82,7 +88,8 @@ class Supply:
         self.zygote_deaths = 0
         self._zygote_failures = 0
         self._load_failure: AppLoadFailedError | None = None
-        self._memory_limit = options.memory_limit_bytes
+        self._rules = memory.make_rules(options.memory_limit_bytes, options.recycle_above_bytes)
+        self._oom_kills = memory.OomKills(limits.oom_kills())
         self._slots: list[_Slot] = []
         self._next_number = 1
         self._timers: set[asyncio.TimerHandle] = set()
@@ -141,11 +148,13 @@ class Supply:
         self._changed.set()
         if self._is_stopping:
             return None
-        words = f"the runner {describe_exit(runner.exit_code)}"
-        verdict = runner.verdict or Verdict(LostReason.RUNNER_CRASHED, words, charge=True)
+        verdict = runner.verdict or self._verdict_on("runner", runner.exit_code)
         log = _log.warning if verdict.charge else _log.info
         log("runner ended", runner=runner.pid, colour=runner.colour, reason=verdict.reason, message=verdict.message)
-        slot = next(slot for slot in self._slots if slot.runner is runner)
+        slot = self._slot_of(runner)
+        if slot.leaving is runner:
+            slot.leaving = None
+            return verdict
         slot.runner = None
         if verdict.charge and runner.started_count == 0 and self._zygote is not None:
             slot.failures += 1
@@ -154,6 +163,31 @@ class Supply:
             slot.failures = 0
             self._start_runner(slot)
         return verdict
+
+    def may_leave(self, runner: RunnerProcess) -> bool:
+        """Tell whether the runner may be drained now: of each slot one at a time is on its way out."""
+        return self._slot_of(runner).leaving is None
+
+    def leave(self, runner: RunnerProcess) -> None:
+        """It takes no more work: start its successor at once, if what is active there could go on beside other work.
+
+        A runner with one slot takes nothing else anyway until that is free; a successor beside it would be one process
+        more than there are cores for.
+        """
+        slot = self._slot_of(runner)
+        if runner.colour == "async" and slot.runner is runner:
+            slot.leaving, slot.runner = runner, None
+            self._start_runner(slot)
+
+    def _slot_of(self, runner: RunnerProcess) -> _Slot:
+        return next(slot for slot in self._slots if runner in (slot.runner, slot.leaving))
+
+    def _verdict_on(self, what: str, code: int | None) -> Verdict:
+        """Return why a process has ended that nobody here has killed."""
+        if code == -signal.SIGKILL and self._oom_kills.has_struck(limits.oom_kills()):
+            message = f"the kernel killed the {what}: {_describe_container(limits.container_memory_limit())}"
+            return Verdict(LostReason.OUT_OF_MEMORY, message, charge=True)
+        return Verdict(LostReason.RUNNER_CRASHED, f"the {what} {describe_exit(code)}", charge=True)
 
     def _start_runner(self, slot: _Slot) -> None:
         if self._zygote is None or slot.runner is not None:
@@ -206,9 +240,9 @@ class Supply:
         self.app = app
         if not self._slots:
             self._slots = self._make_slots(app)
-            if self._memory_limit is None:
-                container = limits.container_memory_limit()
-                self._memory_limit = limits.runner_memory_limit(container, len(self._slots))
+            if self._rules.limit_bytes is None:
+                share = limits.runner_memory_limit(limits.container_memory_limit(), len(self._slots))
+                self._rules = memory.make_rules(share, self._options.recycle_above_bytes)
         for slot in self._slots:
             self._start_runner(slot)
         self._changed.set()
@@ -255,17 +289,32 @@ class Supply:
 
     def _watch_memory(self) -> None:
         self._after(_MEMORY_WATCH_S, self._watch_memory)
-        limit = self._memory_limit
-        recycle_above = self._options.recycle_above_bytes
-        if limit is None and recycle_above is None:
-            return
-        for runner in list(self.runners.values()):
-            used = _resident_bytes(runner.pid)
-            if limit is not None and used > limit and (used := _own_bytes(runner.pid)) > limit:
-                message = f"the runner used {used >> 20} MiB of memory, the limit is {limit >> 20} MiB"
+        self._oom_kills.look(limits.oom_kills())
+        lowest_bytes = self._rules.lowest_bytes
+        if lowest_bytes is not None:
+            for slot in self._slots:
+                self._watch_slot(slot, lowest_bytes)
+
+    def _watch_slot(self, slot: _Slot, lowest_bytes: int) -> None:
+        used = 0
+        for runner in (slot.runner, slot.leaving):
+            if runner is not None and runner.verdict is None:
+                used += self._watch_runner(runner, lowest_bytes)
+        # The two have room for one: the older one's work goes on in the younger one.
+        limit = self._rules.limit_bytes
+        if slot.leaving is not None and limit is not None and used > limit:
+            message = f"the runner was recycled: with its successor it used {_mib(used)}, the limit is {_mib(limit)}"
+            slot.leaving.kill(Verdict(LostReason.EVICTED, message, charge=False))
+
+    def _watch_runner(self, runner: RunnerProcess, lowest_bytes: int) -> int:
+        used = memory.used_bytes(runner.pid, lowest_bytes)
+        match memory.judge(used, self._rules, has_worked=runner.started_count > 0):
+            case memory.Measure.KILL:
+                message = f"the runner used {_mib(used)} of memory, the limit is {_mib(self._rules.limit_bytes or 0)}"
                 runner.kill(Verdict(LostReason.OUT_OF_MEMORY, message, charge=True))
-            elif recycle_above is not None and used > recycle_above and runner.state is RunnerState.READY:
-                self._owner.drain(runner, f"the runner was recycled: it used {used >> 20} MiB of memory")
+            case memory.Measure.RECYCLE:
+                self._owner.drain(runner, f"the runner was recycled: it used {_mib(used)} of memory")
+        return used
 
     def _after(self, delay_s: float, callback: Callable[..., None], *arguments: Any) -> None:
         def run() -> None:
@@ -289,20 +338,11 @@ def _delay_s(failures: int) -> float:
     return min(_MAX_RESTART_DELAY_S, _RESTART_DELAY_S * 2.0 ** (failures - 1))
 
 
-def _resident_bytes(pid: int) -> int:
-    try:
-        return int(psutil.Process(pid).memory_info().rss) if pid > 0 else 0
-    except psutil.Error:
-        return 0
+def _mib(amount_bytes: int) -> str:
+    return f"{amount_bytes >> 20} MiB"
 
 
-def _own_bytes(pid: int) -> int:
-    """Return the resident bytes, of pages shared with the zygote and other runners only the process's part.
-
-    Some milliseconds of work for the kernel: asked only of a process that seems too large.
-    """
-    try:
-        memory = psutil.Process(pid).memory_full_info()
-    except psutil.Error:
-        return _resident_bytes(pid)
-    return int(getattr(memory, "pss", memory.rss))
+def _describe_container(limit_bytes: int | None) -> str:
+    if limit_bytes is None:
+        return "the machine is out of memory"
+    return f"the container is out of memory, its limit is {_mib(limit_bytes)}"

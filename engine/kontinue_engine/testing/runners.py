@@ -251,6 +251,8 @@ class InProcessRunners:
                 self._on_event(event)
 
     def _on_event(self, event: frames.RunnerEvent) -> None:
+        if isinstance(event, frames.ThreadLeft):
+            return  # threads outlive the environment
         number = getattr(event, "activation", 0)
         home = self._homes[number]
         records = getattr(event, "records", ())

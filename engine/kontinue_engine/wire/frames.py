@@ -330,6 +330,13 @@ class Interrupted(Frame, frozen=True, tag="Interrupted"):
     activation: int
 
 
+class ThreadLeft(Frame, frozen=True, tag="ThreadLeft"):
+    """A try of a sync step took longer than it may: a thread of the runner goes on with it, which nobody waits for."""
+
+    activation: int
+    step: str
+
+
 class LogLine(Frame, frozen=True, tag="LogLine"):
     """One line of user output or logging.
 
@@ -362,6 +369,7 @@ RunnerEvent = (
     | Failed
     | Mismatched
     | Interrupted
+    | ThreadLeft
     | LogLine
 )
 

@@ -80,8 +80,8 @@ class RunnerSession:
             ProtocolError: the event is not legal now: kill the runner.
         """
         match event:
-            case frames.LogLine():
-                return True
+            case frames.LogLine() | frames.ThreadLeft():
+                return True  # of the runner, whatever has become of the activation
             case frames.Ready():
                 if self._ready:
                     raise ProtocolError("the runner said Ready twice")

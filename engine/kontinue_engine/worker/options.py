@@ -18,6 +18,9 @@ from kontinue_engine.worker.health import LOOPBACK, HealthOptions
 GRACE_S: Final = 3.0
 """How long active work may go on after SIGTERM; what is left is killed and resumed by the next replica (judgement)."""
 
+CANCEL_GRACE_S: Final = 5.0
+"""How long code may clean up before its runner is killed, and what else is on it runs again elsewhere (judgement)."""
+
 
 class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Options of one replica.
@@ -35,12 +38,15 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
         max_active: how many Executions this replica runs at once, those that wait for something aside; None for as many
             as its runners take.
         runner_memory_bytes: a runner above it is killed; None for its part of the container's limit, if there is one.
+        recycle_after: a runner that has started so many activations is replaced; None for never.
+        recycle_above_bytes: a runner above it is replaced; None for a part of what it may use, if that is limited.
         crash_budget: runner deaths without a new record that an Execution survives.
         sharding: share the group's Executions with other replicas; else one replica runs all, and others stand by.
         lease: how long this replica's Leases last, and how often they are renewed.
         take_ownership: take over functions that other groups have registered.
         prune: delete Functions of the group that its apps no longer have.
         grace_s: how long active work may go on after SIGTERM.
+        cancel_grace_s: how long code may clean up after a cancel, a skip or the end of its time.
         max_in_flight: requests to the API server at a time.
         log_level: debug, info, warning or error.
         health: where probes are answered; None: nowhere.
@@ -58,12 +64,15 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     max_active: int | None = None
     runner_memory_bytes: int | None = None
     crash_budget: int = 3
+    recycle_after: int | None = None
+    recycle_above_bytes: int | None = None
     sharding: bool = False
     lease: LeaseTimes = LeaseTimes()
     take_ownership: bool = False
     prune: bool = True
     grace_s: float = GRACE_S
     max_in_flight: int = 64
+    cancel_grace_s: float = CANCEL_GRACE_S
     log_level: str = "info"
     health: HealthOptions | None = None
 
@@ -94,7 +103,26 @@ def build_parser() -> argparse.ArgumentParser:
         type=_positive,
         help="kill a runner above this (default: its part of the container's limit)",
     )
-    parser.add_argument("--crash-budget", type=_count, default=defaults.crash_budget)
+    parser.add_argument(
+        "--recycle-after",
+        type=_positive,
+        metavar="N",
+        help="replace a runner once it has started N activations and nothing is active there (default: never)",
+    )
+    parser.add_argument(
+        "--recycle-above-mib",
+        type=_positive,
+        metavar="MIB",
+        help="replace a runner above this once nothing is active there (default: 80%% of what it is killed above)",
+    )
+    parser.add_argument(
+        "--crash-budget",
+        type=_count,
+        default=defaults.crash_budget,
+        metavar="N",
+        help="runner deaths, out of memory or otherwise, that an Execution survives without a new record "
+        "(default: %(default)s)",
+    )
     parser.add_argument(
         "--sharding",
         action="store_true",
@@ -128,6 +156,14 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--grace", type=_seconds, default=defaults.grace_s, metavar="SECONDS")
     parser.add_argument("--max-in-flight", type=_positive, default=defaults.max_in_flight, metavar="REQUESTS")
     parser.add_argument("--log-level", choices=["debug", "info", "warning", "error"], default=defaults.log_level)
+    parser.add_argument(
+        "--cancel-grace",
+        type=_seconds,
+        default=defaults.cancel_grace_s,
+        metavar="SECONDS",
+        help="how long code may clean up after a cancel, a skip or a timeout; then its runner is killed "
+        "(default: %(default)g)",
+    )
     parser.add_argument(
         "--health-port", type=_port, metavar="PORT", help="answer /livez and /readyz there (default: nowhere)"
     )
@@ -163,12 +199,15 @@ def parse_options(arguments: Sequence[str]) -> WorkerOptions:
         take_ownership=parsed.take_ownership,
         prune=parsed.prune,
         grace_s=parsed.grace,
+        recycle_after=parsed.recycle_after,
+        recycle_above_bytes=parsed.recycle_above_mib * 2**20 if parsed.recycle_above_mib else None,
         max_in_flight=parsed.max_in_flight,
         log_level=parsed.log_level,
         health=HealthOptions(port=parsed.health_port, host=parsed.health_host) if parsed.health_port else None,
     )
 
 
+        cancel_grace_s=parsed.cancel_grace,
 def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"{text} is not a positive number")

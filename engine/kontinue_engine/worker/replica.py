@@ -360,6 +360,7 @@ class _Replica:
                 colours={one.name: "async" if one.is_async else "sync" for one in self._app.functions},
                 deaf=frozenset(one.name for one in self._app.functions if not (one.is_async or one.takes_context)),
                 windows={"sync": SYNC_WINDOW_PER_RUNNER * sync_runners, "async": ASYNC_WINDOW},
+                cancel_grace_ms=round(self._options.cancel_grace_s * 1000),
                 dead_predecessor=lease.dead_predecessor,
                 defaults={
                     one.name: msgspec.json.decode(one.defaults, type=ExecutionDefaults)
@@ -416,6 +417,8 @@ def _check_group(group: str) -> None:
     if not is_group_name(group):
         raise StartupError(
             f"worker group {group!r} cannot be used: it must be 1 to {MAX_NAME_LENGTH} characters of a-z, 0-9 and "
+        recycle_after=options.recycle_after,
+        recycle_above_bytes=options.recycle_above_bytes,
             "'-', because it becomes part of Lease names. Change App(group=...) or --group"
         )
 

@@ -91,25 +91,6 @@ async def test_a_parked_activation_is_canceled(start_pool: Any, tmp_path: Any, c
     assert (tmp_path / "finally").exists()
 
 
-@COLOURS
-async def test_eviction_of_a_parked_activation_runs_no_finally_block(
-    start_pool: Any, tmp_path: Any, colour: str
-) -> None:
-    """It is lost without charge; the runner is replaced, and frames for it are ignored."""
-    running = await start_pool(FUNCTIONS)
-    activation = running.submit(f"{colour}_sleeper", path=str(tmp_path / "finally"))
-    request = await _parked(running, activation)
-    (runner,) = [runner for runner in running.pool.runners() if activation in runner.activations]
-    running.pool.drain_runner(runner.pid)
-    lost = await running.lost(activation)
-    assert (lost.was_active, lost.reason) == (False, "Evicted")
-    await running.heard.until(lambda: runner.pid not in [other.pid for other in running.pool.runners()])
-    running.pool.send(frames.StepArrived(activation, request.step, frames.TimerFired(at_ms=5)))
-    assert len(await running.ready(2)) == 2
-    assert activation not in running.heard.ends
-    assert not (tmp_path / "finally").exists()
-
-
 async def test_activations_larger_than_a_pipe_arrive_whole(start_pool: Any) -> None:
     """Writing never blocks the supervisor: what does not fit into the pipe follows when there is room."""
     running = await start_pool(FUNCTIONS)

@@ -182,6 +182,26 @@ async def test_runners_share_the_containers_memory(start_pool: Any, monkeypatch:
     assert lost.message.endswith("MiB of memory, the limit is 150 MiB")
 
 
+async def test_a_kill_by_the_kernel_for_want_of_memory_is_told_from_others(
+    start_pool: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It counts such kills; the reason is OutOfMemory, and charged like a crash."""
+    kills = 3
+    monkeypatch.setattr(limits, "oom_kills", lambda: kills)
+    monkeypatch.setattr(limits, "container_memory_limit", lambda: 4 << 30)
+    running = await start_pool(FUNCTIONS)
+    first = await running.lost(running.submit("die", how="signal"))
+    assert (first.reason, first.was_active) == (LostReason.RUNNER_CRASHED, True)
+    victim = running.submit("nap", s=60)
+    await running.running(victim)
+    (pid,) = await running.ready(1)
+    kills += 1
+    os.kill(pid, signal.SIGKILL)
+    second = await running.lost(victim)
+    assert (second.reason, second.was_active, second.was_alone) == (LostReason.OUT_OF_MEMORY, True, True)
+    assert second.message == "the kernel killed the runner: the container is out of memory, its limit is 4096 MiB"
+
+
 async def test_after_the_death_of_the_zygote_everything_is_started_anew(start_pool: Any) -> None:
     """Runners die with their zygote; what was active is lost, and new work runs."""
     running = await start_pool(FUNCTIONS, sync_runners=2)
@@ -251,38 +271,6 @@ os.register_at_fork(after_in_child=lambda: os.path.exists({str(tmp_path / "ok")!
     assert times_ns[1] - times_ns[0] > 0.09e9
     assert times_ns[2] - times_ns[1] > 0.19e9
     assert await running.call("nap", s=0.0) > 0
-
-
-async def test_a_drained_runner_finishes_its_active_work_and_runs_no_finally_of_parked_work(
-    start_pool: Any, tmp_path: Any
-) -> None:
-    """Eviction never unwinds user code: parked activations are lost uncharged and silently."""
-    running = await start_pool(FUNCTIONS)
-    (pid,) = await running.ready(1)
-    parked = running.submit("parked", path=str(tmp_path / "parked-finally"))
-    await running.heard.until(lambda: any(isinstance(event, frames.Waiting) for event in running.heard.frames))
-    active = running.submit("guard", path=str(tmp_path / "active"))
-    await running.running(active)
-    running.pool.drain_runner(pid)
-    later = running.submit("nap", s=0.0)
-    assert await running.result(active) is None
-    assert await running.result(later) != pid
-    lost = running.heard.lost[parked]
-    assert (lost.was_active, lost.reason, lost.message) == (False, "Evicted", "the runner was drained")
-    assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(("active", "parked"))) == [
-        "active-finally",
-        "active-finished",
-    ]
-    assert set(running.heard.lost) == {parked}
-
-
-async def test_a_runner_is_recycled_after_a_number_of_activations(start_pool: Any) -> None:
-    """Leaks of user code end with the runner; nothing is lost."""
-    running = await start_pool(FUNCTIONS, recycle_after=3)
-    pids = [await running.call("nap", s=0.0) for _ in range(9)]
-    assert len(set(pids)) >= 3
-    assert max(pids.count(pid) for pid in pids) == 3
-    assert not running.heard.lost
 
 
 async def test_an_activation_can_be_killed_whatever_it_does(start_pool: Any) -> None:

@@ -77,3 +77,25 @@ def test_a_machine_without_cgroups_has_no_limit(tmp_path: Path, monkeypatch: pyt
 
 def _files(root: Path, own: str) -> Callable[[Path], str]:
     return lambda path: path.read_text() if path.is_relative_to(root) else own
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("low 0\nhigh 0\nmax 12\noom 3\noom_kill 2\noom_group_kill 0\n", 2), ("low 0\n", None), ("", None)],
+)
+def test_kills_for_want_of_memory_are_read_from_the_cgroups_events(text: str, expected: int | None) -> None:
+    """``memory.events`` of cgroup v2."""
+    assert limits.parse_oom_kills(text) == expected
+
+
+def test_the_kernels_kills_are_read_where_cgroup_v2_counts_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a container the own cgroup is the visible root; elsewhere nothing is known."""
+    own = tmp_path / "own"
+    monkeypatch.setattr(limits, "_OWN_CGROUPS", own)
+    assert limits.oom_kills(tmp_path) is None
+    own.write_text("0::/\n")
+    assert limits.oom_kills(tmp_path) is None
+    (tmp_path / "memory.events").write_text("oom 9\noom_kill 5\n")
+    assert limits.oom_kills(tmp_path) == 5

@@ -53,6 +53,17 @@ def test_a_legal_event_moves_the_activation(
 
 
 @pytest.mark.parametrize(
+    "history", [[ACTIVATE], [ACTIVATE, frames.Running(A)], [ACTIVATE, frames.Running(A), COMPLETED]]
+)
+def test_that_a_step_has_kept_a_thread_may_be_said_at_any_time(history: list[frames.Frame]) -> None:
+    """It concerns the runner; the activation may have ended, and stays what it is."""
+    session = _session(*history)
+    before = dict(session.states)
+    assert session.received(frames.ThreadLeft(A, "3"))
+    assert session.states == before
+
+
+@pytest.mark.parametrize(
     ("history", "event", "complaint"),
     [
         ([], frames.Running(A), "Running for activation 5, which it has not"),

@@ -14,6 +14,7 @@ def test_only_the_app_is_needed():
     assert (options.sharding, options.lease) == (False, LeaseTimes(duration_s=40, renew_s=10.0))
     assert (options.namespace, options.group, options.sync_runners, options.runner_memory_bytes) == (None,) * 4
     assert (options.take_ownership, options.prune, options.health) == (False, True, None)
+    assert (options.recycle_after, options.recycle_above_bytes, options.cancel_grace_s) == (None, None, 5)
 
 
 def test_every_option_arrives():
@@ -21,7 +22,9 @@ def test_every_option_arrives():
     command = (
         "shop:app --app-dir d -n ns --group g --kubeconfig k --context c --shard s --sync-runners 2 --async-runners 3 "
         "--runner-memory-mib 64 --max-active 7 --crash-budget 0 --sharding --lease-duration 20 --lease-renew 2.5 "
-        "--grace 0 --take-ownership --no-prune --max-in-flight 9 --log-level debug --health-port 8081 --health-host ::"
+        "--grace 0 --take-ownership --no-prune --max-in-flight 9 --log-level debug --health-port 8081 --health-host :: "
+        "--metrics-port 8080 --metrics-host 10.0.0.1 "
+        "--recycle-after 100 --recycle-above-mib 48 --cancel-grace 0.5"
     )
     options = parse_options(command.split())
     assert (options.app_dir, options.namespace, options.group) == ("d", "ns", "g")
@@ -31,7 +34,10 @@ def test_every_option_arrives():
     assert (options.sharding, options.lease) == (True, LeaseTimes(duration_s=20, renew_s=2.5))
     assert (options.take_ownership, options.prune) == (True, False)
     assert (options.log_level, options.max_active) == ("debug", 7)
-    assert options.health == HealthOptions(port=8081, host="::")
+    assert options.health == Address(port=8081, host="::")
+    assert options.metrics == Address(port=8080, host="10.0.0.1")
+    assert (options.recycle_after, options.recycle_above_bytes) == (100, 48 * 2**20)
+    assert options.cancel_grace_s == 0.5
 
 
 @pytest.mark.parametrize(
@@ -42,6 +48,9 @@ def test_every_option_arrives():
         ("a:b --health-port 70000", "70000 is not a port: 1 to 65535"),
         ("a:b --max-active 0", "0 is not a positive number"),
         ("a:b --max-in-flight many", "many is not a positive number"),
+        ("a:b --recycle-after 0", "0 is not a positive number"),
+        ("a:b --recycle-above-mib 1.5", "1.5 is not a positive number"),
+        ("a:b --cancel-grace=-1", "-1 is not a number of seconds"),
         ("a:b --crash-budget=-1", "-1 is not 0 or more"),
         ("a:b --grace=-1", "-1 is not a number of seconds"),
         ("a:b --grace soon", "soon is not a number of seconds"),
