@@ -19,6 +19,7 @@ from kontinue_engine.controllers.backlog import Backlog
 from kontinue_engine.controllers.entries import Entry, Inheritance, Rest
 from kontinue_engine.controllers.gates import Gates
 from kontinue_engine.controllers.histories import Histories
+from kontinue_engine.controllers.jobs import Jobs
 from kontinue_engine.controllers.observation import Observation
 from kontinue_engine.controllers.offspring import Offspring
 from kontinue_engine.controllers.runtime import FENCE_POLL_S, Runtime
@@ -61,8 +62,9 @@ class ExecutionController:
         self.offspring = Offspring(runtime, observe=self._on_child)
         self._histories = Histories(runtime)
         self._suspensions = Suspensions(runtime)
+        self._jobs = Jobs(runtime)
         self.activations = Activations(
-            runtime, self.offspring, self._histories, self._suspensions, on_disowned_end=self.gates.free
+            runtime, self.offspring, self._histories, self._suspensions, self._jobs, on_disowned_end=self.gates.free
         )
         self.observation = Observation(
             runtime,
@@ -80,9 +82,10 @@ class ExecutionController:
 
     @property
     def busy(self) -> int:
-        """Number of Executions that run user code now, or whose write is in flight, and of cancels elsewhere."""
+        """Number of Executions that run user code now, or whose write is in flight, and of cancels elsewhere and of deletions of Jobs."""
         entries = self._runtime.entries
-        return len(self.offspring.cancels) + sum(1 for entry in entries if entry.is_active or entry.writing is not None)
+        active = sum(1 for entry in entries if entry.is_active or entry.writing is not None)
+        return len(self.offspring.cancels) + len(self._jobs) + active
 
     def reconcile(self, uid: str) -> None:
         """Bring one Execution a step further. Level-based: what made it due does not matter."""
@@ -139,7 +142,7 @@ class ExecutionController:
             cancel_message=entry.cancel_message,
             dormant=entry.rest is not Rest.AWAKE,
             woken=entry.rest is Rest.WOKEN,
-            waits=self._suspensions.waits_of(entry),
+            waits={**self._suspensions.waits_of(entry), **self._jobs.waits_of(entry)},
         )
 
     def _lost_by(self, entry: Entry) -> str:
@@ -258,6 +261,7 @@ class ExecutionController:
                 case plans.CancelChildren():
                     self.offspring.cancel_all(entry, action.message, is_anew=action.is_anew)
                     self._suspensions.discard_all(entry)
+                    self._jobs.discard_all(entry)
                 case plans.Finish():
                     self._finish(entry)
                 case plans.Report():
@@ -266,6 +270,9 @@ class ExecutionController:
                     assert_never(action)
 
     def _finish(self, entry: Entry) -> None:
+        status = entry.status
+        if entry in self._runtime.entries and status.phase is not None:
+            self._runtime.metrics.ended(entry.spec.function, status.phase, status.started_at, status.finished_at)
         self._drop(entry)
         self.gates.free(entry)
         self.offspring.tell_parent(entry)

@@ -25,9 +25,10 @@ from kontinue_engine.kube.open_suspensions import OpenSuspensions
 from kontinue_engine.kube.work_queue import WorkQueue
 from kontinue_engine.lifecycle.observed import Worker
 from kontinue_engine.telemetry.logs import get_logger
+from kontinue_engine.telemetry.metrics import ExecutionMetrics
 from kontinue_engine.wire import frames
 
-Arrived = frames.ChildFinished | frames.TimerFired | frames.SuspensionEnded
+Arrived = frames.ChildFinished | frames.TimerFired | frames.SuspensionEnded | frames.JobEnded
 
 RECONCILES_PER_TURN: Final = 64
 """Reconciles between two looks at pipes and sockets (judgement: about 3 ms)."""
@@ -128,6 +129,7 @@ class Runtime:
         self.entries = EntryStore()
         self.queue: WorkQueue[str] = WorkQueue()
         self.suspensions = OpenSuspensions()
+        self.metrics = ExecutionMetrics(scope.colours, namespace=scope.namespace, worker=worker.shard)
         self.started = asyncio.Event()
         """Set once ``run`` takes work; informers start after it."""
         self._lease_remaining_s = lease_remaining_s

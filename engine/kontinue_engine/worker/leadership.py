@@ -20,6 +20,7 @@ from kontinue_engine.coordinator.placement import PlacementDuty
 from kontinue_engine.coordinator.pruning import PruningDuty
 from kontinue_engine.coordinator.retries import RetryDuty
 from kontinue_engine.coordinator.schedules import ScheduleDuty
+from kontinue_engine.coordinator.state_counts import StateCounts
 from kontinue_engine.coordinator.wake_times import WakeTimeDuty
 from kontinue_engine.kube.lease import HeldLease
 from kontinue_engine.sharding.lease_book import ShardState
@@ -103,6 +104,7 @@ class Leadership:
             "schedules": self._build_schedules().run(),
             "retries": self._build_retries().run(),
             "wake times": self._build_wake_times().run(),
+            "state counts": self._build_state_counts().run(),
         }
 
     def build_mutexes(self) -> MutexDuty:
@@ -152,6 +154,16 @@ class Leadership:
         runtime = self._runtime
         return WakeTimeDuty(
             runtime.transport, namespace=runtime.scope.namespace, store=runtime.suspensions, clock=runtime.clock
+        )
+
+    def _build_state_counts(self) -> StateCounts:
+        runtime = self._runtime
+        return StateCounts(
+            runtime.transport,
+            runtime.metrics,
+            namespace=runtime.scope.namespace,
+            group=runtime.scope.group,
+            clock=runtime.clock,
         )
 
     async def _adopt(self) -> None:

@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from kontinue_engine.sharding.leases import LeaseTimes
-from kontinue_engine.worker.health import LOOPBACK, HealthOptions
+from kontinue_engine.worker.pages import LOOPBACK, Address
 
 GRACE_S: Final = 3.0
 """How long active work may go on after SIGTERM; what is left is killed and resumed by the next replica (judgement)."""
@@ -50,6 +50,7 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
         max_in_flight: requests to the API server at a time.
         log_level: debug, info, warning or error.
         health: where probes are answered; None: nowhere.
+        metrics: where Prometheus is answered; None: nowhere.
     """
 
     app: str
@@ -63,18 +64,19 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     async_runners: int = 1
     max_active: int | None = None
     runner_memory_bytes: int | None = None
-    crash_budget: int = 3
     recycle_after: int | None = None
     recycle_above_bytes: int | None = None
+    crash_budget: int = 3
     sharding: bool = False
     lease: LeaseTimes = LeaseTimes()
     take_ownership: bool = False
     prune: bool = True
     grace_s: float = GRACE_S
-    max_in_flight: int = 64
     cancel_grace_s: float = CANCEL_GRACE_S
+    max_in_flight: int = 64
     log_level: str = "info"
-    health: HealthOptions | None = None
+    health: Address | None = None
+    metrics: Address | None = None
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -154,8 +156,6 @@ def build_parser() -> argparse.ArgumentParser:
         help="keep Functions of the group that the app no longer has (default: delete them)",
     )
     parser.add_argument("--grace", type=_seconds, default=defaults.grace_s, metavar="SECONDS")
-    parser.add_argument("--max-in-flight", type=_positive, default=defaults.max_in_flight, metavar="REQUESTS")
-    parser.add_argument("--log-level", choices=["debug", "info", "warning", "error"], default=defaults.log_level)
     parser.add_argument(
         "--cancel-grace",
         type=_seconds,
@@ -164,11 +164,17 @@ def build_parser() -> argparse.ArgumentParser:
         help="how long code may clean up after a cancel, a skip or a timeout; then its runner is killed "
         "(default: %(default)g)",
     )
+    parser.add_argument("--max-in-flight", type=_positive, default=defaults.max_in_flight, metavar="REQUESTS")
+    parser.add_argument("--log-level", choices=["debug", "info", "warning", "error"], default=defaults.log_level)
     parser.add_argument(
         "--health-port", type=_port, metavar="PORT", help="answer /livez and /readyz there (default: nowhere)"
     )
     parser.add_argument(
         "--health-host", default=LOOPBACK, metavar="ADDRESS", help=f"with --health-port (default: {LOOPBACK})"
+    )
+    parser.add_argument("--metrics-port", type=_port, metavar="PORT", help="answer /metrics there (default: nowhere)")
+    parser.add_argument(
+        "--metrics-host", default=LOOPBACK, metavar="ADDRESS", help=f"with --metrics-port (default: {LOOPBACK})"
     )
     return parser
 
@@ -193,21 +199,22 @@ def parse_options(arguments: Sequence[str]) -> WorkerOptions:
         async_runners=parsed.async_runners,
         max_active=parsed.max_active,
         runner_memory_bytes=parsed.runner_memory_mib * 2**20 if parsed.runner_memory_mib else None,
+        recycle_after=parsed.recycle_after,
+        recycle_above_bytes=parsed.recycle_above_mib * 2**20 if parsed.recycle_above_mib else None,
         crash_budget=parsed.crash_budget,
         sharding=parsed.sharding,
         lease=lease,
         take_ownership=parsed.take_ownership,
         prune=parsed.prune,
         grace_s=parsed.grace,
-        recycle_after=parsed.recycle_after,
-        recycle_above_bytes=parsed.recycle_above_mib * 2**20 if parsed.recycle_above_mib else None,
+        cancel_grace_s=parsed.cancel_grace,
         max_in_flight=parsed.max_in_flight,
         log_level=parsed.log_level,
-        health=HealthOptions(port=parsed.health_port, host=parsed.health_host) if parsed.health_port else None,
+        health=Address(port=parsed.health_port, host=parsed.health_host) if parsed.health_port else None,
+        metrics=Address(port=parsed.metrics_port, host=parsed.metrics_host) if parsed.metrics_port else None,
     )
 
 
-        cancel_grace_s=parsed.cancel_grace,
 def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"{text} is not a positive number")

@@ -51,10 +51,12 @@ from kontinue_engine.sharding.leases import ReplicaIdentity, is_shard_id
 from kontinue_engine.telemetry.logs import get_logger
 from kontinue_engine.wire import frames
 from kontinue_engine.worker import informers
-from kontinue_engine.worker.health import Health, Stage, serving
+from kontinue_engine.worker.health import Health, Stage, pages_of
 from kontinue_engine.worker.leadership import Leadership
 from kontinue_engine.worker.listener import Listener
+from kontinue_engine.worker.metrics_page import MetricsPage
 from kontinue_engine.worker.options import WorkerOptions
+from kontinue_engine.worker.pages import serving
 
 USER_AGENT: Final = "kontinue-worker"
 DRAIN_POLL_S: Final = 0.02
@@ -81,15 +83,19 @@ async def run_replica(options: WorkerOptions, stop: asyncio.Event) -> None:
     config = load_config(kubeconfig=options.kubeconfig, context=options.context, namespace=options.namespace)
     listener = Listener()
     pool = Pool(_pool_options(options), listener)
-    health = Health()
-    async with serving(health, options.health), _closing(pool):
+    health, metrics = Health(), MetricsPage()
+    async with (
+        serving(pages_of(health), options.health, what="probes", option="--health"),
+        serving(metrics.pages, options.metrics, what="metrics", option="--metrics"),
+        _closing(pool),
+    ):
         app = await pool.start()
         for warning in app.warnings:
             _log.warning("app warning", app=options.app, message=warning)
         group = app.group if options.group is None else options.group
         _check_group(group)
         _check_shard(_shard_of(options))
-        replica = _Replica(options, config, pool, app, group, listener, health)
+        replica = _Replica(options, config, pool, app, group, listener, health, metrics)
         await replica.run(stop)
 
 
@@ -117,6 +123,7 @@ class _Replica:
         group: str,
         listener: Listener,
         health: Health,
+        metrics: MetricsPage,
     ) -> None:
         self._options = options
         self._config = config
@@ -125,6 +132,7 @@ class _Replica:
         self._group = group
         self._listener = listener
         self._health = health
+        self._metrics = metrics
         self._clock = SystemClock()
         self._leader = ""
         self._identity = local_identity(_shard_of(options), build=app.build)
@@ -254,7 +262,7 @@ class _Replica:
         watch: LeaseWatch,
         lease: HeldLease,
     ) -> _Parts:
-        runtime = self._build_runtime(transport, events, functions, lease)
+        self._metrics.runtime = runtime = self._build_runtime(transport, events, functions, lease)
         controller = ExecutionController(runtime, watch.book)
         self._listener.entries, self._listener.activations = runtime.entries, controller.activations
         leadership = Leadership(
@@ -352,6 +360,7 @@ class _Replica:
                 incarnation=self._identity.incarnation,
                 build=self._app.build,
                 crash_budget=self._options.crash_budget,
+                cancel_grace_ms=round(self._options.cancel_grace_s * 1000),
                 first_epoch=SHARDED_EPOCH if self._options.sharding else ALONE_EPOCH,
             ),
             scope=Scope(
@@ -360,7 +369,6 @@ class _Replica:
                 colours={one.name: "async" if one.is_async else "sync" for one in self._app.functions},
                 deaf=frozenset(one.name for one in self._app.functions if not (one.is_async or one.takes_context)),
                 windows={"sync": SYNC_WINDOW_PER_RUNNER * sync_runners, "async": ASYNC_WINDOW},
-                cancel_grace_ms=round(self._options.cancel_grace_s * 1000),
                 dead_predecessor=lease.dead_predecessor,
                 defaults={
                     one.name: msgspec.json.decode(one.defaults, type=ExecutionDefaults)
@@ -409,6 +417,8 @@ def _pool_options(options: WorkerOptions) -> PoolOptions:
         sync_runners=options.sync_runners,
         async_runners=options.async_runners,
         memory_limit_bytes=options.runner_memory_bytes,
+        recycle_after=options.recycle_after,
+        recycle_above_bytes=options.recycle_above_bytes,
         max_active=options.max_active,
     )
 
@@ -417,8 +427,6 @@ def _check_group(group: str) -> None:
     if not is_group_name(group):
         raise StartupError(
             f"worker group {group!r} cannot be used: it must be 1 to {MAX_NAME_LENGTH} characters of a-z, 0-9 and "
-        recycle_after=options.recycle_after,
-        recycle_above_bytes=options.recycle_above_bytes,
             "'-', because it becomes part of Lease names. Change App(group=...) or --group"
         )
 

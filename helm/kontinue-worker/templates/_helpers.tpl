@@ -55,6 +55,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if gt (float64 .Values.lease.renewSeconds) $longest -}}
 {{- fail (printf "\n\nlease.renewSeconds %v is too long for lease.durationSeconds %v: at most %v, half of the duration less 5 s, because one lost renewal must not cost the Lease" .Values.lease.renewSeconds .Values.lease.durationSeconds $longest) -}}
 {{- end -}}
+{{- if and .Values.probes.enabled .Values.metrics.enabled (eq (int .Values.probes.port) (int .Values.metrics.port)) -}}
+{{- fail (printf "\n\nprobes.port and metrics.port are both %v: choose two" .Values.probes.port) -}}
+{{- end -}}
 {{- $memory := dig "limits" "memory" "" (.Values.resources | default dict) -}}
 {{- if and $memory (lt (float64 (include "kontinue-worker.bytes" $memory)) 268435456.0) -}}
 {{- fail (printf "\n\nresources.limits.memory %v is too little: a replica needs 256Mi for itself, and what is beyond that is for your code" $memory) -}}

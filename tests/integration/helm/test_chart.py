@@ -21,6 +21,8 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "not sharded": ("--set", "sharding=false"),
     "nothing in the cluster's scope": ("--set", "flowSchema.create=false"),
     "no probes": ("--set", "probes.enabled=false"),
+    "no metrics": ("--set", "metrics.enabled=false"),
+    "nothing listens": ("--set", "probes.enabled=false,metrics.enabled=false"),
     "one replica": ("--set", "replicas=1"),
     "an account of somebody else": ("--set", "serviceAccount.create=false,serviceAccount.name=mine,rbac.create=false"),
     "everything set": (
@@ -65,7 +67,8 @@ def test_a_worker_understands_its_arguments(variant: str) -> None:
     assert (options.app, options.shard) == ("app:app", "$(KONTINUE_POD_NAME)")
     assert options.namespace == "$(KONTINUE_POD_NAMESPACE)"
     assert options.sharding == (variant != "not sharded")
-    assert (options.health is None) == (variant == "no probes")
+    assert (options.health is None) == (variant in {"no probes", "nothing listens"})
+    assert (options.metrics is None) == (variant in {"no metrics", "nothing listens"})
     if variant == "everything set":
         assert (options.group, options.app_dir) == ("shop", "/srv")
         assert options.lease == LeaseTimes(duration_s=20, renew_s=2.5)
@@ -73,6 +76,23 @@ def test_a_worker_understands_its_arguments(variant: str) -> None:
         assert (options.prune, options.take_ownership, options.crash_budget) == (False, True, 5)
     spec = rendered["StatefulSet"]["spec"]["template"]["spec"]
     assert spec["terminationGracePeriodSeconds"] > options.grace_s
+
+
+def test_prometheus_finds_each_pod_by_annotations_or_by_its_operator() -> None:
+    """Never by both: each Execution would be counted twice."""
+    rendered = chart.render()
+    template = rendered["StatefulSet"]["spec"]["template"]
+    port = {"name": "metrics", "containerPort": 8080}
+    assert port in chart.container(rendered)["ports"]
+    wanted = {"prometheus.io/scrape": "true", "prometheus.io/port": "8080", "prometheus.io/path": "/metrics"}
+    assert template["metadata"]["annotations"] == wanted
+    rendered = chart.render("--set", "metrics.podMonitor.create=true,metrics.podMonitor.labels.release=prometheus")
+    template = rendered["StatefulSet"]["spec"]["template"]
+    assert "annotations" not in template["metadata"]
+    monitor = rendered["PodMonitor"]
+    assert monitor["metadata"]["labels"]["release"] == "prometheus"
+    assert monitor["spec"]["selector"]["matchLabels"].items() <= template["metadata"]["labels"].items()
+    assert monitor["spec"]["podMetricsEndpoints"] == [{"port": "metrics", "path": "/metrics", "interval": "30s"}]
 
 
 def test_the_default_is_a_group_that_survives_the_loss_of_a_node() -> None:

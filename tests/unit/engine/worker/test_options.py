@@ -3,8 +3,8 @@
 import pytest
 
 from kontinue_engine.sharding.leases import MARGIN_S, LeaseTimes
-from kontinue_engine.worker.health import HealthOptions
 from kontinue_engine.worker.options import parse_options
+from kontinue_engine.worker.pages import Address
 
 
 def test_only_the_app_is_needed():
@@ -46,11 +46,12 @@ def test_every_option_arrives():
         ("", "MODULE:APP"),
         ("a:b --sync-runners 0", "0 is not a positive number"),
         ("a:b --health-port 70000", "70000 is not a port: 1 to 65535"),
+        ("a:b --metrics-port 0", "0 is not a port: 1 to 65535"),
         ("a:b --max-active 0", "0 is not a positive number"),
-        ("a:b --max-in-flight many", "many is not a positive number"),
         ("a:b --recycle-after 0", "0 is not a positive number"),
         ("a:b --recycle-above-mib 1.5", "1.5 is not a positive number"),
         ("a:b --cancel-grace=-1", "-1 is not a number of seconds"),
+        ("a:b --max-in-flight many", "many is not a positive number"),
         ("a:b --crash-budget=-1", "-1 is not 0 or more"),
         ("a:b --grace=-1", "-1 is not a number of seconds"),
         ("a:b --grace soon", "soon is not a number of seconds"),
