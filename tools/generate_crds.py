@@ -211,7 +211,31 @@ MEMO_PAGE: Final = Kind(
     rules=(Rule(at=("spec",), rule="self == oldSelf", message="a MemoPage is immutable"),),
 )
 
-KINDS: Final = (FUNCTION, EXECUTION, SUSPENSION, SCHEDULED_EXECUTION, MEMO_PAGE)
+_DELETE_AT: Final = r".metadata.annotations.kontinue\.cloud/delete-at"
+
+ARCHIVED_EXECUTION: Final = Kind(
+    struct=v1alpha1.ArchivedExecution,
+    plural="archivedexecutions",
+    short_name="karch",
+    selectable_fields=(".spec.execution", ".spec.function", ".spec.phase"),
+    columns=(
+        _column("Execution", "string", ".spec.execution", "Root Execution that it keeps."),
+        _column("Function", "string", ".spec.function", "Function that it ran."),
+        _column("Phase", "string", ".spec.phase", "How it ended."),
+        _column("Finished", "date", ".spec.finishedAt", "When it ended."),
+        _column("Executions", "integer", ".spec.executions", "How many are kept, the root and all below it."),
+        _column("Part", "integer", ".spec.part", "Which part of the archive this is."),
+        _column("Parts", "integer", ".spec.parts", "Of how many."),
+        _column("Delete-At", "string", _DELETE_AT, "When the archive is deleted; unset: never."),
+        _AGE,
+        _column("Group", "string", ".spec.workerGroup", "Worker group that ran it.", priority=1),
+        _column("Bytes", "integer", ".spec.bytes", "Size of its objects before compression.", priority=1),
+        _column("UID", "string", ".spec.uid", "Of the root Execution.", priority=1),
+    ),
+    rules=(Rule(at=("spec",), rule="self == oldSelf", message="an archive is immutable"),),
+)
+
+KINDS: Final = (FUNCTION, EXECUTION, SUSPENSION, SCHEDULED_EXECUTION, MEMO_PAGE, ARCHIVED_EXECUTION)
 
 
 def build_crd(kind: Kind) -> dict[str, Any]:

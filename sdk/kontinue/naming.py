@@ -78,6 +78,11 @@ def memo_page_name(execution: str, run_epoch: int, digest: str) -> str:
     return _join(execution, f"{run_epoch}-{digest}")
 
 
+def archive_name(execution: str, digest: str, part: int) -> str:
+    """Return the name of a part of an archive: by its digest, an archive that is written twice collides with itself."""
+    return _join(execution, f"{digest}-{part}")
+
+
 def _join(head: str, tail: str) -> str:
     room = MAX_NAME_LENGTH - len(tail) - 1
     return f"{head[:room].rstrip('-.')}-{tail}" if room > 0 else tail[:MAX_NAME_LENGTH].rstrip("-")

@@ -128,10 +128,16 @@ class ExecutionTimeout(ApiStruct, frozen=True):
 
 
 class ExecutionTTL(ApiStruct, frozen=True):
-    """When a finished root Execution is archived or deleted; unset means never."""
+    """When a root Execution that has ended is archived or deleted; unset or zero means never. For roots only."""
 
-    archive_after: Annotated[GoDuration, Description(description="Since the end, as 24h.")] = ""
-    delete_after: Annotated[GoDuration, Description(description="Since the end, as 720h.")] = ""
+    archive_after: Annotated[
+        GoDuration,
+        Description(description="Since the end, as 24h: its whole tree is replaced by an ArchivedExecution."),
+    ] = ""
+    delete_after: Annotated[
+        GoDuration,
+        Description(description="Since the end, as 720h: its whole tree is deleted, or its archive."),
+    ] = ""
 
 
 class ExecutionMutex(ApiStruct, frozen=True):
@@ -276,6 +282,11 @@ class Execution(ApiObject, frozen=True):
     def phase(self) -> Phase:
         """The phase; Pending while there is no status."""
         return self.status.phase or Phase.PENDING
+
+    @property
+    def is_archived(self) -> bool:
+        """Whether this was read from an archive: the object itself does not exist any more."""
+        return labels.ARCHIVED_IN in self.metadata.annotations
 
     @property
     def is_retry_requested(self) -> bool:
@@ -483,3 +494,36 @@ class MemoPage(ApiObject, frozen=True):
     spec: MemoPageSpec
     api_version: str = labels.API_VERSION
     kind: str = "MemoPage"
+
+
+class ArchivedExecutionSpec(ApiStruct, frozen=True):
+    """What is kept of a root Execution and everything below it, or a part of that. Immutable."""
+
+    execution: Annotated[str, Description(min_length=1, max_length=253, description="Name of the root Execution.")]
+    uid: Annotated[str, Description(max_length=64, description="Its uid.")]
+    version: Annotated[str, Description(max_length=64, description="Its resourceVersion when it was archived.")]
+    function: Annotated[str, Description(max_length=253, description="Function that it ran.")]
+    phase: Annotated[Phase, Description(description="How it ended.")]
+    executions: Annotated[int, Description(ge=1, description="Executions in the archive, the root included.")]
+    bytes: Annotated[int, Description(ge=0, description="Size of all objects in the archive, before compression.")]
+    part: Annotated[int, Description(ge=1, description="Which part of the archive this is.")]
+    parts: Annotated[int, Description(ge=1, description="Of how many. An archive counts once it has its last part.")]
+    data: Annotated[
+        str,
+        Description(
+            description="The objects, one per line as JSON, compressed by zlib; of all parts together, each in Base64."
+        ),
+    ]
+    worker_group: Annotated[str, Description(max_length=63, description="Group that ran it.")] = ""
+    created_at: Annotated[datetime | None, Description(description="When it was created.")] = None
+    started_at: Annotated[datetime | None, Description(description="When its first attempt started.")] = None
+    finished_at: Annotated[datetime | None, Description(description="When it ended.")] = None
+
+
+class ArchivedExecution(ApiObject, frozen=True):
+    """A root Execution with everything below it that has been archived, or one of several parts of it."""
+
+    metadata: ObjectMeta
+    spec: ArchivedExecutionSpec
+    api_version: str = labels.API_VERSION
+    kind: str = "ArchivedExecution"

@@ -57,6 +57,7 @@ EXECUTIONS: Final = Resource("kontinue.cloud", "v1alpha1", "executions", "Execut
 SUSPENSIONS: Final = Resource("kontinue.cloud", "v1alpha1", "suspensions", "Suspension")
 SCHEDULED_EXECUTIONS: Final = Resource("kontinue.cloud", "v1alpha1", "scheduledexecutions", "ScheduledExecution")
 MEMO_PAGES: Final = Resource("kontinue.cloud", "v1alpha1", "memopages", "MemoPage")
+ARCHIVED_EXECUTIONS: Final = Resource("kontinue.cloud", "v1alpha1", "archivedexecutions", "ArchivedExecution")
 FUNCTIONS: Final = Resource("kontinue.cloud", "v1alpha1", "functions", "Function")
 LEASES: Final = Resource("coordination.k8s.io", "v1", "leases", "Lease")
 EVENTS: Final = Resource("", "v1", "events", "Event")
