@@ -24,6 +24,7 @@ from kontinue import (
     remote,
     step,
 )
+from kontinue.client import Client, ExecutionHandle, ExecutionTree, SyncClient, SyncExecutionHandle
 from kontinue_engine.testing import SyncTestEnvironment, SyncTestExecution, TestEnvironment, TestExecution
 
 app = App(group="releases")
@@ -238,3 +239,23 @@ def sync_tests_know_types(kontinue_sync_env: SyncTestEnvironment) -> None:
     run = kontinue_sync_env.spawn(nightly, "1")
     assert_type(run, SyncTestExecution[list[Artifact]])
     assert_type(run.result(), list[Artifact])
+
+
+# The client (docs/client.md).
+
+
+async def clients_know_types(client: Client) -> None:
+    handle = await client.spawn(release, "1.4.2", ["amd64"], channel="#rel")
+    assert_type(handle, ExecutionHandle[Released])
+    assert_type(await handle.result(), Released)
+    assert_type(await (await client.spawn("release", {"version": "1"}, result=Released)).result(), Released)
+
+
+def sync_clients_know_types(client: SyncClient) -> None:
+    handle = client.spawn(build, "amd64", "1")
+    assert_type(handle, SyncExecutionHandle[Artifact])
+    assert_type(handle.result(), Artifact)
+    assert_type(client.spawn("build", {"target": "amd64"}, result=Artifact).result(), Artifact)
+    with client.watch_tree(handle) as watcher:
+        for tree in watcher:
+            assert_type(tree, ExecutionTree)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from kontinue import App, Child, ExecutionContext, FunctionDefinition, SyncExecutionContext, remote, step
+from kontinue.client import SyncClient
 from kontinue_engine.testing import TestEnvironment
 
 app = App(group="mistakes")
@@ -94,6 +95,14 @@ async def in_a_test(env: TestEnvironment) -> None:
     text: str = await run.result()  # error
     await env.advance(5)  # error
     env.use(build)  # error
+    del text
+
+
+def with_a_sync_client(client: SyncClient) -> None:
+    client.spawn(build, "amd64", 1)  # error
+    text: str = client.spawn(build, "amd64", "1").result()  # error
+    client.spawn(build, "amd64", "1").wait(timeout=5)  # error
+    client.cancel(build)  # error
     del text
 
 

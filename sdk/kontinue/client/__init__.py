@@ -5,6 +5,7 @@ from kontinue.client.client import Client, Ref
 from kontinue.client.handle import ExecutionHandle
 from kontinue.client.options import ClientOptions, SpawnOptions
 from kontinue.client.results import parse_result
+from kontinue.client.sync_client import SyncClient, SyncExecutionHandle, SyncRef, SyncTreeWatcher
 from kontinue.client.tree import ExecutionTree, ExecutionTreeNode, NodeKind, TreeWatcher
 
 __all__ = [
@@ -17,6 +18,10 @@ __all__ = [
     "NodeKind",
     "Ref",
     "SpawnOptions",
+    "SyncClient",
+    "SyncExecutionHandle",
+    "SyncRef",
+    "SyncTreeWatcher",
     "TreeWatcher",
     "parse_result",
 ]

@@ -8,30 +8,17 @@ import msgspec
 import pytest
 
 from kontinue import App, RetryPolicy, errors
-from kontinue.api import labels
-from kontinue.api.meta import ObjectMeta, OwnerReference
 from kontinue.api.v1alpha1 import (
     MAX_RESULT_BYTES,
-    Execution,
     ExecutionAttempt,
     ExecutionError,
-    ExecutionSpec,
-    Function,
-    FunctionSpec,
     Phase,
 )
 from kontinue.client import ChildPolicy, Client, ClientOptions, ExecutionHandle, NodeKind, SpawnOptions, parse_result
 from kontinue.kube import requests
 from kontinue.kube.http import KubeTransport
 from kontinue.kube.requests import EXECUTIONS, FUNCTIONS
-
-app = App(group="releases")
-
-
-@app.function
-def build(target: str, *, opt: int = 2) -> list[str]:
-    """Build a target."""
-    return [target] * opt
+from played_worker import PlayedWorker, build
 
 
 class CountingTransport(KubeTransport):
@@ -51,65 +38,6 @@ class CountingTransport(KubeTransport):
         return super().stream(request, **options)
 
 
-class Worker:
-    """Writes statuses as a worker does."""
-
-    def __init__(self, kube, namespace):
-        self._kube = kube
-        self._namespace = namespace
-
-    async def register(self, definition=build, *, hidden=False):
-        codec = definition.codec
-        await self._kube.send(
-            requests.create(
-                FUNCTIONS,
-                self._namespace,
-                Function(
-                    metadata=ObjectMeta(
-                        name=definition.name,
-                        labels={labels.WORKER_GROUP: "releases"},
-                        annotations={labels.HIDDEN: "true"} if hidden else {},
-                    ),
-                    spec=FunctionSpec(
-                        name=definition.name,
-                        worker_group="releases",
-                        arguments=msgspec.Raw(msgspec.json.encode(codec.arguments_schema())),
-                        result=msgspec.Raw(msgspec.json.encode(codec.result_schema())),
-                    ),
-                ),
-            )
-        )
-
-    async def write(self, name, phase, *, result=None, **status):
-        body = await self._kube.send(requests.get(EXECUTIONS, self._namespace, name))
-        execution = msgspec.json.decode(body, type=Execution)
-        if result is not None:
-            status["result"] = msgspec.Raw(msgspec.json.encode(result))
-        new = msgspec.structs.replace(execution.status, phase=phase, **status)
-        request = requests.replace_status(
-            EXECUTIONS, self._namespace, name, msgspec.structs.replace(execution, status=new)
-        )
-        await self._kube.send(request)
-
-    async def create_child(self, parent, name, step):
-        owner = OwnerReference(
-            api_version=labels.API_VERSION, kind="Execution", name=parent.metadata.name, uid=parent.metadata.uid
-        )
-        child = Execution(
-            metadata=ObjectMeta(
-                name=name,
-                labels={
-                    labels.ROOT: parent.metadata.labels.get(labels.ROOT, parent.metadata.name),
-                    labels.PARENT: parent.metadata.name,
-                },
-                annotations={labels.STEP: step},
-                owner_references=[owner],
-            ),
-            spec=ExecutionSpec(function="build"),
-        )
-        await self._kube.send(requests.create(EXECUTIONS, self._namespace, child))
-
-
 @pytest.fixture
 async def kube(api_server):
     """A transport that counts."""
@@ -122,7 +50,7 @@ async def kube(api_server):
 async def worker(api_server):
     """Somebody who writes statuses, over a transport of their own."""
     transport = api_server.transport("worker")
-    subject = Worker(transport, api_server.namespace)
+    subject = PlayedWorker(transport, api_server.namespace)
     await subject.register()
     yield subject
     await transport.close()

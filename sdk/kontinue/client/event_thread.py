@@ -1,0 +1,139 @@
+"""An event loop in a thread of its own, so that code without a loop can use what is asynchronous.
+
+Called by ``kontinue.client.sync_client`` alone. Any number of threads may call at once; they share the loop, and with
+it connections and watches. It starts with the first call, never at import or construction: a process that forks before
+it has called anything has no thread to lose.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import os
+import threading
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Generator
+from contextlib import suppress
+from typing import Any, Final, TypeVar
+
+from kontinue import errors
+
+T = TypeVar("T")
+
+_END: Final = object()
+
+
+class EventThread:
+    """Runs coroutines for other threads, until ``close``. A process forked off after the first call has none."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._pid = 0
+        self._is_closed = False
+        self._stop = asyncio.Event()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the loop runs in this process: it has been called, and was not closed."""
+        return self._loop is not None and self._pid == os.getpid()
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine on the loop and return what it returns; the calling thread waits.
+
+        When the wait is interrupted, by Ctrl-C for one, the coroutine is cancelled, and the interrupt goes on once it
+        has ended; a second interrupt no longer waits for that.
+
+        Raises:
+            InvalidState: it is closed, or was closed meanwhile; the caller runs on this very loop and would wait for
+                itself; or it was started before this process was forked off.
+        """
+        outcome: concurrent.futures.Future[T] = concurrent.futures.Future()
+        tasks: list[asyncio.Task[T]] = []
+
+        def start(loop: asyncio.AbstractEventLoop) -> None:
+            tasks.append(loop.create_task(coroutine))
+            tasks[0].add_done_callback(lambda task: _tell(task, outcome))
+
+        try:
+            self._schedule(start)
+        except BaseException:
+            coroutine.close()
+            raise
+        try:
+            return outcome.result()
+        except BaseException:
+            if not outcome.done():
+                with suppress(errors.InvalidState):  # closing cancels it as well
+                    self._schedule(lambda _: tasks[0].cancel())
+                concurrent.futures.wait([outcome])
+            raise
+
+    def iterate(self, stream: AsyncIterator[T]) -> Generator[T, None, None]:
+        """Yield what an asynchronous iterator yields; a generator is closed at the end, whatever ends it."""
+        try:
+            while True:
+                item: Any = self.run(_next(stream))
+                if item is _END:
+                    return
+                yield item
+        finally:
+            if self.is_running and isinstance(stream, AsyncGenerator):
+                self.run(stream.aclose())
+
+    def close(self) -> None:
+        """End the loop and its thread; what runs on it is cancelled."""
+        with self._lock:
+            is_running, self._is_closed = self.is_running, True
+            thread, loop = self._thread, self._loop
+            self._thread = self._loop = None
+        if is_running and thread is not None and loop is not None:
+            loop.call_soon_threadsafe(self._stop.set)
+            thread.join()
+
+    def _schedule(self, callback: Callable[[asyncio.AbstractEventLoop], object]) -> None:
+        """Have the loop call back; what is scheduled before ``close`` runs before the loop ends."""
+        with self._lock:
+            if self._is_closed:
+                raise errors.InvalidState("this client is closed: make another one")
+            loop = self._loop
+            if loop is None:
+                loop = self._start()
+            elif self._pid != os.getpid():
+                raise errors.InvalidState(
+                    f"this client was used by process {self._pid} before it forked process {os.getpid()}, which has "
+                    "neither its thread nor its connections: make a client in each process"
+                )
+            if threading.current_thread() is self._thread:
+                raise errors.InvalidState(
+                    "a synchronous client was called on its own event loop, where it would wait for itself: "
+                    "what encodes and decodes values must not use it"
+                )
+            loop.call_soon_threadsafe(callback, loop)
+
+    def _start(self) -> asyncio.AbstractEventLoop:
+        running: concurrent.futures.Future[asyncio.AbstractEventLoop] = concurrent.futures.Future()
+
+        async def live() -> None:
+            running.set_result(asyncio.get_running_loop())
+            await self._stop.wait()
+
+        self._pid = os.getpid()
+        # asyncio.run cancels what is left when it ends, and closes generators and the loop.
+        self._thread = threading.Thread(target=lambda: asyncio.run(live()), name="kontinue client", daemon=True)
+        self._thread.start()
+        self._loop = running.result()
+        return self._loop
+
+
+async def _next(stream: AsyncIterator[Any]) -> Any:
+    return await anext(stream, _END)
+
+
+def _tell(task: asyncio.Task[T], outcome: concurrent.futures.Future[T]) -> None:
+    if task.cancelled():
+        outcome.set_exception(errors.InvalidState("the client was closed during this call"))
+    elif (error := task.exception()) is not None:
+        outcome.set_exception(error)
+    else:
+        outcome.set_result(task.result())

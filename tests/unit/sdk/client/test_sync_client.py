@@ -1,0 +1,32 @@
+"""The synchronous client is the asynchronous one: nothing is missing, nothing is called otherwise."""
+
+import inspect
+
+import pytest
+
+from kontinue.client import Client, ExecutionHandle, SyncClient, SyncExecutionHandle, SyncTreeWatcher, TreeWatcher
+
+TWINS = {Client: SyncClient, ExecutionHandle: SyncExecutionHandle, TreeWatcher: SyncTreeWatcher}
+MADE_OF_OTHER_THINGS = {"from_kube"}
+"""A transport belongs to the loop that uses it, and the synchronous client's loop is its own."""
+
+
+def public(of):
+    return {name for name, _ in inspect.getmembers(of) if not name.startswith("_")} - MADE_OF_OTHER_THINGS
+
+
+def parameters(method):
+    return [(found.name, found.kind, found.default) for found in inspect.signature(method).parameters.values()]
+
+
+@pytest.mark.parametrize("asynchronous", TWINS)
+def test_each_method_has_a_twin_with_the_same_parameters(asynchronous):
+    """Names, kinds and defaults."""
+    twin = TWINS[asynchronous]
+    for name in public(asynchronous):
+        member = getattr(asynchronous, name)
+        if inspect.isfunction(member):
+            assert parameters(getattr(twin, name)) == parameters(member), name
+        else:
+            assert hasattr(twin, name), name
+    assert public(twin) - public(asynchronous) <= {"asynchronous", "namespace", "timeout"}
