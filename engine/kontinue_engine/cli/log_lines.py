@@ -29,6 +29,9 @@ _SHOWN_ELSEWHERE: Final = frozenset(
         "logger",
     }
 )
+_OF_ITS_WORKER: Final = frozenset({"group", "shard", "attempt"})
+"""Said of each Execution, and known to who reads the lines of one; the message of an attempt that fails has its
+number."""
 _LEVEL_COLORS: Final = {"warning": "33", "error": RED, "critical": RED}
 
 
@@ -54,10 +57,11 @@ def format_log_line(fields: Mapping[str, Any], *, color: bool) -> str:
         prefix = f"{head} {paint(execution, '36', color=color)} {bar} "
         return indent(text, prefix)
     event = paint(str(fields.get("event", "")), _LEVEL_COLORS.get(level, ""), color=color)
+    hidden = _SHOWN_ELSEWHERE | _OF_ITS_WORKER if execution else _SHOWN_ELSEWHERE
     data = " ".join(
         f"{key}={_value(value)}"
         for key, value in fields.items()
-        if key not in _SHOWN_ELSEWHERE and value not in ("", None)
+        if key not in hidden and value not in ("", None)
     )
     line = " ".join(part for part in (head, paint(execution, "36", color=color), event, data) if part)
     traceback = str(fields.get("traceback") or fields.get("exception") or "").strip()

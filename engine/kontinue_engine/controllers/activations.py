@@ -73,9 +73,9 @@ class Activations:
             return
         self._last_number += 1
         entry.rest = Rest.AWAKE
-        activation = Activation(number=self._last_number, resumption=action.resumption)
+        activation = Activation(number=self._last_number, attempt=action.attempt, resumption=action.resumption)
         self._runtime.entries.set_activation(entry, activation)
-        _log.debug("dispatched", execution=entry.name, uid=entry.uid, resumption=action.resumption)
+        _log.debug("dispatched", **entry.log_fields, resumption=action.resumption)
         if entry.memo.pages is None:
             self._submit(entry, action, self._last_number, entry.memo)
         else:
@@ -155,7 +155,7 @@ class Activations:
         if activation is None or entry.has_ended:
             self._on_disowned_end(entry)
             return
-        _log.warning("activation stopped", execution=entry.name, uid=entry.uid, why=why)
+        _log.warning("activation stopped", **entry.log_fields, why=why)
         self._disowned[activation.number] = entry
         self._runtime.runners.send(frames.CancelActivation(activation.number, why))
         grace_s = self._runtime.worker.cancel_grace_ms / 1000
@@ -164,7 +164,7 @@ class Activations:
     def abandon(self, entry: Entry, why: str) -> None:
         """It goes on elsewhere, so its code must not unwind here: ``finally`` would clean up under its feet."""
         if entry.activation is not None:
-            _log.warning("activation killed", execution=entry.name, uid=entry.uid, why=why)
+            _log.warning("activation killed", **entry.log_fields, why=why)
             self._runtime.runners.kill_activation(entry.activation.number)
 
     def _kill_disowned(self, number: int) -> None:
@@ -263,7 +263,7 @@ class Activations:
             activation, running_since_ms=since_ms, parked_since_ms=None, waiting_for=(), more=0, has_step=False
         )
         if is_first and activation.resumption:
-            _log.info("resumed running", execution=entry.name, uid=entry.uid, resumption=activation.resumption)
+            _log.info("resumed running", **entry.log_fields, resumption=activation.resumption)
 
     def _on_step_requested(
         self,

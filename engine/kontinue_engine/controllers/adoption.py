@@ -71,14 +71,15 @@ class Adopter:
         """Adopt until cancelled."""
         while True:
             name = await self._queue.get()
+            execution = self._unadopted.get(name)
             try:
-                execution = self._unadopted.get(name)
                 if execution is not None:
                     await self._adopt(execution)
                 self._failures.pop(name, None)
             except (errors.ApiError, EngineError) as error:
                 delay_s = self._failures.setdefault(name, Backoff(cap_s=RETRY_CAP_S)).next_s()
-                _log.warning("not adopted", execution=name, error=str(error), retry_in_s=round(delay_s, 3))
+                uid = execution.metadata.uid if execution is not None else ""
+                _log.warning("not adopted", execution=name, uid=uid, error=str(error), retry_in_s=round(delay_s, 3))
                 self._queue.add_after(name, delay_s)
             finally:
                 self._queue.done(name)
@@ -92,7 +93,7 @@ class Adopter:
                 await self._transport.send(requests.merge_patch(requests.EXECUTIONS, self._namespace, meta.name, patch))
             except (errors.Conflict, errors.NotFound):
                 return  # it changed: the watch shows it again
-            _log.info("adopted", execution=meta.name, uid=meta.uid, group=self._group)
+            _log.info("adopted", execution=meta.name, uid=meta.uid)
             return
         if await find_owner(self._transport, namespace=self._namespace, function=execution.spec.function) is None:
             await self._say_that_nobody_owns_it(execution)

@@ -7,7 +7,7 @@ so after that), and a drain waits for it. Called by ``offspring``.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 
 from kontinue import errors
 from kontinue.kube.backoff import Backoff
@@ -38,7 +38,7 @@ class Cancels:
         transport, namespace = self._runtime.transport, self._runtime.scope.namespace
         self._begin(
             lambda: executions.cancel_from_outside(transport, namespace=namespace, name=name, message=message),
-            what=name,
+            what={"execution": name},
         )
 
     def cancel_all(self, parent: Entry, message: str, *, before_epoch: int | None) -> None:
@@ -53,14 +53,14 @@ class Cancels:
                 message=message,
                 before_epoch=before_epoch,
             ),
-            what=f"children of {parent.name}",
+            what={**parent.log_fields, "whom": "its children"},
         )
 
-    def _begin(self, cancel: Callable[[], Coroutine[object, None, None]], *, what: str) -> None:
+    def _begin(self, cancel: Callable[[], Coroutine[object, None, None]], *, what: Mapping[str, object]) -> None:
         self._under_way += 1
-        self._runtime.spawn("", self._repeat(cancel, what), name=f"cancel/{what}")
+        self._runtime.spawn("", self._repeat(cancel, what), name=f"cancel/{what['execution']}")
 
-    async def _repeat(self, cancel: Callable[[], Coroutine[object, None, None]], what: str) -> None:
+    async def _repeat(self, cancel: Callable[[], Coroutine[object, None, None]], what: Mapping[str, object]) -> None:
         backoff = Backoff()
         try:
             while True:
@@ -69,7 +69,7 @@ class Cancels:
                 except FATAL:
                     raise
                 except errors.ApiError as error:
-                    _log.warning("not canceled yet", execution=what, error=str(error))
+                    _log.warning("not canceled yet", **what, error=str(error))
                     await asyncio.sleep(backoff.next_s(at_least_s=error.retry_after_s))
                 else:
                     return

@@ -161,6 +161,12 @@ class Entry:
         return child in self.children or (self.rest is Rest.DORMANT and child in self.awaited)
 
     @property
+    def log_fields(self) -> dict[str, object]:
+        """What each log line about it says."""
+        attempt = max(1, self.status.attempt_count) if self.activation is None else self.activation.attempt
+        return {"execution": self.name, "uid": self.uid, "attempt": attempt}
+
+    @property
     def root(self) -> str:
         """Label value that names the root of its tree."""
         return self.labels.get(labels.ROOT) or labels.label_value(self.name)

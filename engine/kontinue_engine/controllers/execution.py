@@ -234,7 +234,7 @@ class ExecutionController:
 
     def _on_refused(self, entry: Entry, news: News, error: errors.ApiError) -> None:
         """The server will never take this status: fail with one that it takes."""
-        _log.error("status refused", execution=entry.name, uid=entry.uid, error=str(error))
+        _log.error("status refused", **entry.log_fields, error=str(error))
         if isinstance(news.outcome, frames.Failed):
             return  # not even the failure: an operator has to look at the CRD; the next start tries again
         self.activations.kill(entry)
@@ -286,11 +286,9 @@ class ExecutionController:
         write = _log.warning if action.type == "Warning" else _log.info
         write(
             "execution event",
-            execution=entry.name,
-            uid=entry.uid,
+            **entry.log_fields,
             reason=action.reason,
             message=action.message,
-            attempt=max(1, entry.status.attempt_count),
             resumption=entry.status.resumptions,
         )
         if not action.is_event:

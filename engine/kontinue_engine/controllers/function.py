@@ -215,7 +215,7 @@ class FunctionController:
 
     def _say_taken_over(self, name: str, taken: StoredFunction) -> None:
         owner = taken.owner
-        _log.warning("function taken over", function=name, owner=owner, group=self._group)
+        _log.warning("function taken over", function=name, owner=owner)
         self._events.record(
             ObjectReference(
                 api_version=labels.API_VERSION,

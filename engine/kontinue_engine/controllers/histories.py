@@ -67,7 +67,7 @@ class Histories:
             except FATAL:
                 raise
             except errors.ApiError as error:
-                _log.warning("history not read", execution=entry.name, uid=entry.uid, error=str(error))
+                _log.warning("history not read", **entry.log_fields, error=str(error))
                 await asyncio.sleep(backoff.next_s())
         return memo, ""
 

@@ -135,7 +135,8 @@ class Observation:
             self._on_found(self._adopt(execution, inherited=True))
         elif self._has_other_owner(execution):
             meta = execution.metadata
-            _log.warning("not ours", execution=meta.name, uid=meta.uid, owner=execution.status.owner)
+            owner, attempt = execution.status.owner, max(1, execution.status.attempt_count)
+            _log.warning("not ours", execution=meta.name, uid=meta.uid, attempt=attempt, owner=owner)
         else:
             self._adopt(execution, inherited=False)
 

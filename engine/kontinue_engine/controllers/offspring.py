@@ -318,7 +318,7 @@ class Offspring:
                     runtime.transport, namespace=runtime.scope.namespace, name=entry.parent_name
                 )
             except executions.UnreadableError as error:
-                _log.warning("parent not looked at", execution=entry.name, uid=entry.uid, error=str(error))
+                _log.warning("parent not looked at", **entry.log_fields, error=str(error))
                 return ""
             if parent is None or parent.metadata.uid != entry.parent_uid or parent.phase.is_terminal:
                 return PARENT_ENDED_MESSAGE

@@ -203,8 +203,7 @@ class Runtime:
         delay_s = self._failures.setdefault(uid, Backoff()).next_s()
         _log.error(
             "reconcile failed",
-            execution=entry.name if entry else "",
-            uid=uid,
+            **(entry.log_fields if entry else {"uid": uid}),
             error=f"{type(error).__name__}: {error}",
             retry_in_s=round(delay_s, 3),
             traceback="".join(traceback.format_exception(error)),

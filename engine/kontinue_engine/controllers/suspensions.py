@@ -156,7 +156,7 @@ class Suspensions:
         if awaited is None:
             return
         message = frame.message
-        _log.warning("payload refused", execution=entry.name, uid=entry.uid, suspension=frame.name, message=message)
+        _log.warning("payload refused", **entry.log_fields, step=frame.step, suspension=frame.name, message=message)
         scope = self._runtime.scope
         about = execution_reference(scope.namespace, entry.name, entry.uid)
         self._runtime.events.record(about, "Warning", PAYLOAD_INVALID, f"Suspension {frame.name}: {message}")

@@ -121,7 +121,7 @@ class Closer:
                 await cancel_forsaken(self._transport, namespace=self._namespace, group=self._group)
             self._failures.pop(shard, None)
         except errors.ApiError as error:
-            _log.warning("not closed", shard=shard, error=str(error))
+            _log.warning("not closed", of_shard=shard, error=str(error))
             delay_s = self._failures.setdefault(shard, Backoff()).next_s(at_least_s=error.retry_after_s)
             self._shards.add_after(shard, delay_s)
         finally:
@@ -141,20 +141,20 @@ class Closer:
     async def _look_again(self) -> None:
         found: list[PlacedExecution] = []
         for uid, (name, _) in list(self._left.items()):
-            one = await self._read(name)
+            one = await self._read(name, uid)
             if one is not None and one.metadata.uid == uid:
                 found.append(one)
             else:
                 self._left.pop(uid, None)
         await self._judge(found)
 
-    async def _read(self, name: str) -> PlacedExecution | None:
+    async def _read(self, name: str, uid: str) -> PlacedExecution | None:
         try:
             return _decode(await self._transport.send(requests.get(requests.EXECUTIONS, self._namespace, name)))
         except errors.NotFound:
             return None
         except msgspec.MsgspecError as error:
-            _log.error("not closed", execution=name, error=str(error))
+            _log.error("not closed", execution=name, uid=uid, error=str(error))
             return None
 
     async def _judge(self, found: Iterable[PlacedExecution]) -> None:

@@ -123,4 +123,4 @@ class Exclusion:
     def _tell(self, living: list[str]) -> None:
         if living != self._told:
             self._told = living
-            _log.warning(_WAITING[self._sharding], group=self._group, holders=living)
+            _log.warning(_WAITING[self._sharding], holders=living)

@@ -32,11 +32,11 @@ async def cancel_forsaken(transport: Transport, *, namespace: str, group: str) -
     Raises:
         ApiError: the server refuses.
     """
-    families: dict[str, tuple[OwnerReference, list[str]]] = {}
+    families: dict[str, tuple[OwnerReference, list[tuple[str, str]]]] = {}
     for child in await executions.list_live(transport, namespace, f"{labels.PARENT_GROUP}={group}"):
         parent = parent_of(child.owner_references)
         if parent is not None and labels.RETRIED_ALONE not in child.annotations:
-            families.setdefault(parent.uid, (parent, []))[1].append(child.name)
+            families.setdefault(parent.uid, (parent, []))[1].append((child.name, child.uid))
     if not families:
         return
     # After the children: a parent that is not in this list has ended since it started them.
@@ -44,8 +44,8 @@ async def cancel_forsaken(transport: Transport, *, namespace: str, group: str) -
     for uid in families.keys() - live:
         parent, children = families[uid]
         if await _has_ended(transport, namespace, parent):
-            for name in children:
-                _log.info("child of an ended parent canceled", execution=name, parent=parent.name)
+            for name, child_uid in children:
+                _log.info("child of an ended parent canceled", execution=name, uid=child_uid, parent=parent.name)
                 await executions.cancel_from_outside(
                     transport, namespace=namespace, name=name, message=PARENT_ENDED_MESSAGE
                 )
@@ -56,6 +56,6 @@ async def _has_ended(transport: Transport, namespace: str, parent: OwnerReferenc
     try:
         found = await executions.read_execution(transport, namespace=namespace, name=parent.name)
     except executions.UnreadableError as error:
-        _log.warning("parent not looked at", execution=parent.name, error=str(error))
+        _log.warning("parent not looked at", execution=parent.name, uid=parent.uid, error=str(error))
         return False
     return found is None or found.metadata.uid != parent.uid or found.phase.is_terminal

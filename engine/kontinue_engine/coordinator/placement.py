@@ -183,10 +183,10 @@ class PlacementDuty:
             return
         match command:
             case Expire():
-                _log.warning("shard is dead", shard=command.shard, lease=command.lease.metadata.name)
+                _log.warning("shard is dead", dead_shard=command.shard, lease=command.lease.metadata.name)
                 group_events.shard_dead(self._events, command.lease, shard=command.shard, by=self._me)
             case Move(orphan=orphan) if orphan is not None:
-                _log.info("reassigned", execution=command.name, uid=command.uid, shard=command.shard)
+                _log.info("reassigned", execution=command.name, uid=command.uid, to_shard=command.shard)
                 self._tell_move(command)
             case _:
                 pass

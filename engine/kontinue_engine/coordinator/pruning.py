@@ -153,7 +153,7 @@ class PruningDuty:
             await self._transport.send(request)
         except (errors.Conflict, errors.NotFound):
             return  # it has changed: the watch shows how
-        _log.info("function pruned: the app no longer has it", function=name, group=self._group)
+        _log.info("function pruned: the app no longer has it", function=name)
         about = ObjectReference(
             api_version=labels.API_VERSION, kind="Function", namespace=self._namespace, name=meta.name, uid=meta.uid
         )

@@ -282,5 +282,12 @@ class RetryDuty:
 
     def _tell(self, execution: Execution, type_: Any, reason: str, message: str) -> None:
         meta = execution.metadata
-        _log.info("execution event", execution=meta.name, uid=meta.uid, reason=reason, message=message)
+        _log.info(
+            "execution event",
+            execution=meta.name,
+            uid=meta.uid,
+            attempt=max(1, execution.status.attempt_count),
+            reason=reason,
+            message=message,
+        )
         self._events.record(execution_reference(self._namespace, meta.name, meta.uid), type_, reason, message)

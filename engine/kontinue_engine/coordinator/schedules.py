@@ -202,7 +202,13 @@ class ScheduleDuty:
         except _PERMANENT as error:
             return Report("Warning", "NotStarted", f"Execution {name} is refused: {error}")
         self._runs.on_event("ADDED", run)
-        _log.info("started", execution=name, schedule=schedule.metadata.name, occurrence=occurrence.isoformat())
+        _log.info(
+            "started",
+            execution=name,
+            uid=run.metadata.uid,
+            schedule=schedule.metadata.name,
+            occurrence=occurrence.isoformat(),
+        )
         return Report("Normal", "Started", f"Execution {name}")
 
     async def _write(self, schedule: ScheduledExecution, status: ScheduledExecutionStatus) -> bool:

@@ -81,7 +81,7 @@ class StateCounts:
                 try:
                     self._metrics.states = await self._count()
                 except (errors.ApiError, msgspec.MsgspecError) as error:
-                    _log.warning("states not counted", group=self._group, error=str(error))
+                    _log.warning("states not counted", error=str(error))
                 await asyncio.sleep(max(INTERVAL_S, (self._clock.monotonic_s() - began_s) * SHARE))
         finally:
             self._metrics.states = None

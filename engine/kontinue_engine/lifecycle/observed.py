@@ -49,6 +49,7 @@ class Activation(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         number: the activation's number on the wire.
+        attempt: which one it is a part of.
         resumption: which re-entry of the attempt this is; 0 for the first.
         running_since_ms: when user code first ran; None while it is queued.
         parked_since_ms: since when it waits; None while it is active.
@@ -61,6 +62,7 @@ class Activation(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     number: int
+    attempt: int = 1
     resumption: int = 0
     running_since_ms: int | None = None
     parked_since_ms: int | None = None

@@ -2,7 +2,8 @@
 
 ``get_logger(__name__)`` gives a logger whose methods take event and fields; ``configure`` chooses where lines go and is
 called once by each process's main. Records of the standard ``logging`` module take the same way (``extra`` becomes
-fields). Lines are plain dictionaries with keys ``time``, ``level``, ``event``, ``logger`` and the fields.
+fields). Lines are plain dictionaries with keys ``time``, ``level``, ``event``, ``logger``, what is true of the whole
+process (``describe_process``), and the fields; docs/observability.md names those that people may rely on.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ MAX_WAITING_CHARS: Final = 8 * 1024 * 1024
 
 FLUSH_S: Final = 2.0
 """How long the end of the process waits for its last lines; judgement."""
+
+_process: dict[str, object] = {}
+"""Fields of all lines."""
 
 _STANDARD: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 
@@ -66,6 +70,7 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname.lower(),
             "event": record.getMessage(),
             "logger": record.name,
+            **_process,
         }
         fields = record.__dict__.get("fields")
         if fields is None:
@@ -134,6 +139,11 @@ def _dropped_record(count: int) -> logging.LogRecord:
     fields = {"count": count}
     attributes = {"name": __name__, "levelno": logging.WARNING, "levelname": "WARNING", "msg": "log lines dropped"}
     return logging.makeLogRecord({**attributes, "fields": fields})
+
+
+def describe_process(**fields: object) -> None:
+    """Put fields into all lines from now on; a line's own of the same name counts more."""
+    _process.update(fields)
 
 
 def configure(*, level: str = "info", stream: IO[str] | None = None) -> None:

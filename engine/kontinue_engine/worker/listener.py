@@ -32,7 +32,7 @@ class Listener:
     def on_log(self, runner_pid: int, frame: frames.LogLine) -> None:
         """Write a line of user output or logging, with the Execution it belongs to."""
         entry = self.entries.by_activation(frame.activation) if self.entries is not None else None
-        owner = {"execution": entry.name, "uid": entry.uid} if entry is not None else {}
+        owner = entry.log_fields if entry is not None else {}
         if frame.step:
             owner["step"] = frame.step
         if frame.logger:

@@ -48,7 +48,7 @@ from kontinue_engine.pool.pool import Pool
 from kontinue_engine.sharding import leases
 from kontinue_engine.sharding.lease_book import LeaseBook
 from kontinue_engine.sharding.leases import ReplicaIdentity, is_shard_id
-from kontinue_engine.telemetry.logs import get_logger
+from kontinue_engine.telemetry.logs import describe_process, get_logger
 from kontinue_engine.wire import frames
 from kontinue_engine.worker import informers
 from kontinue_engine.worker.health import Health, Stage, pages_of
@@ -95,6 +95,7 @@ async def run_replica(options: WorkerOptions, stop: asyncio.Event) -> None:
         group = app.group if options.group is None else options.group
         _check_group(group)
         _check_shard(_shard_of(options))
+        describe_process(namespace=config.namespace, group=group, shard=_shard_of(options))
         replica = _Replica(options, config, pool, app, group, listener, health, metrics)
         await replica.run(stop)
 
@@ -200,7 +201,7 @@ class _Replica:
         self._stand_by()
         if self._leader != holder.shard:
             self._leader = holder.shard
-            _log.info("standing by", group=self._group, leader=holder.shard, host=holder.host)
+            _log.info("standing by", leader=holder.shard, host=holder.host)
         return True
 
     async def _register(self, transport: KubeTransport, events: EventRecorder) -> FunctionController:
@@ -390,10 +391,7 @@ class _Replica:
         identity = self._identity
         _log.info(
             "worker ready",
-            group=self._group,
-            namespace=self._config.namespace,
             server=_public(self._config.server),
-            shard=identity.shard,
             sharding=self._options.sharding,
             incarnation=identity.incarnation,
             pid=identity.pid,

@@ -46,6 +46,20 @@ def _flush() -> None:
         handler.flush()
 
 
+def test_what_is_true_of_a_process_is_said_in_each_of_its_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also in those of libraries; what a line says itself counts more."""
+    monkeypatch.setattr(logs, "_process", {})
+    stream = io.StringIO()
+    logs.configure(stream=stream)
+    logs.describe_process(namespace="ns", group="g", shard="w-0")
+    logs.get_logger("shop").info("worker ready", group="mine")
+    logging.getLogger("other").warning("full")
+    _flush()
+    first, second = _lines(stream)
+    assert (first["namespace"], first["group"], first["shard"]) == ("ns", "mine", "w-0")
+    assert (second["namespace"], second["group"], second["shard"]) == ("ns", "g", "w-0")
+
+
 def test_a_line_is_a_json_object_with_event_and_fields() -> None:
     """Our own events and records of the standard library take the same way, in order."""
     stream = io.StringIO()
