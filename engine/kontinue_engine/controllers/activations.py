@@ -233,6 +233,7 @@ class Activations:
                 )
                 records = entry.news.records + tuple(frame.records)
                 entry.news = msgspec.structs.replace(entry.news, records=records, flush=frame.flush)
+                self._suspensions.recorded(entry, frame.records)
                 self._runtime.queue.add(entry.uid)
             case frames.StepRequested():
                 self._on_step_requested(entry, frame.step, frame.command)

@@ -51,12 +51,12 @@ class AwaitedSuspension(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         command: what was asked for.
         until_ms: when it ends by itself; None for never.
-        exists: it was created, or found.
+        version: resourceVersion of the answer that the activation was told, or empty.
     """
 
     command: StartSuspension
     until_ms: int | None
-    exists: bool = False
+    version: str = ""
 
 
 class Entry:

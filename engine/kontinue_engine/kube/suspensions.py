@@ -47,6 +47,8 @@ async def create_or_find(
 ) -> Suspension:
     """Create it, or return the one of the same name and owner that an earlier run has created.
 
+    One that cannot be waited for as it is gives way: without its labels, or with the time of an earlier attempt.
+
     Args:
         transport: where to.
         namespace: of the Execution.
@@ -57,20 +59,42 @@ async def create_or_find(
         SuspensionUnusableError: the server refuses it, or the name is taken by something else.
     """
     name = suspension.metadata.name
-    found = await read(transport, namespace=namespace, name=name) if look_first else None
-    if found is None:
-        try:
-            request = requests.create(requests.SUSPENSIONS, namespace, suspension)
-            return _decode(await transport.send(request, repeatable=True))
-        except errors.AlreadyExists:
-            found = await read(transport, namespace=namespace, name=name)
-        except (errors.Invalid, errors.TooLarge, errors.Forbidden, errors.NotFound) as error:
-            raise SuspensionUnusableError(f"Suspension {name}: {error}") from error
-    if found is None or not _has_same_owner(found, suspension):
-        raise SuspensionUnusableError(
-            f"Suspension {name} exists already and belongs to something else: delete it if it is a leftover"
-        )
-    return found
+    while True:
+        found = await read(transport, namespace=namespace, name=name) if look_first else None
+        if found is None:
+            try:
+                request = requests.create(requests.SUSPENSIONS, namespace, suspension)
+                return _decode(await transport.send(request, repeatable=True))
+            except errors.AlreadyExists:
+                look_first = True
+                continue
+            except (errors.Invalid, errors.TooLarge, errors.Forbidden, errors.NotFound) as error:
+                raise SuspensionUnusableError(f"Suspension {name}: {error}") from error
+        if not _has_same_owner(found, suspension):
+            raise SuspensionUnusableError(
+                f"Suspension {name} exists already and belongs to something else: delete it if it is a leftover"
+            )
+        if found.is_open and not _has_labels_of(found, suspension):
+            suspension = msgspec.structs.replace(suspension, spec=found.spec)  # it would never end: nobody sees it
+        elif not _is_of_earlier_attempt(found, suspension):
+            return found
+        await _give_way(transport, namespace, found)
+        look_first = True
+
+
+def _has_labels_of(found: Suspension, wanted: Suspension) -> bool:
+    return all(found.metadata.labels.get(key) == value for key, value in wanted.metadata.labels.items())
+
+
+def _is_of_earlier_attempt(found: Suspension, wanted: Suspension) -> bool:
+    """Tell whether its time is that of an attempt that failed, and nobody has answered: this one has its own."""
+    is_unanswered = found.is_open or found.status.timed_out
+    has_limit = found.spec.kind is SuspensionKind.MANUAL and found.spec.resume_at is not None
+    return is_unanswered and has_limit and _attempt_of(found) < _attempt_of(wanted)
+
+
+def _attempt_of(suspension: Suspension) -> int:
+    return labels.number_in(suspension.metadata.annotations.get(labels.PARENT_ATTEMPT)) or 1
 
 
 def _has_same_owner(found: Suspension, wanted: Suspension) -> bool:
@@ -108,11 +132,10 @@ async def complete(transport: Transport, *, namespace: str, seen: OpenSuspension
     await _replace_status(transport, namespace, _Metadata(name=seen.name, resource_version=seen.version), status)
 
 
-async def reopen(transport: Transport, *, namespace: str, name: str, message: str, now_ms: int) -> None:
-    """Its payload does not fit: say so, and wait for another one. Nothing happens if it is open, or gone.
+async def reopen(transport: Transport, *, namespace: str, name: str, version: str, message: str, now_ms: int) -> None:
+    """Its payload does not fit: say so, and wait for another one. Nothing happens if it has changed since ``version``.
 
-    Raises:
-        SuspensionUnusableError: it does not decode.
+    Then somebody may have given another answer, which is not to be wiped out.
     """
     condition = Condition(
         type=PAYLOAD_INVALID,
@@ -122,18 +145,8 @@ async def reopen(transport: Transport, *, namespace: str, name: str, message: st
         last_transition_time=time_of(now_ms),
     )
     status = SuspensionStatus(phase=SuspensionPhase.SUSPENDED, conditions=[condition])
-    while True:
-        found = await read(transport, namespace=namespace, name=name)
-        if found is None or found.is_open or found.spec.kind is not SuspensionKind.MANUAL:
-            return
-        metadata = _Metadata(name=name, resource_version=found.metadata.resource_version)
-        try:
-            await _replace_status(transport, namespace, metadata, status)
-        except errors.Conflict:
-            continue
-        except errors.NotFound:
-            pass
-        return
+    with contextlib.suppress(errors.Conflict, errors.NotFound):
+        await _replace_status(transport, namespace, _Metadata(name=name, resource_version=version), status)
 
 
 async def _replace_status(transport: Transport, namespace: str, metadata: _Metadata, status: SuspensionStatus) -> None:
@@ -141,7 +154,19 @@ async def _replace_status(transport: Transport, namespace: str, metadata: _Metad
     await transport.send(requests.replace_status(requests.SUSPENSIONS, namespace, metadata.name, body))
 
 
-async def delete(transport: Transport, *, namespace: str, name: str) -> None:
-    """Delete one that nobody waits for any more; nothing happens if it is gone."""
-    with contextlib.suppress(errors.NotFound):
-        await transport.send(requests.delete(requests.SUSPENSIONS, namespace, name))
+async def delete(transport: Transport, *, namespace: str, name: str, owner_uid: str) -> None:
+    """Delete one that its Execution does not wait for any more; nothing happens if it is gone, or somebody else's."""
+    found = await read(transport, namespace=namespace, name=name)
+    if found is not None and any(owner.uid == owner_uid for owner in found.metadata.owner_references):
+        with contextlib.suppress(errors.NotFound, errors.Conflict):
+            await transport.send(requests.delete(requests.SUSPENSIONS, namespace, name, uid=found.metadata.uid))
+
+
+async def _give_way(transport: Transport, namespace: str, found: Suspension) -> None:
+    """Delete it as it was seen: somebody may be answering it."""
+    meta = found.metadata
+    request = requests.delete(
+        requests.SUSPENSIONS, namespace, meta.name, uid=meta.uid, resource_version=meta.resource_version
+    )
+    with contextlib.suppress(errors.NotFound, errors.Conflict):
+        await transport.send(request)

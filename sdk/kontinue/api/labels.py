@@ -27,7 +27,7 @@ ARGUMENTS_DIGEST: Final = "kontinue.cloud/arguments-digest"
 """Annotation of a child Execution: digest of the arguments it was created with."""
 PARENT_ATTEMPT: Final = "kontinue.cloud/parent-attempt"
 """Annotation of a child Execution: the attempt of its parent that it last ran for, and the retries that this one asked
-of it, as ``2.1``; absent means the first, which asked for none."""
+of it, as ``2.1``; absent means the first, which asked for none. Of a Suspension: the attempt that it is for."""
 RUN_EPOCH: Final = "kontinue.cloud/run-epoch"
 """Annotation of a child Execution: ``status.runEpoch`` of its parent when it was created; absent means 0."""
 RETRIED_ALONE: Final = "kontinue.cloud/retried-alone"
