@@ -15,6 +15,7 @@ from kontinue.errors import (
     ExecutionInterrupted,
     InvalidArguments,
     InvalidResult,
+    JobFailed,
     KontinueError,
     NonRetryableError,
     RecordedFailure,
@@ -23,6 +24,7 @@ from kontinue.errors import (
     SuspendTimeout,
     WaitTimeout,
 )
+from kontinue.jobs import ContainerResult, JobResult, JobTemplate, PodResult
 from kontinue.options import Retention, RetryPolicy, TimeoutPolicy
 from kontinue.steps import StepInfo, current_step, step
 
@@ -31,6 +33,7 @@ __all__ = [
     "Child",
     "ChildFailed",
     "CodecError",
+    "ContainerResult",
     "ContextError",
     "DefinitionError",
     "ExecutionContext",
@@ -38,8 +41,12 @@ __all__ = [
     "FunctionDefinition",
     "InvalidArguments",
     "InvalidResult",
+    "JobFailed",
+    "JobResult",
+    "JobTemplate",
     "KontinueError",
     "NonRetryableError",
+    "PodResult",
     "RecordedFailure",
     "ResultDecodeError",
     "Retention",

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from datetime import timedelta
 from types import CodeType
 from typing import Any, Concatenate, Final, Literal, ParamSpec, TypeVar, overload
 
-from kontinue import durable_calls
+from kontinue import durable_calls, job_calls
 from kontinue._context_base import ContextBase
 from kontinue.children import Child
 from kontinue.definition import AsyncContextMarker, FunctionDefinition
 from kontinue.durable_timeout import DurableTimeout
+from kontinue.jobs import JobResult, JobTemplate, PodResult
 from kontinue.ports import AsyncPort
 from kontinue.replay.call import Call
 from kontinue.replay.records import RecordKind
@@ -134,6 +135,39 @@ class ExecutionContext(ContextBase[AsyncPort], AsyncContextMarker):
             durable_calls.suspend_call(payload, display_name=display_name, description=description, timeout=timeout)
         )
 
+    def run_job(
+        self, job: JobTemplate | Mapping[str, Any], /, *, name: str | None = None
+    ) -> Coroutine[object, None, JobResult]:
+        """Run a Job of Kubernetes and return how it ended: whether it succeeded, its message, exit codes.
+
+        While it runs, or waits for resources, the Execution is Suspended; if the Execution ends before, or the call is
+        given up, the Job is deleted together with its Pods. A Job that has ended stays until the Execution is deleted.
+
+        Args:
+            job: a template, or the manifest of a ``batch/v1`` Job. The object's name is made by kontinue.
+            name: what it is called here, for tests and people; it must not change while it runs.
+
+        Raises:
+            JobFailed: the server refuses it, or somebody has deleted it. A Job that fails is a result.
+        """
+        return self._result(job_calls.job_call(job, name))
+
+    def run_pod(
+        self, pod: JobTemplate | Mapping[str, Any], /, *, name: str | None = None
+    ) -> Coroutine[object, None, PodResult]:
+        """Run a Pod and return how it ended, with all its containers. Otherwise like ``run_job``.
+
+        Unlike a Job's it is never started again: not if its node dies, nor if it is evicted.
+
+        Args:
+            pod: a template, or the manifest of a ``v1`` Pod.
+            name: what it is called here, for tests and people; it must not change while it runs.
+
+        Raises:
+            JobFailed: the server refuses it, or somebody has deleted it. A Pod that fails is a result.
+        """
+        return self._result(job_calls.pod_call(pod, name))
+
     @overload
     def race(
         self, a: Awaitable[A], b: Awaitable[B], /
@@ -178,6 +212,14 @@ class ExecutionContext(ContextBase[AsyncPort], AsyncContextMarker):
     def _outcome(self, call: Call) -> Coroutine[object, None, Any]:
         self._port.open(call)
         return self._port.watch(self._port.outcome(call), f"ctx.{_VERBS[call.kind]}({call.name})", call.line)
+
+    def _result(self, call: Call) -> Coroutine[object, None, Any]:
+        self._port.open(call)
+        return self._port.watch(self._ended(call), f"ctx.{_VERBS[call.kind]}({call.name})", call.line)
+
+    @context_coroutine
+    async def _ended(self, call: Call) -> Any:
+        return job_calls.result_of(call, await self._port.outcome(call))
 
     @context_coroutine
     async def _spawned(self, call: Call) -> Child[Any]:
@@ -238,4 +280,6 @@ _VERBS: Final = {
     RecordKind.STEP: "step",
     RecordKind.TIMER: "sleep",
     RecordKind.SUSPENSION: "suspend",
+    RecordKind.JOB: "run_job",
+    RecordKind.POD: "run_pod",
 }

@@ -10,6 +10,7 @@ KontinueError
 ├── NonRetryableError            raised by users: fail now, whatever the retry policy says
 ├── ContextError                 a context is used wrongly: outside its function, inside a step, I/O in the body (user)
 ├── StepFailed, ChildFailed      a recorded failure of a step or child: .type .message .traceback, is_a()
+├── JobFailed                    a Job or Pod was refused or deleted, or has not succeeded: .job .type, is_a()
 ├── LimitExceeded                a run has recorded as much as it may; never raised, but recorded: ``is_a()`` tells
 ├── WaitTimeout                  a durable wait or a client's wait took too long (is a TimeoutError)
 ├── ExecutionTimedOut            an attempt or an Execution took too long; never raised, but recorded: ``is_a()`` tells
@@ -53,6 +54,7 @@ __all__ = [
     "InvalidPayload",
     "InvalidResult",
     "InvalidState",
+    "JobFailed",
     "KontinueError",
     "LimitExceeded",
     "NonRetryableError",
@@ -161,6 +163,20 @@ class ChildFailed(RecordedFailure):
         super().__init__(message, **recorded)
         self.child = child
         self.phase = phase
+
+
+class JobFailed(RecordedFailure):
+    """A Job or Pod could not be created, was deleted, or has not succeeded (``JobResult.check``).
+
+    ``is_a(Invalid)``: the server refuses the manifest; ``is_a(NotFound)``: somebody has deleted the object.
+
+    Attributes:
+        job: name of the object, or, if there is none, the name that the call has given it.
+    """
+
+    def __init__(self, message: str, *, job: str = "", **recorded: Any) -> None:
+        super().__init__(message, **recorded)
+        self.job = job
 
 
 class LimitExceeded(KontinueError):

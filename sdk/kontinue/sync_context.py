@@ -8,15 +8,16 @@ across a durable call blocks the others for good. Handles of children can stand 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Concatenate, Literal, ParamSpec, TypeAlias, TypeVar, overload
 
-from kontinue import durable_calls
+from kontinue import durable_calls, job_calls
 from kontinue._context_base import ContextBase
 from kontinue.children import SyncChild
 from kontinue.definition import FunctionDefinition, SyncContextMarker
 from kontinue.errors import DefinitionError, WaitTimeout
+from kontinue.jobs import JobResult, JobTemplate, PodResult
 from kontinue.ports import SyncBranch, SyncPort
 from kontinue.replay.call import Call
 
@@ -120,6 +121,39 @@ class SyncExecutionContext(ContextBase[SyncPort], SyncContextMarker):
         )
 
     @overload
+    def run_job(self, job: JobTemplate | Mapping[str, Any], /, *, name: str | None = None) -> JobResult:
+        """Run a Job of Kubernetes and return how it ended: whether it succeeded, its message, exit codes.
+
+        While it runs, or waits for resources, the Execution is Suspended; if the Execution ends before, or the call is
+        given up, the Job is deleted together with its Pods. A Job that has ended stays until the Execution is deleted.
+
+        Args:
+            job: a template, or the manifest of a ``batch/v1`` Job. The object's name is made by kontinue.
+            name: what it is called here, for tests and people; it must not change while it runs.
+
+        Raises:
+            JobFailed: the server refuses it, or somebody has deleted it. A Job that fails is a result.
+        """
+        call = job_calls.job_call(job, name)
+        result: JobResult = self._outcome(call)
+        return job_calls.result_of(call, result)
+
+    def run_pod(self, pod: JobTemplate | Mapping[str, Any], /, *, name: str | None = None) -> PodResult:
+        """Run a Pod and return how it ended, with all its containers. Otherwise like ``run_job``.
+
+        Unlike a Job's it is never started again: not if its node dies, nor if it is evicted.
+
+        Args:
+            pod: a template, or the manifest of a ``v1`` Pod.
+            name: what it is called here, for tests and people; it must not change while it runs.
+
+        Raises:
+            JobFailed: the server refuses it, or somebody has deleted it. A Pod that fails is a result.
+        """
+        call = job_calls.pod_call(pod, name)
+        result: PodResult = self._outcome(call)
+        return job_calls.result_of(call, result)
+
     def gather(self, a: Strand[A], b: Strand[B], /) -> tuple[A, B]: ...
     @overload
     def gather(self, a: Strand[A], b: Strand[B], c: Strand[C], /) -> tuple[A, B, C]: ...

@@ -16,6 +16,7 @@ import msgspec
 from kontinue.api.v1alpha1 import Phase
 from kontinue_engine.controllers.entries import Entry, Rest
 from kontinue_engine.controllers.histories import Histories
+from kontinue_engine.controllers.jobs import Jobs
 from kontinue_engine.controllers.offspring import Offspring
 from kontinue_engine.controllers.runtime import Runtime
 from kontinue_engine.controllers.suspensions import Suspensions
@@ -39,6 +40,7 @@ class Activations:
         offspring: told what user code asks of its children.
         histories: reads what a replay needs.
         suspensions: told of sleeps and suspends.
+        jobs: told of Jobs and Pods.
         on_disowned_end: told when nothing runs any more of an Execution that was deleted.
     """
 
@@ -48,6 +50,7 @@ class Activations:
         offspring: Offspring,
         histories: Histories,
         suspensions: Suspensions,
+        jobs: Jobs,
         *,
         on_disowned_end: Callable[[Entry], None],
     ) -> None:
@@ -55,6 +58,7 @@ class Activations:
         self._offspring = offspring
         self._histories = histories
         self._suspensions = suspensions
+        self._jobs = jobs
         self._on_disowned_end = on_disowned_end
         self._last_number = 0
         self._is_draining = False
@@ -273,9 +277,11 @@ class Activations:
         command: frames.CreateChild
         | frames.StartTimer
         | frames.StartSuspension
+        | frames.StartJob
         | frames.CancelChild
         | frames.CancelTimer
-        | frames.CancelSuspension,
+        | frames.CancelSuspension
+        | frames.CancelJob,
     ) -> None:
         match command:
             case frames.CreateChild():
@@ -295,6 +301,10 @@ class Activations:
                 if step in entry.timers or step in entry.memo.timers:
                     self._cancel_timer(entry, step)
                 self._suspensions.give_up(entry, step, command)
+            case frames.StartJob():
+                self._jobs.request(entry, step, command)
+            case frames.CancelJob():
+                self._jobs.give_up(entry, step, command)
             case _:
                 assert_never(command)
 

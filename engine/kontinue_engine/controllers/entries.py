@@ -16,11 +16,13 @@ import msgspec
 from kontinue.api import labels
 from kontinue.api.meta import parent_of
 from kontinue.api.v1alpha1 import Execution, ExecutionSpec, ExecutionStatus
+from kontinue_engine.kube.followed_jobs import FollowedJob
 from kontinue_engine.lifecycle.memo import MemoBytes
 from kontinue_engine.lifecycle.observed import NO_NEWS, Activation, News
+from kontinue_engine.lifecycle.running import JOB_KINDS, UNCREATED_MESSAGE
 from kontinue_engine.lifecycle.times import ms_of
 from kontinue_engine.sharding.views import deaths_of, has_begun
-from kontinue_engine.wire.frames import StartSuspension
+from kontinue_engine.wire.frames import StartJob, StartSuspension
 
 
 class Inheritance(enum.Enum):
@@ -59,6 +61,33 @@ class AwaitedSuspension(msgspec.Struct, frozen=True, kw_only=True):
     version: str = ""
 
 
+class AwaitedJob:
+    """A Job or Pod that an activation waits for.
+
+    Attributes:
+        command: what was asked for.
+        look_first: an earlier activation may have created it.
+        exists: it was created, or found, and had not ended.
+        held_up_by: why it may not start yet, as last read.
+        has_news: something has been heard of it that was not read.
+        is_looked_at: it is being created, or read.
+    """
+
+    __slots__ = ("command", "exists", "has_news", "held_up_by", "is_looked_at", "look_first")
+
+    def __init__(self, command: StartJob, *, look_first: bool) -> None:
+        self.command = command
+        self.look_first = look_first
+        self.exists = False
+        self.held_up_by = ""
+        self.has_news = False
+        self.is_looked_at = False
+
+    def is_other(self, known: FollowedJob | None) -> bool:
+        """Tell whether a list shows something that was not read."""
+        return not self.exists or known is None or known.has_ended or known.held_up_by != self.held_up_by
+
+
 class Entry:
     """One live Execution, as this replica knows it.
 
@@ -78,6 +107,9 @@ class Entry:
         suspensions: step id -> what the activation waits for.
         ends_of_waits: name of a Suspension -> when it was to end, of those that may have been deleted meanwhile.
         told_suspensions: the same for those whose end it was told: it may refuse a payload.
+        jobs: step id -> Job or Pod that the activation waits for.
+        known_jobs: kind and name of Jobs and Pods that are known to have been there.
+        unwanted_jobs: names of those that nobody waits for any more.
         cancel_message: why its parent no longer wants it, or empty.
         grant: resourceVersion of the Lease that gave it its mutex; 0 while it has none.
     """
@@ -94,6 +126,8 @@ class Entry:
         "grant",
         "inheritance",
         "is_parent_unchecked",
+        "jobs",
+        "known_jobs",
         "labels",
         "memo",
         "must_verify",
@@ -109,6 +143,7 @@ class Entry:
         "told_suspensions",
         "uid",
         "unwanted",
+        "unwanted_jobs",
         "version",
         "was_found",
         "writing",
@@ -145,6 +180,13 @@ class Entry:
             if item.kind == "Suspension" and item.until is not None
         }
         self.told_suspensions: dict[str, AwaitedSuspension] = {}
+        self.jobs: dict[str, AwaitedJob] = {}
+        self.known_jobs = {
+            (item.kind, item.name)
+            for item in execution.status.waiting_for
+            if item.kind in JOB_KINDS and item.message != UNCREATED_MESSAGE
+        }
+        self.unwanted_jobs: set[str] = set()
         self.inheritance = Inheritance.WAITING if inherited else Inheritance.NONE
         self.is_parent_unchecked = False
         self.rest = Rest.AWAKE
@@ -303,6 +345,7 @@ class EntryStore:
         entry.timers.clear()
         entry.suspensions.clear()
         entry.told_suspensions.clear()
+        entry.jobs.clear()
 
 
 def version_number(version: str) -> int:

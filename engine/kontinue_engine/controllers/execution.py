@@ -82,7 +82,7 @@ class ExecutionController:
 
     @property
     def busy(self) -> int:
-        """Number of Executions that run user code now, or whose write is in flight, and of cancels elsewhere and of deletions of Jobs."""
+        """Number of Executions that run user code now, or whose write is in flight; cancels elsewhere, deleted Jobs."""
         entries = self._runtime.entries
         active = sum(1 for entry in entries if entry.is_active or entry.writing is not None)
         return len(self.offspring.cancels) + len(self._jobs) + active

@@ -17,6 +17,7 @@ import msgspec
 
 from kontinue import errors
 from kontinue.api import labels
+from kontinue.api.v1alpha1 import Execution
 from kontinue.kube import requests
 from kontinue.kube.backoff import Backoff
 from kontinue.kube.reflector import Reflector
@@ -25,7 +26,7 @@ from kontinue_engine.clock import Clock
 from kontinue_engine.coordinator.fates import MAY_RUN_ON
 from kontinue_engine.coordinator.forsaken import cancel_forsaken
 from kontinue_engine.coordinator.holders import Holders
-from kontinue_engine.kube import executions
+from kontinue_engine.kube import executions, jobs
 from kontinue_engine.kube.work_queue import WorkQueue
 from kontinue_engine.lifecycle.conditions import is_stopped, with_stopped
 from kontinue_engine.lifecycle.ending import PARENT_ENDED_MESSAGE
@@ -221,6 +222,7 @@ class Closer:
             return True
         if execution.status.owner != ended.status.owner:
             return False  # somebody had it once more, of whom the Lease was not asked
+        await self._delete_jobs(execution)
         stopped = with_stopped(execution.status.conditions, execution.phase, self._clock.now_ms())
         result = await executions.write_status(
             self._transport,
@@ -236,3 +238,18 @@ class Closer:
             case executions.Refused(error=error):
                 _log.error("not closed", execution=name, uid=uid, error=str(error))
         return not isinstance(result, executions.Changed)
+
+    async def _delete_jobs(self, ended: Execution) -> None:
+        """Delete the Jobs and Pods that it waited for."""
+        for item in ended.status.waiting_for:
+            if item.kind in jobs.RESOURCES:
+                try:
+                    await jobs.delete_unended(
+                        self._transport,
+                        namespace=self._namespace,
+                        kind=item.kind,
+                        name=item.name,
+                        owner_uid=ended.metadata.uid,
+                    )
+                except jobs.JobUnusableError as error:
+                    _log.error("not deleted", kind=item.kind, name=item.name, error=str(error))

@@ -155,17 +155,21 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Wait(msgspec.Struct, frozen=True, kw_only=True):
-    """A Suspension that an activation waits for.
+    """A Suspension, Job or Pod that an activation waits for.
 
     Attributes:
         name: of the object.
         until_ms: when it ends by itself; None for never.
         is_sleep: nobody has to do anything.
+        kind: of the object.
+        message: why it takes so long, for people.
     """
 
     name: str
     until_ms: int | None
     is_sleep: bool
+    kind: str = "Suspension"
+    message: str = ""
 
 
 class Observed(msgspec.Struct, frozen=True, kw_only=True):
@@ -189,7 +193,7 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
         cancel_message: why its parent no longer wants it; empty while it does.
         dormant: it waits without an activation (evicted): only a wake dispatches it.
         woken: something that it waited for has happened while it was dormant.
-        waits: step id -> Suspension that its activation waits for.
+        waits: step id -> Suspension, Job or Pod that its activation waits for.
     """
 
     spec: ExecutionSpec

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -10,12 +10,16 @@ import msgspec
 from kontinue.api.v1alpha1 import Phase, WaitingFor
 from kontinue_engine.lifecycle import plan as plans
 from kontinue_engine.lifecycle.memo import MemoBytes
-from kontinue_engine.lifecycle.observed import Activation, Observed, Worker
+from kontinue_engine.lifecycle.observed import Activation, Observed, Wait, Worker
 from kontinue_engine.lifecycle.phases import PhaseEvent, next_phase
 from kontinue_engine.lifecycle.plan import NOTHING, Plan
 from kontinue_engine.lifecycle.statuses import extended, written
 from kontinue_engine.lifecycle.times import time_of
+from kontinue_engine.wire.frames import WaitingItem
 
+JOB_KINDS: Final = frozenset({"Job", "Pod"})
+UNCREATED_MESSAGE: Final = "not created yet"
+"""Of a Job or Pod in ``status.waitingFor``; any other one was there when that was written."""
 MAX_WAITING_FOR: Final = 10
 """Entries of ``status.waitingFor``: enough to explain, few enough to stay small (judgement)."""
 
@@ -27,7 +31,8 @@ def progress(observed: Observed, worker: Worker, now_ms: int, activation: Activa
     news = observed.news
     memo = extended(observed.memo, news, worker)
     phase, is_due, again_ms = _wanted_phase(observed, worker, now_ms, activation, memo)
-    if not news.needs_write and not is_due:
+    waiting_for = _waiting_for(observed, activation, memo.timers) if phase is Phase.SUSPENDED else []
+    if not news.needs_write and not is_due and not _tells_more_of_jobs(waiting_for, observed.status.waiting_for):
         return Plan(requeue_after_ms=again_ms)
     status = written(
         observed,
@@ -36,7 +41,7 @@ def progress(observed: Observed, worker: Worker, now_ms: int, activation: Activa
         phase=phase,
         memo=memo,
         crashes=0 if news.records else observed.status.crashes,
-        waiting_for=_waiting_for(observed, activation, memo.timers) if phase is Phase.SUSPENDED else [],
+        waiting_for=waiting_for,
         reason="",
         message="",
     )
@@ -67,7 +72,7 @@ def _wanted_phase(
 
 
 def _is_long(observed: Observed, activation: Activation, memo: MemoBytes, until_ms: int) -> bool:
-    """Tell whether it waits for nothing but timers and sleeps that all end after that time."""
+    """Tell whether it waits for nothing but Jobs, Pods, and timers and sleeps that all end after that time."""
     for item in activation.waiting_for:
         wait = observed.waits.get(item.step)
         if wait is not None and wait.is_sleep:
@@ -86,12 +91,25 @@ def _waiting_for(observed: Observed, activation: Activation, timers: Mapping[str
         until_ms = timers.get(item.step) if wait is None else wait.until_ms
         listed.append(
             WaitingFor(
-                kind=item.kind if wait is None else "Suspension",
+                kind=item.kind if wait is None else wait.kind,
                 name=item.name if wait is None else wait.name,
                 until=None if until_ms is None else time_of(until_ms),
+                message=_message(item, wait),
             )
         )
     hidden = activation.more + len(activation.waiting_for) - len(listed)
     if hidden:
         listed[-1] = msgspec.structs.replace(listed[-1], message=f"and {hidden} more")
     return listed
+
+
+def _message(item: WaitingItem, wait: Wait | None) -> str:
+    if wait is not None:
+        return wait.message
+    return UNCREATED_MESSAGE if item.kind in JOB_KINDS else ""
+
+
+def _tells_more_of_jobs(now: Sequence[WaitingFor], told: Sequence[WaitingFor]) -> bool:
+    """Tell whether what holds a Job or Pod up has changed since that was written."""
+    messages = {(item.kind, item.name): item.message for item in told if item.kind in JOB_KINDS}
+    return any(messages.get((item.kind, item.name), item.message) != item.message for item in now)

@@ -17,6 +17,7 @@ from kontinue.definition import FunctionDefinition
 from kontinue.durable_calls import ChildRequest, SuspendRequest, TimerRequest
 from kontinue.errors import ContextError
 from kontinue.ports import ExecutionInfo
+from kontinue.job_calls import JobRequest
 from kontinue.replay.call import Call, CallState, Mismatch, Outcome
 from kontinue.replay.journal import Effect, Journal
 from kontinue.replay.records import EMPTY_MEMO, ChildOutcome, Memo, RecordKind, decode_memo
@@ -28,15 +29,19 @@ from kontinue_engine.wire import frames
 
 Send = Callable[[frames.RunnerEvent], None]
 NowMs = Callable[[], int]
-Command = frames.CreateChild | frames.CancelChild | suspension_calls.Command
+Command = frames.CreateChild | frames.CancelChild | frames.StartJob | frames.CancelJob | suspension_calls.Command
 
 _WAITING_KINDS: Final = {
     RecordKind.CHILD: "Execution",
     RecordKind.TIMER: "Timer",
     RecordKind.SUSPENSION: "Suspension",
     RecordKind.STEP: "Step",
+    RecordKind.JOB: "Job",
+    RecordKind.POD: "Pod",
 }
-_NAMED_BY_OBJECT: Final = frozenset({RecordKind.CHILD, RecordKind.SUSPENSION})
+_NAMED_BY_OBJECT: Final = frozenset({RecordKind.CHILD, RecordKind.SUSPENSION, RecordKind.JOB, RecordKind.POD})
+BY_THE_CODE_NOW: Final = ", requested by the code now"
+"""Behind what a Mismatched says that is requested."""
 _MAX_WAITING_SHOWN: Final = 10
 """Of what a parked activation waits for; judgement: status and people need a few, a fan-out has thousands."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -94,7 +99,7 @@ class Activation:
         return self.journal.is_replaying
 
     def child_name(self, call: Call) -> str:
-        """Return the name of the child Execution, or of the Suspension, of an open call."""
+        """Return the name of the child Execution, Suspension, Job or Pod of an open call."""
         request = call.request
         if isinstance(request, ChildRequest) and request.function.call_options.name is not None:
             return request.function.call_options.name
@@ -146,7 +151,7 @@ class Activation:
             self.send(frames.RecordsProduced(self.number, flush.seq, _encoded(flush.records)))
 
     def send_effect(self, effect: Effect) -> None:
-        """Ask the supervisor for the effect of a child, a timer or a Suspension."""
+        """Ask the supervisor for the effect of a child, a timer, a Suspension or a Job."""
         self.send(frames.StepRequested(self.number, effect.call.id, self._command(effect)))
 
     def send_waiting(self) -> None:
@@ -219,6 +224,11 @@ class Activation:
             arguments=request.arguments,
             arguments_digest=call.digest,
             group=function.group,
+        if isinstance(request, JobRequest):
+            kind, name = _WAITING_KINDS[request.kind], self.child_name(call)
+            if effect.is_cancel:
+                return frames.CancelJob(kind, name)
+            return frames.StartJob(kind, name, request.manifest, call.digest, call.name)
             spec=function.call_options.spec_json(),
             leaves_shard=function.call_options.disable_shard_inheritance,
         )
@@ -242,6 +252,8 @@ def described(function: FunctionDefinition[..., Any]) -> str:
     return f"{function.name} at {function.location}"
 
 
+        if isinstance(arrived, frames.JobEnded):  # counts once it is recorded, because the object may be deleted
+            return Outcome(at_ms=arrived.at_ms, value=arrived.result)
 def check_nothing_recorded(activate: frames.Activate, function: FunctionDefinition[..., Any]) -> None:
     """Refuse to run a function without a context that had one, and records that it would never ask for.
 

@@ -6,11 +6,13 @@ See docs/testing.md. The pytest fixture ``kontinue_env`` is a ``TestEnvironment`
 from kontinue_engine.testing.environment import TestEnvironment
 from kontinue_engine.testing.errors import EngineFailed, Stuck
 from kontinue_engine.testing.execution import TestExecution
+from kontinue_engine.testing.jobs import Jobs
 from kontinue_engine.testing.suspension import TestSuspension
 from kontinue_engine.testing.sync_environment import SyncTestEnvironment, SyncTestExecution, SyncTestSuspension
 
 __all__ = [
     "EngineFailed",
+    "Jobs",
     "Stuck",
     "SyncTestEnvironment",
     "SyncTestExecution",

@@ -17,6 +17,7 @@ from kontinue import App, FunctionDefinition
 from kontinue.client import Client
 from kontinue.errors import InvalidState, UnknownFunction
 from kontinue_engine.testing.execution import TestExecution
+from kontinue_engine.testing.jobs import Jobs
 from kontinue_engine.testing.supervisor import NAMESPACE
 from kontinue_engine.testing.world import World
 
@@ -74,6 +75,11 @@ class TestEnvironment:
             self._check_not_started(f"stub({function.fn.__name__}, ...)")
             self._world.stubs[name] = _stub(function, lambda: self._results[name])
         self._results[name] = result
+
+    @property
+    def jobs(self) -> Jobs:
+        """How the Jobs and Pods end that functions run: ``env.jobs.succeed("migrate")``. Nothing really runs them."""
+        return self._world.jobs
 
     # What happens.
 

@@ -163,8 +163,8 @@ class InProcessRunners:
                     # One that only waits is not to blame for the death of its runner.
                     self._crash(command.activation, name, was_active=not home.host.is_quiet(command.activation))
                     return
-                # The end of a Suspension counts once it is recorded: then there is a replay.
-                is_replayed = not isinstance(outcome, frames.SuspensionEnded) and self._replay(home)
+                # The end of a Suspension or Job counts once it is recorded: then there is a replay.
+                is_replayed = not isinstance(outcome, (frames.SuspensionEnded, frames.JobEnded)) and self._replay(home)
             case _:
                 is_replayed = False
         if not is_replayed:

@@ -16,6 +16,7 @@ from kontinue.api.v1alpha1 import ChildPolicy, Execution, Suspension
 from kontinue.errors import InvalidState
 from kontinue_engine.testing.environment import TestEnvironment
 from kontinue_engine.testing.execution import TestExecution
+from kontinue_engine.testing.jobs import Jobs
 from kontinue_engine.testing.suspension import TestSuspension
 
 P = ParamSpec("P")
@@ -134,6 +135,11 @@ class SyncTestEnvironment:
     def stub(self, function: FunctionDefinition[P, R], *, result: R | Exception) -> None:
         """Have a function return a result, or raise, instead of being run; see ``TestEnvironment.stub``."""
         self._environment.stub(function, result=result)
+
+    @property
+    def jobs(self) -> Jobs:
+        """How the Jobs and Pods end that functions run; see ``TestEnvironment.jobs``."""
+        return self._environment.jobs
 
     def spawn(self, function: FunctionDefinition[P, R], /, *args: P.args, **kwargs: P.kwargs) -> SyncTestExecution[R]:
         """Create an Execution, as a client does; see ``TestEnvironment.spawn``."""

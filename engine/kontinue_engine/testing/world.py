@@ -20,6 +20,7 @@ from kontinue_engine.apiserver.server import LocalServer
 from kontinue_engine.testing.bridge import BridgeTransport
 from kontinue_engine.testing.crashes import Crashes
 from kontinue_engine.testing.driver import Driver
+from kontinue_engine.testing.jobs import JobPlayer, Jobs
 from kontinue_engine.testing.runners import InProcessRunners
 from kontinue_engine.testing.server import InProcessTransport, start_server
 from kontinue_engine.testing.supervisor import NAMESPACE, Supervisor
@@ -34,6 +35,7 @@ class World:
     Attributes:
         apps: in use.
         stubs: functions that are not run; they go before those of the apps.
+        jobs: how Jobs and Pods end.
         client: of the server; to be called within ``call`` only.
         bridge: to the server, for clients on the test's loop.
 
@@ -48,6 +50,7 @@ class World:
         self.crashes = Crashes()
         self.apps: list[App] = []
         self.stubs: dict[str, FunctionDefinition[..., Any]] = {}
+        self.jobs = Jobs()
         self.client: Client
         self.bridge = BridgeTransport(self.driver, self._started_transport)
         self._replays = replays
@@ -141,6 +144,8 @@ class World:
         self._server = await start_server(self.clock)
         self._transport = InProcessTransport(self._server)
         self.client = Client.from_kube(self._transport, NAMESPACE)
+        player = JobPlayer(self.jobs, InProcessTransport(self._server), NAMESPACE, now=self.clock.now)
+        self.driver.loop.create_task(player.run(), name="jobs")
 
     async def _start_worker(self) -> None:
         functions = self.functions

@@ -89,6 +89,31 @@ class CancelSuspension(Frame, frozen=True, tag="CancelSuspension"):
     name: str
 
 
+class StartJob(Frame, frozen=True, tag="StartJob"):
+    """Wait for the end of a Job or Pod: create it, or find it.
+
+    Attributes:
+        kind: ``Job`` or ``Pod``.
+        name: deterministic name of the object.
+        manifest: JSON object.
+        digest: of the manifest, compared with the annotation of one that exists already.
+        title: what the program calls it, or empty.
+    """
+
+    kind: str
+    name: str
+    manifest: bytes
+    digest: str
+    title: str = ""
+
+
+class CancelJob(Frame, frozen=True, tag="CancelJob"):
+    """Delete the Job or Pod of this step: the program has abandoned it."""
+
+    kind: str
+    name: str
+
+
 class CancelChild(Frame, frozen=True, tag="CancelChild"):
     """Cancel the child of this step.
 
@@ -106,7 +131,7 @@ class CancelTimer(Frame, frozen=True, tag="CancelTimer"):
 
 
 class WaitingItem(Frame, frozen=True, tag="WaitingItem"):
-    """One thing that a parked activation waits for; ``kind`` is Execution, Timer, Suspension or Step."""
+    """One thing that a parked activation waits for; ``kind`` is Execution, Timer, Suspension, Job, Pod or Step."""
 
     kind: str
     name: str
@@ -137,6 +162,13 @@ class SuspensionEnded(Frame, frozen=True, tag="SuspensionEnded"):
     at_ms: int
     payload: bytes = b""
     timed_out: bool = False
+
+
+class JobEnded(Frame, frozen=True, tag="JobEnded"):
+    """A Job or Pod has ended: ``result`` is JSON of a ``JobResult`` or ``PodResult``."""
+
+    at_ms: int
+    result: bytes
 
 
 # Supervisor to runner.
@@ -177,7 +209,7 @@ class StepArrived(Frame, frozen=True, tag="StepArrived"):
 
     activation: int
     step: str
-    outcome: ChildFinished | TimerFired | SuspensionEnded
+    outcome: ChildFinished | TimerFired | SuspensionEnded | JobEnded
 
 
 class StepRejected(Frame, frozen=True, tag="StepRejected"):
@@ -239,7 +271,9 @@ class StepRequested(Frame, frozen=True, tag="StepRequested"):
 
     activation: int
     step: str
-    command: CreateChild | StartTimer | StartSuspension | CancelChild | CancelTimer | CancelSuspension
+    command: (
+        CreateChild | StartTimer | StartSuspension | StartJob | CancelChild | CancelTimer | CancelSuspension | CancelJob
+    )
 
 
 class PayloadRefused(Frame, frozen=True, tag="PayloadRefused"):

@@ -19,6 +19,8 @@ class RecordKind(enum.StrEnum):
     CHILD = "child"
     TIMER = "timer"
     SUSPENSION = "suspension"
+    JOB = "job"
+    POD = "pod"
 
 
 class RecordedError(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):

@@ -1,0 +1,291 @@
+"""Jobs and Pods of Executions, against an API server, with runners played by the test.
+
+On a real API server its own Job controller starts and counts Pods; the test is the kubelet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+import pytest
+
+import job_answers
+from api_server import ApiServer
+from controller_world import World, eventually, replica
+from kontinue.api import labels
+from kontinue.api.patches import cancel_operations
+from kontinue.api.v1alpha1 import Phase
+from kontinue.errors import NotFound
+from kontinue.jobs import JobResult, JobTemplate, PodResult, job_manifest, pod_manifest
+from kontinue.kube import requests
+from kontinue.kube.requests import Resource
+from kontinue_engine.kube.job_views import SUSPENDED_MESSAGE
+from kontinue_engine.wire import frames
+
+TEMPLATE = JobTemplate(image="busybox", command=["true"])
+STEP = "1"
+
+
+@pytest.fixture
+async def world(api_server: ApiServer) -> AsyncIterator[World]:
+    async with replica(api_server, executing_after_ms=60_000) as one:
+        yield one
+
+
+def start_job(activate: frames.Activate, *, digest: str = "d", **spec: Any) -> frames.StepRequested:
+    """Return what a runner asks for by ``ctx.run_job``."""
+    manifest = json.loads(json.dumps(job_manifest(TEMPLATE)))
+    manifest["spec"] |= spec
+    name = f"{activate.execution}-1-x"
+    command = frames.StartJob("Job", name, json.dumps(manifest).encode(), digest, "migrate")
+    return frames.StepRequested(activate.activation, STEP, command)
+
+
+def start_pod(activate: frames.Activate) -> frames.StepRequested:
+    manifest = json.dumps(pod_manifest(TEMPLATE)).encode()
+    command = frames.StartJob("Pod", f"{activate.execution}-1-x", manifest, "d")
+    return frames.StepRequested(activate.activation, STEP, command)
+
+
+def waiting(activate: frames.Activate, command: Any) -> frames.Waiting:
+    return frames.Waiting(activate.activation, [frames.WaitingItem(command.kind, command.name, STEP)])
+
+
+async def parked(world: World, request: frames.StepRequested, activate: frames.Activate) -> None:
+    """Ask for a Job, wait for nothing else, and wait until that is written."""
+    world.on_frame(request)
+    world.on_frame(waiting(activate, request.command))
+    found = await world.phase(activate.execution, Phase.SUSPENDED)
+    assert [(item.kind, item.name) for item in found.status.waiting_for] == [
+        (request.command.kind, request.command.name)  # type: ignore[union-attr]
+    ]
+
+
+async def arrived(world: World) -> frames.JobEnded:
+    """Return the end that the activation is told of, last of all."""
+    await eventually(lambda: bool(world.runners.sent_of(frames.StepArrived)))
+    outcome = world.runners.sent_of(frames.StepArrived)[-1].outcome
+    assert isinstance(outcome, frames.JobEnded)
+    return outcome
+
+
+async def refused(world: World) -> frames.ErrorInfo:
+    """Return why the activation is told that there is no end to come."""
+    await eventually(lambda: bool(world.runners.sent_of(frames.StepRejected)))
+    error = world.runners.sent_of(frames.StepRejected)[-1].error
+    assert isinstance(error, frames.ErrorInfo)
+    return error
+
+
+async def cancel(world: World, name: str) -> None:
+    found = await world.get(name)
+    operations = cancel_operations(found, reason="CanceledByClient", message="enough")
+    await world.client.send(
+        requests.json_patch(requests.EXECUTIONS, world.namespace, name, operations, subresource="status")
+    )
+
+
+async def gone(world: World, resource: Resource, name: str) -> None:
+    """Wait until there is no such object."""
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                await world.client.send(requests.get(resource, world.namespace, name))
+            except NotFound:
+                return
+            await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize(("exit_code", "message"), [(0, ""), (3, "no database")])
+async def test_a_job_is_created_waited_for_and_told_of(
+    world: World, api_server: ApiServer, exit_code: int, message: str
+) -> None:
+    """It belongs to its Execution, and its end is told with what its Pod says; nobody deletes it."""
+    activate = await world.start("a")
+    await parked(world, start_job(activate), activate)
+    (job,) = await job_answers.started(world.client, world.namespace, requests.JOBS)
+    meta = job["metadata"]
+    assert meta["ownerReferences"] == [
+        {
+            "apiVersion": labels.API_VERSION,
+            "kind": "Execution",
+            "name": "a",
+            "uid": activate.uid,
+            "controller": True,
+        }
+    ]
+    assert (meta["labels"][labels.PARENT], meta["labels"][labels.ROOT], meta["labels"][labels.WORKER_GROUP]) == (
+        "a",
+        "a",
+        "g",
+    )
+    assert (meta["annotations"][labels.STEP], meta["annotations"][labels.DISPLAY_NAME]) == (STEP, "migrate")
+    await job_answers.end_job(api_server, world.client, job, exit_code=exit_code, message=message)
+    result = msgspec.json.decode((await arrived(world)).result, type=JobResult)
+    assert (result.name, result.succeeded, result.exit_code) == (meta["name"], exit_code == 0, exit_code)
+    assert [(one.name, one.exit_code, one.message) for one in result.containers] == [("main", exit_code, message)]
+    if exit_code:
+        assert result.reason == "BackoffLimitExceeded"
+        assert result.message.endswith("container main exited with 3 (Error, no database)")
+    world.on_frame(frames.Completed(activate.activation, b"null"))
+    await world.phase("a", Phase.COMPLETED)
+    assert [
+        one["metadata"]["uid"] for one in await job_answers.owned(world.client, world.namespace, requests.JOBS)
+    ] == [meta["uid"]]
+
+
+async def test_a_pod_is_waited_for_in_the_same_way(world: World) -> None:
+    """Its containers tell how it has ended."""
+    activate = await world.start("a")
+    await parked(world, start_pod(activate), activate)
+    (pod,) = await job_answers.started(world.client, world.namespace, requests.PODS)
+    await job_answers.end_pod(world.client, world.namespace, pod["metadata"]["name"], exit_code=4)
+    result = msgspec.json.decode((await arrived(world)).result, type=PodResult)
+    assert (result.succeeded, result.exit_code) == (False, 4)
+    assert result.message == "the Pod has failed; container main exited with 4 (Error)"
+
+
+async def test_a_job_takes_two_writes_of_its_execution_and_one_of_its_own(world: World, api_server: ApiServer) -> None:
+    """Suspended, then the record together with Executing; no write for what is seen meanwhile."""
+    activate = await world.start("a")
+    before = await api_server.writes()
+    await parked(world, start_job(activate), activate)
+    (job,) = await job_answers.started(world.client, world.namespace, requests.JOBS)
+    await job_answers.end_job(api_server, world.client, job)
+    await arrived(world)
+    world.on_frame(frames.Running(activate.activation))
+    world.on_frame(frames.RecordsProduced(activate.activation, 1, [frames.EncodedRecord(STEP, b'{"id":"1"}')]))
+    await eventually(lambda: frames.StepRecorded(activate.activation, 1) in world.runners.sent)
+    assert (await world.get("a")).phase is Phase.EXECUTING
+    assert await api_server.writes() - before == 2
+
+
+async def test_a_crash_between_create_and_status_starts_no_second_job(api_server: ApiServer) -> None:
+    """The next activation asks for it by the same name and gets the same one, though it has ended meanwhile."""
+    async with replica(api_server, executing_after_ms=60_000) as first:
+        activate = await first.start("a")
+        first.on_frame(start_job(activate))
+        (job,) = await job_answers.started(first.client, first.namespace, requests.JOBS)
+        await job_answers.end_job(api_server, first.client, job)
+    async with replica(api_server, "two", dead_predecessor="one") as second:
+        again = await second.run("a")
+        second.on_frame(start_job(again))
+        assert msgspec.json.decode((await arrived(second)).result, type=JobResult).succeeded
+        (found,) = await job_answers.owned(second.client, second.namespace, requests.JOBS)
+        assert found["metadata"]["uid"] == job["metadata"]["uid"]
+
+
+async def test_a_job_that_ends_while_nobody_looks_is_found_by_the_next_replica(api_server: ApiServer) -> None:
+    """No event tells of it: who asks again, reads."""
+    async with replica(api_server) as first:
+        activate = await first.start("a")
+        await parked(first, start_job(activate), activate)
+    transport = api_server.transport()
+    (job,) = await job_answers.started(transport, api_server.namespace, requests.JOBS)
+    await job_answers.end_job(api_server, transport, job)
+    await transport.close()
+    async with replica(api_server, "two", dead_predecessor="one") as second:
+        again = await second.run("a")
+        second.on_frame(start_job(again))
+        assert msgspec.json.decode((await arrived(second)).result, type=JobResult).succeeded
+
+
+@pytest.mark.parametrize("is_restarted", [False, True])
+async def test_a_job_that_somebody_deletes_is_an_error_and_not_started_again(
+    api_server: ApiServer, is_restarted: bool
+) -> None:
+    """While a replica looks, and while none does: the status says that it was there."""
+    async with replica(api_server) as first:
+        activate = await first.start("a")
+        await parked(first, start_job(activate), activate)
+        (job,) = await job_answers.started(first.client, first.namespace, requests.JOBS)
+        name = job["metadata"]["name"]
+        if not is_restarted:
+            await first.client.send(requests.delete(requests.JOBS, first.namespace, name))
+            error = await refused(first)
+    if is_restarted:
+        transport = api_server.transport()
+        await transport.send(requests.delete(requests.JOBS, api_server.namespace, name))
+        async with replica(api_server, "two", dead_predecessor="one") as second:
+            await gone(second, requests.JOBS, name)
+            again = await second.run("a")
+            second.on_frame(start_job(again))
+            error = await refused(second)
+            assert await job_answers.owned(second.client, second.namespace, requests.JOBS) == []
+        await transport.close()
+    assert (error.type, error.message) == (
+        "kontinue.errors.NotFound",
+        f"Job {name} was deleted while a waited for it",
+    )
+
+
+async def test_a_manifest_that_the_server_refuses_is_an_error_with_the_servers_words(world: World) -> None:
+    """By field, as kubectl would show it."""
+    activate = await world.start("a")
+    world.on_frame(start_job(activate, backoffLimit=-1))
+    error = await refused(world)
+    assert error.type == "kontinue.errors.Invalid"
+    assert "spec.backoffLimit: Invalid value: -1" in error.message
+
+
+async def test_a_job_of_another_manifest_is_not_taken_for_ours(world: World) -> None:
+    """Its name is taken: the code has changed under an Execution that had started it."""
+    activate = await world.start("a")
+    await parked(world, start_job(activate), activate)
+    world.on_frame(start_job(activate, digest="another"))
+    error = await refused(world)
+    assert error.type == "kontinue.errors.AlreadyExists"
+
+
+async def test_a_cancel_deletes_the_job_and_its_pods(world: World, api_server: ApiServer) -> None:
+    """Nothing runs on for an Execution that has ended."""
+    activate = await world.start("a")
+    await parked(world, start_job(activate), activate)
+    (job,) = await job_answers.started(world.client, world.namespace, requests.JOBS)
+    pod = await job_answers.pod_of(api_server, world.client, job)
+    await cancel(world, "a")
+    await eventually(lambda: bool(world.runners.sent_of(frames.CancelActivation)))
+    world.on_frame(frames.Interrupted(activate.activation))
+    await gone(world, requests.JOBS, job["metadata"]["name"])
+    await gone(world, requests.PODS, pod)
+
+
+async def test_a_job_that_is_given_up_is_deleted_even_if_it_is_being_created(world: World) -> None:
+    """The loser of a race: the delete may come before the create has arrived."""
+    activate = await world.start("a")
+    request = start_job(activate)
+    world.on_frame(request)
+    world.on_frame(
+        frames.StepRequested(activate.activation, STEP, frames.CancelJob("Job", f"{activate.execution}-1-x"))
+    )
+    world.on_frame(frames.Completed(activate.activation, b"null"))
+    await world.phase("a", Phase.COMPLETED)
+    await eventually(lambda: world.controller.busy == 0)
+    await gone(world, requests.JOBS, f"{activate.execution}-1-x")
+
+
+async def test_a_suspended_job_takes_no_time_of_the_attempt_and_says_why(world: World, api_server: ApiServer) -> None:
+    """As Kueue does: it is suspended until there is room. ``waitingFor`` tells, and forgets when it is admitted."""
+    activate = await world.start("a", timeout={"attempt": "1s"})
+    await parked(world, start_job(activate, suspend=True), activate)
+
+    async def message() -> str:
+        (item,) = (await world.get("a")).status.waiting_for
+        return item.message
+
+    assert await message() == SUSPENDED_MESSAGE
+    (job,) = await job_answers.started(world.client, world.namespace, requests.JOBS)
+    name = job["metadata"]["name"]
+    patch = {"spec": {"suspend": False}}
+    await world.client.send(requests.merge_patch(requests.JOBS, world.namespace, name, patch))
+    async with asyncio.timeout(30):
+        while await message():
+            await asyncio.sleep(0.02)
+    (job,) = await job_answers.owned(world.client, world.namespace, requests.JOBS)
+    await job_answers.end_job(api_server, world.client, job)
+    await arrived(world)
+    assert (await world.get("a")).phase is Phase.SUSPENDED
