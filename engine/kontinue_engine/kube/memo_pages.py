@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -119,11 +120,23 @@ async def fetch(transport: Transport, owner: Owner, chain: MemoPagesStatus) -> l
         ApiError: the server refuses.
     """
     by_name = {page.metadata.name: page.spec for page in await _list(transport, owner)}
+    return join(owner.name, owner.run_epoch, chain, by_name)
+
+
+def join(
+    execution: str, run_epoch: int, chain: MemoPagesStatus, by_name: Mapping[str, MemoPageSpec]
+) -> list[MemoBytes]:
+    """Return the pages of a chain among those at hand, in order.
+
+    Raises:
+        PageMissingError: one is missing, or is not what was written.
+        MemoUnreadableError: one does not hold a memo.
+    """
     found: list[MemoBytes] = []
     digest = chain.last
     for number in range(chain.count, 0, -1):
-        name = memo_page_name(owner.name, owner.run_epoch, digest)
-        spec = by_name.pop(name, None)
+        name = memo_page_name(execution, run_epoch, digest)
+        spec = by_name.get(name)
         if spec is None or spec.number != number:
             raise PageMissingError(f"MemoPage {name}, number {number} of {chain.count}, is missing")
         found.append(parse_memo(spec.memo))
@@ -143,8 +156,25 @@ async def with_whole_memo(transport: Transport, execution: Execution) -> Executi
     if status.memo_pages is None:
         return execution
     owner = Owner(meta.namespace, meta.name, meta.uid, status.run_epoch)
-    memo = parse_memo(status.state, status.memo_pages)
-    whole = memo.with_pages(await fetch(transport, owner, status.memo_pages))
+    return _joined(execution, await fetch(transport, owner, status.memo_pages))
+
+
+def with_pages_at_hand(execution: Execution, by_name: Mapping[str, MemoPageSpec]) -> Execution:
+    """Do the same with pages that were read elsewhere, from a file for example.
+
+    Raises:
+        PageMissingError: one is missing, or is not what was written.
+        MemoUnreadableError: a page or the status does not hold a memo.
+    """
+    status = execution.status
+    if status.memo_pages is None:
+        return execution
+    return _joined(execution, join(execution.metadata.name, status.run_epoch, status.memo_pages, by_name))
+
+
+def _joined(execution: Execution, pages: Sequence[MemoBytes]) -> Execution:
+    status = execution.status
+    whole = parse_memo(status.state, status.memo_pages).with_pages(pages)
     return msgspec.structs.replace(execution, status=msgspec.structs.replace(status, state=whole.encode()))
 
 

@@ -27,7 +27,7 @@ from kontinue_engine.pool.runner_process import RunnerProcess
 from kontinue_engine.processes import describe_exit
 from kontinue_engine.wire import frames, framing
 
-_HASH_SEED: Final = "0"
+HASH_SEED: Final = "0"
 """Pinned, so that sets of strings iterate alike in every process that replays a memo."""
 
 _TAIL_LINES: Final = 50
@@ -168,10 +168,10 @@ def _exec(options: PoolOptions, control: socket.socket, output_fd: int) -> subpr
         nice=options.nice,
     )
     # -P: the current directory must not shadow modules before the user's folder is meant to.
-    arguments = [sys.executable, *_interpreter_flags(), "-P", "-m", "kontinue_engine.runner"]
+    arguments = [sys.executable, *interpreter_flags(), "-P", "-m", "kontinue_engine.runner"]
     return subprocess.Popen(  # noqa: S603 - our own interpreter
         [*arguments, msgspec.json.encode(launch).decode()],
-        env={**os.environ, **options.env, "PYTHONHASHSEED": _HASH_SEED},
+        env={**os.environ, **options.env, "PYTHONHASHSEED": HASH_SEED},
         stdin=subprocess.DEVNULL,
         stdout=output_fd,
         stderr=output_fd,
@@ -181,7 +181,7 @@ def _exec(options: PoolOptions, control: socket.socket, output_fd: int) -> subpr
     )
 
 
-def _interpreter_flags() -> list[str]:
+def interpreter_flags() -> list[str]:
     """Return this interpreter's flags, without those that would ignore PYTHONHASHSEED."""
     flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # as multiprocessing does
     return [flag for flag in flags if flag not in ("-E", "-I")]

@@ -5,6 +5,7 @@ Not thread-safe: the hosts see to that. ``SyncActivation`` and ``AsyncActivation
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -16,8 +17,8 @@ from kontinue import naming, steps
 from kontinue.definition import FunctionDefinition
 from kontinue.durable_calls import ChildRequest, SuspendRequest, TimerRequest
 from kontinue.errors import ContextError
-from kontinue.ports import ExecutionInfo
 from kontinue.job_calls import JobRequest
+from kontinue.ports import ExecutionInfo
 from kontinue.replay.call import Call, CallState, Mismatch, Outcome
 from kontinue.replay.journal import Effect, Journal
 from kontinue.replay.records import EMPTY_MEMO, ChildOutcome, Memo, RecordKind, decode_memo
@@ -35,9 +36,9 @@ _WAITING_KINDS: Final = {
     RecordKind.CHILD: "Execution",
     RecordKind.TIMER: "Timer",
     RecordKind.SUSPENSION: "Suspension",
-    RecordKind.STEP: "Step",
     RecordKind.JOB: "Job",
     RecordKind.POD: "Pod",
+    RecordKind.STEP: "Step",
 }
 _NAMED_BY_OBJECT: Final = frozenset({RecordKind.CHILD, RecordKind.SUSPENSION, RecordKind.JOB, RecordKind.POD})
 BY_THE_CODE_NOW: Final = ", requested by the code now"
@@ -142,7 +143,17 @@ class Activation:
             generation=self.journal.generation(call),
             fencing_token=self.activate.fencing_token,
             now_ms=self._host_now_ms,
+            on_left=functools.partial(self.from_thread, functools.partial(self._thread_left, call.id)),
+            on_late_end=functools.partial(self.from_thread, self.step_ended),
         )
+
+    def from_thread(self, change: Callable[[], None]) -> None:
+        """Have ``change`` done to this activation; from any thread of a step."""
+        raise NotImplementedError
+
+    def _thread_left(self, step: str) -> None:
+        self.step_started()  # its code still runs, though its outcome is known
+        self.send(frames.ThreadLeft(self.number, step))
 
     def send_flush(self) -> None:
         """Send the records that must be made durable now, if any."""
@@ -213,6 +224,11 @@ class Activation:
         request = call.request
         if isinstance(request, TimerRequest | SuspendRequest):
             return suspension_calls.command_of(call, self.child_name(call), is_cancel=effect.is_cancel)
+        if isinstance(request, JobRequest):
+            kind, name = _WAITING_KINDS[request.kind], self.child_name(call)
+            if effect.is_cancel:
+                return frames.CancelJob(kind, name)
+            return frames.StartJob(kind, name, request.manifest, call.digest, call.name)
         if effect.is_cancel:
             is_abandoned = call.state is CallState.ABANDONED
             return frames.CancelChild(self.child_name(call), effect.message, is_abandoned)
@@ -224,11 +240,6 @@ class Activation:
             arguments=request.arguments,
             arguments_digest=call.digest,
             group=function.group,
-        if isinstance(request, JobRequest):
-            kind, name = _WAITING_KINDS[request.kind], self.child_name(call)
-            if effect.is_cancel:
-                return frames.CancelJob(kind, name)
-            return frames.StartJob(kind, name, request.manifest, call.digest, call.name)
             spec=function.call_options.spec_json(),
             leaves_shard=function.call_options.disable_shard_inheritance,
         )
@@ -241,6 +252,8 @@ class Activation:
             return Outcome(at_ms=arrived.at_ms, is_durable=True)
         if isinstance(arrived, frames.SuspensionEnded):
             return suspension_calls.outcome_of(self.journal.find(frame.step), arrived)
+        if isinstance(arrived, frames.JobEnded):  # counts once it is recorded, because the object may be deleted
+            return Outcome(at_ms=arrived.at_ms, value=arrived.result)
         child = ChildOutcome(name=arrived.name, uid=arrived.uid, attempt=arrived.attempt, phase=arrived.phase)
         error = None if arrived.error is None else failures.recorded_error(arrived.error)
         value = b"null" if arrived.result is None else arrived.result
@@ -252,8 +265,6 @@ def described(function: FunctionDefinition[..., Any]) -> str:
     return f"{function.name} at {function.location}"
 
 
-        if isinstance(arrived, frames.JobEnded):  # counts once it is recorded, because the object may be deleted
-            return Outcome(at_ms=arrived.at_ms, value=arrived.result)
 def check_nothing_recorded(activate: frames.Activate, function: FunctionDefinition[..., Any]) -> None:
     """Refuse to run a function without a context that had one, and records that it would never ask for.
 
@@ -310,7 +321,7 @@ def send_ended(
 
 def send_mismatched(send: Send, activation: int, mismatch: Mismatch) -> None:
     """Send Mismatched."""
-    requested = f"{mismatch.requested}, requested by the code now"
+    requested = mismatch.requested + BY_THE_CODE_NOW
     send(frames.Mismatched(activation, mismatch.step, mismatch.recorded, requested, mismatch.only_arguments))
 
 

@@ -1,0 +1,111 @@
+"""``kontinue replay``: Executions of a server, and of files, against the code in a folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+Kontinue = Any  # the class is in conftest, which importlib mode does not let us import
+
+EDITED = "ctx.step(other_step)"
+
+
+@pytest.fixture
+def edited(shared: Kontinue, tmp_path: Path) -> str:
+    """A folder with the app after an edit that does not fit: ``--app-dir`` of it."""
+    (tmp_path / "app.py").write_text((shared.folder / "app.py").read_text().replace("ctx.step(first_step)", EDITED, 1))
+    text = (tmp_path / "app.py").read_text()
+    head, mark, tail = text.partition("async def two_steps")
+    (tmp_path / "app.py").write_text(head + mark + tail.replace("ctx.step(first_step)", EDITED))
+    return str(tmp_path)
+
+
+@pytest.fixture
+def asleep(shared: Kontinue, wait_until: Callable[..., None]) -> str:
+    """Name of an Execution that has recorded a step, and sleeps."""
+    name = str(shared("execute", "-q", "--detach", "two_steps", "-p", "seconds=600").stdout.strip())
+    wait_until("the sleep", lambda: phase_of(shared, name) == "Suspended")
+    return name
+
+
+def get(shared: Kontinue, name: str) -> dict[str, Any]:
+    return dict(json.loads(shared("get", name, "-o", "json").stdout))
+
+
+def phase_of(shared: Kontinue, name: str) -> str:
+    return str(get(shared, name).get("status", {}).get("phase", ""))
+
+
+def test_an_execution_that_waits_is_checked_against_both_codes(shared: Kontinue, asleep: str, edited: str) -> None:
+    """Exit code 0 and 1; recorded and requested below each other; nothing has been written."""
+    before = get(shared, asleep)
+    fits = shared("replay", asleep, "app:app")
+    assert (fits.returncode, fits.stderr) == (0, "")
+    assert "Replays   then waits for Timer" in fits.stdout
+    differs = shared("replay", asleep, "app:app", "--app-dir", edited)
+    assert differs.returncode == 1
+    recorded, requested = differs.stdout.splitlines()[-2:]
+    assert recorded.startswith("  recorded:  step first_step (arguments digest ")
+    assert "app.py:" in recorded
+    assert requested.startswith("  requested: step other_step (arguments digest ")
+    assert "app.py:" in requested
+    after = get(shared, asleep)
+    assert after["metadata"]["resourceVersion"] == before["metadata"]["resourceVersion"]
+    assert shared("cancel", asleep).returncode == 0
+
+
+def test_all_live_executions_or_a_selection_are_checked_at_once(shared: Kontinue, asleep: str, edited: str) -> None:
+    """What has ended is left out, unless it is named."""
+    ended = shared("execute", "-q", "--detach", "--name", "replay-ended", "many_steps", "-p", "count=2").stdout.strip()
+    assert shared("wait", ended).returncode == 0
+    every = shared("replay", "--all", "app:app", "-o", "json")
+    found = {one["name"]: one for one in json.loads(every.stdout)}
+    assert ended not in found
+    assert found[asleep]["finding"] == "Replays"
+    selected = shared("replay", "-l", "kontinue.cloud/function=two_steps", "app:app", "--app-dir", edited, "-o", "name")
+    assert asleep in selected.stdout.split()
+    assert selected.returncode == 1
+    both = shared("replay", ended, asleep, "app:app")
+    assert [line.split()[0] for line in both.stdout.splitlines()] == ["NAME", ended, asleep]
+    assert "then returns" in both.stdout
+    assert shared("cancel", asleep).returncode == 0
+
+
+def test_files_and_stdin_are_checked_without_a_server(shared: Kontinue, edited: str, tmp_path: Path) -> None:
+    """As kubectl writes them, in CI."""
+    name = shared("execute", "-q", "--detach", "many_steps", "-p", "count=3").stdout.strip()
+    assert shared("wait", name).returncode == 0
+    (tmp_path / "history.yaml").write_text(shared("get", name, "-o", "yaml").stdout)
+    nowhere = ("--kubeconfig", str(tmp_path / "nowhere"))
+    fits = shared("replay", "-f", str(tmp_path / "history.yaml"), "app:app", *nowhere)
+    assert (fits.returncode, fits.stderr) == (0, "")
+    as_json = shared("get", name, "-o", "json").stdout
+    differs = shared("replay", "-f", "-", "app:app", "--app-dir", edited, "-o", "json", *nowhere, stdin=as_json)
+    assert differs.returncode == 1
+    (found,) = json.loads(differs.stdout)
+    assert (found["name"], found["finding"], found["step"], found["records"]) == (name, "Differs", "1", 3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["replay", "name"], 2, "is no MODULE:APP"),
+        (["replay", "app:app"], 2, "say which Executions"),
+        (["replay", "app:app", "--all", "-f", "x.yaml"], 2, "a file is replayed as a whole"),
+        (["replay", "app:app", "-f", "none.yaml"], 2, "none.yaml: No such file"),
+        (["replay", "app:app", "-f", "app.py"], 1, "error: app.py: "),
+        (["replay", "nobody", "app:app"], 1, "Execution 'nobody' not found"),
+        (["replay", "nobody", "ap:app"], 1, "did you mean 'app'?"),
+    ],
+)
+def test_what_cannot_be_checked_is_an_error(shared: Kontinue, arguments: list[str], code: int, message: str) -> None:
+    """Never exit code 0 for what was not looked at."""
+    done = shared(*arguments)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert message in " ".join(done.stderr.replace("│", "").split())
