@@ -16,11 +16,10 @@ import msgspec
 
 from kontinue import errors
 from kontinue.api import labels
-from kontinue.api.meta import ApiStruct, ObjectMeta, ObjectReference, OwnerReference
+from kontinue.api.meta import ApiStruct, ObjectMeta, ObjectReference
 from kontinue.api.patches import REPLACED
+from kontinue.api.scheduling import SCHEDULE_KIND, build_scheduled_run
 from kontinue.api.v1alpha1 import (
-    Execution,
-    ExecutionSpec,
     ExecutionTTL,
     ScheduledExecution,
     ScheduledExecutionSpec,
@@ -41,7 +40,6 @@ from kontinue_engine.schedules.deciding import Observed, Report, Run, decide, na
 from kontinue_engine.sharding.views import PlacedStatus, created_s_of
 from kontinue_engine.telemetry.logs import get_logger
 
-KIND: Final = "ScheduledExecution"
 LOOK_AGAIN_S: Final = 60.0
 """Longest time between two looks at a schedule that waits for a time: clocks are set. Judgement."""
 RETRY_CAP_S: Final = 60.0
@@ -72,7 +70,7 @@ class _StatusBody(ApiStruct, frozen=True, kw_only=True, omit_defaults=False):
     spec: ScheduledExecutionSpec
     status: ScheduledExecutionStatus
     api_version: str = labels.API_VERSION
-    kind: str = KIND
+    kind: str = SCHEDULE_KIND
 
 
 _decode_run: Final = msgspec.json.Decoder(ScheduledRun).decode
@@ -190,8 +188,9 @@ class ScheduleDuty:
         _log.info("deleted", execution=run.name, uid=run.uid)
 
     async def _start(self, schedule: ScheduledExecution, occurrence: datetime) -> Report:
-        execution = build_execution(schedule, occurrence, group=self._group)
-        name = execution.metadata.name
+        name = name_of(schedule, occurrence)
+        due = {labels.OCCURRENCE: occurrence.strftime("%Y-%m-%dT%H:%M:%SZ")}
+        execution = build_scheduled_run(schedule, name=name, group=self._group, annotations=due)
         try:
             request = requests.create(requests.EXECUTIONS, self._namespace, execution)
             run = _decode_run(await self._transport.send(request, repeatable=True))
@@ -285,38 +284,6 @@ class _Runs:
             self._queue.add(uid)
 
 
-def build_execution(schedule: ScheduledExecution, occurrence: datetime, *, group: str) -> Execution:
-    """Return the Execution of an occurrence.
-
-    Args:
-        schedule: whose occurrence it is.
-        occurrence: UTC.
-        group: worker group that has the function.
-    """
-    meta, spec = schedule.metadata, schedule.spec
-    defaults = spec.execution_defaults
-    owner = OwnerReference(api_version=labels.API_VERSION, kind=KIND, name=meta.name, uid=meta.uid, controller=True)
-    return Execution(
-        metadata=ObjectMeta(
-            name=name_of(schedule, occurrence),
-            labels={
-                labels.WORKER_GROUP: group,
-                labels.FUNCTION: labels.label_value(spec.function),
-                labels.SCHEDULE: labels.label_value(meta.name),
-            },
-            annotations={labels.OCCURRENCE: occurrence.strftime("%Y-%m-%dT%H:%M:%SZ")},
-            owner_references=[owner],
-        ),
-        spec=ExecutionSpec(
-            function=spec.function,
-            arguments=spec.arguments,
-            retry=defaults.retry if defaults else None,
-            timeout=defaults.timeout if defaults else None,
-            ttl=defaults.ttl if defaults else None,
-        ),
-    )
-
-
 def _run_of(run: ScheduledRun) -> Run:
     meta, status, ttl = run.metadata, run.status, run.spec.ttl
     has_ended = status.phase is not None and status.phase.is_terminal
@@ -332,11 +299,11 @@ def _run_of(run: ScheduledRun) -> Run:
 
 
 def _owners(run: ScheduledRun) -> list[str]:
-    return [owner.uid for owner in run.metadata.owner_references if owner.kind == KIND]
+    return [owner.uid for owner in run.metadata.owner_references if owner.kind == SCHEDULE_KIND]
 
 
 def _reference_to(schedule: ScheduledExecution) -> ObjectReference:
     meta = schedule.metadata
     return ObjectReference(
-        api_version=labels.API_VERSION, kind=KIND, name=meta.name, namespace=meta.namespace, uid=meta.uid
+        api_version=labels.API_VERSION, kind=SCHEDULE_KIND, name=meta.name, namespace=meta.namespace, uid=meta.uid
     )

@@ -17,11 +17,11 @@ import msgspec
 
 from kontinue import codec, errors
 from kontinue.api import labels
-from kontinue.api.meta import ObjectList, parent_of
+from kontinue.api.meta import ObjectList, ObjectMeta, parent_of
 from kontinue.api.patches import CANCEL_TRIES, CANCELED_BY_CLIENT, cancel_operations, retry_operations, skip_operations
-from kontinue.api.v1alpha1 import ENDED_PHASES, ChildPolicy, Execution, Function, Phase, Suspension
+from kontinue.api.v1alpha1 import ENDED_PHASES, ChildPolicy, Execution, Function, Phase, ScheduledExecution, Suspension
 from kontinue.client import arguments as argument_check
-from kontinue.client import resuming
+from kontinue.client import resuming, schedules
 from kontinue.client.ending import Operations, encode_result, end_execution
 from kontinue.client.functions import FunctionDirectory
 from kontinue.client.handle import ExecutionHandle
@@ -195,6 +195,9 @@ class Client:
     ) -> ExecutionHandle[R]:
         namespace = options.namespace or self.namespace
         metadata = await create_execution(self._send, namespace, function, arguments, options)
+        return self._handle(namespace, metadata, decode)
+
+    def _handle(self, namespace: str, metadata: ObjectMeta, decode: Callable[[bytes], R]) -> ExecutionHandle[R]:
         return ExecutionHandle(
             name=metadata.name,
             namespace=namespace,
@@ -531,7 +534,69 @@ class Client:
             resuming.encode_payload(one, value)
         return [one for one, value in zip(wanted, payloads, strict=True) if await self._try_resume(one, value)]
 
+    # Schedules.
+
+    async def get_scheduled_execution(self, name: str, *, namespace: str | None = None) -> ScheduledExecution:
+        """Read a ScheduledExecution by name.
+
+        Raises:
+            NotFound: there is none of that name.
+        """
+        return await schedules.fetch(self._send, namespace or self.namespace, name)
+
+    async def list_scheduled_executions(
+        self,
+        *,
+        function: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        namespace: str | None = None,
+    ) -> Sequence[ScheduledExecution]:
+        """Read the ScheduledExecutions, sorted by name.
+
+        Args:
+            function: registered name of what they run; None: any.
+            labels: labels that they carry.
+            namespace: where; an empty string means all namespaces.
+        """
+        where = self.namespace if namespace is None else namespace
+        return await schedules.fetch_all(self._send, where, function=function, wanted_labels=labels or {})
+
+    async def suspend_scheduled_execution(self, schedule: ScheduledExecution | str) -> None:
+        """Start nothing more by a schedule, given as object or name. What runs goes on.
+
+        Raises:
+            NotFound: there is no such ScheduledExecution.
+        """
+        await schedules.set_suspended(self._send, await self._schedule(schedule), suspend=True)
+
+    async def resume_scheduled_execution(self, schedule: ScheduledExecution | str) -> None:
+        """Start by a schedule again, from the next occurrence on; what was due meanwhile is not made up for.
+
+        Raises:
+            NotFound: there is no such ScheduledExecution.
+        """
+        await schedules.set_suspended(self._send, await self._schedule(schedule), suspend=False)
+
+    async def trigger_scheduled_execution(self, schedule: ScheduledExecution | str) -> ExecutionHandle[Any]:
+        """Start what a schedule starts, now, suspended or not, and beside what runs already.
+
+        The Execution belongs to the schedule: it counts for its history, and as one that runs when the next occurrence
+        is due.
+
+        Raises:
+            NotFound: there is no such ScheduledExecution.
+            UnknownFunction: no worker registered its function.
+        """
+        found = await self._schedule(schedule)
+        namespace = found.metadata.namespace
+        function = await self._functions.find(namespace, found.spec.function)
+        metadata = await schedules.trigger(self._send, found, function)
+        return self._handle(namespace, metadata, codec.codec_for(Any).decode)
+
     # Parts.
+
+    async def _schedule(self, schedule: ScheduledExecution | str) -> ScheduledExecution:
+        return await self.get_scheduled_execution(schedule) if isinstance(schedule, str) else schedule
 
     async def _try_resume(self, suspension: Suspension, payload: object) -> bool:
         """Resume one of several; that somebody else was faster is no failure."""

@@ -29,7 +29,7 @@ class Send(Protocol):
         ...
 
 
-class _NewExecution(ApiObject, frozen=True, kw_only=True):
+class NewExecution(ApiObject, frozen=True, kw_only=True):
     """An Execution as created: without a status."""
 
     metadata: ObjectMeta
@@ -59,7 +59,7 @@ async def create_execution(
     """
     nonce = secrets.token_hex(16)
     name = options.name or naming.root_name(function.spec.name, nonce[:10])
-    new = _NewExecution(
+    new = NewExecution(
         metadata=ObjectMeta(
             name=name,
             namespace=namespace,
@@ -79,11 +79,34 @@ async def create_execution(
         ),
     )
     try:
+        return await create_once(send, namespace, new)
+    except TakenName as taken:
+        _check_attachable(taken.by, function, options, taken)
+        return taken.by.metadata
+
+
+class TakenName(errors.AlreadyExists):
+    """The name belongs to another Execution, ``by``."""
+
+    def __init__(self, by: Execution, error: errors.AlreadyExists) -> None:
+        super().__init__(str(error), status=error.status, reason=error.reason)
+        self.by = by
+
+
+async def create_once(send: Send, namespace: str, new: NewExecution | Execution) -> ObjectMeta:
+    """Create an Execution that carries a nonce, and return its metadata, also if an answer got lost on the way.
+
+    Raises:
+        TakenName: there is another one of that name.
+        ApiError: the server refuses.
+    """
+    name, nonce = new.metadata.name, new.metadata.annotations[labels.NONCE]
+    try:
         body = await send(requests.create(requests.EXECUTIONS, namespace, new), repeatable=True)
     except errors.AlreadyExists as error:
         existing = _decode_execution(await send(requests.get(requests.EXECUTIONS, namespace, name)))
         if existing.metadata.annotations.get(labels.NONCE) != nonce:
-            _check_attachable(existing, function, options, error)
+            raise TakenName(existing, error) from error
         return existing.metadata
     return _decode_created(body).metadata
 

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Generic, ParamSpec, Self, TypeVar, overload
 
 from kontinue import errors
-from kontinue.api.v1alpha1 import ChildPolicy, Execution, Function, Phase, Suspension
+from kontinue.api.v1alpha1 import ChildPolicy, Execution, Function, Phase, ScheduledExecution, Suspension
 from kontinue.client.client import Client
 from kontinue.client.event_thread import EventThread
 from kontinue.client.handle import ExecutionHandle
@@ -314,6 +314,34 @@ class SyncClient:
     ) -> Sequence[Suspension]:
         """End everything that an Execution waits for by itself; see ``Client.resume_execution``."""
         return self._run(self._client.resume_execution(_ref(execution), recursive=recursive, payload=payload))
+
+    # Schedules.
+
+    def get_scheduled_execution(self, name: str, *, namespace: str | None = None) -> ScheduledExecution:
+        """Read a ScheduledExecution by name."""
+        return self._run(self._client.get_scheduled_execution(name, namespace=namespace))
+
+    def list_scheduled_executions(
+        self,
+        *,
+        function: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        namespace: str | None = None,
+    ) -> Sequence[ScheduledExecution]:
+        """Read the ScheduledExecutions, sorted by name; see ``Client.list_scheduled_executions``."""
+        return self._run(self._client.list_scheduled_executions(function=function, labels=labels, namespace=namespace))
+
+    def suspend_scheduled_execution(self, schedule: ScheduledExecution | str) -> None:
+        """Start nothing more by a schedule; see ``Client.suspend_scheduled_execution``."""
+        self._run(self._client.suspend_scheduled_execution(schedule))
+
+    def resume_scheduled_execution(self, schedule: ScheduledExecution | str) -> None:
+        """Start by a schedule again; see ``Client.resume_scheduled_execution``."""
+        self._run(self._client.resume_scheduled_execution(schedule))
+
+    def trigger_scheduled_execution(self, schedule: ScheduledExecution | str) -> SyncExecutionHandle[Any]:
+        """Start what a schedule starts, now; see ``Client.trigger_scheduled_execution``."""
+        return SyncExecutionHandle(self._run(self._client.trigger_scheduled_execution(schedule)), self._thread)
 
     # Parts.
 
