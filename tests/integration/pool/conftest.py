@@ -17,7 +17,7 @@ from kontinue_engine.pool.options import LostReason, PoolOptions
 from kontinue_engine.pool.pool import Pool
 from kontinue_engine.wire import frames
 
-DEADLINE_S = 10.0
+DEADLINE_S = 60.0
 
 HEADER = """
 import os, signal, sys, time
