@@ -157,7 +157,7 @@ def step_call(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str
     """Return the call of a step.
 
     Raises:
-        DefinitionError: a kontinue function, something without a name, or options that this version does not support.
+        DefinitionError: a kontinue function, something without a name, or an async step in a sync function.
     """
     options = steps.step_options(fn)
     step_codec = steps.step_codec(fn)
@@ -165,11 +165,6 @@ def step_call(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str
     request = StepRequest(fn, args, kwargs, options, step_codec, is_async)
     if is_async and not may_be_async:
         raise DefinitionError(f"step {options.name!r} is async: a sync function needs a sync step")
-    if options.timeout is not None and not is_async:
-        raise DefinitionError(
-            f"step {options.name!r}: a timeout works for async steps only in this version: "
-            "a thread cannot be stopped; use a timeout of the library that the step calls"
-        )
     digest = step_codec.digest_arguments(args, kwargs)
     return Call(RecordKind.STEP, options.name, request, digest=digest, line=line_of_caller())
 

@@ -95,7 +95,8 @@ def step(
         fn: the function, when the decorator is used bare.
         name: what records and trees show; lambdas need one. Default: the function's name.
         retry: repetitions within the activation; only the outcome is recorded.
-        timeout: for one try, of async functions only: a sync one cannot be stopped.
+        timeout: for one try. An async function is canceled; the thread of a sync one cannot be: it is left to itself,
+            what it returns is dropped, and it ends at the latest with its runner, which is replaced.
 
     Raises:
         DefinitionError: not a function, or no name.

@@ -82,7 +82,8 @@ class SyncExecutionContext(ContextBase[SyncPort], SyncContextMarker):
         """Call ``fn`` here, once: its outcome is recorded and every replay gets the record.
 
         A step that the function gives up (a timeout, a race that it lost) cannot be stopped: it runs on in its thread,
-        beside whatever comes next, and its outcome is dropped. Give it limits of its own.
+        beside whatever comes next, and its outcome is dropped. Give it limits of its own; ``@step(timeout=...)`` ends
+        the wait for it, and does not stop it either.
 
         Raises:
             StepFailed: ``fn`` raised.

@@ -173,6 +173,11 @@ class SyncActivation(base.Activation):
         self._interrupt(self._main)
         self._go_on()
 
+    def from_thread(self, change: Callable[[], None]) -> None:
+        """Have ``change`` done to this activation; from any thread of a step, without the lock."""
+        with self._lock:
+            change()
+
     # For contexts: in the thread of the holder, without the lock.
 
     def branch(self) -> Branch:

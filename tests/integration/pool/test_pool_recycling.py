@@ -11,6 +11,7 @@ from kontinue_engine.wire import frames
 FUNCTIONS = """
 import asyncio
 from pathlib import Path
+from kontinue import StepFailed, step
 
 def wait_for(path: str) -> None:
     while not os.path.exists(path):
@@ -51,6 +52,24 @@ async def async_parked(ctx: ExecutionContext, path: str) -> None:
         await ctx.sleep(timedelta(hours=1))
     finally:
         Path(path).touch()
+
+@step(timeout=timedelta(milliseconds=20))
+def stuck() -> None:
+    time.sleep(3600)
+
+@app.function
+def leaves_a_thread(ctx: SyncExecutionContext) -> int:
+    try:
+        ctx.step(stuck)
+    except StepFailed:
+        return os.getpid()
+
+@app.function
+async def async_leaves_a_thread(ctx: ExecutionContext) -> int:
+    try:
+        await ctx.step(stuck)
+    except StepFailed:
+        return os.getpid()
 
 kept = []
 
@@ -157,6 +176,20 @@ async def test_one_runner_at_a_time_is_on_its_way_out(start_pool: Any, tmp_path:
     (tmp_path / "go").touch()
     for activation in (first, *others):
         await running.result(activation)
+    assert not running.heard.lost
+
+
+@pytest.mark.parametrize("prefix", ["", "async_"])
+async def test_a_runner_that_a_step_has_kept_a_thread_of_is_replaced(start_pool: Any, prefix: str) -> None:
+    """Only its end ends the thread. What is active goes on: the step has failed, and its function knows."""
+    running = await start_pool(FUNCTIONS)
+    activation = running.submit(f"{prefix}leaves_a_thread")
+    await running.heard.until(lambda: any(isinstance(event, frames.RecordsProduced) for event in running.heard.frames))
+    (produced,) = [event for event in running.heard.frames if isinstance(event, frames.RecordsProduced)]
+    running.pool.send(frames.StepRecorded(activation, produced.flush))
+    pid = await running.result(activation)
+    await running.heard.until(lambda: pid not in [one.pid for one in running.pool.runners()])
+    await running.ready(2)
     assert not running.heard.lost
 
 

@@ -528,6 +528,56 @@ async def test_async_steps_have_time_limits_and_retries(run: Run, supervisor: Fa
     assert len(supervisor.memo[1]) == 2
 
 
+async def test_a_sync_step_that_takes_too_long_is_left_to_its_thread(run: Run, supervisor: FakeSupervisor) -> None:
+    """The function goes on; each try has its own thread, what they return is dropped, and the runner told of them."""
+    gate = threading.Event()
+    threads: list[str] = []
+
+    @step(timeout=timedelta(milliseconds=10), retry=RetryPolicy(retries=1, backoff=timedelta(0)))
+    def stuck() -> str:
+        threads.append(threading.current_thread().name)
+        gate.wait(5)
+        return "late"
+
+    async def goes_on(ctx: ExecutionContext) -> str:
+        with pytest.raises(StepFailed) as caught:
+            await ctx.step(stuck)
+        gate.set()
+        assert caught.value.is_a(TimeoutError)
+        return str(caught.value)
+
+    assert "step 'stuck' took longer than 10ms. Its thread" in (await run(goes_on)).result.decode()
+    assert threads == ["kontinue-step-stuck"] * 2
+    assert supervisor.of(frames.ThreadLeft, 1) == [frames.ThreadLeft(1, "1")] * 2
+    assert len(supervisor.memo[1]) == 1
+
+
+async def test_a_canceled_function_has_ended_when_the_thread_of_its_last_step_has(
+    run: Run, supervisor: FakeSupervisor
+) -> None:
+    """Who waits for its end, for a mutex for example, must not begin beside it."""
+    gate = threading.Event()
+
+    @step(timeout=timedelta(milliseconds=10))
+    def stuck() -> None:
+        gate.wait(30)
+
+    async def waits(ctx: ExecutionContext) -> None:
+        with pytest.raises(StepFailed):
+            await ctx.step(stuck)
+        await ctx.sleep(timedelta(days=1))
+
+    await run(waits, serve=False)
+    await supervisor.serve_async(lambda: bool(supervisor.of(frames.Waiting, 1)))
+    await supervisor.serve_async(lambda: bool(supervisor.of(frames.StepRequested, 1)))
+    supervisor.host.receive(frames.CancelActivation(1, "enough"))
+    await run(double, 2, x=1)
+    assert supervisor.end(1) is None
+    gate.set()
+    await supervisor.serve_async(lambda: supervisor.end(1) is not None)
+    assert supervisor.end(1) == frames.Interrupted(1)
+
+
 async def test_a_step_that_returns_a_coroutine_fails_with_the_remedy(run: Run) -> None:
     """A lambda around an async function looks right and does nothing."""
 
@@ -551,6 +601,17 @@ async def test_time_limits_are_durable_timers(run: Run, supervisor: FakeSupervis
 
     assert isinstance(await run(limited), frames.Completed)
     assert len(supervisor.memo[1]) == 2
+
+
+@pytest.mark.parametrize("forever_s", [1e300, math.inf])
+async def test_a_limit_that_never_strikes_is_a_long_one(run: Run, forever_s: float) -> None:
+    """Libraries say for ever by a large number, or infinity."""
+
+    async def limited(ctx: ExecutionContext) -> int:
+        async with asyncio.timeout(forever_s):
+            return await ctx.step(double, 1)
+
+    assert isinstance(await run(limited), frames.Completed)
 
 
 async def test_wrong_calls_are_errors_at_the_call(run: Run) -> None:

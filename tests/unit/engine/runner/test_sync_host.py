@@ -20,6 +20,7 @@ from kontinue.errors import (
     DefinitionError,
     ExecutionInterrupted,
     InvalidArguments,
+    StepFailed,
     WaitTimeout,
 )
 from kontinue.options import RetryPolicy
@@ -458,16 +459,12 @@ def test_wrong_calls_are_errors_at_the_call(run: Run) -> None:
 
     async def async_step() -> None: ...
 
-    @step(timeout=timedelta(seconds=1))
-    def limited() -> None: ...
-
     def wrong(ctx: SyncExecutionContext) -> list[str]:
         messages = []
         calls: list[Callable[[], Any]] = [
             lambda: ctx.execute(double, 1),  # type: ignore[arg-type]
             lambda: ctx.step(child, 1),  # type: ignore[arg-type]
             lambda: ctx.step(async_step),
-            lambda: ctx.step(limited),
             lambda: ctx.gather(3),  # type: ignore[call-overload]
         ]
         for call in calls:
@@ -483,7 +480,84 @@ def test_wrong_calls_are_errors_at_the_call(run: Run) -> None:
     assert "use ctx.step(double" in result
     assert "ctx.execute" in result
     assert "is async" in result
-    assert "timeout works for async steps only" in result
+
+
+@pytest.mark.parametrize("branches", [1, 2])
+def test_a_step_that_takes_too_long_is_left_to_its_thread(run: Run, supervisor: FakeSupervisor, branches: int) -> None:
+    """It has failed, and the function goes on; what the thread returns is dropped, and the supervisor told of it."""
+    gate, returned = threading.Event(), threading.Event()
+
+    @step(timeout=timedelta(milliseconds=10))
+    def stuck() -> str:
+        assert current_step_id.get()
+        assert current_step().attempt == 1
+        gate.wait(5)
+        returned.set()
+        return "late"
+
+    def goes_on(ctx: SyncExecutionContext) -> str:
+        with pytest.raises(StepFailed) as caught:
+            ctx.gather(*[lambda: ctx.step(stuck) for _ in range(branches)]) if branches > 1 else ctx.step(stuck)
+        assert caught.value.is_a(TimeoutError)
+        gate.set()
+        assert returned.wait(5)
+        return str(caught.value)
+
+    result = run(goes_on).result.decode()
+    assert "step 'stuck' took longer than 10ms. Its thread cannot be stopped" in result
+    assert supervisor.of(frames.ThreadLeft, 1)
+    assert any("took longer" in record for record in supervisor.memo[1])
+    assert not any('"late"' in record for record in supervisor.memo[1])
+
+
+def test_a_step_with_a_limit_that_keeps_it_is_like_any_other(run: Run, supervisor: FakeSupervisor) -> None:
+    """What it returns and raises counts, its tries too; nothing is left behind."""
+    tries: list[int] = []
+
+    @step(timeout=timedelta(seconds=30), retry=RetryPolicy(retries=1, backoff=timedelta(0)))
+    def flaky() -> int:
+        tries.append(current_step().attempt)
+        if len(tries) == 1:
+            raise ValueError("first")
+        return current_activation.get()
+
+    @step(timeout=timedelta(seconds=30))
+    def times_out() -> None:
+        raise TimeoutError("of the library")
+
+    def uses(ctx: SyncExecutionContext) -> int:
+        with pytest.raises(StepFailed, match="of the library"):
+            ctx.step(times_out)
+        return ctx.step(flaky)
+
+    assert run(uses).result == b"1"
+    assert tries == [1, 2]
+    assert supervisor.of(frames.ThreadLeft, 1) == []
+
+
+def test_a_canceled_function_has_ended_when_the_thread_of_its_last_step_has(
+    run: Run, supervisor: FakeSupervisor
+) -> None:
+    """Who waits for its end, for a mutex for example, must not begin beside it."""
+    gate = threading.Event()
+
+    @step(timeout=timedelta(milliseconds=10))
+    def stuck() -> None:
+        gate.wait(30)
+
+    def waits(ctx: SyncExecutionContext) -> None:
+        with pytest.raises(StepFailed):
+            ctx.step(stuck)
+        ctx.sleep(timedelta(days=1))
+
+    run(waits, serve=False)
+    supervisor.serve(lambda: bool(supervisor.of(frames.Waiting, 1) and supervisor.of(frames.ThreadLeft, 1)))
+    supervisor.host.receive(frames.CancelActivation(1, "enough"))
+    run(double, 2, x=1)
+    assert supervisor.end(1) is None
+    gate.set()
+    supervisor.serve(lambda: supervisor.end(1) is not None)
+    assert supervisor.end(1) == frames.Interrupted(1)
 
 
 def test_time_limit_raises_in_its_block(run: Run, supervisor: FakeSupervisor) -> None:
