@@ -6,16 +6,24 @@ import asyncio
 from collections.abc import Callable
 from datetime import timedelta
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from kontinue.errors import ContextError, WaitTimeout
 
+LONGEST: Final = timedelta(days=365_000)
+"""A thousand years: what is longer soon has no date."""
+
 
 def require_timedelta(duration: object, what: str) -> None:
-    """Raise ContextError if ``duration`` is no timedelta: a number could be seconds or milliseconds."""
+    """Raise ContextError if ``duration`` is no timedelta (a number could be seconds or milliseconds), or too long."""
     if not isinstance(duration, timedelta):
         example = duration if isinstance(duration, int | float) else 5
         raise ContextError(f"{what} takes a timedelta, for example timedelta(seconds={example}), got {duration!r}")
+    if duration > LONGEST:
+        raise ContextError(
+            f"{what} takes at most {LONGEST.days:,} days, got {duration}: what may last for ever is a ctx.suspend() "
+            "without a time limit, or a block without one"
+        )
 
 
 class DurableTimeout:

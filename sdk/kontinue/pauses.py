@@ -33,7 +33,7 @@ def pause_s(
         except OverflowError:
             pause = LONGEST_S
     longest = LONGEST_S if max_backoff is None else max_backoff.total_seconds()
-    return min(pause, longest) * (1 - jitter * share)
+    return min(pause, longest, LONGEST_S) * (1 - jitter * share)
 
 
 def share_of(identity: str, failed: int) -> float:

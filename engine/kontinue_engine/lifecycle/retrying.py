@@ -6,6 +6,7 @@ A part of ``decide``; ``restarted`` is called by ``coordinator.retries``, which 
 from __future__ import annotations
 
 from collections.abc import Collection
+from datetime import timedelta
 from typing import Final
 
 import msgspec
@@ -143,9 +144,16 @@ def restarted(
 def _pause_s(policy: ExecutionRetry, failed: int, uid: str) -> float:
     return pauses.pause_s(
         failed,
-        backoff=durations.parse(policy.backoff),
+        backoff=_parsed(policy.backoff),
         multiplier=policy.multiplier,
-        max_backoff=durations.parse(policy.max_backoff) if policy.max_backoff else None,
+        max_backoff=_parsed(policy.max_backoff) if policy.max_backoff else None,
         jitter=policy.jitter,
         share=pauses.share_of(uid, failed),
     )
+
+
+def _parsed(length: str) -> timedelta:
+    try:
+        return durations.parse(length)
+    except ValueError:  # the schema lets in what is too long for Python
+        return timedelta(seconds=pauses.LONGEST_S)

@@ -20,6 +20,7 @@ from kontinue import durable_calls
 from kontinue.context import ExecutionContext, context_coroutine
 from kontinue.definition import FunctionDefinition
 from kontinue.durable_calls import StepRequest
+from kontinue.durable_timeout import LONGEST
 from kontinue.errors import ContextError
 from kontinue.replay.branch import Branch
 from kontinue.replay.call import Call, CallState, Mismatch, Outcome
@@ -208,7 +209,8 @@ class AsyncActivation(base.Activation):
     def open_timer(self, branch: Branch, when_s: float, fire: Callable[[], None]) -> Callable[[], None]:
         """Start a durable timer for ``loop.call_at``."""
         self._raise_if_interrupted()
-        call = durable_calls.timer_call(timedelta(seconds=when_s - self.now_s()))
+        # Libraries say for ever by a large number, or infinity.
+        call = durable_calls.timer_call(timedelta(seconds=min(when_s - self.now_s(), LONGEST.total_seconds())))
         call.id = branch.next_timer()
         call.listener = functools.partial(self._fire_timer, call, when_s, fire)
         self.journal.request(call)

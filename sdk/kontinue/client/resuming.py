@@ -134,14 +134,18 @@ async def resume(send: Send, namespace: str, name: str, payload: object, *, uid:
         NotFound: there is no such Suspension.
     """
     backoff = Backoff()
+    tried: SuspensionStatus | None = None
     for tries_left in reversed(range(CANCEL_TRIES)):
         found = await fetch(send, namespace, name)
         if uid and found.metadata.uid != uid:
             raise errors.NotFound(f"Suspension {namespace}/{name} was deleted and created again", status=404)
         if not found.is_open:
+            if tried is not None and _is_same_write(found.status, tried):
+                return  # its answer was lost
             by = f" by {found.status.resumed_by}" if found.status.resumed_by else ""
             raise errors.InvalidState(f"Suspension {namespace}/{name} is completed already{by}")
-        operations = _operations(found, encode_payload(found, payload))
+        tried = _completed(encode_payload(found, payload))
+        operations = _operations(found, tried)
         try:
             await send(requests.json_patch(requests.SUSPENSIONS, namespace, name, operations, subresource="status"))
         except (errors.Invalid, errors.Conflict) as error:
@@ -152,17 +156,24 @@ async def resume(send: Send, namespace: str, name: str, payload: object, *, uid:
         await asyncio.sleep(backoff.next_s())
 
 
-def _operations(seen: Suspension, payload: bytes) -> list[dict[str, Any]]:
-    status = SuspensionStatus(
+def _completed(payload: bytes) -> SuspensionStatus:
+    return SuspensionStatus(
         phase=SuspensionPhase.COMPLETED,
         resumed_at=datetime.now(UTC),
         resumed_by=RESUMED_BY_CLIENT,
         payload=msgspec.Raw(payload) if payload else msgspec.UNSET,
     )
+
+
+def _is_same_write(found: SuspensionStatus, ours: SuspensionStatus) -> bool:
+    return (found.resumed_at, found.resumed_by) == (ours.resumed_at, ours.resumed_by)
+
+
+def _operations(seen: Suspension, wanted: SuspensionStatus) -> list[dict[str, Any]]:
     phase = seen.status.phase
     test = {"path": "/status", "value": None} if phase is None else {"path": "/status/phase", "value": phase.value}
     return [
         {"op": "test", "path": "/metadata/uid", "value": seen.metadata.uid},
         {"op": "test", **test},
-        {"op": "add", "path": "/status", "value": status},
+        {"op": "add", "path": "/status", "value": wanted},
     ]

@@ -20,6 +20,7 @@ SECOND = timedelta(seconds=1)
         (4, 2.0, timedelta(seconds=5), 5.0),
         (100_000, 10.0, None, pauses.LONGEST_S),
         (100_000, 10.0, timedelta(hours=1), 3600.0),
+        (100_000, 10.0, timedelta.max, pauses.LONGEST_S),
     ],
 )
 def test_a_pause_grows_up_to_its_limit(

@@ -23,6 +23,7 @@ from kontinue.api.v1alpha1 import (
     ExecutionTimeout,
     Phase,
 )
+from kontinue.pauses import LONGEST_S
 from kontinue_engine.lifecycle import plan as plans
 from kontinue_engine.lifecycle import retrying
 from kontinue_engine.lifecycle.conditions import is_stopped
@@ -158,6 +159,17 @@ def test_pauses_grow_and_have_an_end() -> None:
     first = fail(spec=spec)
     second = fail(first, spec=spec)
     assert (until(first), until(second), until(fail(second, spec=spec))) == (1, 3, 5)
+
+
+@pytest.mark.parametrize("length", ["99999999999h", "23999999999h"])
+def test_a_pause_that_no_date_can_name_is_a_long_one(length: str) -> None:
+    """The schema lets it in, and an Execution that nobody can decide about would never end."""
+    for policy in (
+        ExecutionRetry(retries=1, backoff=length),
+        ExecutionRetry(retries=1, backoff=length, max_backoff=length),
+        ExecutionRetry(retries=1, backoff="1s", max_backoff=length),
+    ):
+        assert until(fail(spec=ExecutionSpec(function="f", retry=policy))) <= LONGEST_S
 
 
 def test_jitter_is_the_same_for_whoever_decides() -> None:

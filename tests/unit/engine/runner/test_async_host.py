@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import math
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
@@ -601,6 +602,17 @@ async def test_time_limits_are_durable_timers(run: Run, supervisor: FakeSupervis
 
     assert isinstance(await run(limited), frames.Completed)
     assert len(supervisor.memo[1]) == 2
+
+
+@pytest.mark.parametrize("forever_s", [1e300, math.inf])
+async def test_a_limit_that_never_strikes_is_a_long_one(run: Run, forever_s: float) -> None:
+    """Libraries say for ever by a large number, or infinity."""
+
+    async def limited(ctx: ExecutionContext) -> int:
+        async with asyncio.timeout(forever_s):
+            return await ctx.step(double, 1)
+
+    assert isinstance(await run(limited), frames.Completed)
 
 
 @pytest.mark.parametrize("forever_s", [1e300, math.inf])
