@@ -44,6 +44,8 @@ LOOK_AGAIN_S: Final = 60.0
 """Longest time between two looks at a schedule that waits for a time: clocks are set. Judgement."""
 RETRY_CAP_S: Final = 60.0
 """Longest delay between two tries. Judgement: what fails is mostly a permission, or a quota."""
+IN_FLIGHT: Final = 8
+"""Schedules at a time. Judgement: a thousand are due on the hour, two requests each, and others want to write, too."""
 _PERMANENT: Final = (errors.Invalid, errors.TooLarge)
 """The server will never take such an Execution."""
 
@@ -131,8 +133,12 @@ class ScheduleDuty:
             tasks.create_task(runs.run(), name="schedules/runs")
             await schedules.synced.wait()
             await runs.synced.wait()
-            while True:
-                await self._next()
+            for number in range(IN_FLIGHT):
+                tasks.create_task(self._work(), name=f"schedules/{number}")
+
+    async def _work(self) -> None:
+        while True:
+            await self._next()
 
     async def _next(self) -> None:
         uid = await self._queue.get()

@@ -175,7 +175,7 @@ class _Try:
 
     def ends_within(self, limit: timedelta, *, on_left: Callable[[], None]) -> bool:
         """Wait; False if it is left to itself."""
-        self._ended.wait(limit.total_seconds())
+        self._ended.wait(min(limit.total_seconds(), threading.TIMEOUT_MAX))
         with self._lock:
             self._is_left = not self._ended.is_set()
             if self._is_left:

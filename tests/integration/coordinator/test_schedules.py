@@ -178,3 +178,32 @@ async def test_two_leaders_that_overlap_start_each_occurrence_once(world: World)
     found = await world.executions()
     assert sorted(found) == schedule.status.active
     assert len({one.metadata.annotations[labels.OCCURRENCE] for one in found.values()}) == 5
+
+
+async def test_many_that_are_due_at_once_are_started_beside_each_other(world: World) -> None:
+    """Hourly ones are due in the same second: the last must not wait for the requests of all others."""
+    names = [f"s-{number}" for number in range(12)]
+    for name in names:
+        before = (await world.create(name)).status.next_schedule_time
+    assert before is not None
+    send, gate, waiting = world.transport.send, asyncio.Event(), 0
+
+    async def hold(request: requests.Request, **options: Any) -> bytes:
+        nonlocal waiting
+        if request.method == "POST" and request.path.endswith("/executions"):
+            waiting += 1
+            await gate.wait()
+        return await send(request, **options)
+
+    world.transport.send = hold  # type: ignore[method-assign]
+    world.clock.time = before
+    for name in names:
+        patch = {"metadata": {"annotations": {"told": "now"}}}
+        await send(requests.merge_patch(requests.SCHEDULED_EXECUTIONS, world.namespace, name, patch))
+    async with asyncio.timeout(SOON_S):
+        while waiting < 8:
+            await asyncio.sleep(0.01)
+    gate.set()
+    for name in names:
+        await world.until(name, lambda one: one.status.next_schedule_time != before)
+    assert len(await world.executions()) == len(names)
