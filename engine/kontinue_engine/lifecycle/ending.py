@@ -121,10 +121,12 @@ def stop(observed: Observed, now_ms: int, worker: Worker) -> Plan:
     actions = (plans.CancelChildren(PARENT_ENDED_MESSAGE), plans.ForgetActivation(), plans.Finish())
     if is_stopped(observed.status.conditions):
         return Plan(actions=actions)
-    has_run = activation is not None and activation.running_since_ms is not None
     status = observed.status
-    if has_run:  # also before anything of it was written: a retry must not begin with the same fencing token
-        status = msgspec.structs.replace(with_attempt(observed, worker, now_ms), owner=owned(observed, worker))
+    if activation is not None and activation.running_since_ms is not None:
+        if status.attempt_count < activation.attempt:  # nothing of it was written before
+            status = with_attempt(observed, worker, now_ms)
+        # A retry must not begin with the same fencing token.
+        status = msgspec.structs.replace(status, owner=owned(observed, worker))
     status = msgspec.structs.replace(
         status,
         attempts=finished(status, now_ms, reason=status.reason, message=status.message),

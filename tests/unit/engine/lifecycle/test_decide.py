@@ -458,6 +458,16 @@ def test_a_running_child_whose_parent_has_ended_is_canceled_first_and_stopped_la
     assert "Finish" not in kinds(plan)
 
 
+def test_the_end_of_its_code_is_no_further_attempt() -> None:
+    """The attempt ended with the Execution; what is written once its code has ended, too, is only that."""
+    ended = written(decide(observe(activation=RUNNING, cancel_message="no"), WORKER, NOW_MS))
+    stopping = msgspec.structs.replace(RUNNING, stopping_since_ms=NOW_MS)
+    late = observe(activation=stopping, status=ended, news=News(outcome=frames.Interrupted(1)))
+    stopped = written(decide(late, WORKER, NOW_MS + 10))
+    assert is_stopped(stopped.conditions)
+    assert (stopped.attempts, stopped.attempt_count) == (ended.attempts, 1)
+
+
 PHASES = st.sampled_from(list(Phase))
 OUTCOMES = st.sampled_from(
     [
