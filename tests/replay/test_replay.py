@@ -56,3 +56,20 @@ def test_fuzz_notices_a_planted_bug(mutant: str, kind: str, programs: int) -> No
 
     assert summary["replay_exit"] == 0, output
     assert summary["bad_live"] + summary["bad_replays"] > 0, output
+
+
+@pytest.mark.parametrize("kind", ["async", "sync"])
+def test_a_rehearsal_of_any_prefix_replays_and_starts_nothing_and_finds_any_edit(kind: str) -> None:
+    """What `kontinue replay` does, on the same programs: no step, child or timer; the step that was edited is named."""
+    arguments = ["--kind", kind, "--programs", "40", "--seed", "1"]
+    done = subprocess.run(
+        [sys.executable, str(FUZZ.with_name("rehearse.py")), *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=110,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    summary = json.loads(done.stdout.splitlines()[-1])
+    assert summary["wrong"] == 0
+    assert summary["replays"] > summary["edits"] > 4 * summary["programs"]

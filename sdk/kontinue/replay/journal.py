@@ -199,11 +199,13 @@ class Journal:
         """The function has ended: return the records not handed out yet.
 
         Raises:
-            Mismatch: the memo holds a record that the program never asked for.
+            Mismatch: the memo holds a record that the program never asked for, or asked for with other arguments.
         """
         for record, _, _ in self._arrivals:
-            if record.id not in self._calls and record.id not in self._abandoned:
+            call = self._calls.get(record.id) or self._abandoned.get(record.id)
+            if call is None:
                 raise self._mismatch(record, "the function ended without this call")
+            self._check(call, record)
         unsent, self._unsent = self._unsent, []
         return unsent
 

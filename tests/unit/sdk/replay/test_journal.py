@@ -430,3 +430,15 @@ def test_a_record_that_nobody_asks_for_is_told_beside_the_first_few_calls_that_a
     request(journal, *(make_call(str(number), name=f"call{number}") for number in range(5)))
     with pytest.raises(Mismatch, match=r"no such call; the program waits for 0: .*, 1: .*, 2: .* and 2 more$"):
         journal.advance()
+
+
+def test_a_record_that_was_never_delivered_must_fit_its_call_all_the_same() -> None:
+    """The program ended without waiting for it, or gave it up: it asked for something else than was done."""
+    for gives_up in (False, True):
+        journal = make_journal(make_record("1", 1, digest="other"))
+        call = make_call("1")
+        request(journal, call)
+        if gives_up:
+            journal.abandon(call)
+        with pytest.raises(Mismatch, match=r"digest other.*digest d1"):
+            journal.finish()
