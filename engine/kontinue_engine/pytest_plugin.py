@@ -1,4 +1,4 @@
-"""pytest plug-in: the fixtures ``kontinue_env`` and ``kontinue_sync_env``; pytest finds it by its entry point.
+"""pytest plug-in: the fixtures ``kontinue_env``, ``kontinue_sync_env`` and ``kontinue_replay``; found by entry point.
 
 It is imported at every start of pytest wherever kontinue is installed, so it imports nothing: the engine is loaded by
 the first test that asks for a fixture. See docs/testing.md; switched off by ``-p no:kontinue``.
@@ -6,7 +6,8 @@ the first test that asks for a fixture. See docs/testing.md; switched off by ``-
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -40,6 +41,14 @@ def kontinue_sync_env(request: pytest.FixtureRequest) -> Iterator[SyncTestEnviro
     environment = SyncTestEnvironment(**_options(request))
     yield environment
     environment.close()
+
+
+@pytest.fixture
+def kontinue_replay(request: pytest.FixtureRequest) -> Callable[..., None]:
+    """``assert_replays``; relative paths are those from the folder of the test."""
+    from kontinue_engine.testing import assert_replays
+
+    return functools.partial(assert_replays, folder=request.path.parent)
 
 
 def _options(request: pytest.FixtureRequest) -> dict[str, Any]:

@@ -3,7 +3,7 @@
     python tests/replay/rehearse.py --programs 40 --seed 1 [--kind async|sync]
 
 Each program runs live as in ``fuzz``, in a process of its own. Then every prefix of its records is rehearsed, as it is
-and with one record that is of other arguments. Prints one JSON line; exit status 1 when anything was not as it should be.
+and with one record that is of other arguments. Prints one JSON line; exit status 1 when anything was wrong.
 """
 
 from __future__ import annotations

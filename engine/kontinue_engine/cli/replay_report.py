@@ -10,7 +10,7 @@ import yaml
 from kontinue.api.v1alpha1 import Execution
 from kontinue_engine.cli.options import OutputFormat
 from kontinue_engine.cli.text import format_table, shorten
-from kontinue_engine.replaying.verdicts import Finding, Verdict
+from kontinue_engine.replaying.verdicts import Finding, Verdict, describe
 
 _MAX_CELL = 60
 
@@ -68,7 +68,8 @@ def format_reports(reports: Sequence[Report], *, output: OutputFormat, build: st
             return "\n".join(report.name for report in reports if report.verdict.finding is not Finding.REPLAYS)
         case OutputFormat.TABLE | OutputFormat.WIDE:
             table = _table(reports, wide=output is OutputFormat.WIDE, with_namespace=with_namespace)
-            return "\n\n".join([table, *_sides(reports, build=build)])
+            differing = [report for report in reports if report.verdict.finding is Finding.DIFFERS]
+            return "\n\n".join([table, *(describe(one.name, one.verdict, build=build) for one in differing)])
 
 
 def _flat(report: Report) -> dict[str, object]:
@@ -94,20 +95,3 @@ def _table(reports: Sequence[Report], *, wide: bool, with_namespace: bool) -> st
         ]
         rows.append([report.namespace, *row] if with_namespace else row)
     return format_table(["NAMESPACE", *header] if with_namespace else header, rows)
-
-
-def _sides(reports: Sequence[Report], *, build: str) -> list[str]:
-    sides = []
-    for report in reports:
-        verdict = report.verdict
-        if verdict.finding is not Finding.DIFFERS:
-            continue
-        lines = [
-            f"{report.name} differs at step {verdict.step}:",
-            f"  recorded:  {verdict.recorded}",
-            f"  requested: {verdict.requested}, by build {build}",
-        ]
-        if verdict.message:
-            lines.append(f"  {verdict.message}")
-        sides.append("\n".join(lines))
-    return sides

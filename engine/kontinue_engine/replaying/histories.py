@@ -6,7 +6,7 @@ Called by ``kontinue replay`` and ``kontinue_engine.testing``. What else a file 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -66,10 +66,11 @@ def read_histories(texts: Sequence[tuple[str, str]]) -> list[History]:
         raise HistoryError(
             f"{where}: no Execution in there. `kubectl get executions,memopages -o yaml` writes what is needed"
         )
-    return [_joined(execution, pages) for execution in executions]
+    return [history_of(execution, pages) for execution in executions]
 
 
-def _joined(execution: Execution, pages: dict[tuple[str, str], MemoPageSpec]) -> History:
+def history_of(execution: Execution, pages: Mapping[tuple[str, str], MemoPageSpec] = {}) -> History:
+    """Return the history of an Execution, made whole by ``pages``: (namespace, name) -> content."""
     namespace = execution.metadata.namespace
     own = {name: spec for (place, name), spec in pages.items() if place == namespace}
     try:

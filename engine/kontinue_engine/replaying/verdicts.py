@@ -66,6 +66,24 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     message: str = ""
 
 
+def describe(name: str, verdict: Verdict, *, build: str) -> str:
+    """Return both sides of a difference below each other, or why an Execution could not be checked.
+
+    Args:
+        name: of the Execution.
+        verdict: one that is not Replays.
+        build: of the code that it was replayed against.
+    """
+    if verdict.finding is Finding.UNCHECKED:
+        return f"{name} was not checked: {verdict.message}"
+    lines = [
+        f"{name} differs at step {verdict.step}:",
+        f"  recorded:  {verdict.recorded}",
+        f"  requested: {verdict.requested}, by build {build}",
+    ]
+    return "\n".join([*lines, f"  {verdict.message}"] if verdict.message else lines)
+
+
 def question(execution: Execution, number: int) -> frames.Activate:
     """Return what asks for the replay of an Execution; its ``status.state`` must hold the whole memo.
 

@@ -7,6 +7,7 @@ from kontinue_engine.testing.environment import TestEnvironment
 from kontinue_engine.testing.errors import EngineFailed, Stuck
 from kontinue_engine.testing.execution import TestExecution
 from kontinue_engine.testing.jobs import Jobs
+from kontinue_engine.testing.replays import assert_replays
 from kontinue_engine.testing.suspension import TestSuspension
 from kontinue_engine.testing.sync_environment import SyncTestEnvironment, SyncTestExecution, SyncTestSuspension
 
@@ -20,4 +21,5 @@ __all__ = [
     "TestEnvironment",
     "TestExecution",
     "TestSuspension",
+    "assert_replays",
 ]
