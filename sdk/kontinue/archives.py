@@ -123,18 +123,24 @@ def build_parts(
         executions: how many are in that.
         group: worker group that looks after it.
         delete_at: when the archive is to be deleted; None for never.
+
+    Raises:
+        ArchiveError: there is too much of it.
     """
+    if packed.size > MAX_ARCHIVE_BYTES:
+        raise ArchiveError(f"{packed.size:,} bytes of objects are too many for one archive: {MAX_ARCHIVE_BYTES:,}")
     meta, status = root.metadata, root.status
     digest = hashlib.blake2b(packed.data, digest_size=8).hexdigest()
     chunks = [packed.data[at : at + MAX_DATA_BYTES] for at in range(0, len(packed.data), MAX_DATA_BYTES)]
     notes = {} if delete_at is None else {labels.DELETE_AT: delete_at.isoformat()}
+    whose = f"{meta.uid} {meta.resource_version} {digest}"
     return [
         ArchivedExecution(
             metadata=ObjectMeta(
                 name=archive_name(meta.name, digest, number),
                 labels={**meta.labels, labels.WORKER_GROUP: group},
                 annotations={
-                    labels.ARCHIVE_PART: f"{meta.uid} {meta.resource_version} {digest} {number} {len(chunks)}",
+                    labels.ARCHIVE_PART: f"{whose} {number} {len(chunks)} {meta.name}",
                     **notes,
                 },
             ),
@@ -168,6 +174,7 @@ class PartKey(msgspec.Struct, frozen=True):
         digest: of the compressed data: what all parts of an archive have in common.
         part: which one.
         parts: of how many.
+        execution: name of the root Execution.
     """
 
     uid: str
@@ -175,17 +182,18 @@ class PartKey(msgspec.Struct, frozen=True):
     digest: str
     part: int
     parts: int
+    execution: str
 
 
 def part_key(meta: ObjectMeta) -> PartKey | None:
     """Return what the annotation says; None if it says nothing: somebody else made the object, or edited it."""
     words = meta.annotations.get(labels.ARCHIVE_PART, "").split(" ")
-    if len(words) != 5:
+    if len(words) != 6:
         return None
     version, part, parts = (labels.number_in(words[index]) for index in (1, 3, 4))
     if version is None or part is None or parts is None or not 1 <= part <= parts:
         return None
-    return PartKey(words[0], version, words[2], part, parts)
+    return PartKey(words[0], version, words[2], part, parts, words[5])
 
 
 def unpack(parts: Iterable[ArchivedExecution]) -> Archive:

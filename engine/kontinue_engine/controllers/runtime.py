@@ -15,7 +15,7 @@ import msgspec
 
 from kontinue import errors
 from kontinue.api import labels
-from kontinue.api.v1alpha1 import Execution, ExecutionDefaults
+from kontinue.api.v1alpha1 import Execution, ExecutionDefaults, ExecutionTTL
 from kontinue.kube.backoff import Backoff
 from kontinue.kube.transport import Transport
 from kontinue_engine.clock import Clock
@@ -72,6 +72,7 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True):
         windows: colour -> how many inherited Executions may be claimed at a time (``controllers.backlog``).
         dead_predecessor: incarnation of the replica before this one, of the same shard; empty if it stopped in order.
         defaults: function -> its defaults; only those with any.
+        ttl: of Executions for which nobody has said anything else; None keeps them.
         limits: function -> how many Executions of it may run in the group at once; only those with a limit.
         shard: of this replica; empty in a group that is not sharded.
     """
@@ -83,6 +84,7 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True):
     windows: Mapping[str, int]
     dead_predecessor: str
     defaults: Mapping[str, ExecutionDefaults] = {}
+    ttl: ExecutionTTL | None = None
     limits: Mapping[str, int] = {}
     shard: str = ""
 

@@ -1,4 +1,4 @@
-"""Internal. The leader's duties, put together: adoption, placement, pruning, mutexes, schedules, retries.
+"""Internal. The leader's duties, put together: adoption, placement, pruning, mutexes, schedules, retries, retention.
 
 Built by ``worker.replica``. In a group that is not sharded whoever runs it leads; in a sharded one the replicas
 campaign, and each reign begins with duties that know nothing of the one before: what that had under way ended with it.
@@ -18,6 +18,7 @@ from kontinue_engine.coordinator.lease_watch import LeaseWatch
 from kontinue_engine.coordinator.mutexes import MutexDuty
 from kontinue_engine.coordinator.placement import PlacementDuty
 from kontinue_engine.coordinator.pruning import PruningDuty
+from kontinue_engine.coordinator.retention import RetentionDuty
 from kontinue_engine.coordinator.retries import RetryDuty
 from kontinue_engine.coordinator.schedules import ScheduleDuty
 from kontinue_engine.coordinator.state_counts import StateCounts
@@ -104,6 +105,7 @@ class Leadership:
             "schedules": self._build_schedules().run(),
             "retries": self._build_retries().run(),
             "wake times": self._build_wake_times().run(),
+            "retention": self._build_retention().run(),
             "state counts": self._build_state_counts().run(),
         }
 
@@ -163,6 +165,19 @@ class Leadership:
             runtime.metrics,
             namespace=runtime.scope.namespace,
             group=runtime.scope.group,
+            clock=runtime.clock,
+        )
+
+    def _build_retention(self) -> RetentionDuty:
+        runtime = self._runtime
+        return RetentionDuty(
+            runtime.transport,
+            runtime.events,
+            namespace=runtime.scope.namespace,
+            group=runtime.scope.group,
+            ttl=runtime.scope.ttl,
+            defaults=runtime.scope.defaults,
+            owns=runtime.owns,
             clock=runtime.clock,
         )
 

@@ -8,10 +8,13 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Final
 
 import msgspec
 
+from kontinue.api import durations
+from kontinue.api.v1alpha1 import ExecutionTTL
 from kontinue_engine.sharding.leases import LeaseTimes
 from kontinue_engine.worker.pages import LOOPBACK, Address
 
@@ -45,6 +48,7 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
         lease: how long this replica's Leases last, and how often they are renewed.
         take_ownership: take over functions that other groups have registered.
         prune: delete Functions of the group that its apps no longer have.
+        ttl: of root Executions for which neither their spec nor their function says anything; None keeps them.
         grace_s: how long active work may go on after SIGTERM.
         cancel_grace_s: how long code may clean up after a cancel, a skip or the end of its time.
         max_in_flight: requests to the API server at a time.
@@ -71,6 +75,7 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     lease: LeaseTimes = LeaseTimes()
     take_ownership: bool = False
     prune: bool = True
+    ttl: ExecutionTTL | None = None
     grace_s: float = GRACE_S
     cancel_grace_s: float = CANCEL_GRACE_S
     max_in_flight: int = 64
@@ -155,6 +160,13 @@ def build_parser() -> argparse.ArgumentParser:
         action="store_false",
         help="keep Functions of the group that the app no longer has (default: delete them)",
     )
+    for what, then in (("archive", "archived"), ("delete", "deleted, or their archives")):
+        parser.add_argument(
+            f"--{what}-after",
+            type=_duration,
+            metavar="DURATION",
+            help=f"when Executions without a ttl are {then}, after their end, as 24h (default: never)",
+        )
     parser.add_argument("--grace", type=_seconds, default=defaults.grace_s, metavar="SECONDS")
     parser.add_argument(
         "--cancel-grace",
@@ -206,6 +218,7 @@ def parse_options(arguments: Sequence[str]) -> WorkerOptions:
         lease=lease,
         take_ownership=parsed.take_ownership,
         prune=parsed.prune,
+        ttl=_ttl(parsed.archive_after, parsed.delete_after),
         grace_s=parsed.grace,
         cancel_grace_s=parsed.cancel_grace,
         max_in_flight=parsed.max_in_flight,
@@ -213,6 +226,22 @@ def parse_options(arguments: Sequence[str]) -> WorkerOptions:
         health=Address(port=parsed.health_port, host=parsed.health_host) if parsed.health_port else None,
         metrics=Address(port=parsed.metrics_port, host=parsed.metrics_host) if parsed.metrics_port else None,
     )
+
+
+def _ttl(archive_after: str | None, delete_after: str | None) -> ExecutionTTL | None:
+    if archive_after is None and delete_after is None:
+        return None
+    return ExecutionTTL(archive_after=archive_after or "", delete_after=delete_after or "")
+
+
+def _duration(text: str) -> str:
+    try:
+        length = durations.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    if length <= timedelta():
+        raise argparse.ArgumentTypeError(f"{text} is no length of time; leave the option out for never")
+    return text
 
 
 def _positive(text: str) -> int:

@@ -376,6 +376,7 @@ class _Replica:
                     for one in self._app.functions
                     if one.defaults
                 },
+                ttl=self._options.ttl,
                 limits={one.name: one.limit for one in self._app.functions if one.limit},
                 shard=self._identity.shard if self._options.sharding else "",
             ),

@@ -69,14 +69,14 @@ EXECUTION: Final = "kontinue.cloud/execution"
 Annotation of the Lease of a mutex: name of the Execution that holds it; ``holderIdentity`` is its uid."""
 OBSERVED_RETRIES: Final = "kontinue.cloud/observed-retries"
 """Annotation of the Lease of a mutex: ``status.observedRetries`` of its holder when it got it; absent means 0."""
-
-MAX_DIGITS: Final = 18
 DELETE_AT: Final = "kontinue.cloud/delete-at"
 """Annotation of an ArchivedExecution: when it is deleted, RFC 3339; may be changed. Absent means never."""
 ARCHIVE_PART: Final = "kontinue.cloud/archive-part"
-"""Annotation of an ArchivedExecution: uid and resourceVersion of its root, digest of the archive, part, and parts."""
+"""Annotation of an ArchivedExecution: uid and resourceVersion of the root, digest, part, parts, name of the root."""
 ARCHIVED_IN: Final = "kontinue.cloud/archived-in"
 """Annotation of what was read from an archive, and only of that: name of the ArchivedExecution with its first part."""
+
+MAX_DIGITS: Final = 18
 """What fits into 64 bits. Python refuses to read 4301 digits, and an annotation may have more."""
 MAX_LABEL_VALUE_LENGTH: Final = 63
 """Kubernetes' limit, https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/."""

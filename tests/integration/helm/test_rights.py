@@ -23,9 +23,13 @@ import chart
 import kube
 from api import MERGE_PATCH, Api, execution
 from api_server import kubeconfig_for
+from kontinue import Retention
 from kontinue.api import labels
 from kontinue.api.v1alpha1 import Execution, Phase
-from kontinue.client import Client, ClientOptions
+from kontinue.client import Client, ClientOptions, SpawnOptions
+from kontinue.kube import requests
+from kontinue.kube.config import KubeConfig
+from kontinue.kube.http import KubeTransport
 from ports import free_port
 
 HERE = Path(__file__).parent
@@ -265,6 +269,47 @@ async def asks_for_somebody(group: Group) -> None:
     assert await asking.result(timeout=SOON) is True
 
 
+async def runs_jobs_and_pods(group: Group) -> None:
+    """They are created, read when they have ended, with a Job's Pods, and deleted when nobody waits for them."""
+    server = group.audited.server
+    config = KubeConfig(server=server.url, token=server.token, ca_data=server.ca_file.read_text(), source="test")
+    transport = KubeTransport(config, user_agent="tests")
+    running = await group.client.spawn("runs_elsewhere", result=list[int])
+    for resource in (requests.JOBS, requests.PODS):
+        name = await quick_one(transport, group.api.namespace, resource)
+        if resource is requests.JOBS:
+            selector = f"batch.kubernetes.io/job-name={name}"
+            async with asyncio.timeout(SOON.total_seconds()):
+                while not (pods := await job_answers.listed(transport, group.api.namespace, requests.PODS, selector)):
+                    await asyncio.sleep(0.05)
+            name = pods[0]["metadata"]["name"]
+        await job_answers.end_pod(transport, group.api.namespace, name)
+    assert await running.result(timeout=SOON) == [0, 0]
+    await transport.close()
+
+
+async def quick_one(transport: KubeTransport, namespace: str, resource: requests.Resource) -> str:
+    """Wait until the one that ends is there, and return its name."""
+    async with asyncio.timeout(SOON.total_seconds()):
+        while True:
+            for one in await job_answers.owned(transport, namespace, resource):
+                if one["metadata"]["annotations"][labels.DISPLAY_NAME] == "quick":
+                    return str(one["metadata"]["name"])
+            await asyncio.sleep(0.05)
+
+
+async def ends_as_its_ttl_says(group: Group) -> None:
+    """The leader replaces what has ended by an archive, and deletes that when its time has come."""
+    kept = Retention(archive_after=timedelta(seconds=1), delete_after=timedelta(days=1))
+    await group.client.spawn("add", {"a": 1, "b": 2}, options=SpawnOptions(ttl=kept))
+    path = group.api.path("kontinue.cloud/v1alpha1/archivedexecutions")
+    found = await group.api.eventually(path, lambda listed: listed["items"])
+    now = {"metadata": {"annotations": {labels.DELETE_AT: "2026-01-01T00:00:00Z"}}}
+    name = found["items"][0]["metadata"]["name"]
+    assert (await group.api.send("PATCH", f"{path}/{name}", now, content_type=MERGE_PATCH))[0] == 200
+    await group.api.eventually(path, lambda listed: not listed["items"])
+
+
 async def death_of_a_replica(group: Group) -> None:
     """What it was running is moved to the other one."""
     file = group.folder / "file"
@@ -306,6 +351,8 @@ async def test_a_group_lives_with_the_rights_of_its_role_and_uses_each(group: Gr
         one_at_a_time,
         started_by_a_schedule,
         asks_for_somebody,
+        ends_as_its_ttl_says,
+        runs_jobs_and_pods,
         death_of_a_replica,
         next_release,
     ):

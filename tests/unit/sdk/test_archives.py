@@ -80,7 +80,7 @@ def test_an_archive_says_in_plain_text_what_it_holds() -> None:
     assert archives.delete_time(part.metadata) == WHEN
     key = archives.part_key(part.metadata)
     assert key is not None
-    assert (key.uid, key.version, key.part, key.parts) == ("uid-root", 7, 1, 1)
+    assert (key.uid, key.version, key.part, key.parts, key.execution) == ("uid-root", 7, 1, 1, "root")
     assert part.metadata.name == f"root-{key.digest}-1"
 
 
@@ -138,7 +138,7 @@ def test_an_archive_that_is_cut_short_is_no_archive() -> None:
             archives.unpack([broken])
 
 
-@pytest.mark.parametrize("note", ["", "u 1 d 1", "u 1 d 2 1", "u 1 d 0 1", "u x d 1 1", "u 1 d 1 1 1"])
+@pytest.mark.parametrize("note", ["", "u 1 d 1 n", "u 1 d 2 1 n", "u 1 d 0 1 n", "u x d 1 1 n", "u 1 d 1 1 n n"])
 def test_what_somebody_else_made_is_no_part(note: str) -> None:
     """Annotations are anybody's."""
     assert archives.part_key(ObjectMeta(name="n", annotations={labels.ARCHIVE_PART: note})) is None

@@ -2,6 +2,7 @@
 
 import pytest
 
+from kontinue.api.v1alpha1 import ExecutionTTL
 from kontinue_engine.sharding.leases import MARGIN_S, LeaseTimes
 from kontinue_engine.worker.options import parse_options
 from kontinue_engine.worker.pages import Address
@@ -15,6 +16,14 @@ def test_only_the_app_is_needed():
     assert (options.namespace, options.group, options.sync_runners, options.runner_memory_bytes) == (None,) * 4
     assert (options.take_ownership, options.prune, options.health) == (False, True, None)
     assert (options.recycle_after, options.recycle_above_bytes, options.cancel_grace_s) == (None, None, 5)
+
+
+def test_a_default_ttl_may_be_given_in_part():
+    """As the spec of an Execution says it; without the options nothing is archived or deleted by itself."""
+    assert parse_options(["a:b"]).ttl is None
+    assert parse_options(["a:b", "--archive-after", "24h"]).ttl == ExecutionTTL(archive_after="24h")
+    both = parse_options(["a:b", "--archive-after", "24h", "--delete-after", "720h"])
+    assert both.ttl == ExecutionTTL(archive_after="24h", delete_after="720h")
 
 
 def test_every_option_arrives():
@@ -48,6 +57,8 @@ def test_every_option_arrives():
         ("a:b --health-port 70000", "70000 is not a port: 1 to 65535"),
         ("a:b --metrics-port 0", "0 is not a port: 1 to 65535"),
         ("a:b --max-active 0", "0 is not a positive number"),
+        ("a:b --archive-after 1d", "'1d' is not a duration"),
+        ("a:b --delete-after 0s", "0s is no length of time"),
         ("a:b --recycle-after 0", "0 is not a positive number"),
         ("a:b --recycle-above-mib 1.5", "1.5 is not a positive number"),
         ("a:b --cancel-grace=-1", "-1 is not a number of seconds"),
