@@ -1,7 +1,8 @@
 """Internal. Children in other shards or groups: looked for now and then, lest a parent waits for one that was deleted.
 
 How they end is shown by a watch (``offspring``). A deletion is not: what is gone has no phase to be selected by, and
-whoever ran it may be gone, too. Costs one list a minute while parents here wait for such children, else nothing.
+whoever ran it may be gone, too. So it is with a child that has ended and of which its parent has asked for a retry:
+until that begins nobody has it. Costs one list a minute while parents here wait for such children, else nothing.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ _log = get_logger(__name__)
 
 
 class AwayChild(msgspec.Struct, frozen=True):
-    """A child that exists, and does not run here."""
+    """A child that exists, and does not run here, or not yet again."""
 
     name: str
     uid: str
@@ -40,7 +41,7 @@ class AwayChild(msgspec.Struct, frozen=True):
 
 
 class Abroad:
-    """Children that parents of this replica wait for, and that run elsewhere.
+    """Children that parents of this replica wait for, and that run elsewhere, or are to be retried.
 
     Args:
         runtime: shared tools.
@@ -61,7 +62,7 @@ class Abroad:
         self._children: dict[str, AwayChild] = {}
 
     def add(self, child: AwayChild) -> None:
-        """Look after a child that was created or found elsewhere, or that was moved there."""
+        """Look after a child that was created or found elsewhere, was moved there, or is to be retried."""
         self._children[child.name] = child
 
     def discard(self, name: str) -> None:
@@ -72,19 +73,23 @@ class Abroad:
         """Look after them until cancelled."""
         while True:
             await asyncio.sleep(self._look_s)
-            self._children = {child.name: child for child in self._children.values() if self._is_awaited(child)}
-            if not self._children:
-                continue
-            try:
-                await self._look(list(self._children.values()))
-            except (errors.ApiError, EngineError) as error:
-                _log.warning("children elsewhere not looked for", error=str(error))
+            await self.look()
+
+    async def look(self) -> None:
+        """Look after them once; what fails is tried again the next time."""
+        self._children = {child.name: child for child in self._children.values() if self._is_awaited(child)}
+        away = [child for child in self._children.values() if self._runtime.entries.get(child.uid) is None]
+        try:
+            if away:
+                await self._find(away)
+        except (errors.ApiError, EngineError) as error:
+            _log.warning("children elsewhere not looked for", error=str(error))
 
     def _is_awaited(self, child: AwayChild) -> bool:
         parent = self._runtime.entries.get(child.parent_uid)
         return parent is not None and parent.awaits(child.name)
 
-    async def _look(self, awaited: list[AwayChild]) -> None:
+    async def _find(self, awaited: list[AwayChild]) -> None:
         runtime = self._runtime
         listed = Reflector(
             runtime.transport,

@@ -16,10 +16,12 @@ import msgspec
 from kontinue.api import labels
 from kontinue.api.meta import parent_of
 from kontinue.api.v1alpha1 import Execution, ExecutionSpec, ExecutionStatus
+from kontinue_engine.controllers.room import RoomWait
 from kontinue_engine.kube.followed_jobs import FollowedJob
 from kontinue_engine.lifecycle.memo import MemoBytes
 from kontinue_engine.lifecycle.observed import NO_NEWS, Activation, News
 from kontinue_engine.lifecycle.running import JOB_KINDS, UNCREATED_MESSAGE
+from kontinue_engine.lifecycle.statuses import next_attempt
 from kontinue_engine.lifecycle.times import ms_of
 from kontinue_engine.sharding.views import deaths_of, has_begun
 from kontinue_engine.wire.frames import StartJob, StartSuspension
@@ -88,6 +90,20 @@ class AwaitedJob:
         return not self.exists or known is None or known.has_ended or known.held_up_by != self.held_up_by
 
 
+class Poll(msgspec.Struct, frozen=True, kw_only=True):
+    """A condition that an activation waits for, or did: the pause since the last look outlives it.
+
+    Attributes:
+        due_ms: when to look again.
+        is_awaited: the activation waits to be told so.
+    """
+
+    name: str
+    every_ms: int
+    due_ms: int
+    is_awaited: bool
+
+
 class Entry:
     """One live Execution, as this replica knows it.
 
@@ -100,23 +116,27 @@ class Entry:
         was_found: it may have children that are not known here: somebody else may have started it before it came here,
             or one of them was moved away.
         children: child name -> step id, for children whose outcome the activation waits for.
+        asked_children: uid of a child -> retries that were asked of it: an end before that is not what it waits for.
         awaited: while it is dormant: names of the children that it waits for.
         unwanted: names of children that were canceled while they were being created.
         is_parent_unchecked: its parent may have ended: that is being looked up, and it does not run before.
         timers: step ids whose firing the activation waits for.
+        polls: step id -> condition that is looked at now and then.
         suspensions: step id -> what the activation waits for.
         ends_of_waits: name of a Suspension -> when it was to end, of those that may have been deleted meanwhile.
         told_suspensions: the same for those whose end it was told: it may refuse a payload.
         jobs: step id -> Job or Pod that the activation waits for.
-        known_jobs: kind and name of Jobs and Pods that are known to have been there.
+        known_jobs: kind and name of Jobs and Pods that are known to have been there, with the attempt that had them.
         unwanted_jobs: names of those that nobody waits for any more.
         cancel_message: why its parent no longer wants it, or empty.
         grant: resourceVersion of the Lease that gave it its mutex; 0 while it has none.
+        room_wait: its wait for a runner, or for its turn to be claimed; None while it runs or waits for something else.
     """
 
     __slots__ = (
         "activation",
         "annotations",
+        "asked_children",
         "awaited",
         "cancel_message",
         "children",
@@ -135,7 +155,9 @@ class Entry:
         "news",
         "parent_name",
         "parent_uid",
+        "polls",
         "rest",
+        "room_wait",
         "spec",
         "status",
         "suspensions",
@@ -170,9 +192,11 @@ class Entry:
         self.must_verify = False
         self.was_found = inherited
         self.children: dict[str, str] = {}
+        self.asked_children: dict[str, int] = {}
         self.awaited: frozenset[str] = frozenset()
         self.unwanted: set[str] = set()
         self.timers: set[str] = set()
+        self.polls: dict[str, Poll] = {}
         self.suspensions: dict[str, AwaitedSuspension] = {}
         self.ends_of_waits = {
             item.name: ms_of(item.until)
@@ -182,7 +206,7 @@ class Entry:
         self.told_suspensions: dict[str, AwaitedSuspension] = {}
         self.jobs: dict[str, AwaitedJob] = {}
         self.known_jobs = {
-            (item.kind, item.name)
+            (item.kind, item.name): next_attempt(execution.status)
             for item in execution.status.waiting_for
             if item.kind in JOB_KINDS and item.message != UNCREATED_MESSAGE
         }
@@ -192,6 +216,7 @@ class Entry:
         self.rest = Rest.AWAKE
         self.cancel_message = ""
         self.grant = 0
+        self.room_wait: RoomWait | None = None
 
     @property
     def is_unclaimed(self) -> bool:
@@ -343,6 +368,7 @@ class EntryStore:
             entry.activation = None
         entry.children.clear()
         entry.timers.clear()
+        entry.polls = {step: msgspec.structs.replace(poll, is_awaited=False) for step, poll in entry.polls.items()}
         entry.suspensions.clear()
         entry.told_suspensions.clear()
         entry.jobs.clear()

@@ -48,15 +48,13 @@ class Offspring:
 
     def __init__(self, runtime: Runtime, *, observe: Callable[[Execution], None]) -> None:
         self.abroad = Abroad(runtime, on_missing=self._on_missing)
-        """Children that run elsewhere."""
+        """Children that run elsewhere, or of which a retry is asked for."""
         self.cancels = Cancels(runtime)
         """Of children that run elsewhere."""
         self._runtime = runtime
         self._observe = observe
         self._sought: set[tuple[str, str]] = set()
         """Uid of a parent and name of a child that its new attempt looks for: what is known of the child may be old."""
-        self._asked: dict[str, int] = {}
-        """Uid of a child -> retries that were asked of it: an end before that is not what its parent waits for."""
         self._checking: set[str] = set()
 
     # Asked for by a parent.
@@ -98,7 +96,7 @@ class Offspring:
                 if parent.activation is not None and parent.activation.number == activation.number:
                     self.request(parent, step, command)
                 return
-        if not runtime.scope.is_responsible(execution):
+        if is_asked or not runtime.scope.is_responsible(execution):
             self.abroad.add(AwayChild(command.name, execution.metadata.uid, parent.uid))
         if parent not in runtime.entries:
             self._cancel(command.name, PARENT_ENDED_MESSAGE)
@@ -131,7 +129,7 @@ class Offspring:
                 )
             if found is not None:
                 if is_asked_by_parent(found):
-                    self._asked[found.metadata.uid] = asked_for(found.spec)
+                    parent.asked_children[found.metadata.uid] = asked_for(found.spec)
                 return found
             await asyncio.sleep(backoff.next_s())
 
@@ -200,10 +198,10 @@ class Offspring:
     def tell_parent(self, entry: Entry) -> None:
         """The Execution has ended: its parent, if it lives here, gets the outcome."""
         parent = self._runtime.entries.get(entry.parent_uid)
-        is_old = entry.status.observed_retries < self._asked.get(entry.uid, 0)
-        if parent is None or is_old or (parent.uid, entry.name) in self._sought:
+        if parent is None or (parent.uid, entry.name) in self._sought:
             return
-        self._asked.pop(entry.uid, None)
+        if entry.status.observed_retries < parent.asked_children.get(entry.uid, 0):
+            return
         self._deliver(parent, entry.name, self._outcome(entry.name, entry.uid, entry.status))
 
     def tell_parent_of_deletion(self, entry: Entry) -> None:
@@ -269,7 +267,6 @@ class Offspring:
         has_ended = execution is not None and execution.metadata.uid == child.uid and execution.phase.is_terminal
         is_sought = (parent.uid, child.name) in self._sought
         if execution is not None and has_ended and not is_asked_by_parent(execution) and not is_sought:
-            self._asked.pop(child.uid, None)
             self._deliver(parent, child.name, self._outcome(child.name, child.uid, execution.status))
 
     def _outcome(self, name: str, uid: str, status: ExecutionStatus) -> frames.ChildFinished:
@@ -277,6 +274,7 @@ class Offspring:
 
     def _deliver(self, parent: Entry, child: str, outcome: frames.ChildFinished) -> None:
         self.abroad.discard(child)
+        parent.asked_children.pop(outcome.uid, None)
         if parent.rest is Rest.DORMANT or parent.is_losing:
             parent.rest = Rest.WOKEN
             self._runtime.queue.add(parent.uid)

@@ -327,6 +327,40 @@ async def test_the_old_end_of_a_child_is_not_told_to_the_new_attempt(world: Worl
     assert [one.result for one in arrivals(world, second.activation)] == [b"7"]
 
 
+@pytest.mark.parametrize("is_deleted", [True, False])
+async def test_a_child_that_is_gone_before_its_retry_begins_is_told_to_its_parent(
+    world: World, is_deleted: bool
+) -> None:
+    """Deleted, or somebody has lowered the retries again: nobody has it then, and no watch of live ones shows it."""
+    parent = await world.start("p", retry=AT_ONCE)
+    request_child(world, parent.activation)
+    fail(world, await world.run(CHILD))
+    await eventually(lambda: bool(arrivals(world, parent.activation)))
+    send, is_asked = world.transport.send, asyncio.Event()
+
+    async def intervene(request: requests.Request, **options: Any) -> bytes:
+        body = await send(request, **options)
+        if request.method == "PATCH" and request.path.endswith(f"/{CHILD}") and not is_asked.is_set():
+            is_asked.set()
+            if is_deleted:
+                await send(requests.delete(requests.EXECUTIONS, world.namespace, CHILD))
+            else:
+                await edit(world, CHILD, 0)
+        return body
+
+    world.retries.on_event = lambda *_: None  # type: ignore[method-assign]  # the leader is slow
+    world.transport.send = intervene  # type: ignore[method-assign]
+    fail(world, parent)
+    second = await world.run("p", attempt=2)
+    request_child(world, second.activation)
+    await is_asked.wait()
+    async with asyncio.timeout(30):
+        while not arrivals(world, second.activation):
+            await world.controller.offspring.abroad.look()
+            await asyncio.sleep(0.01)
+    assert [one.phase for one in arrivals(world, second.activation)] == ["Canceled" if is_deleted else "Failed"]
+
+
 async def test_the_policy_none_takes_children_as_they_ended(world: World) -> None:
     """One that has failed fails the new attempt, too."""
     parent = await world.start("p", retry={**AT_ONCE, "childPolicy": "None"})

@@ -124,6 +124,15 @@ async def test_while_nobody_waits_nothing_is_asked() -> None:
 
 
 @virtual_time
+async def test_one_that_runs_here_again_is_not_asked_for() -> None:
+    """It was to be retried, and is: its end is known here."""
+    world = World(execution("a", parent="parent"))
+    world.runtime.entries.add(Entry(world.children["a"], inherited=False))
+    await world.pass_time(1000)
+    assert world.transport.sent == []
+
+
+@virtual_time
 async def test_who_lives_is_left_alone_and_a_refusal_is_survived() -> None:
     """One list a minute, and the next one finds what this one could not."""
     world = World(execution("a", parent="parent"))
