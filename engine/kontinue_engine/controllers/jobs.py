@@ -21,6 +21,8 @@ from kontinue_engine.kube.followed_jobs import FollowedJob, FollowedJobs, follow
 from kontinue_engine.kube.job_views import JOB, JobView, encode_result, ended_at_ms, job_result, pod_result
 from kontinue_engine.lifecycle.observed import Wait
 from kontinue_engine.telemetry.logs import get_logger
+from kontinue_engine.lifecycle.retrying import child_policy_of, policy_of
+from kontinue_engine.lifecycle.statuses import next_attempt
 from kontinue_engine.wire import frames
 
 _BASES: Final = ["kontinue.errors.ApiError", "kontinue.errors.KontinueError"]
@@ -62,7 +64,7 @@ class Jobs:
 
     def discard_all(self, entry: Entry) -> None:
         """The Execution has ended, or begins anew: nothing that it has started may go on."""
-        names = {(one.command.kind, one.command.name) for one in entry.jobs.values()} | entry.known_jobs
+        names = {(one.command.kind, one.command.name) for one in entry.jobs.values()} | entry.known_jobs.keys()
         for kind, followed in self._followed.items():
             names |= {(kind, one.name) for one in followed.unended_of(entry.uid)}
         entry.jobs.clear()
@@ -174,7 +176,8 @@ class Jobs:
 
     async def _settle(self, entry: Entry, step: str, awaited: AwaitedJob) -> None:
         runtime, command = self._runtime, awaited.command
-        was_there = (command.kind, command.name) in entry.known_jobs
+        attempt = next_attempt(entry.status)
+        was_there = entry.known_jobs.get((command.kind, command.name)) == attempt
         try:
             found = await jobs.create_or_find(
                 runtime.transport,
@@ -194,15 +197,29 @@ class Jobs:
         if command.name in entry.unwanted_jobs:
             self._delete(entry, command.kind, command.name)  # the first try came before it was there
             return
-        entry.known_jobs.add((command.kind, command.name))
+        if self._is_run_anew(entry, found, attempt):
+            _log.info("run anew", execution=entry.name, uid=entry.uid, kind=command.kind, name=command.name)
+            await jobs.delete(runtime.transport, namespace=runtime.scope.namespace, kind=command.kind, found=found)
+            awaited.has_news = True
+            return
+        entry.known_jobs[command.kind, command.name] = attempt
         if found.has_ended:
             await self._deliver(entry, step, awaited, found)
         elif entry.jobs.get(step) is awaited:
             awaited.exists, awaited.held_up_by = True, found.held_up_by
             runtime.queue.add(entry.uid)
 
-    def _build(self, entry: Entry, step: str, command: frames.StartJob) -> dict[str, object]:
-        owner = jobs.Owner(name=entry.name, uid=entry.uid, group=self._runtime.scope.group, root=entry.root)
+    def _is_run_anew(self, entry: Entry, found: JobView, attempt: int) -> bool:
+        """Tell whether a new attempt, like a child that has failed, does not take it as it has ended."""
+        if not found.has_ended or found.has_succeeded or jobs.attempt_of(found) >= attempt:
+            return False
+        policy = policy_of(entry.spec, entry.status, self._runtime.scope.defaults.get(entry.spec.function))
+        return child_policy_of(policy) is ChildPolicy.RETRY_FAILED
+
+    def _build(self, entry: Entry, step: str, command: frames.StartJob, attempt: int) -> dict[str, object]:
+        owner = jobs.Owner(
+            name=entry.name, uid=entry.uid, group=self._runtime.scope.group, root=entry.root, attempt=attempt
+        )
         return jobs.build(
             command.manifest, name=command.name, owner=owner, step=step, digest=command.digest, title=command.title
         )
@@ -211,6 +228,7 @@ class Jobs:
         if entry.jobs.get(step) is awaited and entry.activation is not None:
             del entry.jobs[step]
             name = f"kontinue.errors.{kind}"
+            entry.known_jobs.pop((awaited.command.kind, awaited.command.name), None)
             info = frames.ErrorInfo(type=name, message=message, types=[name, *_BASES])
             self._runtime.send_to(entry, frames.StepRejected(entry.activation.number, step, info))
 

@@ -40,7 +40,7 @@ class JobUnusableError(EngineError):
 
 
 class Owner(msgspec.Struct, frozen=True, kw_only=True):
-    """The Execution that a Job or Pod belongs to."""
+    """The Execution that a Job or Pod belongs to, in one of its attempts."""
 
     name: str
     uid: str
@@ -147,6 +147,11 @@ async def read(transport: Transport, *, namespace: str, kind: str, name: str) ->
 async def pods_of(transport: Transport, *, namespace: str, job: JobView) -> list[JobView]:
     """List the Pods that a Job has started; none if this worker may not list them."""
     request = requests.list_objects(requests.PODS, namespace, label_selector=f"{CONTROLLER_UID}={job.metadata.uid}")
+def attempt_of(found: JobView) -> int:
+    """Return the attempt of its Execution that has started it."""
+    return labels.number_in(found.metadata.annotations.get(labels.PARENT_ATTEMPT)) or 1
+
+
     try:
         return msgspec.json.decode(await transport.send(request), type=_Pods).items
     except errors.Forbidden:
@@ -168,7 +173,17 @@ async def delete_unended(transport: Transport, *, namespace: str, kind: str, nam
     found = await read(transport, namespace=namespace, kind=kind, name=name)
     if found is None or found.owner_uid != owner_uid or found.has_ended:
         return
-    request = requests.delete(RESOURCES[kind], namespace, name, uid=found.metadata.uid, propagation="Background")
+    await delete(transport, namespace=namespace, kind=kind, found=found)
+
+
+async def delete(transport: Transport, *, namespace: str, kind: str, found: JobView) -> None:
+    """Delete one, with what it has started; nothing happens if it is gone.
+
+    Raises:
+        JobUnusableError: this worker may not delete it.
+    """
+    name, uid = found.metadata.name, found.metadata.uid
+    request = requests.delete(RESOURCES[kind], namespace, name, uid=uid, propagation="Background")
     try:
         with contextlib.suppress(errors.NotFound, errors.Conflict):  # gone, and another one of its name
             await transport.send(request)

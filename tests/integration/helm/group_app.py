@@ -7,7 +7,7 @@ import time
 from datetime import timedelta
 from pathlib import Path
 
-from kontinue import App, ExecutionContext
+from kontinue import App, ExecutionContext, JobTemplate
 
 app = App(group="shop")
 
@@ -85,6 +85,17 @@ async def asks(ctx: ExecutionContext) -> bool:
     await ctx.sleep(timedelta(seconds=5.2))
     await ctx.race(ctx.suspend(display_name="nobody answers"), ctx.sleep(timedelta(milliseconds=1)))
     return await ctx.suspend(bool)
+
+
+@app.function
+async def runs_elsewhere(ctx: ExecutionContext) -> list[int | None]:
+    """A Job and a Pod that end, and one of each that nobody waits for any more."""
+    slow = JobTemplate(image="busybox", command=["sleep", "3600"])
+    for call in (ctx.run_job(slow, name="slow"), ctx.run_pod(slow, name="slow")):
+        await ctx.race(call, ctx.sleep(timedelta(seconds=1)))
+    quick = JobTemplate(image="busybox", command=["true"])
+    job = await ctx.run_job(quick, name="quick")
+    return [job.exit_code, (await ctx.run_pod(quick, name="quick")).exit_code]
 
 
 @app.function

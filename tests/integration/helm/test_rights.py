@@ -20,6 +20,7 @@ import pytest
 import yaml
 
 import chart
+import job_answers
 import kube
 from api import MERGE_PATCH, Api, execution
 from api_server import kubeconfig_for
@@ -370,7 +371,6 @@ async def test_a_group_lives_with_the_rights_of_its_role_and_uses_each(group: Gr
     [
         "/api/v1/namespaces/{}/secrets",
         "/api/v1/namespaces/{}/configmaps",
-        "/api/v1/namespaces/{}/pods",
         "/api/v1/namespaces/default/events",
         "/apis/kontinue.cloud/v1alpha1/executions",
         "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
@@ -378,7 +378,7 @@ async def test_a_group_lives_with_the_rights_of_its_role_and_uses_each(group: Gr
     ],
 )
 async def test_a_worker_may_not_read_what_is_none_of_its_business(group: Group, path: str) -> None:
-    """Not secrets, not Pods, no other namespace, nothing of the cluster."""
+    """Not secrets, no other namespace, nothing of the cluster."""
     api = Api(group.api.url, group.token, namespace=group.api.namespace, ca_file=group.audited.server.ca_file)
     status, answer = await api.send("GET", path.format(group.api.namespace))
     await api.close()
