@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from kontinue import errors
+from kontinue.api.v1alpha1 import ChildPolicy
 from kontinue.kube.backoff import Backoff
 from kontinue_engine.controllers.entries import AwaitedJob, Entry, Rest
 from kontinue_engine.controllers.runtime import Runtime
@@ -20,9 +21,9 @@ from kontinue_engine.kube import jobs
 from kontinue_engine.kube.followed_jobs import FollowedJob, FollowedJobs, follow_jobs
 from kontinue_engine.kube.job_views import JOB, JobView, encode_result, ended_at_ms, job_result, pod_result
 from kontinue_engine.lifecycle.observed import Wait
-from kontinue_engine.telemetry.logs import get_logger
 from kontinue_engine.lifecycle.retrying import child_policy_of, policy_of
 from kontinue_engine.lifecycle.statuses import next_attempt
+from kontinue_engine.telemetry.logs import get_logger
 from kontinue_engine.wire import frames
 
 _BASES: Final = ["kontinue.errors.ApiError", "kontinue.errors.KontinueError"]
@@ -183,7 +184,7 @@ class Jobs:
                 runtime.transport,
                 namespace=runtime.scope.namespace,
                 kind=command.kind,
-                body=self._build(entry, step, command),
+                body=self._build(entry, step, command, attempt),
                 look_first=awaited.look_first,
                 may_create=not was_there,
             )
@@ -227,8 +228,8 @@ class Jobs:
     def _refuse(self, entry: Entry, step: str, awaited: AwaitedJob, kind: str, message: str) -> None:
         if entry.jobs.get(step) is awaited and entry.activation is not None:
             del entry.jobs[step]
-            name = f"kontinue.errors.{kind}"
             entry.known_jobs.pop((awaited.command.kind, awaited.command.name), None)
+            name = f"kontinue.errors.{kind}"
             info = frames.ErrorInfo(type=name, message=message, types=[name, *_BASES])
             self._runtime.send_to(entry, frames.StepRejected(entry.activation.number, step, info))
 

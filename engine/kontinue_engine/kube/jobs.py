@@ -46,6 +46,7 @@ class Owner(msgspec.Struct, frozen=True, kw_only=True):
     uid: str
     group: str
     root: str
+    attempt: int = 1
 
 
 def build(manifest: bytes, *, name: str, owner: Owner, step: str, digest: str, title: str) -> dict[str, Any]:
@@ -68,6 +69,8 @@ def build(manifest: bytes, *, name: str, owner: Owner, step: str, digest: str, t
         labels.PARENT: labels.label_value(owner.name),
     }
     notes = {labels.STEP: step, labels.ARGUMENTS_DIGEST: digest} | ({labels.DISPLAY_NAME: title} if title else {})
+    if owner.attempt > 1:
+        notes[labels.PARENT_ATTEMPT] = str(owner.attempt)
     reference = {"apiVersion": labels.API_VERSION, "kind": "Execution", "name": owner.name, "uid": owner.uid}
     metadata = {
         "name": name,
@@ -144,14 +147,14 @@ async def read(transport: Transport, *, namespace: str, kind: str, name: str) ->
         raise JobUnusableError(f"{kind} {name} cannot be read: {error}", kind="Invalid") from error
 
 
-async def pods_of(transport: Transport, *, namespace: str, job: JobView) -> list[JobView]:
-    """List the Pods that a Job has started; none if this worker may not list them."""
-    request = requests.list_objects(requests.PODS, namespace, label_selector=f"{CONTROLLER_UID}={job.metadata.uid}")
 def attempt_of(found: JobView) -> int:
     """Return the attempt of its Execution that has started it."""
     return labels.number_in(found.metadata.annotations.get(labels.PARENT_ATTEMPT)) or 1
 
 
+async def pods_of(transport: Transport, *, namespace: str, job: JobView) -> list[JobView]:
+    """List the Pods that a Job has started; none if this worker may not list them."""
+    request = requests.list_objects(requests.PODS, namespace, label_selector=f"{CONTROLLER_UID}={job.metadata.uid}")
     try:
         return msgspec.json.decode(await transport.send(request), type=_Pods).items
     except errors.Forbidden:
