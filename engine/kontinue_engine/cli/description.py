@@ -14,6 +14,7 @@ from kontinue.replay.records import Record
 from kontinue_engine.cli.causes import explain_cause, memo_of, split_mismatch
 from kontinue_engine.cli.execution_tree import duration_of, parent_name
 from kontinue_engine.cli.text import format_age, format_duration, format_table, format_time, indent, plural, shorten
+from kontinue_engine.lifecycle.observed import HISTORY_INCOMPLETE
 from kontinue_engine.lifecycle.retrying import policy_of
 from kontinue_engine.lifecycle.statuses import timeout_of
 from kontinue_engine.sharding.views import deaths_of
@@ -95,10 +96,13 @@ def _policies(execution: Execution) -> dict[str, str]:
 def _blocked(execution: Execution) -> str:
     if execution.phase is not Phase.BLOCKED:
         return ""
+    remedy = "run a worker whose code matches (it is tried again with each new build)"
+    if execution.status.reason == HISTORY_INCOMPLETE:
+        remedy = "restore what is missing (it is looked for again and again)"
     return (
         "Blocked:\n"
         f"{indent(split_mismatch(execution.status.message) or 'no message', '  ')}\n"
-        "  Way out: run a worker whose code matches (it is tried again with each new build), or\n"
+        f"  Way out: {remedy}, or\n"
         f"  kontinue cancel {execution.metadata.name}{_flags(execution)}"
     )
 

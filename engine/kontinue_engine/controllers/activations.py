@@ -22,7 +22,7 @@ from kontinue_engine.controllers.runtime import Runtime
 from kontinue_engine.controllers.suspensions import Suspensions
 from kontinue_engine.lifecycle import plan as plans
 from kontinue_engine.lifecycle.memo import MemoBytes
-from kontinue_engine.lifecycle.observed import NO_NEWS, Activation, Lost
+from kontinue_engine.lifecycle.observed import NO_NEWS, Activation, HistoryIncomplete, Lost
 from kontinue_engine.telemetry.logs import get_logger
 from kontinue_engine.wire import frames
 
@@ -93,7 +93,9 @@ class Activations:
         if activation is None or activation.number != number:
             self._end_disowned(number)
         elif memo is None:
-            self.on_frame(frames.Mismatched(number, step="-", recorded=problem, requested="all pages of its memo"))
+            entry.has_history = False
+            entry.news = msgspec.structs.replace(entry.news, outcome=HistoryIncomplete(problem))
+            self._runtime.queue.add(entry.uid)
         elif activation.stopping_since_ms is not None:
             self.on_frame(frames.Interrupted(number))
         elif not self._is_draining:

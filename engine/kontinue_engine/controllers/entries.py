@@ -113,6 +113,7 @@ class Entry:
         writing: what the write in flight carries, or None when there is none.
         deferred: newest object seen while a write was in flight.
         must_verify: it may have left the selection while a write was in flight.
+        has_history: pages of its memo that were missing are back.
         was_found: it may have children that are not known here: somebody else may have started it before it came here,
             or one of them was moved away.
         children: child name -> step id, for children whose outcome the activation waits for.
@@ -144,6 +145,7 @@ class Entry:
         "deferred",
         "ends_of_waits",
         "grant",
+        "has_history",
         "inheritance",
         "is_parent_unchecked",
         "jobs",
@@ -190,6 +192,7 @@ class Entry:
         self.writing: News | None = None
         self.deferred: Execution | None = None
         self.must_verify = False
+        self.has_history = False
         self.was_found = inherited
         self.children: dict[str, str] = {}
         self.asked_children: dict[str, int] = {}

@@ -142,6 +142,7 @@ class ExecutionController:
             cancel_message=entry.cancel_message,
             dormant=entry.rest is not Rest.AWAKE,
             woken=entry.rest is Rest.WOKEN,
+            has_history=entry.has_history,
             waits={**self._suspensions.waits_of(entry), **self._jobs.waits_of(entry)},
         )
 
@@ -250,6 +251,8 @@ class ExecutionController:
                     self.activations.dispatch(entry, action)
                 case plans.AwaitAdmission():
                     self._await_admission(entry)
+                case plans.AwaitHistory():
+                    self._histories.await_whole(entry)
                 case plans.Acknowledge():
                     self.activations.acknowledge(entry, action.flush)
                 case plans.StopActivation():

@@ -7,6 +7,7 @@ Nothing of a page stays in memory: an Execution that runs, waits or sleeps costs
 from __future__ import annotations
 
 import asyncio
+from typing import Final
 
 from kontinue import errors
 from kontinue.api.v1alpha1 import ExecutionStatus
@@ -17,6 +18,10 @@ from kontinue_engine.errors import MemoUnreadableError, PageForbiddenError
 from kontinue_engine.kube import memo_pages
 from kontinue_engine.lifecycle.memo import MemoBytes
 from kontinue_engine.telemetry.logs import get_logger
+
+FIRST_LOOK_S: Final = 5.0
+MAX_LOOK_S: Final = 300.0
+"""Between two looks for missing pages, of which each is a list. Judgement: nobody restores one by the second."""
 
 _log = get_logger(__name__)
 
@@ -30,6 +35,7 @@ class Histories:
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
+        self._awaited: set[str] = set()
 
     async def close_pages(self, entry: Entry, status: ExecutionStatus, memo: MemoBytes) -> None:
         """Create the pages that a status needs which is about to be written.
@@ -70,6 +76,24 @@ class Histories:
                 _log.warning("history not read", **entry.log_fields, error=str(error))
                 await asyncio.sleep(backoff.next_s())
         return memo, ""
+
+    def await_whole(self, entry: Entry) -> None:
+        """Look for the missing pages of an Execution until they are there; then it is looked at again. Idempotent."""
+        if entry.uid not in self._awaited:
+            self._awaited.add(entry.uid)
+            self._runtime.spawn(entry.uid, self._await_whole(entry), name=f"missing-pages/{entry.name}")
+
+    async def _await_whole(self, entry: Entry) -> None:
+        pause_s = FIRST_LOOK_S
+        try:
+            while entry in self._runtime.entries and entry.activation is None and not entry.has_history:
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, MAX_LOOK_S)
+                memo, _ = await self.fetch(entry)
+                entry.has_history = memo is not None
+        finally:
+            self._awaited.discard(entry.uid)
+        self._runtime.queue.add(entry.uid)
 
     def _owner(self, entry: Entry, status: ExecutionStatus) -> memo_pages.Owner:
         namespace = self._runtime.scope.namespace

@@ -91,7 +91,17 @@ class Lost(msgspec.Struct, frozen=True, kw_only=True):
 EVICTED: Final = "Evicted"
 """Reason of a ``Lost`` that is the pool's own doing: not a crash."""
 
-Outcome = Completed | Failed | Mismatched | Interrupted
+HISTORY_INCOMPLETE: Final = "HistoryIncomplete"
+"""Reason of an Execution that is Blocked because a MemoPage is missing, and not because of its code."""
+
+
+class HistoryIncomplete(msgspec.Struct, frozen=True):
+    """An activation was not begun: what it would replay is not whole."""
+
+    message: str
+
+
+Outcome = Completed | Failed | Mismatched | Interrupted | HistoryIncomplete
 
 
 class News(msgspec.Struct, frozen=True, kw_only=True):
@@ -193,6 +203,7 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
         cancel_message: why its parent no longer wants it; empty while it does.
         dormant: it waits without an activation (evicted): only a wake dispatches it.
         woken: something that it waited for has happened while it was dormant.
+        has_history: the pages that were missing are back.
         waits: step id -> Suspension, Job or Pod that its activation waits for.
     """
 
@@ -218,6 +229,7 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     cancel_message: str = ""
     dormant: bool = False
     woken: bool = False
+    has_history: bool = False
     waits: Mapping[str, Wait] = {}
 
     @property

@@ -12,7 +12,7 @@ from kontinue_engine.lifecycle import plan as plans
 from kontinue_engine.lifecycle.continuing import continue_as_new
 from kontinue_engine.lifecycle.ending import end, fail
 from kontinue_engine.lifecycle.memo import MemoBytes
-from kontinue_engine.lifecycle.observed import EVICTED, Observed, Worker
+from kontinue_engine.lifecycle.observed import EVICTED, HISTORY_INCOMPLETE, HistoryIncomplete, Observed, Outcome, Worker
 from kontinue_engine.lifecycle.phases import PhaseEvent, next_phase
 from kontinue_engine.lifecycle.plan import Plan
 from kontinue_engine.lifecycle.retrying import NON_RETRYABLE, RETRYABLE_REASONS, back_off, policy_of
@@ -26,7 +26,7 @@ _NOT_DETERMINISTIC: Final = (
 )
 
 
-def conclude(observed: Observed, worker: Worker, now_ms: int, outcome: frames.Frame) -> Plan:
+def conclude(observed: Observed, worker: Worker, now_ms: int, outcome: Outcome) -> Plan:
     """Return what to do about an activation that has ended by itself."""
     match outcome:
         case frames.Completed() if outcome.arguments:
@@ -38,6 +38,10 @@ def conclude(observed: Observed, worker: Worker, now_ms: int, outcome: frames.Fr
             return _fail_attempt(observed, worker, now_ms, outcome)
         case frames.Mismatched():
             return _block(observed, worker, now_ms, outcome)
+        case HistoryIncomplete():
+            message = f"{outcome.message}. It goes on when that is back, as from a backup; or cancel it"
+            waiting = WaitingFor(kind="MemoPage", message="the missing part of its history")
+            return _blocked(observed, worker, now_ms, reason=HISTORY_INCOMPLETE, message=message, waiting=waiting)
         case _:
             # Interrupted without a cancel: the runner gave it back.
             resumption = observed.activation.resumption + 1 if observed.activation else observed.status.resumptions
@@ -98,6 +102,13 @@ def _block(observed: Observed, worker: Worker, now_ms: int, outcome: frames.Mism
         f"{what}: recorded {outcome.recorded}; "
         f"requested {outcome.requested} by build {worker.build}. Deploy a build that matches, or cancel it"
     )
+    waiting = WaitingFor(kind="Build", message="a build whose code matches the records")
+    return _blocked(observed, worker, now_ms, reason="CodeChanged", message=message, waiting=waiting)
+
+
+def _blocked(
+    observed: Observed, worker: Worker, now_ms: int, *, reason: str, message: str, waiting: WaitingFor
+) -> Plan:
     memo = observed.memo.extended(build=worker.build)
     status = written(
         observed,
@@ -105,9 +116,9 @@ def _block(observed: Observed, worker: Worker, now_ms: int, outcome: frames.Mism
         now_ms,
         phase=next_phase(observed.phase, PhaseEvent.MISMATCHED),
         memo=memo,
-        reason="CodeChanged",
+        reason=reason,
         message=message,
-        waiting_for=[WaitingFor(kind="Build", message="a build whose code matches the records")],
+        waiting_for=[waiting],
     )
     return Plan(
         status=status,

@@ -31,6 +31,10 @@ class AwaitAdmission(msgspec.Struct, frozen=True):
     """It is to be claimed when there is room to run it."""
 
 
+class AwaitHistory(msgspec.Struct, frozen=True):
+    """Look for its missing pages again and again."""
+
+
 class Acknowledge(msgspec.Struct, frozen=True):
     """Tell the runner that every record up to ``flush`` is durable."""
 
@@ -88,6 +92,7 @@ class Report(msgspec.Struct, frozen=True):
 Action = (
     Dispatch
     | AwaitAdmission
+    | AwaitHistory
     | Acknowledge
     | StopActivation
     | KillActivation

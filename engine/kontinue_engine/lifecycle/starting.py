@@ -10,7 +10,7 @@ from kontinue.api.v1alpha1 import ExecutionStatus, Phase, WaitingFor
 from kontinue_engine.lifecycle import plan as plans
 from kontinue_engine.lifecycle.conditions import with_reassigned
 from kontinue_engine.lifecycle.ending import fail
-from kontinue_engine.lifecycle.observed import Gate, Observed, Worker
+from kontinue_engine.lifecycle.observed import HISTORY_INCOMPLETE, Gate, Observed, Worker
 from kontinue_engine.lifecycle.phases import PhaseEvent, next_phase
 from kontinue_engine.lifecycle.plan import NOTHING, Plan
 from kontinue_engine.lifecycle.retrying import wakes_at_ms
@@ -31,8 +31,8 @@ def start(observed: Observed, worker: Worker, now_ms: int) -> Plan:
         if status.waiting_for == waiting:
             return NOTHING
         return Plan(status=msgspec.structs.replace(status, phase=observed.phase, waiting_for=waiting))
-    if observed.phase is Phase.BLOCKED and observed.memo.build == worker.build:
-        return NOTHING
+    if observed.phase is Phase.BLOCKED and observed.memo.build == worker.build and not observed.has_history:
+        return Plan(actions=(plans.AwaitHistory(),)) if status.reason == HISTORY_INCOMPLETE else NOTHING
     if observed.dormant and not observed.woken:
         return NOTHING
     if observed.gate is not None:
