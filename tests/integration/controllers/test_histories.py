@@ -18,6 +18,7 @@ from kontinue.api.v1alpha1 import ChildPolicy, MemoPage, Phase
 from kontinue.kube import requests
 from kontinue.kube.reflector import Reflector
 from kontinue.replay.records import Record, RecordKind, decode_memo, encode_record
+from kontinue_engine.controllers import histories
 from kontinue_engine.kube import memo_pages
 from kontinue_engine.lifecycle.conditions import is_stopped
 from kontinue_engine.lifecycle.continuing import OLD_RUN_MESSAGE
@@ -140,16 +141,50 @@ async def until_pages(world: World, count: int) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_a_page_that_is_missing_blocks_instead_of_running_again(api_server: ApiServer) -> None:
-    """Nothing is repeated silently; the message names the page."""
+async def test_a_page_that_is_missing_blocks_instead_of_running_again_and_goes_on_when_it_is_back(
+    api_server: ApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is repeated silently; the message names the page. Whoever has it then, the same build goes on."""
+    monkeypatch.setattr(histories, "FIRST_LOOK_S", 0.02)
+    monkeypatch.setattr(histories, "MAX_LOOK_S", 0.05)
     async with replica(api_server, "one") as world:
         await persist(world, await world.start("e"), 1, 2 * OPEN_RECORDS)
-        first = (await pages(world))[0].metadata.name
-        await world.transport.send(requests.delete(requests.MEMO_PAGES, world.namespace, first))
+        first = (await pages(world))[0]
+        name = first.metadata.name
+        await world.transport.send(requests.delete(requests.MEMO_PAGES, world.namespace, name))
     async with replica(api_server, "two") as world:
         blocked = await world.phase("e", Phase.BLOCKED)
-        assert f"MemoPage {first}, number 1 of 2, is missing" in blocked.status.message
+        assert blocked.status.reason == "HistoryIncomplete"
+        assert f"MemoPage {name}, number 1 of 2, is missing" in blocked.status.message
+        assert [item.kind for item in blocked.status.waiting_for] == ["MemoPage"]
         assert world.runners.submitted == []
+    async with replica(api_server, "three") as world:
+        meta = msgspec.structs.replace(first.metadata, uid="", resource_version="")
+        restored = msgspec.structs.replace(first, metadata=meta)
+        await world.client.send(requests.create(requests.MEMO_PAGES, world.namespace, restored))
+        again = await world.run("e")
+        assert ids(again.memo) == [str(seq) for seq in range(1, 2 * OPEN_RECORDS + 1)]
+        world.on_frame(frames.Completed(again.activation, b"1"))
+        assert (await world.phase("e", Phase.COMPLETED)).status.reason == ""
+
+
+async def test_what_is_blocked_for_a_missing_page_can_be_canceled(api_server: ApiServer) -> None:
+    """It does not wait for the page then."""
+    async with replica(api_server, "one") as world:
+        await persist(world, await world.start("e"), 1, OPEN_RECORDS)
+        (only,) = await pages(world)
+        await world.transport.send(requests.delete(requests.MEMO_PAGES, world.namespace, only.metadata.name))
+    async with replica(api_server, "two") as world:
+        await world.phase("e", Phase.BLOCKED)
+        operations = [
+            {"op": "test", "path": "/status/phase", "value": "Blocked"},
+            {"op": "replace", "path": "/status/phase", "value": "Canceled"},
+        ]
+        await world.client.send(
+            requests.json_patch(requests.EXECUTIONS, world.namespace, "e", operations, subresource="status")
+        )
+        await eventually(lambda: world.entries.by_name("e") is None)
+        assert is_stopped((await world.get("e")).status.conditions)
 
 
 async def test_a_cut_that_reaches_into_pages_is_carried_out_when_they_are_read(api_server: ApiServer) -> None:

@@ -102,6 +102,15 @@ def test_a_blocked_execution_shows_both_sides_and_the_way_out(make_execution: Ma
     assert "kontinue cancel x" in text
 
 
+def test_what_is_blocked_for_its_history_has_another_way_out(make_execution: Make, now: datetime) -> None:
+    """No build helps there."""
+    execution = make_execution("x", phase=Phase.BLOCKED, reason="HistoryIncomplete", message="MemoPage y is missing")
+    text = describe(execution, now)
+    assert "MemoPage y is missing" in text
+    assert "Way out: restore what is missing" in text
+    assert "new build" not in text
+
+
 def test_waits_conditions_owner_and_events_are_listed(make_execution: Make, now: datetime) -> None:
     """Everything else that helps."""
     execution = make_execution(

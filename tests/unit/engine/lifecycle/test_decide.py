@@ -23,7 +23,16 @@ from kontinue_engine.lifecycle.conditions import is_stopped
 from kontinue_engine.lifecycle.decide import decide
 from kontinue_engine.lifecycle.ending import PARENT_ENDED_MESSAGE
 from kontinue_engine.lifecycle.memo import MemoBytes, parse_memo
-from kontinue_engine.lifecycle.observed import EVICTED, SHARDED_EPOCH, Activation, Lost, News, Observed, Worker
+from kontinue_engine.lifecycle.observed import (
+    EVICTED,
+    SHARDED_EPOCH,
+    Activation,
+    HistoryIncomplete,
+    Lost,
+    News,
+    Observed,
+    Worker,
+)
 from kontinue_engine.lifecycle.phases import TRANSITIONS, PhaseEvent, next_phase
 from kontinue_engine.wire import frames
 
@@ -309,6 +318,22 @@ def test_a_blocked_execution_is_tried_again_once_per_build() -> None:
     assert written(decide(observed, newer, NOW_MS)).phase is Phase.EXECUTING
 
 
+def test_a_history_that_is_not_whole_blocks_with_a_reason_of_its_own_until_it_is() -> None:
+    """No build can mend that; and the build that runs may go on."""
+    outcome = HistoryIncomplete("MemoPage x is missing")
+    plan = decide(observe(activation=RUNNING, news=News(outcome=outcome)), WORKER, NOW_MS)
+    blocked = written(plan)
+    assert (blocked.phase, blocked.reason) == (Phase.BLOCKED, "HistoryIncomplete")
+    assert blocked.message.startswith("MemoPage x is missing. It goes on when")
+    assert [item.kind for item in blocked.waiting_for] == ["MemoPage"]
+    observed = observe(memo=plan.memo, status=msgspec.structs.replace(blocked, owner=MINE))
+    assert decide(observed, WORKER, NOW_MS) == plans.Plan(actions=(plans.AwaitHistory(),))
+    found = msgspec.structs.replace(observed, has_history=True)
+    assert kinds(decide(found, WORKER, NOW_MS)) == ["Dispatch"]
+    newer = msgspec.structs.replace(WORKER, build="b2")
+    assert kinds(decide(observed, newer, NOW_MS)) == ["Dispatch"]
+
+
 def test_the_death_of_its_runner_resumes_an_active_execution_and_charges_it() -> None:
     """Crash and resumption are durable before the next run."""
     lost = Lost(was_active=True, reason="RunnerCrashed", message="runner 7 was killed by SIGKILL")
@@ -475,6 +500,7 @@ OUTCOMES = st.sampled_from(
         frames.Completed(1, b"1"),
         frames.Failed(1, "UserError", BOOM),
         frames.Mismatched(1, "0", "a", "b"),
+        HistoryIncomplete("a page is missing"),
         frames.Interrupted(1),
     ]
 )
