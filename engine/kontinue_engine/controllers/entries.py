@@ -21,7 +21,7 @@ from kontinue_engine.kube.followed_jobs import FollowedJob
 from kontinue_engine.lifecycle.memo import MemoBytes
 from kontinue_engine.lifecycle.observed import NO_NEWS, Activation, News
 from kontinue_engine.lifecycle.running import JOB_KINDS, UNCREATED_MESSAGE
-from kontinue_engine.lifecycle.statuses import next_attempt
+from kontinue_engine.lifecycle.statuses import asked_for, next_attempt
 from kontinue_engine.lifecycle.times import ms_of
 from kontinue_engine.sharding.views import deaths_of, has_begun
 from kontinue_engine.wire.frames import StartJob, StartSuspension
@@ -112,6 +112,7 @@ class Entry:
         news: reported by the activation, not in a write yet.
         writing: what the write in flight carries, or None when there is none.
         deferred: newest object seen while a write was in flight.
+        seen_retries: what its spec asked for when it was last seen to live.
         must_verify: it may have left the selection while a write was in flight.
         has_history: pages of its memo that were missing are back.
         was_found: it may have children that are not known here: somebody else may have started it before it came here,
@@ -160,6 +161,7 @@ class Entry:
         "polls",
         "rest",
         "room_wait",
+        "seen_retries",
         "spec",
         "status",
         "suspensions",
@@ -186,6 +188,8 @@ class Entry:
         self.spec: ExecutionSpec = execution.spec
         self.status: ExecutionStatus = execution.status
         self.version = meta.resource_version
+        self.seen_retries = 0
+        self.see(execution)
         self.memo = MemoBytes()
         self.activation: Activation | None = None
         self.news: News = NO_NEWS
@@ -220,6 +224,11 @@ class Entry:
         self.cancel_message = ""
         self.grant = 0
         self.room_wait: RoomWait | None = None
+
+    def see(self, execution: Execution) -> None:
+        """Note what matters of a state of it even if a later one takes its place unread."""
+        if not execution.phase.is_terminal:
+            self.seen_retries = asked_for(execution.spec)
 
     @property
     def is_unclaimed(self) -> bool:

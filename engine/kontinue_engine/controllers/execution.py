@@ -132,6 +132,7 @@ class ExecutionController:
             lost_by=self._lost_by(entry),
             owner_lives=self._owner_lives(entry),
             deaths=entry.deaths,
+            seen_retries=entry.seen_retries,
             gate=gate,
             grant=entry.grant,
             function_known=entry.spec.function in self._runtime.scope.colours,

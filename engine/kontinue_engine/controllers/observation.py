@@ -95,6 +95,7 @@ class Observation:
 
     def refresh(self, entry: Entry, execution: Execution) -> None:
         """Take what somebody else wrote."""
+        entry.see(execution)
         entry.version = execution.metadata.resource_version
         entry.labels = execution.metadata.labels
         entry.annotations = execution.metadata.annotations
@@ -117,6 +118,7 @@ class Observation:
             if not _is_newer(execution, newest):
                 return
             if entry.writing is not None:
+                entry.see(execution)
                 entry.deferred = execution
             else:
                 self.refresh(entry, execution)

@@ -130,6 +130,8 @@ def stop(observed: Observed, now_ms: int, worker: Worker) -> Plan:
     status = msgspec.structs.replace(
         status,
         attempts=finished(status, now_ms, reason=status.reason, message=status.message),
+        # Retries that were added while it lived were for attempts that would have followed, not a wish for another one.
+        observed_retries=max(status.observed_retries, observed.seen_retries),
         finished_at=status.finished_at or time_of(now_ms),
         waiting_for=[],
         conditions=with_stopped(status.conditions, observed.phase, now_ms),

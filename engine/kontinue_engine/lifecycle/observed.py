@@ -194,6 +194,7 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
         lost_by: incarnation of the replica that died with it; empty if none did, or it stopped in order.
         owner_lives: the replica that had it last runs: it was moved by hand.
         deaths: how many replicas died that it was assigned to; counts only while nothing of it was ever written.
+        seen_retries: what its spec asked for when it was last seen to live.
         gate: what keeps it from being started; None if nothing does.
         grant: resourceVersion of the write that gave it its mutex; 0 without one.
         function_known: this worker's app has the function.
@@ -203,6 +204,7 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
         cancel_message: why its parent no longer wants it; empty while it does.
         dormant: it waits without an activation (evicted): only a wake dispatches it.
         woken: something that it waited for has happened while it was dormant.
+        seen_retries: what its spec asked for when it was last seen to live.
         has_history: the pages that were missing are back.
         waits: step id -> Suspension, Job or Pod that its activation waits for.
     """
@@ -220,6 +222,7 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     lost_by: str = ""
     owner_lives: bool = False
     deaths: int = 0
+    seen_retries: int = 0
     gate: Gate | None = None
     grant: int = 0
     function_known: bool = True

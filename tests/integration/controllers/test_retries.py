@@ -204,6 +204,24 @@ async def test_an_edit_of_the_spec_alone_is_a_retry(world: World) -> None:
     await world.phase("e", Phase.COMPLETED)
 
 
+async def test_retries_that_are_added_while_it_runs_are_no_wish_after_a_cancel(world: World) -> None:
+    """Kubectl's cancel says nothing about them. What somebody adds after it, while its code still stops, is one."""
+    first = await world.start("e", retry=AT_ONCE)
+    await edit(world, "e", 3)
+    entry = world.entries.by_name("e")
+    assert entry is not None
+    await eventually(lambda: entry.seen_retries == 3)
+    await cancel(world, "e")
+    await eventually(lambda: bool(world.runners.sent_of(frames.CancelActivation)))
+    world.on_frame(frames.Interrupted(first.activation))
+    await eventually(lambda: world.entries.by_name("e") is None)
+    canceled = await world.get("e")
+    assert (canceled.phase, canceled.is_retry_requested) == (Phase.CANCELED, False)
+    assert is_stopped(canceled.status.conditions)
+    await edit(world, "e", 4)
+    assert (await world.run("e", attempt=2)).attempt == 2
+
+
 async def test_what_ended_before_it_was_adopted_is_retried_by_the_group_that_has_its_function(world: World) -> None:
     """Applied by hand, canceled by hand, and nobody had looked at it in between."""
     await world.create("by-hand", labels={})

@@ -327,6 +327,17 @@ def test_a_retry_that_runs_everything_anew_raises_the_run_epoch() -> None:
     assert (status.run_epoch, status.state) == (1, msgspec.UNSET)
 
 
+def test_retries_that_were_added_while_it_lived_are_no_wish_after_a_cancel() -> None:
+    """Whoever cancels it by hand need not say so; what is added after the cancel is one."""
+    canceled = ExecutionStatus(phase=Phase.CANCELED, owner=MINE)
+    edited = ExecutionSpec(function="f", retry=ExecutionRetry(retries=5))
+    for seen, asked in ((5, False), (2, True)):
+        status = decide(observe(canceled, spec=edited, seen_retries=seen), WORKER, NOW_MS).status
+        assert status is not None
+        ended = Execution(metadata=ObjectMeta(name="x", generation=2), spec=edited, status=status)
+        assert (is_stopped(status.conditions), ended.is_retry_requested) == (True, asked)
+
+
 def test_retries_that_it_was_created_with_are_no_wish_of_now() -> None:
     """Canceled by hand before anybody wrote it: only an edit of the spec asks for more."""
     canceled = Execution(
