@@ -28,7 +28,14 @@ from kontinue_engine.cli.execute import (
     merge_arguments,
     read_arguments,
 )
-from kontinue_engine.cli.options import GlobalOptions, OutputFormat, function_name, global_options, is_terminal
+from kontinue_engine.cli.options import (
+    GlobalOptions,
+    OutputFormat,
+    candidates,
+    function_name,
+    global_options,
+    is_terminal,
+)
 
 _SETTLE_S: Final = 0.2
 """An end is seen as soon as it is durable; the server counts the write once it has answered its writer."""
@@ -55,7 +62,9 @@ class _Run:
 
 def command(
     ctx: typer.Context,
-    function: Annotated[str, typer.Argument(metavar="FUNCTION", parser=function_name)],
+    function: Annotated[
+        str, typer.Argument(metavar="FUNCTION", parser=function_name, autocompletion=candidates("functions"))
+    ],
     param: ParameterOption = None,
     args: ArgumentsOption = "",
     concurrency: Annotated[int, typer.Option("-c", "--concurrency", min=1, help="Running at once.")] = 16,

@@ -7,13 +7,13 @@ from typing import Annotated
 import typer
 
 from kontinue.client import Client
-from kontinue_engine.cli.options import NamesArgument, global_options
+from kontinue_engine.cli.options import AnyNamesArgument, global_options
 from kontinue_engine.cli.selection import YesOption, change_each, is_live
 
 
 def command(
     ctx: typer.Context,
-    names: NamesArgument = None,
+    names: AnyNamesArgument = None,
     message: Annotated[str, typer.Option("-m", "--message", help="Recorded with it.")] = "Canceled by kontinue cancel",
     yes: YesOption = False,  # noqa: FBT002
 ) -> None:

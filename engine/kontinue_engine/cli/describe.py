@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated
 
 import msgspec
 import typer
@@ -17,14 +16,15 @@ from kontinue_engine.cli import exit_codes
 from kontinue_engine.cli.connection import Connection, connect, run
 from kontinue_engine.cli.description import describe_execution
 from kontinue_engine.cli.executions import fetch_execution, list_objects
-from kontinue_engine.cli.options import GlobalOptions, OutputFormat, execution_name, global_options, note
+from kontinue_engine.cli.options import GlobalOptions, NamesArgument, OutputFormat, global_options, note
 from kontinue_engine.errors import MemoUnreadableError
 from kontinue_engine.kube import memo_pages
 from kontinue_engine.sharding.leases import leader_lease_name
 
 
 def command(
-    ctx: typer.Context, names: Annotated[list[str], typer.Argument(metavar="NAME...", parser=execution_name)]
+    ctx: typer.Context,
+    names: NamesArgument,
 ) -> None:
     """Show arguments, result, attempts with tracebacks, recorded steps, conditions and Events."""
     options = global_options(ctx)

@@ -20,6 +20,7 @@ from kontinue_engine.cli.objects import format_raw
 from kontinue_engine.cli.options import (
     GlobalOptions,
     OutputFormat,
+    candidates,
     function_name,
     global_options,
     is_terminal,
@@ -43,7 +44,13 @@ TimeoutOption = Annotated[str, typer.Option("--timeout", metavar="DURATION", hel
 def command(
     ctx: typer.Context,
     function: Annotated[
-        str, typer.Argument(metavar="FUNCTION", parser=function_name, help="Registered name, see `kontinue functions`.")
+        str,
+        typer.Argument(
+            metavar="FUNCTION",
+            parser=function_name,
+            help="Registered name, see `kontinue functions`.",
+            autocompletion=candidates("functions"),
+        ),
     ],
     param: ParameterOption = None,
     args: ArgumentsOption = "",

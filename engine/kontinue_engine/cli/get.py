@@ -10,25 +10,25 @@ import msgspec
 import typer
 
 from kontinue.api.v1alpha1 import Execution, Phase
-from kontinue.client.selectors import execution_selectors
+from kontinue.client.selectors import execution_filter
 from kontinue.kube import requests
 from kontinue_engine.cli import exit_codes
 from kontinue_engine.cli.connection import connect, run
 from kontinue_engine.cli.executions import fetch_raw, list_objects
 from kontinue_engine.cli.objects import execution_table, format_raw
-from kontinue_engine.cli.options import NamesArgument, OutputFormat, global_options
+from kontinue_engine.cli.options import AnyNamesArgument, OutputFormat, global_options
 
 
 def command(
     ctx: typer.Context,
-    names: NamesArgument = None,
+    names: AnyNamesArgument = None,
     function: Annotated[str, typer.Option(help="Only Executions of this function.")] = "",
     phase: Annotated[Phase | None, typer.Option(case_sensitive=False, help="Only Executions in this phase.")] = None,
     roots: Annotated[bool, typer.Option("--roots", help="Leave out children.")] = False,  # noqa: FBT002
 ) -> None:
     """List Executions, oldest first, or show some by name."""
     options = global_options(ctx)
-    selectors = execution_selectors(
+    wanted = execution_filter(
         function=function or None,
         wanted_labels={},
         root=None,
@@ -37,6 +37,7 @@ def command(
         phases=[phase] if phase else [],
         only_root=roots,
     )
+    selectors = wanted.selectors()
 
     async def main() -> int:
         async with connect(options) as connection:

@@ -57,6 +57,7 @@ VERBS: Final = (
     Verb("cancel", f"{_CLI}.cancel", "End Executions for good.", _CHANGE),
     Verb("skip", f"{_CLI}.skip", "End Executions as if they had returned a result.", _CHANGE),
     Verb("retry", f"{_CLI}.retry", "Run Executions again that failed or were canceled.", _CHANGE),
+    Verb("completion", f"{_CLI}.completion", "Script that completes verbs and names in bash, zsh or fish.", _LOOK),
     Verb("version", f"{_CLI}.version", "Versions of kontinue and Python.", _LOOK),
 )
 
@@ -68,6 +69,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # That a watch is cut is told by the verbs that follow something, once and in their own words.
     logging.getLogger("kontinue.kube.reflector").setLevel(logging.ERROR)
     try:
+        if arguments[:1] == ["__complete"]:
+            importlib.import_module(f"{_CLI}.completion").answer(arguments[2:], build_app)
+            return exit_codes.OK
         build_app(arguments)(args=hoist_globals(arguments), prog_name="kontinue")
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else exit_codes.ERROR

@@ -7,10 +7,11 @@ with ``global_options(ctx)``. It knows the spelling of these options only, not t
 from __future__ import annotations
 
 import enum
+import importlib
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -41,8 +42,30 @@ def _name_of(text: str, kind: str) -> str:
     return found["name"]
 
 
-NameArgument = Annotated[str, typer.Argument(metavar="NAME", parser=execution_name)]
-NamesArgument = Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", parser=execution_name)]
+def candidates(kind: str) -> Callable[[typer.Context, str], list[tuple[str, str]]]:
+    """Return what completes names of that kind, a function of ``kontinue_engine.cli.candidates``.
+
+    It is loaded when a line is completed: it needs what connects to a server.
+    """
+
+    def complete(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+        del incomplete  # Typer leaves out what does not begin with it
+        found: list[tuple[str, str]] = getattr(importlib.import_module("kontinue_engine.cli.candidates"), kind)(ctx)
+        return found
+
+    return complete
+
+
+NameArgument = Annotated[
+    str, typer.Argument(metavar="NAME", parser=execution_name, autocompletion=candidates("executions"))
+]
+NamesArgument = Annotated[
+    list[str], typer.Argument(metavar="NAME...", parser=execution_name, autocompletion=candidates("executions"))
+]
+AnyNamesArgument = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[NAME]...", parser=execution_name, autocompletion=candidates("executions")),
+]
 
 
 class OutputFormat(enum.StrEnum):
@@ -117,6 +140,11 @@ def hoist_globals(arguments: Sequence[str]) -> list[str]:
         else:
             rest.append(word)
     return hoisted + rest
+
+
+def lacks_value(arguments: Sequence[str]) -> bool:
+    """Tell whether the last of ``arguments`` is a global option whose value is yet to come."""
+    return bool(arguments) and arguments[-1] in _WITH_VALUE
 
 
 def global_options(ctx: typer.Context) -> GlobalOptions:

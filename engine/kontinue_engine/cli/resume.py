@@ -12,12 +12,21 @@ import typer
 from kontinue.api import labels
 from kontinue_engine.cli import exit_codes
 from kontinue_engine.cli.connection import connect, run, say_target
-from kontinue_engine.cli.options import global_options
+from kontinue_engine.cli.options import candidates, global_options
+
+
+def _complete(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    return candidates("suspensions" if ctx.params.get("suspension") else "executions")(ctx, incomplete)
 
 
 def command(
     ctx: typer.Context,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Of an Execution; of a Suspension with --suspension.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME", help="Of an Execution; of a Suspension with --suspension.", autocompletion=_complete
+        ),
+    ],
     suspension: Annotated[bool, typer.Option("--suspension", help="NAME is a Suspension.")] = False,  # noqa: FBT002
     payload: Annotated[
         str | None, typer.Option("--payload", metavar="JSON|@FILE|-", help="What the function is told.")

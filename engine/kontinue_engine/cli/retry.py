@@ -10,7 +10,7 @@ import typer
 from kontinue.api.meta import parent_of
 from kontinue.api.v1alpha1 import RETRYABLE_PHASES, ChildPolicy, Execution
 from kontinue.client import Client
-from kontinue_engine.cli.options import NamesArgument, global_options
+from kontinue_engine.cli.options import AnyNamesArgument, global_options
 from kontinue_engine.cli.selection import YesOption, change_each
 
 
@@ -31,7 +31,7 @@ _POLICIES: Final = {
 
 def command(
     ctx: typer.Context,
-    names: NamesArgument = None,
+    names: AnyNamesArgument = None,
     children: Annotated[
         Children,
         typer.Option(

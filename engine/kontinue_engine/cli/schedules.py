@@ -18,14 +18,14 @@ from kontinue_engine.cli import exit_codes
 from kontinue_engine.cli.connection import connect, run, say_target
 from kontinue_engine.cli.executions import list_objects
 from kontinue_engine.cli.objects import format_raw
-from kontinue_engine.cli.options import GlobalOptions, OutputFormat, global_options
+from kontinue_engine.cli.options import GlobalOptions, OutputFormat, candidates, global_options
 from kontinue_engine.cli.text import format_age, format_table, plural
 
 app = typer.Typer(help="List what is started at which times; suspend, resume or trigger it.")
 
 _PLURAL = "scheduledexecutions"
 
-NamesArgument = Annotated[list[str], typer.Argument(metavar="NAME...")]
+NamesArgument = Annotated[list[str], typer.Argument(metavar="NAME...", autocompletion=candidates("schedules"))]
 
 
 @app.callback(invoke_without_command=True)

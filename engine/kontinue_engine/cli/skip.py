@@ -8,7 +8,7 @@ import msgspec
 import typer
 
 from kontinue.client import Client
-from kontinue_engine.cli.options import NamesArgument, global_options, text_option
+from kontinue_engine.cli.options import AnyNamesArgument, global_options, text_option
 from kontinue_engine.cli.selection import YesOption, change_each, is_live
 
 ResultOption = Annotated[
@@ -18,7 +18,7 @@ ResultOption = Annotated[
 
 def command(
     ctx: typer.Context,
-    names: NamesArgument = None,
+    names: AnyNamesArgument = None,
     result: ResultOption = "null",
     message: Annotated[str, typer.Option("-m", "--message", help="Recorded with it.")] = "Skipped by kontinue skip",
     yes: YesOption = False,  # noqa: FBT002

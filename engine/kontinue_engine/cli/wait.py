@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import sys
 from datetime import timedelta
-from typing import Annotated
 
 import typer
 
@@ -13,13 +12,13 @@ from kontinue_engine.cli import exit_codes
 from kontinue_engine.cli.connection import connect, run
 from kontinue_engine.cli.execute import TimeoutOption, duration_option
 from kontinue_engine.cli.following import follow, say_detached, say_timeout
-from kontinue_engine.cli.options import execution_name, global_options
+from kontinue_engine.cli.options import NamesArgument, global_options
 from kontinue_engine.cli.progress import NoProgress
 
 
 def command(
     ctx: typer.Context,
-    names: Annotated[list[str], typer.Argument(metavar="NAME...", parser=execution_name)],
+    names: NamesArgument,
     timeout: TimeoutOption = "",
 ) -> None:
     """Wait until all of these Executions have ended or are Blocked; print the phase of each.

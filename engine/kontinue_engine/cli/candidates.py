@@ -1,0 +1,83 @@
+"""Internal. Names for completion: asked of the server that the line so far means, quickly or not at all.
+
+Called by ``kontinue_engine.cli.options``, only while a line is completed. Whatever goes wrong gives no candidates: an
+error has no place on a line that somebody types.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final, TypeVar
+
+import msgspec
+import typer
+
+from kontinue.api import labels
+from kontinue.api.meta import ObjectMeta
+from kontinue.api.v1alpha1 import OPEN_SUSPENSIONS_SELECTOR, Function, ScheduledExecution, Suspension
+from kontinue.errors import KontinueError
+from kontinue.kube import requests
+from kontinue.kube.config import load_config
+from kontinue.kube.http import KubeTransport
+
+_PATIENCE_S: Final = 2.0
+"""How long a line may stand still for a Tab. Judgement."""
+_MOST: Final = 500
+"""More names help nobody."""
+
+T = TypeVar("T")
+
+
+class _Named(msgspec.Struct, frozen=True):
+    metadata: ObjectMeta
+
+
+class _List(msgspec.Struct, frozen=True):
+    items: list[msgspec.Raw] | None = None
+
+
+def executions(ctx: typer.Context) -> list[tuple[str, str]]:
+    """Return the names of Executions, each with its function."""
+    found = _listed(ctx, requests.EXECUTIONS, _Named, only_metadata=True)
+    return [(one.metadata.name, one.metadata.labels.get(labels.FUNCTION, "")) for one in found]
+
+
+def functions(ctx: typer.Context) -> list[tuple[str, str]]:
+    """Return the registered names of Functions, each with its description."""
+    shown = (one for one in _listed(ctx, requests.FUNCTIONS, Function) if labels.HIDDEN not in one.metadata.annotations)
+    return [(one.spec.name, one.spec.description) for one in shown]
+
+
+def suspensions(ctx: typer.Context) -> list[tuple[str, str]]:
+    """Return the names of open Suspensions, each with what it is shown as."""
+    found = _listed(ctx, requests.SUSPENSIONS, Suspension, field_selector=OPEN_SUSPENSIONS_SELECTOR)
+    return [(one.metadata.name, one.spec.display_name or one.spec.execution) for one in found]
+
+
+def schedules(ctx: typer.Context) -> list[tuple[str, str]]:
+    """Return the names of ScheduledExecutions, each with its function and times."""
+    found = _listed(ctx, requests.SCHEDULED_EXECUTIONS, ScheduledExecution)
+    return [(one.metadata.name, f"{one.spec.function} at {one.spec.schedule}") for one in found]
+
+
+def _listed(ctx: typer.Context, resource: requests.Resource, type_: type[T], **selection: Any) -> list[T]:
+    # While a line is completed no callback runs: the global options are what the parser has found so far.
+    given = ctx.find_root().params
+
+    async def ask() -> list[T]:
+        config = load_config(
+            kubeconfig=given.get("kubeconfig"), context=given.get("context"), namespace=given.get("namespace")
+        )
+        transport = KubeTransport(config, user_agent="kontinue-cli")
+        try:
+            request = requests.list_objects(resource, config.namespace, limit=_MOST, **selection)
+            body = await transport.send(request, retries=False, timeout_s=_PATIENCE_S)
+        finally:
+            await transport.close()
+        items = msgspec.json.decode(body, type=_List).items or []
+        return [msgspec.json.decode(item, type=type_) for item in items]
+
+    try:
+        return asyncio.run(ask())
+    except (KontinueError, msgspec.MsgspecError, OSError):
+        return []

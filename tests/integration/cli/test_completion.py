@@ -1,0 +1,84 @@
+"""Completion as a shell sees it: verbs, options, names from the server, and silence where nothing can be said."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kontinue_engine.cli.main import VERBS
+
+pytestmark = pytest.mark.slow
+
+Kontinue = Any  # the class is in conftest, which importlib mode does not let us import
+
+
+def candidates(kontinue: Kontinue, *words: str) -> list[str]:
+    """What may stand where the last word is."""
+    done = kontinue("__complete", "--", *words)
+    assert done.returncode == 0, done.stderr
+    return [line.split("\t")[0] for line in done.stdout.splitlines()]
+
+
+def test_verbs_options_and_their_values_are_completed(kontinue: Kontinue) -> None:
+    """Without any server; global options may stand anywhere."""
+    assert set(candidates(kontinue, "")) == {verb.name for verb in VERBS}
+    assert candidates(kontinue, "sched") == ["schedules"]
+    assert candidates(kontinue, "schedules", "") == ["suspend", "resume", "trigger"]
+    assert candidates(kontinue, "cancel", "--me") == ["--message"]
+    assert candidates(kontinue, "get", "-o", "ya") == ["yaml"]
+    assert candidates(kontinue, "completion", "") == ["bash", "zsh", "fish"]
+
+
+def test_names_come_from_the_server(shared: Kontinue) -> None:
+    """Of Executions and of functions, in the namespace that the line says."""
+    name = shared("execute", "--detach", "greet", "-p", "name=Ada").stdout.strip()
+    assert candidates(shared, "get", name[:-3]) == [name]
+    assert candidates(shared, "-q", "cancel", "other", name[:-3]) == [name]
+    assert candidates(shared, "get", "-n", "elsewhere", name[:-3]) == []
+    assert candidates(shared, "execute", "gre") == ["greet"]
+
+
+def test_nothing_is_said_where_no_server_is(kontinue: Kontinue) -> None:
+    """An error has no place on a line that somebody types."""
+    done = kontinue("__complete", "--", "get", "--kubeconfig", "gone", "")
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "", "")
+
+
+def test_kubectl_is_told_that_no_file_names_follow() -> None:
+    """Its plugins answer so: candidates, then what to do."""
+    program = Path(sys.executable).parent / "kubectl_complete-kontinue"
+    done = subprocess.run([program, "schedules", "tr"], capture_output=True, text=True, timeout=60, check=True)
+    first, *_, last = done.stdout.splitlines()
+    assert (first.split("\t")[0], last) == ("trigger", ":4")
+
+
+SHELLS = {
+    "bash": 'COMP_WORDS=(kontinue schedules tr); COMP_CWORD=2; _kontinue; echo "${COMPREPLY[@]}"',
+    "fish": "complete -C 'kontinue schedules tr'",
+    # The functions that zsh's line editor offers stand here, since no line is edited.
+    "zsh": "compdef() { }; _describe() { print -l ${(P)2}; }; _files() { }",
+}
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_each_shell_completes_by_its_script(tmp_path: Path, shell: str) -> None:
+    """The script is what ``kontinue completion`` prints."""
+    if shutil.which(shell) is None:
+        pytest.skip(f"there is no {shell} on this machine")
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "HOME": str(tmp_path)}
+    script = subprocess.run(
+        ["kontinue", "completion", shell], env=environment, capture_output=True, text=True, timeout=60, check=True
+    ).stdout
+    lines = [script, SHELLS[shell]]
+    if shell == "zsh":
+        lines = [SHELLS[shell], script, "words=(kontinue schedules tr); CURRENT=3; _kontinue"]
+    (tmp_path / "line").write_text("\n".join(lines))
+    done = subprocess.run([shell, "line"], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split("\t")[0].split(":")[0].strip() == "trigger", done.stdout + done.stderr
