@@ -7,15 +7,24 @@ from typing import Final
 
 import msgspec
 
-from kontinue.api.v1alpha1 import ExecutionError, WaitingFor
+from kontinue.api.v1alpha1 import ExecutionError, Phase, WaitingFor
 from kontinue_engine.lifecycle import plan as plans
 from kontinue_engine.lifecycle.continuing import continue_as_new
 from kontinue_engine.lifecycle.ending import end, fail
 from kontinue_engine.lifecycle.memo import MemoBytes
-from kontinue_engine.lifecycle.observed import EVICTED, HISTORY_INCOMPLETE, HistoryIncomplete, Observed, Outcome, Worker
+from kontinue_engine.lifecycle.observed import (
+    EVICTED,
+    HISTORY_INCOMPLETE,
+    Activation,
+    HistoryIncomplete,
+    Observed,
+    Outcome,
+    Worker,
+)
 from kontinue_engine.lifecycle.phases import PhaseEvent, next_phase
 from kontinue_engine.lifecycle.plan import Plan
 from kontinue_engine.lifecycle.retrying import NON_RETRYABLE, RETRYABLE_REASONS, back_off, policy_of
+from kontinue_engine.lifecycle.running import waiting_list
 from kontinue_engine.lifecycle.starting import dispatch
 from kontinue_engine.lifecycle.statuses import extended, next_attempt, written
 from kontinue_engine.wire import frames
@@ -153,6 +162,9 @@ def recover(observed: Observed, worker: Worker, now_ms: int) -> Plan:
         actions.append(dispatch(observed, observed.status, worker, resumption=resumption, alone=is_suspect))
     if is_charged:
         actions.append(plans.Report(type="Warning", reason=lost.reason, message=f"{lost.message}; resuming"))
+    if is_dormant and (news.needs_write or observed.phase is not Phase.SUSPENDED):
+        # Nobody would write it later, and while it sleeps the time of its attempt must stand still.
+        return _let_go(observed, worker, now_ms, activation, memo, tuple(actions))
     if not is_charged and not news.needs_write:
         return Plan(actions=tuple(actions))
     status = written(
@@ -165,3 +177,27 @@ def recover(observed: Observed, worker: Worker, now_ms: int) -> Plan:
         resumptions=resumption,
     )
     return Plan(status=status, memo=memo, actions=tuple(actions))
+
+
+def _let_go(
+    observed: Observed,
+    worker: Worker,
+    now_ms: int,
+    activation: Activation,
+    memo: MemoBytes,
+    actions: tuple[plans.Action, ...],
+) -> Plan:
+    """It was evicted while it waited: from now on it is Suspended, however short the wait may be."""
+    status = written(
+        observed,
+        worker,
+        now_ms,
+        phase=next_phase(observed.phase, PhaseEvent.PARKED),
+        memo=memo,
+        crashes=0 if observed.news.records else observed.status.crashes,
+        resumptions=activation.resumption,
+        waiting_for=waiting_list(observed, activation, memo.timers),
+        reason="",
+        message="",
+    )
+    return Plan(status=status, memo=memo, actions=actions)

@@ -31,7 +31,7 @@ def progress(observed: Observed, worker: Worker, now_ms: int, activation: Activa
     news = observed.news
     memo = extended(observed.memo, news, worker)
     phase, is_due, again_ms = _wanted_phase(observed, worker, now_ms, activation, memo)
-    waiting_for = _waiting_for(observed, activation, memo.timers) if phase is Phase.SUSPENDED else []
+    waiting_for = waiting_list(observed, activation, memo.timers) if phase is Phase.SUSPENDED else []
     if not news.needs_write and not is_due and not _tells_more_of_jobs(waiting_for, observed.status.waiting_for):
         return Plan(requeue_after_ms=again_ms)
     status = written(
@@ -84,7 +84,8 @@ def _is_long(observed: Observed, activation: Activation, memo: MemoBytes, until_
     return bool(activation.waiting_for)
 
 
-def _waiting_for(observed: Observed, activation: Activation, timers: Mapping[str, int]) -> list[WaitingFor]:
+def waiting_list(observed: Observed, activation: Activation, timers: Mapping[str, int]) -> list[WaitingFor]:
+    """Return what is written that a parked activation waits for."""
     listed = []
     for item in activation.waiting_for[:MAX_WAITING_FOR]:
         wait = observed.waits.get(item.step)

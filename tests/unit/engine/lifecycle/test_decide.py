@@ -371,17 +371,32 @@ def test_more_crashes_than_the_budget_fail_it_with_the_cause() -> None:
 
 
 def test_an_evicted_execution_sleeps_without_an_activation_until_it_is_woken() -> None:
-    """Eviction writes nothing and dispatches nothing; the wake does."""
+    """Eviction of what was written Suspended writes nothing and dispatches nothing; the wake does."""
     parked = msgspec.structs.replace(
         RUNNING, parked_since_ms=NOW_MS, waiting_for=(frames.WaitingItem("Execution", "c", "0"),)
     )
     lost = Lost(was_active=False, reason=EVICTED, message="recycled")
-    plan = decide(observe(activation=parked, news=News(lost=lost)), WORKER, NOW_MS)
+    observed = observe(activation=parked, news=News(lost=lost), status=status(Phase.SUSPENDED))
+    plan = decide(observed, WORKER, NOW_MS)
     assert plan == plans.Plan(actions=(plans.ForgetActivation(is_dormant=True),))
     asleep = observe(status=status(Phase.SUSPENDED), dormant=True)
     assert decide(asleep, WORKER, NOW_MS) == plans.NOTHING
     awake = decide(msgspec.structs.replace(asleep, woken=True), WORKER, NOW_MS)
     assert awake.actions == (plans.Dispatch(attempt=1, resumption=1, fencing_token=3),)
+
+
+@pytest.mark.parametrize("phase", [None, Phase.EXECUTING, Phase.BACKOFF])
+def test_what_is_evicted_in_its_first_seconds_of_waiting_is_written_as_suspended(phase: Phase | None) -> None:
+    """Nobody would write it later: it would seem to run for as long as it sleeps, and its attempt's time with it."""
+    parked = msgspec.structs.replace(
+        RUNNING, parked_since_ms=NOW_MS, waiting_for=(frames.WaitingItem("Execution", "c", "0"),)
+    )
+    lost = Lost(was_active=False, reason=EVICTED, message="recycled")
+    before = ExecutionStatus() if phase is None else status(phase, crashes=1)
+    plan = decide(observe(activation=parked, news=News(lost=lost), status=before), WORKER, NOW_MS)
+    assert (written(plan).phase, written(plan).crashes) == (Phase.SUSPENDED, before.crashes)
+    assert [(item.kind, item.name) for item in written(plan).waiting_for] == [("Execution", "c")]
+    assert plan.actions == (plans.ForgetActivation(is_dormant=True),)
 
 
 def test_an_execution_that_is_evicted_with_an_answer_on_its_way_is_dispatched_again_at_once() -> None:
