@@ -79,6 +79,7 @@ class Activations:
         entry.rest = Rest.AWAKE
         activation = Activation(number=self._last_number, attempt=action.attempt, resumption=action.resumption)
         self._runtime.entries.set_activation(entry, activation)
+        entry.room_wait = self._runtime.room.begin(entry.uid, self._runtime.clock.now_ms())
         _log.debug("dispatched", **entry.log_fields, resumption=action.resumption)
         if entry.memo.pages is None:
             self._submit(entry, action, self._last_number, entry.memo)
@@ -147,6 +148,7 @@ class Activations:
         if entry.activation is not None:
             self._runtime.runners.forget(entry.activation.number)
         entry.awaited = frozenset(entry.children)
+        entry.room_wait = None
         self._runtime.entries.forget_activation(entry)
         entry.news = NO_NEWS
         if not is_dormant:
@@ -260,6 +262,7 @@ class Activations:
     def _on_running(self, entry: Entry, activation: Activation, arguments: bytes) -> None:
         if arguments:
             entry.news = msgspec.structs.replace(entry.news, arguments=arguments)
+        entry.room_wait = None
         is_first = activation.running_since_ms is None
         is_woken = entry.status.phase is Phase.SUSPENDED and activation.stopping_since_ms is None
         since_ms = activation.running_since_ms

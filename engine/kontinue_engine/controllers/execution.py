@@ -135,6 +135,7 @@ class ExecutionController:
             seen_retries=entry.seen_retries,
             gate=gate,
             grant=entry.grant,
+            is_held_up=self._runtime.room.is_due(entry.uid, entry.room_wait, now_ms),
             function_known=entry.spec.function in self._runtime.scope.colours,
             # Looked up anew the next time: somebody may register it, or take it over.
             function_owner=self._owners.pop(entry.spec.function, ""),
@@ -310,6 +311,8 @@ class ExecutionController:
         self._runtime.queue.add(entry.uid)
 
     def _await_admission(self, entry: Entry) -> None:
+        if entry.room_wait is None:
+            entry.room_wait = self._runtime.room.begin(entry.uid, self._runtime.clock.now_ms())
         self._backlog.add(entry.uid, self._runtime.scope.colours[entry.spec.function])
         self._admit()
 

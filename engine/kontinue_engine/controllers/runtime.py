@@ -20,6 +20,7 @@ from kontinue.kube.backoff import Backoff
 from kontinue.kube.transport import Transport
 from kontinue_engine.clock import Clock
 from kontinue_engine.controllers.entries import Entry, EntryStore
+from kontinue_engine.controllers.room import RoomNotices
 from kontinue_engine.kube.events import EventRecorder
 from kontinue_engine.kube.open_suspensions import OpenSuspensions
 from kontinue_engine.kube.work_queue import WorkQueue
@@ -130,6 +131,7 @@ class Runtime:
         self.scope = scope
         self.entries = EntryStore()
         self.queue: WorkQueue[str] = WorkQueue()
+        self.room = RoomNotices(self.queue)
         self.suspensions = OpenSuspensions()
         self.metrics = ExecutionMetrics(scope.colours, namespace=scope.namespace, worker=worker.shard)
         self.started = asyncio.Event()

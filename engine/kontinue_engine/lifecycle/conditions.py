@@ -5,16 +5,33 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+import msgspec
+
 from kontinue.api.meta import Condition
 from kontinue.api.v1alpha1 import Phase
 from kontinue_engine.lifecycle.observed import Observed, Worker
 from kontinue_engine.lifecycle.times import time_of
+from kontinue_engine.wire.frames import EncodedRecord
 
 STOPPED: Final = "Stopped"
 """Condition: nothing of this Execution runs any more (design.md section 5)."""
 
+PROGRESSING: Final = "Progressing"
+"""Condition of what has not ended: after which step its code is, and since when."""
+
 REASSIGNED: Final = "Reassigned"
 """Condition: another replica had it before, and how that ended, or that it goes on."""
+
+
+class _Name(msgspec.Struct, frozen=True):
+    """What people are told of a record."""
+
+    id: str = ""
+    kind: str = ""
+    name: str = ""
+
+
+_decode_name = msgspec.json.Decoder(_Name).decode
 
 
 def is_stopped(conditions: Sequence[Condition]) -> bool:
@@ -25,12 +42,27 @@ def is_stopped(conditions: Sequence[Condition]) -> bool:
 def with_stopped(conditions: Sequence[Condition], phase: Phase, now_ms: int) -> list[Condition]:
     """Return the conditions with Stopped being True."""
     stopped = Condition(type=STOPPED, status="True", reason=phase.value, last_transition_time=time_of(now_ms))
-    return _with_condition(conditions, stopped)
+    return _with_condition([condition for condition in conditions if condition.type != PROGRESSING], stopped)
 
 
 def without_stopped(conditions: Sequence[Condition]) -> list[Condition]:
     """Return the conditions of one that is to run again."""
     return [condition for condition in conditions if condition.type != STOPPED]
+
+
+def with_progress(conditions: Sequence[Condition], records: Sequence[EncodedRecord], now_ms: int) -> list[Condition]:
+    """Return the conditions with Progressing, if there are new records. It costs no write: they are written anyway."""
+    if not records:
+        return list(conditions)
+    last = _decode_name(records[-1].json)
+    progress = Condition(
+        type=PROGRESSING,
+        status="True",
+        reason="StepRecorded",
+        message=f"after {last.kind} {last.name or last.id}".replace("  ", " "),
+        last_transition_time=time_of(now_ms),
+    )
+    return _with_condition(conditions, progress)
 
 
 def with_reassigned(observed: Observed, worker: Worker, now_ms: int) -> list[Condition]:

@@ -197,6 +197,7 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
         seen_retries: what its spec asked for when it was last seen to live.
         gate: what keeps it from being started; None if nothing does.
         grant: resourceVersion of the write that gave it its mutex; 0 without one.
+        is_held_up: it has waited for a runner for so long that it is to be told.
         function_known: this worker's app has the function.
         function_owner: worker group that has it otherwise; empty if none has.
         group: worker group of its label.
@@ -225,6 +226,7 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     seen_retries: int = 0
     gate: Gate | None = None
     grant: int = 0
+    is_held_up: bool = False
     function_known: bool = True
     function_owner: str = ""
     group: str = ""

@@ -9,10 +9,12 @@ import msgspec
 
 from kontinue.api.v1alpha1 import Phase, WaitingFor
 from kontinue_engine.lifecycle import plan as plans
+from kontinue_engine.lifecycle.conditions import with_progress
 from kontinue_engine.lifecycle.memo import MemoBytes
 from kontinue_engine.lifecycle.observed import Activation, Observed, Wait, Worker
 from kontinue_engine.lifecycle.phases import PhaseEvent, next_phase
-from kontinue_engine.lifecycle.plan import NOTHING, Plan
+from kontinue_engine.lifecycle.plan import Plan
+from kontinue_engine.lifecycle.starting import wait_for_room
 from kontinue_engine.lifecycle.statuses import extended, written
 from kontinue_engine.lifecycle.times import time_of
 from kontinue_engine.wire.frames import WaitingItem
@@ -27,7 +29,7 @@ MAX_WAITING_FOR: Final = 10
 def progress(observed: Observed, worker: Worker, now_ms: int, activation: Activation) -> Plan:
     """Persist what it reported, and say what it waits for."""
     if activation.running_since_ms is None:
-        return NOTHING
+        return wait_for_room(observed, worker)
     news = observed.news
     memo = extended(observed.memo, news, worker)
     phase, is_due, again_ms = _wanted_phase(observed, worker, now_ms, activation, memo)
@@ -41,6 +43,7 @@ def progress(observed: Observed, worker: Worker, now_ms: int, activation: Activa
         phase=phase,
         memo=memo,
         crashes=0 if news.records else observed.status.crashes,
+        conditions=with_progress(observed.status.conditions, news.records, now_ms),
         waiting_for=waiting_for,
         reason="",
         message="",

@@ -16,6 +16,8 @@ from kontinue_engine.lifecycle.plan import NOTHING, Plan
 from kontinue_engine.lifecycle.retrying import wakes_at_ms
 from kontinue_engine.lifecycle.statuses import next_attempt, written
 
+WORKER: Final = "Worker"
+NO_ROOM_MESSAGE: Final = "all its runners are busy, or it runs as many Executions as it may"
 EPOCHS_PER_GRANT: Final = 2**16
 """A fencing token must grow with every claim, and from one holder of a mutex to the next: it is made of the version of
 the grant, and the epoch below it. Both fit in 63 bits, because that is what databases compare."""
@@ -38,7 +40,7 @@ def start(observed: Observed, worker: Worker, now_ms: int) -> Plan:
     if observed.gate is not None:
         return _wait_at(observed, worker, now_ms, observed.gate)
     if observed.inherited and not observed.is_admitted:
-        return Plan(actions=(plans.AwaitAdmission(),))
+        return wait_for_room(observed, worker, plans.AwaitAdmission())
     if observed.inherited or (status.owner is not None and status.owner.incarnation != worker.incarnation):
         return _claim(observed, worker, now_ms)
     resumption = status.resumptions + (1 if observed.dormant else 0)
@@ -65,6 +67,17 @@ def _wait_at(observed: Observed, worker: Worker, now_ms: int, gate: Gate) -> Pla
         return NOTHING
     status = msgspec.structs.replace(observed.status, phase=observed.phase, waiting_for=waiting)
     return Plan(status=status, memo=observed.memo)
+
+
+def wait_for_room(observed: Observed, worker: Worker, *actions: plans.Action) -> Plan:
+    """It could run, if only there were a runner: after some time it is told so. What else it was told stays."""
+    told = observed.status.waiting_for
+    waiting = [WaitingFor(kind=WORKER, name=worker.shard, message=NO_ROOM_MESSAGE)]
+    waiting += [item for item in told if item.kind != WORKER]
+    if not observed.is_held_up or told == waiting:
+        return Plan(actions=actions)
+    status = msgspec.structs.replace(observed.status, phase=observed.phase, waiting_for=waiting)
+    return Plan(status=status, memo=observed.memo, actions=actions)
 
 
 def _claim(observed: Observed, worker: Worker, now_ms: int) -> Plan:
