@@ -14,7 +14,7 @@ from datetime import timedelta
 from types import CodeType
 from typing import Any, Concatenate, Final, Literal, ParamSpec, TypeVar, overload
 
-from kontinue import durable_calls, job_calls
+from kontinue import durable_calls, job_calls, poll_calls
 from kontinue._context_base import ContextBase
 from kontinue.children import Child
 from kontinue.definition import AsyncContextMarker, FunctionDefinition
@@ -209,6 +209,43 @@ class ExecutionContext(ContextBase[AsyncPort], AsyncContextMarker):
         """Limit a block: ``async with ctx.timeout(timedelta(minutes=5)): ...`` raises WaitTimeout in it."""
         return DurableTimeout(duration)
 
+    @overload
+    def poll(
+        self,
+        check: Callable[[], Coroutine[Any, Any, T | None]],
+        /,
+        *,
+        every: timedelta,
+        timeout: timedelta | None = None,
+    ) -> Coroutine[object, None, T]: ...
+    @overload
+    def poll(
+        self, check: Callable[[], T | None], /, *, every: timedelta, timeout: timedelta | None = None
+    ) -> Coroutine[object, None, T]: ...
+    def poll(
+        self, check: Callable[[], Any], /, *, every: timedelta, timeout: timedelta | None = None
+    ) -> Coroutine[object, None, Any]:
+        """Call ``check`` now and then until it returns something, and return that. Between calls nothing runs.
+
+        Only what it returns in the end is recorded, like the outcome of a step: ``check`` may do any I/O. After a
+        crash it is called once more at once.
+
+        Args:
+            check: async, or sync (called in a thread); None or False mean not yet. ``@step`` gives it a name, retries
+                and a time limit for each call.
+            every: pause between two calls.
+            timeout: how long to wait at most.
+
+        Raises:
+            StepFailed: ``check`` raised.
+            WaitTimeout: it took longer.
+        """
+        outcome = self._outcome(poll_calls.poll_call(check, every=every, timeout=timeout, may_be_async=True))
+        if timeout is None:
+            return outcome
+        limited = _waited(outcome, timeout, "ctx.poll")
+        return self._port.watch(limited, "ctx.poll", durable_calls.line_of_caller())
+
     def _outcome(self, call: Call) -> Coroutine[object, None, Any]:
         self._port.open(call)
         return self._port.watch(self._port.outcome(call), f"ctx.{_VERBS[call.kind]}({call.name})", call.line)
@@ -258,8 +295,8 @@ async def _raced(aws: Sequence[Awaitable[Any]]) -> tuple[int, Any]:
 
 
 @context_coroutine
-async def _waited(aw: Awaitable[T], limit: timedelta | None) -> T:
-    async with DurableTimeout(limit, "ctx.wait_for"):
+async def _waited(aw: Awaitable[T], limit: timedelta | None, what: str = "ctx.wait_for") -> T:
+    async with DurableTimeout(limit, what):
         return await aw
 
 
@@ -279,6 +316,7 @@ _VERBS: Final = {
     RecordKind.CHILD: "execute",
     RecordKind.STEP: "step",
     RecordKind.TIMER: "sleep",
+    RecordKind.POLL: "poll",
     RecordKind.SUSPENSION: "suspend",
     RecordKind.JOB: "run_job",
     RecordKind.POD: "run_pod",

@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from datetime import timedelta
 from typing import Any, Concatenate, Literal, ParamSpec, TypeAlias, TypeVar, overload
 
-from kontinue import durable_calls, job_calls
+from kontinue import durable_calls, job_calls, poll_calls
 from kontinue._context_base import ContextBase
 from kontinue.children import SyncChild
 from kontinue.definition import FunctionDefinition, SyncContextMarker
@@ -121,7 +121,6 @@ class SyncExecutionContext(ContextBase[SyncPort], SyncContextMarker):
             durable_calls.suspend_call(payload, display_name=display_name, description=description, timeout=timeout)
         )
 
-    @overload
     def run_job(self, job: JobTemplate | Mapping[str, Any], /, *, name: str | None = None) -> JobResult:
         """Run a Job of Kubernetes and return how it ended: whether it succeeded, its message, exit codes.
 
@@ -155,6 +154,27 @@ class SyncExecutionContext(ContextBase[SyncPort], SyncContextMarker):
         result: PodResult = self._outcome(call)
         return job_calls.result_of(call, result)
 
+    def poll(self, check: Callable[[], T | None], /, *, every: timedelta, timeout: timedelta | None = None) -> T:
+        """Call ``check`` now and then until it returns something, and return that. Between calls nothing runs.
+
+        Only what it returns in the end is recorded, like the outcome of a step: ``check`` may do any I/O. After a
+        crash it is called once more at once.
+
+        Args:
+            check: None or False mean not yet. ``@step`` gives it a name, retries and a time limit for each call.
+            every: pause between two calls.
+            timeout: how long to wait at most. A call that is under way then runs on, and its outcome is dropped.
+
+        Raises:
+            StepFailed: ``check`` raised.
+            WaitTimeout: it took longer.
+        """
+        call = poll_calls.poll_call(check, every=every, timeout=timeout, may_be_async=False)
+        with self.timeout(timeout):
+            result: T = self._outcome(call)
+        return result
+
+    @overload
     def gather(self, a: Strand[A], b: Strand[B], /) -> tuple[A, B]: ...
     @overload
     def gather(self, a: Strand[A], b: Strand[B], c: Strand[C], /) -> tuple[A, B, C]: ...

@@ -18,6 +18,7 @@ from kontinue_engine.controllers.entries import Entry, Rest
 from kontinue_engine.controllers.histories import Histories
 from kontinue_engine.controllers.jobs import Jobs
 from kontinue_engine.controllers.offspring import Offspring
+from kontinue_engine.controllers.polls import Polls
 from kontinue_engine.controllers.runtime import Runtime
 from kontinue_engine.controllers.suspensions import Suspensions
 from kontinue_engine.lifecycle import plan as plans
@@ -59,6 +60,7 @@ class Activations:
         self._histories = histories
         self._suspensions = suspensions
         self._jobs = jobs
+        self.polls = Polls(runtime)
         self._on_disowned_end = on_disowned_end
         self._last_number = 0
         self._is_draining = False
@@ -77,6 +79,8 @@ class Activations:
             return
         self._last_number += 1
         entry.rest = Rest.AWAKE
+        if action.resumption == 0:
+            entry.polls.clear()  # of an earlier attempt
         activation = Activation(number=self._last_number, attempt=action.attempt, resumption=action.resumption)
         self._runtime.entries.set_activation(entry, activation)
         entry.room_wait = self._runtime.room.begin(entry.uid, self._runtime.clock.now_ms())
@@ -194,6 +198,7 @@ class Activations:
             elif step in entry.timers:
                 entry.timers.discard(step)
                 self._runtime.tell(entry, step, frames.TimerFired(wake_ms))
+        self.polls.fire(entry, now_ms)
 
     # What runners report.
 
@@ -218,7 +223,7 @@ class Activations:
             return  # of code that is being unwound: what another attempt finds was there before
         match frame:
             case frames.Running():
-                self._on_running(entry, entry.activation, frame.arguments)
+                self._on_running(entry, entry.activation, frame)
             case frames.Waiting():
                 entry.activation = msgspec.structs.replace(
                     entry.activation,
@@ -237,11 +242,13 @@ class Activations:
                     entry.activation,
                     running_since_ms=self._awake_since_ms(entry, entry.activation),
                     parked_since_ms=None,
+                    looks=False,
                     waiting_for=(),
                 )
                 records = entry.news.records + tuple(frame.records)
                 entry.news = msgspec.structs.replace(entry.news, records=records, flush=frame.flush)
                 self._suspensions.recorded(entry, frame.records)
+                self.polls.recorded(entry, frame.records)
                 self._runtime.queue.add(entry.uid)
             case frames.StepRequested():
                 self._on_step_requested(entry, frame.step, frame.command)
@@ -259,18 +266,26 @@ class Activations:
             return self._runtime.clock.now_ms()
         return activation.running_since_ms
 
-    def _on_running(self, entry: Entry, activation: Activation, arguments: bytes) -> None:
-        if arguments:
-            entry.news = msgspec.structs.replace(entry.news, arguments=arguments)
+    def _on_running(self, entry: Entry, activation: Activation, frame: frames.Running) -> None:
+        if frame.arguments:
+            entry.news = msgspec.structs.replace(entry.news, arguments=frame.arguments)
         entry.room_wait = None
         is_first = activation.running_since_ms is None
         is_woken = entry.status.phase is Phase.SUSPENDED and activation.stopping_since_ms is None
         since_ms = activation.running_since_ms
         if is_first or is_woken:
             since_ms = self._runtime.clock.now_ms()
-            self._runtime.queue.add_after(entry.uid, self._runtime.worker.executing_after_ms / 1000)
+            worker = self._runtime.worker
+            after_ms = worker.parking_ms if frame.looks else worker.executing_after_ms
+            self._runtime.queue.add_after(entry.uid, after_ms / 1000)
         entry.activation = msgspec.structs.replace(
-            activation, running_since_ms=since_ms, parked_since_ms=None, waiting_for=(), more=0, has_step=False
+            activation,
+            running_since_ms=since_ms,
+            parked_since_ms=None,
+            looks=frame.looks,
+            waiting_for=(),
+            more=0,
+            has_step=False,
         )
         if is_first and activation.resumption:
             _log.info("resumed running", **entry.log_fields, resumption=activation.resumption)
@@ -281,10 +296,12 @@ class Activations:
         step: str,
         command: frames.CreateChild
         | frames.StartTimer
+        | frames.StartPoll
         | frames.StartSuspension
         | frames.StartJob
         | frames.CancelChild
         | frames.CancelTimer
+        | frames.CancelPoll
         | frames.CancelSuspension
         | frames.CancelJob,
     ) -> None:
@@ -297,6 +314,10 @@ class Activations:
                 self._start_timer(entry, step, command.duration_ms)
             case frames.CancelTimer():
                 self._cancel_timer(entry, step)
+            case frames.StartPoll():
+                self.polls.request(entry, step, command)
+            case frames.CancelPoll():
+                entry.polls.pop(step, None)
             case frames.StartSuspension():
                 if self._suspensions.is_kept_as_timer(entry, step, command):
                     self._start_timer(entry, step, command.duration_ms)

@@ -145,7 +145,11 @@ class ExecutionController:
             dormant=entry.rest is not Rest.AWAKE,
             woken=entry.rest is Rest.WOKEN,
             has_history=entry.has_history,
-            waits={**self._suspensions.waits_of(entry), **self._jobs.waits_of(entry)},
+            waits={
+                **self._suspensions.waits_of(entry),
+                **self._jobs.waits_of(entry),
+                **self.activations.polls.waits_of(entry),
+            },
         )
 
     def _lost_by(self, entry: Entry) -> str:

@@ -53,6 +53,7 @@ class Activation(msgspec.Struct, frozen=True, kw_only=True):
         resumption: which re-entry of the attempt this is; 0 for the first.
         running_since_ms: when user code first ran; None while it is queued.
         parked_since_ms: since when it waits; None while it is active.
+        looks: it was woken only to see whether the condition of a poll holds.
         waiting_for: the first few of what it waits for, while parked.
         more: how many others it waits for.
         has_step: a step of it runs in the runner while it is parked: it would be lost with the runner.
@@ -66,6 +67,7 @@ class Activation(msgspec.Struct, frozen=True, kw_only=True):
     resumption: int = 0
     running_since_ms: int | None = None
     parked_since_ms: int | None = None
+    looks: bool = False
     waiting_for: tuple[WaitingItem, ...] = ()
     more: int = 0
     has_step: bool = False

@@ -65,9 +65,10 @@ def _wanted_phase(
     phase = next_phase(observed.phase, PhaseEvent.WOKEN if observed.phase is Phase.SUSPENDED else PhaseEvent.STARTED)
     waits_ms = [] if parked_for_ms is None else [worker.parking_ms - parked_for_ms]
     is_due = False
-    if phase is not observed.phase:
+    if phase is not observed.phase and not (activation.looks and parked_for_ms is not None):
         since_ms = activation.running_since_ms if activation.running_since_ms is not None else now_ms
-        left_ms = since_ms + worker.executing_after_ms - now_ms
+        # A look at the condition of a poll is worth a write only if it takes long.
+        left_ms = since_ms + (worker.parking_ms if activation.looks else worker.executing_after_ms) - now_ms
         is_due = left_ms <= 0
         if not is_due:
             waits_ms.append(left_ms)

@@ -18,6 +18,7 @@ from kontinue.definition import FunctionDefinition
 from kontinue.durable_calls import ChildRequest, SuspendRequest, TimerRequest
 from kontinue.errors import ContextError
 from kontinue.job_calls import JobRequest
+from kontinue.poll_calls import PollRequest
 from kontinue.ports import ExecutionInfo
 from kontinue.replay.call import Call, CallState, Mismatch, Outcome
 from kontinue.replay.journal import Effect, Journal
@@ -30,11 +31,20 @@ from kontinue_engine.wire import frames
 
 Send = Callable[[frames.RunnerEvent], None]
 NowMs = Callable[[], int]
-Command = frames.CreateChild | frames.CancelChild | frames.StartJob | frames.CancelJob | suspension_calls.Command
+Command = (
+    frames.CreateChild
+    | frames.CancelChild
+    | frames.StartPoll
+    | frames.CancelPoll
+    | frames.StartJob
+    | frames.CancelJob
+    | suspension_calls.Command
+)
 
 _WAITING_KINDS: Final = {
     RecordKind.CHILD: "Execution",
     RecordKind.TIMER: "Timer",
+    RecordKind.POLL: "Poll",
     RecordKind.SUSPENSION: "Suspension",
     RecordKind.JOB: "Job",
     RecordKind.POD: "Pod",
@@ -84,6 +94,7 @@ class Activation:
         self.send = send
         self._host_now_ms = now_ms
         self._heard = 0
+        self._due: list[Call] = []
         self._running_steps = 0
         self._owes_end = False
 
@@ -131,7 +142,27 @@ class Activation:
             if call is not None and refusal:
                 self.send(frames.PayloadRefused(self.number, frame.step, self.child_name(call), refusal))
                 return
+        if isinstance(frame, frames.StepArrived) and isinstance(frame.outcome, frames.LookDue):
+            call = self.journal.find(frame.step)
+            if call is not None and call.state is CallState.STARTED:
+                self._due.append(call)
+            return
         self.journal.arrive(frame.step, self._outcome(frame))
+
+    def take_due(self) -> list[Call]:
+        """Return the polls whose condition is to be looked at now."""
+        due, self._due = self._due, []
+        return [call for call in due if call.state is CallState.STARTED]
+
+    def step_returned(self, call: Call, outcome: Outcome) -> bool:
+        """Take in the outcome of a step; False for a look at the condition of a poll that does not hold yet."""
+        request = call.request
+        if isinstance(request, PollRequest) and not request.holds(outcome):
+            command = frames.StartPoll(request.every_ms, call.name, has_looked=True)
+            self.send(frames.StepRequested(self.number, call.id, command))
+            return False
+        self.journal.arrive(call.id, outcome)
+        return True
 
     def step_run(self, call: Call) -> StepRun:
         """Return what runs the step of ``call``."""
@@ -176,7 +207,7 @@ class Activation:
             )
             for call in itertools.islice(outstanding, _MAX_WAITING_SHOWN)
         ]
-        has_step = any(call.kind is RecordKind.STEP for call in outstanding)
+        has_step = any(call.kind is RecordKind.STEP or call.state is CallState.ARRIVED for call in outstanding)
         self.send(frames.Waiting(self.number, items, len(outstanding) - len(items), has_step, self._heard))
 
     def send_mismatched(self, mismatch: Mismatch) -> None:
@@ -224,6 +255,8 @@ class Activation:
         request = call.request
         if isinstance(request, TimerRequest | SuspendRequest):
             return suspension_calls.command_of(call, self.child_name(call), is_cancel=effect.is_cancel)
+        if isinstance(request, PollRequest):
+            return frames.CancelPoll() if effect.is_cancel else frames.StartPoll(request.every_ms, call.name)
         if isinstance(request, JobRequest):
             kind, name = _WAITING_KINDS[request.kind], self.child_name(call)
             if effect.is_cancel:
@@ -254,6 +287,7 @@ class Activation:
             return suspension_calls.outcome_of(self.journal.find(frame.step), arrived)
         if isinstance(arrived, frames.JobEnded):  # counts once it is recorded, because the object may be deleted
             return Outcome(at_ms=arrived.at_ms, value=arrived.result)
+        assert isinstance(arrived, frames.ChildFinished)  # noqa: S101 - a look at a condition is no outcome
         child = ChildOutcome(name=arrived.name, uid=arrived.uid, attempt=arrived.attempt, phase=arrived.phase)
         error = None if arrived.error is None else failures.recorded_error(arrived.error)
         value = b"null" if arrived.result is None else arrived.result

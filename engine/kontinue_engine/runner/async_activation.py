@@ -19,9 +19,9 @@ from typing import Any, Final, NamedTuple, Protocol, TypeVar
 from kontinue import durable_calls
 from kontinue.context import ExecutionContext, context_coroutine
 from kontinue.definition import FunctionDefinition
-from kontinue.durable_calls import StepRequest
 from kontinue.durable_timeout import LONGEST
 from kontinue.errors import ContextError
+from kontinue.poll_calls import step_of
 from kontinue.replay.branch import Branch
 from kontinue.replay.call import Call, CallState, Mismatch, Outcome
 from kontinue.replay.journal import Effect
@@ -156,10 +156,10 @@ class AsyncActivation(base.Activation):
         self.send_flush()
         self._loop.wake()
 
-    def _set_running(self) -> None:
+    def _set_running(self, *, looks: bool = False) -> None:
         if self._is_parked:
             self._is_parked = False
-            self.send(frames.Running(self.number))
+            self.send(frames.Running(self.number, looks=looks))
 
     # For the deterministic loop.
 
@@ -196,6 +196,9 @@ class AsyncActivation(base.Activation):
             return
         for effect in self.journal.take_effects():
             self._perform(effect)
+        for call in self.take_due():
+            self._set_running(looks=True)
+            self._start_step(call)
         self.send_flush()
         waits = self._loop.is_settled and not self._steps and not self.journal.is_flushing
         if waits and not self._is_parked:
@@ -358,13 +361,15 @@ class AsyncActivation(base.Activation):
         call = effect.call
         if call.state is CallState.ABANDONED and not effect.is_cancel:
             return  # given up later in the same turn
-        request = call.request
-        if call.kind is not RecordKind.STEP or not isinstance(request, StepRequest):
+        if call.kind is RecordKind.STEP:
+            self._start_step(call)
+        else:
             self.send_effect(effect)
-            return
+
+    def _start_step(self, call: Call) -> None:
         context = clean_context(self.number, call.id)
         self.step_started()
-        if request.is_async:
+        if step_of(call.request).is_async:
             task = self._host.loop.create_task(self._run_step(call), name=call.name, context=context)
             task.add_done_callback(lambda _: self.step_ended())
             self._steps[call.id] = task
@@ -392,7 +397,7 @@ class AsyncActivation(base.Activation):
     def _take_step(self, call: Call, outcome: Outcome) -> None:
         if self._steps.pop(call.id, self) is self or self._has_ended:
             return  # given up meanwhile
-        self.journal.arrive(call.id, outcome)
+        has_outcome = self.step_returned(call, outcome)
         self.send_flush()
-        if self.journal.can_advance:  # usually not before the record is durable
+        if self.journal.can_advance or not has_outcome:  # usually not before the record is durable; else it parks
             self._loop.wake()

@@ -20,6 +20,7 @@ from kontinue.api import durations
 from kontinue.durable_calls import StepRequest
 from kontinue.errors import CodecError, DefinitionError, NonRetryableError
 from kontinue.options import RetryPolicy
+from kontinue.poll_calls import step_of
 from kontinue.replay.call import Call, Outcome
 from kontinue_engine.runner.failures import recorded_error
 
@@ -54,8 +55,7 @@ class StepRun:
         on_left: Callable[[], None],
         on_late_end: Callable[[], None],
     ) -> None:
-        assert isinstance(call.request, StepRequest)  # noqa: S101
-        self.request = call.request
+        self.request = step_of(call.request)
         self._call = call
         self._execution = execution
         self._key = f"{uid}:{call.id}"

@@ -148,7 +148,7 @@ class SyncActivation(base.Activation):
     def resume(self) -> None:
         """Go on after being parked: the slot is free."""
         self._is_parked = self._is_woken = False
-        self.send(frames.Running(self.number))
+        self.send(frames.Running(self.number, looks=not (self._ready or self.journal.can_advance)))
         self._advance()
 
     @property
@@ -287,7 +287,7 @@ class SyncActivation(base.Activation):
             return
         if not self._is_parked:
             self._advance()
-        elif not self._is_woken and (self._ready or self.journal.can_advance):
+        elif not self._is_woken and (self._ready or self._due or self.journal.can_advance):
             self._is_woken = True
             self._host.wake(self)
 
@@ -302,6 +302,8 @@ class SyncActivation(base.Activation):
                 return
             for effect in self.journal.take_effects():
                 self._perform(effect)
+            for call in self.take_due():
+                self._start_step(call)
             self.send_flush()
         if self._ready:
             self._hand_baton_to(self._ready.popleft())
@@ -356,7 +358,10 @@ class SyncActivation(base.Activation):
         call = effect.call
         if call.kind is not RecordKind.STEP:
             self.send_effect(effect)
-            return
+        else:
+            self._start_step(call)
+
+    def _start_step(self, call: Call) -> None:
         self._steps[call.id] = call
         self.step_started()
         if len(self._strands) == 1 and not self._main.alarms and len(self._main.waiting) == 1:
@@ -378,7 +383,7 @@ class SyncActivation(base.Activation):
                 self._main.own_step = None
             if self._steps.pop(call.id, None) is None:
                 return  # given up meanwhile
-            self.journal.arrive(call.id, outcome)
+            self.step_returned(call, outcome)
             if self._interruption is not None:
                 self._interrupt(self._main)
             self._go_on()

@@ -66,6 +66,24 @@ class StartTimer(Frame, frozen=True, tag="StartTimer"):
     duration_ms: int
 
 
+class StartPoll(Frame, frozen=True, tag="StartPoll"):
+    """Say when to look whether the condition of a poll holds: at once, or when the pause since the last look is over.
+
+    Attributes:
+        every_ms: pause between two looks.
+        name: what the program calls it, for people.
+        has_looked: it was looked at just now, and does not hold.
+    """
+
+    every_ms: int
+    name: str = ""
+    has_looked: bool = False
+
+
+class CancelPoll(Frame, frozen=True, tag="CancelPoll"):
+    """Forget the poll of this step: the program has abandoned it."""
+
+
 class StartSuspension(Frame, frozen=True, tag="StartSuspension"):
     """Wait for the end of a Suspension: create it, or find it. A short sleep is kept as a timer.
 
@@ -131,7 +149,7 @@ class CancelTimer(Frame, frozen=True, tag="CancelTimer"):
 
 
 class WaitingItem(Frame, frozen=True, tag="WaitingItem"):
-    """One thing that a parked activation waits for; ``kind`` is Execution, Timer, Suspension, Job, Pod or Step."""
+    """One thing that a parked activation waits for; ``kind`` is Execution, Timer, Poll, Suspension, Job, Pod or Step."""
 
     kind: str
     name: str
@@ -154,6 +172,10 @@ class TimerFired(Frame, frozen=True, tag="TimerFired"):
     """The wake time of a timer has come."""
 
     at_ms: int
+
+
+class LookDue(Frame, frozen=True, tag="LookDue"):
+    """It is time to look whether the condition of a poll holds. No outcome: the runner asks again if it does not."""
 
 
 class SuspensionEnded(Frame, frozen=True, tag="SuspensionEnded"):
@@ -209,7 +231,7 @@ class StepArrived(Frame, frozen=True, tag="StepArrived"):
 
     activation: int
     step: str
-    outcome: ChildFinished | TimerFired | SuspensionEnded | JobEnded
+    outcome: ChildFinished | TimerFired | LookDue | SuspensionEnded | JobEnded
 
 
 class StepRejected(Frame, frozen=True, tag="StepRejected"):
@@ -254,10 +276,12 @@ class Running(Frame, frozen=True, tag="Running"):
 
     Attributes:
         arguments: JSON object of the arguments with defaults, at the first start and only where there are any.
+        looks: only to see whether the condition of a poll holds.
     """
 
     activation: int
     arguments: bytes = b""
+    looks: bool = False
 
 
 class Recalled(Frame, frozen=True, tag="Recalled"):
@@ -272,7 +296,16 @@ class StepRequested(Frame, frozen=True, tag="StepRequested"):
     activation: int
     step: str
     command: (
-        CreateChild | StartTimer | StartSuspension | StartJob | CancelChild | CancelTimer | CancelSuspension | CancelJob
+        CreateChild
+        | StartTimer
+        | StartPoll
+        | StartSuspension
+        | StartJob
+        | CancelChild
+        | CancelTimer
+        | CancelPoll
+        | CancelSuspension
+        | CancelJob
     )
 
 

@@ -41,6 +41,10 @@ _MAX_SHOWN: Final = 3
 """Calls in a message: a fan-out has thousands, and the message goes into a status. Judgement."""
 
 
+_FORGOTTEN_EARLY: Final = frozenset({RecordKind.TIMER, RecordKind.POLL})
+_WITHOUT_OBJECT: Final = frozenset({RecordKind.STEP, RecordKind.TIMER, RecordKind.POLL})
+
+
 class Effect(NamedTuple):
     """Something to perform now: start the call, or (``is_cancel``) stop what was started for it."""
 
@@ -192,7 +196,7 @@ class Journal:
         """Stop what was started for ``call``; unlike ``abandon`` its outcome is still awaited."""
         # To forget a timer early is harmless, to cancel a child before the choice is durable is not: the next
         # activation could meet the canceled child before the winner. A Suspension would be missing.
-        needs = 0 if call.kind is RecordKind.TIMER else self._last_choice
+        needs = 0 if call.kind in _FORGOTTEN_EARLY else self._last_choice
         self._waiting[call.id, True] = _Waiting(Effect(call, is_cancel=True, message=message), needs)
 
     def finish(self) -> list[tuple[str, bytes]]:
@@ -226,7 +230,7 @@ class Journal:
             return []
         started = [call for call in self._calls.values() if self._may_have_started(call, call.state)]
         given_up = [waiting.effect.call for waiting in self._waiting.values() if waiting.effect.is_cancel]
-        objects = [call for call in (*started, *given_up) if call.kind not in {RecordKind.STEP, RecordKind.TIMER}]
+        objects = [call for call in (*started, *given_up) if call.kind not in _WITHOUT_OBJECT]
         return [call for call in objects if call.position >= min(seqs)]
 
     # What the world does.

@@ -18,6 +18,7 @@ class RecordKind(enum.StrEnum):
     STEP = "step"
     CHILD = "child"
     TIMER = "timer"
+    POLL = "poll"
     SUSPENSION = "suspension"
     JOB = "job"
     POD = "pod"
