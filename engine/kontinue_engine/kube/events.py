@@ -1,8 +1,9 @@
 """Internal. Writes Kubernetes Events, what ``kubectl describe`` prints at the end, without ever getting in the way.
 
 ``record`` only notes; ``run`` writes, one at a time. Equal Events that wait are counted together, and one that
-repeats within ten minutes raises the count of the Event that exists. When too many wait, new ones are dropped and
-counted in the log: Events tell people what happened, nothing depends on them.
+repeats within ten minutes raises the count of the Event that exists. Of Executions that all fail at once a hundred get
+an Event, then some each second; one Event on the replica's Lease, and the log, count the others. When too many wait,
+new ones are dropped: Events tell people what happened, nothing depends on them.
 Called by the controllers and the worker.
 """
 
@@ -10,7 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections import OrderedDict
+from collections import Counter, OrderedDict
+from collections.abc import Callable
 from datetime import datetime
 from typing import Final, Literal
 
@@ -22,12 +24,18 @@ from kontinue.api.meta import Event, EventSource, ObjectMeta, ObjectReference
 from kontinue.kube import requests
 from kontinue.kube.transport import Transport
 from kontinue_engine.clock import Clock
+from kontinue_engine.sharding.assignment import Allowance
 from kontinue_engine.telemetry.logs import get_logger
 
 CAPACITY: Final = 1000
 REMEMBERED: Final = 4096
 """Written Events whose repetition raises a count; kube's own recorder remembers as many."""
 AGGREGATION_S: Final = 600.0
+OF_EXECUTIONS_PER_S: Final = 5.0
+OF_EXECUTIONS_AT_ONCE: Final = 100
+"""Judgement: nobody reads more one by one, and each costs as much as the end of the Execution that it tells of."""
+SUM_UP_S: Final = 10.0
+"""What was left out is told so long after the first of it."""
 MAX_NAME: Final = 253
 """Of any object; an Execution may use them all, and its Events add a suffix."""
 MAX_MESSAGE: Final = 1024
@@ -69,10 +77,22 @@ class EventRecorder:
         component: who reports, for example ``kontinue-worker``.
         instance: which one of them, for example the shard id.
         clock: for timestamps.
+        home: about which object it is told how many Events were left out; None: only in the log.
     """
 
-    def __init__(self, transport: Transport, *, component: str, instance: str, clock: Clock) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        *,
+        component: str,
+        instance: str,
+        clock: Clock,
+        home: Callable[[], ObjectReference] | None = None,
+    ) -> None:
         self._transport = transport
+        self._home = home
+        self._allowance = Allowance(OF_EXECUTIONS_PER_S, OF_EXECUTIONS_AT_ONCE)
+        self._left_out: Counter[tuple[Literal["Normal", "Warning"], str]] = Counter()
         self._component = component
         self._instance = instance
         self._clock = clock
@@ -96,6 +116,9 @@ class EventRecorder:
             pending.count += 1
             pending.last = now
             return
+        if about.kind == "Execution" and not self._may_tell_one_more():
+            self._leave_out(type, reason)
+            return
         if len(self._pending) >= CAPACITY:
             self._dropped += 1
             if self._dropped == 1:
@@ -103,6 +126,25 @@ class EventRecorder:
             return
         self._pending[key] = _Pending(1, now, now)
         self._wake.set()
+
+    def _may_tell_one_more(self) -> bool:
+        if self._allowance.available(self._clock.monotonic_s()) < 1:
+            return False
+        self._allowance.spend(1)
+        return True
+
+    def _leave_out(self, type_: Literal["Normal", "Warning"], reason: str) -> None:
+        if not self._left_out:
+            asyncio.get_running_loop().call_later(SUM_UP_S, self._sum_up)
+        self._left_out[type_, reason] += 1
+
+    def _sum_up(self) -> None:
+        left_out, self._left_out = self._left_out, Counter()
+        for (type_, reason), count in left_out.items():
+            _log.warning("events left out", reason=reason, count=count)
+            if self._home is not None:
+                message = f"{count} more Events of this kind about Executions were left out: there were too many"
+                self.record(self._home(), type_, reason, message)
 
     async def run(self) -> None:
         """Write Events until cancelled; what waits then is dropped."""

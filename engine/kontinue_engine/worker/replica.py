@@ -224,7 +224,13 @@ class _Replica:
         self, transport: KubeTransport, lease: HeldLease, lease_transport: KubeTransport, stop: asyncio.Event
     ) -> None:
         """Do everything else while the Lease is kept: nothing is written, nor started, once it has run out."""
-        events = EventRecorder(transport, component=USER_AGENT, instance=self._identity.shard, clock=self._clock)
+        events = EventRecorder(
+            transport,
+            component=USER_AGENT,
+            instance=self._identity.shard,
+            clock=self._clock,
+            home=lambda: lease.reference,
+        )
         watch = LeaseWatch(LeaseBook(self._group), self._clock)
         async with asyncio.TaskGroup() as tasks:
             keeping = tasks.create_task(self._keep(lease, watch, events), name="lease")

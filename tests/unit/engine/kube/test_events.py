@@ -9,11 +9,19 @@ import pytest
 
 from kontinue import errors
 from kontinue.api.meta import ObjectReference
-from kontinue_engine.kube.events import AGGREGATION_S, CAPACITY, EventRecorder
+from kontinue_engine.kube.events import (
+    AGGREGATION_S,
+    CAPACITY,
+    OF_EXECUTIONS_AT_ONCE,
+    OF_EXECUTIONS_PER_S,
+    SUM_UP_S,
+    EventRecorder,
+)
 from virtual_time import elapsed_s, virtual_time
 
 NEWS = ("Normal", "Started", "m")
 ABOUT = ObjectReference(kind="Execution", namespace="ns", name="x", uid="u")
+LEASE = ObjectReference(kind="Lease", namespace="ns", name="kontinue-shard.g.s0", uid="l")
 
 
 class FixedClock:
@@ -59,7 +67,7 @@ def server():
 
 
 def recorder(server):
-    return EventRecorder(server, component="kontinue-worker", instance="s0", clock=FixedClock())
+    return EventRecorder(server, component="kontinue-worker", instance="s0", clock=FixedClock(), home=lambda: LEASE)
 
 
 async def write(subject):
@@ -136,10 +144,55 @@ async def test_too_many_waiting_events_are_dropped_and_logged(server, caplog):
     """Memory stays bounded; the log says how many are missing."""
     subject = recorder(server)
     for i in range(CAPACITY + 7):
-        subject.record(ABOUT, "Normal", "Started", f"m{i}")
+        subject.record(LEASE, "Normal", "Started", f"m{i}")
     await write(subject)
     assert len(server.events) == CAPACITY
     assert [record.fields.get("dropped") for record in caplog.records] == [None, 7]
+
+
+def event_of(number):
+    about = ObjectReference(kind="Execution", namespace="ns", name=f"e-{number}", uid=f"u-{number}")
+    return about, "Warning", "Retrying", f"attempt 1 failed in {number}"
+
+
+def about_leases(server):
+    return [event for event in server.events.values() if event["involvedObject"]["kind"] == "Lease"]
+
+
+@virtual_time
+async def test_a_storm_of_executions_is_told_by_some_of_them_and_a_count(server, caplog):
+    """Ten thousand that fail at once do not become ten thousand writes, and none of it takes time."""
+    subject = recorder(server)
+    running = asyncio.ensure_future(subject.run())
+    count = 10_000
+    for number in range(count):
+        subject.record(*event_of(number))
+        subject.record(*event_of(number))
+    await asyncio.sleep(2 * SUM_UP_S)
+    running.cancel()
+    (summed_up,) = about_leases(server)
+    left_out = 2 * (count - OF_EXECUTIONS_AT_ONCE)
+    assert summed_up["message"].startswith(f"{left_out} more Events")
+    assert (summed_up["type"], summed_up["reason"]) == ("Warning", "Retrying")
+    assert server.writes == OF_EXECUTIONS_AT_ONCE + 1
+    assert [record.fields.get("count") for record in caplog.records] == [left_out]
+
+
+@virtual_time
+async def test_after_a_storm_some_are_told_each_second_and_others_always(server):
+    """What the group itself has to say never waits behind its Executions."""
+    subject = recorder(server)
+    running = asyncio.ensure_future(subject.run())
+    for number in range(OF_EXECUTIONS_AT_ONCE + 1):
+        subject.record(*event_of(number))
+    subject.record(LEASE, "Warning", "ShardDead", "w-9 is dead")
+    await asyncio.sleep(1)
+    assert server.writes == OF_EXECUTIONS_AT_ONCE + 1
+    for number in range(1000, 1100):
+        subject.record(*event_of(number))
+    await asyncio.sleep(1)
+    assert server.writes == OF_EXECUTIONS_AT_ONCE + 1 + OF_EXECUTIONS_PER_S
+    running.cancel()
 
 
 @virtual_time
