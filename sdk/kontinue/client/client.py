@@ -8,7 +8,7 @@ beside this one, mostly as pure functions.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Final, ParamSpec, Self, TypeVar, cast, overload
@@ -20,14 +20,15 @@ from kontinue.api import labels
 from kontinue.api.meta import ObjectList, ObjectMeta, parent_of
 from kontinue.api.patches import CANCEL_TRIES, CANCELED_BY_CLIENT, cancel_operations, retry_operations, skip_operations
 from kontinue.api.v1alpha1 import ENDED_PHASES, ChildPolicy, Execution, Function, Phase, ScheduledExecution, Suspension
+from kontinue.archives import Archive
+from kontinue.client import archived, resuming, schedules
 from kontinue.client import arguments as argument_check
-from kontinue.client import resuming, schedules
 from kontinue.client.ending import Operations, encode_result, end_execution
 from kontinue.client.functions import FunctionDirectory
 from kontinue.client.handle import ExecutionHandle
 from kontinue.client.options import ClientOptions, SpawnOptions
 from kontinue.client.retrying import check_retry, warn_of_failed
-from kontinue.client.selectors import execution_selectors
+from kontinue.client.selectors import execution_filter
 from kontinue.client.spawning import create_execution
 from kontinue.client.throttle import Throttle
 from kontinue.client.tree import ExecutionTree, TreeWatcher, build_tree, call_order, root_of
@@ -51,6 +52,12 @@ RETRY_S: Final = 30.0
 PAGE_SIZE: Final = 500
 USER_AGENT: Final = "kontinue-client"
 _NO_SPAWN_OPTIONS: Final = SpawnOptions()
+
+
+def _root_hint(execution: Ref) -> str:
+    """Return the name of the root of an Execution that is at hand; empty if there is no more than its name."""
+    return root_of(execution) if isinstance(execution, Execution) else ""
+
 
 _decode_execution: Final = msgspec.json.Decoder(Execution).decode
 _decode_page: Final = msgspec.json.Decoder(ObjectList[Execution]).decode
@@ -210,22 +217,42 @@ class Client:
     # Reading.
 
     async def get(self, name: str, *, namespace: str | None = None) -> Execution:
-        """Read an Execution by name.
+        """Read an Execution by name; one that has been archived from its archive (``is_archived``).
 
         Raises:
             NotFound: there is none of that name.
         """
-        return await self._get(namespace or self.namespace, name)
+        target = Target(namespace or self.namespace, name)
+        found = await self._look_up(target)
+        return self._in(found, target) if isinstance(found, Archive) else found
 
     async def get_execution(self, name: str, *, namespace: str | None = None) -> Execution:
         """Read an Execution by name; the same as ``get``."""
         return await self.get(name, namespace=namespace)
 
+    async def get_archive(self, execution: Ref, *, namespace: str | None = None) -> Archive:
+        """Read the archive that an Execution stands in, with its MemoPages and Suspensions.
+
+        Raises:
+            NotFound: it has not been archived.
+            ArchiveError: the archive cannot be read.
+        """
+        target = self._target(execution, namespace)
+        missing = errors.NotFound(f"no archive of Execution {target}", status=404)
+        return await self._find_archive(target, missing, root=_root_hint(execution))
+
     async def get_child_executions(self, parent: Ref, *, namespace: str | None = None) -> Sequence[Execution]:
-        """Read what an Execution started itself, in the order of the calls."""
+        """Read what an Execution started itself, in the order of the calls; of an archived one from its archive."""
         target = self._target(parent, namespace)
+        try:
+            top = await self._look_up(target, root=_root_hint(parent))
+        except errors.NotFound:
+            top = None
+        if isinstance(top, Archive):
+            return sorted(archived.children_of(top, self._in(top, target)), key=call_order)
         selector = {labels.PARENT: labels.label_value(target.name)}
-        return sorted(await self.list(labels=selector, namespace=target.namespace), key=call_order)
+        found = await self.list(labels=selector, namespace=target.namespace, include_archived=False)
+        return sorted(found, key=call_order)
 
     async def list(
         self,
@@ -237,6 +264,7 @@ class Client:
         worker_group: str | None = None,
         phases: Sequence[Phase | str] = (),
         only_root: bool = False,
+        include_archived: bool = True,
         namespace: str | None = None,
     ) -> Sequence[Execution]:
         """Read all Executions that fit; see ``iterate``."""
@@ -248,6 +276,7 @@ class Client:
             worker_group=worker_group,
             phases=phases,
             only_root=only_root,
+            include_archived=include_archived,
             namespace=namespace,
         )
         return [execution async for execution in stream]
@@ -262,9 +291,10 @@ class Client:
         worker_group: str | None = None,
         phases: Sequence[Phase | str] = (),
         only_root: bool = False,
+        include_archived: bool = True,
         namespace: str | None = None,
     ) -> AsyncIterator[Execution]:
-        """Yield the Executions that fit, reading page by page as they are consumed.
+        """Yield the Executions that fit, reading page by page as they are consumed; archived ones come last.
 
         Args:
             function: registered name of their function.
@@ -274,9 +304,11 @@ class Client:
             worker_group: group that runs them.
             phases: phases that they are in; none given means all.
             only_root: leave out children.
+            include_archived: also read what has been archived. With ``only_root`` or ``root`` the server chooses among
+                archives; else each archive of more than one Execution is read.
             namespace: where; an empty string means all namespaces.
         """
-        selectors = execution_selectors(
+        wanted = execution_filter(
             function=function,
             wanted_labels=labels or {},
             root=root,
@@ -285,11 +317,13 @@ class Client:
             phases=phases,
             only_root=only_root,
         )
+        where, selectors = self.namespace if namespace is None else namespace, wanted.selectors()
+        living: set[str] = set()
         token = ""
         while True:
             request = requests.list_objects(
                 requests.EXECUTIONS,
-                self.namespace if namespace is None else namespace,
+                where,
                 label_selector=selectors.labels,
                 field_selector=selectors.fields,
                 limit=PAGE_SIZE,
@@ -297,10 +331,15 @@ class Client:
             )
             page = _decode_page(await self._send(request))
             for execution in page.items:
+                living.add(execution.metadata.uid)
                 yield execution
             token = page.metadata.continue_
             if not token:
-                return
+                break
+        if include_archived:
+            async for execution in archived.iterate(self._send, where, wanted):
+                if execution.metadata.uid not in living:  # else it was archived since
+                    yield execution
 
     async def function(self, name: str, *, namespace: str | None = None) -> Function:
         """Read a Function by its registered name.
@@ -320,18 +359,25 @@ class Client:
         return sorted(shown, key=lambda item: item.spec.name)
 
     async def get_tree(self, execution: Ref, *, namespace: str | None = None) -> ExecutionTree:
-        """Read an Execution and everything below it."""
+        """Read an Execution and everything below it; of an archived one from its archive (``is_archived``)."""
         target = self._target(execution, namespace)
-        top = await self._get(target.namespace, target.name)
-        return build_tree(top, await self.list(root=root_of(top), namespace=target.namespace))
+        top = await self._look_up(target, root=_root_hint(execution))
+        if isinstance(top, Archive):
+            return build_tree(self._in(top, target), top.executions)
+        return build_tree(top, await self.list(root=root_of(top), namespace=target.namespace, include_archived=False))
 
     def watch_tree(self, execution: Ref, *, namespace: str | None = None) -> TreeWatcher:
         """Return a watcher of the tree: ``async with client.watch_tree(e) as watcher: async for tree in watcher``.
 
-        Entering it raises NotFound when there is no such Execution.
+        Entering it raises NotFound when there is no such Execution. The tree of an archived one comes once.
         """
         target = self._target(execution, namespace)
-        return TreeWatcher(self._shared.transport, lambda: self._get(target.namespace, target.name))
+
+        async def fetch() -> Execution | ExecutionTree:
+            top = await self._look_up(target, root=_root_hint(execution))
+            return build_tree(self._in(top, target), top.executions) if isinstance(top, Archive) else top
+
+        return TreeWatcher(self._shared.transport, fetch)
 
     # Waiting.
 
@@ -344,7 +390,8 @@ class Client:
     ) -> Execution:
         """Wait until an Execution is in one of the phases ``until``, by default in any terminal one.
 
-        Thousands of waits share one watch. A wait that ends early leaves the Execution as it is.
+        Thousands of waits share one watch. A wait that ends early leaves the Execution as it is. One that has been
+        archived has ended.
 
         Raises:
             ExecutionBlocked: the code no longer matches its records, unless Blocked is among ``until``.
@@ -355,7 +402,7 @@ class Client:
         wanted = frozenset(Phase(phase) for phase in until) if until is not None else None
         target = self._target(execution, None)
         limit = timeout if timeout is not None else self.timeout
-        waiting = self._shared.waits.wait(target, wanted)
+        waiting = self._wait(target, wanted, root=_root_hint(execution))
         if limit is None:
             return judge(await waiting, wanted)
         limit_s = limit.total_seconds()
@@ -519,7 +566,8 @@ class Client:
             raise errors.NotFound(f"Execution {target} was deleted and created again", status=404)
         if recursive:
             found = await resuming.fetch_open(self._send, target.namespace, label=labels.ROOT, value=root_of(top))
-            uids = resuming.uids_below(top, await self.list(root=root_of(top), namespace=target.namespace))
+            below = await self.list(root=root_of(top), namespace=target.namespace, include_archived=False)
+            uids = resuming.uids_below(top, below)
         else:
             found = await resuming.fetch_open(self._send, target.namespace, label=labels.PARENT, value=target.name)
             uids = frozenset({top.metadata.uid})
@@ -594,6 +642,42 @@ class Client:
         return self._handle(namespace, metadata, codec.codec_for(Any).decode)
 
     # Parts.
+
+    async def _wait(self, target: Target, wanted: Collection[Phase] | None, *, root: str) -> Execution:
+        try:
+            return await self._shared.waits.wait(target, wanted)
+        except errors.NotFound as error:
+            return self._in(await self._find_archive(target, error, root=root), target)
+
+    async def _look_up(self, target: Target, *, root: str = "") -> Execution | Archive:
+        """Return an Execution, or the archive that it stands in; ``root`` is the name of its root, if that is known.
+
+        Raises:
+            NotFound: there is neither.
+        """
+        try:
+            found = await self._get(target.namespace, target.name)
+        except errors.NotFound as error:
+            return await self._find_archive(target, error, root=root)
+        if not target.uid or found.metadata.uid == target.uid:
+            return found
+        missing = errors.NotFound(f"Execution {target} was deleted and created again", status=404)
+        return await self._find_archive(target, missing, root=root)
+
+    async def _find_archive(self, target: Target, missing: errors.NotFound, *, root: str = "") -> Archive:
+        """Return the archive that an Execution stands in; raises ``missing`` if there is none."""
+        try:
+            found = await archived.find(self._send, target.namespace, target.name, uid=target.uid, root=root)
+        except errors.Forbidden as error:
+            raise archived.not_found(missing, error) from missing
+        if found is None:
+            raise missing
+        return found
+
+    @staticmethod
+    def _in(archive: Archive, target: Target) -> Execution:
+        found = archived.pick(archive, target.name, target.uid)
+        return archive.root if found is None else found
 
     async def _schedule(self, schedule: ScheduledExecution | str) -> ScheduledExecution:
         return await self.get_scheduled_execution(schedule) if isinstance(schedule, str) else schedule

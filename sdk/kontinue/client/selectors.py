@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from kontinue.api import labels
-from kontinue.api.v1alpha1 import Phase
+from kontinue.api.v1alpha1 import Execution, Phase
 
 
 class Selectors(msgspec.Struct, frozen=True):
@@ -17,7 +17,46 @@ class Selectors(msgspec.Struct, frozen=True):
     fields: str
 
 
-def execution_selectors(
+class Filter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which Executions are wanted; fields as the arguments of ``Client.iterate``.
+
+    Attributes:
+        labels: all that they must carry.
+        phases: phases that they may be in; empty means all.
+    """
+
+    function: str | None
+    labels: Mapping[str, str]
+    root: str | None
+    phases: frozenset[Phase]
+    only_root: bool
+
+    def fits(self, execution: Execution) -> bool:
+        """Tell whether an Execution is wanted, as a server would."""
+        found = execution.metadata.labels
+        return (
+            self.function in (None, execution.spec.function)
+            and (not self.phases or execution.phase in self.phases)
+            and all(found.get(key) == value for key, value in self.labels.items())
+            and not (self.only_root and labels.ROOT in found)
+        )
+
+    def selectors(self) -> Selectors:
+        """Return it as an API server understands it.
+
+        Field selectors know only AND and ``!=``, so phases are chosen by leaving out all others. A new object has none.
+        """
+        label_terms = [f"{key}={value}" for key, value in self.labels.items()]
+        if self.only_root:
+            label_terms.append(f"!{labels.ROOT}")
+        field_terms = [f"spec.function={self.function}"] if self.function is not None else []
+        if self.phases:
+            left_out = ["", *Phase] if Phase.PENDING not in self.phases else [*Phase]
+            field_terms.extend(f"status.phase!={phase}" for phase in left_out if phase not in self.phases)
+        return Selectors(",".join(label_terms), ",".join(field_terms))
+
+
+def execution_filter(
     *,
     function: str | None,
     wanted_labels: Mapping[str, str],
@@ -26,10 +65,8 @@ def execution_selectors(
     worker_group: str | None,
     phases: Sequence[Phase | str],
     only_root: bool,
-) -> Selectors:
-    """Return the selectors; arguments as in ``Client.iterate``.
-
-    Field selectors know only AND and ``!=``, so phases are chosen by leaving out all others. A new object has none.
+) -> Filter:
+    """Return the filter; arguments as in ``Client.iterate``.
 
     Raises:
         ValueError: ``phases`` names one that does not exist.
@@ -38,12 +75,10 @@ def execution_selectors(
     for key, value in ((labels.ROOT, root), (labels.SCHEDULE, schedule), (labels.WORKER_GROUP, worker_group)):
         if value is not None:
             by_label[key] = labels.label_value(value)
-    label_terms = [f"{key}={value}" for key, value in by_label.items()]
-    if only_root:
-        label_terms.append(f"!{labels.ROOT}")
-    field_terms = [f"spec.function={function}"] if function is not None else []
-    if phases:
-        wanted = {Phase(phase) for phase in phases}
-        left_out = ["", *Phase] if Phase.PENDING not in wanted else [*Phase]
-        field_terms.extend(f"status.phase!={phase}" for phase in left_out if phase not in wanted)
-    return Selectors(",".join(label_terms), ",".join(field_terms))
+    return Filter(
+        function=function,
+        labels=by_label,
+        root=root,
+        phases=frozenset(map(Phase, phases)),
+        only_root=only_root,
+    )

@@ -13,6 +13,7 @@ from typing import Any, Generic, ParamSpec, Self, TypeVar, overload
 
 from kontinue import errors
 from kontinue.api.v1alpha1 import ChildPolicy, Execution, Function, Phase, ScheduledExecution, Suspension
+from kontinue.archives import Archive
 from kontinue.client.client import Client
 from kontinue.client.event_thread import EventThread
 from kontinue.client.handle import ExecutionHandle
@@ -199,6 +200,10 @@ class SyncClient:
         """Read an Execution by name; the same as ``get``."""
         return self.get(name, namespace=namespace)
 
+    def get_archive(self, execution: SyncRef, *, namespace: str | None = None) -> Archive:
+        """Read the archive that an Execution stands in; see ``Client.get_archive``."""
+        return self._run(self._client.get_archive(_ref(execution), namespace=namespace))
+
     def get_child_executions(self, parent: SyncRef, *, namespace: str | None = None) -> Sequence[Execution]:
         """Read what an Execution started itself, in the order of the calls."""
         return self._run(self._client.get_child_executions(_ref(parent), namespace=namespace))
@@ -213,6 +218,7 @@ class SyncClient:
         worker_group: str | None = None,
         phases: Sequence[Phase | str] = (),
         only_root: bool = False,
+        include_archived: bool = True,
         namespace: str | None = None,
     ) -> Sequence[Execution]:
         """Read all Executions that fit; see ``Client.iterate``."""
@@ -225,6 +231,7 @@ class SyncClient:
                 worker_group=worker_group,
                 phases=phases,
                 only_root=only_root,
+                include_archived=include_archived,
                 namespace=namespace,
             )
         )
@@ -239,6 +246,7 @@ class SyncClient:
         worker_group: str | None = None,
         phases: Sequence[Phase | str] = (),
         only_root: bool = False,
+        include_archived: bool = True,
         namespace: str | None = None,
     ) -> Iterator[Execution]:
         """Yield the Executions that fit, reading page by page as they are consumed; see ``Client.iterate``."""
@@ -251,6 +259,7 @@ class SyncClient:
                 worker_group=worker_group,
                 phases=phases,
                 only_root=only_root,
+                include_archived=include_archived,
                 namespace=namespace,
             )
         )

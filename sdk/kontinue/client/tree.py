@@ -115,7 +115,7 @@ def build_tree(top: Execution, others: Iterable[Execution]) -> ExecutionTree:
         uid = execution.metadata.uid
         below = sorted(children.get(uid, ()), key=call_order)
         nodes[uid] = _node(execution, [nodes[child.metadata.uid] for child in below])
-    return ExecutionTree(root=nodes[top.metadata.uid])
+    return ExecutionTree(root=nodes[top.metadata.uid], is_archived=top.is_archived)
 
 
 def _node(execution: Execution, below: Sequence[ExecutionTreeNode]) -> ExecutionTreeNode:
@@ -170,12 +170,16 @@ class TreeWatcher:
     """A tree that follows the cluster: ``async with`` it, then iterate over its states.
 
     Each iteration gives the newest state; states that nobody waited for are skipped. Transient errors reconnect and
-    show in ``last_error``, fatal ones are raised. It ends when ``stop`` is called or the Execution is deleted.
+    show in ``last_error``, fatal ones are raised. It ends when ``stop`` is called or the Execution is deleted; what has
+    been archived has one state.
     """
 
-    def __init__(self, transport: Transport, fetch: Callable[[], Coroutine[Any, Any, Execution]]) -> None:
+    def __init__(
+        self, transport: Transport, fetch: Callable[[], Coroutine[Any, Any, Execution | ExecutionTree]]
+    ) -> None:
         self._transport = transport
         self._fetch = fetch
+        self._archived: ExecutionTree | None = None
         self._top: Execution | None = None
         self._below: dict[str, Execution] = {}
         self._changed = asyncio.Event()
@@ -190,7 +194,11 @@ class TreeWatcher:
         return next((reflector.last_error for reflector in self._reflectors.values() if reflector.last_error), None)
 
     async def __aenter__(self) -> Self:
-        self._top = top = await self._fetch()
+        top = await self._fetch()
+        if isinstance(top, ExecutionTree):
+            self._archived = top
+            return self
+        self._top = top
         root = labels.label_value(root_of(top))
         self._reflectors = {
             "top": self._reflector(top.metadata.namespace, field_selector=f"metadata.name={top.metadata.name}"),
@@ -208,6 +216,9 @@ class TreeWatcher:
         await self.stop()
 
     async def __aiter__(self) -> AsyncIterator[ExecutionTree]:
+        if self._archived is not None:
+            yield self._archived
+            return
         self._changed.set()  # every iteration starts with the state as it is
         while True:
             await self._changed.wait()

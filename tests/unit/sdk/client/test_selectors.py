@@ -3,12 +3,12 @@
 import pytest
 
 from kontinue.api.v1alpha1 import Phase
-from kontinue.client.selectors import Selectors, execution_selectors
+from kontinue.client.selectors import Selectors, execution_filter
 
 
 def selectors(**given):
     options = {"function": None, "wanted_labels": {}, "root": None, "schedule": None, "worker_group": None}
-    return execution_selectors(**{**options, "phases": (), "only_root": False, **given})
+    return execution_filter(**{**options, "phases": (), "only_root": False, **given}).selectors()
 
 
 def test_nothing_given_selects_everything():

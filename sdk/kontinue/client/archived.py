@@ -1,0 +1,200 @@
+"""Finds what has been archived: one Execution by name, or those that fit a filter. Called by ``Client``.
+
+What lives comes first; this is asked for what is not found there. An archive counts once it is whole. A child stands in
+the archive of its root; its name tells which that may be, if kontinue has chosen it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from typing import Final
+
+import msgspec
+
+from kontinue import archives, errors
+from kontinue.api.meta import ListMeta, ObjectList, PartialObjectMetadata, parent_of
+from kontinue.api.v1alpha1 import ArchivedExecution, Execution, Phase
+from kontinue.archives import Archive, PartKey
+from kontinue.client.selectors import Filter
+from kontinue.kube import requests
+from kontinue.kube.requests import Request
+
+Send = Callable[[Request], Awaitable[bytes]]
+
+PAGE_SIZE: Final = 20
+"""Archives of half a mebibyte each."""
+_METADATA_PAGE_SIZE: Final = 500
+_MADE_BY_US: Final = re.compile(r"-[0-9a-v]{10}$")
+"""How ``kontinue.naming.child_name`` ends."""
+_SURELY_KEPT: Final = 31
+"""Characters of its root's name that the name of a child at any depth begins with."""
+
+
+class _MetadataList(msgspec.Struct, frozen=True):
+    metadata: ListMeta
+    items: list[PartialObjectMetadata] | None = None
+    """None where there are none: kube-apiserver writes null for an empty list of metadata."""
+
+
+_decode_page: Final = msgspec.json.Decoder(ObjectList[ArchivedExecution]).decode
+_decode_metadata: Final = msgspec.json.Decoder(_MetadataList).decode
+
+
+async def find(send: Send, namespace: str, name: str, *, uid: str = "", root: str = "") -> Archive | None:
+    """Return the newest archive that an Execution stands in; None if there is none.
+
+    Args:
+        send: sends a request.
+        namespace: where.
+        name: of the Execution.
+        uid: which one of that name; empty means whichever there is.
+        root: name of its root, if that is known and another one.
+
+    Raises:
+        ArchiveError: it cannot be read.
+        ApiError: the server refuses.
+    """
+    for candidate in [root] if root else [name, *await _roots_of_child(send, namespace, name)]:
+        for archive in await _read_all(send, namespace, candidate):
+            if pick(archive, name, uid) is not None:
+                return archive
+    return None
+
+
+def pick(archive: Archive, name: str, uid: str = "") -> Execution | None:
+    """Return an Execution of an archive by its name; ``uid`` says which one of that name, if it is known."""
+    return next(
+        (one for one in archive.executions if one.metadata.name == name and uid in ("", one.metadata.uid)), None
+    )
+
+
+def children_of(archive: Archive, parent: Execution) -> list[Execution]:
+    """Return what an Execution of an archive has started itself."""
+    found = ((one, parent_of(one.metadata.owner_references)) for one in archive.executions)
+    return [one for one, owner in found if owner is not None and owner.uid == parent.metadata.uid]
+
+
+async def iterate(send: Send, namespace: str, wanted: Filter) -> AsyncIterator[Execution]:
+    """Yield the archived Executions that fit.
+
+    Args:
+        send: sends a request.
+        namespace: where; an empty one means all.
+        wanted: which of them.
+
+    Raises:
+        ArchiveError: one cannot be read.
+        ApiError: the server refuses.
+    """
+    seen: set[str] = set()
+    async for part in _pages(send, namespace, *_selectors(wanted)):
+        spec = part.spec
+        if spec.part != 1 or spec.uid in seen or not _may_fit(part, wanted):
+            continue
+        found = [part] if spec.parts == 1 else await _others(send, part)
+        if len(found) < spec.parts:
+            continue  # it is being written, or was given up
+        seen.add(spec.uid)
+        for execution in archives.unpack(found).executions:
+            if wanted.fits(execution):
+                yield execution
+
+
+def _selectors(wanted: Filter) -> tuple[str, str]:
+    """Return what the server can leave out: labels and plain text are those of roots."""
+    if wanted.root is not None:
+        return "", f"spec.execution={wanted.root}"
+    if not wanted.only_root:
+        return "", ""
+    fields = [f"spec.function={wanted.function}"] if wanted.function is not None else []
+    fields += [f"spec.phase!={phase}" for phase in Phase if wanted.phases and phase not in wanted.phases]
+    return ",".join(f"{key}={value}" for key, value in wanted.labels.items()), ",".join(fields)
+
+
+def _may_fit(part: ArchivedExecution, wanted: Filter) -> bool:
+    """Tell whether it is worth unpacking: of a root alone the plain text says everything."""
+    spec = part.spec
+    return spec.executions > 1 or (
+        wanted.root is None
+        and wanted.function in (None, spec.function)
+        and (not wanted.phases or spec.phase in wanted.phases)
+    )
+
+
+async def _read_all(send: Send, namespace: str, root: str) -> list[Archive]:
+    """Return all whole archives of roots of a name, the newest first."""
+    by_archive: dict[tuple[str, str], tuple[PartKey, list[ArchivedExecution]]] = {}
+    async for part in _pages(send, namespace, "", f"spec.execution={root}"):
+        key = archives.part_key(part.metadata)
+        if key is not None:
+            by_archive.setdefault((key.uid, key.digest), (key, []))[1].append(part)
+    whole = [(key, parts) for key, parts in by_archive.values() if len(parts) == key.parts]
+    whole.sort(key=lambda one: (one[0].version, one[0].digest), reverse=True)
+    return [archives.unpack(parts) for _, parts in whole]
+
+
+async def _others(send: Send, first: ArchivedExecution) -> list[ArchivedExecution]:
+    """Return all parts of an archive, that one among them."""
+    wanted = archives.part_key(first.metadata)
+    found = _pages(send, first.metadata.namespace, "", f"spec.execution={first.spec.execution}")
+    keyed = [(archives.part_key(part.metadata), part) async for part in found]
+    return [part for key, part in keyed if key and wanted and (key.uid, key.digest) == (wanted.uid, wanted.digest)]
+
+
+async def _roots_of_child(send: Send, namespace: str, name: str) -> Iterable[str]:
+    """Return the names of archived roots that a child of this name may belong to, by metadata alone."""
+    if _MADE_BY_US.search(name) is None:
+        return ()
+    found: set[str] = set()
+    token = ""
+    while True:
+        request = requests.list_objects(
+            requests.ARCHIVED_EXECUTIONS,
+            namespace,
+            limit=_METADATA_PAGE_SIZE,
+            continue_token=token,
+            only_metadata=True,
+        )
+        try:
+            page = _decode_metadata(await send(request))
+        except errors.NotFound:
+            return ()
+        for one in page.items or ():
+            key = archives.part_key(one.metadata)
+            if key is not None and key.part == 1 and name.startswith(key.execution[:_SURELY_KEPT].rstrip("-.")):
+                found.add(key.execution)
+        token = page.metadata.continue_
+        if not token:
+            return sorted(found - {name})
+
+
+async def _pages(
+    send: Send, namespace: str, label_selector: str, field_selector: str
+) -> AsyncIterator[ArchivedExecution]:
+    """Yield parts; none where the kind is not installed."""
+    token = ""
+    while True:
+        request = requests.list_objects(
+            requests.ARCHIVED_EXECUTIONS,
+            namespace,
+            label_selector=label_selector,
+            field_selector=field_selector,
+            limit=PAGE_SIZE,
+            continue_token=token,
+        )
+        try:
+            page = _decode_page(await send(request))
+        except errors.NotFound:
+            return
+        for part in page.items:
+            yield part
+        token = page.metadata.continue_
+        if not token:
+            return
+
+
+def not_found(error: errors.NotFound, reason: errors.Forbidden) -> errors.NotFound:
+    """Return an error that says that archives could not be looked at, either."""
+    text = f"{error}; archives may not be read: {reason}"
+    return errors.NotFound(text, status=error.status, reason=error.reason)
