@@ -37,6 +37,30 @@ def scarce(ctx: SyncExecutionContext, file: str, name: str, seconds: float) -> s
     return name
 
 
+async def wait_carefully(ctx: ExecutionContext, file: str, name: str) -> None:
+    """Note the beginning; wait until somebody ends it; note the end after some time for cleaning up."""
+    with Path(file).open("a") as out:
+        out.write(f"begin {name} 0\n")
+    try:
+        await ctx.sleep(timedelta(hours=1))
+    finally:
+        time.sleep(1.0)
+        with Path(file).open("a") as out:
+            out.write(f"end {name} 0\n")
+
+
+@app.function
+async def careful(ctx: ExecutionContext, file: str, name: str) -> None:
+    """Something that cleans up when it is ended."""
+    await wait_carefully(ctx, file, name)
+
+
+@app.function(limit=1)
+async def lonely(ctx: ExecutionContext, file: str, name: str) -> None:
+    """Something that cleans up when it is ended, and that only one may do at a time."""
+    await wait_carefully(ctx, file, name)
+
+
 @app.function
 async def parent_of_scarce(ctx: ExecutionContext, file: str, name: str) -> list[str]:
     """Children of which only two may run at a time in the whole group, whoever their parents are."""

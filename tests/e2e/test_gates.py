@@ -299,3 +299,66 @@ async def test_a_mutex_in_a_shard_that_somebody_chose_is_granted_too(
     ended = await client.wait_for_execution("by-hand", timeout=SOON)
     assert (ended.phase, ended.metadata.labels[labels.SHARD]) == (Phase.COMPLETED, "w-0")
     await freed(transport, "chosen")
+
+
+async def spawn_careful(client: Client, notes: Path, name: str, *, mutex: str) -> ExecutionHandle[None]:
+    """Start what waits until it is ended; with a mutex, or with the only slot of its function."""
+    options = SpawnOptions(name=name, mutex=mutex) if mutex else SpawnOptions(name=name)
+    function = "careful" if mutex else "lonely"
+    return await client.spawn(function, {"file": str(notes), "name": name}, result=None, options=options)
+
+
+async def noted(notes: Path, *last: str) -> None:
+    """Wait until that was noted, in this order, after whatever else."""
+    await eventually(
+        lambda: notes.exists() and [f"{what} {who}" for what, who, _ in spans(notes)][-len(last) :] == [*last]
+    )
+
+
+@pytest.mark.usefixtures("pair")
+@pytest.mark.parametrize("mutex", ["careful", ""], ids=["mutex", "limit"])
+async def test_who_is_canceled_skipped_or_retried_excludes_others_until_its_code_has_ended(
+    client: Client, tmp_path: Path, mutex: str
+) -> None:
+    """The code cleans up first; a retry of what was canceled queues again."""
+    notes = tmp_path / "notes"
+    prefix = mutex or "limited"
+    names = [f"{prefix}-{letter}" for letter in "abc"]
+    await spawn_careful(client, notes, names[0], mutex=mutex)
+    await noted(notes, f"begin {names[0]}")
+    for name in names[1:]:
+        await spawn_careful(client, notes, name, mutex=mutex)
+        await told(client, name)
+    await client.cancel(names[0])
+    await noted(notes, f"end {names[0]}", f"begin {names[1]}")
+    await client.retry_execution(names[0])
+    async with asyncio.timeout(SOON.total_seconds()):
+        while (retried := await client.get(names[0])).phase is not Phase.PENDING or not retried.status.waiting_for:
+            await asyncio.sleep(0.02)
+    await client.skip(names[1])
+    await noted(notes, f"end {names[1]}", f"begin {names[0]}")  # it is older than the third one
+    await client.cancel(names[0])
+    await noted(notes, f"end {names[0]}", f"begin {names[2]}")
+    await client.cancel(names[2])
+    await noted(notes, f"end {names[2]}")
+    assert most_at_once(notes) == 1
+
+
+@pytest.mark.parametrize("mutex", ["orphaned", ""], ids=["mutex", "limit"])
+async def test_who_was_canceled_when_its_replica_died_holds_nobody_up(
+    client: Client, pair: tuple[Replica, Replica], tmp_path: Path, mutex: str
+) -> None:
+    """Nobody can say that its code has ended; that its replica has lost its Lease does."""
+    first, _ = pair
+    notes = tmp_path / "notes"
+    names = [f"{mutex or 'slotless'}-{letter}" for letter in "ab"]
+    await spawn_careful(client, notes, names[0], mutex=mutex)
+    await noted(notes, f"begin {names[0]}")
+    first.kill()
+    await client.cancel(names[0])
+    await spawn_careful(client, notes, names[1], mutex=mutex)
+    async with asyncio.timeout(AFTER_A_LEASE.total_seconds()):
+        while spans(notes)[-1][:2] != ("begin", names[1]):
+            await asyncio.sleep(0.05)
+    await client.cancel(names[1])
+    await noted(notes, f"end {names[1]}")
