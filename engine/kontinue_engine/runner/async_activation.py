@@ -142,11 +142,11 @@ class AsyncActivation(base.Activation):
         """Whether nothing of it runs, and all that it has done has been said: it waits for the supervisor."""
         return self._loop.is_settled and not (self._steps or self.journal.has_unflushed)
 
-    def cancel_steps(self) -> None:
     def from_thread(self, change: Callable[[], None]) -> None:
         """Have ``change`` done to this activation; from any thread of a step."""
         self._host.call_from_thread(change)
 
+    def cancel_steps(self) -> None:
         """Cancel the steps that run on the host loop; their outcome is of no interest any more."""
         for task in self._steps.values():
             if task is not None:
