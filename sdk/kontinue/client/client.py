@@ -27,7 +27,7 @@ from kontinue.client.ending import Operations, encode_result, end_execution
 from kontinue.client.functions import FunctionDirectory
 from kontinue.client.handle import ExecutionHandle
 from kontinue.client.options import ClientOptions, SpawnOptions
-from kontinue.client.retrying import check_retry, warn_of_failed
+from kontinue.client.retrying import check_retry, must_be_canceled, warn_of_failed
 from kontinue.client.selectors import execution_filter
 from kontinue.client.spawning import create_execution
 from kontinue.client.throttle import Throttle
@@ -473,7 +473,8 @@ class Client:
         """Ask for one more attempt of an Execution that has failed or was canceled.
 
         The attempt begins as soon as nothing of the last one runs any more, with the records of what succeeded. A wait
-        for the Execution that begins after this waits for the new end.
+        for the Execution that begins after this waits for the new end. One that is Blocked can only be run anew, with
+        RetryAll: it is canceled first.
 
         Args:
             execution: what to retry.
@@ -496,7 +497,10 @@ class Client:
                 raise errors.NotFound(f"Execution {target} was deleted and created again", status=404)
             if was_refused and found.is_retry_requested:
                 break  # ours, and its answer was lost, or somebody else's: the wish is the same
-            check_retry(found, await self._parent_of(found))
+            check_retry(found, await self._parent_of(found), policy)
+            if must_be_canceled(found, policy):
+                await self.cancel(found, message="Canceled to be run anew")
+                continue
             operations = retry_operations(found, child_policy=policy)
             request = requests.json_patch(requests.EXECUTIONS, target.namespace, target.name, operations)
             try:

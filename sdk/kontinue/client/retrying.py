@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from typing import Final
 
-from kontinue.api.v1alpha1 import RETRYABLE_PHASES, Execution, Phase
+from kontinue.api.v1alpha1 import RETRYABLE_PHASES, ChildPolicy, Execution, Phase
 from kontinue.client.waiting import Target
 from kontinue.errors import InvalidState
 
@@ -16,15 +16,22 @@ _SHOWN: Final = 3
 _log = logging.getLogger(__name__)
 
 
-def check_retry(execution: Execution, parent: Execution | None) -> None:
+def must_be_canceled(execution: Execution, policy: ChildPolicy) -> bool:
+    """Tell whether an Execution has not ended, but cannot go on either, and is to be run anew: it is Blocked."""
+    return execution.phase is Phase.BLOCKED and policy is ChildPolicy.RETRY_ALL
+
+
+def check_retry(execution: Execution, parent: Execution | None, policy: ChildPolicy) -> None:
     """Refuse a retry that nobody would carry out; ``parent`` is None if it has none, or that is gone.
 
     Raises:
         InvalidState: it has not ended so, a retry was asked for, or its parent has not ended.
     """
     where = f"Execution {execution.metadata.namespace}/{execution.metadata.name}"
-    if execution.phase not in RETRYABLE_PHASES:
-        remedy = ": cancel it first" if execution.phase is Phase.BLOCKED else ""
+    if execution.phase not in RETRYABLE_PHASES and not must_be_canceled(execution, policy):
+        remedy = ""
+        if execution.phase is Phase.BLOCKED:
+            remedy = ". Its records would block it again: policy RetryAll runs everything anew; or cancel it first"
         raise InvalidState(f"{where} cannot be retried: it is {execution.phase}, not Failed or Canceled{remedy}")
     if execution.is_retry_requested:
         raise InvalidState(f"{where}: a retry was asked for already, and has not begun yet")

@@ -9,6 +9,10 @@ from typing import Any
 
 import pytest
 
+from kontinue.kube import requests
+from kontinue.kube.http import KubeTransport
+from kontinue_engine.cli.main import main
+
 pytestmark = pytest.mark.slow
 
 Kontinue = Any  # the class is in conftest, which importlib mode does not let us import
@@ -109,3 +113,24 @@ def test_what_cannot_be_checked_is_an_error(shared: Kontinue, arguments: list[st
     done = shared(*arguments)
     assert (done.returncode, done.stdout) == (code, "")
     assert message in " ".join(done.stderr.replace("│", "").split())
+
+
+def test_nothing_is_written_to_the_server(
+    shared: Kontinue, asleep: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not even an Event: it only reads."""
+    methods: list[str] = []
+    send = KubeTransport.send
+
+    async def counting(self: KubeTransport, request: requests.Request, **options: Any) -> bytes:
+        methods.append(request.method)
+        return await send(self, request, **options)
+
+    monkeypatch.setattr(KubeTransport, "send", counting)
+    options = ["--kubeconfig", str(shared.kubeconfig), "--app-dir", str(shared.folder)]
+    assert main(["replay", asleep, "app:app", *options]) == 0
+    assert main(["replay", "--all", "app:app", *options]) in {0, 1}  # of other tests there may be some that do not fit
+    assert capsys.readouterr().out.count(asleep) == 2
+    assert len(methods) >= 2
+    assert set(methods) == {"GET"}
+    assert shared("cancel", asleep).returncode == 0
