@@ -40,7 +40,16 @@ def run_files(folder: Path, files: dict[str, str]) -> str:
 
 @pytest.mark.parametrize(
     "document",
-    ["testing.md", "retries.md", "timeouts.md", "canceling.md", "long-histories.md", "suspensions.md", "jobs.md"],
+    [
+        "testing.md",
+        "retries.md",
+        "timeouts.md",
+        "canceling.md",
+        "long-histories.md",
+        "suspensions.md",
+        "polling.md",
+        "jobs.md",
+    ],
 )
 def test_every_example_of_a_document_passes(tmp_path: Path, document: str) -> None:
     """Blocks of one file name are one file, in their order."""
