@@ -16,7 +16,8 @@ import msgspec
 from kontinue.api.meta import parent_of
 from kontinue.api.v1alpha1 import Execution, Phase
 from kontinue.client.tree import ExecutionTree, ExecutionTreeNode
-from kontinue_engine.cli.text import GLYPHS, format_duration, paint_phase, plural, shorten
+from kontinue_engine.cli.text import GLYPHS, format_age, format_duration, paint_phase, plural, shorten
+from kontinue_engine.lifecycle.conditions import PROGRESSING
 
 FOLD_FROM: Final = 8
 """As many siblings of one function are shown one by one; more are folded. A judgement: they still fit a screen."""
@@ -61,6 +62,16 @@ def waiting_text(execution: Execution, now: datetime) -> str:
     return f"{parts[0]} and {len(parts) - 1} more" if len(parts) > 1 else "".join(parts)
 
 
+def progress_text(execution: Execution, now: datetime) -> str:
+    """Return after which step its code is, and since when; empty unless it runs."""
+    if execution.phase is not Phase.EXECUTING:
+        return ""
+    for condition in execution.status.conditions:
+        if condition.type == PROGRESSING:
+            return f"{condition.message}, {format_age(condition.last_transition_time, now)} ago"
+    return ""
+
+
 def message_of(execution: Execution, now: datetime) -> str:
     """Return the one line that says why the Execution is where it is."""
     status = execution.status
@@ -69,7 +80,7 @@ def message_of(execution: Execution, now: datetime) -> str:
     reason = ": ".join(part for part in (status.reason, status.message) if part)
     if status.phase is Phase.BACKOFF:
         reason = "; ".join(part for part in (waiting_text(execution, now), reason) if part)
-    return shorten(reason or waiting_text(execution, now), _MAX_MESSAGE)
+    return shorten(reason or waiting_text(execution, now) or progress_text(execution, now), _MAX_MESSAGE)
 
 
 def executions_of(tree: ExecutionTree) -> Iterator[Execution]:

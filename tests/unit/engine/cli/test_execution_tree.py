@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
+from kontinue.api.meta import Condition
 from kontinue.api.v1alpha1 import Execution, ExecutionAttempt, Phase, WaitingFor
 from kontinue.client.tree import build_tree
 from kontinue_engine.cli import execution_tree
@@ -95,6 +96,24 @@ def test_what_is_waited_for_is_one_line(make_execution: Make, now: datetime) -> 
     execution = make_execution("x", phase=Phase.SUSPENDED, waiting_for=waiting)
     assert execution_tree.waiting_text(execution, now) == "Timer bake in 5m00s and 1 more"
     assert execution_tree.waiting_text(make_execution("y"), now) == ""
+
+
+def test_what_runs_says_after_which_step_and_since_when(make_execution: Make, now: datetime) -> None:
+    """Unless there is something that it waits for."""
+    recorded = Condition(
+        type="Progressing",
+        status="True",
+        reason="StepRecorded",
+        message="after step charge",
+        last_transition_time=now - timedelta(minutes=5),
+    )
+    execution = make_execution("x", phase=Phase.EXECUTING, conditions=[recorded])
+    assert execution_tree.message_of(execution, now) == "after step charge, 5m ago"
+    no_room = WaitingFor(kind="Worker", name="w-0", message="all its runners are busy")
+    execution = make_execution("x", phase=Phase.EXECUTING, conditions=[recorded], waiting_for=[no_room])
+    assert execution_tree.message_of(execution, now) == "Worker w-0: all its runners are busy"
+    parked = make_execution("x", phase=Phase.SUSPENDED, conditions=[recorded])
+    assert execution_tree.message_of(parked, now) == ""
 
 
 def test_a_skipped_or_canceled_fold_is_not_called_running(make_execution: Make, now: datetime) -> None:
