@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import Counter
 from datetime import timedelta
 
 import pytest
 
-from kontinue import App, ExecutionContext, RetryPolicy, SyncExecutionContext, TimeoutPolicy, step
+from kontinue import App, ExecutionContext, RetryPolicy, StepFailed, SyncExecutionContext, TimeoutPolicy, step
 from kontinue.api.v1alpha1 import Phase
 from kontinue.errors import ChildFailed, ExecutionFailed, ExecutionInterrupted
 from kontinue_engine.lifecycle.conditions import is_stopped
@@ -219,3 +220,46 @@ async def test_a_timeout_that_does_not_strike_costs_nothing(env: TestEnvironment
     )
     assert await free.result() == await limited.result() == "rested"
     assert free.writes == limited.writes
+
+
+gate = threading.Event()
+
+
+@step(timeout=timedelta(milliseconds=50))
+def hang() -> str:
+    ledger["hung"] += 1
+    gate.wait(600)
+    return "late"
+
+
+@app.function
+async def go_on(ctx: ExecutionContext) -> str:
+    try:
+        return await ctx.step(hang)
+    except StepFailed as error:
+        await ctx.sleep(DAY)
+        return f"{await ctx.step(charge)}, {error.is_a(TimeoutError)}"
+
+
+@app.function
+def go_on_in_sync(ctx: SyncExecutionContext) -> str:
+    try:
+        return ctx.step(hang)
+    except StepFailed as error:
+        ctx.sleep(DAY)
+        return f"receipt, {error.is_a(TimeoutError)}"
+
+
+@pytest.mark.parametrize("function", ["go_on", "go_on_in_sync"])
+async def test_a_thread_that_hangs_holds_up_neither_the_function_nor_its_test(
+    env: TestEnvironment, function: str
+) -> None:
+    """That the step has failed is recorded once, and replayed; time goes on though its thread does not end."""
+    env.use(app)
+    gate.clear()
+    try:
+        run = await env.spawn(globals()[function])
+        assert await run.result() == "receipt, True"
+        assert ledger["hung"] == 1
+    finally:
+        gate.set()
