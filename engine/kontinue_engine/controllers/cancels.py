@@ -14,6 +14,7 @@ from kontinue.kube.backoff import Backoff
 from kontinue_engine.controllers.entries import Entry
 from kontinue_engine.controllers.runtime import FATAL, Runtime
 from kontinue_engine.kube import executions
+from kontinue_engine.lifecycle.child_notes import Stage
 from kontinue_engine.telemetry.logs import get_logger
 
 _log = get_logger(__name__)
@@ -33,15 +34,17 @@ class Cancels:
     def __len__(self) -> int:
         return self._under_way
 
-    def cancel(self, name: str, message: str) -> None:
-        """Cancel one child."""
+    def cancel(self, name: str, message: str, *, up_to: Stage) -> None:
+        """Cancel one child, unless a later stage of its parent than ``up_to`` has had it retried by then."""
         transport, namespace = self._runtime.transport, self._runtime.scope.namespace
         self._begin(
-            lambda: executions.cancel_from_outside(transport, namespace=namespace, name=name, message=message),
+            lambda: executions.cancel_from_outside(
+                transport, namespace=namespace, name=name, message=message, up_to=up_to
+            ),
             what={"execution": name},
         )
 
-    def cancel_all(self, parent: Entry, message: str, *, before_epoch: int | None) -> None:
+    def cancel_all(self, parent: Entry, message: str, *, up_to: Stage) -> None:
         """Cancel the live children of an Execution, wherever they are; see ``executions.cancel_children``."""
         transport, namespace = self._runtime.transport, self._runtime.scope.namespace
         self._begin(
@@ -51,7 +54,7 @@ class Cancels:
                 name=parent.name,
                 uid=parent.uid,
                 message=message,
-                before_epoch=before_epoch,
+                up_to=up_to,
             ),
             what={**parent.log_fields, "whom": "its children"},
         )

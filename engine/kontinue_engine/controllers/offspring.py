@@ -22,7 +22,7 @@ from kontinue_engine.controllers.cancels import Cancels
 from kontinue_engine.controllers.entries import Entry, Rest
 from kontinue_engine.controllers.runtime import Runtime
 from kontinue_engine.kube import executions
-from kontinue_engine.lifecycle.child_notes import is_asked_by_parent, needs_retry, run_epoch_of
+from kontinue_engine.lifecycle.child_notes import Stage, is_asked_by_parent, run_epoch_of, stage_of, stages_before
 from kontinue_engine.lifecycle.continuing import OLD_RUN_MESSAGE
 from kontinue_engine.lifecycle.ending import PARENT_ENDED_MESSAGE
 from kontinue_engine.lifecycle.observed import Activation
@@ -70,13 +70,14 @@ class Offspring:
 
     async def _create(self, parent: Entry, activation: Activation, step: str, command: frames.CreateChild) -> None:
         runtime = self._runtime
-        is_sought = next_attempt(parent.status) > 1
+        stage = _stage_of(parent)
+        is_sought = stage > Stage()
         if is_sought:
             self._sought.add((parent.uid, command.name))
         try:
-            execution = await self._create_or_find(parent, activation, step, command)
+            execution = await self._create_or_find(parent, activation, step, command, stage)
             while not self._is_noticed(execution) and not await self._announce(execution):
-                execution = await self._create_or_find(parent, activation, step, command)
+                execution = await self._create_or_find(parent, activation, step, command, stage)
         except children.ChildRejectedError as error:
             parent.children.pop(command.name, None)
             runtime.send_to(parent, frames.StepRejected(activation.number, step, error.info))
@@ -99,13 +100,13 @@ class Offspring:
         if is_asked or not runtime.scope.is_responsible(execution):
             self.abroad.add(AwayChild(command.name, execution.metadata.uid, parent.uid))
         if parent not in runtime.entries:
-            self._cancel(command.name, PARENT_ENDED_MESSAGE)
+            self._cancel(command.name, PARENT_ENDED_MESSAGE, up_to=stage)
         elif command.name in parent.unwanted:
             parent.unwanted.discard(command.name)
-            self._cancel(command.name, CANCELED_MESSAGE)
+            self._cancel(command.name, CANCELED_MESSAGE, up_to=stage)
 
     async def _create_or_find(
-        self, parent: Entry, activation: Activation, step: str, command: frames.CreateChild
+        self, parent: Entry, activation: Activation, step: str, command: frames.CreateChild, stage: Stage
     ) -> Execution:
         runtime = self._runtime
         scope = runtime.scope
@@ -114,18 +115,21 @@ class Offspring:
             group = command.group or await children.find_group(
                 runtime.transport, namespace=scope.namespace, function=command.function
             )
-        attempt = next_attempt(parent.status)
-        child = children.build_child(parent, step, command, group=group, scope=scope, attempt=attempt)
-        look_first = activation.resumption > 0 or attempt > 1
+        child = children.build_child(parent, step, command, group=group, scope=scope, attempt=stage.attempt)
+        look_first = activation.resumption > 0 or stage.attempt > 1
         backoff = Backoff()
         while True:
             found: Execution | None = await children.create_child(
                 runtime.transport, namespace=scope.namespace, child=child, look_first=look_first
             )
-            if found is not None and self._is_retried_with(parent) and needs_retry(found, attempt=attempt):
-                parent_group = "" if scope.is_responsible(found) else scope.group
-                found = await child_retries.ask(
-                    runtime.transport, scope.namespace, found, attempt=attempt, parent_group=parent_group
+            if found is not None:
+                found = await child_retries.take_over(
+                    runtime.transport,
+                    scope.namespace,
+                    found,
+                    stage,
+                    retries_failed=self._is_retried_with(parent),
+                    parent_group="" if scope.is_responsible(found) else scope.group,
                 )
             if found is not None:
                 if is_asked_by_parent(found):
@@ -165,17 +169,18 @@ class Offspring:
         if command.is_abandoned:
             parent.children.pop(command.name, None)
         parent.unwanted.add(command.name)
-        self._cancel(command.name, command.message or CANCELED_MESSAGE)
+        self._cancel(command.name, command.message or CANCELED_MESSAGE, up_to=_stage_of(parent))
 
     def cancel_all(self, parent: Entry, message: str, *, is_anew: bool = False) -> None:
         """The parent has ended: nothing that it started may go on. With ``is_anew`` only its runs before have."""
         names = {child.name for child in self._runtime.entries.children_of(parent.uid)} | set(parent.children)
         parent.children.clear()
         parent.unwanted |= names
+        up_to = stages_before(parent.status.run_epoch) if is_anew else _stage_of(parent)
         for name in names:
-            self._cancel(name, message)
+            self._cancel(name, message, up_to=up_to)
         if self._may_have_more(parent):
-            self.cancels.cancel_all(parent, message, before_epoch=parent.status.run_epoch if is_anew else None)
+            self.cancels.cancel_all(parent, message, up_to=up_to)
 
     def _may_have_more(self, parent: Entry) -> bool:
         """Tell whether a former run may have started children to which the last one had not come when it ended."""
@@ -185,13 +190,13 @@ class Offspring:
         has_replayed_all = parent.status.phase is Phase.COMPLETED
         return was_run_before and not has_replayed_all and parent.spec.function not in self._runtime.scope.deaf
 
-    def _cancel(self, name: str, message: str) -> None:
+    def _cancel(self, name: str, message: str, *, up_to: Stage) -> None:
         child = self._runtime.entries.by_name(name)
-        if child is not None:
+        if child is None:
+            self.cancels.cancel(name, message, up_to=up_to)
+        elif stage_of(child.annotations) <= up_to:
             child.cancel_message = message
             self._runtime.queue.add(child.uid)
-        else:
-            self.cancels.cancel(name, message)
 
     # Told to a parent.
 
@@ -339,3 +344,9 @@ class Offspring:
             item.kind in {"Timer", "Suspension"} or (item.kind == "Execution" and item.name in siblings)
             for item in waiting_for
         )
+
+
+def _stage_of(parent: Entry) -> Stage:
+    """Return what a parent has come to: the attempt that runs, or else the last that may have begun."""
+    status, activation = parent.status, parent.activation
+    return Stage(status.run_epoch, next_attempt(status) if activation is None else activation.attempt)

@@ -22,7 +22,7 @@ from kontinue.kube.backoff import Backoff
 from kontinue.kube.reflector import Reflector
 from kontinue.kube.transport import Transport
 from kontinue_engine.errors import EngineError
-from kontinue_engine.lifecycle.child_notes import run_epoch_of
+from kontinue_engine.lifecycle.child_notes import Stage, stage_of
 from kontinue_engine.telemetry.logs import get_logger
 
 UNADOPTED_SELECTOR: Final = f"!{labels.WORKER_GROUP}"
@@ -139,20 +139,19 @@ def _is_same(stored: ExecutionStatus, sent: ExecutionStatus) -> bool:
 
 
 async def cancel_children(
-    transport: Transport, *, namespace: str, name: str, uid: str, message: str, before_epoch: int | None = None
+    transport: Transport, *, namespace: str, name: str, uid: str, message: str, up_to: Stage | None = None
 ) -> None:
     """Cancel every live child of an Execution, in whatever shard or group: by a list, for who does not know them.
 
-    Those aside that somebody has retried after it had ended, and of runs from ``before_epoch`` on.
+    Those aside that somebody has retried after it had ended, and that ran for a later stage of it than ``up_to``.
 
     Raises:
         ApiError: the server refuses.
     """
     for child in await list_live(transport, namespace, f"{labels.PARENT}={labels.label_value(name)}"):
         is_alone = labels.RETRIED_ALONE in child.annotations
-        is_of_now = before_epoch is not None and run_epoch_of(child.annotations) >= before_epoch
-        if not is_alone and not is_of_now and any(owner.uid == uid for owner in child.owner_references):
-            await cancel_from_outside(transport, namespace=namespace, name=child.name, message=message)
+        if not is_alone and any(owner.uid == uid for owner in child.owner_references):
+            await cancel_from_outside(transport, namespace=namespace, name=child.name, message=message, up_to=up_to)
 
 
 async def list_live(transport: Transport, namespace: str, label_selector: str) -> Sequence[ObjectMeta]:
@@ -174,9 +173,17 @@ async def list_live(transport: Transport, namespace: str, label_selector: str) -
 
 
 async def cancel_from_outside(
-    transport: Transport, *, namespace: str, name: str, message: str, reason: str = CANCELED_BY_PARENT
+    transport: Transport,
+    *,
+    namespace: str,
+    name: str,
+    message: str,
+    reason: str = CANCELED_BY_PARENT,
+    up_to: Stage | None = None,
 ) -> None:
     """Cancel an Execution that may have another owner, as a client does: a JSON patch that tests the phase.
+
+    With ``up_to`` not a child that runs for a later stage of its parent: the cancel was not meant for that.
 
     A refusal that stays, and an Execution that cannot be read, are logged: it goes on.
 
@@ -184,17 +191,21 @@ async def cancel_from_outside(
         ApiError: the credentials do not allow it.
     """
     try:
-        await _cancel(transport, namespace=namespace, name=name, message=message, reason=reason)
+        await _cancel(transport, namespace=namespace, name=name, message=message, reason=reason, up_to=up_to)
     except (errors.Invalid, errors.Conflict, errors.TooLarge, UnreadableError) as error:
         _log.error("not canceled", execution=name, error=str(error))
 
 
-async def _cancel(transport: Transport, *, namespace: str, name: str, message: str, reason: str) -> None:
+async def _cancel(
+    transport: Transport, *, namespace: str, name: str, message: str, reason: str, up_to: Stage | None
+) -> None:
     backoff = Backoff()
     refused_version = ""
     for tries_left in reversed(range(CANCEL_TRIES)):
         child = await read_execution(transport, namespace=namespace, name=name)
         if child is None or (child.phase.is_terminal and not child.is_retry_requested):
+            return
+        if up_to is not None and stage_of(child.metadata.annotations) > up_to:
             return
         if child.is_retry_requested:
             operations = withdraw_operations(child)

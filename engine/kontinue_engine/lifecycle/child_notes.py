@@ -6,13 +6,28 @@ Written by the parent's replica (``controllers.child_retries``), read there and 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final, NamedTuple
 
 import msgspec
 
 from kontinue.api import labels
-from kontinue.api.meta import ObjectMeta
 from kontinue.api.v1alpha1 import RETRYABLE_PHASES, Execution
 from kontinue_engine.lifecycle.statuses import asked_for
+
+
+class Stage(NamedTuple):
+    """A run of a parent, and an attempt of it. Stages are in order of time."""
+
+    run_epoch: int = 0
+    attempt: int = 1
+
+
+_ANY_ATTEMPT: Final = 2**63
+
+
+def stages_before(run_epoch: int) -> Stage:
+    """Return the last stage that can have been before a run."""
+    return Stage(run_epoch - 1, _ANY_ATTEMPT)
 
 
 class ParentNote(msgspec.Struct, frozen=True):
@@ -25,9 +40,9 @@ class ParentNote(msgspec.Struct, frozen=True):
         return f"{self.attempt}.{self.retries}"
 
 
-def note_of(meta: ObjectMeta) -> ParentNote:
+def note_of(annotations: Mapping[str, str]) -> ParentNote:
     """Return the note of a child; one that somebody has edited into nonsense says nothing."""
-    attempt, retries = map(labels.number_in, meta.annotations.get(labels.PARENT_ATTEMPT, "").partition(".")[::2])
+    attempt, retries = map(labels.number_in, annotations.get(labels.PARENT_ATTEMPT, "").partition(".")[::2])
     return ParentNote(attempt, retries) if attempt is not None and retries is not None else ParentNote()
 
 
@@ -38,9 +53,14 @@ def run_epoch_of(annotations: Mapping[str, str]) -> int:
 
 def is_asked_by_parent(child: Execution) -> bool:
     """Tell whether a retry of the child is asked for, and it is its parent that asks."""
-    return child.is_retry_requested and note_of(child.metadata).retries == asked_for(child.spec)
+    return child.is_retry_requested and note_of(child.metadata.annotations).retries == asked_for(child.spec)
 
 
-def needs_retry(child: Execution, *, attempt: int) -> bool:
-    """Tell whether a child ended badly in an attempt of its parent before ``attempt``."""
-    return child.phase in RETRYABLE_PHASES and note_of(child.metadata).attempt < attempt
+def stage_of(annotations: Mapping[str, str]) -> Stage:
+    """Return the stage of its parent that a child last ran for."""
+    return Stage(run_epoch_of(annotations), note_of(annotations).attempt)
+
+
+def needs_retry(child: Execution, stage: Stage) -> bool:
+    """Tell whether a child ended badly before this stage of its parent."""
+    return child.phase in RETRYABLE_PHASES and stage_of(child.metadata.annotations) < stage

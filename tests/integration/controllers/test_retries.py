@@ -379,6 +379,74 @@ async def test_a_child_that_is_gone_before_its_retry_begins_is_told_to_its_paren
     assert [one.phase for one in arrivals(world, second.activation)] == ["Canceled" if is_deleted else "Failed"]
 
 
+async def continue_as_new(world: World, parent: frames.Activate) -> frames.Activate:
+    """Have the parent begin another run; return it."""
+    world.on_frame(frames.Completed(parent.activation, b"", arguments=b"{}"))
+    await eventually(lambda: world.runners.submitted[-1].run_epoch == parent.run_epoch + 1)
+    activate = world.runners.submitted[-1]
+    world.on_frame(frames.Running(activate.activation))
+    return activate
+
+
+@pytest.mark.parametrize("policy", ["RetryFailed", "None", "RetryAll"])
+async def test_a_named_child_that_failed_in_an_earlier_run_is_retried_for_the_new_one(
+    api_server: ApiServer, policy: str
+) -> None:
+    """It belongs to the new run from then on: nobody cancels it as one of the old, not even after a restart."""
+    async with replica(api_server, "one") as world:
+        parent = await world.start("p", retry={"retries": 0, "childPolicy": policy})
+        request_child(world, parent.activation)
+        fail(world, await world.run(CHILD))
+        await eventually(lambda: bool(arrivals(world, parent.activation)))
+        again = await continue_as_new(world, parent)
+        request_child(world, again.activation)
+        await world.run(CHILD, attempt=2)
+        await world.phase(CHILD, Phase.EXECUTING)
+    async with replica(api_server, "two") as world:
+        resumed = await world.run("p")
+        request_child(world, resumed.activation)
+        child = await world.run(CHILD, attempt=2)
+        world.on_frame(frames.Completed(child.activation, b"7"))
+        await eventually(lambda: bool(arrivals(world, resumed.activation)))
+        assert [one.result for one in arrivals(world, resumed.activation)] == [b"7"]
+
+
+async def test_a_named_child_that_still_runs_for_an_earlier_run_is_run_again_for_the_new_one(world: World) -> None:
+    """It is canceled with the run that started it; the new run is told how it ends then, and not of that."""
+    parent = await world.start("p")
+    request_child(world, parent.activation)
+    first = await world.run(CHILD)
+    again = await continue_as_new(world, parent)
+    request_child(world, again.activation)
+    await eventually(lambda: bool(world.runners.sent_of(frames.CancelActivation)))
+    world.on_frame(frames.Interrupted(first.activation))
+    child = await world.run(CHILD, attempt=2)
+    world.on_frame(frames.Completed(child.activation, b"7"))
+    await eventually(lambda: bool(arrivals(world, again.activation)))
+    assert [one.result for one in arrivals(world, again.activation)] == [b"7"]
+
+
+async def test_a_child_that_was_retried_alone_belongs_to_its_parent_again_if_that_asks_for_it(world: World) -> None:
+    """Then it ends with it, as it would have before."""
+    parent = await world.start("p")
+    request_child(world, parent.activation)
+    fail(world, await world.run(CHILD))
+    await world.phase(CHILD, Phase.FAILED)
+    fail(world, parent)
+    await world.phase("p", Phase.FAILED)
+    await ask(world, CHILD)
+    child = await world.run(CHILD, attempt=2)
+    await ask(world, "p")
+    second = await world.run("p", attempt=2)
+    request_child(world, second.activation)
+    async with asyncio.timeout(30):
+        while labels.RETRIED_ALONE in (await world.get(CHILD)).metadata.annotations:
+            await asyncio.sleep(0.01)
+    world.on_frame(frames.Completed(child.activation, b"7"))
+    await eventually(lambda: bool(arrivals(world, second.activation)))
+    assert [one.result for one in arrivals(world, second.activation)] == [b"7"]
+
+
 async def test_the_policy_none_takes_children_as_they_ended(world: World) -> None:
     """One that has failed fails the new attempt, too."""
     parent = await world.start("p", retry={**AT_ONCE, "childPolicy": "None"})

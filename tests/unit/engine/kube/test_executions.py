@@ -8,11 +8,13 @@ import msgspec
 import pytest
 
 from kontinue import errors
+from kontinue.api import labels
 from kontinue.api.patches import CANCEL_TRIES
 from kontinue.api.v1alpha1 import ExecutionStatus, Phase
 from kontinue.kube.requests import Request
 from kontinue_engine.errors import EngineError, first_known
 from kontinue_engine.kube import executions
+from kontinue_engine.lifecycle.child_notes import Stage
 from scripted_transport import ScriptedTransport
 from virtual_time import elapsed_s, virtual_time
 
@@ -99,10 +101,10 @@ class Server:
         return b"{}"
 
 
-async def cancel(server: Any) -> None:
+async def cancel(server: Any, **options: Any) -> None:
     transport = ScriptedTransport()
     transport.answer = server
-    await executions.cancel_from_outside(transport, namespace="ns", name="x", message="parent ended")
+    await executions.cancel_from_outside(transport, namespace="ns", name="x", message="parent ended", **options)
 
 
 @virtual_time
@@ -131,6 +133,25 @@ async def test_a_child_that_is_to_be_retried_is_left_as_it_ended() -> None:
     await cancel(answer)
     ((_, seen),) = patches
     assert seen == {"op": "add", "path": "/status/observedRetries", "value": 1}
+
+
+@pytest.mark.parametrize(("epoch", "attempt", "is_meant"), [(0, 1, True), (0, 2, True), (0, 3, False), (1, 1, False)])
+async def test_a_cancel_that_comes_late_does_not_reach_what_was_retried(
+    epoch: int, attempt: int, is_meant: bool
+) -> None:
+    """Meanwhile a later attempt, or run, of the parent has asked for the child again."""
+    patches: list[Any] = []
+
+    def answer(request: Request) -> bytes:
+        if request.method == "GET":
+            child = msgspec.json.decode(stored("Executing"))
+            notes = {labels.PARENT_ATTEMPT: f"{attempt}.1", labels.RUN_EPOCH: str(epoch)}
+            return msgspec.json.encode({**child, "metadata": {**child["metadata"], "annotations": notes}})
+        patches.append(msgspec.json.decode(request.body))
+        return b"{}"
+
+    await cancel(answer, up_to=Stage(0, 2))
+    assert bool(patches) == is_meant
 
 
 @virtual_time
