@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 
 from kontinue import App, ExecutionContext, SuspendTimeout, SyncExecutionContext
 
@@ -51,3 +52,26 @@ async def first(ctx: ExecutionContext) -> int:
 @app.function
 async def family(ctx: ExecutionContext) -> list[str]:
     return list(await asyncio.gather(ctx.execute(ask), ctx.execute(nap, 3600)))
+
+
+async def content_of(path: str) -> str | None:
+    file = Path(path)
+    return await asyncio.to_thread(file.read_text) if file.exists() else None
+
+
+@app.function
+async def until_there(ctx: ExecutionContext, path: str) -> str:
+    return await ctx.poll(lambda: content_of(path), every=timedelta(milliseconds=20))
+
+
+@app.function
+def until_there_sync(ctx: SyncExecutionContext, path: str) -> bool:
+    return ctx.poll(Path(path).exists, every=timedelta(milliseconds=20))
+
+
+@app.function
+async def never_there(ctx: ExecutionContext) -> str:
+    try:
+        return await ctx.poll(lambda: None, every=timedelta(milliseconds=20), timeout=timedelta(milliseconds=300))
+    except TimeoutError:
+        return "gave up"

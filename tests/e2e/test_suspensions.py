@@ -191,6 +191,28 @@ async def test_a_tree_is_resumed_recursively(client: Client) -> None:
     assert (await run.result(timeout=SOON))[0] == "True by ada"
 
 
+@pytest.mark.parametrize(("function", "result"), [("until_there", "here"), ("until_there_sync", True)])
+async def test_a_poll_survives_the_death_of_the_worker(
+    client: Client, worker: Replica, tmp_path: Path, function: str, result: object
+) -> None:
+    """Whoever comes next looks, until it is there."""
+    path = tmp_path / "there"
+    run = await client.spawn(function, {"path": str(path)}, result=Any)
+    await client.wait_for_execution(run, until=[Phase.EXECUTING], timeout=SOON)
+    worker.kill()
+    worker.start()
+    (tmp_path / "written").write_text("here")
+    (tmp_path / "written").rename(path)  # whole, or not there
+    assert await run.result(timeout=SOON) == result
+    assert await suspensions(client, run.name) == []
+
+
+async def test_a_poll_is_given_up(client: Client) -> None:
+    """Its limit is a durable timer."""
+    run = await client.spawn("never_there", result=str)
+    assert await run.result(timeout=SOON) == "gave up"
+
+
 @pytest.fixture
 async def lost(client: Client) -> ExecutionHandle[Any]:
     """An Execution that waits for somebody."""
