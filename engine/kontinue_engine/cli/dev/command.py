@@ -9,7 +9,7 @@ from typing import Annotated, Final
 
 import typer
 
-from kontinue_engine.cli.dev.commands import DevOptions
+from kontinue_engine.cli.dev.commands import DevOptions, Jobs
 from kontinue_engine.cli.dev.console import Console
 from kontinue_engine.cli.dev.data_dir import DataDir, choose_port, unusable
 from kontinue_engine.cli.dev.session import Session
@@ -34,6 +34,9 @@ def command(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Of the API server; 0 picks a free one.")] = DEFAULT_PORT,
     reload: Annotated[bool, typer.Option(help="Restart the workers when the app's code changes.")] = True,  # noqa: FBT002
     app_dir: Annotated[Path, typer.Option(help="Folder that the module is imported from.", file_okay=False)] = Path(),
+    jobs: Annotated[
+        Jobs, typer.Option(help="Jobs and Pods: run their commands as local processes, or leave them to kubectl.")
+    ] = Jobs.MANUAL,
     lease_duration: Annotated[
         int, typer.Option(min=1, metavar="SECONDS", help="How long a worker may be silent before it is replaced.")
     ] = LeaseTimes().duration_s,
@@ -62,6 +65,7 @@ def command(
             cores=default_sync_runners(),
             reload=reload,
             lease=lease if lease != LeaseTimes() else None,
+            jobs=jobs,
         )
         console = Console(color=options.colors_on(sys.stderr), quiet=options.quiet)
         try:

@@ -7,6 +7,7 @@ Called by ``kontinue_engine.cli.dev.session``.
 
 from __future__ import annotations
 
+import enum
 import sys
 from pathlib import Path
 
@@ -14,6 +15,15 @@ import msgspec
 
 from kontinue_engine.cli.dev.supervision import SERVER
 from kontinue_engine.sharding.leases import LeaseTimes
+
+
+class Jobs(enum.StrEnum):
+    """Who ends the Jobs and Pods that functions run, where there is no Kubernetes."""
+
+    MANUAL = "manual"
+    """Whoever patches their statuses."""
+    PROCESS = "process"
+    """Processes of this machine that run their commands."""
 
 
 class DevOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,6 +39,7 @@ class DevOptions(msgspec.Struct, frozen=True, kw_only=True):
         cores: that this process may use.
         reload: whether edited code restarts the workers.
         lease: how long their Leases last and how often they are renewed; None for the worker's own default.
+        jobs: who ends Jobs and Pods.
     """
 
     app: str
@@ -40,6 +51,7 @@ class DevOptions(msgspec.Struct, frozen=True, kw_only=True):
     cores: int = 1
     reload: bool = True
     lease: LeaseTimes | None = None
+    jobs: Jobs = Jobs.MANUAL
 
 
 def worker_names(options: DevOptions) -> list[str]:

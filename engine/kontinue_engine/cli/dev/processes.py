@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import functools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -50,12 +50,21 @@ class ChildProcess:
 
 
 async def start_process(
-    command: Sequence[str], *, directory: Path, on_stdout: LineHandler, on_stderr: LineHandler
+    command: Sequence[str],
+    *,
+    directory: Path,
+    on_stdout: LineHandler,
+    on_stderr: LineHandler,
+    environment: Mapping[str, str] | None = None,
 ) -> ChildProcess:
-    """Start ``command`` in ``directory``. Must be called from the main thread: the kernel ties the child to it."""
+    """Start ``command`` in ``directory``. Must be called from the main thread: the kernel ties the child to it.
+
+    Without an ``environment`` it has ours.
+    """
     process = await asyncio.create_subprocess_exec(
         *command,
         cwd=directory,
+        env=environment,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

@@ -20,10 +20,11 @@ from kontinue.api.v1alpha1 import Function
 from kontinue.kube.config import KubeConfig, load_config
 from kontinue_engine.cli import log_lines
 from kontinue_engine.cli.dev import commands, processes, server_api, supervision
-from kontinue_engine.cli.dev.commands import DevOptions
+from kontinue_engine.cli.dev.commands import DevOptions, Jobs
 from kontinue_engine.cli.dev.console import Console
 from kontinue_engine.cli.dev.data_dir import DataDir, DevState, ForgivingWriter, RunnerState, WorkerState
 from kontinue_engine.cli.dev.log_files import LogFile
+from kontinue_engine.cli.dev.job_runner import JobRunner
 from kontinue_engine.cli.dev.source_watch import POLL_S, SourceWatch
 from kontinue_engine.cli.dev.supervision import SERVER
 from kontinue_engine.cli.signatures import example_command, format_signature
@@ -50,6 +51,7 @@ class Session:
         self._tasks: asyncio.TaskGroup
         self._announced = False
         self._writes = ForgivingWriter(console.warn)
+        self._jobs: asyncio.Task[None] | None = None
 
     async def run(self) -> int:
         """Run to the end and return the exit code."""
@@ -64,6 +66,7 @@ class Session:
                 failed = await self._finished
                 watching.cancel()
         finally:
+                self._stop_jobs()
             for number in _SIGNALS:
                 loop.remove_signal_handler(number)
             for log in self._logs.values():
@@ -78,6 +81,7 @@ class Session:
         again = self._supervision.stopping
         self._console.say("killing" if again else "stopping (again to kill)")
         self._perform(self._supervision.stop(time.monotonic()))
+        self._stop_jobs()
 
     def _perform(self, actions: list[supervision.Action]) -> None:
         for action in actions:
@@ -139,10 +143,32 @@ class Session:
             self._say_server(self._config)
             await self._create_namespace(self._config)
         else:
+            if self._options.jobs is Jobs.PROCESS and self._jobs is None:
+                self._jobs = self._tasks.create_task(self._run_jobs(self._config), name="jobs")
             self._console.field("server", f"ready again, pid {self._pid(SERVER) or '?'}")
         self._perform(self._supervision.ready(SERVER, time.monotonic()))
 
     async def _create_namespace(self, config: KubeConfig) -> None:
+    async def _run_jobs(self, config: KubeConfig) -> None:
+        transport = KubeTransport(config, user_agent="kontinue-dev-jobs")
+        runner = JobRunner(
+            transport,
+            namespace=self._options.namespace,
+            directory=self._options.app_dir,
+            logs=self._data_dir.logs / "jobs",
+            say=self._console.say,
+        )
+        try:
+            await runner.run()
+        except Exception as error:  # noqa: BLE001 - the workers are to go on
+            self._console.warn(f"Jobs are not run any more: {error}")
+        finally:
+            await transport.close()
+
+    def _stop_jobs(self) -> None:
+        if self._jobs is not None:
+            self._jobs.cancel()
+
         if self._options.namespace != "default":
             try:
                 await asyncio.to_thread(server_api.create_namespace, config, self._options.namespace)

@@ -1,0 +1,138 @@
+"""``kontinue dev --jobs``: who ends Jobs and Pods where there is no Kubernetes. docs/jobs.md has the same commands."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+Kontinue = Any  # classes are in conftest, which importlib mode does not let us import
+Dev = Any
+WaitUntil = Callable[..., None]
+ProcessRuns = Callable[[int], bool]
+
+DOCUMENT = Path(__file__).parents[3] / "docs" / "jobs.md"
+APP = '''
+from kontinue import App, ExecutionContext, JobTemplate
+
+app = App(group="jobs-tests")
+
+
+@app.function
+async def job(ctx: ExecutionContext, script: str, retries: int = 0) -> list[str]:
+    """Run a script as a Job."""
+    template = JobTemplate(image="none", command=["sh", "-c", script], env={"NAME": "$(STAGE)x"}, retries=retries)
+    done = await ctx.run_job(template, name="job")
+    return [str(done.succeeded), str(done.exit_code), done.message]
+
+
+@app.function
+async def pod(ctx: ExecutionContext, command: list[str]) -> list[str]:
+    """Run a command as a Pod."""
+    done = await ctx.run_pod(JobTemplate(image="none", command=command), name="pod")
+    return [str(done.succeeded), str(done.exit_code), done.message]
+'''
+
+
+@pytest.fixture
+def app(kontinue: Kontinue) -> None:
+    (kontinue.folder / "app.py").write_text(APP)
+
+
+def spawn(kontinue: Kontinue, function: str, **arguments: Any) -> str:
+    """Start a function and return the name of the Execution."""
+    done = kontinue("execute", "--detach", function, "--args", json.dumps(arguments))
+    assert done.returncode == 0, done.stderr
+    return str(done.stdout.strip())
+
+
+def result(kontinue: Kontinue, name: str) -> Any:
+    """Wait for an Execution and return its result."""
+    assert kontinue("wait", name, "--timeout", "50s").stdout == "Completed\n"
+    return json.loads(kontinue("result", name).stdout)
+
+
+@pytest.mark.usefixtures("app")
+def test_commands_run_as_local_processes(kontinue: Kontinue, start_dev: Callable[..., Dev]) -> None:
+    """In the app's folder; what they print is kept, and told if they fail. A Job that may is tried again."""
+    start_dev("--jobs", "process").ready()
+    greeting = spawn(kontinue, "job", script="echo $NAME > greeting; pwd")
+    assert result(kontinue, greeting) == ["True", "0", ""]
+    assert (kontinue.folder / "greeting").read_text() == "$(STAGE)x\n"
+    (log,) = (kontinue.folder / ".kontinue" / "logs" / "jobs").glob("*.log")
+    assert log.read_text() == f"{kontinue.folder}\n"
+    failing = spawn(kontinue, "job", script="echo no database >&2; exit 3")
+    assert result(kontinue, failing) == [
+        "False",
+        "3",
+        "Job has reached the specified backoff limit; container main exited with 3 (Error, no database)",
+    ]
+    assert result(kontinue, spawn(kontinue, "job", script="mkdir tried && exit 1; exit 0", retries=1))[0] == "True"
+    succeeded, code, message = result(kontinue, spawn(kontinue, "pod", command=["no-such-program"]))
+    assert (succeeded, code) == ("False", "127")
+    assert "no-such-program cannot be started: No such file or directory" in message
+
+
+@pytest.mark.usefixtures("app")
+def test_a_cancel_ends_the_whole_process_group(
+    kontinue: Kontinue, start_dev: Callable[..., Dev], wait_until: WaitUntil, process_runs: ProcessRuns
+) -> None:
+    """What the command has started, too, though it ignores to be asked; and the end of dev does the same."""
+    dev = start_dev("--jobs", "process")
+    dev.ready()
+    script = "trap '' TERM; (trap '' TERM; sleep 600) & echo $$$$ $! > pids.tmp; mv pids.tmp pids; wait; sleep 600"
+    pids = kontinue.folder / "pids"
+    name = spawn(kontinue, "job", script=script)
+    wait_until("the processes", pids.exists)
+    first = [int(pid) for pid in pids.read_text().split()]
+    assert all(process_runs(pid) for pid in first)
+    assert kontinue("cancel", name).returncode == 0
+    wait_until("the end of the processes", lambda: not any(process_runs(pid) for pid in first))
+    pids.unlink()
+    spawn(kontinue, "job", script=script)
+    wait_until("the next processes", pids.exists)
+    second = [int(pid) for pid in pids.read_text().split()]
+    assert dev.stop(signal.SIGINT) == 0
+    assert not any(process_runs(pid) for pid in second)
+
+
+@pytest.mark.usefixtures("app")
+def test_without_processes_kubectl_says_how_they_end(
+    kontinue: Kontinue, start_dev: Callable[..., Dev], wait_until: WaitUntil
+) -> None:
+    """By the commands that the document shows."""
+    kubectl = shutil.which("kubectl")
+    if kubectl is None:
+        pytest.skip("no kubectl")
+    start_dev().ready()
+    commands = re.findall(r"^(kubectl patch .*)$", DOCUMENT.read_text(), re.MULTILINE)
+    assert len(commands) == 3
+    expected = (("job", "True"), ("job", "False"), ("pod", "True"))
+    for command, (kind, succeeded) in zip(commands, expected, strict=True):
+        arguments = {"command": ["true"]} if kind == "pod" else {"script": "true"}
+        name = spawn(kontinue, kind, **arguments)
+
+        def waited_for(name: str = name) -> str:
+            found = json.loads(kontinue("get", name, "-o", "json").stdout)
+            waiting = found.get("status", {}).get("waitingFor") or [{}]
+            return str(waiting[0].get("name", ""))
+
+        wait_until(f"the {kind}", waited_for)
+        line = command.replace("NAME", waited_for())
+        subprocess.run(
+            [kubectl if word == "kubectl" else word for word in shlex.split(line)],
+            env={**kontinue.env, "KUBECONFIG": str(kontinue.kubeconfig)},
+            check=True,
+            capture_output=True,
+        )
+        assert result(kontinue, name)[0] == succeeded
