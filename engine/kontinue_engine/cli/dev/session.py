@@ -18,13 +18,14 @@ import msgspec
 
 from kontinue.api.v1alpha1 import Function
 from kontinue.kube.config import KubeConfig, load_config
+from kontinue.kube.http import KubeTransport
 from kontinue_engine.cli import log_lines
 from kontinue_engine.cli.dev import commands, processes, server_api, supervision
 from kontinue_engine.cli.dev.commands import DevOptions, Jobs
 from kontinue_engine.cli.dev.console import Console
 from kontinue_engine.cli.dev.data_dir import DataDir, DevState, ForgivingWriter, RunnerState, WorkerState
-from kontinue_engine.cli.dev.log_files import LogFile
 from kontinue_engine.cli.dev.job_runner import JobRunner
+from kontinue_engine.cli.dev.log_files import LogFile
 from kontinue_engine.cli.dev.source_watch import POLL_S, SourceWatch
 from kontinue_engine.cli.dev.supervision import SERVER
 from kontinue_engine.cli.signatures import example_command, format_signature
@@ -50,8 +51,8 @@ class Session:
         self._finished: asyncio.Future[str | None]
         self._tasks: asyncio.TaskGroup
         self._announced = False
-        self._writes = ForgivingWriter(console.warn)
         self._jobs: asyncio.Task[None] | None = None
+        self._writes = ForgivingWriter(console.warn)
 
     async def run(self) -> int:
         """Run to the end and return the exit code."""
@@ -65,8 +66,8 @@ class Session:
                 watching = self._tasks.create_task(self._watch_sources(), name="watch sources")
                 failed = await self._finished
                 watching.cancel()
-        finally:
                 self._stop_jobs()
+        finally:
             for number in _SIGNALS:
                 loop.remove_signal_handler(number)
             for log in self._logs.values():
@@ -80,8 +81,8 @@ class Session:
     def _on_signal(self) -> None:
         again = self._supervision.stopping
         self._console.say("killing" if again else "stopping (again to kill)")
-        self._perform(self._supervision.stop(time.monotonic()))
         self._stop_jobs()
+        self._perform(self._supervision.stop(time.monotonic()))
 
     def _perform(self, actions: list[supervision.Action]) -> None:
         for action in actions:
@@ -142,13 +143,12 @@ class Session:
         if not self._announced:
             self._say_server(self._config)
             await self._create_namespace(self._config)
-        else:
             if self._options.jobs is Jobs.PROCESS and self._jobs is None:
                 self._jobs = self._tasks.create_task(self._run_jobs(self._config), name="jobs")
+        else:
             self._console.field("server", f"ready again, pid {self._pid(SERVER) or '?'}")
         self._perform(self._supervision.ready(SERVER, time.monotonic()))
 
-    async def _create_namespace(self, config: KubeConfig) -> None:
     async def _run_jobs(self, config: KubeConfig) -> None:
         transport = KubeTransport(config, user_agent="kontinue-dev-jobs")
         runner = JobRunner(
@@ -169,6 +169,7 @@ class Session:
         if self._jobs is not None:
             self._jobs.cancel()
 
+    async def _create_namespace(self, config: KubeConfig) -> None:
         if self._options.namespace != "default":
             try:
                 await asyncio.to_thread(server_api.create_namespace, config, self._options.namespace)
