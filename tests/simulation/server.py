@@ -16,6 +16,7 @@ import orjson
 
 KINDS = {
     "executions": "Execution",
+    "archivedexecutions": "ArchivedExecution",
     "functions": "Function",
     "scheduledexecutions": "ScheduledExecution",
     "suspensions": "Suspension",
