@@ -20,7 +20,7 @@ from kontinue.kube import requests
 from kontinue_engine.cli import exit_codes
 from kontinue_engine.cli.connection import Connection, connect, run
 from kontinue_engine.cli.execute import duration_option
-from kontinue_engine.cli.executions import fetch_execution, list_objects
+from kontinue_engine.cli.executions import fetch_execution, list_objects, with_whole_memo
 from kontinue_engine.cli.options import GlobalOptions, execution_name, global_options, note
 from kontinue_engine.cli.replay_report import Report, format_reports, report_of
 from kontinue_engine.errors import AppLoadFailedError, MemoUnreadableError
@@ -44,6 +44,7 @@ def command(
 ) -> None:
     """Replay recorded Executions against the code in this folder, and tell the first step that differs.
 
+    By name also what has been archived.
     Nothing runs but the functions' own bodies, up to where the records end; nothing is written. The exit code is 1 if
     one of them does not fit.
     """
@@ -139,6 +140,6 @@ async def _from_server(
 
 async def _whole(connection: Connection, execution: Execution) -> History:
     try:
-        return History(execution=await memo_pages.with_whole_memo(connection.transport, execution))
+        return History(execution=await with_whole_memo(connection, execution))
     except (memo_pages.PageMissingError, MemoUnreadableError) as error:
         return History(execution=execution, problem=str(error))

@@ -1,19 +1,21 @@
 """Internal. Histories in files, as `kubectl get executions,memopages -o yaml` (or json) writes them. Pure.
 
-Called by ``kontinue replay`` and ``kontinue_engine.testing``. What else a file holds is passed over.
+Called by ``kontinue replay`` and ``kontinue_engine.testing``. Archives are unpacked; other objects are passed over.
 """
 
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 import yaml
 
+from kontinue import archives
 from kontinue.api import labels
-from kontinue.api.v1alpha1 import Execution, MemoPage, MemoPageSpec
+from kontinue.api.v1alpha1 import ArchivedExecution, Execution, MemoPage, MemoPageSpec
 from kontinue_engine.errors import EngineError, MemoUnreadableError
 from kontinue_engine.kube.memo_pages import PageMissingError, with_pages_at_hand
 
@@ -52,21 +54,38 @@ def read_histories(texts: Sequence[tuple[str, str]]) -> list[History]:
         HistoryError: one is neither JSON nor YAML, or holds an Execution that does not decode, or there is none at all.
     """
     executions: list[Execution] = []
-    pages: dict[tuple[str, str], MemoPageSpec] = {}
+    pages: list[MemoPage] = []
+    archived: dict[tuple[str, str, str], list[ArchivedExecution]] = defaultdict(list)
     for source, text in texts:
         for document in _documents(source, text):
             kind = document.get("kind")
             if kind == "Execution":
                 executions.append(_decode(source, document, Execution))
             elif kind == "MemoPage":
-                page = _decode(source, document, MemoPage)
-                pages[page.metadata.namespace, page.metadata.name] = page.spec
+                pages.append(_decode(source, document, MemoPage))
+            elif kind == "ArchivedExecution":
+                part = _decode(source, document, ArchivedExecution)
+                key = archives.part_key(part.metadata)
+                digest = key.digest if key is not None else ""
+                archived[part.metadata.namespace, part.spec.uid, digest].append(part)
+    where = ", ".join(source for source, _ in texts)
+    for parts in archived.values():
+        archive = _unpack(where, parts)
+        executions += archive.executions
+        pages += archive.pages
     if not executions:
-        where = ", ".join(source for source, _ in texts)
         raise HistoryError(
             f"{where}: no Execution in there. `kubectl get executions,memopages -o yaml` writes what is needed"
         )
-    return [history_of(execution, pages) for execution in executions]
+    by_name = {(page.metadata.namespace, page.metadata.name): page.spec for page in pages}
+    return [history_of(execution, by_name) for execution in executions]
+
+
+def _unpack(where: str, parts: Sequence[ArchivedExecution]) -> archives.Archive:
+    try:
+        return archives.unpack(parts)
+    except archives.ArchiveError as error:
+        raise HistoryError(f"{where}: {error}") from error
 
 
 def history_of(execution: Execution, pages: Mapping[tuple[str, str], MemoPageSpec] = {}) -> History:

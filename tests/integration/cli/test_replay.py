@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from kontinue import archives
+from kontinue.api import labels
+from kontinue.api.v1alpha1 import Execution
 from kontinue.kube import requests
+from kontinue.kube.config import load_config
 from kontinue.kube.http import KubeTransport
 from kontinue_engine.cli.main import main
 
@@ -134,3 +141,37 @@ def test_nothing_is_written_to_the_server(
     assert len(methods) >= 2
     assert set(methods) == {"GET"}
     assert shared("cancel", asleep).returncode == 0
+
+
+def test_an_archived_execution_is_replayed_from_its_archive_with_its_pages(shared: Kontinue, edited: str) -> None:
+    """It does not live any more, and its steps stood in MemoPages."""
+    name = shared("execute", "-q", "--detach", "many_steps", "-p", "count=40").stdout.strip()
+    assert shared("wait", name).returncode == 0
+    asyncio.run(archive(str(shared.kubeconfig), name))
+    fits = shared("replay", name, "app:app")
+    assert (fits.returncode, fits.stderr) == (0, "")
+    assert re.search(rf"{name} +many_steps +Completed +40 +Replays +then returns", fits.stdout)
+    differs = shared("replay", name, "app:app", "--app-dir", edited, "-o", "name")
+    assert (differs.returncode, differs.stdout) == (1, f"{name}\n")
+
+
+async def archive(kubeconfig: str, name: str) -> None:
+    """Do what the leader does once an Execution is old enough."""
+    transport = KubeTransport(load_config(kubeconfig=kubeconfig), user_agent="test")
+    try:
+        raw = await transport.send(requests.get(requests.EXECUTIONS, "default", name))
+        selector = f"{labels.EXECUTION}={name}"
+        pages = await transport.send(requests.list_objects(requests.MEMO_PAGES, "default", label_selector=selector))
+        found = json.loads(pages)["items"]
+        assert found
+        packer = archives.Packer()
+        packer.add(raw)
+        for page in found:
+            head = {"apiVersion": labels.API_VERSION, "kind": "MemoPage"}
+            packer.add(json.dumps({**page, **head}).encode())
+        root = msgspec.json.decode(raw, type=Execution)
+        (part,) = archives.build_parts(root, packer.finish(), executions=1, group="cli-tests", delete_at=None)
+        await transport.send(requests.create(requests.ARCHIVED_EXECUTIONS, "default", part))
+        await transport.send(requests.delete(requests.EXECUTIONS, "default", name))
+    finally:
+        await transport.close()

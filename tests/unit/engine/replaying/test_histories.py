@@ -9,6 +9,8 @@ import msgspec
 import pytest
 import yaml
 
+from kontinue import archives
+from kontinue.api.v1alpha1 import Execution
 from kontinue.naming import memo_page_name
 from kontinue_engine.replaying.histories import HistoryError, read_histories
 
@@ -115,3 +117,23 @@ def test_what_is_no_history_is_an_error_that_names_the_file(text: str, message: 
     """Nothing is checked silently."""
     with pytest.raises(HistoryError, match=message):
         read_histories([("file", text)])
+
+
+def test_archives_are_unpacked_with_their_pages() -> None:
+    """As they are restored for whoever reads them; a part that is missing is an error."""
+    whole, page = paged()
+    whole["metadata"]["resourceVersion"] = "7"
+    packer = archives.Packer()
+    for document in (whole, page):
+        packer.add(msgspec.json.encode(document))
+    root = msgspec.json.decode(msgspec.json.encode(whole), type=Execution)
+    (part,) = archives.build_parts(root, packer.finish(), executions=1, group="g", delete_at=None)
+    part = msgspec.structs.replace(part, metadata=msgspec.structs.replace(part.metadata, namespace="ns"))
+    histories = read_histories([("file", in_json(part, execution("two"), "not an object"))])
+    assert [one.execution.metadata.name for one in histories] == ["two", "one"]
+    raw = histories[1].execution.status.state
+    assert raw is not msgspec.UNSET
+    assert len(msgspec.json.decode(raw)["records"]) == 2
+    broken = msgspec.structs.replace(part, spec=msgspec.structs.replace(part.spec, parts=2))
+    with pytest.raises(HistoryError, match="file: archive of one: parts are missing"):
+        read_histories([("file", in_json(broken))])
