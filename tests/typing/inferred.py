@@ -57,6 +57,14 @@ async def measure(version: str) -> float:
     raise NotImplementedError
 
 
+async def find() -> Artifact | None:
+    return None
+
+
+def find_now() -> Artifact | None:
+    return None
+
+
 @step(retry=RetryPolicy(retries=3), timeout=timedelta(seconds=30))
 async def announce(text: str) -> str:
     return text + current_step().idempotency_key
@@ -158,6 +166,11 @@ async def async_context_infers_results(ctx: ExecutionContext) -> None:
     assert_type(await ctx.map(fetch, ["a"]), list[bytes])
     assert_type(await ctx.step(checksum, b"", rounds=2), str)
     assert_type(await ctx.step(announce, "x"), str)
+    assert_type(await ctx.suspend(), None)
+    assert_type(await ctx.suspend(Artifact, display_name="look at it", timeout=timedelta(days=2)), Artifact)
+    assert_type(await ctx.poll(find, every=timedelta(seconds=10)), Artifact)
+    assert_type(await ctx.poll(lambda: find(), every=timedelta(seconds=10), timeout=timedelta(hours=1)), Artifact)
+    assert_type(await ctx.poll(find_now, every=timedelta(seconds=10)), Artifact)
     assert_type(await ctx.step(step(name="inline")(announce), "x"), str)
     assert_type(await ctx.step(step(name="one")(lambda: 1)), int)
     assert_type(

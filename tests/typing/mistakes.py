@@ -81,6 +81,10 @@ def in_a_sync_function(ctx: SyncExecutionContext) -> None:
     ctx.execute(build, "amd64")  # error
     first, second, third = ctx.gather(ctx.spawn(check, "1"), ctx.spawn(release, "1"))  # error
     ctx.sleep(5)  # error
+    text = ctx.suspend(bool)  # error
+    text = ctx.suspend(str, timeout=5)  # error
+    text = ctx.poll(lambda: 5, every=timedelta(seconds=1))  # error
+    text = ctx.poll(lambda: "5")  # error
     ctx.map(build, ["amd64"], 1)  # error
     ctx.step(charge, "1")  # error
     with ctx.timeout(5):  # error
