@@ -20,7 +20,7 @@ from kontinue.errors import ContextError
 from kontinue.job_calls import JobRequest
 from kontinue.poll_calls import PollRequest
 from kontinue.ports import ExecutionInfo
-from kontinue.replay.call import Call, CallState, Mismatch, Outcome
+from kontinue.replay.call import Call, CallState, Exhausted, Mismatch, Outcome
 from kontinue.replay.journal import Effect, Journal
 from kontinue.replay.records import EMPTY_MEMO, ChildOutcome, Memo, RecordKind, decode_memo
 from kontinue_engine.errors import FrameTooLargeError
@@ -354,7 +354,12 @@ def send_ended(
 
 
 def send_mismatched(send: Send, activation: int, mismatch: Mismatch) -> None:
-    """Send Mismatched."""
+    """Send Mismatched; Failed if nothing is wrong but that the program has no end."""
+    if isinstance(mismatch, Exhausted):
+        error = mismatch.error
+        info = frames.ErrorInfo(type=error.type, message=error.message, types=error.types)
+        send(frames.Failed(activation, "NonRetryable", info, kinds=error.types))
+        return
     requested = mismatch.requested + BY_THE_CODE_NOW
     send(frames.Mismatched(activation, mismatch.step, mismatch.recorded, requested, mismatch.only_arguments))
 

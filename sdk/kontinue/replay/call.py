@@ -181,6 +181,18 @@ class Mismatch(Exception):  # noqa: N818
         self.only_arguments = only_arguments
 
 
+class Exhausted(Mismatch):
+    """The program goes on asking although it was refused again and again. Ends the activation as a Mismatch does.
+
+    Attributes:
+        error: what the call would have been refused with.
+    """
+
+    def __init__(self, call: Call, error: RecordedError) -> None:
+        super().__init__(step=call.id, recorded="as much as one run may", requested=call.describe())
+        self.error = error
+
+
 def describe(kind: str, name: str, digest: str, line: str) -> str:
     """Return one side of a mismatch: ``step charge (arguments digest 9c1f...) at shop/app.py:12``."""
     text = f"{kind} {name} (arguments digest {digest})" if digest else f"{kind} {name}".rstrip()

@@ -34,7 +34,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from kontinue.replay import limits
-from kontinue.replay.call import Call, CallState, Mismatch, Outcome, describe
+from kontinue.replay.call import Call, CallState, Exhausted, Mismatch, Outcome, describe
 from kontinue.replay.records import Memo, Record, RecordedError, RecordKind, encode_record
 
 _MAX_SHOWN: Final = 3
@@ -112,6 +112,7 @@ class Journal:
         self._next_seq = len(memo.records) + 1
         self._begun = len(memo.records)  # what has a record, or will have one
         self._delivered = 0
+        self._refusals_told = 0
         self._durable = len(memo.records)
         self._in_flight = 0
         self._last_choice = 0
@@ -314,6 +315,7 @@ class Journal:
 
         Raises:
             Mismatch: the next record of the memo is not what the program asks for.
+            Exhausted: the program does not heed that it may record nothing more.
         """
         while True:
             if not self.is_replaying:
@@ -335,6 +337,7 @@ class Journal:
             if self._calls:
                 self._last_choice = record.seq
             self.now_ms = max(self.now_ms, record.at_ms)
+            self._refusals_told += limits.is_refusal(record.error)
             call.deliver(record, value)
             self._leave_group(call)
             return call
@@ -378,6 +381,8 @@ class Journal:
         """Answer the call with an error, if this run has recorded as much as it may."""
         error = limits.refusal(self._begun, self.memo_bytes)
         if error is not None:
+            if self._refusals_told >= limits.MAX_REFUSALS:
+                raise Exhausted(call, error)
             record = self._record(call, Outcome(at_ms=self.now_ms), error)
             self._add(call, _Arrival(record, None, is_durable=False))
         return error is not None

@@ -5,11 +5,18 @@ Pure. Called by ``kontinue.replay.journal``. A refusal is recorded like any outc
 
 from __future__ import annotations
 
+from typing import Final
+
 from kontinue.api.v1alpha1 import MAX_CALLS, MAX_HISTORY_BYTES, MAX_RECORD_BYTES
 from kontinue.errors import KontinueError, LimitExceeded
 from kontinue.replay.records import RecordedError
 
+MAX_REFUSALS: Final = 100
+"""Refusals that a run may be told before one more ends it. Judgement: code that cleans up afterwards tries a few calls,
+code in a loop would fill its history with refusals for ever."""
+
 _REMEDY = "start again by ctx.continue_as_new(), or split the function into children"
+_NAMES: Final = [f"{kind.__module__}.{kind.__qualname__}" for kind in (LimitExceeded, KontinueError, Exception)]
 
 
 def refusal(calls: int, history_bytes: int) -> RecordedError | None:
@@ -24,6 +31,11 @@ def refusal(calls: int, history_bytes: int) -> RecordedError | None:
     if history_bytes >= MAX_HISTORY_BYTES:
         return _history_error(history_bytes)
     return None
+
+
+def is_refusal(error: RecordedError | None) -> bool:
+    """Tell whether an outcome is one of those that are made here."""
+    return error is not None and error.type == _NAMES[0]
 
 
 def outcome_refusal(record_bytes: int, history_bytes: int) -> RecordedError | None:
@@ -51,5 +63,4 @@ def _history_error(size: int) -> RecordedError:
 
 
 def _error(message: str) -> RecordedError:
-    names = [f"{kind.__module__}.{kind.__qualname__}" for kind in (LimitExceeded, KontinueError, Exception)]
-    return RecordedError(type=names[0], message=message, types=names)
+    return RecordedError(type=_NAMES[0], message=message, types=_NAMES)

@@ -6,11 +6,14 @@ from typing import Any
 import msgspec
 import pytest
 
+from kontinue.replay.limits import MAX_REFUSALS
 from kontinue.replay.records import Record
 from kontinue_engine.wire import frames
 
 FUNCTIONS = """
+import contextlib
 from pathlib import Path
+from kontinue import StepFailed
 
 @app.function
 def child(n: int) -> str:
@@ -42,6 +45,18 @@ def sync_steps(ctx: SyncExecutionContext, path: str) -> None:
 async def async_steps(ctx: ExecutionContext, path: str) -> None:
     for n in range(100):
         await ctx.step(large, n)
+
+@app.function
+def sync_stubborn(ctx: SyncExecutionContext) -> None:
+    while True:
+        with contextlib.suppress(StepFailed):
+            ctx.step(large, 0)
+
+@app.function
+async def async_stubborn(ctx: ExecutionContext) -> None:
+    while True:
+        with contextlib.suppress(StepFailed):
+            await ctx.step(large, 0)
 
 @app.function
 def sync_next() -> str:
@@ -97,6 +112,23 @@ async def test_a_call_past_the_limit_of_a_history_fails_and_nothing_else(
     assert "kontinue.errors.LimitExceeded" in end.error.message
     assert "the limit is 33,554,432: return less from steps and children" in end.error.message
     assert (tmp_path / "finally").exists() == function.endswith("map")
+    assert await running.call(function.split("_")[0] + "_next") == "next"
+    assert await running.ready(2) == pids
+    serving.cancel()
+
+
+@pytest.mark.parametrize("function", ["sync_stubborn", "async_stubborn"])
+async def test_who_catches_refusals_for_ever_is_ended(start_pool: Any, function: str) -> None:
+    """Its history does not grow for ever, another attempt would do the same, and the runner serves on."""
+    running = await start_pool(FUNCTIONS)
+    pids = await running.ready(2)
+    serving = asyncio.create_task(_serve(running))
+    activation = running.submit(function)
+    await running.heard.until(lambda: activation in running.heard.ends)
+    end = running.heard.ends[activation]
+    assert isinstance(end, frames.Failed)
+    assert (end.reason, end.error.type) == ("NonRetryable", "kontinue.errors.LimitExceeded")
+    assert len(_refused(running, end)) == MAX_REFUSALS
     assert await running.call(function.split("_")[0] + "_next") == "next"
     assert await running.ready(2) == pids
     serving.cancel()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import msgspec
@@ -10,7 +11,7 @@ import pytest
 from kontinue.api.v1alpha1 import MAX_CALLS, MAX_HISTORY_BYTES, MAX_RECORD_BYTES
 from kontinue.errors import LimitExceeded
 from kontinue.replay import limits
-from kontinue.replay.call import Call, Outcome
+from kontinue.replay.call import Call, Exhausted, Outcome
 from kontinue.replay.journal import Journal
 from kontinue.replay.records import EMPTY_MEMO, Memo, Record, RecordKind
 
@@ -104,6 +105,30 @@ def test_calls_count_from_when_they_are_started(monkeypatch: pytest.MonkeyPatch)
     flush = journal.take_flush()
     assert flush is not None
     assert [step for step, _ in flush.records] == ["6", "7", "8"]
+
+
+def test_who_does_not_heed_refusals_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A history has an end, whatever the program does; a replay comes to it at the same place."""
+    monkeypatch.setattr(limits, "MAX_CALLS", 0)
+
+    def play(journal: Journal) -> int:
+        """Ask until the end, and return how often an answer came."""
+        for number in itertools.count(1):
+            journal.request(make_call(str(number)))
+            try:
+                journal.advance()
+            except Exhausted:
+                return number - 1
+            flush = journal.take_flush()
+            if flush is not None:
+                records.extend(msgspec.json.decode(encoded, type=Record) for _, encoded in flush.records)
+                journal.recorded(flush.seq)
+                assert journal.advance() is not None
+        raise AssertionError("it never ends")
+
+    records: list[Record] = []
+    assert play(Journal(EMPTY_MEMO, created_at_ms=1)) == len(records) == limits.MAX_REFUSALS
+    assert play(Journal(Memo(records=list(records)), created_at_ms=1)) == limits.MAX_REFUSALS
 
 
 def test_a_refused_call_is_told_when_the_refusal_is_durable(monkeypatch: pytest.MonkeyPatch) -> None:
