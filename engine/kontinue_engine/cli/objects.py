@@ -14,7 +14,7 @@ import yaml
 
 from kontinue.api import labels
 from kontinue.api.v1alpha1 import Execution, Function
-from kontinue_engine.cli.execution_tree import duration_of, waiting_text
+from kontinue_engine.cli.execution_tree import duration_of, progress_text, waiting_text
 from kontinue_engine.cli.options import OutputFormat
 from kontinue_engine.cli.signatures import format_signature
 from kontinue_engine.cli.text import format_age, format_duration, format_table, shorten
@@ -52,7 +52,7 @@ def execution_table(executions: Sequence[Execution], now: datetime, *, wide: boo
         row = [
             metadata.name,
             execution.spec.function,
-            execution.phase.value,
+            execution.phase.value + (", archived" if execution.is_archived else ""),
             str(status.attempt_count),
             format_age(metadata.creation_timestamp, now),
             waiting if wide else shorten(waiting, _MAX_CELL),
@@ -63,7 +63,7 @@ def execution_table(executions: Sequence[Execution], now: datetime, *, wide: boo
                 str(status.resumptions),
                 status.owner.shard if status.owner else "",
                 status.reason,
-                status.message,
+                status.message or progress_text(execution, now),
             ]
         rows.append([metadata.namespace, *row] if with_namespace else row)
     return format_table(["NAMESPACE", *header] if with_namespace else header, rows)
