@@ -15,7 +15,10 @@ from kontinue import (
     ChildFailed,
     ExecutionContext,
     FunctionDefinition,
+    JobResult,
+    JobTemplate,
     NonRetryableError,
+    PodResult,
     RetryPolicy,
     SyncChild,
     SyncExecutionContext,
@@ -95,6 +98,8 @@ def nightly(ctx: SyncExecutionContext, version: str) -> list[Artifact]:
     first, ok = ctx.gather(ctx.spawn(build, "amd64", version), ctx.spawn(integration_tests, version, env="ci"))
     assert_type(first, Artifact)
     assert_type(ok, bool)
+    assert_type(ctx.run_job({"spec": {"template": {}}}), JobResult)
+    assert_type(ctx.run_pod(JobTemplate(image="shop"), name="look"), PodResult)
     return [first, *ctx.map(build, ["arm64"], version, opt=3)]
 
 
@@ -117,6 +122,14 @@ async def release(ctx: ExecutionContext, version: str, targets: list[str], *, ch
         if error.is_a(TimeoutError):
             ctx.log.warning("slow")
         raise
+    job, pod = await asyncio.gather(
+        ctx.run_job(JobTemplate(image=f"shop:{version}", command=["alembic", "upgrade"]), name="migrate"),
+        ctx.run_pod({"spec": {"containers": []}}),
+    )
+    assert_type(job, JobResult)
+    assert_type(pod, PodResult)
+    if not job.succeeded:
+        raise NonRetryableError(f"{job.message}: {job.exit_code} {[one.exit_code for one in pod.containers]}")
     return {"version": version, "digests": [artifact.digest for artifact in artifacts]}
 
 

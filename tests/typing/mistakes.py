@@ -67,6 +67,10 @@ async def in_an_async_function(ctx: ExecutionContext) -> None:
     await ctx.step(charge, "1")  # error
     await ctx.step(charge)  # error
     await ctx.sleep(5)  # error
+    await ctx.run_job("shop:1")  # error
+    await ctx.run_job({"spec": {}}, timeout=5)  # error
+    unrun = ctx.run_pod({"spec": {}})
+    print(unrun.succeeded)  # error
     child: Child[str] = await ctx.spawn(build, "amd64", "1")  # error
     unawaited = ctx.spawn(build, "amd64", "1")
     await unawaited.result()  # error
@@ -81,6 +85,7 @@ def in_a_sync_function(ctx: SyncExecutionContext) -> None:
     ctx.execute(build, "amd64")  # error
     first, second, third = ctx.gather(ctx.spawn(check, "1"), ctx.spawn(release, "1"))  # error
     ctx.sleep(5)  # error
+    text = ctx.run_job({"spec": {}})  # error
     text = ctx.suspend(bool)  # error
     text = ctx.suspend(str, timeout=5)  # error
     text = ctx.poll(lambda: 5, every=timedelta(seconds=1))  # error
