@@ -15,7 +15,7 @@ from kontinue.kube import requests
 from kontinue_engine.cli import exit_codes
 from kontinue_engine.cli.connection import Connection, connect, run
 from kontinue_engine.cli.description import describe_execution
-from kontinue_engine.cli.executions import fetch_execution, list_objects
+from kontinue_engine.cli.executions import fetch_execution, list_objects, with_whole_memo
 from kontinue_engine.cli.options import GlobalOptions, NamesArgument, OutputFormat, global_options, note
 from kontinue_engine.errors import MemoUnreadableError
 from kontinue_engine.kube import memo_pages
@@ -48,7 +48,7 @@ def command(
 
 async def _with_all_steps(connection: Connection, execution: Execution, options: GlobalOptions) -> Execution:
     try:
-        return await memo_pages.with_whole_memo(connection.transport, execution)
+        return await with_whole_memo(connection, execution)
     except (ApiError, MemoUnreadableError, memo_pages.PageMissingError) as error:
         note(options, f"{execution.metadata.name}: only the last steps are shown: {error}")
         return execution

@@ -60,6 +60,7 @@ def _head(execution: Execution, now: datetime) -> str:
         "Function": execution.spec.function,
         "Phase": f"{execution.phase.value}{reason}{asked}",
         "Message": "" if execution.phase is Phase.BLOCKED else status.message,  # has a section of its own
+        "Archived": f"in {archive}" if (archive := metadata.annotations.get(labels.ARCHIVED_IN)) else "",
         "Parent": parent_name(execution),
         "Root": metadata.labels.get(labels.ROOT, ""),
         "Group": metadata.labels.get(labels.WORKER_GROUP, ""),

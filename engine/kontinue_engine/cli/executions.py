@@ -11,9 +11,12 @@ import msgspec
 
 from kontinue.api.meta import ListMeta
 from kontinue.api.v1alpha1 import Execution
-from kontinue.errors import NotFound
+from kontinue.client import archived
+from kontinue.errors import Forbidden, NotFound
 from kontinue.kube import requests
 from kontinue.kube.http import KubeTransport
+from kontinue_engine.cli.connection import Connection
+from kontinue_engine.kube import memo_pages
 
 _PAGE_LIMIT: Final = 500
 _RETRY_FOR_S: Final = 15.0
@@ -36,7 +39,7 @@ class _List(msgspec.Struct, Generic[T], frozen=True):
 
 
 async def fetch_execution(transport: KubeTransport, namespace: str, name: str) -> Execution:
-    """Return one Execution.
+    """Return one Execution; from its archive if it does not live any more.
 
     Raises:
         NotFound: there is none of that name; says where it was looked for and how to see the others.
@@ -45,7 +48,7 @@ async def fetch_execution(transport: KubeTransport, namespace: str, name: str) -
 
 
 async def fetch_raw(transport: KubeTransport, resource: requests.Resource, namespace: str, name: str) -> bytes:
-    """Return one object as the server sent it.
+    """Return one object as the server sent it; of an Execution that has been archived, what its archive says.
 
     Raises:
         NotFound: there is none of that name.
@@ -53,6 +56,8 @@ async def fetch_raw(transport: KubeTransport, resource: requests.Resource, names
     try:
         return await transport.send(requests.get(resource, namespace, name), retry_for_s=_RETRY_FOR_S)
     except NotFound as error:
+        if resource is requests.EXECUTIONS and (found := await _from_archive(transport, namespace, name)) is not None:
+            return msgspec.json.encode(found)
         verb = "get" if resource is requests.EXECUTIONS else "functions"
         raise NotFound(
             f"{resource.kind} {name!r} not found in namespace {namespace}. "
@@ -60,6 +65,31 @@ async def fetch_raw(transport: KubeTransport, resource: requests.Resource, names
             status=error.status,
             reason=error.reason,
         ) from error
+
+
+async def with_whole_memo(connection: Connection, execution: Execution) -> Execution:
+    """Return an Execution as if its ``status.state`` had everything that stands in MemoPages, archived ones included.
+
+    Raises:
+        PageMissingError: one is missing, or is not what was written.
+        MemoUnreadableError: a page or the status does not hold a memo.
+        ApiError: the server refuses.
+    """
+    if not execution.is_archived:
+        return await memo_pages.with_whole_memo(connection.transport, execution)
+    archive = await connection.client.get_archive(execution, namespace=connection.namespace)
+    return memo_pages.with_pages_at_hand(execution, {page.metadata.name: page.spec for page in archive.pages})
+
+
+async def _from_archive(transport: KubeTransport, namespace: str, name: str) -> Execution | None:
+    async def send(request: requests.Request) -> bytes:
+        return await transport.send(request, retry_for_s=_RETRY_FOR_S)
+
+    try:
+        archive = await archived.find(send, namespace, name)
+    except Forbidden:
+        return None
+    return archived.pick(archive, name) if archive is not None else None
 
 
 async def list_objects(

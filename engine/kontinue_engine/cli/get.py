@@ -10,10 +10,11 @@ import msgspec
 import typer
 
 from kontinue.api.v1alpha1 import Execution, Phase
-from kontinue.client.selectors import execution_filter
+from kontinue.client import archived
+from kontinue.client.selectors import Filter, execution_filter
 from kontinue.kube import requests
 from kontinue_engine.cli import exit_codes
-from kontinue_engine.cli.connection import connect, run
+from kontinue_engine.cli.connection import Connection, connect, run
 from kontinue_engine.cli.executions import fetch_raw, list_objects
 from kontinue_engine.cli.objects import execution_table, format_raw
 from kontinue_engine.cli.options import AnyNamesArgument, OutputFormat, global_options
@@ -25,12 +26,15 @@ def command(
     function: Annotated[str, typer.Option(help="Only Executions of this function.")] = "",
     phase: Annotated[Phase | None, typer.Option(case_sensitive=False, help="Only Executions in this phase.")] = None,
     roots: Annotated[bool, typer.Option("--roots", help="Leave out children.")] = False,  # noqa: FBT002
+    with_archived: Annotated[  # noqa: FBT002
+        bool, typer.Option("--archived", help="Show what has been archived, too.")
+    ] = False,
 ) -> None:
     """List Executions, oldest first, or show some by name."""
     options = global_options(ctx)
     wanted = execution_filter(
         function=function or None,
-        wanted_labels={},
+        wanted_labels=_labels_in(options.selector) if with_archived else {},
         root=None,
         schedule=None,
         worker_group=None,
@@ -53,10 +57,14 @@ def command(
                     requests.EXECUTIONS,
                     namespace,
                     msgspec.Raw,
-                    label_selector=",".join(part for part in (options.selector, selectors.labels) if part),
+                    label_selector=",".join(
+                        filter(None, ("" if with_archived else options.selector, selectors.labels))
+                    ),
                     field_selector=selectors.fields,
                 )
                 raws = page.items
+                if with_archived:
+                    raws += await _archived(connection, namespace, wanted)
         if options.output not in {OutputFormat.TABLE, OutputFormat.WIDE}:
             print(format_raw(raws, output=options.output, as_list=not names or len(names) > 1, plural="executions"))
             return exit_codes.OK
@@ -72,6 +80,19 @@ def command(
         return exit_codes.OK
 
     run(main)
+
+
+def _labels_in(selector: str) -> dict[str, str]:
+    """Return the labels that a selector asks for; archives know no other selectors."""
+    terms = [term.replace("==", "=").partition("=") for term in selector.split(",") if term]
+    if any(not equals or "!" in key or " " in key for key, equals, _ in terms):
+        raise typer.BadParameter(f"{selector!r}: with --archived only LABEL=VALUE,...", param_hint="-l")
+    return {key: value for key, _, value in terms}
+
+
+async def _archived(connection: Connection, namespace: str, wanted: Filter) -> list[msgspec.Raw]:
+    found = archived.iterate(connection.transport.send, namespace, wanted)
+    return [msgspec.Raw(msgspec.json.encode(execution)) async for execution in found]
 
 
 def _age_order(execution: Execution) -> tuple[str, str]:

@@ -12,7 +12,7 @@ from kontinue_engine.cli import exit_codes
 from kontinue_engine.cli.connection import connect, run
 from kontinue_engine.cli.execution_tree import draw_tree, format_line
 from kontinue_engine.cli.following import follow, say_detached
-from kontinue_engine.cli.options import NameArgument, global_options
+from kontinue_engine.cli.options import NameArgument, global_options, note
 from kontinue_engine.cli.progress import open_progress
 
 
@@ -30,6 +30,8 @@ def command(
                 execution = await follow(connection, name, open_progress(options, sys.stdout))
                 return exit_codes.exit_code_of(execution.phase)
             tree = await connection.client.get_tree(name)
+        if tree.is_archived:
+            note(options, f"{name} has been archived: the tree is read from its archive.")
         for line in draw_tree(tree, datetime.now(UTC)):
             print(format_line(line, color=options.colors_on(sys.stdout)))
         return exit_codes.OK

@@ -8,7 +8,7 @@ says so. Level-based: a write that met something newer, or failed, only means th
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -20,6 +20,7 @@ from kontinue.api.meta import ApiStruct, ObjectMeta, ObjectReference
 from kontinue.api.patches import REPLACED
 from kontinue.api.scheduling import SCHEDULE_KIND, build_scheduled_run
 from kontinue.api.v1alpha1 import (
+    ExecutionDefaults,
     ExecutionTTL,
     ScheduledExecution,
     ScheduledExecutionSpec,
@@ -36,6 +37,7 @@ from kontinue_engine.kube.functions import find_owner
 from kontinue_engine.kube.informer import Informer
 from kontinue_engine.kube.work_queue import WorkQueue
 from kontinue_engine.lifecycle.conditions import is_stopped
+from kontinue_engine.lifecycle.retention import is_archived, ttl_of
 from kontinue_engine.schedules.deciding import Observed, Report, Run, decide, name_of
 from kontinue_engine.sharding.views import PlacedStatus, created_s_of
 from kontinue_engine.telemetry.logs import get_logger
@@ -56,7 +58,15 @@ _decode_schedule: Final = msgspec.json.Decoder(ScheduledExecution).decode
 class RunSpec(ApiStruct, frozen=True, kw_only=True):
     """Of an Execution's spec."""
 
+    function: str = ""
     ttl: ExecutionTTL | None = None
+
+
+class RunStatus(PlacedStatus, frozen=True, kw_only=True):
+    """Of an Execution's status."""
+
+    attempt_count: int = 0
+    defaults: ExecutionDefaults | None = None
 
 
 class ScheduledRun(ApiStruct, frozen=True, kw_only=True):
@@ -64,7 +74,7 @@ class ScheduledRun(ApiStruct, frozen=True, kw_only=True):
 
     metadata: ObjectMeta
     spec: RunSpec = RunSpec()
-    status: PlacedStatus = PlacedStatus()
+    status: RunStatus = RunStatus()
 
 
 class _StatusBody(ApiStruct, frozen=True, kw_only=True, omit_defaults=False):
@@ -87,6 +97,8 @@ class ScheduleDuty:
         namespace: of the group.
         group: worker group.
         owns: tells whether the group has a function.
+        defaults: function -> its defaults.
+        ttl: of Executions for which nobody has said anything else.
         clock: wall time.
     """
 
@@ -99,6 +111,8 @@ class ScheduleDuty:
         group: str,
         owns: Callable[[str], bool],
         clock: Clock,
+        defaults: Mapping[str, ExecutionDefaults] | None = None,
+        ttl: ExecutionTTL | None = None,
     ) -> None:
         self._transport = transport
         self._events = events
@@ -109,7 +123,7 @@ class ScheduleDuty:
         self._queue: WorkQueue[str] = WorkQueue()
         self._failures: dict[str, Backoff] = {}
         self._schedules = _Schedules(self._queue)
-        self._runs = _Runs(self._queue)
+        self._runs = _Runs(self._queue, lambda run: run_of(run, defaults or {}, ttl))
 
     async def run(self) -> None:
         """Start what is due until cancelled."""
@@ -264,12 +278,13 @@ class _Schedules:
 class _Runs:
     """The Executions of schedules, by the uid of their schedule."""
 
-    def __init__(self, queue: WorkQueue[str]) -> None:
+    def __init__(self, queue: WorkQueue[str], run_of: Callable[[ScheduledRun], Run]) -> None:
         self._queue = queue
+        self._run_of = run_of
         self._by_schedule: dict[str, dict[str, ScheduledRun]] = {}
 
     def of(self, schedule: str) -> list[Run]:
-        return [_run_of(run) for run in self._by_schedule.get(schedule, {}).values()]
+        return [self._run_of(run) for run in self._by_schedule.get(schedule, {}).values()]
 
     def on_list(self, objects: Sequence[ScheduledRun], *, initial: bool) -> None:
         del initial
@@ -290,8 +305,16 @@ class _Runs:
             self._queue.add(uid)
 
 
-def _run_of(run: ScheduledRun) -> Run:
-    meta, status, ttl = run.metadata, run.status, run.spec.ttl
+def run_of(run: ScheduledRun, defaults: Mapping[str, ExecutionDefaults], ttl: ExecutionTTL | None) -> Run:
+    """Return a run as decisions need it.
+
+    Args:
+        run: as the server has it.
+        defaults: function -> its defaults.
+        ttl: of Executions for which nobody has said anything else.
+    """
+    meta, status, spec = run.metadata, run.status, run.spec
+    function, has_run = defaults.get(spec.function), status.attempt_count > 0
     has_ended = status.phase is not None and status.phase.is_terminal
     return Run(
         name=meta.name,
@@ -300,7 +323,7 @@ def _run_of(run: ScheduledRun) -> Run:
         created_s=created_s_of(meta),
         has_ended=has_ended,
         has_stopped=has_ended and is_stopped(status.conditions),
-        is_archived_first=ttl is not None and bool(ttl.archive_after),
+        is_archived_first=is_archived(ttl_of(spec.ttl, status.defaults, function, ttl, has_run=has_run)),
     )
 
 

@@ -131,6 +131,8 @@ class Leadership:
             namespace=runtime.scope.namespace,
             group=runtime.scope.group,
             owns=runtime.owns,
+            defaults=runtime.scope.defaults,
+            ttl=runtime.scope.ttl,
             clock=runtime.clock,
         )
 
