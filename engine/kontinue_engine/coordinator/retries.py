@@ -3,7 +3,8 @@
 Whoever wants one raises ``spec.retry.retries`` above ``status.observedRetries``: a client, a parent's new attempt, or a
 person with kubectl. A duty of the leader, level-based: a watch of metadata alone shows what has ended badly, and only
 what somebody has edited since it was created (``metadata.generation``) is read. Begins with what
-``lifecycle.retrying.restarted`` says, once nothing of the last attempt runs any more.
+``lifecycle.retrying.restarted`` says, once nothing of the last attempt runs any more. Who was canceled before any shard
+had it has nobody else who says that it has stopped.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import msgspec
 
 from kontinue import errors
 from kontinue.api import labels
-from kontinue.api.meta import PartialObjectMetadata, parent_of
+from kontinue.api.meta import ObjectMeta, PartialObjectMetadata, parent_of
 from kontinue.api.v1alpha1 import RETRYABLE_PHASES_SELECTOR, UNTOUCHED_GENERATION, Execution, ExecutionDefaults
 from kontinue.kube import requests
 from kontinue.kube.backoff import Backoff
@@ -30,10 +31,11 @@ from kontinue_engine.kube.events import EventRecorder, execution_reference
 from kontinue_engine.kube.informer import Informer
 from kontinue_engine.kube.work_queue import WorkQueue
 from kontinue_engine.lifecycle.child_notes import is_asked_by_parent
-from kontinue_engine.lifecycle.conditions import is_stopped
+from kontinue_engine.lifecycle.conditions import is_stopped, with_stopped
 from kontinue_engine.lifecycle.memo import parse_memo
 from kontinue_engine.lifecycle.retrying import RETRY_REQUESTED, restarted
-from kontinue_engine.lifecycle.statuses import asked_for
+from kontinue_engine.lifecycle.statuses import asked_for, has_open_attempt
+from kontinue_engine.lifecycle.times import time_of
 from kontinue_engine.sharding.fates import ASK_AGAIN_S, STOPPING_S, Fate
 from kontinue_engine.sharding.leases import LeaseTimes
 from kontinue_engine.sharding.views import deaths_of
@@ -128,7 +130,8 @@ class RetryDuty:
 
     def on_event(self, type: EventType, obj: PartialObjectMetadata) -> None:  # noqa: A002 - the wire's word
         """Take one change. DELETED says that it runs again, or is gone."""
-        if type != "DELETED" and obj.metadata.generation > UNTOUCHED_GENERATION:
+        is_edited = obj.metadata.generation > UNTOUCHED_GENERATION
+        if type != "DELETED" and (is_edited or not self._has_place(obj.metadata)):
             self._queue.add(obj.metadata.name)
 
     # Decide, act.
@@ -156,9 +159,12 @@ class RetryDuty:
         execution = await executions.read_execution(self._transport, namespace=self._namespace, name=name)
         if execution is None or not execution.is_retry_requested:
             self._unsure_since_s.pop(name, None)
+        if execution is None:
             return None
         if labels.WORKER_GROUP not in execution.metadata.labels and not self._owns(execution.spec.function):
             return None
+        if not execution.is_retry_requested:
+            return await self._close(execution) if self._was_never_placed(execution) else None
         if not await self._has_stopped(execution):
             return ASK_AGAIN_S
         parent = parent_of(execution.metadata.owner_references)
@@ -173,10 +179,8 @@ class RetryDuty:
         return await self._restart(placed) if placed is not None else 0.0
 
     async def _has_stopped(self, execution: Execution) -> bool:
-        name, uid, found = execution.metadata.name, execution.metadata.uid, execution.metadata.labels
-        has_place = labels.WORKER_GROUP in found and (labels.SHARD in found or not self._is_sharded)
-        was_never_placed = execution.status.owner is None and not has_place
-        if is_stopped(execution.status.conditions) or was_never_placed:
+        name, uid = execution.metadata.name, execution.metadata.uid
+        if is_stopped(execution.status.conditions) or self._was_never_placed(execution):
             self._unsure_since_s.pop(name, None)
             return True
         fate = await fates.fetch_fate(
@@ -195,6 +199,27 @@ class RetryDuty:
             return True
         self._unsure_since_s[name] = uid, since_s if whose == uid else now_s
         return False
+
+    def _has_place(self, meta: ObjectMeta) -> bool:
+        return labels.WORKER_GROUP in meta.labels and (labels.SHARD in meta.labels or not self._is_sharded)
+
+    def _was_never_placed(self, execution: Execution) -> bool:
+        """Tell whether nobody can have started it, or not since it was last retried: its shard was taken away then."""
+        return not self._has_place(execution.metadata) and not has_open_attempt(execution.status)
+
+    async def _close(self, execution: Execution) -> float | None:
+        """Say of one that nobody has had that nothing of it runs."""
+        status = execution.status
+        if is_stopped(status.conditions) or not execution.phase.is_terminal:
+            return None
+        now_ms = self._clock.now_ms()
+        closed = msgspec.structs.replace(
+            status,
+            finished_at=status.finished_at or time_of(now_ms),
+            waiting_for=[],
+            conditions=with_stopped(status.conditions, execution.phase, now_ms),
+        )
+        return None if await self._write(execution, closed) else 0.0
 
     async def _is_live(self, name: str, uid: str) -> bool:
         parent = await executions.read_execution(self._transport, namespace=self._namespace, name=name)
