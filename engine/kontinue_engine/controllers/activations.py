@@ -83,7 +83,8 @@ class Activations:
             entry.polls.clear()  # of an earlier attempt
         activation = Activation(number=self._last_number, attempt=action.attempt, resumption=action.resumption)
         self._runtime.entries.set_activation(entry, activation)
-        entry.room_wait = self._runtime.room.begin(entry.uid, self._runtime.clock.now_ms())
+        entry.end_room_wait()
+        entry.room_wait = self._runtime.room.begin(entry.uid)
         _log.debug("dispatched", **entry.log_fields, resumption=action.resumption)
         if entry.memo.pages is None:
             self._submit(entry, action, self._last_number, entry.memo)
@@ -152,7 +153,7 @@ class Activations:
         if entry.activation is not None:
             self._runtime.runners.forget(entry.activation.number)
         entry.awaited = frozenset(entry.children)
-        entry.room_wait = None
+        entry.end_room_wait()
         self._runtime.entries.forget_activation(entry)
         entry.news = NO_NEWS
         if not is_dormant:
@@ -269,7 +270,7 @@ class Activations:
     def _on_running(self, entry: Entry, activation: Activation, frame: frames.Running) -> None:
         if frame.arguments:
             entry.news = msgspec.structs.replace(entry.news, arguments=frame.arguments)
-        entry.room_wait = None
+        entry.end_room_wait()
         is_first = activation.running_since_ms is None
         is_woken = entry.status.phase is Phase.SUSPENDED and activation.stopping_since_ms is None
         since_ms = activation.running_since_ms

@@ -256,6 +256,12 @@ class Entry:
         """Tell whether it waits for a child; one that is not dormant asks again for each when it replays."""
         return child in self.children or (self.rest is Rest.DORMANT and child in self.awaited)
 
+    def end_room_wait(self) -> None:
+        """It has its runner, or needs none any more; idempotent."""
+        if self.room_wait is not None:
+            self.room_wait.is_over = True
+            self.room_wait = None
+
     @property
     def log_fields(self) -> dict[str, object]:
         """What each log line about it says."""

@@ -316,7 +316,7 @@ class ExecutionController:
 
     def _await_admission(self, entry: Entry) -> None:
         if entry.room_wait is None:
-            entry.room_wait = self._runtime.room.begin(entry.uid, self._runtime.clock.now_ms())
+            entry.room_wait = self._runtime.room.begin(entry.uid)
         self._backlog.add(entry.uid, self._runtime.scope.colours[entry.spec.function])
         self._admit()
 

@@ -6,10 +6,13 @@ a place in a line that moves five times a second. ``controllers.execution`` asks
 
 from __future__ import annotations
 
+import asyncio
+from collections import deque
 from typing import Final
 
 import msgspec
 
+from kontinue_engine.clock import Clock
 from kontinue_engine.kube.work_queue import WorkQueue
 
 TELL_AFTER_MS: Final = 10_000
@@ -20,11 +23,22 @@ HORIZON_MS: Final = 60_000
 """So far ahead places are given away; who gets none asks again then, and most of them will have run. Judgement."""
 
 
+LOOK_S: Final = 1.0
+"""Between two looks at who has waited for long: a timer for each Execution would cost each some microseconds."""
+
+
 class RoomWait(msgspec.Struct):
-    """A wait for room, in milliseconds since 1970: since when, and from when it may be told so (None: no place yet)."""
+    """A wait for room, in milliseconds since 1970.
+
+    Attributes:
+        since_ms: when it began.
+        told_from_ms: when it may be told so; None as long as it has no place in the line.
+        is_over: it runs, or waits for something else.
+    """
 
     since_ms: int
     told_from_ms: int | None = None
+    is_over: bool = False
 
 
 class RoomNotices:
@@ -32,16 +46,34 @@ class RoomNotices:
 
     Args:
         queue: looks at an Execution again when it is its turn.
+        clock: wall time.
     """
 
-    def __init__(self, queue: WorkQueue[str]) -> None:
+    def __init__(self, queue: WorkQueue[str], clock: Clock) -> None:
         self._queue = queue
+        self._clock = clock
+        self._waits: deque[tuple[str, RoomWait]] = deque()
+        self._next_look: asyncio.TimerHandle | None = None
         self._next_ms = 0
 
-    def begin(self, uid: str, now_ms: int) -> RoomWait:
+    def begin(self, uid: str) -> RoomWait:
         """Return a wait that begins now."""
-        self._queue.add_after(uid, TELL_AFTER_MS / 1000)
-        return RoomWait(now_ms)
+        wait = RoomWait(self._clock.now_ms())
+        self._waits.append((uid, wait))
+        if self._next_look is None:
+            self._next_look = asyncio.get_running_loop().call_later(TELL_AFTER_MS / 1000, self._look)
+        return wait
+
+    def _look(self) -> None:
+        self._next_look = None
+        until_ms = self._clock.now_ms() - TELL_AFTER_MS
+        while self._waits and (self._waits[0][1].is_over or self._waits[0][1].since_ms <= until_ms):
+            uid, wait = self._waits.popleft()
+            if not wait.is_over:
+                self._queue.add(uid)
+        if self._waits:
+            left_s = (self._waits[0][1].since_ms - until_ms) / 1000
+            self._next_look = asyncio.get_running_loop().call_later(max(LOOK_S, left_s), self._look)
 
     def is_due(self, uid: str, wait: RoomWait | None, now_ms: int) -> bool:
         """Tell whether it is to be told now; otherwise it is looked at again."""

@@ -131,7 +131,7 @@ class Runtime:
         self.scope = scope
         self.entries = EntryStore()
         self.queue: WorkQueue[str] = WorkQueue()
-        self.room = RoomNotices(self.queue)
+        self.room = RoomNotices(self.queue, clock)
         self.suspensions = OpenSuspensions()
         self.metrics = ExecutionMetrics(scope.colours, namespace=scope.namespace, worker=worker.shard)
         self.started = asyncio.Event()
