@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import msgspec
 import pytest
 
 import job_answers
+from api import PATIENCE_S
 from api_server import ApiServer
-from controller_world import World, eventually, replica
+from controller_world import World, decode, eventually, replica
 from kontinue.api import labels
 from kontinue.api.patches import cancel_operations
 from kontinue.api.v1alpha1 import Phase
@@ -23,7 +24,12 @@ from kontinue.errors import NotFound
 from kontinue.jobs import JobResult, JobTemplate, PodResult, job_manifest, pod_manifest
 from kontinue.kube import requests
 from kontinue.kube.requests import Resource
+from kontinue_engine.clock import SystemClock
+from kontinue_engine.controllers.entries import Rest
+from kontinue_engine.coordinator import closing
 from kontinue_engine.kube.job_views import SUSPENDED_MESSAGE
+from kontinue_engine.pool.options import LostReason
+from kontinue_engine.sharding.leases import LeaseTimes
 from kontinue_engine.wire import frames
 
 TEMPLATE = JobTemplate(image="busybox", command=["true"])
@@ -65,9 +71,16 @@ async def parked(world: World, request: frames.StepRequested, activate: frames.A
     ]
 
 
+async def soon(holds: Callable[[], bool]) -> None:
+    """Wait until something holds that the Job controller or the garbage collector of a busy machine brings about."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not holds():
+            await asyncio.sleep(0.01)
+
+
 async def arrived(world: World) -> frames.JobEnded:
     """Return the end that the activation is told of, last of all."""
-    await eventually(lambda: bool(world.runners.sent_of(frames.StepArrived)))
+    await soon(lambda: bool(world.runners.sent_of(frames.StepArrived)))
     outcome = world.runners.sent_of(frames.StepArrived)[-1].outcome
     assert isinstance(outcome, frames.JobEnded)
     return outcome
@@ -75,7 +88,7 @@ async def arrived(world: World) -> frames.JobEnded:
 
 async def refused(world: World) -> frames.ErrorInfo:
     """Return why the activation is told that there is no end to come."""
-    await eventually(lambda: bool(world.runners.sent_of(frames.StepRejected)))
+    await soon(lambda: bool(world.runners.sent_of(frames.StepRejected)))
     error = world.runners.sent_of(frames.StepRejected)[-1].error
     assert isinstance(error, frames.ErrorInfo)
     return error
@@ -91,7 +104,7 @@ async def cancel(world: World, name: str) -> None:
 
 async def gone(world: World, resource: Resource, name: str) -> None:
     """Wait until there is no such object."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_S):
         while True:
             try:
                 await world.client.send(requests.get(resource, world.namespace, name))
@@ -282,10 +295,61 @@ async def test_a_suspended_job_takes_no_time_of_the_attempt_and_says_why(world: 
     name = job["metadata"]["name"]
     patch = {"spec": {"suspend": False}}
     await world.client.send(requests.merge_patch(requests.JOBS, world.namespace, name, patch))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_S):
         while await message():
             await asyncio.sleep(0.02)
     (job,) = await job_answers.owned(world.client, world.namespace, requests.JOBS)
     await job_answers.end_job(api_server, world.client, job)
     await arrived(world)
     assert (await world.get("a")).phase is Phase.SUSPENDED
+
+
+async def test_one_that_was_evicted_is_dispatched_again_when_its_job_ends(world: World, api_server: ApiServer) -> None:
+    """It waits without an activation: nobody asks, so the watch has to tell."""
+    activate = await world.start("a")
+    await parked(world, start_job(activate), activate)
+    (job,) = await job_answers.started(world.client, world.namespace, requests.JOBS)
+    world.controller.activations.on_lost(
+        activate.activation, was_active=False, was_alone=False, reason=LostReason.EVICTED, message=""
+    )
+    entry = world.entries.by_name("a")
+    assert entry is not None
+    await eventually(lambda: entry.rest is Rest.DORMANT)
+    await job_answers.end_job(api_server, world.client, job)
+    await soon(lambda: len(world.runners.submitted) == 2)
+    again = world.runners.submitted[-1]
+    world.on_frame(frames.Running(again.activation))
+    world.on_frame(start_job(again))
+    assert msgspec.json.decode((await arrived(world)).result, type=JobResult).succeeded
+
+
+async def test_the_job_of_one_that_was_canceled_while_no_replica_lived_is_deleted(
+    api_server: ApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever closes what has ended meanwhile deletes what it waited for."""
+    async with replica(api_server) as first:
+        activate = await first.start("a")
+        await parked(first, start_job(activate), activate)
+        (job,) = await job_answers.started(first.client, first.namespace, requests.JOBS)
+    transport = api_server.transport()
+    found = decode(await transport.send(requests.get(requests.EXECUTIONS, api_server.namespace, "a")))
+    operations = cancel_operations(found, reason="CanceledByClient", message="enough")
+    await transport.send(
+        requests.json_patch(requests.EXECUTIONS, api_server.namespace, "a", operations, subresource="status")
+    )
+    times = LeaseTimes()
+    monkeypatch.setattr(closing, "STOPPING_S", -times.duration_s)  # nobody is waited for who might have it
+    closer = closing.Closer(
+        transport, namespace=api_server.namespace, group="g", is_sharded=False, clock=SystemClock(), times=times
+    )
+    closer.look_into("")
+    running = asyncio.create_task(closer.run())
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            while await job_answers.owned(transport, api_server.namespace, requests.JOBS):
+                await asyncio.sleep(0.05)
+    finally:
+        running.cancel()
+        await asyncio.wait([running])
+        await transport.close()
+    assert job["metadata"]["ownerReferences"][0]["uid"] == activate.uid
