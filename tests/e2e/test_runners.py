@@ -42,12 +42,6 @@ async def stopped(client: Client, name: str) -> Execution:
     return found
 
 
-async def until(path: Path) -> None:
-    async with asyncio.timeout(SOON.total_seconds()):
-        while not (path.exists() and path.stat().st_size):
-            await asyncio.sleep(0.05)
-
-
 async def reasons_of_events(transport: KubeTransport, name: str) -> set[str]:
     body = await transport.send(requests.list_objects(requests.EVENTS, "default"))
     items = msgspec.json.decode(body)["items"]
@@ -82,8 +76,7 @@ async def test_what_waits_on_a_runner_that_is_replaced_is_replayed_when_it_wakes
     client: Client, tmp_path: Path
 ) -> None:
     """Nothing of it unwinds, it is charged with nothing, and it ends in another process."""
-    arguments = {"file": str(tmp_path / "wait"), "seconds": 5}
-    waiting = await client.spawn("wait", arguments, result=int)
+    waiting = await client.spawn("wait", {"file": str(tmp_path / "wait")}, result=int)
     async with asyncio.timeout(SOON.total_seconds()):
         while not (begun := list(tmp_path.glob("wait.begun-*"))):
             await asyncio.sleep(0.02)
@@ -91,6 +84,8 @@ async def test_what_waits_on_a_runner_that_is_replaced_is_replayed_when_it_wakes
     async with asyncio.timeout(SOON.total_seconds()):
         while psutil.pid_exists(first):
             await (await client.spawn("pid", {}, result=int)).result(timeout=SOON)
+    assert (await client.wait_for_execution(waiting, until=[Phase.SUSPENDED], timeout=SOON)).status.crashes == 0
+    await client.resume_execution(waiting)
     assert await waiting.result(timeout=SOON) != first
     ended = await client.get(waiting.name)
     assert (ended.status.crashes, ended.status.attempt_count) == (0, 1)
@@ -98,19 +93,15 @@ async def test_what_waits_on_a_runner_that_is_replaced_is_replayed_when_it_wakes
 
 
 @pytest.mark.parametrize("function", ["give_up", "async_give_up"])
-async def test_a_step_that_takes_too_long_costs_its_runner_and_nobody_else(
-    client: Client, tmp_path: Path, function: str
-) -> None:
+async def test_a_step_that_takes_too_long_costs_its_runner_and_nobody_else(client: Client, function: str) -> None:
     """Its thread ends with the runner, which is replaced; the function has gone on."""
-    file = tmp_path / "hung"
-    handle = await client.spawn(function, {"file": str(file)}, result=list[str])
-    is_timeout, message = await handle.result(timeout=SOON)
-    assert is_timeout == "True"
+    handle = await client.spawn(function, {}, result=tuple[bool, str, int])
+    is_timeout, message, pid = await handle.result(timeout=SOON)
+    assert is_timeout
     assert message.startswith("step 'hang' took longer than 100ms")
     assert (await client.get(handle.name)).status.crashes == 0
-    await until(file)
     async with asyncio.timeout(SOON.total_seconds()):
-        while psutil.pid_exists(int(file.read_text())):
+        while psutil.pid_exists(pid):
             await asyncio.sleep(0.05)
 
 

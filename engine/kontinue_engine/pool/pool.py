@@ -202,8 +202,9 @@ class Pool:
             self._begin_drain(runner, f"the runner was recycled after {runner.started_count} activations")
 
     def _begin_drain(self, runner: RunnerProcess, message: str) -> bool:
-        if runner.state is not RunnerState.READY or runner.verdict is not None or not self._supply.may_leave(runner):
-            return False
+        is_ready = runner.state is RunnerState.READY and runner.verdict is None
+        if not is_ready or runner.is_reserved or not self._supply.may_leave(runner):
+            return False  # what is to run alone is to show what it takes
         runner.state = RunnerState.DRAINING
         runner.drain_message = message
         for activation in list(runner.unstarted):

@@ -158,8 +158,13 @@ class RunnerProcess:
             unstarted,
             len(self.parked),
             len(self.stepping),
-            bool(self._alone),
+            self.is_reserved,
         )
+
+    @property
+    def is_reserved(self) -> bool:
+        """Whether what is active there, or about to be, is to be alone."""
+        return bool(self._alone)
 
     @property
     def active(self) -> int:

@@ -300,11 +300,11 @@ class Supply:
         for runner in (slot.runner, slot.leaving):
             if runner is not None and runner.verdict is None:
                 used += self._watch_runner(runner, lowest_bytes)
-        # The two have room for one: the older one's work goes on in the younger one.
+        # The two have room for one. What was active runs again alone, or it could be killed like this again and again.
         limit = self._rules.limit_bytes
         if slot.leaving is not None and limit is not None and used > limit:
-            message = f"the runner was recycled: with its successor it used {_mib(used)}, the limit is {_mib(limit)}"
-            slot.leaving.kill(Verdict(LostReason.EVICTED, message, charge=False))
+            message = f"the runner and its successor used {_mib(used)} of memory, the limit is {_mib(limit)}"
+            slot.leaving.kill(Verdict(LostReason.OUT_OF_MEMORY, message, charge=True, is_shared=True))
 
     def _watch_runner(self, runner: RunnerProcess, lowest_bytes: int) -> int:
         used = memory.used_bytes(runner.pid, lowest_bytes)

@@ -206,14 +206,31 @@ async def test_a_runner_that_has_grown_is_replaced_after_its_work(start_pool: An
 
 @pytest.mark.slow
 async def test_a_runner_and_its_successor_have_room_for_one(start_pool: Any, tmp_path: Path) -> None:
-    """Together past the limit, the older one is killed: its work is not to blame, and goes on in the younger one."""
+    """Together past the limit, the older one is killed. Its work is not to blame; alone on a runner it has all room."""
     running = await start_pool(FUNCTIONS, recycle_above_bytes=100 << 20, memory_limit_bytes=230 << 20)
     first = running.submit("async_grow", mib=110, path=str(tmp_path / "go"))
     await running.heard.until(lambda: states(running).count(RunnerState.DRAINING) == 1)
     second = running.submit("async_grow", mib=110, path=str(tmp_path / "go"))
     lost = await running.lost(first)
-    assert (lost.was_active, lost.reason) == (False, LostReason.EVICTED)
-    assert lost.message.endswith("MiB, the limit is 230 MiB")
+    assert (lost.was_active, lost.was_alone, lost.reason) == (True, False, LostReason.OUT_OF_MEMORY)
+    assert lost.message.endswith("MiB of memory, the limit is 230 MiB")
     (tmp_path / "go").touch()
     await running.result(second)
     assert set(running.heard.lost) == {first}
+
+
+@pytest.mark.slow
+async def test_what_is_to_run_alone_has_all_that_a_runner_may_use(start_pool: Any, tmp_path: Path) -> None:
+    """It is not moved on for its memory: that is how it came to run alone."""
+    running = await start_pool(FUNCTIONS, recycle_above_bytes=60 << 20, memory_limit_bytes=1 << 30)
+    other = running.submit("grow", mib=80)
+    suspect = running.submit("async_grow", alone=True, mib=80, path=str(tmp_path / "go"))
+    pid = await running.result(other)
+    await running.heard.until(lambda: pid not in [one.pid for one in running.pool.runners()])
+    await running.running(suspect)
+    assert RunnerState.DRAINING not in states(running)
+    alone = runner_of(running, suspect).pid
+    (tmp_path / "go").touch()
+    assert await running.result(suspect) == alone
+    await running.heard.until(lambda: alone not in [one.pid for one in running.pool.runners()])
+    assert not running.heard.lost
