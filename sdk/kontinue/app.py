@@ -113,15 +113,14 @@ class App:
     ) -> Any:
         """Register a function; a decorator, bare or with options.
 
-        Options are recorded in the Function object. This version of the engine acts on ``name``, ``limit`` and
-        ``hidden``; ``retry``, ``timeout`` and ``ttl`` take effect with later versions, and ``batched`` runs as strict.
+        Options are recorded in the Function object. ``batched`` runs as strict in this version.
 
         Args:
             fn: the function, when the decorator is used bare.
             name: name in ``spec.function``; default: the function's own.
             retry: repetition of failed attempts.
             timeout: limits of time.
-            ttl: when finished root Executions go.
+            ttl: when root Executions that have ended are archived or deleted.
             limit: how many Executions of it may run at once in the group; one that waits for something still counts.
             checkpoint: when records become durable.
             hidden: leave it out of lists unless asked for.

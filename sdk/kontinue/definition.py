@@ -101,9 +101,7 @@ class FunctionDefinition(Generic[P, R_co]):
     ) -> FunctionDefinition[P, R_co]:
         """Return a copy whose calls use these options; what is not given here keeps its value.
 
-        This version of the engine acts on ``name``, ``mutex``, ``disable_shard_inheritance`` and ``parallelism``. It
-        records retry, timeout and ttl in the Execution, where they take effect with later versions. display_name and
-        description have no effect yet. See ``CallOptions``.
+        display_name and description have no effect yet. See ``CallOptions``.
         """
         given: dict[str, Any] = {
             "name": name,

@@ -93,11 +93,11 @@ class TimeoutPolicy:
 
 @dataclass(frozen=True, kw_only=True)
 class Retention:
-    """When a finished root Execution goes. Recorded; this version of the engine keeps every Execution.
+    """When a root Execution that has ended goes, with everything below it. Neither: it is kept for ever.
 
     Attributes:
-        archive_after: time from the end to the archive; None means never.
-        delete_after: time from the end to the deletion; None means never.
+        archive_after: time from the end to the archive; None and zero mean never.
+        delete_after: time from the end to the deletion, of the Execution or its archive; None and zero mean never.
     """
 
     archive_after: timedelta | None = None
