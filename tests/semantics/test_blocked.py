@@ -12,8 +12,10 @@ import pytest
 from kontinue import App, ExecutionContext, FunctionDefinition, SyncExecutionContext, step
 from kontinue.api.v1alpha1 import ChildPolicy, Execution, Phase
 from kontinue.errors import ChildFailed, ExecutionBlocked, ExecutionCanceled, InvalidState
+from kontinue.kube import requests
 from kontinue_engine.cli.description import describe_execution
 from kontinue_engine.testing import TestEnvironment, TestExecution
+from kontinue_engine.testing.supervisor import NAMESPACE
 
 WEEK = timedelta(days=7)
 LINE = r"semantics/test_blocked\.py:\d+"
@@ -250,3 +252,47 @@ async def test_a_child_that_is_blocked_keeps_its_parent_waiting_until_it_is_canc
     assert [one.spec.function for one in blocked] == ["flow"]
     await env.client.cancel(blocked[0])
     assert await run.result() == "Canceled"
+
+
+async def child_of(env: TestEnvironment, run: TestExecution[str]) -> Execution:
+    (child,) = await env.client.get_child_executions(run.name)
+    return child
+
+
+async def test_a_child_that_was_deleted_after_its_outcome_was_recorded_is_not_missed(env: TestEnvironment) -> None:
+    """What is recorded is history."""
+    before, flow = deployed(recorded)
+    env.use(before)
+    run = await env.spawn(flow)
+    await env.advance(timedelta(days=1))
+    ran.clear()
+    child = await child_of(env, run)
+    await env._world.bridge.send(requests.delete(requests.EXECUTIONS, NAMESPACE, child.metadata.name))
+    await env.restart_worker(before)
+    assert await run.result() == "receipt 5, packed hat, receipt 1"
+    assert ran == []
+
+
+async def test_a_child_that_is_deleted_while_no_worker_looks_is_created_anew(env: TestEnvironment) -> None:
+    """Nothing of it is recorded: whoever asks for it again gets another one."""
+    app = App(group="g")
+
+    @app.function
+    async def trip(ctx: ExecutionContext) -> str:
+        ran.append("trip")
+        await ctx.sleep(WEEK)
+        return "back"
+
+    @app.function
+    async def parent(ctx: ExecutionContext) -> str:
+        return await ctx.execute(trip)
+
+    env.use(app)
+    run = await env.spawn(parent)
+    await env.advance(timedelta(days=1))
+    first = await child_of(env, run)
+    env._world._workers[-1].die()
+    await env._world.bridge.send(requests.delete(requests.EXECUTIONS, NAMESPACE, first.metadata.name))
+    await env.restart_worker(app)
+    assert await run.result() == "back"
+    assert (await child_of(env, run)).metadata.uid != first.metadata.uid
