@@ -30,7 +30,6 @@ from kontinue_engine.kube import executions, jobs
 from kontinue_engine.kube.work_queue import WorkQueue
 from kontinue_engine.lifecycle.conditions import is_stopped, with_stopped
 from kontinue_engine.lifecycle.ending import PARENT_ENDED_MESSAGE
-from kontinue_engine.sharding.fates import STOPPING_S
 from kontinue_engine.sharding.leases import LeaseTimes
 from kontinue_engine.sharding.views import PlacedExecution
 from kontinue_engine.telemetry.logs import get_logger
@@ -75,7 +74,7 @@ class Closer:
         self._clock = clock
         self._shards: WorkQueue[str] = WorkQueue()
         self._failures: dict[str, Backoff] = {}
-        self._patience_s = times.duration_s + STOPPING_S
+        self._patience_s = times.patience_s
         self._left: dict[str, tuple[str, float]] = {}  # uid -> name, and since when it has been known to have ended
         self._again = Backoff(first_s=AGAIN_FIRST_S, cap_s=AGAIN_CAP_S)
         self._news = asyncio.Event()

@@ -32,7 +32,6 @@ from kontinue_engine.kube.informer import Informer, InformerHandler
 from kontinue_engine.lifecycle.conditions import is_stopped
 from kontinue_engine.lifecycle.gates import TELL_AFTER_MS
 from kontinue_engine.sharding import leases, views
-from kontinue_engine.sharding.fates import STOPPING_S
 from kontinue_engine.sharding.lease_book import LeaseBook
 from kontinue_engine.sharding.limits import Admissions, Admit, Applicant, Seek
 from kontinue_engine.telemetry.logs import get_logger
@@ -91,7 +90,7 @@ class LimitDuty:
         self._book = book
         self._clock = clock
         self._place = place
-        self._admissions = Admissions(limits, patience_s=times.duration_s + STOPPING_S)
+        self._admissions = Admissions(limits, patience_s=times.patience_s)
         self._notices = LimitNotices(transport, namespace=namespace, me=me, limits=limits, events=events, clock=clock)
         self._waiting: dict[str, views.PlacedExecution] = {}
         self._untold: deque[tuple[float, str]] = deque()

@@ -27,7 +27,6 @@ from kontinue_engine.coordinator.errands import Errands
 from kontinue_engine.kube.informer import Informer
 from kontinue_engine.sharding import leases, mutexes, views
 from kontinue_engine.sharding.assignment import Allowance, Orphan
-from kontinue_engine.sharding.fates import STOPPING_S
 from kontinue_engine.sharding.lease_book import LeaseBook
 from kontinue_engine.sharding.mutexes import Ask, Bring, Free, Grant, Mutexes
 from kontinue_engine.sharding.placement import Move
@@ -78,7 +77,7 @@ class MutexDuty:
         # An allowance of its own: while placement moves what a dead shard had, for minutes perhaps, a mutex would stand
         # still whose next holder is in the shard of the leader before. After a new election only, so twice as many
         # relabels as placement alone makes are rare.
-        self._mutexes = Mutexes(self._shard, patience_s=times.duration_s + STOPPING_S, allowance=Allowance())
+        self._mutexes = Mutexes(self._shard, patience_s=times.patience_s, allowance=Allowance())
         self._errands: Errands[mutexes.Command] = Errands(
             "mutexes", in_flight=IN_FLIGHT, plan=self._plan, carry_out=self._carry_out
         )

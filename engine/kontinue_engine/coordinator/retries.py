@@ -36,7 +36,7 @@ from kontinue_engine.lifecycle.memo import parse_memo
 from kontinue_engine.lifecycle.retrying import RETRY_REQUESTED, restarted
 from kontinue_engine.lifecycle.statuses import asked_for, has_open_attempt
 from kontinue_engine.lifecycle.times import time_of
-from kontinue_engine.sharding.fates import ASK_AGAIN_S, STOPPING_S, Fate
+from kontinue_engine.sharding.fates import ASK_AGAIN_S, Fate
 from kontinue_engine.sharding.leases import LeaseTimes
 from kontinue_engine.sharding.views import deaths_of
 from kontinue_engine.telemetry.logs import get_logger
@@ -96,7 +96,7 @@ class RetryDuty:
         self._owns = owns
         self._live_shards = live_shards
         self._clock = clock
-        self._patience_s = times.duration_s + STOPPING_S
+        self._patience_s = times.patience_s
         self._queue: WorkQueue[str] = WorkQueue()
         self._failures: dict[str, Backoff] = {}
         self._unsure_since_s: dict[str, tuple[str, float]] = {}  # by name, with the uid

@@ -16,8 +16,11 @@ SEEN_AGAIN_S: Final = 2.0
 """Until one that should be seen and is not is asked for: watches are that late at most. Judgement."""
 ASK_AGAIN_S: Final = 1.0
 """Between two questions while its code is being stopped, which takes up to five seconds. Judgement."""
-STOPPING_S: Final = 20.0
-"""How long a live replica takes at most to stop what has ended, and to say so; the Lease duration comes on top."""
+STOPPING_MARGIN_S: Final = 15.0
+"""Until a live replica has seen that something has ended, and has said that it has stopped, at most. Judgement."""
+STOPPING_S: Final = 5.0 + STOPPING_MARGIN_S
+"""How long such a replica takes at most for all that, with the time that code has by default to clean up; the Lease
+duration comes on top."""
 
 
 class Fate(enum.Enum):

@@ -16,6 +16,7 @@ import msgspec
 
 from kontinue.api import labels
 from kontinue.api.meta import Lease
+from kontinue_engine.sharding.fates import STOPPING_S
 
 MARGIN_S: Final = 5.0
 """Stop this long before others may take over: a status write takes less. Judgement."""
@@ -28,9 +29,14 @@ _SHARD_ID: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-
 
 
 class LeaseTimes(msgspec.Struct, frozen=True):
-    """How long a Lease lasts without a renewal, and the time between renewals, in seconds.
+    """How long a Lease lasts without a renewal, and what follows from that, in seconds.
 
     The defaults are those of the reference (sharding).
+
+    Attributes:
+        duration_s: a Lease lasts.
+        renew_s: between two renewals.
+        stopping_s: a replica that lives takes at most to stop what has ended, and to say so.
 
     Raises:
         ValueError: two renewals do not fit in the time until its holder must stop writing.
@@ -38,6 +44,7 @@ class LeaseTimes(msgspec.Struct, frozen=True):
 
     duration_s: int = 40
     renew_s: float = 10.0
+    stopping_s: float = STOPPING_S
 
     def __post_init__(self) -> None:
         if self.duration_s < MIN_DURATION_S:
@@ -52,6 +59,11 @@ class LeaseTimes(msgspec.Struct, frozen=True):
                 f"least {MIN_RENEW_S:g} s and at most {longest_s:g} s, half of the duration less {MARGIN_S:g} s, "
                 "because one lost renewal must not cost the Lease"
             )
+
+    @property
+    def patience_s(self) -> float:
+        """How long something may run after its end if nobody says that it has stopped: see ``fates.Inquiry``."""
+        return self.duration_s + self.stopping_s
 
 
 class ReplicaIdentity(msgspec.Struct, frozen=True, kw_only=True):

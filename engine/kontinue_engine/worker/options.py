@@ -15,6 +15,7 @@ import msgspec
 
 from kontinue.api import durations
 from kontinue.api.v1alpha1 import ExecutionTTL
+from kontinue_engine.sharding.fates import STOPPING_MARGIN_S, STOPPING_S
 from kontinue_engine.sharding.leases import LeaseTimes
 from kontinue_engine.worker.pages import LOOPBACK, Address
 
@@ -173,8 +174,8 @@ def build_parser() -> argparse.ArgumentParser:
         type=_seconds,
         default=defaults.cancel_grace_s,
         metavar="SECONDS",
-        help="how long code may clean up after a cancel, a skip or a timeout; then its runner is killed "
-        "(default: %(default)g)",
+        help="how long code may clean up after a cancel, a skip or a timeout; then its runner is killed. The same for "
+        "all replicas of a group (default: %(default)g)",
     )
     parser.add_argument("--max-in-flight", type=_positive, default=defaults.max_in_flight, metavar="REQUESTS")
     parser.add_argument("--log-level", choices=["debug", "info", "warning", "error"], default=defaults.log_level)
@@ -196,7 +197,11 @@ def parse_options(arguments: Sequence[str]) -> WorkerOptions:
     parser = build_parser()
     parsed = parser.parse_args(arguments)
     try:
-        lease = LeaseTimes(duration_s=parsed.lease_duration, renew_s=parsed.lease_renew)
+        lease = LeaseTimes(
+            duration_s=parsed.lease_duration,
+            renew_s=parsed.lease_renew,
+            stopping_s=max(STOPPING_S, parsed.cancel_grace + STOPPING_MARGIN_S),
+        )
     except ValueError as error:
         parser.error(f"--lease-duration, --lease-renew: {error}")
     return WorkerOptions(

@@ -323,9 +323,7 @@ async def test_one_that_was_evicted_is_dispatched_again_when_its_job_ends(world:
     assert msgspec.json.decode((await arrived(world)).result, type=JobResult).succeeded
 
 
-async def test_the_job_of_one_that_was_canceled_while_no_replica_lived_is_deleted(
-    api_server: ApiServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_the_job_of_one_that_was_canceled_while_no_replica_lived_is_deleted(api_server: ApiServer) -> None:
     """Whoever closes what has ended meanwhile deletes what it waited for."""
     async with replica(api_server) as first:
         activate = await first.start("a")
@@ -337,8 +335,7 @@ async def test_the_job_of_one_that_was_canceled_while_no_replica_lived_is_delete
     await transport.send(
         requests.json_patch(requests.EXECUTIONS, api_server.namespace, "a", operations, subresource="status")
     )
-    times = LeaseTimes()
-    monkeypatch.setattr(closing, "STOPPING_S", -times.duration_s)  # nobody is waited for who might have it
+    times = LeaseTimes(stopping_s=-LeaseTimes().duration_s)  # nobody is waited for who might have it
     closer = closing.Closer(
         transport, namespace=api_server.namespace, group="g", is_sharded=False, clock=SystemClock(), times=times
     )

@@ -217,6 +217,21 @@ async def test_what_nobody_can_vouch_for_is_closed_when_every_replica_would_have
 
 
 @virtual_time
+async def test_code_that_has_longer_to_clean_up_is_waited_for_longer() -> None:
+    """Whoever is told that it has stopped may take what it had."""
+    server, transport = Server(canceled("a", "")), ScriptedTransport()
+    transport.answer = server
+    times = LeaseTimes(stopping_s=STOPPING_S + 100)
+    subject = Closer(transport, namespace="ns", group="g", is_sharded=True, clock=LoopClock(), times=times)
+    running = start(subject)
+    await asyncio.sleep(times.patience_s - 1)
+    assert server.written == []
+    await asyncio.sleep(60)
+    assert server.written == ["a"]
+    running.cancel()
+
+
+@virtual_time
 async def test_an_api_server_that_is_away_is_waited_for() -> None:
     """Whoever comes back closes what was left, whenever that can be read."""
     transport, server = ScriptedTransport(), Server(canceled("a"))

@@ -87,3 +87,10 @@ def test_two_renewals_fit_before_the_fence(arguments):
     """One lost renewal must not cost the Lease."""
     options = parse_options(["a:b", *arguments.split()])
     assert 2 * options.lease.renew_s <= options.lease.duration_s - MARGIN_S
+
+
+def test_who_has_long_to_clean_up_is_waited_for_longer():
+    """A mutex must not be given on while the code of a deleted Execution may still run by right."""
+    assert parse_options(["a:b"]).lease.patience_s == 40 + 20
+    assert parse_options(["a:b", "--cancel-grace", "0"]).lease.patience_s == 40 + 20
+    assert parse_options(["a:b", "--cancel-grace", "60"]).lease.patience_s == 40 + 75
