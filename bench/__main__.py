@@ -22,7 +22,7 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 import kube
-from bench import engine, history, holding, long_load, sharded, writes
+from bench import archiving, engine, history, holding, long_load, sharded, writes
 from bench.figures import Figure, print_table, store
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -61,6 +61,8 @@ PARTS = (
     _on("kube", "sharded", sharded.NAMES["kube"], sharded.measure),
     _on("local", "history", history.NAMES["local"], history.measure),
     _on("kube", "history", history.NAMES["kube"], history.measure),
+    _on("local", "history", archiving.NAMES["local"], archiving.measure),
+    _on("kube", "history", archiving.NAMES["kube"], archiving.measure),
     Part("memory", holding.NAMES, holding.measure),
     Part("load", long_load.NAMES, long_load.measure, is_named_only=True),
 )

@@ -46,6 +46,7 @@ UNITS = {
     "_vs_pool": "ratio",
     "_vs_raw": "ratio",
     "_vs_step10": "ratio",
+    "_vs_originals": "ratio",
     "_bytes": "B",
     "_mib": "MiB",
     "rss_bytes": "B",
