@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from kontinue.client import Client, SpawnOptions
 from kontinue.client.handle import ExecutionHandle
 from kontinue.kube import requests
 from kontinue.kube.http import KubeTransport
+from polling import eventually
 from replica import LEASE_S, Replica, replicas
 from startable import StartableServer
 
@@ -37,13 +38,6 @@ def pair(own_server: StartableServer, tmp_path: Path) -> Iterator[tuple[Replica,
         first.wait_for("leading")
         with replicas(tmp_path, own_server.kubeconfig, "gated_app:app", HERE, "w-1", options=options) as [second]:
             yield first, second
-
-
-async def eventually(check: Callable[[], object]) -> None:
-    """Poll until ``check`` is true."""
-    async with asyncio.timeout(SOON.total_seconds()):
-        while not check():
-            await asyncio.sleep(0.02)
 
 
 async def told(client: Client, name: str) -> Execution:

@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import subprocess
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from kontinue.api.meta import Event, Lease, ObjectList, PartialObjectMetadata
 from kontinue.api.v1alpha1 import Execution, Phase
 from kontinue.client import Client, ClientOptions
 from kontinue.kube import requests
+from polling import eventually
 from replica import Replica
 from startable import StartableServer
 
@@ -179,13 +180,6 @@ async def place(tmp_path: Path, own_server: StartableServer) -> AsyncIterator[Pl
         one = Place(tmp_path, own_server, namespace, client)
         yield one
         one.end()
-
-
-async def eventually(check: Callable[[], Awaitable[object]]) -> None:
-    """Poll until ``check`` is true."""
-    async with asyncio.timeout(SOON_S):
-        while not await check():
-            await asyncio.sleep(0.02)
 
 
 async def has_resumed(client: Client, name: str) -> bool:

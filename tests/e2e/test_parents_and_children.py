@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
@@ -14,25 +12,15 @@ from kontinue.api.v1alpha1 import Execution, Phase
 from kontinue.client import Client
 from kontinue.kube import requests
 from kontinue.kube.http import KubeTransport
-from replica import Replica, replicas
-from startable import StartableServer
+from replica import Replica
 
-HERE = Path(__file__).parent
 SOON = timedelta(seconds=40)
 """Shorter than the minute after which a child elsewhere is looked for without any sign of it."""
 OTHER = {"w-0": "w-1", "w-1": "w-0"}
 
-pytestmark = pytest.mark.slow
+APP = "sharded_app:app"
 
-
-@pytest.fixture(scope="module", autouse=True)
-def pair(own_server: StartableServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Replica, Replica]]:
-    """Two replicas; the first one leads."""
-    folder = tmp_path_factory.mktemp("replicas")
-    with replicas(folder, own_server.kubeconfig, "sharded_app:app", HERE, "w-0") as [first]:
-        first.wait_for("leading")
-        with replicas(folder, own_server.kubeconfig, "sharded_app:app", HERE, "w-1") as [second]:
-            yield first, second
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("pair")]
 
 
 async def settled(client: Client, name: str) -> Execution:

@@ -11,11 +11,11 @@ import msgspec
 import psutil
 import pytest
 
-from kontinue.api.v1alpha1 import Execution, Phase
+from kontinue.api.v1alpha1 import Phase
 from kontinue.client import Client
 from kontinue.kube import requests
 from kontinue.kube.http import KubeTransport
-from kontinue_engine.lifecycle.conditions import is_stopped
+from polling import stopped
 from replica import replicas
 from startable import StartableServer
 
@@ -32,14 +32,6 @@ def worker(own_server: StartableServer, tmp_path_factory: pytest.TempPathFactory
     folder = tmp_path_factory.mktemp("replica")
     with replicas(folder, own_server.kubeconfig, "runner_app:app", HERE, "w-0", options=OPTIONS):
         yield
-
-
-async def stopped(client: Client, name: str) -> Execution:
-    """Wait until nothing of an Execution runs any more."""
-    async with asyncio.timeout(SOON.total_seconds()):
-        while not is_stopped((found := await client.get(name)).status.conditions):
-            await asyncio.sleep(0.05)
-    return found
 
 
 async def reasons_of_events(transport: KubeTransport, name: str) -> set[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from kontinue.api import labels
 from kontinue.api.v1alpha1 import Execution, Phase, ScheduledExecution
 from kontinue.client import Client, ClientOptions
 from kontinue.kube import requests
+from polling import eventually
 from replica import Replica
 from startable import StartableServer
 from write_counts import written
@@ -131,13 +132,6 @@ class Office:
         await eventually(lambda: self.runs(name))
         (run,) = await self.runs(name)
         return run
-
-
-async def eventually(check: Callable[[], Awaitable[object]]) -> None:
-    """Poll until ``check`` is true."""
-    async with asyncio.timeout(SOON_S):
-        while not await check():
-            await asyncio.sleep(0.02)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
@@ -23,6 +23,7 @@ from kontinue.kube import requests
 from kontinue.kube.config import load_config
 from kontinue.kube.http import KubeTransport
 from partition import wire
+from polling import eventually
 from replica import LEASE_S, Replica, replicas
 from startable import StartableServer, startable
 from write_counts import executions_written
@@ -57,13 +58,6 @@ async def client(server: StartableServer) -> AsyncIterator[Client]:
     """A client that nothing slows down."""
     async with Client(ClientOptions(kubeconfig=str(server.kubeconfig), qps=None)) as one:
         yield one
-
-
-async def eventually(check: Callable[[], object]) -> None:
-    """Poll until ``check`` is true."""
-    async with asyncio.timeout(SOON.total_seconds()):
-        while not check():
-            await asyncio.sleep(0.02)
 
 
 def shard_of(execution: Execution) -> str:

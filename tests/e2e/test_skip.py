@@ -2,36 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from kontinue.api.v1alpha1 import Execution, Phase
+from kontinue.api.v1alpha1 import Phase
 from kontinue.client import Client, SpawnOptions
 from kontinue.kube import requests
 from kontinue.kube.http import KubeTransport
 from kontinue_engine.lifecycle.conditions import is_stopped
-from replica import Replica, replicas
-from startable import StartableServer
+from polling import eventually, stopped
+from replica import Replica
 
-HERE = Path(__file__).parent
 SOON = timedelta(seconds=60)
 BY_HAND = {"target": "by hand", "sizes": [2, 3]}
 
-pytestmark = pytest.mark.slow
+APP = "ending_app:app"
 
-
-@pytest.fixture(scope="module", autouse=True)
-def pair(own_server: StartableServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Replica, Replica]]:
-    """Two replicas; the first one leads."""
-    folder = tmp_path_factory.mktemp("replicas")
-    with replicas(folder, own_server.kubeconfig, "ending_app:app", HERE, "w-0") as [first]:
-        first.wait_for("leading")
-        with replicas(folder, own_server.kubeconfig, "ending_app:app", HERE, "w-1") as [second]:
-            yield first, second
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("pair")]
 
 
 @pytest.fixture
@@ -43,20 +32,6 @@ def notes(tmp_path: Path) -> Path:
 async def noted(notes: Path, text: str, count: int = 1) -> None:
     """Wait until functions have written it so often."""
     await eventually(lambda: notes.exists() and notes.read_text().splitlines().count(text) >= count)
-
-
-async def eventually(check: Callable[[], object]) -> None:
-    async with asyncio.timeout(SOON.total_seconds()):
-        while not check():
-            await asyncio.sleep(0.02)
-
-
-async def stopped(client: Client, name: str) -> Execution:
-    """Wait until nothing of an Execution runs any more."""
-    async with asyncio.timeout(SOON.total_seconds()):
-        while not is_stopped((found := await client.get(name)).status.conditions):
-            await asyncio.sleep(0.02)
-    return found
 
 
 async def test_a_parent_goes_on_with_the_result_of_a_skipped_child(client: Client, notes: Path) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -31,6 +31,7 @@ from kontinue_engine.lifecycle.observed import Worker
 from kontinue_engine.sharding.lease_book import LeaseBook
 from kontinue_engine.sharding.leases import LeaseTimes, ReplicaIdentity
 from kontinue_engine.wire import frames
+from polling import eventually
 
 GROUP = "g"
 WINDOW = 2
@@ -198,13 +199,6 @@ class World:
                     if (execution := await self.get(name)).phase is phase:
                         return execution
                 await asyncio.sleep(0.01)
-
-
-async def eventually(holds: Callable[[], bool]) -> None:
-    """Wait until something holds; the test's own timeout is the limit."""
-    async with asyncio.timeout(10):
-        while not holds():
-            await asyncio.sleep(0.005)
 
 
 @asynccontextmanager

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 import msgspec
 import pytest
@@ -23,6 +22,7 @@ from kontinue_engine.errors import FunctionOwnedError
 from kontinue_engine.kube.events import EventRecorder
 from kontinue_engine.kube.informer import Informer
 from kontinue_engine.wire.frames import FunctionDescription
+from polling import eventually
 
 pytestmark = pytest.mark.slow
 
@@ -114,13 +114,6 @@ async def world(api_server: ApiServer) -> AsyncIterator[World]:
     transport = api_server.transport()
     yield World(api_server, transport)
     await transport.close()
-
-
-async def eventually(check: Callable[[], Coroutine[Any, Any, object]]) -> None:
-    """Wait until something holds."""
-    async with asyncio.timeout(10):
-        while not await check():
-            await asyncio.sleep(0.01)
 
 
 async def test_functions_are_labelled_and_what_has_not_changed_is_not_written(world: World) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import msgspec
@@ -17,6 +17,7 @@ from kontinue_engine.kube.events import EventRecorder
 from kontinue_engine.sharding.lease_book import LeaseBook
 from kontinue_engine.sharding.leases import LeaseTimes, ReplicaIdentity
 from kontinue_engine.sharding.views import PlacedExecution
+from polling import eventually
 from scripted_transport import ScriptedTransport
 from virtual_time import LoopClock, elapsed_s, virtual_time
 
@@ -104,12 +105,6 @@ async def leading(transport: ScriptedTransport, place: Placed, *waiting: str) ->
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await task
-
-
-async def eventually(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not holds():
-            await asyncio.sleep(0.005)
 
 
 async def test_what_ends_while_a_new_leader_lists_keeps_its_slot_until_it_has_stopped(
