@@ -65,13 +65,19 @@ class Jobs:
 
     def discard_all(self, entry: Entry) -> None:
         """The Execution has ended, or begins anew: nothing that it has started may go on."""
-        names = {(one.command.kind, one.command.name) for one in entry.jobs.values()} | entry.known_jobs.keys()
+        names = {(one.command.kind, one.command.name) for one in entry.jobs.values()}
+        names |= {(kind, name) for kind, name in entry.known_jobs if not self._is_known_to_have_ended(kind, name)}
         for kind, followed in self._followed.items():
             names |= {(kind, one.name) for one in followed.unended_of(entry.uid)}
         entry.jobs.clear()
         entry.known_jobs.clear()
         for kind, name in sorted(names):
             self._discard(entry, kind, name)
+
+    def _is_known_to_have_ended(self, kind: str, name: str) -> bool:
+        followed = self._followed.get(kind)
+        one = None if followed is None else followed.get(name)
+        return one is not None and one.has_ended
 
     def _discard(self, entry: Entry, kind: str, name: str) -> None:
         if name not in entry.unwanted_jobs:
@@ -139,7 +145,8 @@ class Jobs:
             for step, awaited in entry.jobs.items():
                 if awaited.command.kind == kind and awaited.is_other(store.get(awaited.command.name)):
                     self._look(entry, step, awaited)
-            if any(item.kind == kind for item in entry.status.waiting_for):
+            names = [item.name for item in entry.status.waiting_for if item.kind == kind]
+            if any((one := store.get(name)) is None or one.has_ended for name in names):
                 self._wake(entry)
 
     def _wake(self, entry: Entry) -> None:
@@ -161,21 +168,25 @@ class Jobs:
         try:
             while awaited.has_news and entry.jobs.get(step) is awaited:
                 awaited.has_news = False
+                pause_s: float | None = None
                 try:
-                    await self._settle(entry, step, awaited)
+                    is_settled = await self._settle(entry, step, awaited)
                 except errors.Unauthorized:
                     raise
                 except errors.ApiError as error:
                     _log.warning("not looked at", **entry.log_fields, name=awaited.command.name, error=str(error))
+                    is_settled, pause_s = False, error.retry_after_s
+                if not is_settled:
                     awaited.has_news = True
-                    await asyncio.sleep(backoff.next_s(at_least_s=error.retry_after_s))
+                    await asyncio.sleep(backoff.next_s(at_least_s=pause_s))
         finally:
             self._under_way -= 1
             awaited.is_looked_at = False
         if awaited.has_news or entry.jobs.get(step) is not awaited:
             self._wake(entry)  # it was evicted meanwhile
 
-    async def _settle(self, entry: Entry, step: str, awaited: AwaitedJob) -> None:
+    async def _settle(self, entry: Entry, step: str, awaited: AwaitedJob) -> bool:
+        """Create it or read it, and tell what there is to tell; return whether that is all for now."""
         runtime, command = self._runtime, awaited.command
         attempt = next_attempt(entry.status)
         was_there = entry.known_jobs.get((command.kind, command.name)) == attempt
@@ -190,25 +201,25 @@ class Jobs:
             )
         except jobs.JobUnusableError as error:
             self._refuse(entry, step, awaited, error.kind, str(error))
-            return
+            return True
         if found is None:
             message = f"{command.kind} {command.name} was deleted while {entry.name} waited for it"
             self._refuse(entry, step, awaited, "NotFound", message)
-            return
+            return True
         if command.name in entry.unwanted_jobs:
             self._delete(entry, command.kind, command.name)  # the first try came before it was there
-            return
+            return True
         if self._is_run_anew(entry, found, attempt):
             _log.info("run anew", execution=entry.name, uid=entry.uid, kind=command.kind, name=command.name)
             await jobs.delete(runtime.transport, namespace=runtime.scope.namespace, kind=command.kind, found=found)
-            awaited.has_news = True
-            return
+            return False
         entry.known_jobs[command.kind, command.name] = attempt
         if found.has_ended:
             await self._deliver(entry, step, awaited, found)
         elif entry.jobs.get(step) is awaited:
             awaited.exists, awaited.held_up_by = True, found.held_up_by
             runtime.queue.add(entry.uid)
+        return True
 
     def _is_run_anew(self, entry: Entry, found: JobView, attempt: int) -> bool:
         """Tell whether a new attempt, like a child that has failed, does not take it as it has ended."""
