@@ -59,9 +59,7 @@ def format_log_line(fields: Mapping[str, Any], *, color: bool) -> str:
     event = paint(str(fields.get("event", "")), _LEVEL_COLORS.get(level, ""), color=color)
     hidden = _SHOWN_ELSEWHERE | _OF_ITS_WORKER if execution else _SHOWN_ELSEWHERE
     data = " ".join(
-        f"{key}={_value(value)}"
-        for key, value in fields.items()
-        if key not in hidden and value not in ("", None)
+        f"{key}={_value(value)}" for key, value in fields.items() if key not in hidden and value not in ("", None)
     )
     line = " ".join(part for part in (head, paint(execution, "36", color=color), event, data) if part)
     traceback = str(fields.get("traceback") or fields.get("exception") or "").strip()

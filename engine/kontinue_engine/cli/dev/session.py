@@ -18,7 +18,6 @@ import msgspec
 
 from kontinue.api.v1alpha1 import Function
 from kontinue.kube.config import KubeConfig, load_config
-from kontinue.kube.http import KubeTransport
 from kontinue_engine.cli import log_lines
 from kontinue_engine.cli.dev import commands, processes, server_api, supervision
 from kontinue_engine.cli.dev.commands import DevOptions, Jobs
@@ -150,6 +149,8 @@ class Session:
         self._perform(self._supervision.ready(SERVER, time.monotonic()))
 
     async def _run_jobs(self, config: KubeConfig) -> None:
+        from kontinue.kube.http import KubeTransport  # here: without Jobs to run, dev needs no client
+
         transport = KubeTransport(config, user_agent="kontinue-dev-jobs")
         runner = JobRunner(
             transport,
