@@ -104,20 +104,6 @@ class Poll(msgspec.Struct, frozen=True, kw_only=True):
     is_awaited: bool
 
 
-class Poll(msgspec.Struct, frozen=True, kw_only=True):
-    """A condition that an activation waits for, or did: the pause since the last look outlives it.
-
-    Attributes:
-        due_ms: when to look again.
-        is_awaited: the activation waits to be told so.
-    """
-
-    name: str
-    every_ms: int
-    due_ms: int
-    is_awaited: bool
-
-
 class Entry:
     """One live Execution, as this replica knows it.
 
@@ -137,7 +123,6 @@ class Entry:
         unwanted: names of children that were canceled while they were being created.
         is_parent_unchecked: its parent may have ended: that is being looked up, and it does not run before.
         timers: step ids whose firing the activation waits for.
-        polls: step id -> condition that is looked at now and then.
         polls: step id -> condition that is looked at now and then.
         suspensions: step id -> what the activation waits for.
         ends_of_waits: name of a Suspension -> when it was to end, of those that may have been deleted meanwhile.
@@ -173,7 +158,6 @@ class Entry:
         "news",
         "parent_name",
         "parent_uid",
-        "polls",
         "polls",
         "rest",
         "room_wait",
@@ -219,7 +203,6 @@ class Entry:
         self.awaited: frozenset[str] = frozenset()
         self.unwanted: set[str] = set()
         self.timers: set[str] = set()
-        self.polls: dict[str, Poll] = {}
         self.polls: dict[str, Poll] = {}
         self.suspensions: dict[str, AwaitedSuspension] = {}
         self.ends_of_waits = {
@@ -403,7 +386,6 @@ class EntryStore:
             entry.activation = None
         entry.children.clear()
         entry.timers.clear()
-        entry.polls = {step: msgspec.structs.replace(poll, is_awaited=False) for step, poll in entry.polls.items()}
         entry.polls = {step: msgspec.structs.replace(poll, is_awaited=False) for step, poll in entry.polls.items()}
         entry.suspensions.clear()
         entry.told_suspensions.clear()

@@ -149,7 +149,7 @@ class CancelTimer(Frame, frozen=True, tag="CancelTimer"):
 
 
 class WaitingItem(Frame, frozen=True, tag="WaitingItem"):
-    """One thing that a parked activation waits for; ``kind`` is Execution, Timer, Poll, Suspension, Job, Pod or Step."""
+    """One thing that a parked activation waits for; ``kind`` as in ``status.waitingFor``, or Step."""
 
     kind: str
     name: str
