@@ -615,17 +615,6 @@ async def test_a_limit_that_never_strikes_is_a_long_one(run: Run, forever_s: flo
     assert isinstance(await run(limited), frames.Completed)
 
 
-@pytest.mark.parametrize("forever_s", [1e300, math.inf])
-async def test_a_limit_that_never_strikes_is_a_long_one(run: Run, forever_s: float) -> None:
-    """Libraries say for ever by a large number, or infinity."""
-
-    async def limited(ctx: ExecutionContext) -> int:
-        async with asyncio.timeout(forever_s):
-            return await ctx.step(double, 1)
-
-    assert isinstance(await run(limited), frames.Completed)
-
-
 async def test_wrong_calls_are_errors_at_the_call(run: Run) -> None:
     """The message suggests the other verb."""
 
