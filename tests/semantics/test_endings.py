@@ -249,3 +249,44 @@ async def test_what_waits_for_its_turn_can_be_ended(env: TestEnvironment, verb: 
     ended = await waiting.get()
     assert ended.phase is (Phase.CANCELED if verb == "cancel" else Phase.SKIPPED)
     assert (ended.status.attempt_count, is_stopped(ended.status.conditions)) == (0, True)
+
+
+@step
+async def trip() -> None:
+    ledger["tripped"] += 1
+    if ledger["tripped"] == 1:
+        raise ConnectionError("not yet")
+
+
+@app.function(retry=RetryPolicy(retries=1, backoff=HOUR))
+async def take_its_time(ctx: ExecutionContext, phase: Phase) -> str:
+    receipt = await ctx.step(charge)
+    if phase is Phase.SUSPENDED:
+        await ctx.sleep(HOUR)
+    else:
+        await ctx.step(trip)
+    return receipt
+
+
+@pytest.mark.parametrize("verb", ["cancel", "skip"])
+@pytest.mark.parametrize("phase", [Phase.SUSPENDED, Phase.BACKOFF])
+async def test_what_waits_can_be_ended(env: TestEnvironment, phase: Phase, verb: str) -> None:
+    """At once and for good, whatever it waits for; a retry of what was canceled goes on where it was."""
+    env.use(app)
+    run = await env.spawn(take_its_time, phase)
+    await env.advance(timedelta(minutes=1))
+    assert (await run.get()).phase is phase
+    await (run.cancel("enough") if verb == "cancel" else run.skip("by hand", message="enough"))
+    await env.advance(2 * HOUR)
+    ended = await run.get()
+    assert is_stopped(ended.status.conditions)
+    assert (ended.status.message, ended.status.waiting_for, ended.status.attempt_count) == ("enough", [], 1)
+    if verb == "skip":
+        assert (ended.phase, await run.result()) == (Phase.SKIPPED, "by hand")
+        with pytest.raises(InvalidState):
+            await run.retry()
+    else:
+        assert ended.phase is Phase.CANCELED
+        await run.retry()
+        assert await run.result() == "receipt"
+    assert ledger["charged"] == 1
