@@ -97,14 +97,18 @@ def _policies(execution: Execution) -> dict[str, str]:
 def _blocked(execution: Execution) -> str:
     if execution.phase is not Phase.BLOCKED:
         return ""
-    remedy = "run a worker whose code matches (it is tried again with each new build)"
+    named = f"{execution.metadata.name}{_flags(execution)}"
+    remedy = (
+        "run a worker whose code matches (each new build is tried once;\n"
+        f"  kontinue replay {named} MODULE:APP tells whether it does), or"
+    )
     if execution.status.reason == HISTORY_INCOMPLETE:
-        remedy = "restore what is missing (it is looked for again and again)"
+        remedy = "restore what is missing (it is looked for again and again), or"
     return (
         "Blocked:\n"
         f"{indent(split_mismatch(execution.status.message) or 'no message', '  ')}\n"
-        f"  Way out: {remedy}, or\n"
-        f"  kontinue cancel {execution.metadata.name}{_flags(execution)}"
+        f"  Way out: {remedy}\n"
+        f"  kontinue cancel {named}"
     )
 
 
