@@ -81,3 +81,9 @@ async def hold(ctx: ExecutionContext, ms: int) -> int:
     """Wait without a slot."""
     await ctx.sleep(timedelta(milliseconds=ms))
     return ms
+
+
+@app.function
+async def sleep_until(ctx: ExecutionContext, until_s: float) -> None:
+    """Sleep until that time, in seconds since 1970."""
+    await ctx.sleep(timedelta(seconds=until_s - ctx.now().timestamp()))

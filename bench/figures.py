@@ -35,6 +35,8 @@ TARGETS = {
     "recovery_same_hostname_s": Target(2, 2, higher_is_better=False),
     "local_step1000_vs_step10": Target(1.3, 1.1, higher_is_better=False),
     "kube_step1000_vs_step10": Target(1.3, 1.1, higher_is_better=False),
+    "sleepers_supervisor_bytes": Target(None, 2048, higher_is_better=False),
+    "sleepers_late_p99_ms": Target(None, 200, higher_is_better=False),
     "rss_bytes_per_object_100k": Target(None, 3072, higher_is_better=False),
     "rss_bytes_per_object_100k_after_start": Target(None, 3072, higher_is_better=False),
 }
