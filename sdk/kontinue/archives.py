@@ -11,7 +11,7 @@ import base64
 import binascii
 import hashlib
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -111,7 +111,7 @@ class Packer:
 
 
 def build_parts(
-    root: Execution, packed: Packed, *, executions: int, group: str, delete_at: datetime | None
+    root: Execution, packed: Packed, *, below: Collection[str], group: str, delete_at: datetime | None
 ) -> list[ArchivedExecution]:
     """Return the parts in the order in which they are created; the last one makes the archive count.
 
@@ -120,7 +120,7 @@ def build_parts(
     Args:
         root: the Execution that is archived.
         packed: its tree.
-        executions: how many are in that.
+        below: resourceVersions of the Executions below it.
         group: worker group that looks after it.
         delete_at: when the archive is to be deleted; None for never.
 
@@ -133,7 +133,8 @@ def build_parts(
     digest = hashlib.blake2b(packed.data, digest_size=8).hexdigest()
     chunks = [packed.data[at : at + MAX_DATA_BYTES] for at in range(0, len(packed.data), MAX_DATA_BYTES)]
     notes = {} if delete_at is None else {labels.DELETE_AT: delete_at.isoformat()}
-    whose = f"{meta.uid} {meta.resource_version} {digest}"
+    newest = max(int(version) for version in (meta.resource_version, *below))
+    whose = f"{meta.uid} {meta.resource_version} {newest} {digest}"
     return [
         ArchivedExecution(
             metadata=ObjectMeta(
@@ -154,7 +155,7 @@ def build_parts(
                 created_at=meta.creation_timestamp,
                 started_at=status.started_at,
                 finished_at=status.finished_at,
-                executions=executions,
+                executions=len(below) + 1,
                 bytes=packed.size,
                 part=number,
                 parts=len(chunks),
@@ -171,6 +172,7 @@ class PartKey(msgspec.Struct, frozen=True):
     Attributes:
         uid: of the root Execution.
         version: its resourceVersion when it was archived.
+        newest: the highest resourceVersion of the Executions in it: of two archives the one with more is later.
         digest: of the compressed data: what all parts of an archive have in common.
         part: which one.
         parts: of how many.
@@ -179,6 +181,7 @@ class PartKey(msgspec.Struct, frozen=True):
 
     uid: str
     version: int
+    newest: int
     digest: str
     part: int
     parts: int
@@ -188,12 +191,12 @@ class PartKey(msgspec.Struct, frozen=True):
 def part_key(meta: ObjectMeta) -> PartKey | None:
     """Return what the annotation says; None if it says nothing: somebody else made the object, or edited it."""
     words = meta.annotations.get(labels.ARCHIVE_PART, "").split(" ")
-    if len(words) != 6:
+    if len(words) != 7:
         return None
-    version, part, parts = (labels.number_in(words[index]) for index in (1, 3, 4))
-    if version is None or part is None or parts is None or not 1 <= part <= parts:
+    version, newest, part, parts = (labels.number_in(words[index]) for index in (1, 2, 4, 5))
+    if version is None or newest is None or part is None or parts is None or not 1 <= part <= parts:
         return None
-    return PartKey(words[0], version, words[2], part, parts, words[5])
+    return PartKey(words[0], version, newest, words[3], part, parts, words[6])
 
 
 def unpack(parts: Iterable[ArchivedExecution]) -> Archive:

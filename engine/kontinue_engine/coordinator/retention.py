@@ -151,7 +151,7 @@ class RetentionDuty:
         """It is gone, or runs again, or is kept for ever."""
         self._roots.pop(uid, None)
         self._queue.forget((_ROOT, uid))
-        if uid not in self._gone:
+        if uid not in self._gone or not retention.is_settled(self._archives.of(uid)):
             self._suspect(uid)
         self._gone.discard(uid)
 
@@ -249,7 +249,7 @@ class RetentionDuty:
             parts = build_parts(
                 root.execution,
                 tree.packed,
-                executions=len(tree.versions) + 1,
+                below=tree.versions.values(),
                 group=self._group,
                 delete_at=None if due.delete_ms is None else time_of(due.delete_ms),
             )

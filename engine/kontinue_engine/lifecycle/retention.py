@@ -158,9 +158,13 @@ def superfluous(parts: Iterable[StoredPart], living: int | None) -> list[StoredP
         drop = [digest for digest, found in archives.items() if found[0].key.version < living]
     else:
         whole = [digest for digest, found in archives.items() if is_whole(found)]
-        kept = max(whole, key=lambda digest: (archives[digest][0].key.version, digest), default=None)
+        kept = max(whole, key=lambda digest: _order(archives[digest][0].key), default=None)
         drop = [digest for digest in archives if digest != kept]
     return [one for digest in drop for one in archives[digest] if one.key.part == 1]
+
+
+def _order(key: PartKey) -> tuple[int, int, str]:
+    return key.version, key.newest, key.digest
 
 
 def is_whole(parts: Sequence[StoredPart]) -> bool:

@@ -72,7 +72,7 @@ OBSERVED_RETRIES: Final = "kontinue.cloud/observed-retries"
 DELETE_AT: Final = "kontinue.cloud/delete-at"
 """Annotation of an ArchivedExecution: when it is deleted, RFC 3339; may be changed. Absent means never."""
 ARCHIVE_PART: Final = "kontinue.cloud/archive-part"
-"""Annotation of an ArchivedExecution: uid and resourceVersion of the root, digest, part, parts, name of the root."""
+"""Annotation of an ArchivedExecution, as ``kontinue.archives.PartKey`` reads it: which archive it is part of."""
 ARCHIVED_IN: Final = "kontinue.cloud/archived-in"
 """Annotation of what was read from an archive, and only of that: name of the ArchivedExecution with its first part."""
 

@@ -130,7 +130,7 @@ async def _read_all(send: Send, namespace: str, root: str) -> list[Archive]:
         if key is not None:
             by_archive.setdefault((key.uid, key.digest), (key, []))[1].append(part)
     whole = [(key, parts) for key, parts in by_archive.values() if len(parts) == key.parts]
-    whole.sort(key=lambda one: (one[0].version, one[0].digest), reverse=True)
+    whole.sort(key=lambda one: (one[0].version, one[0].newest, one[0].digest), reverse=True)
     return [archives.unpack(parts) for _, parts in whole]
 
 

@@ -175,7 +175,7 @@ async def archive(kubeconfig: str, name: str) -> None:
             head = {"apiVersion": labels.API_VERSION, "kind": "MemoPage"}
             packer.add(json.dumps({**page, **head}).encode())
         root = msgspec.json.decode(raw, type=Execution)
-        (part,) = archives.build_parts(root, packer.finish(), executions=1, group="cli-tests", delete_at=None)
+        (part,) = archives.build_parts(root, packer.finish(), below=(), group="cli-tests", delete_at=None)
         await transport.send(requests.create(requests.ARCHIVED_EXECUTIONS, "default", part))
         await transport.send(requests.delete(requests.EXECUTIONS, "default", name))
     finally:

@@ -48,7 +48,9 @@ class Shelf:
             one["metadata"]["namespace"] = self.client.namespace
             packer.add(msgspec.json.encode(one))
         root = msgspec.json.decode(msgspec.json.encode(documents[0]), type=Execution)
-        parts = archives.build_parts(root, packer.finish(), executions=len(documents), group="g", delete_at=None)
+        parts = archives.build_parts(
+            root, packer.finish(), below=[str(version)] * (len(documents) - 1), group="g", delete_at=None
+        )
         for part in parts:
             await self.client.kube.send(requests.create(requests.ARCHIVED_EXECUTIONS, self.client.namespace, part))
         return parts

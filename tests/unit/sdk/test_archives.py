@@ -41,7 +41,9 @@ def pack(*documents: dict[str, Any], delete_at: datetime | None = None) -> list[
     for one in documents:
         packer.add(msgspec.json.encode(one))
     root = msgspec.json.decode(msgspec.json.encode(documents[0]), type=Execution)
-    return archives.build_parts(root, packer.finish(), executions=len(documents), group="g", delete_at=delete_at)
+    return archives.build_parts(
+        root, packer.finish(), below=["9"] * (len(documents) - 1), group="g", delete_at=delete_at
+    )
 
 
 def test_a_tree_is_read_as_it_was_written() -> None:
@@ -80,7 +82,8 @@ def test_an_archive_says_in_plain_text_what_it_holds() -> None:
     assert archives.delete_time(part.metadata) == WHEN
     key = archives.part_key(part.metadata)
     assert key is not None
-    assert (key.uid, key.version, key.part, key.parts, key.execution) == ("uid-root", 7, 1, 1, "root")
+    assert (key.uid, key.version, key.newest) == ("uid-root", 7, 9)
+    assert (key.part, key.parts, key.execution) == (1, 1, "root")
     assert part.metadata.name == f"root-{key.digest}-1"
 
 
@@ -99,11 +102,11 @@ def test_values_are_kept_as_they_were_written() -> None:
     packer = archives.Packer()
     packer.add(text.replace(b",\n", b", "))
     root = msgspec.json.decode(text, type=Execution)
-    found = archives.unpack(archives.build_parts(root, packer.finish(), executions=1, group="g", delete_at=None))
+    found = archives.unpack(archives.build_parts(root, packer.finish(), below=(), group="g", delete_at=None))
     assert bytes(found.root.status.result) == b'{"big": 123456789012345678901.50, "a":2}'  # type: ignore[arg-type]
     packer = archives.Packer()
     packer.add(text)
-    found = archives.unpack(archives.build_parts(root, packer.finish(), executions=1, group="g", delete_at=None))
+    found = archives.unpack(archives.build_parts(root, packer.finish(), below=(), group="g", delete_at=None))
     assert msgspec.json.decode(found.root.status.result)["a"] == 2  # type: ignore[arg-type]
 
 
@@ -138,7 +141,9 @@ def test_an_archive_that_is_cut_short_is_no_archive() -> None:
             archives.unpack([broken])
 
 
-@pytest.mark.parametrize("note", ["", "u 1 d 1 n", "u 1 d 2 1 n", "u 1 d 0 1 n", "u x d 1 1 n", "u 1 d 1 1 n n"])
+@pytest.mark.parametrize(
+    "note", ["", "u 1 1 d 1 n", "u 1 1 d 2 1 n", "u 1 1 d 0 1 n", "u x 1 d 1 1 n", "u 1 x d 1 1 n", "u 1 1 d 1 1 n n"]
+)
 def test_what_somebody_else_made_is_no_part(note: str) -> None:
     """Annotations are anybody's."""
     assert archives.part_key(ObjectMeta(name="n", annotations={labels.ARCHIVE_PART: note})) is None

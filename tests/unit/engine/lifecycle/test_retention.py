@@ -114,8 +114,8 @@ def test_what_descends_from_a_root_is_found_by_uids() -> None:
     assert retention.below("root", owners) == {"child", "grandchild"}
 
 
-def part(digest: str, version: int, number: int = 1, of: int = 1) -> StoredPart:
-    return StoredPart(PartKey("u", version, digest, number, of, "e"), ObjectMeta(name=f"{digest}-{number}"))
+def part(digest: str, version: int, number: int = 1, of: int = 1, *, newest: int = 9) -> StoredPart:
+    return StoredPart(PartKey("u", version, newest, digest, number, of, "e"), ObjectMeta(name=f"{digest}-{number}"))
 
 
 def dropped(*parts: StoredPart, living: int | None) -> list[str]:
@@ -134,6 +134,7 @@ def test_without_a_root_the_newest_whole_archive_stays() -> None:
     half = part("half", 3, 1, 2)
     assert dropped(*whole, half, part("older", 1), living=None) == ["half-1", "older-1"]
     assert dropped(part("a", 2), part("b", 2), living=None) == ["a-1"]
+    assert dropped(part("a", 2, newest=5), part("b", 2, newest=4), living=None) == ["b-1"]
     assert dropped(half, part("tail", 3, 2, 2), living=None) == ["half-1"]
     assert dropped(living=None) == []
 

@@ -127,7 +127,7 @@ def test_archives_are_unpacked_with_their_pages() -> None:
     for document in (whole, page):
         packer.add(msgspec.json.encode(document))
     root = msgspec.json.decode(msgspec.json.encode(whole), type=Execution)
-    (part,) = archives.build_parts(root, packer.finish(), executions=1, group="g", delete_at=None)
+    (part,) = archives.build_parts(root, packer.finish(), below=(), group="g", delete_at=None)
     part = msgspec.structs.replace(part, metadata=msgspec.structs.replace(part.metadata, namespace="ns"))
     histories = read_histories([("file", in_json(part, execution("two"), "not an object"))])
     assert [one.execution.metadata.name for one in histories] == ["two", "one"]
