@@ -6,7 +6,7 @@ nothing: a conflict is returned as what the server has now, and the caller decid
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 from collections.abc import Sequence
 from typing import Final
 
@@ -15,11 +15,12 @@ import msgspec
 from kontinue import errors
 from kontinue.api import labels
 from kontinue.api.meta import ApiStruct, ObjectMeta, PartialObjectMetadata
-from kontinue.api.patches import CANCEL_TRIES, CANCELED_BY_PARENT, cancel_operations, withdraw_operations
+from kontinue.api.patches import CANCELED_BY_PARENT, cancel_operations, withdraw_operations
 from kontinue.api.v1alpha1 import LIVE_PHASES_SELECTOR, Execution, ExecutionStatus
 from kontinue.kube import requests
-from kontinue.kube.backoff import Backoff
+from kontinue.kube.patching import patch_as_seen
 from kontinue.kube.reflector import Reflector
+from kontinue.kube.requests import Request
 from kontinue.kube.transport import Transport
 from kontinue_engine.errors import EngineError
 from kontinue_engine.lifecycle.child_notes import Stage, stage_of
@@ -199,28 +200,23 @@ async def cancel_from_outside(
 async def _cancel(
     transport: Transport, *, namespace: str, name: str, message: str, reason: str, up_to: Stage | None
 ) -> None:
-    backoff = Backoff()
-    refused_version = ""
-    for tries_left in reversed(range(CANCEL_TRIES)):
+    async def read() -> Execution:
         child = await read_execution(transport, namespace=namespace, name=name)
-        if child is None or (child.phase.is_terminal and not child.is_retry_requested):
-            return
+        if child is None:
+            raise errors.NotFound(f"no Execution {name!r} in namespace {namespace!r}", status=404)
+        return child
+
+    async def build(child: Execution, refusals: int) -> Request | None:
+        del refusals
+        if child.phase.is_terminal and not child.is_retry_requested:
+            return None
         if up_to is not None and stage_of(child.metadata.annotations) > up_to:
-            return
+            return None
         if child.is_retry_requested:
             operations = withdraw_operations(child)
         else:
             operations = cancel_operations(child, reason=reason, message=message)
-        version = child.metadata.resource_version
-        try:
-            await transport.send(
-                requests.json_patch(requests.EXECUTIONS, namespace, name, operations, subresource="status")
-            )
-            return
-        except errors.NotFound:
-            return
-        except (errors.Invalid, errors.Conflict):
-            if version == refused_version or not tries_left:
-                raise  # nothing has changed, so it was not the phase
-            refused_version = version
-        await asyncio.sleep(backoff.next_s())
+        return requests.json_patch(requests.EXECUTIONS, namespace, name, operations, subresource="status")
+
+    with contextlib.suppress(errors.NotFound):
+        await patch_as_seen(read=read, build=build, send=transport.send)

@@ -18,7 +18,7 @@ import msgspec
 from kontinue import codec, errors
 from kontinue.api import labels
 from kontinue.api.meta import ObjectList, ObjectMeta, parent_of
-from kontinue.api.patches import CANCEL_TRIES, CANCELED_BY_CLIENT, cancel_operations, retry_operations, skip_operations
+from kontinue.api.patches import CANCELED_BY_CLIENT, cancel_operations, retry_operations, skip_operations
 from kontinue.api.v1alpha1 import ENDED_PHASES, ChildPolicy, Execution, Function, Phase, ScheduledExecution, Suspension
 from kontinue.archives import Archive
 from kontinue.client import archived, resuming, schedules
@@ -35,9 +35,9 @@ from kontinue.client.tree import ExecutionTree, TreeWatcher, build_tree, call_or
 from kontinue.client.waiting import Target, Waits, judge
 from kontinue.definition import FunctionDefinition
 from kontinue.kube import requests
-from kontinue.kube.backoff import Backoff
 from kontinue.kube.config import load_config
 from kontinue.kube.http import KubeTransport
+from kontinue.kube.patching import patch_as_seen
 from kontinue.kube.requests import Request
 from kontinue.kube.transport import Transport
 
@@ -489,30 +489,22 @@ class Client:
         """
         policy = ChildPolicy(child_policy)
         target = self._target(execution, None)
-        was_refused = False
-        backoff = Backoff()
-        for tries_left in reversed(range(CANCEL_TRIES)):
-            found = await self._get(target.namespace, target.name)
+
+        async def build(found: Execution, refusals: int) -> Request | None:
             if target.uid and found.metadata.uid != target.uid:
                 raise errors.NotFound(f"Execution {target} was deleted and created again", status=404)
-            if was_refused and found.is_retry_requested:
-                break  # ours, and its answer was lost, or somebody else's: the wish is the same
+            if refusals and found.is_retry_requested:
+                return None  # ours, and its answer was lost, or somebody else's: the wish is the same
             check_retry(found, await self._parent_of(found), policy)
             if must_be_canceled(found, policy):
                 await self.cancel(found, message="Canceled to be run anew")
-                continue
+                found = await self._get(target.namespace, target.name)
             operations = retry_operations(found, child_policy=policy)
-            request = requests.json_patch(requests.EXECUTIONS, target.namespace, target.name, operations)
-            try:
-                asked = _decode_execution(await self._send(request))
-            except (errors.Invalid, errors.Conflict) as error:
-                if error.status not in (409, 422) or not tries_left:
-                    raise
-                was_refused = True
-            else:
-                self._shared.waits.note_retry(asked)
-                break
-            await asyncio.sleep(backoff.next_s())
+            return requests.json_patch(requests.EXECUTIONS, target.namespace, target.name, operations)
+
+        asked = await patch_as_seen(read=lambda: self._get(target.namespace, target.name), build=build, send=self._send)
+        if asked is not None:
+            self._shared.waits.note_retry(_decode_execution(asked))
         if policy is ChildPolicy.NONE:
             children = await self.get_child_executions(target.name, namespace=target.namespace)
             warn_of_failed(target, children)

@@ -6,20 +6,18 @@ changed meanwhile, it is built anew from the phase as it is then.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import msgspec
 
 from kontinue import codec, errors
-from kontinue.api.patches import CANCEL_TRIES
 from kontinue.api.v1alpha1 import MAX_RESULT_BYTES, Execution, Function, Phase
 from kontinue.client.arguments import first_problem
 from kontinue.client.waiting import Target
 from kontinue.errors import CodecError, InvalidResult
 from kontinue.kube import requests
-from kontinue.kube.backoff import Backoff
+from kontinue.kube.patching import patch_as_seen
 from kontinue.kube.requests import Request
 
 Operations = list[dict[str, Any]]
@@ -48,28 +46,18 @@ async def end_execution(
         InvalidState: it has ended already.
         NotFound: it was deleted and created again.
     """
-    refused_version = ""
-    backoff = Backoff()
-    for tries_left in reversed(range(CANCEL_TRIES)):
-        found = await read()
+
+    async def build(found: Execution, refusals: int) -> Request | None:
         if target.uid and found.metadata.uid != target.uid:
             raise errors.NotFound(f"Execution {target} was deleted and created again", status=404)
         if found.phase.is_terminal:
-            if refused_version and found.phase is phase:
-                return  # ours, and its answer was lost, or somebody else's: the wish is fulfilled
+            if refusals and found.phase is phase:
+                return None  # ours, and its answer was lost, or somebody else's: the wish is fulfilled
             raise errors.InvalidState(f"Execution {target} cannot be {_VERBS[phase]}: it is {found.phase} already")
-        version = found.metadata.resource_version
         patch = await operations(found)
-        try:
-            await send(
-                requests.json_patch(requests.EXECUTIONS, target.namespace, target.name, patch, subresource="status")
-            )
-            return
-        except (errors.Invalid, errors.Conflict) as error:
-            if error.status not in (409, 422) or version == refused_version or not tries_left:
-                raise  # nothing has changed, so it was not the phase
-            refused_version = version
-        await asyncio.sleep(backoff.next_s())
+        return requests.json_patch(requests.EXECUTIONS, target.namespace, target.name, patch, subresource="status")
+
+    await patch_as_seen(read=read, build=build, send=send)
 
 
 def encode_result(name: str, function: Function | None, result: object) -> bytes:

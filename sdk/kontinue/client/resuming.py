@@ -6,7 +6,6 @@ Called by ``Client``; knows requests and schemas, no configuration.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -16,7 +15,6 @@ import msgspec
 from kontinue import codec, errors
 from kontinue.api import labels
 from kontinue.api.meta import ObjectList, parent_of
-from kontinue.api.patches import CANCEL_TRIES
 from kontinue.api.v1alpha1 import (
     MAX_RESULT_BYTES,
     OPEN_SUSPENSIONS_SELECTOR,
@@ -27,7 +25,7 @@ from kontinue.api.v1alpha1 import (
 )
 from kontinue.client.arguments import first_problem
 from kontinue.kube import requests
-from kontinue.kube.backoff import Backoff
+from kontinue.kube.patching import patch_as_seen
 from kontinue.kube.requests import Request
 
 RESUMED_BY_CLIENT: Final = "Client"
@@ -133,27 +131,23 @@ async def resume(send: Send, namespace: str, name: str, payload: object, *, uid:
         InvalidPayload: the payload does not fit; nothing was changed.
         NotFound: there is no such Suspension.
     """
-    backoff = Backoff()
     tried: SuspensionStatus | None = None
-    for tries_left in reversed(range(CANCEL_TRIES)):
-        found = await fetch(send, namespace, name)
+
+    async def build(found: Suspension, refusals: int) -> Request | None:
+        nonlocal tried
+        del refusals
         if uid and found.metadata.uid != uid:
             raise errors.NotFound(f"Suspension {namespace}/{name} was deleted and created again", status=404)
         if not found.is_open:
             if tried is not None and _is_same_write(found.status, tried):
-                return  # its answer was lost
+                return None  # its answer was lost
             by = f" by {found.status.resumed_by}" if found.status.resumed_by else ""
             raise errors.InvalidState(f"Suspension {namespace}/{name} is completed already{by}")
         tried = _completed(encode_payload(found, payload))
         operations = _operations(found, tried)
-        try:
-            await send(requests.json_patch(requests.SUSPENSIONS, namespace, name, operations, subresource="status"))
-        except (errors.Invalid, errors.Conflict) as error:
-            if error.status not in (409, 422) or not tries_left:
-                raise
-        else:
-            return
-        await asyncio.sleep(backoff.next_s())
+        return requests.json_patch(requests.SUSPENSIONS, namespace, name, operations, subresource="status")
+
+    await patch_as_seen(read=lambda: fetch(send, namespace, name), build=build, send=send)
 
 
 def _completed(payload: bytes) -> SuspensionStatus:
