@@ -17,8 +17,6 @@ SKIPPED_BY_CLIENT: Final = "SkippedByClient"
 CANCELED_BY_PARENT: Final = "CanceledByParent"
 REPLACED: Final = "Replaced"
 """By the next occurrence of its schedule."""
-CANCEL_TRIES: Final = 10
-"""A patch whose test fails is built anew from the phase as it is then; so often it does not change in between."""
 
 
 def cancel_operations(execution: Execution, *, reason: str, message: str) -> list[dict[str, Any]]:

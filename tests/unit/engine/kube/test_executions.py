@@ -9,8 +9,8 @@ import pytest
 
 from kontinue import errors
 from kontinue.api import labels
-from kontinue.api.patches import CANCEL_TRIES
 from kontinue.api.v1alpha1 import ExecutionStatus, Phase
+from kontinue.kube.patching import TRIES
 from kontinue.kube.requests import Request
 from kontinue_engine.errors import EngineError, first_known
 from kontinue_engine.kube import executions
@@ -163,7 +163,7 @@ async def test_a_phase_that_changes_meanwhile_is_looked_at_again() -> None:
 
 
 @virtual_time
-@pytest.mark.parametrize(("rests", "tries"), [(True, 2), (False, CANCEL_TRIES)])
+@pytest.mark.parametrize(("rests", "tries"), [(True, 2), (False, TRIES)])
 async def test_a_refusal_that_stays_is_logged(rests: bool, tries: int, caplog: pytest.LogCaptureFixture) -> None:
     """Not repeated without end: the child goes on, and somebody has to look at the rule that protects it."""
     server = Server("Executing", refusal=errors.Invalid("denied", status=422), rests=rests)

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from kontinue import errors
-from kontinue.api.patches import CANCEL_TRIES
 from kontinue.client import Client, ClientOptions
+from kontinue.kube.patching import TRIES
 from scripted_transport import ScriptedTransport
 from virtual_time import elapsed_s, virtual_time
 
@@ -100,7 +100,7 @@ async def test_cancel_of_an_execution_that_never_rests_ends_with_the_refusal():
     transport.answer = Phases(*["Executing", "Suspended"] * 100)
     with pytest.raises(errors.Invalid, match="test failed"):
         await Client.from_kube(transport, "ns").cancel("x")
-    assert len(transport.answer.patches) == CANCEL_TRIES
+    assert len(transport.answer.patches) == TRIES
     assert elapsed_s() > 0
 
 
