@@ -34,7 +34,7 @@ def command(
     options = global_options(ctx)
     wanted = execution_filter(
         function=function or None,
-        wanted_labels=_labels_in(options.selector) if with_archived else {},
+        wanted_labels=labels_in(options.selector) if with_archived else {},
         root=None,
         schedule=None,
         worker_group=None,
@@ -82,7 +82,7 @@ def command(
     run(main)
 
 
-def _labels_in(selector: str) -> dict[str, str]:
+def labels_in(selector: str) -> dict[str, str]:
     """Return the labels that a selector asks for; archives know no other selectors."""
     terms = [term.replace("==", "=").partition("=") for term in selector.split(",") if term]
     if any(not equals or "!" in key or " " in key for key, equals, _ in terms):
