@@ -75,8 +75,12 @@ async def test_every_tree_is_archived_once_whoever_dies(client: Client, pair: li
         tree = await client.get_tree(handle)
         assert tree.is_archived
         assert [node.phase for _, node in tree.walk()] == ["Completed"] * 3
-    body = await client.kube.send(requests.list_objects(requests.ARCHIVED_EXECUTIONS, client.namespace))
-    assert len(json.loads(body)["items"]) == FAMILIES
+
+    async def is_once_each() -> bool:
+        body = await client.kube.send(requests.list_objects(requests.ARCHIVED_EXECUTIONS, client.namespace))
+        return len(json.loads(body)["items"]) == FAMILIES
+
+    await until(is_once_each)
     await clear(client)
 
 

@@ -6,7 +6,7 @@ holds what is small. Writes may be repeated after any crash: names come from the
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -21,7 +21,7 @@ from kontinue.kube.reflector import Reflector
 from kontinue.kube.requests import Resource
 from kontinue.kube.transport import Transport
 from kontinue_engine.kube.executions import UnreadableError
-from kontinue_engine.lifecycle.retention import StoredPart, below, why_not_at_rest
+from kontinue_engine.lifecycle.retention import StoredPart, below
 
 PAGE: Final = 50
 """Objects read at a time: at most some 50 MiB, if each were as large as it may be. Judgement."""
@@ -113,8 +113,12 @@ class TreeStore:
         wanted = below(root.metadata.uid, {uid: meta.owner_references for uid, meta in found.items()})
         return {uid: found[uid].resource_version for uid in wanted}
 
-    async def read_tree(self, root: Root, now_ms: int) -> Tree:
+    async def read_tree(self, root: Root, why_not: Callable[[Execution], str]) -> Tree:
         """Read everything below a root, and the MemoPages and Suspensions of all of it.
+
+        Args:
+            root: read before.
+            why_not: returns why an Execution must not go yet.
 
         Raises:
             UnreadableError: an Execution does not decode.
@@ -124,12 +128,12 @@ class TreeStore:
         versions = await self.versions_below(root.execution)
         packer.add(root.raw)
         paged = [root.execution.metadata.name] if root.execution.status.memo_pages is not None else []
-        problems = [why_not_at_rest(root.execution, now_ms)]
+        problems = [why_not(root.execution)]
         if versions:
             async for raw in self._pages(requests.EXECUTIONS, _of_root(root.execution)):
                 execution = self._decoded(raw, "")
                 if execution.metadata.uid in versions:
-                    problems.append(why_not_at_rest(execution, now_ms))
+                    problems.append(why_not(execution))
                     packer.add(raw)
                     if execution.status.memo_pages is not None:
                         paged.append(execution.metadata.name)

@@ -95,6 +95,7 @@ class RetentionDuty:
         self._roots: dict[str, str] = {}  # uid -> name; only those for which something is due some time
         self._gone: set[str] = set()  # uids of those that we have deleted, until the watch says so, too
         self._suspects: set[str] = set()  # uids whose archives may be of something that lives
+        self._unclaimed_since_s: dict[str, float] = {}  # by uid: since when they have been seen so
         self._archives = ArchivesView(self)
 
     async def run(self) -> None:
@@ -239,7 +240,7 @@ class RetentionDuty:
 
     async def _remove(self, root: Root, due: Due, now_ms: int) -> bool:
         meta = root.execution.metadata
-        tree = await self._store.read_tree(root, now_ms)
+        tree = await self._store.read_tree(root, self._why_not)
         if tree.problem:
             _log.info("kept for now", execution=meta.name, uid=meta.uid, reason=tree.problem)
             self._queue.add_after((_ROOT, meta.uid), NOT_AT_REST_S)
@@ -264,9 +265,19 @@ class RetentionDuty:
             self._queue.add((_ROOT, meta.uid))
             self._suspect(meta.uid)
             return True
+        for uid in (meta.uid, *tree.versions):
+            self._unclaimed_since_s.pop(uid, None)
         done = "archived" if is_archived else "deleted"
         _log.info(done, execution=meta.name, uid=meta.uid, executions=len(tree.versions) + 1)
         return True
+
+    def _why_not(self, execution: Execution) -> str:
+        uid, now_s = execution.metadata.uid, self._clock.monotonic_s()
+        if not retention.is_unclaimed(execution):
+            self._unclaimed_since_s.pop(uid, None)
+        elif uid not in self._unclaimed_since_s:
+            self._unclaimed_since_s[uid] = now_s
+        return retention.why_not_at_rest(execution, now_s - self._unclaimed_since_s.get(uid, now_s))
 
     async def _settle(self, uid: str) -> bool:
         """Drop archives of an Execution that do not count."""

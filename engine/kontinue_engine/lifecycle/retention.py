@@ -19,9 +19,9 @@ from kontinue_engine.lifecycle.conditions import STOPPED, is_stopped
 from kontinue_engine.lifecycle.statuses import limit_ms
 from kontinue_engine.lifecycle.times import ms_of
 
-UNCLAIMED_PATIENCE_MS: Final = 600_000
-"""An Execution that ended before anybody wrote that it ran counts as stopped after this long. Judgement: who has it
-without having said so hears of its end within seconds, and has lost its Lease within a minute."""
+UNCLAIMED_PATIENCE_S: Final = 600.0
+"""An Execution that ended before anybody wrote that it ran counts as stopped once it was seen so for so long.
+Judgement: who has it without having said so hears of its end within seconds, or has lost its Lease within a minute."""
 
 
 class Due(msgspec.Struct, frozen=True):
@@ -96,8 +96,19 @@ def is_root(meta: ObjectMeta) -> bool:
     return parent_of(meta.owner_references) is None
 
 
-def why_not_at_rest(execution: Execution, now_ms: int) -> str:
-    """Return why an Execution must not go yet; empty if nothing of it runs, and nobody wants that it runs again."""
+def is_unclaimed(execution: Execution) -> bool:
+    """Tell whether an Execution has ended, and nobody has ever written that it ran, nor that it has stopped."""
+    status = execution.status
+    return execution.phase.is_terminal and status.owner is None and not is_stopped(status.conditions)
+
+
+def why_not_at_rest(execution: Execution, unclaimed_s: float) -> str:
+    """Return why an Execution must not go yet; empty if nothing of it runs, and nobody wants that it runs again.
+
+    Args:
+        execution: as it is now.
+        unclaimed_s: for how long ``is_unclaimed`` has been true of it.
+    """
     name, status = execution.metadata.name, execution.status
     if not execution.phase.is_terminal:
         return f"{name} is {execution.phase.value}"
@@ -105,8 +116,7 @@ def why_not_at_rest(execution: Execution, now_ms: int) -> str:
         return f"a retry of {name} is asked for"
     if is_stopped(status.conditions):
         return ""
-    since_ms = ended_ms(execution.metadata, status.finished_at, status.conditions)
-    if status.owner is None and since_ms is not None and now_ms - since_ms >= UNCLAIMED_PATIENCE_MS:
+    if status.owner is None and unclaimed_s >= UNCLAIMED_PATIENCE_S:
         return ""
     return f"{name} may still be stopping"
 

@@ -22,6 +22,7 @@ from kontinue_engine.clock import SystemClock
 from kontinue_engine.coordinator import retention
 from kontinue_engine.coordinator.retention import RetentionDuty
 from kontinue_engine.kube.events import EventRecorder
+from kontinue_engine.lifecycle.retention import UNCLAIMED_PATIENCE_S
 
 SOON_S = 120.0
 ENDED = datetime(2026, 1, 1, tzinfo=UTC)
@@ -35,12 +36,16 @@ class SetClock(SystemClock):
 
     def __init__(self) -> None:
         self.time = ENDED + timedelta(hours=2)
+        self.slept_s = 0.0
 
     def now(self) -> datetime:
         return self.time
 
     def now_ms(self) -> int:
         return round(self.time.timestamp() * 1000)
+
+    def monotonic_s(self) -> float:
+        return super().monotonic_s() + self.slept_s
 
 
 Gate = Callable[[Request], Awaitable[None]]
@@ -108,6 +113,7 @@ class World:
         parent: Execution | None = None,
         ttl: dict[str, str] | None = None,
         stopped: bool = True,
+        claimed: bool = True,
         **status: Any,
     ) -> Execution:
         """Create an Execution that has ended, as its worker has left it."""
@@ -128,7 +134,7 @@ class World:
         change = {
             "phase": phase,
             "finishedAt": time,
-            "owner": {"shard": "s", "incarnation": "x", "epoch": 1},
+            **({"owner": {"shard": "s", "incarnation": "x", "epoch": 1}} if claimed else {}),
             "conditions": [condition] if stopped else [],
             **status,
         }
@@ -296,6 +302,29 @@ async def test_a_tree_of_which_something_may_run_is_kept(world: World) -> None:
     await world.create("behind", ttl={"deleteAfter": "1h"})
     await world.until_gone("behind")
     assert len(await world.names(requests.EXECUTIONS)) == 6
+
+
+async def test_what_was_canceled_before_it_ran_goes_once_it_was_seen_so_for_some_time(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody says that it has stopped; somebody may have started it just before, without a word."""
+    monkeypatch.setattr(retention, "NOT_AT_REST_S", 0.1)
+    await world.create("canceled", phase="Canceled", ttl={"deleteAfter": "1h"}, stopped=False, claimed=False)
+    looks = 0
+
+    async def count(request: Request) -> None:
+        nonlocal looks
+        looks += requests.SUSPENSIONS.plural in request.path
+
+    world.lead().after = count
+
+    async def was_looked_at_again() -> bool:
+        return looks > 2
+
+    await world.until(was_looked_at_again)
+    assert await world.names(requests.EXECUTIONS) == ["canceled"]
+    world.clock.slept_s = UNCLAIMED_PATIENCE_S
+    await world.until_gone("canceled")
 
 
 async def test_an_archive_costs_two_writes(world: World) -> None:

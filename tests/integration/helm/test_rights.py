@@ -304,7 +304,7 @@ async def ends_as_its_ttl_says(group: Group) -> None:
     kept = Retention(archive_after=timedelta(seconds=1), delete_after=timedelta(days=1))
     await group.client.spawn("add", {"a": 1, "b": 2}, options=SpawnOptions(ttl=kept))
     path = group.api.path("kontinue.cloud/v1alpha1/archivedexecutions")
-    found = await group.api.eventually(path, lambda listed: listed["items"])
+    found = await group.api.eventually(path, lambda listed: listed["items"], patience_s=120)
     now = {"metadata": {"annotations": {labels.DELETE_AT: "2026-01-01T00:00:00Z"}}}
     name = found["items"][0]["metadata"]["name"]
     assert (await group.api.send("PATCH", f"{path}/{name}", now, content_type=MERGE_PATCH))[0] == 200

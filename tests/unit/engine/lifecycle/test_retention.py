@@ -20,7 +20,7 @@ from kontinue.api.v1alpha1 import (
 )
 from kontinue.archives import PartKey
 from kontinue_engine.lifecycle import retention
-from kontinue_engine.lifecycle.retention import UNCLAIMED_PATIENCE_MS, Due, StoredPart
+from kontinue_engine.lifecycle.retention import UNCLAIMED_PATIENCE_S, Due, StoredPart
 from kontinue_engine.lifecycle.times import ms_of
 
 HOUR_MS = 3_600_000
@@ -86,14 +86,16 @@ def execution(phase: Phase = Phase.FAILED, *, stopped: bool = True, owned: bool 
 
 def test_only_what_is_at_rest_may_go() -> None:
     """Nothing of it runs, and nobody has asked that it runs again."""
-    now_ms = ENDED_MS + UNCLAIMED_PATIENCE_MS
-    assert retention.why_not_at_rest(execution(), now_ms) == ""
-    assert retention.why_not_at_rest(execution(Phase.SUSPENDED), now_ms) == "e is Suspended"
-    assert retention.why_not_at_rest(execution(wanted=1), now_ms) == "a retry of e is asked for"
-    assert retention.why_not_at_rest(execution(stopped=False), now_ms) == "e may still be stopping"
+    long_s = UNCLAIMED_PATIENCE_S
+    assert retention.why_not_at_rest(execution(), 0) == ""
+    assert retention.why_not_at_rest(execution(Phase.SUSPENDED), long_s) == "e is Suspended"
+    assert retention.why_not_at_rest(execution(wanted=1), long_s) == "a retry of e is asked for"
+    assert retention.why_not_at_rest(execution(stopped=False), long_s) == "e may still be stopping"
     never_claimed = execution(Phase.CANCELED, stopped=False, owned=False)
-    assert retention.why_not_at_rest(never_claimed, now_ms - 1) == "e may still be stopping"
-    assert retention.why_not_at_rest(never_claimed, now_ms) == ""
+    assert retention.why_not_at_rest(never_claimed, long_s - 1) == "e may still be stopping"
+    assert retention.why_not_at_rest(never_claimed, long_s) == ""
+    others = execution(), execution(stopped=False), execution(Phase.PENDING, stopped=False, owned=False)
+    assert [retention.is_unclaimed(one) for one in (never_claimed, *others)] == [True, False, False, False]
 
 
 def test_what_descends_from_a_root_is_found_by_uids() -> None:
