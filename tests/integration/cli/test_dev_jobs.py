@@ -56,6 +56,13 @@ def spawn(kontinue: Kontinue, function: str, **arguments: Any) -> str:
     return str(done.stdout.strip())
 
 
+def run(kontinue: Kontinue, function: str, **arguments: Any) -> Any:
+    """Run a function to its end and return its result."""
+    done = kontinue("execute", function, "--args", json.dumps(arguments))
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
 def result(kontinue: Kontinue, name: str) -> Any:
     """Wait for an Execution and return its result."""
     assert kontinue("wait", name, "--timeout", "50s").stdout == "Completed\n"
@@ -66,19 +73,17 @@ def result(kontinue: Kontinue, name: str) -> Any:
 def test_commands_run_as_local_processes(kontinue: Kontinue, start_dev: Callable[..., Dev]) -> None:
     """In the app's folder; what they print is kept, and told if they fail. A Job that may is tried again."""
     start_dev("--jobs", "process").ready()
-    greeting = spawn(kontinue, "job", script="echo $NAME > greeting; pwd")
-    assert result(kontinue, greeting) == ["True", "0", ""]
+    assert run(kontinue, "job", script="echo $NAME > greeting; pwd") == ["True", "0", ""]
     assert (kontinue.folder / "greeting").read_text() == "$(STAGE)x\n"
     (log,) = (kontinue.folder / ".kontinue" / "logs" / "jobs").glob("*.log")
     assert log.read_text() == f"{kontinue.folder}\n"
-    failing = spawn(kontinue, "job", script="echo no database >&2; exit 3")
-    assert result(kontinue, failing) == [
+    assert run(kontinue, "job", script="echo no database >&2; exit 3") == [
         "False",
         "3",
         "Job has reached the specified backoff limit; container main exited with 3 (Error, no database)",
     ]
-    assert result(kontinue, spawn(kontinue, "job", script="mkdir tried && exit 1; exit 0", retries=1))[0] == "True"
-    succeeded, code, message = result(kontinue, spawn(kontinue, "pod", command=["no-such-program"]))
+    assert run(kontinue, "job", script="mkdir tried && exit 1; exit 0", retries=1)[0] == "True"
+    succeeded, code, message = run(kontinue, "pod", command=["no-such-program"])
     assert (succeeded, code) == ("False", "127")
     assert "no-such-program cannot be started: No such file or directory" in message
 
