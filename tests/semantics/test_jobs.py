@@ -208,8 +208,9 @@ async def test_the_job_of_an_execution_that_ends_is_deleted(env: TestEnvironment
 
 
 async def test_a_job_without_an_answer_does_not_end(env: TestEnvironment) -> None:
-    """The error names what the test has to say something about."""
+    """The error names what the test has to say something about, and how."""
     env.use(app)
     run = await env.spawn(checked)
-    with pytest.raises(Stuck, match=f"waits for Job {run.name}"):
+    with pytest.raises(Stuck, match=f"waits for Job {run.name}") as stuck:
         await run.result()
+    assert "Nobody has said how 'job' ends: env.jobs.succeed('job'), or env.jobs.fail('job')." in str(stuck.value)

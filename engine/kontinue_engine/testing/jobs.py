@@ -88,6 +88,11 @@ class JobPlayer:
         self._changed = asyncio.Event()
         jobs._on_answer = self._changed.set  # pyright: ignore[reportPrivateUsage] - of this module
 
+    @property
+    def unanswered(self) -> list[str]:
+        """What the Jobs and Pods are called that wait for an answer of the test."""
+        return sorted({_title(view) for view in self._waiting.values()})
+
     async def run(self) -> None:
         """Answer until cancelled."""
         async with asyncio.TaskGroup() as tasks:

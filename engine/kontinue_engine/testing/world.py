@@ -56,6 +56,7 @@ class World:
         self._replays = replays
         self._server: LocalServer | None = None
         self._transport: InProcessTransport
+        self._player: JobPlayer
         self._workers: list[Supervisor] = []
         self._is_closed = False
         self._start_lock = asyncio.Lock()
@@ -144,8 +145,8 @@ class World:
         self._server = await start_server(self.clock)
         self._transport = InProcessTransport(self._server)
         self.client = Client.from_kube(self._transport, NAMESPACE)
-        player = JobPlayer(self.jobs, InProcessTransport(self._server), NAMESPACE, now=self.clock.now)
-        self.driver.loop.create_task(player.run(), name="jobs")
+        self._player = JobPlayer(self.jobs, InProcessTransport(self._server), NAMESPACE, now=self.clock.now)
+        self.driver.loop.create_task(self._player.run(), name="jobs")
 
     async def _start_worker(self) -> None:
         functions = self.functions
@@ -168,4 +169,10 @@ class World:
         await worker.start()
 
     def _explain(self) -> str:
-        return self._workers[-1].explain() if self._workers else "No worker runs yet."
+        if not self._workers:
+            return "No worker runs yet."
+        hints = [
+            f"Nobody has said how {name!r} ends: env.jobs.succeed({name!r}), or env.jobs.fail({name!r})."
+            for name in self._player.unanswered
+        ]
+        return "\n".join([self._workers[-1].explain(), *hints])
