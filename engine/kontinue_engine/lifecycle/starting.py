@@ -33,8 +33,11 @@ def start(observed: Observed, worker: Worker, now_ms: int) -> Plan:
         if status.waiting_for == waiting:
             return NOTHING
         return Plan(status=msgspec.structs.replace(status, phase=observed.phase, waiting_for=waiting))
-    if observed.phase is Phase.BLOCKED and observed.memo.build == worker.build and not observed.has_history:
-        return Plan(actions=(plans.AwaitHistory(),)) if status.reason == HISTORY_INCOMPLETE else NOTHING
+    if observed.phase is Phase.BLOCKED and observed.memo.build == worker.build:
+        if status.reason != HISTORY_INCOMPLETE:
+            return NOTHING
+        if not observed.has_history:
+            return Plan(actions=(plans.AwaitHistory(),))
     if observed.dormant and not observed.woken:
         return NOTHING
     if observed.gate is not None:

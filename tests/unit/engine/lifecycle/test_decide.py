@@ -330,6 +330,8 @@ def test_a_history_that_is_not_whole_blocks_with_a_reason_of_its_own_until_it_is
     assert decide(observed, WORKER, NOW_MS) == plans.Plan(actions=(plans.AwaitHistory(),))
     found = msgspec.structs.replace(observed, has_history=True)
     assert kinds(decide(found, WORKER, NOW_MS)) == ["Dispatch"]
+    changed = msgspec.structs.replace(found, status=msgspec.structs.replace(found.status, reason="CodeChanged"))
+    assert decide(changed, WORKER, NOW_MS) == plans.NOTHING, "it is whole, and its code does not fit"
     newer = msgspec.structs.replace(WORKER, build="b2")
     assert kinds(decide(observed, newer, NOW_MS)) == ["Dispatch"]
 
