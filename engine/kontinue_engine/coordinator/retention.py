@@ -11,8 +11,6 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Final
 
-import msgspec
-
 from kontinue import errors
 from kontinue.api import labels
 from kontinue.api.meta import PartialObjectMetadata
@@ -24,7 +22,6 @@ from kontinue.kube.transport import Transport
 from kontinue_engine.clock import Clock
 from kontinue_engine.coordinator.archiving import Root, TreeStore
 from kontinue_engine.coordinator.retention_views import ArchivesView, EndedExecution, RootsView
-from kontinue_engine.errors import EngineError
 from kontinue_engine.kube import executions
 from kontinue_engine.kube.events import EventRecorder, execution_reference
 from kontinue_engine.kube.informer import Informer
@@ -49,7 +46,6 @@ RETRY_CAP_S: Final = 300.0
 NOT_ARCHIVED: Final = "NotArchived"
 
 _REFUSALS: Final = (errors.Forbidden, errors.Invalid, errors.TooLarge, ArchiveError)
-_FAILURES: Final = (errors.ApiError, EngineError, ArchiveError, msgspec.MsgspecError)
 _ROOT, _ARCHIVES, _EXPIRY = "root", "archives of", "end of archive"
 _Key = tuple[str, str]
 _log = get_logger(__name__)
@@ -212,7 +208,7 @@ class RetentionDuty:
                 self._failures.pop(key, None)
                 if has_acted:
                     await asyncio.sleep(PAUSE_S)
-            except _FAILURES as error:
+            except Exception as error:  # noqa: BLE001 - one Execution must not end who leads, nor who leads next
                 self._note_failure(key, error)
             finally:
                 self._queue.done(key)
@@ -326,7 +322,7 @@ class RetentionDuty:
             "retention failed",
             what=kind,
             execution=execution or name,
-            error=str(error),
+            error=f"{type(error).__name__}: {error}",
             retry_in_s=round(delay_s, 3),
         )
         self._queue.add_after(key, delay_s)

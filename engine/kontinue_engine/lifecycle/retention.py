@@ -7,7 +7,7 @@ schedules, whose history leaves alone what is archived. Of children a ttl counts
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final
 
 import msgspec
@@ -42,6 +42,7 @@ class Due(msgspec.Struct, frozen=True):
 
 
 NEVER: Final = Due(None, None)
+_LAST_MS: Final = ms_of(datetime(9999, 12, 31, tzinfo=UTC))
 
 
 def ttl_of(
@@ -74,9 +75,12 @@ def due_of(ttl: ExecutionTTL | None, ended_ms: int) -> Due:
     archive_ms, delete_ms = limit_ms(ttl.archive_after), limit_ms(ttl.delete_after)
     if archive_ms is not None and delete_ms is not None and delete_ms <= archive_ms:
         archive_ms = None
-    return Due(
-        None if archive_ms is None else ended_ms + archive_ms, None if delete_ms is None else ended_ms + delete_ms
-    )
+    return Due(_after(ended_ms, archive_ms), _after(ended_ms, delete_ms))
+
+
+def _after(ended_ms: int, length_ms: int | None) -> int | None:
+    """Return the time; what no date can name never comes."""
+    return None if length_ms is None or ended_ms + length_ms > _LAST_MS else ended_ms + length_ms
 
 
 def is_archived(ttl: ExecutionTTL | None) -> bool:

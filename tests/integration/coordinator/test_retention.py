@@ -327,6 +327,24 @@ async def test_what_was_canceled_before_it_ran_goes_once_it_was_seen_so_for_some
     await world.until_gone("canceled")
 
 
+async def test_times_that_no_date_can_name_end_nobody(world: World) -> None:
+    """Whoever writes them keeps an Execution for ever; others are dealt with."""
+    await world.create("endless", ttl={"archiveAfter": "1h", "deleteAfter": "99999999h"})
+    await world.create("odd", ttl={"archiveAfter": "99999999999999999999999999999h"})
+    await world.create("late", ttl={"archiveAfter": "1h"}, finishedAt="9999-12-31T23:59:59Z")
+    await world.create("mortal", ttl=TTL)
+    world.lead()
+    await world.until_gone("endless", "mortal")
+    assert await world.names(requests.EXECUTIONS) == ["late", "odd"]
+    assert [archives.delete_time(one.metadata) for one in await world.archives()] == [None, None]
+    path = requests.ARCHIVED_EXECUTIONS
+    for name in await world.names(path):
+        note = {"metadata": {"annotations": {labels.DELETE_AT: "9999-12-31T23:59:59-23:00"}}}
+        await world.transport.send(requests.merge_patch(path, world.namespace, name, note))
+    await world.create("behind", ttl=TTL)
+    await world.until_gone("behind")
+
+
 async def test_an_archive_costs_two_writes(world: World) -> None:
     """It is created, and the root deleted; the server does the rest."""
     await plant(world)

@@ -40,6 +40,7 @@ ENDED_MS = ms_of(ENDED)
         ("0s", "0", Due(None, None)),
         ("0s", "1h", Due(None, HOUR_MS)),
         ("soon", "99999999999h", Due(None, None)),
+        ("87600h", "70080000h", Due(87_600 * HOUR_MS, None)),
     ],
 )
 def test_both_times_count_from_the_end_and_zero_is_none(archive: str, delete: str, due: Due) -> None:
