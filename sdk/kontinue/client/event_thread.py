@@ -55,18 +55,34 @@ class EventThread:
             tasks.append(loop.create_task(coroutine))
             tasks[0].add_done_callback(lambda task: _tell(task, outcome))
 
+        def give_up(_: asyncio.AbstractEventLoop) -> None:
+            if tasks:
+                tasks[0].cancel()
+            else:  # interrupted before it was scheduled
+                coroutine.close()
+                outcome.set_exception(errors.InvalidState("interrupted before it was begun"))
+
         try:
-            self._schedule(start)
-        except BaseException:
-            coroutine.close()
-            raise
-        try:
+            self._begin(start, coroutine, outcome)
             return outcome.result()
         except BaseException:
             if not outcome.done():
                 with suppress(errors.InvalidState):  # closing cancels it as well
-                    self._schedule(lambda _: tasks[0].cancel())
+                    self._schedule(give_up)
                 concurrent.futures.wait([outcome])
+            raise
+
+    def _begin(
+        self,
+        start: Callable[[asyncio.AbstractEventLoop], object],
+        coroutine: Coroutine[Any, Any, T],
+        outcome: concurrent.futures.Future[T],
+    ) -> None:
+        try:
+            self._schedule(start)
+        except Exception:  # not an interrupt: that may come when it runs already
+            coroutine.close()
+            outcome.cancel()
             raise
 
     def iterate(self, stream: AsyncIterator[T]) -> Generator[T, None, None]:

@@ -56,6 +56,34 @@ def test_an_interrupt_cancels_the_call_and_goes_on_when_it_has_ended(thread):
     assert thread.run(_return(5)) == 5
 
 
+@pytest.mark.parametrize("is_scheduled", [True, False])
+def test_an_interrupt_before_the_wait_cancels_the_call_too(thread, monkeypatch, is_scheduled):
+    """It may run already, on the other thread, or not be known there yet."""
+    ended = []
+
+    async def wait():
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)
+            ended.append("call")
+
+    schedule = thread._schedule
+
+    def interrupted(callback):
+        monkeypatch.undo()
+        if is_scheduled:
+            schedule(callback)
+            thread.run(_return(5))  # its thread has begun with the call by then
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(thread, "_schedule", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        thread.run(wait())
+    assert ended == ["call"] * is_scheduled
+    assert thread.run(_return(5)) == 5
+
+
 def test_a_call_during_which_it_is_closed_says_so(thread):
     """Whatever the call waits for; later calls say it as well."""
     started = threading.Event()
