@@ -11,7 +11,7 @@ import math
 import os
 import tempfile
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -22,8 +22,9 @@ from bench import load
 from bench.engine import ROOT, pss_mib
 from bench.figures import Figure, figure
 from cluster import Cluster, children_of
-from kontinue.api.v1alpha1 import Execution, Phase
-from kontinue.client import Client, SpawnOptions
+from kontinue.api.v1alpha1 import Execution, Phase, Suspension
+from kontinue.client import Client
+from kontinue.kube import requests
 from write_counts import written
 
 COUNT = int(os.environ.get("KONTINUE_BENCH_SLEEPERS", "10000"))
@@ -63,19 +64,23 @@ async def _measure(cluster: Cluster) -> list[Figure]:
         empty = _memory(cluster)
         written_before = _written(cluster)
         first_s = time.time() + COUNT / SPAWNED_PER_S + QUIET_S
-        due_s = {f"s-{number:06}": first_s + number / WAKING_PER_S for number in range(COUNT)}
-        await _spawn(client, due_s)
+        await _spawn(client, first_s)
         await _until_asleep(client)
+        due = await _due(client)
         awake = _memory(cluster)
         await asyncio.to_thread(_restart, cluster)
         await asyncio.sleep(SETTLED_S)
         evicted = _memory(cluster)
         if time.time() > first_s:
             raise RuntimeError(f"this machine is too slow for {SPAWNED_PER_S} sleepers per second")
-        ended = await _until_ended(client, due_s)
+        ended = await _until_ended(client, max(due.values()))
         await asyncio.sleep(SETTLED_S)
         writes = (_written(cluster) - written_before) / COUNT
-    return _figures(empty, awake, evicted, late_ms(ended, due_s), writes)
+    return _figures(empty, awake, evicted, late_ms(ended, due), writes)
+
+
+class _Suspensions(msgspec.Struct):
+    items: list[Suspension]
 
 
 class _Memory(msgspec.Struct):
@@ -115,9 +120,9 @@ def percentile(values: Sequence[float], share: float) -> float:
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
 
 
-def late_ms(finished: dict[str, datetime], due_s: dict[str, float]) -> list[float]:
+def late_ms(ended: Mapping[str, datetime], due: Mapping[str, datetime]) -> list[float]:
     """Return how long after its time each of them has ended."""
-    return [(finished[name].timestamp() - due_s[name]) * 1000 for name in due_s]
+    return [(ended[name] - due[name]) / timedelta(milliseconds=1) for name in due]
 
 
 def _memory(cluster: Cluster) -> _Memory:
@@ -137,12 +142,12 @@ def _written(cluster: Cluster) -> int:
     return written(metrics, "executions") + written(metrics, "suspensions")
 
 
-async def _spawn(client: Client, due_s: dict[str, float]) -> None:
-    left = iter(due_s.items())
+async def _spawn(client: Client, first_s: float) -> None:
+    left = iter(range(COUNT))
 
     async def one_after_another() -> None:
-        for name, until_s in left:
-            await client.spawn("sleep_until", {"until_s": until_s}, options=SpawnOptions(name=name))
+        for number in left:
+            await client.spawn("sleep_until", {"until_s": first_s + number / WAKING_PER_S})
 
     async with asyncio.TaskGroup() as tasks:
         for _ in range(IN_FLIGHT):
@@ -155,9 +160,16 @@ async def _until_asleep(client: Client) -> None:
             await asyncio.sleep(1)
 
 
-async def _until_ended(client: Client, due_s: dict[str, float]) -> dict[str, datetime]:
+async def _due(client: Client) -> dict[str, datetime]:
+    """Return when they are to be woken: what a function takes for now is as old as what it was last told."""
+    listed = await client.kube.send(requests.list_objects(requests.SUSPENSIONS, client.namespace))
+    items = msgspec.json.decode(listed, type=_Suspensions).items
+    return {one.spec.execution: one.spec.resume_at for one in items if one.spec.resume_at is not None}
+
+
+async def _until_ended(client: Client, last: datetime) -> dict[str, datetime]:
     """Wait without asking while they wake: a list of all of them would hold the server up."""
-    await asyncio.sleep(max(due_s.values()) - time.time() + SETTLED_S)
+    await asyncio.sleep(last.timestamp() - time.time() + SETTLED_S)
     async with asyncio.timeout(LONG.total_seconds()):
         while len(ended := await _listed(client, Phase.COMPLETED)) < COUNT:  # noqa: ASYNC110 - as above
             await asyncio.sleep(1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -28,7 +28,8 @@ def test_a_percentile_of_few_values_is_the_largest() -> None:
 
 def test_each_is_late_by_its_own_time() -> None:
     """In milliseconds; one that nobody has is an error, not a value left out."""
-    ended = {"a": datetime.fromtimestamp(10.25, UTC), "b": datetime.fromtimestamp(20, UTC)}
-    assert late_ms(ended, {"a": 10.0, "b": 20.0}) == [250, 0]
+    noon = datetime(2026, 1, 1, 12, tzinfo=UTC)
+    ended = {"a": noon + timedelta(milliseconds=250), "b": noon}
+    assert late_ms(ended, {"a": noon, "b": noon}) == [250, 0]
     with pytest.raises(KeyError):
-        late_ms(ended, {"c": 1.0})
+        late_ms(ended, {"c": noon})
