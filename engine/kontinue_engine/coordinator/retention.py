@@ -321,7 +321,9 @@ class RetentionDuty:
         _log.warning(
             "retention failed",
             what=kind,
-            execution=execution or name,
+            name=name,
+            execution=execution,
+            uid=name if execution else "",
             error=f"{type(error).__name__}: {error}",
             retry_in_s=round(delay_s, 3),
         )
