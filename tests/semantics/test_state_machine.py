@@ -343,7 +343,7 @@ class Machine(RuleBasedStateMachine):
 
     def _without_loose(self, paths: Iterable[str]) -> list[str]:
         """Return what does not belong to a run that may have ended in either way."""
-        loose = tuple(f"{run.where}#" for run in self.world.runs.values() if run.is_loose)
+        loose = tuple(f"{where}#" for where in self.world.loose)
         return sorted(path for path in paths if not path.startswith(loose or "?"))
 
     def _runs_of(self, path: str) -> Run | None:

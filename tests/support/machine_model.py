@@ -141,6 +141,7 @@ class Run:
         """End it, unless it has ended; with ``is_loose`` nobody knows whether it was faster."""
         if is_loose and (not self.is_terminal or self.moved_ms == self.world.now_ms):
             self.is_loose = True
+            self.world.loose.add(self.where)
             for child in self.children.values():
                 child.cancel(is_loose=True)
         if not self.is_terminal:
@@ -336,6 +337,7 @@ class World:
         runs: by where they are; those that were deleted are not among them.
         effects: path -> how often that step must have run.
         broken: services that do not answer.
+        loose: where runs were that may have ended in either way.
         is_tied: things that decide about each other happened at the same time. What follows is anybody's guess.
     """
 
@@ -344,6 +346,7 @@ class World:
         self.runs: dict[str, Run] = {}
         self.effects: Counter[str] = Counter()
         self.broken: set[str] = set()
+        self.loose: set[str] = set()
         self.holders: dict[str, Run] = {}
         self.is_tied = False
 
