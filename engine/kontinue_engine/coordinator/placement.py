@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+import msgspec
+
 from kontinue import errors
 from kontinue.api import labels
 from kontinue.api.v1alpha1 import LIVE_PHASES_SELECTOR
@@ -23,6 +25,7 @@ from kontinue_engine.coordinator.limits import LimitDuty
 from kontinue_engine.coordinator.waking import Waking
 from kontinue_engine.kube.events import EventRecorder, execution_reference
 from kontinue_engine.kube.informer import Informer
+from kontinue_engine.kube.open_suspensions import OpenSuspension, OpenSuspensions
 from kontinue_engine.sharding import leases, views
 from kontinue_engine.sharding import placement as placements
 from kontinue_engine.sharding.assignment import Allowance
@@ -49,6 +52,7 @@ class PlacementDuty:
         clock: time.
         times: of the group's Leases.
         limits: function -> limit, of those that have one.
+        suspensions: open ones of the group; who waits in a dead shard for one that ends is moved at once.
     """
 
     def __init__(
@@ -63,6 +67,7 @@ class PlacementDuty:
         clock: Clock,
         times: LeaseTimes,
         limits: Mapping[str, int],
+        suspensions: OpenSuspensions,
     ) -> None:
         self._transport = transport
         self._namespace = namespace
@@ -71,6 +76,7 @@ class PlacementDuty:
         self._watch = watch
         self._events = events
         self._moves = group_events.Moves()
+        self._suspensions = suspensions
         self._clock = clock
         self._placement = Placement(
             me.shard, parked_delay_s=times.duration_s, allowance=Allowance(), at_a_time=2 * IN_FLIGHT
@@ -106,12 +112,13 @@ class PlacementDuty:
         )
         self._watch.subscribe(self._errands.news)
         try:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(informer.run(), name="unassigned")
-                tasks.create_task(self._limits.run(), name="limits")
-                tasks.create_task(self._waking.run(), name="waking")
-                tasks.create_task(self._closer.run(), name="closing")
-                await self._errands.run()
+            with self._suspensions.following_ends(self._on_suspension_gone):
+                async with asyncio.TaskGroup() as tasks:
+                    tasks.create_task(informer.run(), name="unassigned")
+                    tasks.create_task(self._limits.run(), name="limits")
+                    tasks.create_task(self._waking.run(), name="waking")
+                    tasks.create_task(self._closer.run(), name="closing")
+                    await self._errands.run()
         finally:
             self._watch.unsubscribe(self._errands.news)
             self._tell_moves(all_of_them=True)
@@ -145,6 +152,10 @@ class PlacementDuty:
     def _on_woken(self, uid: str) -> None:
         self._placement.wake(uid)
         self._errands.news.set()
+
+    def _on_suspension_gone(self, gone: OpenSuspension) -> None:
+        if self._placement.waiting:
+            self._on_woken(gone.owner_uid)
 
     # Act.
 
@@ -232,7 +243,14 @@ class PlacementDuty:
             lost_by = await holders.find_dead(command.shard)
             self._closer.look_into(command.shard)
         return [
-            views.found_of(execution, shard=command.shard, lost_by=lost_by, now_ms=now_ms)
+            self._found(execution, shard=command.shard, lost_by=lost_by, now_ms=now_ms)
             for execution in listed.objects
             if execution.metadata.labels[shards] not in held
         ]
+
+    def _found(self, execution: views.PlacedExecution, *, shard: str, lost_by: str, now_ms: int) -> placements.Found:
+        found = views.found_of(execution, shard=shard, lost_by=lost_by, now_ms=now_ms)
+        awaited = (item.name for item in execution.status.waiting_for if item.kind == requests.SUSPENSIONS.kind)
+        if any(self._suspensions.has_ended(name) for name in awaited):
+            return msgspec.structs.replace(found, wakes_in_s=0.0)
+        return found

@@ -2,7 +2,7 @@
 
 Informer handler of ``worker``, one per replica. The selection leaves out what is completed, so that a completion and a
 deletion look alike here: the Suspension is gone, and whoever waits for it reads why. Told are ``controllers`` (to wake
-who waits) and, on the leader, ``coordinator.wake_times``. Keeps a few words of each object.
+who waits) and, on the leader, ``coordinator.wake_times`` and ``coordinator.placement``. Keeps a few words of each.
 """
 
 from __future__ import annotations
@@ -61,6 +61,8 @@ class OpenSuspensions:
         self.on_listed: Callable[[], None] = lambda: None
         """Told when all are known anew: what came and went meanwhile was never seen."""
         self._on_changed: Callable[[OpenSuspension], None] | None = None
+        self._followers_of_ends: list[Callable[[OpenSuspension], None]] = []
+        self._is_listed = False
 
     def __iter__(self) -> Iterator[OpenSuspension]:
         return iter(list(self._by_name.values()))
@@ -84,6 +86,19 @@ class OpenSuspensions:
         finally:
             self._on_changed = None
 
+    @contextmanager
+    def following_ends(self, on_gone: Callable[[OpenSuspension], None]) -> Iterator[None]:
+        """Tell ``on_gone``, too, of each that was completed or deleted, within the block."""
+        self._followers_of_ends.append(on_gone)
+        try:
+            yield
+        finally:
+            self._followers_of_ends.remove(on_gone)
+
+    def has_ended(self, name: str) -> bool:
+        """Tell whether one that was created some time ago is not open any more; False as long as nothing is known."""
+        return self._is_listed and name not in self._by_name
+
     def on_list(self, objects: Sequence[SuspensionView], *, initial: bool) -> None:
         """Take all of them."""
         del initial
@@ -92,6 +107,7 @@ class OpenSuspensions:
             self._remove(name)
         for obj in objects:
             self._put(obj)
+        self._is_listed = True
         self.on_listed()
 
     def on_event(self, type: EventType, obj: SuspensionView) -> None:  # noqa: A002 - the wire's word
@@ -128,6 +144,8 @@ class OpenSuspensions:
         if not names:
             del self._by_owner[gone.owner_uid]
         self.on_gone(gone)
+        for tell in self._followers_of_ends:
+            tell(gone)
 
 
 def follow_open_suspensions(

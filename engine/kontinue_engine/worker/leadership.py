@@ -90,6 +90,7 @@ class Leadership:
             clock=runtime.clock,
             times=self._times,
             limits=runtime.scope.limits,
+            suspensions=runtime.suspensions,
         )
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(placement.run(), name="placement")

@@ -16,6 +16,7 @@ from kontinue.kube.requests import Request
 from kontinue_engine.coordinator.lease_watch import LeaseWatch
 from kontinue_engine.coordinator.placement import PlacementDuty
 from kontinue_engine.kube.events import EventRecorder
+from kontinue_engine.kube.open_suspensions import OpenSuspensions, SuspensionView
 from kontinue_engine.sharding.lease_book import LeaseBook
 from kontinue_engine.sharding.leases import LeaseTimes, ReplicaIdentity
 from scripted_transport import ScriptedTransport
@@ -70,7 +71,7 @@ class Server(ScriptedTransport):
 
 
 @contextlib.asynccontextmanager
-async def leading(server: Server, *found: Lease) -> AsyncIterator[None]:
+async def leading(server: Server, *found: Lease, suspensions: OpenSuspensions | None = None) -> AsyncIterator[None]:
     clock = LoopClock()
     watch = LeaseWatch(LeaseBook("g"), clock)
     watch.on_list([lease("w-0", holder="w-0"), *found], initial=True)
@@ -84,6 +85,7 @@ async def leading(server: Server, *found: Lease) -> AsyncIterator[None]:
         clock=clock,
         times=LeaseTimes(),
         limits={},
+        suspensions=suspensions or OpenSuspensions(),
     )
     task = asyncio.create_task(duty.run())
     yield
@@ -142,3 +144,48 @@ async def test_what_lives_in_a_dead_shard_is_moved_although_the_rest_cannot_be_c
         await asyncio.sleep(60)
     assert server.written["PATCH", "e"] < 0.5
     assert tries > 3
+
+
+def suspended(query: str) -> list[dict[str, Any]]:
+    """Return what a list contains of a shard with one Execution that waits for an approval."""
+    if "shard%3Dw-1" not in query or "phase%21%3D" not in query:
+        return []
+    waiting = execution("e", "Suspended", labels={labels.SHARD: "w-1"})
+    waiting["status"]["waitingFor"] = [{"kind": "Suspension", "name": "approval"}]
+    return [waiting]
+
+
+def approval(name: str) -> SuspensionView:
+    owner_reference = {"apiVersion": "v1", "kind": "Execution", "name": "e", "uid": "uid-e"}
+    meta = {"name": name, "uid": "s", "resourceVersion": "1", "ownerReferences": [owner_reference]}
+    return msgspec.convert({"metadata": meta, "spec": {"kind": "Manual"}}, SuspensionView)
+
+
+@virtual_time
+async def test_what_waits_in_a_dead_shard_for_somebody_is_moved_when_he_has_answered() -> None:
+    """Not only once the shard's replica has had time to come back: that is for those that wait on."""
+    server, open_ones = Server(), OpenSuspensions()
+    server.items = suspended
+    open_ones.on_list([approval("approval")], initial=True)
+    async with leading(server, lease("w-1", holder=""), suspensions=open_ones):
+        await asyncio.sleep(10)
+        assert ("PATCH", "e") not in server.written
+        open_ones.on_event("DELETED", approval("approval"))
+        await asyncio.sleep(10)
+    assert 10 <= server.written["PATCH", "e"] < 11
+
+
+@virtual_time
+async def test_an_answer_from_before_the_verdict_counts_too() -> None:
+    """The Suspension is not open any more when the shard is looked through; as long as nothing is known, it may be."""
+    for is_listed, limit_s in ((True, 1.0), (False, LeaseTimes().duration_s + 1.0)):
+        server, open_ones = Server(), OpenSuspensions()
+        server.items = suspended
+        if is_listed:
+            open_ones.on_list([approval("another")], initial=True)
+        began_s = elapsed_s()
+        async with leading(server, lease("w-1", holder=""), suspensions=open_ones):
+            await asyncio.sleep(60)
+        moved_s = server.written["PATCH", "e"] - began_s
+        assert moved_s < limit_s
+        assert is_listed or moved_s >= LeaseTimes().duration_s - 1
