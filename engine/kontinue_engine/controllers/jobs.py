@@ -209,6 +209,8 @@ class Jobs:
         if command.name in entry.unwanted_jobs:
             self._delete(entry, command.kind, command.name)  # the first try came before it was there
             return True
+        if _is_in_the_way(found, attempt):
+            return False
         if self._is_run_anew(entry, found, attempt):
             _log.info("run anew", execution=entry.name, uid=entry.uid, kind=command.kind, name=command.name)
             await jobs.delete(runtime.transport, namespace=runtime.scope.namespace, kind=command.kind, found=found)
@@ -270,3 +272,9 @@ class Jobs:
             for step, awaited in entry.jobs.items()
             if awaited.exists
         }
+
+
+def _is_in_the_way(found: JobView, attempt: int) -> bool:
+    """Tell whether it is going, because an earlier attempt gave it up: a Pod takes as long as it may clean up."""
+    is_going = found.metadata.deletion_timestamp is not None
+    return is_going and not found.has_succeeded and jobs.attempt_of(found) < attempt

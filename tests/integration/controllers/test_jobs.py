@@ -281,6 +281,47 @@ async def test_a_job_that_is_given_up_is_deleted_even_if_it_is_being_created(wor
     await gone(world, requests.JOBS, f"{activate.execution}-1-x")
 
 
+@pytest.mark.parametrize("has_ended", [False, True])
+async def test_the_next_attempt_waits_until_the_pod_that_the_last_one_gave_up_is_gone(
+    world: World, has_ended: bool
+) -> None:
+    """A Pod takes as long to go as its containers are given to clean up: it is nobody's answer, and in the way."""
+    activate = await world.start("a", retry={"retries": 1, "backoff": "0s"})
+    request = start_pod(activate)
+    await parked(world, request, activate)
+    (pod,) = await job_answers.started(world.client, world.namespace, requests.PODS)
+    name, uid = pod["metadata"]["name"], pod["metadata"]["uid"]
+
+    async def hold(*finalizers: str) -> None:
+        patch = {"metadata": {"finalizers": list(finalizers)}}
+        await world.client.send(requests.merge_patch(requests.PODS, world.namespace, name, patch))
+
+    await hold("kontinue.test/cleans-up")
+    world.on_frame(frames.StepRequested(activate.activation, STEP, frames.CancelJob("Pod", name)))
+    await eventually(lambda: world.controller.busy == 0)
+    if has_ended:
+        await job_answers.end_pod(world.client, world.namespace, name, exit_code=143)
+    error = frames.ErrorInfo(type="builtins.TimeoutError", message="")
+    world.on_frame(frames.Failed(activate.activation, "UserError", error))
+    again = await world.run("a", attempt=2)
+    world.on_frame(start_pod(again))
+    for _ in range(5):
+        assert (await world.get("a")).phase is not Phase.FAILED  # it looks meanwhile, and again
+    await hold()
+
+    async with asyncio.timeout(PATIENCE_S):
+        while [
+            one["metadata"]["uid"] for one in await job_answers.owned(world.client, world.namespace, requests.PODS)
+        ] in (
+            [],
+            [uid],
+        ):
+            await asyncio.sleep(0.02)
+    await job_answers.end_pod(world.client, world.namespace, name, exit_code=0)
+    assert msgspec.json.decode((await arrived(world)).result, type=PodResult).succeeded
+    assert world.runners.sent_of(frames.StepRejected) == []
+
+
 async def test_a_suspended_job_takes_no_time_of_the_attempt_and_says_why(world: World, api_server: ApiServer) -> None:
     """As Kueue does: it is suspended until there is room. ``waitingFor`` tells, and forgets when it is admitted."""
     activate = await world.start("a", timeout={"attempt": "1s"})
