@@ -185,8 +185,7 @@ class Entry:
         parent = parent_of(meta.owner_references)
         self.parent_name = parent.name if parent else ""
         self.parent_uid = parent.uid if parent else ""
-        self.spec: ExecutionSpec = execution.spec
-        self.status: ExecutionStatus = execution.status
+        self.spec, self.status = without_answer(execution)
         self.version = meta.resource_version
         self.seen_retries = 0
         self.see(execution)
@@ -315,6 +314,17 @@ class Tombstones:
         self._seen = max(self._seen, version)
         while self._in_order and self._in_order[0][0] <= self._seen:
             self._uids.pop(self._in_order.popleft()[1], None)
+
+
+def without_answer(execution: Execution) -> tuple[ExecutionSpec, ExecutionStatus]:
+    """Return spec and status such that they do not keep all of the answer, or list, that they were read from."""
+    spec, status = execution.spec, execution.status
+    spec = msgspec.structs.replace(spec, arguments=spec.arguments.copy())
+    if status.state is msgspec.UNSET and status.result is msgspec.UNSET:
+        return spec, status
+    state = status.state if status.state is msgspec.UNSET else status.state.copy()
+    result = status.result if status.result is msgspec.UNSET else status.result.copy()
+    return spec, msgspec.structs.replace(status, state=state, result=result)
 
 
 class EntryStore:

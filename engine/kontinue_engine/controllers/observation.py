@@ -13,7 +13,7 @@ import msgspec
 from kontinue.api import labels
 from kontinue.api.v1alpha1 import Execution, Phase
 from kontinue.kube.watch import EventType
-from kontinue_engine.controllers.entries import Entry, Inheritance, version_number
+from kontinue_engine.controllers.entries import Entry, Inheritance, version_number, without_answer
 from kontinue_engine.controllers.runtime import Runtime
 from kontinue_engine.errors import MemoUnreadableError
 from kontinue_engine.kube import executions
@@ -99,8 +99,7 @@ class Observation:
         entry.version = execution.metadata.resource_version
         entry.labels = execution.metadata.labels
         entry.annotations = execution.metadata.annotations
-        entry.spec = execution.spec
-        entry.status = execution.status
+        entry.spec, entry.status = without_answer(execution)
         is_ours = entry.inheritance is not Inheritance.NONE or not self._has_other_owner(execution)
         if not self._runtime.scope.is_responsible(execution) or not is_ours:
             self._on_moved(entry)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+
+import msgspec
+
 from kontinue.api.meta import ObjectMeta, OwnerReference
-from kontinue.api.v1alpha1 import Execution, ExecutionSpec
+from kontinue.api.v1alpha1 import Execution, ExecutionSpec, Phase
 from kontinue_engine.controllers.entries import Entry, EntryStore, Inheritance, Tombstones
 from kontinue_engine.lifecycle.observed import Activation
 
@@ -32,6 +36,17 @@ def test_an_entry_is_found_by_uid_name_activation_and_parent_until_it_is_removed
     assert (store.get("uid-c"), store.by_name("c"), store.by_activation(7)) == (None, None, None)
     assert store.children_of("uid-p") == []
     assert list(store) == [parent]
+
+
+def test_an_entry_does_not_keep_the_answer_that_it_was_read_from() -> None:
+    """A list of hundreds of Executions would stay in memory for as long as one of them sleeps."""
+    spec, status = b'{"function":"f","arguments":{"a":1}}', b'{"phase":"Suspended","state":{"b":2},"result":3}'
+    answer = b'{"metadata":{"name":"n","uid":"u"},"spec":%b,"status":%b}' % (spec, status)
+    before = sys.getrefcount(answer)
+    found = Entry(msgspec.json.decode(answer, type=Execution), inherited=True)
+    assert sys.getrefcount(answer) == before
+    assert (bytes(found.spec.arguments), found.status.phase) == (b'{"a":1}', Phase.SUSPENDED)
+    assert (found.status.state, found.status.result) == (msgspec.Raw(b'{"b":2}'), msgspec.Raw(b"3"))
 
 
 def test_a_tombstone_stands_until_the_watch_has_passed_the_last_write() -> None:
