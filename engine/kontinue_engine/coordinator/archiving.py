@@ -6,6 +6,7 @@ holds what is small. Writes may be repeated after any crash: names come from the
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Final
 
@@ -233,6 +234,7 @@ class TreeStore:
             page = _decode_list(await self._transport.send(request))
             for raw in page.items or ():
                 yield bytes(raw)
+                await asyncio.sleep(0)  # a large one takes tens of milliseconds to compress: others go on in between
             token = page.metadata.continue_
             if not token:
                 return
