@@ -59,7 +59,7 @@ class Suspensions:
         """Create the Suspension of a step, or find it; its end goes to the activation."""
         activation = entry.activation
         if activation is not None:
-            if activation.resumption == 0:
+            if activation.resumption == 0 and next_attempt(entry.status) > 1:
                 entry.ends_of_waits.pop(command.name, None)  # of an earlier attempt
             until_ms = self._end_of(entry, command)
             entry.suspensions[step] = AwaitedSuspension(command=command, until_ms=until_ms)
