@@ -222,7 +222,7 @@ def jobs(bodies: st.SearchStrategy[Program], *, sync: bool = False) -> st.Search
         {
             "body": bodies,
             "retries": st.sampled_from([0, 0, 1, 2]),
-            "backoff_ms": st.sampled_from([0, 2_000, 30_000]),
+            "backoff_ms": st.sampled_from([500, 2_000, 30_000]),
             "overall_ms": st.one_of(st.none(), st.none(), odd_ms),
             "rounds": st.sampled_from([1, 1, 1, 2]),
             "must": st.booleans(),
