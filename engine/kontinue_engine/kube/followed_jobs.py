@@ -49,6 +49,7 @@ class FollowedJobs:
         self._on_news = on_news
         self._on_listed = on_listed
         self._by_name: dict[str, FollowedJob] = {}
+        self._unended: dict[str, dict[str, FollowedJob]] = {}  # by owner, by name: each Execution that ends asks
 
     def get(self, name: str) -> FollowedJob | None:
         """Return the one of that name, or None."""
@@ -56,24 +57,41 @@ class FollowedJobs:
 
     def unended_of(self, owner_uid: str) -> list[FollowedJob]:
         """Return those of one Execution that have not ended."""
-        return [one for one in self._by_name.values() if one.owner_uid == owner_uid and not one.has_ended]
+        return list(self._unended.get(owner_uid, {}).values())
 
     def on_list(self, objects: Sequence[JobView], *, initial: bool) -> None:
         """Take all of them."""
         del initial
-        self._by_name = {obj.metadata.name: _followed(obj) for obj in objects}
+        self._by_name.clear()
+        self._unended.clear()
+        for obj in objects:
+            self._put(_followed(obj))
         self._on_listed(self.kind)
 
     def on_event(self, type: EventType, obj: JobView) -> None:  # noqa: A002 - the wire's word
         """Take one change. DELETED says that it is gone, or has lost its label."""
         one = _followed(obj)
         if type == "DELETED":
-            self._by_name.pop(one.name, None)
+            self._remove(one.name)
         elif self._by_name.get(one.name) == one:
             return
         else:
-            self._by_name[one.name] = one
+            self._put(one)
         self._on_news(self.kind, one)
+
+    def _put(self, one: FollowedJob) -> None:
+        self._remove(one.name)
+        self._by_name[one.name] = one
+        if not one.has_ended:
+            self._unended.setdefault(one.owner_uid, {})[one.name] = one
+
+    def _remove(self, name: str) -> None:
+        known = self._by_name.pop(name, None)
+        of_owner = self._unended.get(known.owner_uid) if known is not None else None
+        if known is not None and of_owner is not None:
+            of_owner.pop(name, None)
+            if not of_owner:
+                del self._unended[known.owner_uid]
 
 
 def _followed(view: JobView) -> FollowedJob:
