@@ -25,6 +25,8 @@ from kontinue_engine.pool.zygote_process import HASH_SEED, interpreter_flags
 from kontinue_engine.processes import describe_exit
 from kontinue_engine.replaying.verdicts import Finding, Launch, Loaded, Verdict, question
 
+HISTORIES: Final = 500
+"""Replayed by one process. Each of a sync function keeps a thread; containers often allow a thousand. Judgement."""
 DEFAULT_TIMEOUT_S: Final = 60.0
 """For one history, of which 20,000 records take seconds; the import has as long at least. Judgement."""
 _READ_BYTES: Final = 65_536
@@ -61,6 +63,7 @@ class ReplayProcess:
             AppLoadFailedError: it does not import; the message says why.
         """
         self.close()
+        self._asked = 0
         try:
             loaded = msgspec.json.decode(self._start(), type=Loaded)
         except _EndedError as end:
@@ -77,6 +80,8 @@ class ReplayProcess:
         Raises:
             AppLoadFailedError: the app does not import.
         """
+        if self._asked >= HISTORIES:
+            self.close()
         if self._process is None:
             self.load()
         self._asked += 1

@@ -11,6 +11,7 @@ import pytest
 from kontinue.api.meta import ObjectMeta
 from kontinue.api.v1alpha1 import Execution, ExecutionSpec, ExecutionStatus
 from kontinue_engine.errors import AppLoadFailedError
+from kontinue_engine.replaying import process as replaying
 from kontinue_engine.replaying.process import ReplayProcess
 from kontinue_engine.replaying.verdicts import Finding
 
@@ -24,6 +25,8 @@ from pathlib import Path
 from kontinue import App, ExecutionContext, SyncExecutionContext
 
 app = App(group="g")
+with Path("imports").open("a") as imports:
+    imports.write("x")
 print("on stdout, which belongs to the answers")
 
 
@@ -99,6 +102,17 @@ def test_a_history_is_replayed_by_the_code_in_the_folder(process: ReplayProcess,
     assert (found.finding, found.message) == (Finding.REPLAYS, "then waits for Step work")
     process.close()
     assert not (folder / "unwound").exists()
+
+
+def test_after_many_histories_there_is_a_new_process(
+    process: ReplayProcess, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is left where it waits keeps a thread each, and thousands of those are more than a container may have."""
+    monkeypatch.setattr(replaying, "HISTORIES", 2)
+    digest = process.check(execution("order", "0")).requested.split("digest ")[1].partition(")")[0]
+    found = [process.check(execution("order", digest)).finding for _ in range(4)]
+    assert found == [Finding.REPLAYS] * 4
+    assert (folder / "imports").read_text() == "xxx"
 
 
 @pytest.mark.parametrize("function", ["hangs", "blocks"])
