@@ -9,6 +9,7 @@ created again, the program is told. Watches begin with the first Job: who starts
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping
 from typing import Final
 
@@ -28,6 +29,7 @@ from kontinue_engine.wire import frames
 
 _BASES: Final = ["kontinue.errors.ApiError", "kontinue.errors.KontinueError"]
 
+_Key = tuple[str, str]
 _log = get_logger(__name__)
 
 
@@ -42,6 +44,7 @@ class Jobs:
         self._runtime = runtime
         self._followed: dict[str, FollowedJobs] = {}
         self._under_way = 0
+        self._being_deleted: Counter[_Key] = Counter()
 
     def __len__(self) -> int:
         return self._under_way
@@ -86,6 +89,7 @@ class Jobs:
 
     def _delete(self, entry: Entry, kind: str, name: str) -> None:
         self._under_way += 1
+        self._being_deleted[kind, name] += 1
         self._runtime.spawn("", self._repeat_delete(entry.uid, kind, name), name=f"delete-{kind.lower()}/{name}")
 
     async def _repeat_delete(self, owner_uid: str, kind: str, name: str) -> None:
@@ -112,6 +116,7 @@ class Jobs:
                     return
         finally:
             self._under_way -= 1
+            self._being_deleted -= Counter([(kind, name)])
 
     # What happens to them.
 
@@ -188,6 +193,8 @@ class Jobs:
     async def _settle(self, entry: Entry, step: str, awaited: AwaitedJob) -> bool:
         """Create it or read it, and tell what there is to tell; return whether that is all for now."""
         runtime, command = self._runtime, awaited.command
+        if (command.kind, command.name) in self._being_deleted:
+            return False  # an earlier attempt has given it up
         attempt = next_attempt(entry.status)
         was_there = entry.known_jobs.get((command.kind, command.name)) == attempt
         try:

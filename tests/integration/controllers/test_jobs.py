@@ -322,6 +322,39 @@ async def test_the_next_attempt_waits_until_the_pod_that_the_last_one_gave_up_is
     assert world.runners.sent_of(frames.StepRejected) == []
 
 
+async def test_the_next_attempt_waits_until_the_job_that_the_last_one_gave_up_is_deleted(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long that takes: what is found meanwhile is about to go."""
+    activate = await world.start("a", retry={"retries": 1, "backoff": "0s"})
+    request = start_job(activate)
+    await parked(world, request, activate)
+    (job,) = await job_answers.started(world.client, world.namespace, requests.JOBS)
+    send, may_delete = world.transport.send, asyncio.Event()
+
+    async def send_later(request: requests.Request, **options: Any) -> bytes:
+        if request.method == "DELETE":
+            await may_delete.wait()
+        return await send(request, **options)
+
+    monkeypatch.setattr(world.transport, "send", send_later)
+    world.on_frame(frames.StepRequested(activate.activation, STEP, frames.CancelJob("Job", job["metadata"]["name"])))
+    error = frames.ErrorInfo(type="builtins.TimeoutError", message="")
+    world.on_frame(frames.Failed(activate.activation, "UserError", error))
+    again = await world.run("a", attempt=2)
+    world.on_frame(start_job(again))
+    for _ in range(5):
+        assert (await world.get("a")).phase is not Phase.FAILED  # it looks meanwhile
+    may_delete.set()
+    uids = [job["metadata"]["uid"]]
+    async with asyncio.timeout(PATIENCE_S):
+        while uids in ([], [job["metadata"]["uid"]]):
+            await asyncio.sleep(0.02)
+            found = await job_answers.owned(world.client, world.namespace, requests.JOBS)
+            uids = [one["metadata"]["uid"] for one in found]
+    assert world.runners.sent_of(frames.StepRejected) == []
+
+
 async def test_a_suspended_job_takes_no_time_of_the_attempt_and_says_why(world: World, api_server: ApiServer) -> None:
     """As Kueue does: it is suspended until there is room. ``waitingFor`` tells, and forgets when it is admitted."""
     activate = await world.start("a", timeout={"attempt": "1s"})
