@@ -6,6 +6,7 @@ the resourceVersion that was seen; names are deterministic, so that one that is 
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from typing import Final
 
@@ -16,6 +17,7 @@ from kontinue.api import labels
 from kontinue.api.meta import ApiStruct, Condition
 from kontinue.api.v1alpha1 import PAYLOAD_INVALID, Suspension, SuspensionKind, SuspensionPhase, SuspensionStatus
 from kontinue.kube import requests
+from kontinue.kube.backoff import Backoff
 from kontinue.kube.transport import Transport
 from kontinue_engine.errors import EngineError
 from kontinue_engine.kube.open_suspensions import OpenSuspension
@@ -59,6 +61,7 @@ async def create_or_find(
         SuspensionUnusableError: the server refuses it, or the name is taken by something else.
     """
     name = suspension.metadata.name
+    backoff: Backoff | None = None
     while True:
         found = await read(transport, namespace=namespace, name=name) if look_first else None
         if found is None:
@@ -78,6 +81,10 @@ async def create_or_find(
             suspension = msgspec.structs.replace(suspension, spec=found.spec)  # it would never end: nobody sees it
         elif not _is_of_earlier_attempt(found, suspension):
             return found
+        if backoff is None:
+            backoff = Backoff()
+        else:
+            await asyncio.sleep(backoff.next_s())  # it has a finalizer
         await _give_way(transport, namespace, found)
         look_first = True
 
