@@ -24,11 +24,13 @@ class SuspensionApi:
     Attributes:
         objects: by name.
         sent: every request for a Suspension, in order.
+        rejections: method -> what the next requests of it are answered with, and not carried out.
     """
 
     def __init__(self) -> None:
         self.objects: dict[str, Suspension] = {}
         self.sent: list[Request] = []
+        self.rejections: dict[str, list[errors.ApiError]] = {}
         self._numbers = itertools.count(1)
         self._late: dict[str, asyncio.Event] = {}
         self._held: dict[str, asyncio.Event] = {}
@@ -69,6 +71,8 @@ class SuspensionApi:
         if (late := self._late.pop(request.method, None)) is not None:
             await late.wait()
         await asyncio.sleep(0)
+        if rejections := self.rejections.get(request.method):
+            raise rejections.pop(0)
         answer = self._answer(request)
         if (held := self._held.pop(request.method, None)) is not None:
             await held.wait()

@@ -8,16 +8,19 @@ deleted is created again, with the end that it had: to end a wait, resume it, or
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from typing import Final
 
 import msgspec
 
+from kontinue import errors
 from kontinue.api import labels
 from kontinue.api.meta import ObjectMeta, OwnerReference
 from kontinue.api.v1alpha1 import PAYLOAD_INVALID, Phase, Suspension, SuspensionKind, SuspensionSpec
+from kontinue.kube.backoff import Backoff
 from kontinue_engine.controllers.entries import AwaitedSuspension, Entry, Rest
-from kontinue_engine.controllers.runtime import Runtime
+from kontinue_engine.controllers.runtime import FATAL, Runtime
 from kontinue_engine.kube import suspensions
 from kontinue_engine.kube.events import execution_reference
 from kontinue_engine.kube.open_suspensions import OpenSuspension
@@ -207,16 +210,26 @@ class Suspensions:
         self._runtime.spawn(entry.uid, self._reopen(entry, frame, awaited.version), name=f"reopen/{frame.name}")
 
     async def _reopen(self, entry: Entry, frame: frames.PayloadRefused, version: str) -> None:
-        runtime = self._runtime
-        await suspensions.reopen(
-            runtime.transport,
-            namespace=runtime.scope.namespace,
-            name=frame.name,
-            version=version,
-            message=frame.message,
-            now_ms=runtime.clock.now_ms(),
-        )
-        self._look(entry, frame.step, frame.name)  # somebody may have given a better one meanwhile
+        runtime, backoff = self._runtime, Backoff()
+        while entry in runtime.entries:
+            try:
+                await suspensions.reopen(
+                    runtime.transport,
+                    namespace=runtime.scope.namespace,
+                    name=frame.name,
+                    version=version,
+                    message=frame.message,
+                    now_ms=runtime.clock.now_ms(),
+                )
+            except FATAL:
+                raise
+            except errors.ApiError as error:
+                # Nobody else opens it again, and what is completed cannot be answered.
+                _log.warning("not reopened yet", **entry.log_fields, suspension=frame.name, error=str(error))
+                await asyncio.sleep(backoff.next_s(at_least_s=error.retry_after_s))
+            else:
+                self._look(entry, frame.step, frame.name)  # somebody may have given a better one meanwhile
+                return
 
     # What happens to them.
 

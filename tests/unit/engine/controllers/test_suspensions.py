@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from controller_world import FakeRunners
+from kontinue import errors
 from kontinue.api import labels
 from kontinue.api.meta import ObjectMeta
 from kontinue.api.v1alpha1 import Execution, ExecutionAttempt, ExecutionSpec, ExecutionStatus, Phase, Suspension
@@ -363,3 +364,40 @@ async def test_a_refused_payload_is_told_on_the_suspension() -> None:
         one.end(payload=msgspec.Raw(b"7"))
         await settled()
         assert [bytes(end.payload) for end in one.ends] == [b'"many"', b"7"]
+
+
+@virtual_time
+async def test_a_refusal_that_the_server_does_not_take_is_said_until_it_does() -> None:
+    """Else it would stay completed, by an answer that does not fit, and nobody could give another one."""
+    async with world() as one:
+        await one.waiting()
+        one.end(payload=msgspec.Raw(b'"many"'))
+        await settled()
+        one.api.rejections["PUT"] = [
+            errors.Unavailable("later", status=503),
+            errors.Invalid("a webhook says no", status=422),
+        ]
+        one.suspensions.refuse(one.entry, frames.PayloadRefused(1, "0", NAME, "$: not a number"))
+        await asyncio.sleep(60)
+        assert one.api.objects[NAME].is_open
+        one.watch("ADDED", one.api.objects[NAME])
+        one.end(payload=msgspec.Raw(b"7"))
+        await settled()
+        assert [bytes(end.payload) for end in one.ends] == [b'"many"', b"7"]
+
+
+@virtual_time
+async def test_a_refusal_is_not_said_for_ever_of_what_has_ended() -> None:
+    """Nobody waits for another answer."""
+    async with world() as one:
+        await one.waiting()
+        one.end(payload=msgspec.Raw(b'"many"'))
+        await settled()
+        one.api.rejections["PUT"] = [errors.Invalid("a webhook says no", status=422)] * 1000
+        one.suspensions.refuse(one.entry, frames.PayloadRefused(1, "0", NAME, "$: not a number"))
+        await asyncio.sleep(60)
+        one.runtime.entries.remove(one.entry)
+        await asyncio.sleep(60)
+        tries = len(one.api.sent)
+        await asyncio.sleep(60)
+        assert len(one.api.sent) == tries
