@@ -8,12 +8,12 @@ something is done about it, and each delete carries the version that was read (A
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from kontinue import errors
 from kontinue.api import labels
-from kontinue.api.meta import PartialObjectMetadata
+from kontinue.api.meta import ObjectMeta, PartialObjectMetadata
 from kontinue.api.v1alpha1 import TERMINAL_PHASES_SELECTOR, Execution, ExecutionDefaults, ExecutionTTL
 from kontinue.archives import ArchiveError, build_parts, delete_time
 from kontinue.kube import requests
@@ -91,7 +91,7 @@ class RetentionDuty:
         self._roots: dict[str, str] = {}  # uid -> name; only those for which something is due some time
         self._gone: set[str] = set()  # uids of those that we have deleted, until the watch says so, too
         self._suspects: set[str] = set()  # uids whose archives may be of something that lives
-        self._unclaimed_since_s: dict[str, float] = {}  # by uid: since when they have been seen so
+        self._unclaimed_since_s: dict[str, dict[str, float]] = {}  # root -> uid -> since when it has been seen so
         self._archives = ArchivesView(self)
 
     async def run(self) -> None:
@@ -125,10 +125,7 @@ class RetentionDuty:
                 await ended.synced.wait()
             for number in range(IN_FLIGHT):
                 tasks.create_task(self._work(), name=f"retention/{number}")
-            try:
-                await self._look_for_living()
-            except errors.ApiError as error:
-                _log.warning("not looked for archives of what lives", error=str(error))
+            await self._look_for_living()
 
     # What the watches show.
 
@@ -147,7 +144,8 @@ class RetentionDuty:
     def forget_root(self, uid: str) -> None:
         """It is gone, or runs again, or is kept for ever."""
         self._roots.pop(uid, None)
-        self._queue.forget((_ROOT, uid))
+        self._unclaimed_since_s.pop(uid, None)
+        self._forget_key((_ROOT, uid))
         if uid not in self._gone or not retention.is_settled(self._archives.of(uid)):
             self._suspect(uid)
         self._gone.discard(uid)
@@ -164,7 +162,11 @@ class RetentionDuty:
 
     def forget_archive(self, name: str) -> None:
         """It is gone."""
-        self._queue.forget((_EXPIRY, name))
+        self._forget_key((_EXPIRY, name))
+
+    def _forget_key(self, key: _Key) -> None:
+        self._queue.forget(key)
+        self._failures.pop(key, None)
 
     def _suspect(self, uid: str) -> None:
         if self._archives.of(uid):
@@ -193,10 +195,19 @@ class RetentionDuty:
         for uid in archived & self._roots.keys():
             self._suspect(uid)
         if archived:
-            selector = f"{labels.WORKER_GROUP}={self._group},!{labels.ROOT}"
-            for meta in await executions.list_live(self._transport, self._namespace, selector):
+            for meta in await self._list_living():
                 if meta.uid in archived:
                     self._suspect(meta.uid)
+
+    async def _list_living(self) -> Sequence[ObjectMeta]:
+        selector = f"{labels.WORKER_GROUP}={self._group},!{labels.ROOT}"
+        backoff = Backoff(cap_s=RETRY_CAP_S)
+        while True:
+            try:
+                return await executions.list_live(self._transport, self._namespace, selector)
+            except errors.ApiError as error:
+                _log.warning("not looked for archives of what lives", error=str(error))
+                await asyncio.sleep(backoff.next_s(at_least_s=error.retry_after_s))
 
     # Decide, act.
 
@@ -224,7 +235,7 @@ class RetentionDuty:
     async def _look_at_root(self, uid: str) -> bool:
         name = self._roots.get(uid)
         root = await self._store.read_root(name, uid) if name is not None else None
-        if root is None or root.execution.metadata.deletion_timestamp is not None:
+        if uid not in self._roots or root is None or root.execution.metadata.deletion_timestamp is not None:
             return False
         due, now_ms = self._due(root.execution), self._clock.now_ms()
         if due.first_ms is None or not root.execution.phase.is_terminal:
@@ -236,7 +247,8 @@ class RetentionDuty:
 
     async def _remove(self, root: Root, due: Due, now_ms: int) -> bool:
         meta = root.execution.metadata
-        tree = await self._store.read_tree(root, self._why_not)
+        since_s = self._unclaimed_since_s.setdefault(meta.uid, {})  # until the root is forgotten
+        tree = await self._store.read_tree(root, lambda one: self._why_not(one, since_s))
         if tree.problem:
             _log.info("kept for now", execution=meta.name, uid=meta.uid, reason=tree.problem)
             self._queue.add_after((_ROOT, meta.uid), NOT_AT_REST_S)
@@ -261,19 +273,16 @@ class RetentionDuty:
             self._queue.add((_ROOT, meta.uid))
             self._suspect(meta.uid)
             return True
-        for uid in (meta.uid, *tree.versions):
-            self._unclaimed_since_s.pop(uid, None)
         done = "archived" if is_archived else "deleted"
         _log.info(done, execution=meta.name, uid=meta.uid, executions=len(tree.versions) + 1)
         return True
 
-    def _why_not(self, execution: Execution) -> str:
+    def _why_not(self, execution: Execution, since_s: dict[str, float]) -> str:
         uid, now_s = execution.metadata.uid, self._clock.monotonic_s()
         if not retention.is_unclaimed(execution):
-            self._unclaimed_since_s.pop(uid, None)
-        elif uid not in self._unclaimed_since_s:
-            self._unclaimed_since_s[uid] = now_s
-        return retention.why_not_at_rest(execution, now_s - self._unclaimed_since_s.get(uid, now_s))
+            since_s.pop(uid, None)
+            return retention.why_not_at_rest(execution, 0.0)
+        return retention.why_not_at_rest(execution, now_s - since_s.setdefault(uid, now_s))
 
     async def _settle(self, uid: str) -> bool:
         """Drop archives of an Execution that do not count."""

@@ -134,6 +134,9 @@ class ArchivesView:
         if type == "DELETED" or key is None:
             self._remove(meta.name)
             return
+        known = self._by_name.get(meta.name)
+        if known is not None and known.key.uid != key.uid:
+            self._remove(meta.name)
         part = self._by_name[meta.name] = StoredPart(key, meta)
         self._by_root.setdefault(key.uid, {})[meta.name] = part
         self._listener.note_archive(part)
