@@ -15,7 +15,7 @@ import msgspec
 from kontinue import archives, errors
 from kontinue.api.meta import ListMeta, ObjectList, PartialObjectMetadata, parent_of
 from kontinue.api.v1alpha1 import ArchivedExecution, Execution, Phase
-from kontinue.archives import Archive, PartKey
+from kontinue.archives import Archive, ArchiveError, PartKey
 from kontinue.client.selectors import Filter
 from kontinue.kube import requests
 from kontinue.kube.requests import Request
@@ -52,13 +52,20 @@ async def find(send: Send, namespace: str, name: str, *, uid: str = "", root: st
         root: name of its root, if that is known and another one.
 
     Raises:
-        ArchiveError: it cannot be read.
+        ArchiveError: it cannot be read, or it is not found and may stand in one that cannot.
         ApiError: the server refuses.
     """
+    damaged: ArchiveError | None = None
     for candidate in [root] if root else [name, *await _roots_of_child(send, namespace, name)]:
-        for archive in await _read_all(send, namespace, candidate):
-            if pick(archive, name, uid) is not None:
-                return archive
+        try:
+            for parts in await _read_all(send, namespace, candidate):
+                archive = archives.unpack(parts)
+                if pick(archive, name, uid) is not None:
+                    return archive
+        except ArchiveError as error:  # an older one would be a wrong answer; that of another root may be the right one
+            damaged = damaged or error
+    if damaged is not None:
+        raise damaged
     return None
 
 
@@ -122,8 +129,8 @@ def _may_fit(part: ArchivedExecution, wanted: Filter) -> bool:
     )
 
 
-async def _read_all(send: Send, namespace: str, root: str) -> list[Archive]:
-    """Return all whole archives of roots of a name, the newest first."""
+async def _read_all(send: Send, namespace: str, root: str) -> list[list[ArchivedExecution]]:
+    """Return the parts of each whole archive of roots of a name, the newest first."""
     by_archive: dict[tuple[str, str], tuple[PartKey, list[ArchivedExecution]]] = {}
     async for part in _pages(send, namespace, "", f"spec.execution={root}"):
         key = archives.part_key(part.metadata)
@@ -131,7 +138,7 @@ async def _read_all(send: Send, namespace: str, root: str) -> list[Archive]:
             by_archive.setdefault((key.uid, key.digest), (key, []))[1].append(part)
     whole = [(key, parts) for key, parts in by_archive.values() if len(parts) == key.parts]
     whole.sort(key=lambda one: (one[0].version, one[0].newest, one[0].digest), reverse=True)
-    return [archives.unpack(parts) for _, parts in whole]
+    return [parts for _, parts in whole]
 
 
 async def _others(send: Send, first: ArchivedExecution) -> list[ArchivedExecution]:

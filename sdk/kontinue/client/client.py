@@ -305,7 +305,8 @@ class Client:
             phases: phases that they are in; none given means all.
             only_root: leave out children.
             include_archived: also read what has been archived. With ``only_root`` or ``root`` the server chooses among
-                archives; else each archive of more than one Execution is read.
+                archives; else each archive of more than one Execution is read. With ``phases`` also what was archived
+                and then retried before it was deleted, until its archive is dropped (docs/retention.md).
             namespace: where; an empty string means all namespaces.
         """
         wanted = execution_filter(
