@@ -234,7 +234,7 @@ def _recorded(record: Record) -> dict[str, Any]:
 
 
 def line_of_caller() -> str:
-    """Return ``file:line`` of the user's call: the nearest frame that is not kontinue's or asyncio's."""
+    """Return ``file:line`` of the user's call: the nearest frame that is not kontinue's or the standard library's."""
     frame = sys._getframe(2)  # pyright: ignore[reportPrivateUsage]
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _OURS:
         frame = frame.f_back
@@ -242,4 +242,4 @@ def line_of_caller() -> str:
     return f"{'/'.join(parts[-_SHOWN_PATH_PARTS:])}:{frame.f_lineno}"
 
 
-_OURS: Final = frozenset({"kontinue", "kontinue_engine", "asyncio"})
+_OURS: Final = frozenset({"kontinue", "kontinue_engine", "asyncio", "contextlib"})

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, Concatenate, Literal, ParamSpec, TypeAlias, TypeVar, overload
+from typing import Any, Concatenate, Literal, NamedTuple, ParamSpec, TypeAlias, TypeVar, overload
 
 from kontinue import durable_calls, job_calls, poll_calls
 from kontinue._context_base import ContextBase
@@ -37,7 +37,7 @@ class SyncExecutionContext(ContextBase[SyncPort], SyncContextMarker):
 
     def __init__(self, port: SyncPort) -> None:
         super().__init__(port)
-        self._alarms: dict[str, list[Call]] = {}
+        self._alarms: dict[str, list[_Alarm]] = {}
 
     def execute(self, function: FunctionDefinition[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run ``function`` as a child Execution and return its result.
@@ -170,7 +170,7 @@ class SyncExecutionContext(ContextBase[SyncPort], SyncContextMarker):
             WaitTimeout: it took longer.
         """
         call = poll_calls.poll_call(check, every=every, timeout=timeout, may_be_async=False)
-        with self.timeout(timeout):
+        with self._limit(timeout, "ctx.poll"):
             result: T = self._outcome(call)
         return result
 
@@ -221,24 +221,28 @@ class SyncExecutionContext(ContextBase[SyncPort], SyncContextMarker):
         Raises:
             WaitTimeout: it took longer.
         """
-        with self.timeout(timeout):
+        with self._limit(timeout, "ctx.wait_for"):
             return self.gather(strand)[0]
 
-    @contextlib.contextmanager
-    def timeout(self, duration: timedelta | None) -> Generator[None]:
+    def timeout(self, duration: timedelta | None) -> contextlib.AbstractContextManager[None]:
         """Limit a block: past ``duration`` its durable calls raise WaitTimeout. Code between calls is not stopped."""
+        return self._limit(duration, "the block")
+
+    @contextlib.contextmanager
+    def _limit(self, duration: timedelta | None, what: str) -> Generator[None]:
         if duration is None:
             yield
             return
-        alarm = durable_calls.timer_call(duration, "timeout", what="ctx.timeout")
-        self._port.open(alarm)
+        timer = durable_calls.timer_call(duration, "timeout", what="ctx.timeout")
+        alarm = _Alarm(timer, f"{what} took longer than {duration}")
+        self._port.open(timer)
         alarms = self._alarms.setdefault(self._port.branch().id, [])
         alarms.append(alarm)
         try:
             yield
         finally:
             alarms.remove(alarm)
-            self._port.abandon([alarm])
+            self._port.abandon([timer])
 
     def _outcome(self, call: Call) -> Any:
         self._port.open(call)
@@ -249,18 +253,18 @@ class SyncExecutionContext(ContextBase[SyncPort], SyncContextMarker):
         return call.result()
 
     def _result_of(self, child: SyncChild[Any], timeout: timedelta | None) -> Any:
-        with self.timeout(timeout):
+        with self._limit(timeout, f"child {child.name}"):
             self._wait([child.call])
         return child.call.result()
 
     def _wait(self, waitables: Sequence[Call | SyncBranch], *, for_all: bool = False) -> None:
         """Wait like the port does, within the time limits of the blocks around."""
         alarms = self._alarms.get(self._port.branch().id, ()) if self._alarms else ()
-        self._port.wait(waitables, alarms=alarms, for_all=for_all)
+        self._port.wait(waitables, alarms=[alarm.timer for alarm in alarms], for_all=for_all)
         for alarm in alarms:
-            if alarm.is_finished:
-                seq = alarm.record.seq if alarm.record is not None else -1
-                raise WaitTimeout(f"the block at {alarm.line} took longer than its time limit", seq=seq)
+            if alarm.timer.is_finished:
+                seq = alarm.timer.record.seq if alarm.timer.record is not None else -1
+                raise WaitTimeout(alarm.message, seq=seq)
 
     @contextlib.contextmanager
     def _started(self, strands: Sequence[Strand[Any]]) -> Generator[list[Call | SyncBranch]]:
@@ -279,6 +283,13 @@ class SyncExecutionContext(ContextBase[SyncPort], SyncContextMarker):
             yield waitables
         finally:
             self._port.abandon(branches)
+
+
+class _Alarm(NamedTuple):
+    """A time limit, and what is said when it is over."""
+
+    timer: Call
+    message: str
 
 
 def _first_finished(waitables: Sequence[Call | SyncBranch]) -> int:

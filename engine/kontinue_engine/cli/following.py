@@ -130,8 +130,11 @@ def explain_end(execution: Execution, *, flags: str) -> str:
 
 
 def say_detached(options: GlobalOptions, name: str, namespace: str) -> int:
-    """Say on stderr that the Execution goes on, and how to watch or cancel it; return the exit code of Ctrl-C."""
-    flags = options.flags() if options.namespace else f" -n {namespace}{options.flags()}"
+    """Say on stderr that the Execution goes on, and how to watch or cancel it; return the exit code of Ctrl-C.
+
+    ``namespace`` is empty where it is what the command line finds by itself.
+    """
+    flags = options.flags() if options.namespace or not namespace else f" -n {namespace}{options.flags()}"
     print(
         f"\nDetached: {name} goes on. Watch it: kontinue tree -w {name}{flags}\nStop it: kontinue cancel {name}{flags}",
         file=sys.stderr,

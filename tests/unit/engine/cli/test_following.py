@@ -2,8 +2,11 @@
 
 from collections.abc import Callable
 
+import pytest
+
 from kontinue.api.v1alpha1 import Execution, ExecutionAttempt, ExecutionError, Phase
-from kontinue_engine.cli.following import explain_end
+from kontinue_engine.cli.following import explain_end, say_detached
+from kontinue_engine.cli.options import GlobalOptions
 
 Make = Callable[..., Execution]
 
@@ -26,3 +29,16 @@ def test_blocked_says_how_to_get_out(make_execution: Make) -> None:
     """A matching worker, or cancel."""
     text = explain_end(make_execution("x", phase=Phase.BLOCKED, message="step 1 differs"), flags="")
     assert "kontinue cancel x" in text
+
+
+def test_whoever_leaves_is_told_commands_that_work(capsys: pytest.CaptureFixture[str]) -> None:
+    """With the namespace where the command line would not find it by itself."""
+    say_detached(GlobalOptions(), "x", "")
+    say_detached(GlobalOptions(), "x", "shop")
+    say_detached(GlobalOptions(namespace="shop", kubeconfig="file"), "x", "shop")
+    watched = [line.partition("Watch it: ")[2] for line in capsys.readouterr().err.splitlines() if "Watch" in line]
+    assert watched == [
+        "kontinue tree -w x",
+        "kontinue tree -w x -n shop",
+        "kontinue tree -w x -n shop --kubeconfig file",
+    ]

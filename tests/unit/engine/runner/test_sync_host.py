@@ -564,10 +564,10 @@ def test_time_limit_raises_in_its_block(run: Run, supervisor: FakeSupervisor) ->
     """The child goes on for a handle, and is canceled when it was executed."""
 
     def limited(ctx: SyncExecutionContext) -> str:
-        with pytest.raises(WaitTimeout, match="longer"), ctx.timeout(timedelta(seconds=1)):
+        with pytest.raises(WaitTimeout, match="the block took longer than 0:00:01"), ctx.timeout(timedelta(seconds=1)):
             ctx.execute(child, 1)
         handle = ctx.spawn(child, 2)
-        with pytest.raises(TimeoutError):
+        with pytest.raises(TimeoutError, match=f"child {handle.name} took longer than 0:00:01"):
             handle.result(timeout=timedelta(seconds=1))
         with ctx.timeout(None):
             return handle.name

@@ -84,8 +84,8 @@ async def give_up(ctx: ExecutionContext) -> str:
 def give_up_sync(ctx: SyncExecutionContext) -> str:
     try:
         return ctx.poll(look_in_thread, every=MINUTE, timeout=timedelta(minutes=10, seconds=30))
-    except WaitTimeout:
-        return "ctx.poll took longer than 0:10:30"
+    except WaitTimeout as error:
+        return str(error)
 
 
 @app.function
