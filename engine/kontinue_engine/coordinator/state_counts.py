@@ -17,13 +17,15 @@ from kontinue.api import labels
 from kontinue.api.meta import ListMeta
 from kontinue.api.v1alpha1 import Phase
 from kontinue.kube import requests
-from kontinue.kube.reflector import PAGE_SIZE
 from kontinue.kube.transport import Transport
 from kontinue_engine.clock import Clock
 from kontinue_engine.telemetry.logs import get_logger
 from kontinue_engine.telemetry.metrics import ExecutionMetrics
 
 INTERVAL_S: Final = 30.0
+PAGE: Final = 50
+"""Executions at a time: whole ones, as metadata tell no phase; at most some 75 MiB, if each were as large as it may be.
+Judgement."""
 SHARE: Final = 20
 """A list that took a second is followed by so many without one. Judgement: 5 % of one request slot."""
 
@@ -94,7 +96,7 @@ class StateCounts:
                 requests.EXECUTIONS,
                 self._namespace,
                 label_selector=f"{labels.WORKER_GROUP}={self._group}",
-                limit=PAGE_SIZE,
+                limit=PAGE,
                 continue_token=token,
             )
             page = _decode(await self._transport.send(request))

@@ -19,11 +19,17 @@ from virtual_time import LoopClock, virtual_time
 
 
 class Server:
-    """Lists what a test says, two Executions a page."""
+    """Lists what a test says, two Executions a page, or what ``page`` allows.
+
+    Attributes:
+        most: Executions in the largest page that somebody got.
+    """
 
     def __init__(self, *executions: dict[str, Any]) -> None:
         self.executions = list(executions)
         self.is_away = False
+        self.page = 2
+        self.most = 0
 
     def __call__(self, request: Request) -> bytes:
         if self.is_away:
@@ -31,7 +37,8 @@ class Server:
         query = dict(parse_qsl(request.query))
         assert query["labelSelector"] == "kontinue.cloud/worker-group=g"
         begin = int(query.get("continue", 0))
-        end = begin + 2
+        end = begin + min(self.page, int(query["limit"]))
+        self.most = max(self.most, len(self.executions[begin:end]))
         metadata = {"continue": str(end)} if end < len(self.executions) else {}
         return msgspec.json.encode({"metadata": metadata, "items": self.executions[begin:end]})
 
@@ -104,3 +111,15 @@ async def test_a_list_that_fails_is_tried_again_and_the_last_counts_stay() -> No
         metrics.render({})
         await asyncio.sleep(INTERVAL_S)
         assert metrics.states == {}
+
+
+@virtual_time
+async def test_a_page_of_the_largest_executions_fits_in_memory() -> None:
+    """Whoever leads runs Executions besides, and each may have a mebibyte and a half."""
+    server = Server(*(execution("f", phase="Failed") for _ in range(1000)))
+    server.page = 1000
+    async with counting(server) as (metrics, _):
+        metrics.render({})
+        await asyncio.sleep(1)
+        assert metrics.states == {("f", "Failed"): 1000}
+        assert server.most * 1.5 <= 100
