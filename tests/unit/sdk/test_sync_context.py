@@ -14,6 +14,7 @@ class Opened:
     """A port that keeps what is opened."""
 
     def __init__(self) -> None:
+        self.info = SimpleNamespace(attempt=1, resumption=0, uid="u", function="f")
         self.calls: list[Any] = []
 
     def branch(self) -> Any:
