@@ -463,10 +463,9 @@ class Client:
     async def _end(
         self, target: Target, phase: Phase, operations: Callable[[Execution], Awaitable[Operations]]
     ) -> None:
-        async def read() -> Execution:
-            return await self._get(target.namespace, target.name)
-
-        await end_execution(target, phase, read=read, send=self._send, operations=operations)
+        await end_execution(
+            target, phase, read=lambda: self._get_living(target), send=self._send, operations=operations
+        )
 
     async def retry_execution(
         self, execution: Ref, *, child_policy: ChildPolicy | str = ChildPolicy.RETRY_FAILED
@@ -499,11 +498,11 @@ class Client:
             check_retry(found, await self._parent_of(found), policy)
             if must_be_canceled(found, policy):
                 await self.cancel(found, message="Canceled to be run anew")
-                found = await self._get(target.namespace, target.name)
+                found = await self._get_living(target)
             operations = retry_operations(found, child_policy=policy)
             return requests.json_patch(requests.EXECUTIONS, target.namespace, target.name, operations)
 
-        asked = await patch_as_seen(read=lambda: self._get(target.namespace, target.name), build=build, send=self._send)
+        asked = await patch_as_seen(read=lambda: self._get_living(target), build=build, send=self._send)
         if asked is not None:
             self._shared.waits.note_retry(_decode_execution(asked))
         if policy is ChildPolicy.NONE:
@@ -558,7 +557,7 @@ class Client:
             NotFound: there is no such Execution.
         """
         target = self._target(execution, None)
-        top = await self._get(target.namespace, target.name)
+        top = await self._get_living(target)
         if target.uid and top.metadata.uid != target.uid:
             raise errors.NotFound(f"Execution {target} was deleted and created again", status=404)
         if recursive:
@@ -660,6 +659,21 @@ class Client:
             return found
         missing = errors.NotFound(f"Execution {target} was deleted and created again", status=404)
         return await self._find_archive(target, missing, root=root)
+
+    async def _get_living(self, target: Target) -> Execution:
+        """Return an Execution that is to be changed.
+
+        Raises:
+            InvalidState: it has been archived.
+            NotFound: there is none.
+        """
+        try:
+            return await self._get(target.namespace, target.name)
+        except errors.NotFound as error:
+            await self._find_archive(target, error)
+            raise errors.InvalidState(
+                f"Execution {target} has ended and was archived: it can be read, but no longer be changed"
+            ) from error
 
     async def _find_archive(self, target: Target, missing: errors.NotFound, *, root: str = "") -> Archive:
         """Return the archive that an Execution stands in; raises ``missing`` if there is none."""

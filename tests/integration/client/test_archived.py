@@ -189,6 +189,17 @@ async def test_a_result_is_read_from_the_archive(shelf: Shelf) -> None:
         parse_result(await shelf.client.wait_for_execution("failed"), dict)
 
 
+async def test_what_is_archived_is_no_longer_changed(shelf: Shelf) -> None:
+    """It is told from what never was."""
+    await shelf.put("done")
+    client = shelf.client
+    for change in (client.cancel, client.skip, client.retry_execution, client.resume_execution):
+        with pytest.raises(InvalidState, match=r"Execution .*/done has ended and was archived"):
+            await change("done")
+        with pytest.raises(NotFound, match="no Execution 'absent'"):
+            await change("absent")
+
+
 async def test_who_may_not_read_archives_is_told_so(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is not found may be there; a list without archives is another question."""
     client = shelf.client
