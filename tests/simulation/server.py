@@ -22,6 +22,8 @@ KINDS = {
     "suspensions": "Suspension",
     "leases": "Lease",
     "events": "Event",
+    "jobs": "Job",
+    "pods": "Pod",
 }
 WITH_STATUS = frozenset({"executions", "scheduledexecutions", "suspensions"})
 _PATH = re.compile(r"/apis?/(?:[^/]+/)?v1[a-z0-9]*/namespaces/[^/]+/([a-z]+)(?:/([^/]+)(?:/([a-z]+))?)?")

@@ -14,7 +14,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from kontinue import errors
-from kontinue.api.v1alpha1 import ChildPolicy
+from kontinue.api import labels
+from kontinue.api.v1alpha1 import ChildPolicy, Phase
 from kontinue.kube.backoff import Backoff
 from kontinue_engine.controllers.entries import AwaitedJob, Entry, Rest
 from kontinue_engine.controllers.runtime import Runtime
@@ -45,6 +46,7 @@ class Jobs:
         self._followed: dict[str, FollowedJobs] = {}
         self._under_way = 0
         self._being_deleted: Counter[_Key] = Counter()
+        self._searched: set[str] = set()  # uids of owners whose Jobs are being looked for, to be deleted
 
     def __len__(self) -> int:
         return self._under_way
@@ -76,6 +78,39 @@ class Jobs:
         entry.known_jobs.clear()
         for kind, name in sorted(names):
             self._discard(entry, kind, name)
+        if self._may_have_more(entry) and entry.uid not in self._searched:
+            self._searched.add(entry.uid)
+            self._under_way += 1
+            self._runtime.spawn("", self._discard_found(entry), name=f"search-jobs/{entry.name}")
+
+    def _may_have_more(self, entry: Entry) -> bool:
+        """Tell whether a replica before may have started some to which the code has not come here when it ended."""
+        phase = entry.status.phase
+        has_ended_early = phase is not None and phase.is_terminal and phase is not Phase.COMPLETED
+        return entry.was_found and has_ended_early and entry.spec.function not in self._runtime.scope.deaf
+
+    async def _discard_found(self, entry: Entry) -> None:
+        runtime, backoff = self._runtime, Backoff()
+        selector = f"{labels.PARENT}={labels.label_value(entry.name)}"
+        try:
+            while True:
+                try:
+                    found = await jobs.list_unended(
+                        runtime.transport, namespace=runtime.scope.namespace, label_selector=selector
+                    )
+                except errors.Unauthorized:
+                    raise
+                except errors.ApiError as error:
+                    _log.warning("Jobs not listed yet", **entry.log_fields, error=str(error))
+                    await asyncio.sleep(backoff.next_s(at_least_s=error.retry_after_s))
+                else:
+                    break
+            for kind, one in found:
+                if one.owner_uid == entry.uid:
+                    self._discard(entry, kind, one.metadata.name)
+        finally:
+            self._under_way -= 1
+            self._searched.discard(entry.uid)
 
     def _is_known_to_have_ended(self, kind: str, name: str) -> bool:
         followed = self._followed.get(kind)
@@ -193,7 +228,7 @@ class Jobs:
     async def _settle(self, entry: Entry, step: str, awaited: AwaitedJob) -> bool:
         """Create it or read it, and tell what there is to tell; return whether that is all for now."""
         runtime, command = self._runtime, awaited.command
-        if (command.kind, command.name) in self._being_deleted:
+        if (command.kind, command.name) in self._being_deleted or entry.uid in self._searched:
             return False  # an earlier attempt has given it up
         attempt = next_attempt(entry.status)
         was_there = entry.known_jobs.get((command.kind, command.name)) == attempt

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Final
 
 import msgspec
@@ -41,6 +42,7 @@ AGAIN_FIRST_S: Final = 1.0
 AGAIN_CAP_S: Final = 30.0
 """At most so long; one read each. Judgement: what its owner does not close within seconds waits for its owner's end."""
 
+_Job = tuple[str, str]
 _log = get_logger(__name__)
 _decode: Final = msgspec.json.Decoder(PlacedExecution).decode
 
@@ -166,16 +168,28 @@ class Closer:
                 self._left.pop(one.metadata.uid, None)
             elif await self._has_gone(one, holders):
                 gone.append(one)
+        started = await self._list_jobs() if gone else {}
         async with asyncio.TaskGroup() as tasks:
             for number in range(min(AT_A_TIME, len(gone))):
-                tasks.create_task(self._close_all(gone), name=f"closing/{number}")
+                tasks.create_task(self._close_all(gone, started), name=f"closing/{number}")
         if self._left:
             self._news.set()
 
-    async def _close_all(self, gone: deque[PlacedExecution]) -> None:
+    async def _list_jobs(self) -> dict[str, set[_Job]]:
+        """Return the Jobs and Pods of the group that have not ended, by their owner's uid.
+
+        Once for all that are closed: most groups have none. Those who had these owners have gone, and start no more.
+        """
+        selector = f"{labels.PARENT_GROUP}={self._group}"
+        started: dict[str, set[_Job]] = {}
+        for kind, one in await jobs.list_unended(self._transport, namespace=self._namespace, label_selector=selector):
+            started.setdefault(one.owner_uid, set()).add((kind, one.metadata.name))
+        return started
+
+    async def _close_all(self, gone: deque[PlacedExecution], started: Mapping[str, AbstractSet[_Job]]) -> None:
         while gone:
             one = gone.popleft()
-            if await self._try_to_close(one):
+            if await self._try_to_close(one, started.get(one.metadata.uid, set())):
                 self._left.pop(one.metadata.uid, None)
 
     async def _has_gone(self, ended: PlacedExecution, holders: Holders) -> bool:
@@ -200,9 +214,9 @@ class Closer:
             return True
         return now_s - since_s >= self._patience_s
 
-    async def _try_to_close(self, ended: PlacedExecution) -> bool:
+    async def _try_to_close(self, ended: PlacedExecution, started: AbstractSet[_Job]) -> bool:
         try:
-            return await self._close(ended)
+            return await self._close(ended, started)
         except executions.UnreadableError as error:
             _log.error("not closed", execution=ended.metadata.name, uid=ended.metadata.uid, error=str(error))
             return True
@@ -210,7 +224,7 @@ class Closer:
             _log.warning("not closed yet", execution=ended.metadata.name, uid=ended.metadata.uid, error=str(error))
             return False
 
-    async def _close(self, ended: PlacedExecution) -> bool:
+    async def _close(self, ended: PlacedExecution, started: AbstractSet[_Job]) -> bool:
         """Return whether nothing is left to be done."""
         name, uid = ended.metadata.name, ended.metadata.uid
         await executions.cancel_children(
@@ -221,7 +235,7 @@ class Closer:
             return True
         if execution.status.owner != ended.status.owner:
             return False  # somebody had it once more, of whom the Lease was not asked
-        await self._delete_jobs(execution)
+        await self._delete_jobs(execution, started)
         stopped = with_stopped(execution.status.conditions, execution.phase, self._clock.now_ms())
         result = await executions.write_status(
             self._transport,
@@ -238,17 +252,13 @@ class Closer:
                 _log.error("not closed", execution=name, uid=uid, error=str(error))
         return not isinstance(result, executions.Changed)
 
-    async def _delete_jobs(self, ended: Execution) -> None:
-        """Delete the Jobs and Pods that it waited for."""
-        for item in ended.status.waiting_for:
-            if item.kind in jobs.RESOURCES:
-                try:
-                    await jobs.delete_unended(
-                        self._transport,
-                        namespace=self._namespace,
-                        kind=item.kind,
-                        name=item.name,
-                        owner_uid=ended.metadata.uid,
-                    )
-                except jobs.JobUnusableError as error:
-                    _log.error("not deleted", kind=item.kind, name=item.name, error=str(error))
+    async def _delete_jobs(self, ended: Execution, started: AbstractSet[_Job]) -> None:
+        """Delete the Jobs and Pods that it had started, and those that its status names, should none be listed."""
+        named = {(item.kind, item.name) for item in ended.status.waiting_for if item.kind in jobs.RESOURCES}
+        for kind, name in sorted(named | started):
+            try:
+                await jobs.delete_unended(
+                    self._transport, namespace=self._namespace, kind=kind, name=name, owner_uid=ended.metadata.uid
+                )
+            except jobs.JobUnusableError as error:
+                _log.error("not deleted", kind=kind, name=name, error=str(error))

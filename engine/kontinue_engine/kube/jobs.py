@@ -15,6 +15,7 @@ import msgspec
 from kontinue import errors
 from kontinue.api import labels
 from kontinue.kube import requests
+from kontinue.kube.reflector import Reflector
 from kontinue.kube.requests import Resource
 from kontinue.kube.transport import Transport
 from kontinue_engine.errors import EngineError
@@ -163,6 +164,22 @@ async def pods_of(transport: Transport, *, namespace: str, job: JobView) -> list
 
 class _Pods(msgspec.Struct):
     items: list[JobView]
+
+
+async def list_unended(transport: Transport, *, namespace: str, label_selector: str) -> list[tuple[str, JobView]]:
+    """Return kind and view of the Jobs and Pods with these labels that have not ended.
+
+    None of a kind that this worker may not list, or that the server does not know: then it has started none.
+
+    Raises:
+        ApiError: the server does not tell.
+    """
+    found: list[tuple[str, JobView]] = []
+    for kind, resource in RESOURCES.items():
+        reflector = Reflector(transport, resource, namespace, type_=JobView, label_selector=label_selector)
+        with contextlib.suppress(errors.Forbidden, errors.NotFound):
+            found += [(kind, one) for one in (await reflector.fetch()).objects if not one.has_ended]
+    return found
 
 
 async def delete_unended(transport: Transport, *, namespace: str, kind: str, name: str, owner_uid: str) -> None:

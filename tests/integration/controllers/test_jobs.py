@@ -23,6 +23,7 @@ from kontinue.api.v1alpha1 import Phase
 from kontinue.errors import NotFound
 from kontinue.jobs import JobResult, JobTemplate, PodResult, job_manifest, pod_manifest
 from kontinue.kube import requests
+from kontinue.kube.http import KubeTransport
 from kontinue.kube.requests import Resource
 from kontinue_engine.clock import SystemClock
 from kontinue_engine.controllers.entries import Rest
@@ -71,6 +72,12 @@ async def parked(world: World, request: frames.StepRequested, activate: frames.A
     ]
 
 
+async def running_beside(world: World, request: frames.StepRequested, activate: frames.Activate) -> None:
+    """Ask for a Job while other code of the function runs, and wait until that is written."""
+    world.on_frame(request)
+    assert (await world.phase(activate.execution, Phase.EXECUTING)).status.waiting_for == []
+
+
 async def soon(holds: Callable[[], bool]) -> None:
     """Wait until something holds that the Job controller or the garbage collector of a busy machine brings about."""
     async with asyncio.timeout(PATIENCE_S):
@@ -94,12 +101,10 @@ async def refused(world: World) -> frames.ErrorInfo:
     return error
 
 
-async def cancel(world: World, name: str) -> None:
-    found = await world.get(name)
+async def cancel(transport: KubeTransport, namespace: str, name: str) -> None:
+    found = decode(await transport.send(requests.get(requests.EXECUTIONS, namespace, name)))
     operations = cancel_operations(found, reason="CanceledByClient", message="enough")
-    await world.client.send(
-        requests.json_patch(requests.EXECUTIONS, world.namespace, name, operations, subresource="status")
-    )
+    await transport.send(requests.json_patch(requests.EXECUTIONS, namespace, name, operations, subresource="status"))
 
 
 async def gone(world: World, resource: Resource, name: str) -> None:
@@ -260,7 +265,7 @@ async def test_a_cancel_deletes_the_job_and_its_pods(world: World, api_server: A
     await parked(world, start_job(activate), activate)
     (job,) = await job_answers.started(world.client, world.namespace, requests.JOBS)
     pod = await job_answers.pod_of(api_server, world.client, job)
-    await cancel(world, "a")
+    await cancel(world.client, world.namespace, "a")
     await eventually(lambda: bool(world.runners.sent_of(frames.CancelActivation)))
     world.on_frame(frames.Interrupted(activate.activation))
     await gone(world, requests.JOBS, job["metadata"]["name"])
@@ -397,18 +402,21 @@ async def test_one_that_was_evicted_is_dispatched_again_when_its_job_ends(world:
     assert msgspec.json.decode((await arrived(world)).result, type=JobResult).succeeded
 
 
-async def test_the_job_of_one_that_was_canceled_while_no_replica_lived_is_deleted(api_server: ApiServer) -> None:
-    """Whoever closes what has ended meanwhile deletes what it waited for."""
+@pytest.mark.parametrize("is_parked", [True, False])
+async def test_the_jobs_of_one_that_was_canceled_while_no_replica_lived_are_deleted(
+    api_server: ApiServer, is_parked: bool
+) -> None:
+    """Whoever closes what has ended meanwhile deletes what it had started, though its status may name nothing of it."""
     async with replica(api_server) as first:
-        activate = await first.start("a")
-        await parked(first, start_job(activate), activate)
-        (job,) = await job_answers.started(first.client, first.namespace, requests.JOBS)
+        activate, other = await first.start("a"), await first.start("b")
+        first.on_frame(start_job(other))
+        if is_parked:
+            await parked(first, start_job(activate), activate)
+        else:
+            await running_beside(first, start_job(activate), activate)
+        await job_answers.started(first.client, first.namespace, requests.JOBS, count=2)
     transport = api_server.transport()
-    found = decode(await transport.send(requests.get(requests.EXECUTIONS, api_server.namespace, "a")))
-    operations = cancel_operations(found, reason="CanceledByClient", message="enough")
-    await transport.send(
-        requests.json_patch(requests.EXECUTIONS, api_server.namespace, "a", operations, subresource="status")
-    )
+    await cancel(transport, api_server.namespace, "a")
     times = LeaseTimes(stopping_s=-LeaseTimes().duration_s)  # nobody is waited for who might have it
     closer = closing.Closer(
         transport, namespace=api_server.namespace, group="g", is_sharded=False, clock=SystemClock(), times=times
@@ -416,11 +424,29 @@ async def test_the_job_of_one_that_was_canceled_while_no_replica_lived_is_delete
     closer.look_into("")
     running = asyncio.create_task(closer.run())
     try:
+        owners = ["a", "b"]
         async with asyncio.timeout(PATIENCE_S):
-            while await job_answers.owned(transport, api_server.namespace, requests.JOBS):
+            while "a" in owners:
                 await asyncio.sleep(0.05)
+                found = await job_answers.owned(transport, api_server.namespace, requests.JOBS)
+                owners = [job["metadata"]["ownerReferences"][0]["name"] for job in found]
     finally:
         running.cancel()
         await asyncio.wait([running])
         await transport.close()
-    assert job["metadata"]["ownerReferences"][0]["uid"] == activate.uid
+    assert owners == ["b"]
+
+
+async def test_the_job_of_one_that_is_canceled_before_it_was_replayed_is_deleted(api_server: ApiServer) -> None:
+    """The replica that had started it is dead, and the status names nothing: only the Job's labels lead to it."""
+    async with replica(api_server) as first:
+        activate, other = await first.start("a"), await first.start("b")
+        first.on_frame(start_job(other))
+        await running_beside(first, start_job(activate), activate)
+        await job_answers.started(first.client, first.namespace, requests.JOBS, count=2)
+    async with replica(api_server, "two", dead_predecessor="one") as second:
+        await eventually(lambda: second.entries.by_name("a") is not None)
+        await cancel(second.client, second.namespace, "a")
+        await gone(second, requests.JOBS, "a-1-x")
+        (left,) = await job_answers.owned(second.client, second.namespace, requests.JOBS)
+        assert left["metadata"]["name"] == "b-1-x"
