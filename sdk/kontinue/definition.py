@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, TypeVar
 from kontinue import _signatures
 from kontinue._signatures import AsyncContextMarker, FunctionCodec, SyncContextMarker
 from kontinue.errors import DefinitionError
-from kontinue.options import CallOptions, FunctionDefaultOptions, Retention, RetryPolicy, TimeoutPolicy
+from kontinue.options import (
+    CallOptions,
+    FunctionDefaultOptions,
+    Retention,
+    RetryPolicy,
+    TimeoutPolicy,
+    require_type,
+)
 
 __all__ = ["AsyncContextMarker", "FunctionCodec", "FunctionDefinition", "SyncContextMarker", "define"]
 
@@ -115,9 +122,11 @@ class FunctionDefinition(Generic[P, R_co]):
             "parallelism": parallelism,
         }
         changed = copy.copy(self)
-        changed.call_options = dataclasses.replace(
-            self.call_options, **{key: value for key, value in given.items() if value is not None}
-        )
+        said = {key: value for key, value in given.items() if value is not None}
+        try:
+            changed.call_options = dataclasses.replace(self.call_options, **said)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"options of function {self.name!r}: {error}") from None
         return changed
 
     if not TYPE_CHECKING:  # for type checkers it is not callable
@@ -155,6 +164,12 @@ def define(
         DefinitionError: the signature cannot work; the message starts with ``file:line``.
     """
     signature = _signatures.read_signature(fn, name=name, is_remote=is_remote)
+    try:
+        defaults = FunctionDefaultOptions(retry=retry, timeout=timeout, ttl=ttl)
+        if limit is not None:
+            require_type("limit", limit, int, "limit=10")
+    except TypeError as error:
+        raise DefinitionError(f"{signature.where}: {error}") from None
     if limit is not None and limit < 1:
         raise DefinitionError(f"{signature.where}: limit={limit}: expected 1 or more")
     if checkpoint not in ("strict", "batched"):
@@ -163,7 +178,7 @@ def define(
         signature,
         name=signature.name,
         is_remote=is_remote,
-        defaults=FunctionDefaultOptions(retry=retry, timeout=timeout, ttl=ttl),
+        defaults=defaults,
         limit=limit,
         checkpoint=checkpoint,
         hidden=hidden,

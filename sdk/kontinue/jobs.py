@@ -27,6 +27,9 @@ class JobTemplate:
         env: environment variables.
         retries: how many Pods a Job may start after one that failed (``backoffLimit``); no meaning for a Pod.
         labels: of the Job or Pod, such as ``kueue.x-k8s.io/queue-name``.
+
+    Raises:
+        DefinitionError: ``command`` or ``args`` is one text, not a list of words.
     """
 
     image: str
@@ -35,6 +38,14 @@ class JobTemplate:
     env: Mapping[str, str] = field(default_factory=dict[str, str])
     retries: int = 0
     labels: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    def __post_init__(self) -> None:
+        for name, value in (("command", self.command), ("args", self.args)):
+            if isinstance(value, str | bytes):
+                raise DefinitionError(
+                    f"JobTemplate({name}={value!r}): expected a list of words, as {name}={value.split()!r}; for a "
+                    'shell, command=["sh", "-c", "..."]'
+                )
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,16 @@
 """Options of functions, calls and steps, as users write them: frozen, durations are ``timedelta``.
 
 ``to_api`` turns them into the fields of Function and Execution objects. What an option says is always recorded there;
-the docstring of each says what this version of the engine does about it.
+the docstring of each says what this version of the engine does about it. A value of the wrong type is refused where it
+is written: a worker would fail by it much later.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Literal
+from typing import Any, Final, Literal, cast
 
 import msgspec
 
@@ -49,13 +51,22 @@ class RetryPolicy:
     non_retryable: tuple[type[Exception], ...] = ()
 
     def __post_init__(self) -> None:
+        require_type("retries", self.retries, int, "retries=3")
+        require_type("multiplier", self.multiplier, (int, float), "multiplier=2")
+        require_type("jitter", self.jitter, (int, float), "jitter=0.2")
         if self.retries < 0:
             raise ValueError(f"retries={self.retries}: expected 0 or more")
         if not self.multiplier >= 1:
             raise ValueError(f"multiplier={self.multiplier}: expected 1 or more")
         if not 0 <= self.jitter <= 1:
             raise ValueError(f"jitter={self.jitter}: expected 0 to 1")
-        _refuse_negative(backoff=self.backoff, max_backoff=self.max_backoff)
+        require_type("backoff", self.backoff, timedelta, _A_DURATION)
+        _check_durations(backoff=self.backoff, max_backoff=self.max_backoff)
+        if self.child_policy not in (None, *ChildPolicy):
+            raise ValueError(
+                f"child_policy={self.child_policy!r}: expected {', '.join(map(repr, map(str, ChildPolicy)))}"
+            )
+        _check_exceptions(self.non_retryable)
 
     def to_api(self) -> ExecutionRetry:
         """Return it as ``spec.retry`` of an Execution."""
@@ -84,7 +95,7 @@ class TimeoutPolicy:
     overall: timedelta | None = None
 
     def __post_init__(self) -> None:
-        _refuse_negative(attempt=self.attempt, overall=self.overall)
+        _check_durations(attempt=self.attempt, overall=self.overall)
 
     def to_api(self) -> ExecutionTimeout:
         """Return it as ``spec.timeout`` of an Execution."""
@@ -104,7 +115,7 @@ class Retention:
     delete_after: timedelta | None = None
 
     def __post_init__(self) -> None:
-        _refuse_negative(archive_after=self.archive_after, delete_after=self.delete_after)
+        _check_durations(archive_after=self.archive_after, delete_after=self.delete_after)
 
     def to_api(self) -> ExecutionTTL:
         """Return it as ``spec.ttl`` of an Execution."""
@@ -118,6 +129,9 @@ class FunctionDefaultOptions:
     retry: RetryPolicy | None = None
     timeout: TimeoutPolicy | None = None
     ttl: Retention | None = None
+
+    def __post_init__(self) -> None:
+        check_policies(retry=self.retry, timeout=self.timeout, ttl=self.ttl)
 
     def to_api(self) -> ExecutionDefaults | None:
         """Return it as ``spec.defaults`` of a Function; None when nothing is set."""
@@ -168,6 +182,9 @@ class CallOptions:
     parallelism: int | None = None
 
     def __post_init__(self) -> None:
+        check_policies(retry=self.retry, timeout=self.timeout, ttl=self.ttl)
+        if self.parallelism is not None:
+            require_type("parallelism", self.parallelism, int, "parallelism=8")
         if self.parallelism is not None and self.parallelism < 1:
             raise ValueError(f"parallelism={self.parallelism}: expected 1 or more")
         if self.mutex == "":
@@ -202,13 +219,53 @@ class StepOptions:
     timeout: timedelta | None = None
 
     def __post_init__(self) -> None:
-        _refuse_negative(timeout=self.timeout)
+        check_policies(retry=self.retry)
+        _check_durations(timeout=self.timeout)
 
 
-def _refuse_negative(**values: timedelta | None) -> None:
+_A_DURATION: Final = "timedelta(seconds=5)"
+
+
+def require_type(name: str, value: object, kind: type | tuple[type, ...], example: str) -> None:
+    """Raise TypeError, with what to write instead, if an option is of another type."""
+    if not isinstance(value, kind):
+        kinds = kind if isinstance(kind, tuple) else (kind,)
+        expected = " or ".join(one.__name__ for one in kinds)
+        raise TypeError(f"{name}={value!r}: expected {expected}, for example {example}")
+
+
+def require_duration(name: str, value: object) -> None:
+    """Raise TypeError if an option is neither None nor a timedelta: a number could be seconds or milliseconds."""
+    if value is not None:
+        require_type(name, value, timedelta, _A_DURATION)
+
+
+def check_policies(*, retry: object = None, timeout: object = None, ttl: object = None) -> None:
+    """Raise TypeError if one of these options is neither None nor its policy."""
+    if retry is not None:
+        require_type("retry", retry, RetryPolicy, "RetryPolicy(retries=3)")
+    if timeout is not None:
+        require_type("timeout", timeout, TimeoutPolicy, f"TimeoutPolicy(attempt={_A_DURATION})")
+    if ttl is not None:
+        require_type("ttl", ttl, Retention, "Retention(delete_after=timedelta(days=1))")
+
+
+def _check_durations(**values: Any) -> None:
     for name, value in values.items():
+        require_duration(name, value)
         if value is not None and value < timedelta():
             raise ValueError(f"{name}={durations.format_(value)}: expected 0 or more")
+
+
+def _check_exceptions(kinds: Any) -> None:
+    if not isinstance(kinds, tuple | list) or not all(map(_is_exception, cast("Sequence[object]", kinds))):
+        raise TypeError(
+            f"non_retryable={kinds!r}: expected a tuple of exception classes, for example (ValueError, KeyError)"
+        )
+
+
+def _is_exception(kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseException)
 
 
 def _text(duration: timedelta | None) -> str:

@@ -109,8 +109,8 @@ def step(
             raise DefinitionError(f"step: expected a function, got {fn!r}")
         try:
             options = StepOptions(name=name or _name_of(fn), retry=retry, timeout=timeout)
-        except ValueError as error:
-            raise DefinitionError(f"step {_name_of(fn)!r}: {error}") from error
+        except (TypeError, ValueError) as error:
+            raise DefinitionError(f"{_place_of(fn)}step {_name_of(fn)!r}: {error}") from error
         target = fn if _is_being_defined(fn, scope) else _wrap(fn)
         setattr(target, _ATTRIBUTE, options)
         return target
@@ -164,9 +164,7 @@ def _build_codec(fn: Callable[..., Any]) -> StepCodec:
     annotation = getattr(fn, "__annotations__", {}).get("return", Any)
     if annotation is Any:
         return _untyped
-    code = getattr(fn, "__code__", None)
-    place = f"{code.co_filename}:{code.co_firstlineno}: " if code is not None else ""
-    what = f"{place}step {getattr(fn, '__name__', fn)!r}: its result"
+    what = f"{_place_of(fn)}step {getattr(fn, '__name__', fn)!r}: its result"
     resolved = _typehints.resolve(annotation, fn, what=what)
     _typehints.require_json(resolved, what=what)
     return StepCodec(resolved)
@@ -174,6 +172,11 @@ def _build_codec(fn: Callable[..., Any]) -> StepCodec:
 
 _untyped: Final = StepCodec(Any)
 _codecs: WeakKeyDictionary[Callable[..., Any], StepCodec] = WeakKeyDictionary()
+
+
+def _place_of(fn: Callable[..., Any]) -> str:
+    code = getattr(fn, "__code__", None)
+    return f"{code.co_filename}:{code.co_firstlineno}: " if code is not None else ""
 
 
 def _name_of(fn: Callable[..., Any]) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
 
-from kontinue.options import Retention, RetryPolicy, TimeoutPolicy
+from kontinue.options import Retention, RetryPolicy, TimeoutPolicy, check_policies, require_duration
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +36,7 @@ class ClientOptions:
             raise ValueError(f"qps={self.qps}: expected more than 0, or None for no limit")
         if self.burst < 1:
             raise ValueError(f"burst={self.burst}: expected 1 or more")
+        require_duration("timeout", self.timeout)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,3 +61,8 @@ class SpawnOptions:
     timeout: TimeoutPolicy | None = None
     mutex: str | None = None
     if_exists: Literal["error", "attach"] = "error"
+
+    def __post_init__(self) -> None:
+        check_policies(retry=self.retry, timeout=self.timeout, ttl=self.ttl)
+        if self.if_exists not in ("error", "attach"):
+            raise ValueError(f"if_exists={self.if_exists!r}: expected 'error' or 'attach'")

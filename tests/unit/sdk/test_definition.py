@@ -578,6 +578,10 @@ def test_signature_that_cannot_work_is_refused_with_file_and_line(source: str, m
     ("options", "message"),
     [
         ({"limit": 0}, "limit=0: expected 1 or more"),
+        ({"limit": "3"}, "limit='3': expected int, for example limit=10"),
+        ({"retry": 3}, "retry=3: expected RetryPolicy, for example RetryPolicy(retries=3)"),
+        ({"timeout": 5}, "timeout=5: expected TimeoutPolicy, for example TimeoutPolicy(attempt=timedelta(seconds=5))"),
+        ({"ttl": 5}, "ttl=5: expected Retention, for example Retention(delete_after=timedelta(days=1))"),
         ({"checkpoint": "lazy"}, "checkpoint='lazy': expected 'strict' or 'batched'"),
         ({"name": "___"}, "its name cannot name an object: '___' holds no letter"),
     ],
@@ -586,6 +590,15 @@ def test_options_that_cannot_work_are_refused(options: dict[str, Any], message: 
     """Wrong options are errors with file and line too."""
     with pytest.raises(DefinitionError, match=f"test_definition.py:[0-9]+: function .*{re.escape(message)}"):
         define(build, **options)
+
+
+def test_call_options_that_cannot_work_are_refused_with_the_functions_name() -> None:
+    """They are given far from the definition, and often for several functions in one line."""
+    definition = define(build)
+    with pytest.raises(TypeError, match="options of function 'build': timeout=5: expected TimeoutPolicy"):
+        definition.options(timeout=5)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="options of function 'build': parallelism=0: expected 1 or more"):
+        definition.options(parallelism=0)
 
 
 def test_lambda_needs_a_name() -> None:

@@ -25,6 +25,14 @@ TEMPLATE = JobTemplate(
 )
 
 
+@pytest.mark.parametrize("name", ["command", "args"])
+def test_a_template_refuses_one_text_for_a_list_of_words(name: str) -> None:
+    """A text is a sequence of letters, and each of them would become an argument."""
+    words: dict[str, Any] = {name: "ls -l"}
+    with pytest.raises(DefinitionError, match=rf"JobTemplate\({name}='ls -l'\): .* {name}=\['ls', '-l'\]; for a shell"):
+        JobTemplate(image="shop:1", **words)
+
+
 def test_a_template_becomes_the_manifest_of_a_job_or_pod() -> None:
     """One container, which is not started again in its Pod."""
     pod_spec = {"restartPolicy": "Never", "containers": [CONTAINER]}

@@ -14,6 +14,7 @@ from kontinue.api.v1alpha1 import (
     ExecutionTimeout,
     ExecutionTTL,
 )
+from kontinue.client import ClientOptions, SpawnOptions
 from kontinue.options import (
     CallOptions,
     FunctionDefaultOptions,
@@ -95,11 +96,46 @@ def test_call_options_that_concern_the_call_only_leave_the_spec_empty() -> None:
         (lambda: StepOptions(name="x", timeout=timedelta(seconds=-5)), r"timeout=-5s"),
         (lambda: CallOptions(parallelism=0), r"parallelism=0: expected 1 or more"),
         (lambda: CallOptions(mutex=""), r"mutex=''"),
+        (lambda: RetryPolicy(child_policy="All"), r"child_policy='All': expected 'None', 'RetryFailed', 'RetryAll'"),
+        (lambda: SpawnOptions(if_exists="x"), r"if_exists='x': expected 'error' or 'attach'"),
     ],
 )
 def test_options_refuse_values_out_of_range(make, message: str) -> None:
     """The error names the option and what it takes."""
     with pytest.raises(ValueError, match=message):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: RetryPolicy(retries="3"), r"retries='3': expected int, for example retries=3"),
+        (lambda: RetryPolicy(multiplier="2"), r"multiplier='2': expected int or float"),
+        (lambda: RetryPolicy(jitter=None), r"jitter=None: expected int or float"),
+        (lambda: RetryPolicy(backoff=2), r"backoff=2: expected timedelta, for example timedelta\(seconds=5\)"),
+        (lambda: RetryPolicy(backoff=None), r"backoff=None: expected timedelta"),
+        (lambda: RetryPolicy(max_backoff=60), r"max_backoff=60: expected timedelta"),
+        (
+            lambda: RetryPolicy(retries=1, non_retryable=ValueError),
+            r"non_retryable=<class 'ValueError'>: expected a tuple of exception classes, for example \(ValueError, ",
+        ),
+        (lambda: RetryPolicy(non_retryable=("ValueError",)), r"non_retryable=\('ValueError',\): expected a tuple"),
+        (lambda: TimeoutPolicy(attempt=5), r"attempt=5: expected timedelta"),
+        (lambda: Retention(archive_after=5), r"archive_after=5: expected timedelta"),
+        (lambda: FunctionDefaultOptions(retry=3), r"retry=3: expected RetryPolicy, for example RetryPolicy\(retries="),
+        (lambda: CallOptions(timeout=5), r"timeout=5: expected TimeoutPolicy, for example TimeoutPolicy\(attempt="),
+        (lambda: CallOptions(ttl=timedelta(days=1)), r"ttl=.*days=1\): expected Retention, for example Retention\(del"),
+        (lambda: CallOptions(parallelism="8"), r"parallelism='8': expected int"),
+        (lambda: StepOptions(name="x", timeout=3), r"timeout=3: expected timedelta"),
+        (lambda: StepOptions(name="x", retry=3), r"retry=3: expected RetryPolicy"),
+        (lambda: SpawnOptions(timeout=timedelta(seconds=5)), r"timeout=.*: expected TimeoutPolicy"),
+        (lambda: SpawnOptions(retry=3), r"retry=3: expected RetryPolicy"),
+        (lambda: ClientOptions(timeout=10), r"timeout=10: expected timedelta"),
+    ],
+)
+def test_options_refuse_values_of_another_type(make, message: str) -> None:
+    """The error comes where the option is written, and says what to write instead."""
+    with pytest.raises(TypeError, match=message):
         make()
 
 

@@ -128,9 +128,17 @@ def test_what_is_no_function_is_no_step() -> None:
 
 
 def test_options_out_of_range_are_definition_errors() -> None:
-    """The error names the step."""
-    with pytest.raises(DefinitionError, match="step 'charge': timeout=-5s"):
+    """The error names the step, and where it is."""
+    with pytest.raises(DefinitionError, match=r"test_steps\.py:\d+: step 'charge': timeout=-5s"):
         step(timeout=timedelta(seconds=-5))(charge)
+
+
+def test_options_of_another_type_are_definition_errors() -> None:
+    """The usual mistakes: a number of seconds, a number of tries."""
+    with pytest.raises(DefinitionError, match=r"test_steps\.py:\d+: step 'charge': timeout=3: expected timedelta"):
+        step(timeout=3)(charge)  # type: ignore[call-overload]
+    with pytest.raises(DefinitionError, match="step 'charge': retry=3: expected RetryPolicy"):
+        step(retry=3)(charge)  # type: ignore[call-overload]
 
 
 def test_step_codec_is_typed_by_the_return_annotation() -> None:
