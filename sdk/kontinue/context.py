@@ -60,7 +60,11 @@ class ExecutionContext(ContextBase[AsyncPort], AsyncContextMarker):
     def spawn(
         self, function: FunctionDefinition[P, R], /, *args: P.args, **kwargs: P.kwargs
     ) -> Coroutine[object, None, Child[R]]:
-        """Start ``function`` as a child Execution and return its handle at once."""
+        """Start ``function`` as a child Execution and return its handle at once.
+
+        It belongs to this function's run: what has not ended when the function returns is canceled, or not even
+        created. Wait for what is to end.
+        """
         call = durable_calls.child_call(function, args, kwargs)
         self._port.open(call)
         return self._port.watch(self._spawned(call), f"ctx.spawn({call.name})", call.line)

@@ -49,7 +49,11 @@ class SyncExecutionContext(ContextBase[SyncPort], SyncContextMarker):
         return result
 
     def spawn(self, function: FunctionDefinition[P, R], /, *args: P.args, **kwargs: P.kwargs) -> SyncChild[R]:
-        """Start ``function`` as a child Execution and return its handle at once."""
+        """Start ``function`` as a child Execution and return its handle at once.
+
+        It belongs to this function's run: what has not ended when the function returns is canceled, or not even
+        created. Wait for what is to end.
+        """
         call = durable_calls.child_call(function, args, kwargs)
         self._port.open(call)
         return SyncChild(self._port, call, self._result_of)
