@@ -112,6 +112,25 @@ def test_a_cancel_ends_the_whole_process_group(
 
 
 @pytest.mark.usefixtures("app")
+def test_the_sudden_death_of_dev_ends_the_whole_process_group(
+    kontinue: Kontinue, start_dev: Callable[..., Dev], wait_until: WaitUntil, process_runs: ProcessRuns
+) -> None:
+    """What the command has started does not go on beside what the next dev starts, though it ignores to be asked."""
+    dev = start_dev("--jobs", "process")
+    server_pid = dev.ready().server_pid
+    pids = kontinue.folder / "pids"
+    spawn(kontinue, "job", script="trap '' TERM HUP; sleep 600 & echo $$$$ $! > pids.tmp; mv pids.tmp pids; wait")
+    wait_until("the processes", pids.exists)
+    first = [int(pid) for pid in pids.read_text().split()]
+    assert all(process_runs(pid) for pid in first)
+    pids.unlink()
+    dev.stop(signal.SIGKILL)
+    wait_until("the end of the processes", lambda: not any(process_runs(pid) for pid in (*first, server_pid)))
+    start_dev("--jobs", "process")
+    wait_until("the next processes", pids.exists)
+
+
+@pytest.mark.usefixtures("app")
 def test_without_processes_kubectl_says_how_they_end(
     kontinue: Kontinue, start_dev: Callable[..., Dev], wait_until: WaitUntil
 ) -> None:

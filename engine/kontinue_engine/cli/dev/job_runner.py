@@ -29,7 +29,7 @@ from kontinue.kube.transport import Transport
 from kontinue.kube.watch import EventType
 from kontinue_engine.cli.dev.local_commands import LocalCommand, NoLocalCommandError, local_command
 from kontinue_engine.cli.dev.log_files import LogFile
-from kontinue_engine.cli.dev.processes import start_process
+from kontinue_engine.cli.dev.processes import group_guard, start_process
 from kontinue_engine.kube import played_jobs
 from kontinue_engine.kube.informer import Informer
 from kontinue_engine.kube.job_views import JOB, JobView
@@ -163,7 +163,8 @@ class JobRunner:
             log.write(line)
             last.append(line)
 
-        try:
+        with contextlib.ExitStack() as used:
+            used.callback(log.close)
             try:
                 process = await start_process(
                     command.arguments,
@@ -171,6 +172,7 @@ class JobRunner:
                     on_stdout=keep,
                     on_stderr=keep,
                     environment=command.environment,
+                    guard_fd=used.enter_context(group_guard()),
                 )
             except OSError as error:
                 message = f"{command.arguments[0]} cannot be started: {error.strerror}"
@@ -181,8 +183,6 @@ class JobRunner:
                 code = await asyncio.shield(waiting)
             finally:
                 await _end_group(process.pid, waiting, command.grace_s)
-        finally:
-            log.close()
         message = b"\n".join(last).decode(errors="replace") if code else ""
         return Ended(name=command.container, exit_code=128 - code if code < 0 else code, message=message)
 

@@ -1,7 +1,8 @@
 """Internal. Starts a child process of ``kontinue dev`` and reads its two streams line by line. All process I/O is here.
 
 A child gets a session of its own, so that Ctrl-C in the terminal reaches ``dev`` alone, which stops its children in
-order; and on Linux the kernel kills it when ``dev`` dies, however that happens.
+order; and on Linux the kernel kills it when ``dev`` dies, however that happens. What a child has started itself is not
+tied to anything: where that must end with ``dev``, too, a guard sees to it.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ import asyncio
 import contextlib
 import functools
 import os
-from collections.abc import Callable, Mapping, Sequence
+import subprocess
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +22,9 @@ MAX_LINE_BYTES: Final = 4 * 1024 * 1024
 """Longest line read whole: the largest log line is one line of user output. Longer ones are passed on in pieces."""
 
 LineHandler = Callable[[bytes], None]
+
+# Reads the number of a process group, then waits for the end of the pipe that only ``dev`` holds open.
+_GUARD: Final = 'read -r group || exit 0; read -r _; kill -s KILL -- "-$group"'
 
 
 class ChildProcess:
@@ -49,6 +54,28 @@ class ChildProcess:
         return code
 
 
+@contextlib.contextmanager
+def group_guard() -> Iterator[int]:
+    """Start a process that outlives us for a moment, and then kills a whole process group, however we have died.
+
+    Yields the descriptor that ``start_process`` takes. On leaving, the guard ends and the group is left alone.
+    """
+    guard = subprocess.Popen(  # noqa: S603 - a text of ours
+        ["/bin/sh", "-c", _GUARD],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    if guard.stdin is None:
+        raise RuntimeError("a guard without a pipe")
+    with guard:
+        try:
+            yield guard.stdin.fileno()
+        finally:
+            guard.kill()  # before its pipe is closed, which would have it strike
+
+
 async def start_process(
     command: Sequence[str],
     *,
@@ -56,10 +83,11 @@ async def start_process(
     on_stdout: LineHandler,
     on_stderr: LineHandler,
     environment: Mapping[str, str] | None = None,
+    guard_fd: int | None = None,
 ) -> ChildProcess:
     """Start ``command`` in ``directory``. Must be called from the main thread: the kernel ties the child to it.
 
-    Without an ``environment`` it has ours.
+    Without an ``environment`` it has ours. With the ``guard_fd`` of a ``group_guard`` its process group dies with us.
     """
     process = await asyncio.create_subprocess_exec(
         *command,
@@ -69,7 +97,7 @@ async def start_process(
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         start_new_session=True,
-        preexec_fn=functools.partial(die_with_parent, os.getpid()),
+        preexec_fn=functools.partial(_tie, os.getpid(), guard_fd),
         limit=MAX_LINE_BYTES,
     )
     if process.stdout is None or process.stderr is None:
@@ -79,6 +107,13 @@ async def start_process(
         asyncio.create_task(_read_lines(process.stderr, on_stderr), name=f"stderr of {process.pid}"),
     ]
     return ChildProcess(process, readers)
+
+
+def _tie(parent_pid: int, guard_fd: int | None) -> None:
+    """In the child, before its program: tie it to us, and its process group to the guard."""
+    die_with_parent(parent_pid)
+    if guard_fd is not None:
+        os.write(guard_fd, b"%d\n" % os.getpid())  # it leads a session, so this is its group, too
 
 
 async def _read_lines(stream: asyncio.StreamReader, handle: LineHandler) -> None:
