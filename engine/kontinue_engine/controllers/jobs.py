@@ -211,6 +211,9 @@ class Jobs:
                 pause_s: float | None = None
                 try:
                     is_settled = await self._settle(entry, step, awaited)
+                except jobs.JobUnusableError as error:
+                    self._refuse(entry, step, awaited, error.kind, str(error))
+                    is_settled = True
                 except errors.Unauthorized:
                     raise
                 except errors.ApiError as error:
@@ -232,18 +235,14 @@ class Jobs:
             return False  # an earlier attempt has given it up
         attempt = next_attempt(entry.status)
         was_there = entry.known_jobs.get((command.kind, command.name)) == attempt
-        try:
-            found = await jobs.create_or_find(
-                runtime.transport,
-                namespace=runtime.scope.namespace,
-                kind=command.kind,
-                body=self._build(entry, step, command, attempt),
-                look_first=awaited.look_first,
-                may_create=not was_there,
-            )
-        except jobs.JobUnusableError as error:
-            self._refuse(entry, step, awaited, error.kind, str(error))
-            return True
+        found = await jobs.create_or_find(
+            runtime.transport,
+            namespace=runtime.scope.namespace,
+            kind=command.kind,
+            body=self._build(entry, step, command, attempt),
+            look_first=awaited.look_first,
+            may_create=not was_there,
+        )
         if found is None:
             message = f"{command.kind} {command.name} was deleted while {entry.name} waited for it"
             self._refuse(entry, step, awaited, "NotFound", message)

@@ -104,7 +104,7 @@ async def create_or_find(
         may_create: it is not known to have been there.
 
     Raises:
-        JobUnusableError: the server refuses it, or its name is taken by something else.
+        JobUnusableError: the server refuses it, or its name is taken by something else, or it does not decode.
     """
     name = body["metadata"]["name"]
     found = await read(transport, namespace=namespace, kind=kind, name=name) if look_first or not may_create else None
@@ -113,7 +113,7 @@ async def create_or_find(
             return None
         try:
             request = requests.create(RESOURCES[kind], namespace, body)
-            return _decode(await transport.send(request, repeatable=True))
+            return _read(await transport.send(request, repeatable=True), f"{kind} {name}")
         except errors.AlreadyExists:
             found = await read(transport, namespace=namespace, kind=kind, name=name)
         except (errors.Invalid, errors.TooLarge, errors.Forbidden, errors.NotFound) as error:
@@ -139,13 +139,18 @@ async def read(transport: Transport, *, namespace: str, kind: str, name: str) ->
         JobUnusableError: it does not decode, or this worker may not read it.
     """
     try:
-        return _decode(await transport.send(requests.get(RESOURCES[kind], namespace, name)))
+        return _read(await transport.send(requests.get(RESOURCES[kind], namespace, name)), f"{kind} {name}")
     except errors.NotFound:
         return None
     except errors.Forbidden as error:
         raise JobUnusableError(f"{kind} {name} cannot be read: {error}", kind="Forbidden") from error
+
+
+def _read(body: bytes, title: str) -> JobView:
+    try:
+        return _decode(body)
     except msgspec.MsgspecError as error:
-        raise JobUnusableError(f"{kind} {name} cannot be read: {error}", kind="Invalid") from error
+        raise JobUnusableError(f"{title} cannot be read: {error}", kind="Invalid") from error
 
 
 def attempt_of(found: JobView) -> int:
@@ -154,12 +159,19 @@ def attempt_of(found: JobView) -> int:
 
 
 async def pods_of(transport: Transport, *, namespace: str, job: JobView) -> list[JobView]:
-    """List the Pods that a Job has started; none if this worker may not list them."""
+    """List the Pods that a Job has started; none if this worker may not list them.
+
+    Raises:
+        JobUnusableError: they do not decode.
+    """
     request = requests.list_objects(requests.PODS, namespace, label_selector=f"{CONTROLLER_UID}={job.metadata.uid}")
     try:
         return msgspec.json.decode(await transport.send(request), type=_Pods).items
     except errors.Forbidden:
         return []
+    except msgspec.MsgspecError as error:
+        name = job.metadata.name
+        raise JobUnusableError(f"the Pods of Job {name} cannot be read: {error}", kind="Invalid") from error
 
 
 class _Pods(msgspec.Struct):

@@ -250,6 +250,28 @@ async def test_a_manifest_that_the_server_refuses_is_an_error_with_the_servers_w
     assert "spec.backoffLimit: Invalid value: -1" in error.message
 
 
+@pytest.mark.parametrize("what", ["jobs", "pods"])
+async def test_an_answer_that_cannot_be_read_is_an_error(
+    world: World, api_server: ApiServer, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """No news would come of it: the program is told instead of waiting for ever."""
+    send = world.transport.send
+
+    async def send_nonsense(request: requests.Request, **options: Any) -> bytes:
+        answer = await send(request, **options)
+        is_meant = request.method == ("GET" if what == "pods" else "POST") and request.path.endswith(f"/{what}")
+        return b'{"items": 3, "metadata": 3}' if is_meant else answer
+
+    activate = await world.start("a")
+    monkeypatch.setattr(world.transport, "send", send_nonsense)
+    world.on_frame(start_job(activate))
+    (job,) = await job_answers.started(world.client, world.namespace, requests.JOBS)
+    if what == "pods":
+        await job_answers.end_job(api_server, world.client, job)
+    error = await refused(world)
+    assert (error.type, job["metadata"]["name"] in error.message) == ("kontinue.errors.Invalid", True)
+
+
 async def test_a_job_of_another_manifest_is_not_taken_for_ours(world: World) -> None:
     """Its name is taken: the code has changed under an Execution that had started it."""
     activate = await world.start("a")
