@@ -93,7 +93,7 @@ class JobRunner:
                 task.cancel()
         for (kind, name), uid in self._wanted.items():
             if (kind, name) not in self._running:
-                task = tasks.create_task(self._play(kind, name), name=f"{kind} {name}")
+                task = tasks.create_task(self._play(kind, name, uid), name=f"{kind} {name}")
                 self._running[kind, name] = uid, task
                 task.add_done_callback(functools.partial(self._ended, (kind, name)))
 
@@ -101,14 +101,16 @@ class JobRunner:
         del task, self._running[key]
         self._changed.set()  # somebody may have made another one of its name
 
-    async def _play(self, kind: str, name: str) -> None:
+    async def _play(self, kind: str, name: str, uid: str) -> None:
         """Run one to its end, and say how that was; again if that cannot be said."""
         backoff = Backoff()
         while True:
             try:
                 body = await self._transport.send(requests.get(RESOURCES[kind], self._namespace, name))
                 found: dict[str, Any] = msgspec.json.decode(body)
-                if kind == JOB:
+                if msgspec.json.decode(body, type=JobView).has_ended:
+                    pass  # news of its beginning came after it was played
+                elif kind == JOB:
                     await self._play_job(name, found)
                 else:
                     await self._play_pod(name, found["spec"])
@@ -118,7 +120,8 @@ class JobRunner:
                 self._say(f"{kind} {name}: {error}")
                 await asyncio.sleep(backoff.next_s(at_least_s=error.retry_after_s))
                 continue
-            self._wanted.pop((kind, name), None)
+            if self._wanted.get((kind, name)) == uid:  # else somebody has made another one of its name
+                del self._wanted[kind, name]
             return
 
     async def _play_job(self, name: str, job: dict[str, Any]) -> None:
@@ -179,12 +182,21 @@ class JobRunner:
                 return Ended(name=command.container, exit_code=NOT_STARTED, reason="StartError", message=message)
             self._say(f"{pod} runs {' '.join(command.arguments)} (pid {process.pid})")
             waiting = asyncio.create_task(process.wait(), name=f"wait {pod}")
+            started_at = datetime.now(UTC)
             try:
+                await self._say_running(pod, command.container, started_at)
                 code = await asyncio.shield(waiting)
             finally:
                 await _end_group(process.pid, waiting, command.grace_s)
         message = b"\n".join(last).decode(errors="replace") if code else ""
-        return Ended(name=command.container, exit_code=128 - code if code < 0 else code, message=message)
+        exit_code = 128 - code if code < 0 else code
+        return Ended(name=command.container, exit_code=exit_code, message=message, started_at=started_at)
+
+    async def _say_running(self, pod: str, container: str, now: datetime) -> None:
+        with contextlib.suppress(errors.ApiError):  # it stays Pending for people, which is no reason to run it again
+            await played_jobs.say_running(
+                self._transport, namespace=self._namespace, name=pod, container=container, now=now
+            )
 
 
 async def _end_group(pid: int, waiting: asyncio.Task[int], grace_s: float) -> None:
