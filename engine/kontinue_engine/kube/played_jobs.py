@@ -1,7 +1,7 @@
 """Internal. Plays Kubernetes' part in a Job where no Kubernetes is: the Pod that it starts, and both their statuses.
 
-Called by ``testing``: a test says how a Job ends. Writes what the Job controller and a kubelet would write, as far as
-anybody reads it who waits for a Job; schedules nothing.
+Called by ``testing``, where a test says how a Job ends, and by ``cli.dev``, which runs its command. Writes what the Job
+controller and a kubelet would write, as far as anybody reads it; schedules nothing.
 """
 
 from __future__ import annotations
@@ -26,12 +26,14 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         reason: as Kubernetes has it; empty for ``Completed`` or ``Error``.
+        started_at: None if it has never run, or nobody knows.
     """
 
     name: str
     exit_code: int
     reason: str = ""
     message: str = ""
+    started_at: datetime | None = None
 
 
 async def start_pod(transport: Transport, *, namespace: str, job: Mapping[str, Any], number: int) -> str:
@@ -64,6 +66,17 @@ async def start_pod(transport: Transport, *, namespace: str, job: Mapping[str, A
     return name
 
 
+async def say_running(transport: Transport, *, namespace: str, name: str, container: str, now: datetime) -> None:
+    """Say that the only container of a Pod has started, and with it the Pod; nothing happens if it is gone."""
+    running = _container_status(container, {"running": {"startedAt": _time(now)}})
+    status = {
+        "phase": "Running",
+        "startTime": _time(now),
+        "containerStatuses": [running | {"ready": True, "started": True}],
+    }
+    await _report(transport, requests.PODS, namespace, name, status)
+
+
 async def end_pod(
     transport: Transport, *, namespace: str, name: str, containers: Sequence[Ended], now: datetime
 ) -> None:
@@ -71,7 +84,7 @@ async def end_pod(
     succeeded = all(one.exit_code == 0 for one in containers)
     status = {
         "phase": "Succeeded" if succeeded else "Failed",
-        "containerStatuses": [_container_status(one, now) for one in containers],
+        "containerStatuses": [_container_status(one.name, _ended_state(one, now)) for one in containers],
     }
     await _report(transport, requests.PODS, namespace, name, status)
 
@@ -103,20 +116,25 @@ def containers_of(pod_spec: Mapping[str, Any]) -> list[str]:
     return [one["name"] for one in pod_spec["containers"]]
 
 
-def _container_status(ended: Ended, now: datetime) -> dict[str, Any]:
+def _ended_state(ended: Ended, now: datetime) -> dict[str, Any]:
     terminated = {
         "exitCode": ended.exit_code,
         "reason": ended.reason or ("Error" if ended.exit_code else "Completed"),
         "message": ended.message,
         "finishedAt": _time(now),
     }
+    started = {} if ended.started_at is None else {"startedAt": _time(ended.started_at)}
+    return {"terminated": terminated | started}
+
+
+def _container_status(name: str, state: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        "name": ended.name,
+        "name": name,
         "image": "",
         "imageID": "",
         "ready": False,
         "restartCount": 0,
-        "state": {"terminated": terminated},
+        "state": state,
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import shlex
@@ -13,6 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from job_answers import listed
+from kontinue.kube import requests
+from kontinue.kube.config import load_config
+from kontinue.kube.http import KubeTransport
 
 pytestmark = pytest.mark.slow
 
@@ -69,6 +75,19 @@ def result(kontinue: Kontinue, name: str) -> Any:
     return json.loads(kontinue("result", name).stdout)
 
 
+def pod_statuses(kontinue: Kontinue) -> list[Any]:
+    """Return the statuses of all Pods."""
+
+    async def read() -> list[Any]:
+        transport = KubeTransport(load_config(kubeconfig=kontinue.kubeconfig), user_agent="test")
+        try:
+            return [pod["status"] for pod in await listed(transport, "default", requests.PODS, "")]
+        finally:
+            await transport.close()
+
+    return asyncio.run(read())
+
+
 @pytest.mark.usefixtures("app")
 def test_commands_run_as_local_processes(kontinue: Kontinue, start_dev: Callable[..., Dev]) -> None:
     """In the app's folder; what they print is kept, and told if they fail. A Job that may is tried again."""
@@ -86,6 +105,24 @@ def test_commands_run_as_local_processes(kontinue: Kontinue, start_dev: Callable
     succeeded, code, message = run(kontinue, "pod", command=["no-such-program"])
     assert (succeeded, code) == ("False", "127")
     assert "no-such-program cannot be started: No such file or directory" in message
+
+
+@pytest.mark.usefixtures("app")
+def test_a_pod_tells_since_when_it_runs(
+    kontinue: Kontinue, start_dev: Callable[..., Dev], wait_until: WaitUntil
+) -> None:
+    """It is Running while its process is, and its end tells both times."""
+    start_dev("--jobs", "process").ready()
+    name = spawn(kontinue, "job", script="until test -e go; do sleep 0.05; done")
+    wait_until("the Pod", lambda: [status.get("phase") for status in pod_statuses(kontinue)] == ["Running"])
+    (status,) = pod_statuses(kontinue)
+    running = status["containerStatuses"][0]["state"]["running"]
+    (kontinue.folder / "go").touch()
+    assert result(kontinue, name)[0] == "True"
+    (ended,) = pod_statuses(kontinue)
+    assert ended["phase"] == "Succeeded"
+    terminated = ended["containerStatuses"][0]["state"]["terminated"]
+    assert running["startedAt"] == ended["startTime"] == terminated["startedAt"] <= terminated["finishedAt"]
 
 
 @pytest.mark.usefixtures("app")
