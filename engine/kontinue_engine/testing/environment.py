@@ -16,6 +16,7 @@ from typing import Any, ParamSpec, Self, TypeVar
 from kontinue import App, FunctionDefinition
 from kontinue.client import Client
 from kontinue.errors import InvalidState, UnknownFunction
+from kontinue.options import require_type
 from kontinue_engine.testing.execution import TestExecution
 from kontinue_engine.testing.jobs import Jobs
 from kontinue_engine.testing.supervisor import NAMESPACE
@@ -65,9 +66,11 @@ class TestEnvironment:
         A stub may be given another result at any time.
 
         Raises:
+            TypeError: it is no function of kontinue, but a step.
             InvalidResult: the result is not what the function returns.
             InvalidState: something was spawned already, and the function was not stubbed before.
         """
+        _check_definition(function, "stub")
         name = function.name
         if not isinstance(result, Exception):
             function.codec.encode_result(result)
@@ -97,6 +100,7 @@ class TestEnvironment:
     async def _spawn(
         self, function: FunctionDefinition[..., R], args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> TestExecution[R]:
+        _check_definition(function, "spawn")
         if function.name not in self._world.functions:
             raise UnknownFunction(self._explain_missing(function), function=function.name)
         await self._world.start()
@@ -107,8 +111,10 @@ class TestEnvironment:
         """Move time. What becomes due on the way happens in its order, each at its time.
 
         Raises:
+            TypeError: ``by`` is a number, say.
             ValueError: ``by`` is negative.
         """
+        require_type("by", by, timedelta, "timedelta(hours=1)")
         if by < timedelta(0):
             raise ValueError(f"time cannot be moved back: {by}")
         await self._world.start()
@@ -193,6 +199,14 @@ class TestEnvironment:
         return (
             f"function {function.name!r} ({function.location}) belongs to an app that is not in use: "
             f"env.use() that app, too. {hint}"
+        )
+
+
+def _check_definition(function: object, what: str) -> None:
+    if not isinstance(function, FunctionDefinition):
+        raise TypeError(
+            f"{what}: expected a function that @app.function or remote has made, got {function!r}. Steps are ordinary "
+            "functions, which run in a test, too: replace one with pytest's monkeypatch"
         )
 
 

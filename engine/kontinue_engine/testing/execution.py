@@ -55,9 +55,9 @@ class TestExecution(Generic[R_co]):
         """Let time pass until it waits for what its function calls ``display_name``: a suspend, or a long sleep.
 
         Raises:
-            Stuck: it never does.
+            Stuck: it never does; names what it has waited for.
         """
-        return TestSuspension(self._world, await self._world.call(find_open(self._world, self.name, display_name)))
+        return TestSuspension(self._world, await find_open(self._world, self.name, display_name))
 
     async def cancel(self, message: str = "Canceled by the test") -> None:
         """Cancel it and everything that it has started, as a client does.

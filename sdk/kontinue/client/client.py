@@ -40,6 +40,7 @@ from kontinue.kube.http import KubeTransport
 from kontinue.kube.patching import patch_as_seen
 from kontinue.kube.requests import Request
 from kontinue.kube.transport import Transport
+from kontinue.options import require_duration
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -120,6 +121,7 @@ class Client:
 
     def with_timeout(self, timeout: timedelta | None) -> Self:
         """Return a view of this client whose calls have another limit of time. Close only the original."""
+        require_duration("timeout", timeout)
         return self._view(self.namespace, timeout)
 
     async def __aenter__(self) -> Self:
@@ -178,7 +180,16 @@ class Client:
     async def _spawn_definition(
         self, definition: FunctionDefinition[..., R], args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> ExecutionHandle[R]:
-        arguments = definition.codec.encode_arguments(args, kwargs)
+        try:
+            arguments = definition.codec.encode_arguments(args, kwargs)
+        except errors.InvalidArguments as error:
+            if not isinstance(kwargs.get("options"), SpawnOptions):
+                raise
+            raise errors.InvalidArguments(
+                f"{error}. SpawnOptions are for functions spawned by name; a definition has its options with it: "
+                "spawn(fn.options(name=...), ...)",
+                path=error.path,
+            ) from None
         call = definition.call_options
         function = await self._functions.find(self.namespace, definition.name)
         options = SpawnOptions(name=call.name, retry=call.retry, timeout=call.timeout, ttl=call.ttl, mutex=call.mutex)
@@ -400,6 +411,7 @@ class Client:
             WaitTimeout: it took longer than ``timeout``.
             NotFound: there is no such Execution, or it was deleted.
         """
+        require_duration("timeout", timeout)
         wanted = frozenset(Phase(phase) for phase in until) if until is not None else None
         target = self._target(execution, None)
         limit = timeout if timeout is not None else self.timeout

@@ -196,6 +196,12 @@ async def test_time_does_not_move_back(env: TestEnvironment) -> None:
         await env.advance(timedelta(seconds=-1))
 
 
+async def test_a_number_is_no_time(env: TestEnvironment) -> None:
+    """It could be seconds or days."""
+    with pytest.raises(TypeError, match=r"by=5: expected timedelta, for example timedelta\(hours=1\)"):
+        await env.advance(5)  # type: ignore[arg-type]
+
+
 async def test_the_engine_goes_on_whenever_the_test_awaits_something(env: TestEnvironment) -> None:
     """Code under test may wait for what a step does, without any call of the environment."""
     reached = asyncio.Event()
@@ -404,6 +410,14 @@ async def test_a_stub_of_the_wrong_type_is_refused_at_once(env: TestEnvironment)
     """As the function itself could not return it."""
     with pytest.raises(InvalidResult):
         env.stub(rate, result="much")  # a result is covariant, so type checkers let it pass
+
+
+async def test_a_step_has_no_stub_and_is_not_spawned(env: TestEnvironment) -> None:
+    """It is an ordinary function, of which the environment knows nothing before it is called."""
+    with pytest.raises(TypeError, match=r"stub: .*@app\.function or remote.*, got <function charge.*monkeypatch"):
+        env.stub(charge, result=1)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"spawn: .*@app\.function or remote.*, got <function charge"):
+        await env.spawn(charge, 1)  # type: ignore[arg-type]
 
 
 async def test_a_child_that_nobody_has_is_named(env: TestEnvironment) -> None:

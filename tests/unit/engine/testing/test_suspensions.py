@@ -12,7 +12,7 @@ from kontinue import App, ExecutionContext, SuspendTimeout, SyncExecutionContext
 from kontinue.api.v1alpha1 import PAYLOAD_INVALID, Phase
 from kontinue.errors import InvalidPayload, InvalidState, NotFound
 from kontinue.kube import requests
-from kontinue_engine.testing import TestEnvironment, TestSuspension
+from kontinue_engine.testing import Stuck, TestEnvironment, TestSuspension
 
 DAY = timedelta(days=1)
 app = App(group="waiting")
@@ -117,6 +117,45 @@ async def test_a_payload_that_does_not_fit_is_refused(env: TestEnvironment) -> N
     assert await run.result() == 7
     with pytest.raises(InvalidState):
         await asked.resume(8)
+
+
+@app.function
+async def ask_later(ctx: ExecutionContext, after_s: int) -> int:
+    await ctx.sleep(timedelta(seconds=after_s), display_name="bake")
+    return await ctx.suspend(int, display_name="how many?", timeout=DAY)
+
+
+async def test_a_wait_that_never_comes_is_an_error_that_names_those_that_do(env: TestEnvironment) -> None:
+    """At once: nobody answers what it waits for, so nothing else will follow."""
+    run = await env.spawn(ask)
+    before = env.now
+    with pytest.raises(Stuck, match=r"waits for 'nope'.* has waited for 'how many\?'") as caught:
+        await run.suspension("nope")
+    assert f"{run.name} (ask), Suspended" in str(caught.value)
+    assert env.now - before < DAY
+    await (await run.suspension("how many?")).resume(7)
+    assert await run.result() == 7
+
+
+async def test_a_wait_of_an_execution_that_ends_without_one_is_an_error_too(env: TestEnvironment) -> None:
+    """What was open on the way is named, although it is closed by now; of one without a name, that it has none."""
+    run = await env.spawn(nobody)
+    with pytest.raises(Stuck, match=r"waits for 'nope'.* has waited for ''"):
+        await run.suspension("nope")
+    assert await run.result() == "nobody has resumed it in time"
+    with pytest.raises(Stuck, match=r"waits for 'nope'.* has waited for nothing"):
+        await run.suspension("nope")
+
+
+@pytest.mark.parametrize("after_s", [1, 6, 60, 64, 65, 66, 70, 3580, 3599, 3600, 3601, 30 * 86_400])
+async def test_a_wait_that_comes_later_is_found_before_it_is_over(env: TestEnvironment, after_s: int) -> None:
+    """Time moves as far as it has to, and not to the end of what was asked for."""
+    run = await env.spawn(ask_later, after_s)
+    before = env.now
+    asked = await run.suspension("how many?")
+    assert timedelta(seconds=after_s) <= env.now - before < timedelta(seconds=after_s + 120)
+    await asked.resume(7)
+    assert await run.result() == 7
 
 
 async def test_nobody_answers_in_time(env: TestEnvironment) -> None:

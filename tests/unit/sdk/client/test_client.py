@@ -5,7 +5,8 @@ import json
 import pytest
 
 from kontinue import errors
-from kontinue.client import Client, ClientOptions
+from kontinue.client import Client, ClientOptions, SpawnOptions
+from kontinue.definition import define
 from kontinue.kube.patching import TRIES
 from scripted_transport import ScriptedTransport
 from virtual_time import elapsed_s, virtual_time
@@ -48,6 +49,29 @@ async def test_spawn_by_name_says_that_arguments_go_in_a_mapping(transport):
     for wrong in (lambda: client.spawn("f", x=3), lambda: client.spawn("f", 1, 2)):
         with pytest.raises(TypeError, match=r"in one mapping of names to values: spawn\('f', \{"):
             wrong()
+
+
+async def test_spawn_of_a_definition_says_where_its_options_go(transport):
+    """Keyword arguments are the function's own, so options of the spawn are given elsewhere."""
+    definition = define(lambda number: number, name="f")
+    client = Client.from_kube(transport, "ns")
+    with pytest.raises(errors.InvalidArguments, match=r"options.* spawn\(fn\.options\(name=\.\.\.\), \.\.\.\)"):
+        await client.spawn(definition, 3, options=SpawnOptions(name="x"))
+    with pytest.raises(errors.InvalidArguments, match=r"^f: unknown options; its parameters are number$"):
+        await client.spawn(definition, 3, options=5)
+    assert transport.sent == []
+
+
+@pytest.mark.parametrize("timeout", [10, 0.5])
+async def test_a_number_is_no_timeout(transport, timeout):
+    """It could be seconds or milliseconds; nothing is asked of the server."""
+    client = Client.from_kube(transport, "ns")
+    wrong = rf"timeout={timeout}: expected timedelta, for example timedelta\(seconds=5\)"
+    with pytest.raises(TypeError, match=wrong):
+        await client.wait_for_execution("x", timeout=timeout)
+    with pytest.raises(TypeError, match=wrong):
+        client.with_timeout(timeout)
+    assert transport.sent == transport.watched == []
 
 
 async def test_cancel_follows_a_phase_that_changes_meanwhile(transport):
