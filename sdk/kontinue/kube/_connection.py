@@ -34,7 +34,6 @@ class Connection(asyncio.Protocol):
         "_is_paused",
         "_is_pending",
         "_is_streaming",
-        "_loop",
         "_on_lost",
         "_parser",
         "_served",
@@ -43,11 +42,12 @@ class Connection(asyncio.Protocol):
         "_transport",
         "_waiter",
         "idle_since_s",
+        "loop",
     )
 
     def __init__(self, loop: asyncio.AbstractEventLoop, *, on_lost: Callable[[Connection], None]) -> None:
         self.idle_since_s = 0.0
-        self._loop = loop
+        self.loop = loop
         self._on_lost = on_lost
         self._transport: asyncio.Transport
         self._parser = ResponseParser()
@@ -202,7 +202,7 @@ class Connection(asyncio.Protocol):
     async def _wait(self) -> None:
         if self._error is not None:
             raise self._error
-        self._waiter = self._loop.create_future()
+        self._waiter = self.loop.create_future()
         try:
             await self._waiter
         finally:
@@ -227,7 +227,7 @@ class Connection(asyncio.Protocol):
                 return
             self._timer.cancel()
         self._timer_s = deadline_s
-        self._timer = self._loop.call_at(deadline_s, self._look)
+        self._timer = self.loop.call_at(deadline_s, self._look)
 
     def _look(self) -> None:
         self._timer = None

@@ -11,6 +11,7 @@ import ssl
 from collections.abc import Callable
 from typing import Final
 
+from kontinue.errors import InvalidState
 from kontinue.kube._connection import Connection, StaleConnectionError
 from kontinue.kube._endpoint import Endpoint
 from kontinue.kube._response import Response
@@ -61,10 +62,12 @@ class Connections:
             ConnectError: nothing was sent.
             OSError: the connection broke, or the time is over (TimeoutError).
             ResponseError: the answer is no response, cut short, or too large.
+            InvalidState: the connections are those of another event loop.
         """
-        now_s = asyncio.get_running_loop().time()
+        loop = asyncio.get_running_loop()
+        now_s = loop.time()
         deadline_s = now_s + limit_s
-        connection = self._take_idle(now_s)
+        connection = self._take_idle(loop, now_s)
         if connection is not None:
             try:
                 response = await connection.exchange(data, deadline_s=deadline_s)
@@ -117,8 +120,12 @@ class Connections:
         self.is_closed = True
         self._idle.clear()
         self._all_lost = self._all_lost or asyncio.Event()
+        loop = asyncio.get_running_loop()
         for connection in tuple(self._open):
-            connection.close()
+            if connection.loop is loop:
+                connection.close()
+            else:  # another loop's, which only that one could close
+                self._open.discard(connection)
         if not self._open:
             return
         try:
@@ -132,9 +139,15 @@ class Connections:
         if self.is_closed:
             raise ConnectError("the transport is closed")
 
-    def _take_idle(self, now_s: float) -> Connection | None:
+    def _take_idle(self, loop: asyncio.AbstractEventLoop, now_s: float) -> Connection | None:
         while self._idle:
-            connection = self._idle.pop()
+            connection = self._idle[-1]
+            if connection.loop is not loop:
+                raise InvalidState(
+                    "this client is used on another event loop than before, and its connections belong to the first "
+                    "one: make a Client within each asyncio.run(), or use SyncClient, which has a loop of its own"
+                )
+            self._idle.pop()
             if connection.is_usable and now_s - connection.idle_since_s <= IDLE_S:
                 return connection
             connection.close()

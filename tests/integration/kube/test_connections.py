@@ -2,10 +2,13 @@
 
 import asyncio
 import contextlib
+import gc
 import shutil
 import socket
 import ssl
 import subprocess
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import uvloop
@@ -64,6 +67,15 @@ async def keep_answering(server, reader, writer):
     while True:
         await server.request(reader)
         writer.write(OK)
+
+
+def answer_once(listening, is_over):
+    """Answer one request, and keep the connection open until somebody says that it is over."""
+    connection, _ = listening.accept()
+    with connection:
+        connection.recv(65_536)
+        connection.sendall(OK)
+        is_over.wait()
 
 
 def after_request(*parts, then_close=True):
@@ -608,3 +620,33 @@ def test_a_stream_over_tls(run, certificates):
             await transport.close()
 
     run(scenario())
+
+
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # the first loop went without closing its connection
+def test_another_event_loop_is_refused_with_the_remedy():
+    """As by a second asyncio.run(): every time, and closing still works."""
+    is_over = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listening, ThreadPoolExecutor(1) as pool:
+        pool.submit(answer_once, listening, is_over)
+        server = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        transport = KubeTransport(KubeConfig(server=server), user_agent="tests")
+        try:
+            assert asyncio.run(transport.send(GET)) == b"{}"
+            refusals = [outcome_elsewhere(transport.send(GET)) for _ in range(2)]
+            closing = outcome_elsewhere(transport.close())
+        finally:
+            is_over.set()
+    del transport
+    gc.collect()
+    assert [kind for kind, _ in refusals] == [errors.InvalidState] * 2
+    assert all("another event loop" in text and "SyncClient" in text for _, text in refusals)
+    assert closing == (None, "")
+
+
+def outcome_elsewhere(work):
+    """Run it on a loop of its own; return class and text of its error, without the frames that it would hold."""
+    try:
+        asyncio.run(work)
+    except Exception as error:
+        return type(error), str(error)
+    return None, ""
