@@ -226,9 +226,10 @@ class Activations:
             case frames.Running():
                 self._on_running(entry, entry.activation, frame)
             case frames.Waiting():
+                since_ms = entry.activation.waited_since_ms
                 entry.activation = msgspec.structs.replace(
                     entry.activation,
-                    parked_since_ms=self._runtime.clock.now_ms(),
+                    parked_since_ms=self._runtime.clock.now_ms() if since_ms is None else since_ms,
                     waiting_for=tuple(frame.waiting_for),
                     more=frame.more,
                     has_step=frame.has_step,
@@ -243,7 +244,8 @@ class Activations:
                     entry.activation,
                     running_since_ms=self._awake_since_ms(entry, entry.activation),
                     parked_since_ms=None,
-                    looks=False,
+                    looks_since_ms=None,
+                    waited_since_ms=None,
                     waiting_for=(),
                 )
                 records = entry.news.records + tuple(frame.records)
@@ -273,17 +275,19 @@ class Activations:
         entry.end_room_wait()
         is_first = activation.running_since_ms is None
         is_woken = entry.status.phase is Phase.SUSPENDED and activation.stopping_since_ms is None
+        now_ms, worker = self._runtime.clock.now_ms(), self._runtime.worker
         since_ms = activation.running_since_ms
         if is_first or is_woken:
-            since_ms = self._runtime.clock.now_ms()
-            worker = self._runtime.worker
+            since_ms = now_ms
+        if is_first or is_woken or frame.looks:
             after_ms = worker.parking_ms if frame.looks else worker.executing_after_ms
             self._runtime.queue.add_after(entry.uid, after_ms / 1000)
         entry.activation = msgspec.structs.replace(
             activation,
             running_since_ms=since_ms,
             parked_since_ms=None,
-            looks=frame.looks,
+            looks_since_ms=now_ms if frame.looks else None,
+            waited_since_ms=activation.parked_since_ms if frame.looks else None,
             waiting_for=(),
             more=0,
             has_step=False,

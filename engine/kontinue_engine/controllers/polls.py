@@ -60,7 +60,10 @@ class Polls:
     def waits_of(self, entry: Entry) -> Mapping[str, Wait]:
         """Return what the activation waits for here, by step id. No times: they would be written at each look."""
         parking_ms = self._runtime.worker.parking_ms
+        told = {item.name for item in entry.status.waiting_for if item.kind == POLL}  # a replay begins no new wait
         return {
-            step: Wait(name=poll.name, until_ms=None, is_sleep=poll.every_ms > parking_ms, kind=POLL)
+            step: Wait(
+                name=poll.name, until_ms=None, is_sleep=poll.every_ms > parking_ms or poll.name in told, kind=POLL
+            )
             for step, poll in entry.polls.items()
         }

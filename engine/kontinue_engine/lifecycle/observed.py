@@ -52,8 +52,9 @@ class Activation(msgspec.Struct, frozen=True, kw_only=True):
         attempt: which one it is a part of.
         resumption: which re-entry of the attempt this is; 0 for the first.
         running_since_ms: when user code first ran; None while it is queued.
-        parked_since_ms: since when it waits; None while it is active.
-        looks: it was woken only to see whether the condition of a poll holds.
+        parked_since_ms: since when it waits, with what looks it took in between; None while it is active.
+        looks_since_ms: it was woken only to see whether the condition of a poll holds: when; else None.
+        waited_since_ms: of a look: since when it waited before.
         waiting_for: the first few of what it waits for, while parked.
         more: how many others it waits for.
         has_step: a step of it runs in the runner while it is parked: it would be lost with the runner.
@@ -67,7 +68,8 @@ class Activation(msgspec.Struct, frozen=True, kw_only=True):
     resumption: int = 0
     running_since_ms: int | None = None
     parked_since_ms: int | None = None
-    looks: bool = False
+    looks_since_ms: int | None = None
+    waited_since_ms: int | None = None
     waiting_for: tuple[WaitingItem, ...] = ()
     more: int = 0
     has_step: bool = False

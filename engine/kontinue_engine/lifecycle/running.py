@@ -65,14 +65,20 @@ def _wanted_phase(
     phase = next_phase(observed.phase, PhaseEvent.WOKEN if observed.phase is Phase.SUSPENDED else PhaseEvent.STARTED)
     waits_ms = [] if parked_for_ms is None else [worker.parking_ms - parked_for_ms]
     is_due = False
-    if phase is not observed.phase and not (activation.looks and parked_for_ms is not None):
-        since_ms = activation.running_since_ms if activation.running_since_ms is not None else now_ms
-        # A look at the condition of a poll is worth a write only if it takes long.
-        left_ms = since_ms + (worker.parking_ms if activation.looks else worker.executing_after_ms) - now_ms
-        is_due = left_ms <= 0
-        if not is_due:
-            waits_ms.append(left_ms)
+    if phase is not observed.phase:
+        due_ms = _due_ms(activation, worker, now_ms)
+        is_due = due_ms is not None and due_ms <= now_ms
+        if due_ms is not None and not is_due:
+            waits_ms.append(due_ms - now_ms)
     return phase, is_due, min(waits_ms, default=None)
+
+
+def _due_ms(activation: Activation, worker: Worker, now_ms: int) -> int | None:
+    """Return when it is worth a write that it runs; a look at the condition of a poll only if it takes long."""
+    if activation.looks_since_ms is not None:
+        return None if activation.parked_since_ms is not None else activation.looks_since_ms + worker.parking_ms
+    since_ms = activation.running_since_ms if activation.running_since_ms is not None else now_ms
+    return since_ms + worker.executing_after_ms
 
 
 def _is_long(observed: Observed, activation: Activation, memo: MemoBytes, until_ms: int) -> bool:

@@ -255,6 +255,18 @@ def test_a_woken_execution_is_executing_again() -> None:
     assert written(decide(observed, WORKER, NOW_MS + 40)).phase is Phase.EXECUTING
 
 
+@pytest.mark.parametrize("phase", [None, Phase.SUSPENDED])
+def test_a_look_is_worth_a_write_only_if_it_takes_long(phase: Phase | None) -> None:
+    """Its own time counts, and not that of the looks and pauses before it."""
+    looking = msgspec.structs.replace(
+        RUNNING, running_since_ms=NOW_MS - 9000, looks_since_ms=NOW_MS - 1000, waited_since_ms=NOW_MS - 9000
+    )
+    observed = observe(activation=looking) if phase is None else observe(activation=looking, status=status(phase))
+    plan = decide(observed, WORKER, NOW_MS)
+    assert (plan.status, plan.requeue_after_ms) == (None, 4000)
+    assert written(decide(observed, WORKER, NOW_MS + 4000)).phase is Phase.EXECUTING
+
+
 def test_a_completed_execution_is_written_once_with_result_records_and_stopped() -> None:
     """The terminal write carries everything: result, records, attempt, condition Stopped."""
     outcome = frames.Completed(1, b'{"n":1}', [record("0")])

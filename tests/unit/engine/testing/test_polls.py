@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from kontinue import App, ExecutionContext, SyncExecutionContext, WaitTimeout, step
-from kontinue.api.v1alpha1 import Phase
+from kontinue.api.v1alpha1 import Execution, Phase
 from kontinue.errors import ExecutionFailed, StepFailed
 from kontinue_engine.lifecycle.memo import parse_memo
 from kontinue_engine.testing import TestEnvironment
@@ -100,12 +100,30 @@ async def race(ctx: ExecutionContext) -> int:
     return winner
 
 
+@app.function
+async def race_somebody(ctx: ExecutionContext) -> int:
+    every = timedelta(seconds=1)
+    winner, _ = await ctx.race(ctx.poll(look_async, every=every), ctx.suspend(display_name="anybody"))
+    return winner
+
+
 @pytest.fixture(params=[True, False], ids=["replayed", "not replayed"])
 async def env(request: pytest.FixtureRequest) -> AsyncIterator[TestEnvironment]:
     outside.__init__()  # type: ignore[misc]
     async with TestEnvironment(replay=request.param) as environment:
         environment.use(app)
         yield environment
+
+
+async def suspended(env: TestEnvironment, run: Any) -> Execution:
+    """Wait until the worker that lives now has looked, and the Execution is Suspended."""
+    before = outside.looks
+    for _ in range(100):
+        await env.advance(timedelta(seconds=1))
+        execution: Execution = await run.get()
+        if outside.looks > before and execution.phase is Phase.SUSPENDED:
+            return execution
+    raise AssertionError(f"it is {execution.phase} after {outside.looks} looks")
 
 
 WAITS = [wait_async, wait_in_thread, wait_for_lambda, wait_sync, wait_for_truth]
@@ -140,12 +158,45 @@ async def test_looks_cost_no_writes_and_leave_one_record(env: TestEnvironment, f
 
 
 @pytest.mark.parametrize("function", [wait_async, wait_sync])
-async def test_short_pauses_cost_no_writes_either(env: TestEnvironment, function: Any) -> None:
-    """It is not Suspended in between."""
+async def test_short_pauses_cost_no_more_writes(env: TestEnvironment, function: Any) -> None:
+    """It is Suspended after some of them, and then until the condition holds."""
     outside.holds_at = 30
     run = await env.spawn(function, 1)
+    waiting = await suspended(env, run)
+    assert [item.kind for item in waiting.status.waiting_for] == ["Poll"]
     assert await run.result() == "look 30"
     assert run.writes <= 4
+
+
+@pytest.mark.parametrize("function", [wait_async, wait_sync])
+@pytest.mark.parametrize("seconds", [1, 5])
+async def test_workers_that_die_between_looks_are_not_charged(
+    env: TestEnvironment, function: Any, seconds: int
+) -> None:
+    """However short the pauses are, and however many workers die without a new record."""
+    outside.holds_at = 1000
+    run = await env.spawn(function, seconds)
+    for _ in range(6):
+        await suspended(env, run)
+        await env.restart_worker()
+    assert (await run.get()).status.crashes == 0
+    outside.holds_at = 0
+    await run.result()
+
+
+async def test_looks_do_not_hide_that_it_waits_for_something_else_as_well(env: TestEnvironment) -> None:
+    """Nobody knows how long that takes; so it is Suspended after the same time, and stays so."""
+    outside.holds_at = 200
+    run = await env.spawn(race_somebody)
+    await env.advance(timedelta(seconds=8))
+    waiting = await run.get()
+    assert waiting.phase is Phase.SUSPENDED
+    assert {item.kind for item in waiting.status.waiting_for} == {"Poll", "Suspension"}
+    writes = run.writes
+    await env.advance(timedelta(minutes=1))
+    assert run.writes == writes
+    await (await run.suspension("anybody")).resume()
+    assert await run.result() == 1
 
 
 @pytest.mark.parametrize("function", [wait_async, wait_sync])
