@@ -119,8 +119,13 @@ class Running:
         await self.heard.until(lambda: frames.Running(activation) in self.heard.frames)
 
     async def ready(self, count: int) -> list[int]:
-        """Wait until ``count`` runners are READY and return their pids."""
-        await self.heard.until(lambda: [runner.state for runner in self.pool.runners()] == ["Ready"] * count)
+        """Wait until ``count`` runners are READY and return their pids, which the zygote may tell after that."""
+
+        def are_ready() -> bool:
+            runners = self.pool.runners()
+            return [runner.state for runner in runners] == ["Ready"] * count and all(runner.pid for runner in runners)
+
+        await self.heard.until(are_ready)
         return [runner.pid for runner in self.pool.runners()]
 
 
