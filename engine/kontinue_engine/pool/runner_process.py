@@ -105,6 +105,7 @@ class RunnerProcess:
         self.drain_message = ""
         self.verdict: Verdict | None = None
         self.exit_code: int | None = None
+        self._is_frozen = False
         self._is_broken = False
         self._is_orphan = False
         self._is_gone = False
@@ -209,11 +210,13 @@ class RunnerProcess:
         self._signal(signal.SIGKILL)
 
     def freeze(self) -> None:
-        """Stop its code where it is; a kill still works."""
+        """Stop its code where it is, if need be once it is known to have a process; a kill still works."""
+        self._is_frozen = True
         self._signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
         """Let its code go on."""
+        self._is_frozen = False
         self._signal(signal.SIGCONT)
 
     # What the zygote says of it.
@@ -229,6 +232,8 @@ class RunnerProcess:
             self._loop.add_reader(self._pidfd, self._on_process_gone)
         if self.verdict is not None:
             self._signal(signal.SIGKILL)
+        elif self._is_frozen:  # it may be READY before the zygote has told of it
+            self._signal(signal.SIGSTOP)
 
     def orphaned(self) -> None:
         """Its zygote is gone or going: nobody will say how it ends. Kill both."""
