@@ -198,7 +198,7 @@ async def test_a_poll_survives_the_death_of_the_worker(
     """Whoever comes next looks, until it is there."""
     path = tmp_path / "there"
     run = await client.spawn(function, {"path": str(path)}, result=Any)
-    await client.wait_for_execution(run, until=[Phase.EXECUTING], timeout=SOON)
+    await client.wait_for_execution(run, until=[Phase.SUSPENDED], timeout=SOON)
     worker.kill()
     worker.start()
     (tmp_path / "written").write_text("here")
