@@ -1,0 +1,113 @@
+"""Who may do what in a namespace: the roles worker, client and operator, as rules of Kubernetes RBAC. Pure data.
+
+The namespace is the border of trust, because RBAC knows no labels. ``kontinue install`` creates the roles,
+``kontinue doctor`` asks the server for each right, and an error of a client names the roles that grant what it lacked.
+The worker's are those of the chart's Role, which a test compares.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import msgspec
+
+from kontinue.api import labels
+
+
+class Role(enum.StrEnum):
+    """Whose rights."""
+
+    WORKER = "worker"
+    CLIENT = "client"
+    OPERATOR = "operator"
+
+    @property
+    def object_name(self) -> str:
+        """Name of the Role object."""
+        return f"kontinue-{self}"
+
+
+class Rule(msgspec.Struct, frozen=True):
+    """Verbs on resources of one API group, as in a Role."""
+
+    group: str
+    resources: tuple[str, ...]
+    verbs: tuple[str, ...]
+
+
+class Right(msgspec.Struct, frozen=True, order=True):
+    """One verb on one resource; ``resource`` with its subresource, as ``executions/status``."""
+
+    group: str
+    resource: str
+    verb: str
+
+    def __str__(self) -> str:
+        return f"{self.verb} {self.resource}{f'.{self.group}' if self.group else ''}"
+
+
+_READ: Final = ("get", "list", "watch")
+
+_WORKER: Final = (
+    # Registers the App's functions; the leader deletes those that the App no longer has.
+    Rule(labels.GROUP, ("functions",), (*_READ, "create", "update", "delete")),
+    # Follows Executions, creates children, changes labels; deletes what a dead parent of the same name has left.
+    Rule(labels.GROUP, ("executions",), (*_READ, "create", "patch", "delete")),
+    Rule(labels.GROUP, ("executions/status",), ("update", "patch")),
+    # Long histories.
+    Rule(labels.GROUP, ("memopages",), ("list", "create", "delete")),
+    # Long sleeps, and waits for somebody.
+    Rule(labels.GROUP, ("suspensions",), (*_READ, "create", "delete")),
+    Rule(labels.GROUP, ("suspensions/status",), ("update",)),
+    # Steps that run as Jobs and Pods.
+    Rule("batch", ("jobs",), (*_READ, "create", "delete")),
+    Rule("", ("pods",), (*_READ, "create", "delete")),
+    # The leader starts what is due, archives and deletes what has ended.
+    Rule(labels.GROUP, ("scheduledexecutions",), ("list", "watch")),
+    Rule(labels.GROUP, ("scheduledexecutions/status",), ("update",)),
+    Rule(labels.GROUP, ("archivedexecutions",), ("list", "watch", "create", "delete")),
+    # Its shard, leadership, mutexes.
+    Rule("coordination.k8s.io", ("leases",), (*_READ, "create", "update", "delete")),
+    Rule("", ("events",), ("create", "patch")),
+)
+
+_CLIENT: Final = (
+    Rule(
+        labels.GROUP,
+        ("functions", "executions", "suspensions", "scheduledexecutions", "archivedexecutions", "memopages"),
+        _READ,
+    ),
+    Rule(labels.GROUP, ("executions",), ("create",)),
+    # Trees and logs show the Jobs and Pods that functions run.
+    Rule("batch", ("jobs",), _READ),
+    Rule("", ("pods",), _READ),
+    Rule("", ("pods/log",), ("get",)),
+    # Who runs what, and what happened.
+    Rule("coordination.k8s.io", ("leases",), _READ),
+    Rule("", ("events",), ("list",)),
+)
+
+_OPERATOR: Final = (
+    *_CLIENT,
+    # Cancel, skip and resume.
+    Rule(labels.GROUP, ("executions/status", "suspensions/status"), ("patch",)),
+    # Retry, which raises a number in the spec; suspend and resume schedules.
+    Rule(labels.GROUP, ("executions", "scheduledexecutions"), ("patch",)),
+)
+
+RULES: Final[dict[Role, tuple[Rule, ...]]] = {Role.WORKER: _WORKER, Role.CLIENT: _CLIENT, Role.OPERATOR: _OPERATOR}
+
+
+def rights(rules: Sequence[Rule]) -> Iterator[Right]:
+    """Yield what ``rules`` allow, one by one."""
+    for rule in rules:
+        for resource in rule.resources:
+            for verb in rule.verbs:
+                yield Right(rule.group, resource, verb)
+
+
+def roles_with(right: Right) -> list[Role]:
+    """Return the roles that have a right."""
+    return [role for role, rules in RULES.items() if right in rights(rules)]
