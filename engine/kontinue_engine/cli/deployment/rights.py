@@ -7,9 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from kontinue.api.rights import RULES, Right, Role, Rule, rights
-
-__all__ = ["RULES", "WORKER_ACCOUNT", "Right", "Role", "Rule", "flow_schema", "rights", "role_objects"]
+from kontinue.api.rights import RULES, Role
 
 _RBAC: Final = "rbac.authorization.k8s.io"
 _FLOW_CONTROL: Final = "flowcontrol.apiserver.k8s.io"

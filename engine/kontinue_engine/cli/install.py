@@ -1,0 +1,195 @@
+"""Internal. ``kontinue install``: our CustomResourceDefinitions in a cluster, and roles in a namespace.
+
+By server-side apply, so that it can be repeated: what is as it should be is left alone, and data stay. ``--dry-run``
+asks no server. What is created is data of ``kontinue_engine.cli.deployment``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import time
+from collections.abc import Iterator
+from typing import Annotated, Any, Final
+
+import msgspec
+import typer
+
+from kontinue.api.rights import Role
+from kontinue.errors import Forbidden, KontinueError, NotFound
+from kontinue.kube import requests
+from kontinue_engine.apiserver.registry import load_crds
+from kontinue_engine.cli import exit_codes
+from kontinue_engine.cli.connection import Connection, connect, run, say_target
+from kontinue_engine.cli.deployment import definitions, rights
+from kontinue_engine.cli.deployment.stamps import as_yaml, stamp
+from kontinue_engine.cli.options import GlobalOptions, global_options, note
+
+_MANAGER: Final = "kontinue"
+_APPLY: Final = "application/apply-patch+yaml"
+_POLL_S: Final = 0.2
+_RBAC: Final = "rbac.authorization.k8s.io"
+_RESOURCES: Final = {
+    "Namespace": requests.NAMESPACES,
+    "CustomResourceDefinition": requests.CRDS,
+    "ServiceAccount": requests.Resource("", "v1", "serviceaccounts", "ServiceAccount"),
+    "Role": requests.Resource(_RBAC, "v1", "roles", "Role"),
+    "RoleBinding": requests.Resource(_RBAC, "v1", "rolebindings", "RoleBinding"),
+    "FlowSchema": requests.Resource(
+        "flowcontrol.apiserver.k8s.io", "v1", "flowschemas", "FlowSchema", namespaced=False
+    ),
+}
+
+
+class InstallError(KontinueError):
+    """What is installed does not fit, or the server does not serve it."""
+
+
+class Outcome(enum.StrEnum):
+    """What became of an object."""
+
+    CREATED = "created"
+    CONFIGURED = "configured"
+    UNCHANGED = "unchanged"
+
+
+def command(
+    ctx: typer.Context,
+    roles: Annotated[
+        str, typer.Option(metavar="ROLE,...", help="Which Roles to create in the namespace; empty for none.")
+    ] = ",".join(Role),
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print YAML for kubectl apply; ask no server.")] = False,  # noqa: FBT002
+    allow_downgrade: Annotated[  # noqa: FBT002
+        bool, typer.Option("--allow-downgrade", help="Replace kinds of a newer kontinue; their new fields are lost.")
+    ] = False,
+    timeout: Annotated[int, typer.Option(min=1, metavar="SECONDS", help="For the kinds to be served.")] = 60,
+) -> None:
+    """Install or update Kontinue's kinds in the cluster, and the roles worker, client and operator in a namespace."""
+    options = global_options(ctx)
+    wanted = _roles(roles)
+    if dry_run:
+        namespace = options.namespace or "default"
+        print(as_yaml([*load_crds(), *_of_namespace(namespace, wanted), *_flow(namespace, wanted)]))
+        return
+
+    async def main() -> int:
+        async with connect(options) as connection:
+            say_target(options, connection, "installing")
+            installation = _Installation(connection, options, allow_downgrade=allow_downgrade)
+            await installation.install_kinds(timeout)
+            await installation.install_roles(wanted)
+        return exit_codes.OK
+
+    run(main)
+
+
+def _roles(text: str) -> list[Role]:
+    try:
+        return [Role(name.strip()) for name in text.split(",") if name.strip()]
+    except ValueError as error:
+        raise typer.BadParameter(f"{error}: the roles are {', '.join(Role)}", param_hint="--roles") from error
+
+
+def _of_namespace(namespace: str, roles: list[Role]) -> Iterator[dict[str, Any]]:
+    if namespace != "default":
+        yield {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}
+    for role in roles:
+        yield from rights.role_objects(role, namespace, stamp(role))
+
+
+def _flow(namespace: str, roles: list[Role]) -> list[dict[str, Any]]:
+    return [rights.flow_schema(namespace, stamp(Role.WORKER))] if Role.WORKER in roles else []
+
+
+class _Installation:
+    """Applies objects one after the other, and says what became of each."""
+
+    def __init__(self, connection: Connection, options: GlobalOptions, *, allow_downgrade: bool) -> None:
+        self._transport = connection.transport
+        self._namespace = connection.namespace
+        self._options = options
+        self._allow_downgrade = allow_downgrade
+
+    async def install_kinds(self, timeout_s: int) -> None:
+        """Bring all CustomResourceDefinitions to this version, and wait until the server serves them."""
+        crds = load_crds()
+        for crd in crds:
+            found = await self._get(crd)
+            compared = definitions.compare(crd, found)
+            if compared.state is definitions.State.CURRENT:
+                _print(crd, Outcome.UNCHANGED)
+                continue
+            if compared.state is definitions.State.NEWER and not self._allow_downgrade:
+                raise InstallError(
+                    f"{_shown(crd)} in the cluster is of a newer kontinue than this one: it {compared}. "
+                    "Update kontinue here; --allow-downgrade takes these fields away from everybody in the cluster"
+                )
+            await self._apply(crd, found)
+        deadline_s = time.monotonic() + timeout_s
+        for crd in crds:
+            await self._until_established(crd, deadline_s)
+
+    async def install_roles(self, roles: list[Role]) -> None:
+        """Create or update what stands in the namespace, and what its workers' Leases need to be renewed in time."""
+        for wanted in _of_namespace(self._namespace, roles):
+            found = await self._get(wanted)
+            if wanted["kind"] == "Namespace" and found is not None:
+                continue
+            await self._apply(wanted, found)
+        for flow in _flow(self._namespace, roles):
+            try:
+                await self._apply(flow, await self._get(flow))
+            except Forbidden:
+                note(
+                    self._options,
+                    f"{_shown(flow)} is left out: your rights end at the namespace. Without it workers may lose their "
+                    "Leases when the API server is overloaded; `kontinue install` by an administrator creates it",
+                )
+
+    async def _get(self, wanted: dict[str, Any]) -> dict[str, Any] | None:
+        resource = _RESOURCES[wanted["kind"]]
+        try:
+            answer = await self._transport.send(requests.get(resource, self._namespace, wanted["metadata"]["name"]))
+        except NotFound:
+            return None
+        found: dict[str, Any] = msgspec.json.decode(answer)
+        return found
+
+    async def _apply(self, wanted: dict[str, Any], found: dict[str, Any] | None) -> None:
+        path = _RESOURCES[wanted["kind"]].path(self._namespace, wanted["metadata"]["name"])
+        body = msgspec.json.encode(wanted)
+        query = f"fieldManager={_MANAGER}&force=true"
+        try:
+            answer = await self._transport.send(requests.Request("PATCH", path, query, body, content_type=_APPLY))
+        except Forbidden as error:
+            raise Forbidden(
+                f"{error}\n{_shown(wanted)} takes more rights than yours. Somebody who has them can apply it: "
+                f"kontinue install --dry-run -n {self._namespace} | kubectl apply --server-side -f -",
+                status=error.status,
+                reason=error.reason,
+            ) from error
+        versions = [one["metadata"]["resourceVersion"] for one in (found, msgspec.json.decode(answer)) if one]
+        if found is None:
+            _print(wanted, Outcome.CREATED)
+        else:
+            _print(wanted, Outcome.UNCHANGED if versions[0] == versions[1] else Outcome.CONFIGURED)
+
+    async def _until_established(self, crd: dict[str, Any], deadline_s: float) -> None:
+        while True:
+            found = await self._get(crd)
+            if found is not None and definitions.is_established(found):
+                return
+            if time.monotonic() > deadline_s:
+                raise InstallError(
+                    f"the server does not serve {_shown(crd)} yet: `kubectl describe` shows its conditions. "
+                    "A longer --timeout waits longer"
+                )
+            await asyncio.sleep(_POLL_S)
+
+
+def _shown(wanted: dict[str, Any]) -> str:
+    return f"{wanted['kind'].lower()}/{wanted['metadata']['name']}"
+
+
+def _print(wanted: dict[str, Any], outcome: Outcome) -> None:
+    print(f"{_shown(wanted)} {outcome}", flush=True)
