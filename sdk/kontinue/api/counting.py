@@ -1,0 +1,198 @@
+"""How operations change the status of a WaitGroup. Pure.
+
+The counter, its phase and the ids of the operations that made it are one value, written by one conditional write: so
+they cannot contradict each other, and an operation whose answer got lost is recognised by its id when it is repeated
+(docs/adr/0023-operations-count-once.md). Applied by clients (``kontinue.sync``), and by the coordinator for holders
+that are gone and for counters that somebody has edited.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+import msgspec
+
+from kontinue import errors
+from kontinue.api.konductor_v1 import (
+    MAX_COUNTER,
+    MAX_HOLDERS,
+    MAX_OPERATIONS,
+    CountedOperation,
+    Holder,
+    WaitGroupHolder,
+    WaitGroupPhase,
+    WaitGroupStatus,
+)
+
+
+class Operation(msgspec.Struct, frozen=True, kw_only=True):
+    """One add or done.
+
+    Attributes:
+        delta: what is added to the counter.
+        id: counts once; empty for one that is not repeated by its caller.
+        holder: whose part of the counter it changes, with its uid; None: nobody's.
+        clamp: stop at 0 instead of failing.
+    """
+
+    delta: int
+    id: str = ""
+    holder: Holder | None = None
+    clamp: bool = False
+
+
+class Counted(msgspec.Struct, frozen=True):
+    """What became of several operations that were applied together.
+
+    Attributes:
+        status: to be written; the same as before if nothing changes.
+        answers: for each operation the counter after it, or why it was refused.
+    """
+
+    status: WaitGroupStatus
+    answers: Sequence[int | errors.InvalidState]
+
+
+def count(status: WaitGroupStatus, operations: Sequence[Operation], *, write_id: str) -> Counted:
+    """Apply operations in their order; one that is refused leaves no trace, and the others are applied.
+
+    Args:
+        status: as it is stored.
+        operations: what was asked for meanwhile.
+        write_id: stands for those operations that have no id of their own.
+    """
+    before = status
+    answers: list[int | errors.InvalidState] = []
+    anonymous = 0
+    for one in operations:
+        try:
+            known = _known(status, one)
+            changed = status if known else _changed(status, one)
+        except errors.InvalidState as refusal:
+            answers.append(refusal)
+            continue
+        if one.id and not known:
+            changed = _remembered(changed, CountedOperation(id=one.id, delta=one.delta))
+        elif not one.id:
+            anonymous += (changed.counter or 0) - (status.counter or 0)
+        status = changed
+        answers.append(status.counter or 0)
+    if status != before and any(not one.id for one in operations):
+        status = _remembered(status, CountedOperation(id=write_id, delta=anonymous))
+    return Counted(status, answers)
+
+
+def has_counted(status: WaitGroupStatus, ids: Collection[str]) -> bool:
+    """Tell whether a write that would have left one of these ids has been carried out, as far as is remembered."""
+    return any(one.id in ids for one in status.operations)
+
+
+def may_have_forgotten(status: WaitGroupStatus, *, since: int) -> bool:
+    """Tell whether something may have been counted and forgotten since ``operation_count`` was ``since``."""
+    return status.operation_count - since > len(status.operations)
+
+
+def settled(status: WaitGroupStatus) -> WaitGroupStatus:
+    """Return the status with all that follows from the counter: a person may have edited it, or written it alone."""
+    counter = max(0, status.counter or 0)
+    held = 0
+    holders: list[WaitGroupHolder] = []
+    for one in status.holders:
+        kept = min(one.count, counter - held)
+        held += kept
+        if kept:
+            holders.append(msgspec.structs.replace(one, count=kept))
+    return msgspec.structs.replace(
+        status,
+        counter=counter,
+        phase=WaitGroupPhase.WAITING if counter else WaitGroupPhase.DONE,
+        added=max(status.added, counter),
+        holders=holders,
+        done_at=None if counter else status.done_at,
+    )
+
+
+def released(status: WaitGroupStatus, gone: Collection[str]) -> WaitGroupStatus:
+    """Return the status without what the holders with these uids have held."""
+    dropped = sum(one.count for one in status.holders if one.uid in gone)
+    if not dropped:
+        return status
+    kept = [one for one in status.holders if one.uid not in gone]
+    return _with_counter(msgspec.structs.replace(status, holders=kept), max(0, (status.counter or 0) - dropped))
+
+
+def _known(status: WaitGroupStatus, operation: Operation) -> bool:
+    if not operation.id:
+        return False
+    for one in status.operations:
+        if one.id == operation.id:
+            if one.delta != operation.delta:
+                raise errors.InvalidState(
+                    f"operation {operation.id!r} has been counted with delta {one.delta:+}, and is repeated with "
+                    f"{operation.delta:+}: an id stands for one operation only"
+                )
+            return True
+    return False
+
+
+def _changed(stored: WaitGroupStatus, operation: Operation) -> WaitGroupStatus:
+    status = settled(stored)
+    counter, delta = status.counter or 0, operation.delta
+    held = counter if operation.holder is None else _held(status, operation.holder)
+    unbound = counter - sum(one.count for one in status.holders)
+    least = -held if operation.holder is not None else -unbound
+    if delta < least:
+        if not operation.clamp:
+            raise errors.InvalidState(_too_few(status, operation))
+        delta = least
+    if counter + delta > MAX_COUNTER:
+        raise errors.InvalidState(f"the counter is {counter}: adding {delta} would exceed {MAX_COUNTER}")
+    if not delta:
+        return stored
+    if operation.holder is not None:
+        status = _with_holder(status, operation.holder, held + delta)
+    return _with_counter(status, counter + delta)
+
+
+def _too_few(status: WaitGroupStatus, operation: Operation) -> str:
+    counter, wanted = status.counter or 0, -operation.delta
+    if operation.holder is not None:
+        held = _held(status, operation.holder)
+        return f"{operation.holder} holds {held} of the counter {counter}: {wanted} cannot be done for it"
+    bound = sum(one.count for one in status.holders)
+    if bound and wanted <= counter:
+        return f"the counter is {counter}, of which {bound} belong to holders: name the holder whose part is done"
+    return f"the counter is {counter}: it cannot go below 0 by {wanted} done"
+
+
+def _held(status: WaitGroupStatus, holder: Holder) -> int:
+    return next((one.count for one in status.holders if one.uid == holder.uid), 0)
+
+
+def _with_holder(status: WaitGroupStatus, holder: Holder, held: int) -> WaitGroupStatus:
+    holders = [one for one in status.holders if one.uid != holder.uid]
+    if held:
+        if len(holders) >= MAX_HOLDERS:
+            raise errors.InvalidState(f"the WaitGroup has {MAX_HOLDERS} holders already: use another one")
+        holders.append(WaitGroupHolder(kind=holder.kind, name=holder.name, uid=holder.uid, count=held))
+    return msgspec.structs.replace(status, holders=holders)
+
+
+def _with_counter(status: WaitGroupStatus, counter: int) -> WaitGroupStatus:
+    before = status.counter or 0
+    return settled(
+        msgspec.structs.replace(
+            status,
+            counter=counter,
+            added=status.added + max(0, counter - before),
+            rounds=status.rounds + (1 if before and not counter else 0),
+        )
+    )
+
+
+def _remembered(status: WaitGroupStatus, operation: CountedOperation) -> WaitGroupStatus:
+    return msgspec.structs.replace(
+        status,
+        operations=[*status.operations, operation][-MAX_OPERATIONS:],
+        operation_count=status.operation_count + 1,
+    )

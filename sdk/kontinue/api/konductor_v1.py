@@ -1,0 +1,125 @@
+"""``konductor.io/v1``: the coordination primitives as frozen structs.
+
+The CRDs in ``crds/`` are generated from these structs, as those of ``kontinue.api.v1alpha1`` are. How operations
+change them is ``kontinue.api.counting``'s business; docs/coordination.md says how they are used.
+"""
+
+from __future__ import annotations
+
+import enum
+from datetime import datetime
+from typing import Annotated, Final
+
+from msgspec import Meta
+
+from kontinue.api.meta import ApiObject, ApiStruct, ObjectMeta
+from kontinue.api.v1alpha1 import GoDuration
+
+GROUP: Final = "konductor.io"
+VERSION: Final = "v1"
+API_VERSION: Final = f"{GROUP}/{VERSION}"
+
+MAX_COUNTER: Final = 2**31 - 1
+"""The documented type is int32."""
+MAX_OPERATIONS: Final = 256
+"""Writes that a WaitGroup remembers: about 10 KiB. Judgement: each write carries them all."""
+MAX_HOLDERS: Final = 1_000
+"""Judgement: about 120 KiB, and each write carries them all."""
+MAX_OPERATION_ID: Final = 64
+
+
+Counter = Annotated[int, Meta(ge=0, le=MAX_COUNTER, extra_json_schema={"format": "int32"})]
+
+
+class WaitGroupPhase(enum.StrEnum):
+    """Where a WaitGroup is. One without a status is Done."""
+
+    WAITING = "Waiting"
+    DONE = "Done"
+
+
+class HolderKind(enum.StrEnum):
+    """What counts can be bound to."""
+
+    POD = "Pod"
+    EXECUTION = "Execution"
+
+
+class Holder(ApiStruct, frozen=True):
+    """Somebody whose end releases what it holds; uid tells it from a later one of the same name."""
+
+    kind: Annotated[HolderKind, Meta(description="Pod or Execution, in the WaitGroup's namespace.")]
+    name: Annotated[str, Meta(max_length=253, description="Its name.")]
+    uid: Annotated[str, Meta(max_length=64, description="Its uid.")] = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind.value} {self.name}"
+
+
+class WaitGroupHolder(Holder, frozen=True):
+    """A holder, and the part of the counter that is bound to it."""
+
+    count: Annotated[int, Meta(ge=0, le=MAX_COUNTER, description="What it has added and not yet done.")] = 0
+
+
+class CountedOperation(ApiStruct, frozen=True):
+    """A write that has changed the counter."""
+
+    id: Annotated[str, Meta(max_length=MAX_OPERATION_ID, description="Chosen by who made it; counts once.")]
+    delta: Annotated[
+        int, Meta(ge=-MAX_COUNTER, le=MAX_COUNTER, description="What it was asked to add; below 0: done.")
+    ] = 0
+
+
+class WaitGroupSpec(ApiStruct, frozen=True):
+    """What a WaitGroup is asked to be."""
+
+    ttl: Annotated[
+        GoDuration,
+        Meta(
+            description="Deletes it once it has been Done for so long, as 1h; unset means never. One that nothing was"
+            " ever added to is kept."
+        ),
+    ] = ""
+
+
+class WaitGroupStatus(ApiStruct, frozen=True):
+    """What was counted so far. Written by whoever adds and does, and by the coordinator."""
+
+    counter: Annotated[Counter | None, Meta(description="How many are still to be done.")] = None
+    phase: Annotated[WaitGroupPhase | None, Meta(description="Waiting while the counter is above 0, else Done.")] = None
+    added: Annotated[int, Meta(ge=0, description="Sum of all that was ever added.")] = 0
+    rounds: Annotated[int, Meta(ge=0, description="How often the counter has come back to 0.")] = 0
+    done_at: Annotated[
+        datetime | None,
+        Meta(description="Since when it is Done, as the coordinator saw it; only where spec.ttl is set."),
+    ] = None
+    holders: Annotated[
+        list[WaitGroupHolder],
+        Meta(max_length=MAX_HOLDERS, description="Parts of the counter that end with a Pod or an Execution."),
+    ] = []
+    operations: Annotated[
+        list[CountedOperation],
+        Meta(max_length=MAX_OPERATIONS, description="The latest writes that have counted, the newest last."),
+    ] = []
+    operation_count: Annotated[int, Meta(ge=0, description="How many writes have counted, ever.")] = 0
+
+
+class WaitGroup(ApiObject, frozen=True):
+    """Counts workers that are under way, so that somebody can wait until all of them are done."""
+
+    metadata: ObjectMeta
+    spec: WaitGroupSpec = WaitGroupSpec()
+    status: WaitGroupStatus = WaitGroupStatus()
+    api_version: str = API_VERSION
+    kind: str = "WaitGroup"
+
+    @property
+    def counter(self) -> int:
+        """How many are still to be done; 0 for one without a status."""
+        return self.status.counter or 0
+
+    @property
+    def phase(self) -> WaitGroupPhase:
+        """What the counter says, whether or not the phase has been written yet."""
+        return WaitGroupPhase.WAITING if self.counter else WaitGroupPhase.DONE
