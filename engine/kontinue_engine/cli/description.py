@@ -13,7 +13,16 @@ from kontinue.api.v1alpha1 import Execution, ExecutionAttempt, Phase
 from kontinue.replay.records import Record
 from kontinue_engine.cli.causes import explain_cause, memo_of, split_mismatch
 from kontinue_engine.cli.execution_tree import duration_of, parent_name
-from kontinue_engine.cli.text import format_age, format_duration, format_table, format_time, indent, plural, shorten
+from kontinue_engine.cli.text import (
+    format_age,
+    format_due,
+    format_duration,
+    format_table,
+    format_time,
+    indent,
+    plural,
+    shorten,
+)
 from kontinue_engine.lifecycle.observed import HISTORY_INCOMPLETE
 from kontinue_engine.lifecycle.retrying import policy_of
 from kontinue_engine.lifecycle.statuses import timeout_of
@@ -104,10 +113,12 @@ def _blocked(execution: Execution) -> str:
     )
     if execution.status.reason == HISTORY_INCOMPLETE:
         remedy = "restore what is missing (it is looked for again and again), or"
+    over = f"kontinue retry {named} --children all"
     return (
         "Blocked:\n"
         f"{indent(split_mismatch(execution.status.message) or 'no message', '  ')}\n"
         f"  Way out: {remedy}\n"
+        f"  {over}  to run all of it anew, its steps and children included, or\n"
         f"  kontinue cancel {named}"
     )
 
@@ -120,7 +131,7 @@ def _flags(execution: Execution) -> str:
 def _waiting(execution: Execution, now: datetime) -> str:
     lines = []
     for item in execution.status.waiting_for:
-        until = f" until {format_time(item.until)} (in {format_duration(item.until - now)})" if item.until else ""
+        until = f" until {format_time(item.until)} ({format_due(item.until, now)})" if item.until else ""
         message = f": {item.message}" if item.message else ""
         lines.append(f"  {' '.join(part for part in (item.kind, item.name) if part)}{until}{message}")
     return "\n".join(["Waiting for:", *lines]) if lines else ""

@@ -13,10 +13,11 @@ from typing import Final
 
 import msgspec
 
+from kontinue.api import labels
 from kontinue.api.meta import parent_of
 from kontinue.api.v1alpha1 import Execution, Phase
 from kontinue.client.tree import ExecutionTree, ExecutionTreeNode
-from kontinue_engine.cli.text import GLYPHS, format_age, format_duration, paint_phase, plural, shorten
+from kontinue_engine.cli.text import GLYPHS, format_age, format_due, format_duration, paint_phase, plural, shorten
 from kontinue_engine.lifecycle.conditions import PROGRESSING
 
 FOLD_FROM: Final = 8
@@ -57,9 +58,18 @@ def waiting_text(execution: Execution, now: datetime) -> str:
     for item in execution.status.waiting_for:
         what = " ".join(part for part in (item.kind, item.name) if part)
         if item.until is not None:
-            what += f" in {format_duration(item.until - now)}"
+            what += f" due {format_due(item.until, now)}" if item.until <= now else f" {format_due(item.until, now)}"
         parts.append(f"{what}: {item.message}" if item.message else what)
     return f"{parts[0]} and {len(parts) - 1} more" if len(parts) > 1 else "".join(parts)
+
+
+def awaited_text(execution: Execution, now: datetime) -> str:
+    """Return what it waits for as ``waiting_text`` does, and also where no status says so: for a worker to take it."""
+    group = execution.metadata.labels.get(labels.WORKER_GROUP, "")
+    is_untold = execution.phase is Phase.PENDING and not execution.status.waiting_for
+    if group and (is_untold or execution.is_retry_requested):
+        return f"Worker of group {group}" + (", for a retry" if execution.is_retry_requested else "")
+    return waiting_text(execution, now)
 
 
 def progress_text(execution: Execution, now: datetime) -> str:

@@ -123,6 +123,7 @@ def explain_end(execution: Execution, *, flags: str) -> str:
     if phase is Phase.BLOCKED:
         lines.append(
             "Its code no longer matches what it has recorded. Start a worker whose code does, "
+            f"run all of it anew: kontinue retry {name}{flags} --children all, "
             f"or give it up: kontinue cancel {name}{flags}"
         )
     lines.append(f"More: kontinue describe {name}{flags}")

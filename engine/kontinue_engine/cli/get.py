@@ -1,4 +1,7 @@
-"""Internal. ``kontinue get [NAME...]``: Executions as a table, JSON, YAML or names."""
+"""Internal. ``kontinue get [-w] [NAME...]``: Executions as a table, JSON, YAML or names.
+
+What changes from then on (``-w``) is printed by ``kontinue_engine.cli.watched_rows``.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +19,9 @@ from kontinue.kube import requests
 from kontinue_engine.cli import exit_codes
 from kontinue_engine.cli.connection import Connection, connect, run
 from kontinue_engine.cli.executions import fetch_raw, list_objects
-from kontinue_engine.cli.objects import execution_table, format_raw
-from kontinue_engine.cli.options import AnyNamesArgument, OutputFormat, global_options
+from kontinue_engine.cli.objects import execution_table, print_objects
+from kontinue_engine.cli.options import AnyNamesArgument, GlobalOptions, OutputFormat, global_options, table_width
+from kontinue_engine.cli.watched_rows import watch_executions
 
 
 def command(
@@ -29,9 +33,14 @@ def command(
     with_archived: Annotated[  # noqa: FBT002
         bool, typer.Option("--archived", help="Show what has been archived, too.")
     ] = False,
+    watch: Annotated[bool, typer.Option("-w", "--watch", help="Go on with a row for each change.")] = False,  # noqa: FBT002
 ) -> None:
     """List Executions, oldest first, or show some by name."""
     options = global_options(ctx)
+    if names and (options.selector or options.all_namespaces or function or phase or roots):
+        raise typer.BadParameter("names stand for themselves: nothing else chooses among them", param_hint="NAME")
+    if watch and (with_archived or len(names or ()) > 1):
+        raise typer.BadParameter("follows one name or a selection, and nothing that is archived", param_hint="--watch")
     wanted = execution_filter(
         function=function or None,
         wanted_labels=labels_in(options.selector) if with_archived else {},
@@ -42,44 +51,53 @@ def command(
         only_root=roots,
     )
     selectors = wanted.selectors()
+    label_selector = ",".join(filter(None, ("" if with_archived else options.selector, selectors.labels)))
 
     async def main() -> int:
         async with connect(options) as connection:
+            namespace = "" if options.all_namespaces else connection.namespace
+            if watch:
+                fields = f"metadata.name={names[0]}" if names else selectors.fields
+                await watch_executions(connection, options, namespace, labels=label_selector, fields=fields)
             if names:
-                raws = [
-                    msgspec.Raw(await fetch_raw(connection.transport, requests.EXECUTIONS, connection.namespace, name))
-                    for name in names
-                ]
+                transport, where = connection.transport, connection.namespace
+                raws = [msgspec.Raw(await fetch_raw(transport, requests.EXECUTIONS, where, name)) for name in names]
             else:
-                namespace = "" if options.all_namespaces else connection.namespace
                 page = await list_objects(
                     connection.transport,
                     requests.EXECUTIONS,
                     namespace,
                     msgspec.Raw,
-                    label_selector=",".join(
-                        filter(None, ("" if with_archived else options.selector, selectors.labels))
-                    ),
+                    label_selector=label_selector,
                     field_selector=selectors.fields,
                 )
                 raws = page.items
                 if with_archived:
                     raws += await _archived(connection, namespace, wanted)
-        if options.output not in {OutputFormat.TABLE, OutputFormat.WIDE}:
-            print(format_raw(raws, output=options.output, as_list=not names or len(names) > 1, plural="executions"))
-            return exit_codes.OK
-        if not raws:
-            print(
-                f"No Executions found in namespace {namespace}." if namespace else "No Executions found.",
-                file=sys.stderr,
-            )
-            return exit_codes.OK
-        executions = sorted((msgspec.json.decode(raw, type=Execution) for raw in raws), key=_age_order)
-        wide = options.output is OutputFormat.WIDE
-        print(execution_table(executions, datetime.now(UTC), wide=wide, with_namespace=options.all_namespaces))
+        _print(options, raws, namespace, as_list=not names or len(names) > 1)
         return exit_codes.OK
 
     run(main)
+
+
+def _print(options: GlobalOptions, raws: list[msgspec.Raw], namespace: str, *, as_list: bool) -> None:
+    if not options.is_table:
+        print_objects(raws, output=options.output, as_list=as_list)
+    elif not raws:
+        where = f" in namespace {namespace}" if namespace else ""
+        print(f"No Executions found{where}.", file=sys.stderr)
+    else:
+        executions = sorted((msgspec.json.decode(raw, type=Execution) for raw in raws), key=_age_order)
+        wide = options.output is OutputFormat.WIDE
+        print(
+            execution_table(
+                executions,
+                datetime.now(UTC),
+                wide=wide,
+                with_namespace=options.all_namespaces,
+                width=table_width(options),
+            )
+        )
 
 
 def labels_in(selector: str) -> dict[str, str]:

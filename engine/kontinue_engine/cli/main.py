@@ -17,18 +17,32 @@ import msgspec
 import typer
 
 from kontinue.errors import ApiError, KontinueError
-from kontinue_engine.cli import exit_codes
-from kontinue_engine.cli.options import GlobalOptions, OutputFormat, color_wanted, hoist_globals
+from kontinue_engine.cli import exit_codes, streams
+from kontinue_engine.cli.options import (
+    ANYTHING,
+    LISTS,
+    NAMES,
+    NOTHING,
+    OUTPUT,
+    SELECTS,
+    SPELLINGS,
+    GlobalOptions,
+    OutputFormat,
+    color_wanted,
+    hoist_globals,
+    refuse_others,
+)
 from kontinue_engine.errors import EngineError, first_known
 
 
 class Verb(msgspec.Struct, frozen=True):
-    """One verb: its name, the module behind it, and its line in ``kontinue --help``."""
+    """One verb: its name, the module behind it, its line in ``kontinue --help``, and the global options it takes."""
 
     name: str
     module: str
     help: str
     panel: str
+    takes: frozenset[str] = ANYTHING
 
 
 _RUN: Final = "Run"
@@ -38,36 +52,42 @@ _CLI: Final = "kontinue_engine.cli"
 
 VERBS: Final = (
     Verb("dev", f"{_CLI}.dev.command", "Run API server and worker on this machine.", _RUN),
-    Verb("worker", f"{_CLI}.worker", "Run functions against any API server.", _RUN),
+    Verb("worker", f"{_CLI}.worker", "Run functions against any API server.", _RUN, NAMES),
     Verb("apiserver", f"{_CLI}.apiserver", "Run the local API server alone.", _RUN),
     Verb("init", f"{_CLI}.init", "A new project: an app, its test, and an image for a cluster.", _RUN),
     Verb("install", f"{_CLI}.install", "Kinds and roles in a cluster; --dry-run prints YAML.", _RUN),
     Verb("manifest", f"{_CLI}.manifest", "YAML that runs a worker group in a cluster.", _RUN),
-    Verb("execute", f"{_CLI}.execute", "Run a function; live tree, then its result.", _RUN),
-    Verb("bench", f"{_CLI}.bench", "Run a function many times: throughput, latency, API writes.", _RUN),
-    Verb("functions", f"{_CLI}.functions", "List what can be executed.", _LOOK),
-    Verb("get", f"{_CLI}.get", "List Executions, or show some.", _LOOK),
-    Verb("describe", f"{_CLI}.describe", "Attempts, tracebacks, steps, arguments of an Execution.", _LOOK),
+    Verb("execute", f"{_CLI}.execute", "Run a function; live tree, then its result.", _RUN, NAMES),
+    Verb("bench", f"{_CLI}.bench", "Run a function many times: throughput, latency, API writes.", _RUN, NAMES),
+    Verb("functions", f"{_CLI}.functions", "List what can be executed.", _LOOK, LISTS),
+    Verb("get", f"{_CLI}.get", "List Executions, or show some.", _LOOK, LISTS),
+    Verb("describe", f"{_CLI}.describe", "Attempts, tracebacks, steps, arguments of an Execution.", _LOOK, SELECTS),
     Verb("tree", f"{_CLI}.tree", "An Execution and everything below it; -w follows.", _LOOK),
     Verb("logs", f"{_CLI}.logs", "Output of an Execution and its children; -f follows.", _LOOK),
-    Verb("shards", f"{_CLI}.shards", "Replicas that share a worker group, who leads, what each has.", _LOOK),
-    Verb("suspensions", f"{_CLI}.suspensions", "What Executions wait for: long sleeps, and somebody.", _LOOK),
-    Verb("schedules", f"{_CLI}.schedules", "What is started at which times; suspend, resume, trigger.", _LOOK),
-    Verb("wait", f"{_CLI}.wait", "Wait until an Execution has ended.", _LOOK),
-    Verb("replay", f"{_CLI}.replay", "Check recorded Executions against the code in this folder.", _LOOK),
-    Verb("result", f"{_CLI}.result", "Result of an Execution as JSON.", _LOOK),
-    Verb("resume", f"{_CLI}.resume", "End the sleeps and suspends of an Execution.", _CHANGE),
-    Verb("cancel", f"{_CLI}.cancel", "End Executions for good.", _CHANGE),
-    Verb("skip", f"{_CLI}.skip", "End Executions as if they had returned a result.", _CHANGE),
-    Verb("retry", f"{_CLI}.retry", "Run Executions again that failed or were canceled.", _CHANGE),
-    Verb("completion", f"{_CLI}.completion", "Script that completes verbs and names in bash, zsh or fish.", _LOOK),
-    Verb("version", f"{_CLI}.version", "Versions of kontinue and Python.", _LOOK),
+    Verb("shards", f"{_CLI}.shards", "Replicas that share a worker group, who leads, what each has.", _LOOK, LISTS),
+    Verb("suspensions", f"{_CLI}.suspensions", "What Executions wait for: long sleeps, and somebody.", _LOOK, LISTS),
+    Verb("schedules", f"{_CLI}.schedules", "What is started at which times; suspend, resume, trigger.", _LOOK, LISTS),
+    Verb("wait", f"{_CLI}.wait", "Wait until an Execution has ended.", _LOOK, SELECTS),
+    Verb("replay", f"{_CLI}.replay", "Check recorded Executions against the code in this folder.", _LOOK, LISTS),
+    Verb("result", f"{_CLI}.result", "Result of an Execution as JSON.", _LOOK, NAMES),
+    Verb("resume", f"{_CLI}.resume", "End the sleeps and suspends of an Execution.", _CHANGE, SELECTS),
+    Verb("cancel", f"{_CLI}.cancel", "End Executions for good.", _CHANGE, SELECTS),
+    Verb("skip", f"{_CLI}.skip", "End Executions as if they had returned a result.", _CHANGE, SELECTS),
+    Verb("retry", f"{_CLI}.retry", "Run Executions again that failed or were canceled.", _CHANGE, SELECTS),
+    Verb("completion", f"{_CLI}.completion", "Script that completes verbs and names in your shell.", _LOOK, NOTHING),
+    Verb("version", f"{_CLI}.version", "Versions of kontinue and Python.", _LOOK, OUTPUT),
 )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; entry point of ``kontinue`` and ``kubectl-kontinue``."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    streams.prepare()
+    code = _run(arguments)
+    return code if streams.finish() else code or exit_codes.ERROR
+
+
+def _run(arguments: Sequence[str]) -> int:
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     # That a watch is cut is told by the verbs that follow something, once and in their own words.
     logging.getLogger("kontinue.kube.reflector").setLevel(logging.ERROR)
@@ -101,15 +121,17 @@ def build_app(arguments: Sequence[str]) -> typer.Typer:
     for verb in VERBS:
         module = importlib.import_module(verb.module) if verb.name in arguments else None
         if module is not None and hasattr(module, "app"):
-            app.add_typer(module.app, name=verb.name, rich_help_panel=verb.panel)
+            app.add_typer(module.app, name=verb.name, rich_help_panel=verb.panel, epilog=_epilog(verb))
         elif module is not None:
-            app.command(verb.name, rich_help_panel=verb.panel, epilog=_EPILOG)(module.command)
+            app.command(verb.name, rich_help_panel=verb.panel, epilog=_epilog(verb))(module.command)
         else:
             app.command(verb.name, help=verb.help, rich_help_panel=verb.panel)(_not_called)
     return app
 
 
-_EPILOG: Final = "Global options (-n -A -l -o -q ...): kontinue --help"
+def _epilog(verb: Verb) -> str:
+    taken = " ".join(words[0] for name, words in SPELLINGS.items() if name in verb.takes)
+    return f"Global options: {taken}. What they mean: kontinue --help"
 
 
 def error_text(error: Exception) -> str:
@@ -143,7 +165,7 @@ def _read_globals(
     ] = False,
 ) -> None:
     del version  # printed before this is called
-    ctx.obj = GlobalOptions(
+    options = GlobalOptions(
         namespace=namespace,
         all_namespaces=all_namespaces,
         context=context,
@@ -153,6 +175,10 @@ def _read_globals(
         quiet=quiet,
         color=color_wanted(no_color=no_color),
     )
+    ctx.obj = options
+    for verb in VERBS:
+        if verb.name == ctx.invoked_subcommand:
+            refuse_others(options, verb.name, verb.takes)
 
 
 def _not_called() -> None:

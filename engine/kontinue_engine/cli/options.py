@@ -1,7 +1,8 @@
 """Internal. Global options (``-n -A --context --kubeconfig -l -o -q --no-color``): allowed before and after the verb.
 
 ``hoist_globals`` moves them in front of the verb, where the group's callback parses them once; verbs read the result
-with ``global_options(ctx)``. It knows the spelling of these options only, not their meaning.
+with ``global_options(ctx)``. Which verb takes which stands in ``kontinue_engine.cli.main:VERBS``: one that would mean
+nothing is refused, as kubectl refuses it.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import enum
 import importlib
 import os
 import re
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,6 +25,14 @@ from kontinue.api import labels
 _REFERENCE: Final = re.compile(rf"(?P<kind>[a-z]+?)s?(\.v1alpha1)?(\.{re.escape(labels.GROUP)})?/(?P<name>.+)")
 
 
+_NAMED: Final = {
+    "execution": "an Execution",
+    "function": "a Function",
+    "suspension": "a Suspension",
+    "scheduledexecution": "a ScheduledExecution",
+}
+
+
 def execution_name(text: str) -> str:
     """Return the name in ``NAME`` or in ``execution.kontinue.cloud/NAME``, as ``-o name`` prints it."""
     return _name_of(text, "execution")
@@ -33,12 +43,28 @@ def function_name(text: str) -> str:
     return _name_of(text, "function")
 
 
+def suspension_name(text: str) -> str:
+    """Return the name in ``NAME`` or in ``suspension.kontinue.cloud/NAME``."""
+    return _name_of(text, "suspension")
+
+
+def schedule_name(text: str) -> str:
+    """Return the name in ``NAME`` or in ``scheduledexecution.kontinue.cloud/NAME``."""
+    return _name_of(text, "scheduledexecution")
+
+
+def names_suspension(text: str) -> bool:
+    """Tell whether a text says by itself that it is the name of a Suspension."""
+    found = _REFERENCE.fullmatch(text)
+    return found is not None and found["kind"] == "suspension"
+
+
 def _name_of(text: str, kind: str) -> str:
     found = _REFERENCE.fullmatch(text)
     if found is None:
         return text
     if found["kind"] != kind:
-        raise typer.BadParameter(f"{text!r} does not name {'an Execution' if kind == 'execution' else 'a Function'}")
+        raise typer.BadParameter(f"{text!r} does not name {_NAMED[kind]}")
     return found["name"]
 
 
@@ -112,11 +138,52 @@ class GlobalOptions(msgspec.Struct, frozen=True, kw_only=True):
         """Tell whether to colour what goes to ``stream``."""
         return self.color and is_terminal(stream)
 
+    @property
+    def is_table(self) -> bool:
+        """Whether data are shown as people read them, and not as a program does."""
+        return self.output in {OutputFormat.TABLE, OutputFormat.WIDE}
 
-_WITH_VALUE: Final = frozenset(
-    {"-n", "--namespace", "--context", "--kubeconfig", "-l", "--selector", "-o", "--output"},
-)
-_FLAGS: Final = frozenset({"-A", "--all-namespaces", "-q", "--quiet", "--no-color"})
+
+SPELLINGS: Final = {
+    "namespace": ("-n", "--namespace"),
+    "all_namespaces": ("-A", "--all-namespaces"),
+    "context": ("--context",),
+    "kubeconfig": ("--kubeconfig",),
+    "selector": ("-l", "--selector"),
+    "output": ("-o", "--output"),
+    "quiet": ("-q", "--quiet"),
+    "no_color": ("--no-color",),
+}
+"""Global options as they are typed, by their names in ``GlobalOptions``."""
+NOTHING: Final = frozenset({"quiet", "no_color"})
+"""What verbs take that know no server: how they print."""
+OUTPUT: Final = NOTHING | {"output"}
+NAMES: Final = OUTPUT | {"namespace", "context", "kubeconfig"}
+"""What verbs take that are about objects by their names."""
+SELECTS: Final = NAMES | {"selector"}
+"""Those that also take a selection, of one namespace."""
+LISTS: Final = SELECTS | {"all_namespaces"}
+ANYTHING: Final = frozenset(SPELLINGS)
+
+_FLAGS: Final = frozenset(word for name in ("all_namespaces", "quiet", "no_color") for word in SPELLINGS[name])
+_WITH_VALUE: Final = frozenset(word for words in SPELLINGS.values() for word in words) - _FLAGS
+_ATTACHED: Final = re.compile(r"-[nlo][^-=].*")
+"""A value behind its option without a blank, as in ``-oyaml``. No verb has options of its own by these letters."""
+_CLUSTER: Final = re.compile(r"-(?=.*[Aq])[Aqwyr]{2,}")
+"""Flags of one letter behind one dash, some of them global, as in ``-Aw``."""
+
+
+def refuse_others(options: GlobalOptions, verb: str, takes: frozenset[str]) -> None:
+    """Refuse global options that mean nothing to a verb.
+
+    Raises:
+        BadParameter: there is one.
+    """
+    default = GlobalOptions()
+    given = [name for name in GlobalOptions.__struct_fields__ if getattr(options, name) != getattr(default, name)]
+    for name in given:
+        if name in SPELLINGS and name not in takes:
+            raise typer.BadParameter(f"kontinue {verb} does not take it", param_hint=" / ".join(SPELLINGS[name]))
 
 
 def hoist_globals(arguments: Sequence[str]) -> list[str]:
@@ -135,8 +202,11 @@ def hoist_globals(arguments: Sequence[str]) -> list[str]:
         elif word in _WITH_VALUE:
             hoisted += [word, *queue[:1]]
             del queue[:1]
-        elif equals and name.startswith("--") and name in _WITH_VALUE:
+        elif (equals and name.startswith("--") and name in _WITH_VALUE) or _ATTACHED.fullmatch(word):
             hoisted.append(word)
+        elif _CLUSTER.fullmatch(word):
+            hoisted += [f"-{letter}" for letter in word if letter in "Aq"]
+            rest += [f"-{letter}" for letter in word[1:] if letter not in "Aq"]
         else:
             rest.append(word)
     return hoisted + rest
@@ -157,23 +227,34 @@ def text_option(text: str, option: str) -> tuple[str, str]:
     """Return the text of an option that takes ``TEXT|@FILE|-``, and where it comes from, for messages.
 
     Raises:
-        BadParameter: the file cannot be read.
+        BadParameter: the file cannot be read, or stdin is closed.
     """
-    if text == "-":
-        return sys.stdin.read(), f"stdin ({option} -)"
-    if not text.startswith("@"):
+    if text != "-" and not text.startswith("@"):
         return text, option
-    source = text[1:]
+    source = f"stdin ({option} -)" if text == "-" else text[1:]
     try:
-        return Path(source).read_text(encoding="utf-8"), source
+        if text != "-":
+            return Path(source).read_text(encoding="utf-8"), source
+        if sys.stdin is None:
+            raise typer.BadParameter("stdin is closed", param_hint=option)
+        return sys.stdin.read(), source
     except OSError as error:
         raise typer.BadParameter(f"{source}: {error.strerror}", param_hint=option) from error
+    except UnicodeDecodeError as error:
+        raise typer.BadParameter(f"{source} is no text in UTF-8", param_hint=option) from error
 
 
 def is_terminal(stream: object) -> bool:
     """Tell whether a person looks at ``stream``."""
     isatty = getattr(stream, "isatty", None)
     return bool(isatty and isatty())
+
+
+def table_width(options: GlobalOptions) -> int | None:
+    """Return how wide a table on stdout may be; None for as wide as it gets: nobody looks at it, or wants all of it."""
+    if options.output is OutputFormat.WIDE or not is_terminal(sys.stdout):
+        return None
+    return shutil.get_terminal_size().columns
 
 
 def color_wanted(*, no_color: bool) -> bool:

@@ -1,0 +1,58 @@
+"""Internal. stdin, stdout and stderr as they are found: closed, in another encoding, or read by nobody any more.
+
+``main`` calls ``prepare`` before it looks at its arguments, and ``finish`` at its end.
+"""
+
+from __future__ import annotations
+
+import codecs
+import io
+import os
+import sys
+from typing import TextIO
+
+from kontinue_engine.cli.options import is_terminal
+
+
+def prepare() -> None:
+    """Have every text find its way out, whatever the locale, and closed streams take what nobody is to read."""
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - as long as the process
+    if sys.stderr is None:
+        # print(file=None) would print what is meant for people among the data on stdout.
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - as long as the process
+    for stream in (sys.stdout, sys.stderr):
+        _let_through(stream)
+
+
+def _let_through(stream: TextIO) -> None:
+    """A terminal shows what it can; a file or a pipe gets UTF-8 as from kubectl, for JSON is nothing else."""
+    if not isinstance(stream, io.TextIOWrapper) or _is_utf8(stream.encoding):
+        return
+    if is_terminal(stream):
+        stream.reconfigure(errors="replace")
+    else:
+        stream.reconfigure(encoding="utf-8")
+
+
+def _is_utf8(encoding: str) -> bool:
+    return codecs.lookup(encoding).name == "utf-8"
+
+
+def finish() -> bool:
+    """Write out what was printed, and tell whether somebody took it; that ``head`` has gone is no news."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        silence()
+        if not isinstance(error, BrokenPipeError):
+            print(f"error: stdout: {error.strerror}", file=sys.stderr)
+        return False
+    return True
+
+
+def silence() -> None:
+    """Lead stdout nowhere, so that the interpreter's own last flush has nothing to complain about."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.__stdout__.fileno() if sys.__stdout__ else nowhere)
+    os.close(nowhere)
