@@ -44,6 +44,18 @@ class ArchiveError(CodecError):
     """An archive is damaged, or a newer version wrote it."""
 
 
+class MissingPartsError(ArchiveError):
+    """Parts of an archive are not there.
+
+    Attributes:
+        is_unfinished: the last one is not: as far as anybody can tell, the archive has never been whole.
+    """
+
+    def __init__(self, message: str, *, is_unfinished: bool) -> None:
+        super().__init__(message)
+        self.is_unfinished = is_unfinished
+
+
 class Archive(msgspec.Struct, frozen=True):
     """What was read from an archive; each Execution carries ``labels.ARCHIVED_IN``.
 
@@ -203,18 +215,43 @@ def unpack(parts: Iterable[ArchivedExecution]) -> Archive:
     """Return the tree in the parts of one archive, which may come in any order.
 
     Raises:
-        ArchiveError: one is missing, or they do not hold a tree.
+        MissingPartsError: not all are there.
+        ArchiveError: they do not hold a tree.
     """
     ordered = sorted(parts, key=lambda one: one.spec.part)
-    if not ordered or [one.spec.part for one in ordered] != list(range(1, ordered[0].spec.parts + 1)):
-        raise ArchiveError(f"archive of {ordered[0].spec.execution if ordered else '?'}: parts are missing")
+    if not ordered:
+        raise ArchiveError("an archive without a part")
+    _require_whole(ordered)
     first = ordered[0]
     try:
         data = b"".join(base64.b64decode(one.spec.data, validate=True) for one in ordered)
         return _read(first, _decompress(data))
     except (binascii.Error, zlib.error, msgspec.MsgspecError, ValueError) as error:
-        where = f"archive {first.metadata.name} of {first.spec.execution}"
-        raise ArchiveError(f"{where} cannot be read: {error}") from error
+        name = first.metadata.name
+        raise ArchiveError(
+            f"archive {name} of {first.spec.execution} cannot be read: {error}. Somebody has edited it, or a newer "
+            f"kontinue wrote it: restore it from a backup, or delete ArchivedExecution {name}"
+        ) from error
+
+
+def _require_whole(ordered: Sequence[ArchivedExecution]) -> None:
+    first = ordered[0]
+    total = first.spec.parts
+    missing = sorted(set(range(1, total + 1)) - {one.spec.part for one in ordered})
+    if not missing:
+        return
+    is_unfinished = total in missing  # the last one is written last
+    numbers = f"part {missing[0]}" if len(missing) == 1 else f"parts {', '.join(map(str, missing))}"
+    remedy = (
+        "it is being written, or was given up, or somebody has deleted from it"
+        if is_unfinished
+        else f"restore what somebody has deleted from a backup, or delete ArchivedExecution {first.metadata.name}"
+    )
+    raise MissingPartsError(
+        f"{numbers} of {total} of the archive of {first.spec.execution} "
+        f"{'is' if len(missing) == 1 else 'are'} missing: {remedy}",
+        is_unfinished=is_unfinished,
+    )
 
 
 class _Any(msgspec.Struct, frozen=True):
@@ -266,3 +303,8 @@ def delete_time(meta: ObjectMeta) -> datetime | None:
     except ValueError:
         return None
     return when if when.tzinfo is not None else None
+
+
+def unclear_delete_time(meta: ObjectMeta) -> str | None:
+    """Return what stands there instead of a time; None if nothing does, or one."""
+    return meta.annotations.get(labels.DELETE_AT) if delete_time(meta) is None else None

@@ -13,9 +13,9 @@ from typing import Final
 
 from kontinue import errors
 from kontinue.api import labels
-from kontinue.api.meta import ObjectMeta, PartialObjectMetadata
+from kontinue.api.meta import ObjectMeta, ObjectReference, PartialObjectMetadata
 from kontinue.api.v1alpha1 import TERMINAL_PHASES_SELECTOR, Execution, ExecutionDefaults, ExecutionTTL
-from kontinue.archives import ArchiveError, build_parts, delete_time
+from kontinue.archives import ArchiveError, build_parts, delete_time, unclear_delete_time
 from kontinue.kube import requests
 from kontinue.kube.backoff import Backoff
 from kontinue.kube.transport import Transport
@@ -44,6 +44,7 @@ SETTLE_S: Final = 10.0
 RETRY_CAP_S: Final = 300.0
 """Longest delay between two tries. Judgement: what fails is mostly a permission, or a quota."""
 NOT_ARCHIVED: Final = "NotArchived"
+DELETE_AT_UNCLEAR: Final = "DeleteAtUnclear"
 
 _REFUSALS: Final = (errors.Forbidden, errors.Invalid, errors.TooLarge, ArchiveError)
 _ROOT, _ARCHIVES, _EXPIRY = "root", "archives of", "end of archive"
@@ -91,6 +92,7 @@ class RetentionDuty:
         self._roots: dict[str, str] = {}  # uid -> name; only those for which something is due some time
         self._gone: set[str] = set()  # uids of those that we have deleted, until the watch says so, too
         self._suspects: set[str] = set()  # uids whose archives may be of something that lives
+        self._unclear: dict[str, str] = {}  # archive -> what was told to be no time
         self._unclaimed_since_s: dict[str, dict[str, float]] = {}  # root -> uid -> since when it has been seen so
         self._archives = ArchivesView(self)
 
@@ -155,13 +157,38 @@ class RetentionDuty:
         uid = part.key.uid
         if uid in self._roots or not retention.is_settled(self._archives.of(uid)):
             self._queue.add_after((_ARCHIVES, uid), SETTLE_S)
-        when = delete_time(part.meta) if part.key.part == 1 else None
         self._queue.forget((_EXPIRY, part.meta.name))
+        if part.key.part > 1:
+            return
+        when = delete_time(part.meta)
         if when is not None:
             self._plan(_EXPIRY, part.meta.name, ms_of(when))
+        self._tell_if_unclear(part.meta)
+
+    def _tell_if_unclear(self, meta: ObjectMeta) -> None:
+        """Say once that an archive is kept for ever because of what somebody has written."""
+        text = unclear_delete_time(meta)
+        if text is None:
+            self._unclear.pop(meta.name, None)
+        elif self._unclear.get(meta.name) != text:
+            self._unclear[meta.name] = text
+            about = ObjectReference(
+                api_version=labels.API_VERSION,
+                kind=requests.ARCHIVED_EXECUTIONS.kind,
+                namespace=self._namespace,
+                name=meta.name,
+                uid=meta.uid,
+            )
+            message = (
+                f"not deleted, because {labels.DELETE_AT} is no time: {text!r}. "
+                "Write one with its zone, as 2030-01-31T12:00:00Z, or remove the annotation to keep the archive"
+            )
+            self._events.record(about, "Warning", DELETE_AT_UNCLEAR, message)
+            _log.warning("archive kept", archive=meta.name, reason=message)
 
     def forget_archive(self, name: str) -> None:
         """It is gone."""
+        self._unclear.pop(name, None)
         self._forget_key((_EXPIRY, name))
 
     def _forget_key(self, key: _Key) -> None:

@@ -173,7 +173,7 @@ def superfluous(parts: Iterable[StoredPart], living: int | None) -> list[StoredP
     else:
         whole = [digest for digest, found in archives.items() if is_whole(found)]
         kept = max(whole, key=lambda digest: _order(archives[digest][0].key), default=None)
-        drop = [digest for digest in archives if digest != kept]
+        drop = [digest for digest, found in archives.items() if digest != kept and (kept or not _was_whole(found))]
     return [one for digest in drop for one in archives[digest] if one.key.part == 1]
 
 
@@ -184,6 +184,11 @@ def _order(key: PartKey) -> tuple[int, int, str]:
 def is_whole(parts: Sequence[StoredPart]) -> bool:
     """Tell whether an archive has all of its parts."""
     return bool(parts) and {one.key.part for one in parts} >= set(range(1, parts[0].key.parts + 1))
+
+
+def _was_whole(parts: Sequence[StoredPart]) -> bool:
+    """Tell whether the last part of an archive was written, so that what is missing was deleted since."""
+    return any(one.key.part == one.key.parts for one in parts)
 
 
 def is_settled(parts: Sequence[StoredPart]) -> bool:

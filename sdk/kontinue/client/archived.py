@@ -6,6 +6,7 @@ the archive of its root; its name tells which that may be, if kontinue has chose
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Final
@@ -13,9 +14,10 @@ from typing import Final
 import msgspec
 
 from kontinue import archives, errors
+from kontinue.api import labels
 from kontinue.api.meta import ListMeta, ObjectList, PartialObjectMetadata, parent_of
-from kontinue.api.v1alpha1 import ArchivedExecution, Execution, Phase
-from kontinue.archives import Archive, ArchiveError, PartKey
+from kontinue.api.v1alpha1 import RETRYABLE_PHASES, ArchivedExecution, Execution, Phase
+from kontinue.archives import Archive, ArchiveError, MissingPartsError, PartKey
 from kontinue.client.selectors import Filter
 from kontinue.kube import requests
 from kontinue.kube.requests import Request
@@ -29,6 +31,10 @@ _MADE_BY_US: Final = re.compile(r"-[0-9a-v]{10}$")
 """How ``kontinue.naming.child_name`` ends."""
 _SURELY_KEPT: Final = 31
 """Characters of its root's name that the name of a child at any depth begins with."""
+_NOT_FINAL: Final = f"status.phase!={Phase.COMPLETED.value},status.phase!={Phase.SKIPPED.value}"
+"""Who was archived as failed or canceled and was retried; once one has ended well, its archive is long gone."""
+
+_log = logging.getLogger(__name__)
 
 
 class _MetadataList(msgspec.Struct, frozen=True):
@@ -52,10 +58,12 @@ async def find(send: Send, namespace: str, name: str, *, uid: str = "", root: st
         root: name of its root, if that is known and another one.
 
     Raises:
+        MissingPartsError: parts of it are missing, or of one that it may stand in.
         ArchiveError: it cannot be read, or it is not found and may stand in one that cannot.
         ApiError: the server refuses.
     """
     damaged: ArchiveError | None = None
+    unfinished: ArchiveError | None = None
     for candidate in [root] if root else [name, *await _roots_of_child(send, namespace, name)]:
         try:
             for parts in await _read_all(send, namespace, candidate):
@@ -63,9 +71,13 @@ async def find(send: Send, namespace: str, name: str, *, uid: str = "", root: st
                 if pick(archive, name, uid) is not None:
                     return archive
         except ArchiveError as error:  # an older one would be a wrong answer; that of another root may be the right one
-            damaged = damaged or error
-    if damaged is not None:
-        raise damaged
+            if isinstance(error, MissingPartsError) and error.is_unfinished:
+                unfinished = unfinished or error
+            else:
+                damaged = damaged or error
+    problem = damaged or unfinished
+    if problem is not None:
+        raise problem
     return None
 
 
@@ -83,29 +95,65 @@ def children_of(archive: Archive, parent: Execution) -> list[Execution]:
 
 
 async def iterate(send: Send, namespace: str, wanted: Filter) -> AsyncIterator[Execution]:
-    """Yield the archived Executions that fit.
+    """Yield the archived Executions that fit. An archive that cannot be read is left out, with a warning.
 
     Args:
         send: sends a request.
         namespace: where; an empty one means all.
-        wanted: which of them.
+        wanted: which of them. With phases, what was archived and runs again since is left out.
 
     Raises:
-        ArchiveError: one cannot be read.
         ApiError: the server refuses.
     """
     seen: set[str] = set()
+    living: set[str] | None = None
     async for part in _pages(send, namespace, *_selectors(wanted)):
         spec = part.spec
         if spec.part != 1 or spec.uid in seen or not _may_fit(part, wanted):
             continue
-        found = [part] if spec.parts == 1 else await _others(send, part)
-        if len(found) < spec.parts:
-            continue  # it is being written, or was given up
+        archive = await _read(send, part)
+        if archive is None:
+            continue
         seen.add(spec.uid)
-        for execution in archives.unpack(found).executions:
-            if wanted.fits(execution):
-                yield execution
+        found = [execution for execution in archive.executions if wanted.fits(execution)]
+        if found and wanted.phases and spec.phase in RETRYABLE_PHASES:
+            if living is None:
+                living = await _living_roots(send, namespace)
+            if spec.uid in living:
+                continue
+        for execution in found:
+            yield execution
+
+
+async def _read(send: Send, first: ArchivedExecution) -> Archive | None:
+    """Return what is in an archive; None, and a warning, if it cannot be read: the others can."""
+    try:
+        return archives.unpack([first] if first.spec.parts == 1 else await _others(send, first))
+    except ArchiveError as error:
+        if not (isinstance(error, MissingPartsError) and error.is_unfinished):
+            _log.warning("left out of a list of Executions: %s", error)
+        return None
+
+
+async def _living_roots(send: Send, namespace: str) -> set[str]:
+    """Return the uids of roots that live, or may have been retried since they were archived."""
+    found: set[str] = set()
+    token = ""
+    while True:
+        request = requests.list_objects(
+            requests.EXECUTIONS,
+            namespace,
+            label_selector=f"!{labels.ROOT}",
+            field_selector=_NOT_FINAL,
+            limit=_METADATA_PAGE_SIZE,
+            continue_token=token,
+            only_metadata=True,
+        )
+        page = _decode_metadata(await send(request))
+        found.update(one.metadata.uid for one in page.items or ())
+        token = page.metadata.continue_
+        if not token:
+            return found
 
 
 def _selectors(wanted: Filter) -> tuple[str, str]:
@@ -130,15 +178,17 @@ def _may_fit(part: ArchivedExecution, wanted: Filter) -> bool:
 
 
 async def _read_all(send: Send, namespace: str, root: str) -> list[list[ArchivedExecution]]:
-    """Return the parts of each whole archive of roots of a name, the newest first."""
+    """Return the parts of each archive of roots of a name: whole ones first, of these the newest."""
     by_archive: dict[tuple[str, str], tuple[PartKey, list[ArchivedExecution]]] = {}
     async for part in _pages(send, namespace, "", f"spec.execution={root}"):
         key = archives.part_key(part.metadata)
         if key is not None:
             by_archive.setdefault((key.uid, key.digest), (key, []))[1].append(part)
-    whole = [(key, parts) for key, parts in by_archive.values() if len(parts) == key.parts]
-    whole.sort(key=lambda one: (one[0].version, one[0].newest, one[0].digest), reverse=True)
-    return [parts for _, parts in whole]
+    found = list(by_archive.values())
+    found.sort(
+        key=lambda one: (len(one[1]) == one[0].parts, one[0].version, one[0].newest, one[0].digest), reverse=True
+    )
+    return [parts for _, parts in found]
 
 
 async def _others(send: Send, first: ArchivedExecution) -> list[ArchivedExecution]:
@@ -201,7 +251,7 @@ async def _pages(
             return
 
 
-def not_found(error: errors.NotFound, reason: errors.Forbidden) -> errors.NotFound:
-    """Return an error that says that archives could not be looked at, either."""
-    text = f"{error}; archives may not be read: {reason}"
-    return errors.NotFound(text, status=error.status, reason=error.reason)
+def not_found(error: errors.NotFound, reason: errors.Forbidden | MissingPartsError) -> errors.NotFound:
+    """Return an error that says why nothing was found in an archive, either."""
+    text = f"archives may not be read: {reason}" if isinstance(reason, errors.Forbidden) else str(reason)
+    return errors.NotFound(f"{error}; {text}", status=error.status, reason=error.reason)

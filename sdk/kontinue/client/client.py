@@ -20,7 +20,7 @@ from kontinue.api import labels
 from kontinue.api.meta import ObjectList, ObjectMeta, parent_of
 from kontinue.api.patches import CANCELED_BY_CLIENT, cancel_operations, retry_operations, skip_operations
 from kontinue.api.v1alpha1 import ENDED_PHASES, ChildPolicy, Execution, Function, Phase, ScheduledExecution, Suspension
-from kontinue.archives import Archive
+from kontinue.archives import Archive, MissingPartsError
 from kontinue.client import archived, resuming, schedules
 from kontinue.client import arguments as argument_check
 from kontinue.client.ending import Operations, encode_result, end_execution
@@ -31,7 +31,10 @@ from kontinue.client.retrying import check_retry, must_be_canceled, warn_of_fail
 from kontinue.client.selectors import execution_filter
 from kontinue.client.spawning import create_execution
 from kontinue.client.throttle import Throttle
-from kontinue.client.tree import ExecutionTree, TreeWatcher, build_tree, call_order, root_of
+from kontinue.client.tree import ExecutionTree, call_order, root_of
+from kontinue.client.tree_reading import fetch_below
+from kontinue.client.tree_state import build_tree
+from kontinue.client.tree_watcher import TreeWatcher
 from kontinue.client.waiting import Target, Waits, judge
 from kontinue.definition import FunctionDefinition
 from kontinue.kube import requests
@@ -316,8 +319,8 @@ class Client:
             phases: phases that they are in; none given means all.
             only_root: leave out children.
             include_archived: also read what has been archived. With ``only_root`` or ``root`` the server chooses among
-                archives; else each archive of more than one Execution is read. With ``phases`` also what was archived
-                and then retried before it was deleted, until its archive is dropped (docs/retention.md).
+                archives; else each archive of more than one Execution is read. One that cannot be read is left out,
+                with a warning in the log.
             namespace: where; an empty string means all namespaces.
         """
         wanted = execution_filter(
@@ -371,12 +374,16 @@ class Client:
         return sorted(shown, key=lambda item: item.spec.name)
 
     async def get_tree(self, execution: Ref, *, namespace: str | None = None) -> ExecutionTree:
-        """Read an Execution and everything below it; of an archived one from its archive (``is_archived``)."""
+        """Read an Execution and everything below it: what it has started, its Suspensions and its Jobs.
+
+        Of an archived one from its archive (``is_archived``), which keeps no Jobs. Suspensions and Jobs are left out
+        if they may not be read.
+        """
         target = self._target(execution, namespace)
         top = await self._look_up(target, root=_root_hint(execution))
         if isinstance(top, Archive):
-            return build_tree(self._in(top, target), top.executions)
-        return build_tree(top, await self.list(root=root_of(top), namespace=target.namespace, include_archived=False))
+            return self._archived_tree(top, target)
+        return build_tree(top, await fetch_below(self._send, top))
 
     def watch_tree(self, execution: Ref, *, namespace: str | None = None) -> TreeWatcher:
         """Return a watcher of the tree: ``async with client.watch_tree(e) as watcher: async for tree in watcher``.
@@ -387,7 +394,7 @@ class Client:
 
         async def fetch() -> Execution | ExecutionTree:
             top = await self._look_up(target, root=_root_hint(execution))
-            return build_tree(self._in(top, target), top.executions) if isinstance(top, Archive) else top
+            return self._archived_tree(top, target) if isinstance(top, Archive) else top
 
         return TreeWatcher(self._shared.transport, fetch)
 
@@ -693,6 +700,10 @@ class Client:
             found = await archived.find(self._send, target.namespace, target.name, uid=target.uid, root=root)
         except errors.Forbidden as error:
             raise archived.not_found(missing, error) from missing
+        except MissingPartsError as error:
+            if not error.is_unfinished:
+                raise
+            raise archived.not_found(missing, error) from missing
         if found is None:
             raise missing
         return found
@@ -701,6 +712,9 @@ class Client:
     def _in(archive: Archive, target: Target) -> Execution:
         found = archived.pick(archive, target.name, target.uid)
         return archive.root if found is None else found
+
+    def _archived_tree(self, archive: Archive, target: Target) -> ExecutionTree:
+        return build_tree(self._in(archive, target), [*archive.executions, *archive.suspensions])
 
     async def _schedule(self, schedule: ScheduledExecution | str) -> ScheduledExecution:
         return await self.get_scheduled_execution(schedule) if isinstance(schedule, str) else schedule

@@ -155,6 +155,19 @@ async def test_lists_include_what_is_archived(shelf: Shelf) -> None:
     assert all(one.is_archived for one in await client.list(root="tree"))
 
 
+async def test_what_runs_again_is_listed_once(shelf: Shelf) -> None:
+    """Its archive is about to be dropped; phases leave out what lives, not that it does."""
+    client = shelf.client
+    body = {"kind": "Execution", "metadata": {"name": "again"}, "spec": {"function": "f"}}
+    alive = await client.kube.send(
+        requests.create(requests.EXECUTIONS, client.namespace, {"apiVersion": labels.API_VERSION, **body})
+    )
+    await shelf.put("again", uid=msgspec.json.decode(alive, type=Execution).metadata.uid, phase="Failed")
+    await shelf.put("gone", phase="Failed")
+    assert [one.metadata.name for one in await client.list(phases=["Failed"])] == ["gone"]
+    assert {one.metadata.name: one.is_archived for one in await client.list()} == {"again": False, "gone": True}
+
+
 async def test_of_several_archives_of_a_name_the_newest_counts(shelf: Shelf) -> None:
     """One whose last part is missing does not count; by its uid each is found."""
     await shelf.put("again", uid="first", version=5)

@@ -118,7 +118,7 @@ def test_a_large_tree_is_cut_into_parts_that_are_small_enough() -> None:
     assert all(part.spec.parts == 2 for part in parts)
     assert max(len(msgspec.json.encode(part)) for part in parts) <= archives.MAX_PART_BYTES
     assert archives.unpack(reversed(parts)).root.metadata.name == "root"
-    with pytest.raises(archives.ArchiveError, match="parts are missing"):
+    with pytest.raises(archives.ArchiveError, match="part 2 of 2 of the archive of root is missing"):
         archives.unpack(parts[:1])
 
 

@@ -6,15 +6,16 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import parse_qsl
 
 import msgspec
 
 from kontinue import errors
 from kontinue.api import labels
-from kontinue.api.meta import ObjectMeta, PartialObjectMetadata
+from kontinue.api.meta import ObjectMeta, ObjectReference, PartialObjectMetadata
 from kontinue.api.v1alpha1 import LIVE_PHASES_SELECTOR
+from kontinue.archives import part_key
 from kontinue.kube.requests import Request
 from kontinue_engine.coordinator.retention import RetentionDuty
 from kontinue_engine.coordinator.retention_views import ArchivesView, EndedExecution
@@ -44,7 +45,10 @@ class Server:
         archives: metadata.
         refuse: raises for what is refused.
         deleted: when what was deleted, by name.
+        told: to whom the duty told what people are to know.
     """
+
+    told: Told
 
     def __init__(self) -> None:
         self.root = execution("root", status={"conditions": [STOPPED]})
@@ -100,13 +104,31 @@ def archive(name: str, uid: str, *, version: int = 1) -> ObjectMeta:
     return ObjectMeta(name=name, uid=f"u-{name}", resource_version="1", annotations={labels.ARCHIVE_PART: note})
 
 
+class Told(EventRecorder):
+    """Keeps what is told: (name of the object, reason, message)."""
+
+    def __init__(self, transport: ScriptedTransport) -> None:
+        super().__init__(transport, component="test", instance="test", clock=VirtualClock())
+        self.events: list[tuple[str, str, str]] = []
+
+    def record(
+        self,
+        about: ObjectReference,
+        type: Literal["Normal", "Warning"],  # noqa: A002 - the API's word
+        reason: str,
+        message: str,
+    ) -> None:
+        self.events.append((about.name, reason, message))
+
+
 @asynccontextmanager
 async def leading(server: Server) -> AsyncIterator[RetentionDuty]:
     transport, clock = ScriptedTransport(), VirtualClock()
     transport.answer = server.answer
+    server.told = Told(transport)
     duty = RetentionDuty(
         transport,
-        EventRecorder(transport, component="test", instance="test", clock=clock),
+        server.told,
         namespace="ns",
         group="g",
         ttl=None,
@@ -187,6 +209,28 @@ async def test_refusals_of_a_root_that_has_run_again_are_forgotten() -> None:
         began_s = elapsed_s()
         await asyncio.sleep(2)
     assert len([at for at in tries if at >= began_s]) >= 4
+
+
+def annotate(duty: RetentionDuty, delete_at: str | None) -> None:
+    """Let the watch show an archive with this annotation."""
+    meta = archive("kept", "uid-gone")
+    notes = {**meta.annotations} if delete_at is None else {**meta.annotations, labels.DELETE_AT: delete_at}
+    key = part_key(meta)
+    assert key is not None
+    duty.note_archive(StoredPart(key, msgspec.structs.replace(meta, annotations=notes)))
+
+
+@virtual_time
+async def test_an_archive_that_is_kept_for_a_typing_error_says_so_once() -> None:
+    """For each thing that somebody has written there; a time, and none, are what they are meant to be."""
+    server = Server()
+    async with leading(server) as duty:
+        for text in ("tomorrow", "tomorrow", None, "2026-01-02", "2030-01-01T00:00:00Z"):
+            annotate(duty, text)
+        await asyncio.sleep(3600)
+    assert [(name, reason) for name, reason, _ in server.told.events] == [("kept", "DeleteAtUnclear")] * 2
+    assert ["'tomorrow'" in message for *_, message in server.told.events] == [True, False]
+    assert "kept" not in server.deleted
 
 
 class Noted:

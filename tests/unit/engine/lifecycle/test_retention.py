@@ -142,6 +142,13 @@ def test_without_a_root_the_newest_whole_archive_stays() -> None:
     assert dropped(living=None) == []
 
 
+def test_an_archive_that_was_whole_is_not_dropped_for_what_somebody_has_deleted_of_it() -> None:
+    """What is left may be made whole from a backup; beside one that is whole it is worth nothing."""
+    damaged = part("damaged", 3, 1, 3), part("damaged", 3, 3, 3)
+    assert dropped(*damaged, living=None) == []
+    assert dropped(*damaged, part("older", 1), living=None) == ["damaged-1"]
+
+
 def test_one_whole_archive_needs_no_look() -> None:
     """Two, or a half, do."""
     assert retention.is_settled([part("a", 1, 2, 2), part("a", 1, 1, 2)])
