@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import Final
 
 GROUP: Final = "kontinue.cloud"
@@ -81,6 +82,9 @@ MAX_DIGITS: Final = 18
 MAX_LABEL_VALUE_LENGTH: Final = 63
 """Kubernetes' limit, https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/."""
 
+_LABEL_VALUE: Final = re.compile(r"([A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?)?")
+_UNFIT: Final = re.compile(r"[^A-Za-z0-9_.-]+")
+
 
 def number_in(note: str | None) -> int | None:
     """Return the number that an annotation tells; None for anything else: anybody may have written it."""
@@ -90,8 +94,9 @@ def number_in(note: str | None) -> int | None:
 
 
 def label_value(text: str) -> str:
-    """Return ``text`` as a label value: as it is up to 63 characters, else cut and hashed (stable)."""
-    if len(text) <= MAX_LABEL_VALUE_LENGTH:
+    """Return ``text`` as a label value: as it is if it is one, else what of it can be, cut, and hashed (stable)."""
+    if len(text) <= MAX_LABEL_VALUE_LENGTH and _LABEL_VALUE.fullmatch(text):
         return text
     digest = hashlib.blake2b(text.encode(), digest_size=5).hexdigest()
-    return f"{text[: MAX_LABEL_VALUE_LENGTH - len(digest) - 1].rstrip('-_.')}-{digest}"
+    readable = _UNFIT.sub("-", text)[: MAX_LABEL_VALUE_LENGTH - len(digest) - 1].strip("-_.")
+    return f"{readable}-{digest}" if readable else digest
