@@ -83,7 +83,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; entry point of ``kontinue`` and ``kubectl-kontinue``."""
     arguments = sys.argv[1:] if arguments is None else arguments
     streams.prepare()
-    code = _run(arguments)
+    try:
+        code = _run(arguments)
+    except OSError as error:
+        if not streams.is_full(error):
+            raise
+        print(f"error: stdout: {error.strerror}", file=sys.stderr)
+        code = exit_codes.ERROR
     return code if streams.finish() else code or exit_codes.ERROR
 
 

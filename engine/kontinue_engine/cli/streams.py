@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import codecs
+import errno
 import io
 import os
 import sys
@@ -49,6 +50,11 @@ def finish() -> bool:
             print(f"error: stdout: {error.strerror}", file=sys.stderr)
         return False
     return True
+
+
+def is_full(error: OSError) -> bool:
+    """Tell whether an error is that of a file which takes no more: without a name, it is where stdout was led to."""
+    return error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO} and error.filename is None
 
 
 def silence() -> None:
