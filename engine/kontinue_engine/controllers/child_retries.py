@@ -2,7 +2,8 @@
 
 By the child policy RetryFailed the parent's replica asks for a retry of each that ended badly and is asked for again:
 one patch of its spec, like anybody's, with a note that it is the parent's own wish. The leader of the child's group
-carries it out (``coordinator.retries``). The note says for which run and attempt, so that a replay does not ask again.
+carries it out (``coordinator.retries``). The note says for which run and attempt, so that a replay does not ask again;
+one that still runs gets it, too, so that no late cancel of an earlier attempt ends it.
 In a later run only children that were given a name are met again. Called by ``offspring``.
 """
 
@@ -18,7 +19,7 @@ from kontinue.api.v1alpha1 import Execution
 from kontinue.kube import requests
 from kontinue.kube.transport import Transport
 from kontinue_engine.kube import executions
-from kontinue_engine.lifecycle.child_notes import ParentNote, Stage, needs_retry, run_epoch_of, stages_before
+from kontinue_engine.lifecycle.child_notes import ParentNote, Stage, needs_retry, run_epoch_of, stage_of, stages_before
 from kontinue_engine.lifecycle.continuing import OLD_RUN_MESSAGE
 from kontinue_engine.lifecycle.statuses import asked_for
 
@@ -56,8 +57,13 @@ async def take_over(
             transport, namespace=namespace, name=name, message=OLD_RUN_MESSAGE, up_to=up_to
         )
         return None
-    if labels.RETRIED_ALONE in child.metadata.annotations:
-        notes = {labels.RETRIED_ALONE: None, labels.PARENT_ATTEMPT: str(ParentNote(stage.attempt))}
+    is_alone = labels.RETRIED_ALONE in child.metadata.annotations
+    if is_alone or stage_of(child.metadata.annotations) < stage:
+        # A cancel that an earlier attempt meant may still be under way, and is not for what this one goes on with.
+        notes = {
+            labels.PARENT_ATTEMPT: str(ParentNote(stage.attempt)),
+            **({labels.RETRIED_ALONE: None} if is_alone else {}),
+        }
         return await _patch(transport, namespace, child, {"metadata": {"annotations": notes}})
     return child
 
