@@ -15,6 +15,7 @@ from typing import Annotated, Any, Final
 import msgspec
 import typer
 
+from kontinue.api import labels
 from kontinue.api.rights import Role
 from kontinue.errors import Forbidden, KontinueError, NotFound
 from kontinue.kube import requests
@@ -94,11 +95,11 @@ def _of_namespace(namespace: str, roles: list[Role]) -> Iterator[dict[str, Any]]
     if namespace != "default":
         yield {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}
     for role in roles:
-        yield from rights.role_objects(role, namespace, stamp(role))
+        yield from rights.role_objects(role, namespace, stamp(role.value))
 
 
 def _flow(namespace: str, roles: list[Role]) -> list[dict[str, Any]]:
-    return [rights.flow_schema(namespace, stamp(Role.WORKER))] if Role.WORKER in roles else []
+    return [rights.flow_schema(namespace, stamp(Role.WORKER.value))] if Role.WORKER in roles else []
 
 
 class _Installation:
@@ -113,21 +114,43 @@ class _Installation:
     async def install_kinds(self, timeout_s: int) -> None:
         """Bring all CustomResourceDefinitions to this version, and wait until the server serves them."""
         crds = load_crds()
-        for crd in crds:
-            found = await self._get(crd)
-            compared = definitions.compare(crd, found)
-            if compared.state is definitions.State.CURRENT:
-                _print(crd, Outcome.UNCHANGED)
-                continue
-            if compared.state is definitions.State.NEWER and not self._allow_downgrade:
-                raise InstallError(
-                    f"{_shown(crd)} in the cluster is of a newer kontinue than this one: it {compared}. "
-                    "Update kontinue here; --allow-downgrade takes these fields away from everybody in the cluster"
-                )
-            await self._apply(crd, found)
+        try:
+            installed = [await self._get(crd) for crd in crds]
+        except Forbidden:
+            if not await self._are_served():
+                raise
+            note(self._options, "the kinds are left as they are: they belong to the cluster, and your rights do not")
+            return
+        for crd, found in zip(crds, installed, strict=True):
+            await self._install_kind(crd, found)
         deadline_s = time.monotonic() + timeout_s
         for crd in crds:
             await self._until_established(crd, deadline_s)
+
+    async def _install_kind(self, crd: dict[str, Any], found: dict[str, Any] | None) -> None:
+        compared = definitions.compare(crd, found)
+        if compared.state is definitions.State.CURRENT:
+            _print(crd, Outcome.UNCHANGED)
+        elif compared.state is not definitions.State.NEWER or found is None:
+            await self._apply(crd, found)
+        elif self._allow_downgrade:
+            # Not applied: fields that somebody else has put there would stay.
+            name = crd["metadata"]["name"]
+            await self._send(crd, requests.replace(requests.CRDS, "", name, {**found, "spec": crd["spec"]}))
+            _print(crd, Outcome.CONFIGURED)
+        else:
+            raise InstallError(
+                f"{_shown(crd)} in the cluster is of a newer kontinue than this one: it {compared}. "
+                "Update kontinue here; --allow-downgrade takes these fields away from everybody in the cluster"
+            )
+
+    async def _are_served(self) -> bool:
+        """Tell whether the server knows our kinds, in whatever version: everybody may ask that."""
+        try:
+            await self._transport.send(requests.Request("GET", f"/apis/{labels.API_VERSION}"))
+        except NotFound:
+            return False
+        return True
 
     async def install_roles(self, roles: list[Role]) -> None:
         """Create or update what stands in the namespace, and what its workers' Leases need to be renewed in time."""
@@ -139,6 +162,8 @@ class _Installation:
         for flow in _flow(self._namespace, roles):
             try:
                 await self._apply(flow, await self._get(flow))
+            except NotFound:
+                note(self._options, f"{_shown(flow)} is left out: the server does not sort requests into flows")
             except Forbidden:
                 note(
                     self._options,
@@ -157,10 +182,19 @@ class _Installation:
 
     async def _apply(self, wanted: dict[str, Any], found: dict[str, Any] | None) -> None:
         path = _RESOURCES[wanted["kind"]].path(self._namespace, wanted["metadata"]["name"])
-        body = msgspec.json.encode(wanted)
         query = f"fieldManager={_MANAGER}&force=true"
+        answer = await self._send(
+            wanted, requests.Request("PATCH", path, query, msgspec.json.encode(wanted), content_type=_APPLY)
+        )
+        if found is None:
+            _print(wanted, Outcome.CREATED)
+            return
+        is_same = msgspec.json.decode(answer)["metadata"]["resourceVersion"] == found["metadata"]["resourceVersion"]
+        _print(wanted, Outcome.UNCHANGED if is_same else Outcome.CONFIGURED)
+
+    async def _send(self, wanted: dict[str, Any], request: requests.Request) -> bytes:
         try:
-            answer = await self._transport.send(requests.Request("PATCH", path, query, body, content_type=_APPLY))
+            return await self._transport.send(request)
         except Forbidden as error:
             raise Forbidden(
                 f"{error}\n{_shown(wanted)} takes more rights than yours. Somebody who has them can apply it: "
@@ -168,11 +202,6 @@ class _Installation:
                 status=error.status,
                 reason=error.reason,
             ) from error
-        versions = [one["metadata"]["resourceVersion"] for one in (found, msgspec.json.decode(answer)) if one]
-        if found is None:
-            _print(wanted, Outcome.CREATED)
-        else:
-            _print(wanted, Outcome.UNCHANGED if versions[0] == versions[1] else Outcome.CONFIGURED)
 
     async def _until_established(self, crd: dict[str, Any], deadline_s: float) -> None:
         while True:

@@ -1,0 +1,157 @@
+"""``kontinue install`` and ``kontinue manifest`` against a server: what is there afterwards, and what kubectl takes."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import yaml
+
+import kubectls
+from api import execution
+from kontinue.api.rights import RULES, Role, rights
+from kontinue.kube import requests
+from kontinue.kube.config import load_config
+from kontinue.kube.http import KubeTransport
+from kontinue_engine.apiserver.registry import load_crds
+
+pytestmark = pytest.mark.slow
+
+ROLES = "/apis/rbac.authorization.k8s.io/v1/namespaces/{}/roles"
+
+
+async def run(*words: str | Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    """Run a program to its end, while the server answers on our loop."""
+    return await asyncio.to_thread(
+        subprocess.run, words, input=stdin, capture_output=True, text=True, timeout=90, check=False
+    )
+
+
+async def kontinue(kubeconfig: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run the command line."""
+    program = Path(sys.executable).parent / "kontinue"
+    return await run(program, *words, "--kubeconfig", kubeconfig)
+
+
+async def read(transport: KubeTransport, path: str) -> Any:
+    """Return what the server has there."""
+    return msgspec.json.decode(await transport.send(requests.Request("GET", path)))
+
+
+async def test_roles_are_created_once_and_kinds_that_are_current_are_left_alone(api_server: Any) -> None:
+    """The second time nothing changes; the roles say what they are said to."""
+    first = await kontinue(api_server.kubeconfig, "install")
+    assert first.returncode == 0, first.stderr
+    lines = first.stdout.splitlines()
+    assert [line.rpartition(" ")[2] for line in lines if line.startswith("custom")] == ["unchanged"] * len(load_crds())
+    assert "role/kontinue-worker created" in lines
+    assert "rolebinding/kontinue-worker created" in lines
+    assert "serviceaccount/kontinue-worker created" in lines
+    transport = api_server.transport()
+    try:
+        found = await read(transport, ROLES.format(api_server.namespace))
+    finally:
+        await transport.close()
+    granted = {
+        one["metadata"]["name"]: {
+            (group, resource, verb)
+            for rule in one["rules"]
+            for group in rule["apiGroups"]
+            for resource in rule["resources"]
+            for verb in rule["verbs"]
+        }
+        for one in found["items"]
+    }
+    wanted = {
+        role.object_name: {(right.group, right.resource, right.verb) for right in rights(RULES[role])} for role in Role
+    }
+    assert granted == wanted
+    second = await kontinue(api_server.kubeconfig, "install")
+    assert {line.rpartition(" ")[2] for line in second.stdout.splitlines()} == {"unchanged"}
+
+
+async def test_another_namespace_is_created_with_the_roles_that_are_asked_for(api_server: Any) -> None:
+    """And with no others."""
+    namespace = f"{api_server.namespace}-more"
+    done = await kontinue(api_server.kubeconfig, "install", "-n", namespace, "--roles", "client")
+    assert done.returncode == 0, done.stderr
+    assert f"namespace/{namespace} created" in done.stdout
+    transport = api_server.transport()
+    try:
+        found = await read(transport, ROLES.format(namespace))
+        await transport.send(requests.delete(requests.NAMESPACES, "", namespace))
+    finally:
+        await transport.close()
+    assert [one["metadata"]["name"] for one in found["items"]] == ["kontinue-client"]
+
+
+async def test_kubectl_takes_what_is_printed(api_server: Any, server_kind: str) -> None:
+    """Dry runs on the server, with strict validation, of the kinds, the roles and a worker group."""
+    kubectl = kubectls.program(kubectls.ENVIRONMENT)
+    apply = (
+        kubectl,
+        "--kubeconfig",
+        api_server.kubeconfig,
+        "apply",
+        "--dry-run=server",
+        "--validate=strict",
+        "-f",
+        "-",
+    )
+    printed = await kontinue(api_server.kubeconfig, "install", "--dry-run", "-n", api_server.namespace)
+    objects = list(yaml.safe_load_all(printed.stdout))
+    assert {one["kind"] for one in objects} >= {"CustomResourceDefinition", "Role", "FlowSchema"}
+    if server_kind == "local":  # it sorts no requests into flows
+        objects = [one for one in objects if one["kind"] != "FlowSchema"]
+    done = await run(*apply, "--server-side", "--force-conflicts", stdin=yaml.safe_dump_all(objects))
+    assert done.returncode == 0, done.stderr
+    for place in ((), ("-n", api_server.namespace)):
+        words = ("manifest", "shop.jobs:app", "--image", "registry.example/shop:1", "--env", "A=b=c", *place)
+        printed = await kontinue(api_server.kubeconfig, *words, "--", "--crash-budget", "5")
+        assert printed.returncode == 0, printed.stderr
+        done = await run(*apply, stdin=printed.stdout)
+        assert (done.returncode, done.stdout.count("created (server dry run)")) == (0, 3), done.stderr
+
+
+async def test_older_kinds_are_updated_and_newer_ones_only_if_told(restartable_server: Any) -> None:
+    """What is stored stays; a refusal names the field that would be lost."""
+    await asyncio.to_thread(restartable_server.start)
+    transport = KubeTransport(load_config(kubeconfig=restartable_server.kubeconfig), user_agent="tests")
+    path = requests.EXECUTIONS.path("default")
+
+    def fields_of(crd: Any) -> Any:
+        spec = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+        return spec["properties"]["timeout"]["properties"]
+
+    async def edit_fields(change: Any) -> None:
+        crd = await read(transport, requests.CRDS.path("", "executions.kontinue.cloud"))
+        change(fields_of(crd))
+        await transport.send(requests.replace(requests.CRDS, "", "executions.kontinue.cloud", crd))
+
+    async def field_names() -> set[str]:
+        return set(fields_of(await read(transport, requests.CRDS.path("", "executions.kontinue.cloud"))))
+
+    try:
+        await transport.send(requests.create(requests.EXECUTIONS, "default", execution("kept", spec={"function": "f"})))
+        await edit_fields(lambda fields: fields.pop("overall"))
+        done = await kontinue(restartable_server.kubeconfig, "install", "--roles", "")
+        assert (done.returncode, "executions.kontinue.cloud configured" in done.stdout) == (0, True), done.stderr
+        assert "overall" in await field_names()
+
+        await edit_fields(lambda fields: fields.update(queued={"type": "integer"}))
+        refused = await kontinue(restartable_server.kubeconfig, "install", "--roles", "")
+        assert refused.returncode == 1
+        assert "is of a newer kontinue than this one: it has also spec.timeout.queued" in refused.stderr
+        assert "queued" in await field_names()
+
+        done = await kontinue(restartable_server.kubeconfig, "install", "--roles", "", "--allow-downgrade")
+        assert done.returncode == 0, done.stderr
+        assert "queued" not in await field_names()
+        assert (await read(transport, f"{path}/kept"))["spec"]["function"] == "f"
+    finally:
+        await transport.close()
