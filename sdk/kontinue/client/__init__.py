@@ -6,7 +6,8 @@ from kontinue.client.handle import ExecutionHandle
 from kontinue.client.options import ClientOptions, SpawnOptions
 from kontinue.client.results import parse_result
 from kontinue.client.sync_client import SyncClient, SyncExecutionHandle, SyncRef, SyncTreeWatcher
-from kontinue.client.tree import ExecutionTree, ExecutionTreeNode, NodeKind, TreeWatcher
+from kontinue.client.tree import ExecutionTree, ExecutionTreeNode, NodeKind
+from kontinue.client.tree_watcher import TreeWatcher
 
 __all__ = [
     "ChildPolicy",

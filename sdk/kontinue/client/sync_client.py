@@ -18,7 +18,8 @@ from kontinue.client.client import Client
 from kontinue.client.event_thread import EventThread
 from kontinue.client.handle import ExecutionHandle
 from kontinue.client.options import ClientOptions, SpawnOptions
-from kontinue.client.tree import ExecutionTree, TreeWatcher
+from kontinue.client.tree import ExecutionTree
+from kontinue.client.tree_watcher import TreeWatcher
 from kontinue.definition import FunctionDefinition
 from kontinue.kube.requests import Request
 from kontinue.kube.transport import Transport
@@ -368,3 +369,8 @@ class SyncClient:
 
 def _ref(execution: SyncRef) -> Execution | ExecutionHandle[Any] | str:
     return execution.asynchronous if isinstance(execution, SyncExecutionHandle) else execution
+
+
+def parts_of(client: SyncClient) -> tuple[Client, EventThread]:
+    """Return the asynchronous client and the thread that it runs on, for twins of what else is asynchronous."""
+    return client._client, client._thread  # pyright: ignore[reportPrivateUsage]

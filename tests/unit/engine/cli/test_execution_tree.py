@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from kontinue.api.meta import Condition
 from kontinue.api.v1alpha1 import Execution, ExecutionAttempt, Phase, WaitingFor
-from kontinue.client.tree import build_tree
+from kontinue.client.tree_state import build_tree
 from kontinue_engine.cli import execution_tree
 
 Make = Callable[..., Execution]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from kontinue.api.v1alpha1 import Execution
-from kontinue.client.tree import build_tree
+from kontinue.client.tree_state import build_tree
 from kontinue_engine.cli.dev.log_files import LogFile, rotated_path
 from kontinue_engine.cli.logs import LineTail, LogTails, NoLogsError, TreeFilter, find_logs
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from kontinue.api.v1alpha1 import Execution, Phase
-from kontinue.client.tree import build_tree
+from kontinue.client.tree_state import build_tree
 from kontinue_engine.cli.options import GlobalOptions
 from kontinue_engine.cli.progress import LineProgress, LiveProgress, NoProgress, open_progress
 

@@ -1,9 +1,31 @@
 """Executions that own each other become one tree."""
 
+from datetime import UTC, datetime
+
+import msgspec
+import pytest
+
 from kontinue.api import labels
-from kontinue.api.meta import ObjectMeta, OwnerReference
-from kontinue.api.v1alpha1 import Execution, ExecutionAttempt, ExecutionSpec, ExecutionStatus, Phase
-from kontinue.client.tree import NodeKind, build_tree, root_of
+from kontinue.api.batch import Job, JobSpec, JobStatus
+from kontinue.api.meta import Condition, ObjectMeta, OwnerReference
+from kontinue.api.v1alpha1 import (
+    PAYLOAD_INVALID,
+    Execution,
+    ExecutionAttempt,
+    ExecutionSpec,
+    ExecutionStatus,
+    Phase,
+    Suspension,
+    SuspensionKind,
+    SuspensionPhase,
+    SuspensionSpec,
+    SuspensionStatus,
+)
+from kontinue.client.tree import NodeKind, root_of
+from kontinue.client.tree_state import build_tree
+
+EARLY = datetime(2026, 1, 1, tzinfo=UTC)
+LATE = datetime(2026, 1, 2, tzinfo=UTC)
 
 
 def execution(name, *, parent="", step="", attempts=()):
@@ -54,3 +76,62 @@ def test_earlier_attempts_are_nodes_of_their_own():
 def test_root_of_a_root_is_itself():
     """Roots carry no root label."""
     assert root_of(execution("top")) == "top"
+
+
+def owned(name, **annotations):
+    owner = OwnerReference(api_version=labels.API_VERSION, kind="Execution", name="top", uid="top")
+    return ObjectMeta(name=name, uid=name, owner_references=[owner], annotations=annotations, creation_timestamp=EARLY)
+
+
+def suspension(**status):
+    spec = SuspensionSpec(execution="top", kind=SuspensionKind.MANUAL, display_name="Ship it?")
+    return Suspension(metadata=owned("s"), spec=spec, status=SuspensionStatus(**status))
+
+
+def job(*conditions, **status):
+    found = [Condition(type=kind, status="True", message="too often", last_transition_time=LATE) for kind in conditions]
+    meta = owned("j", **{labels.DISPLAY_NAME: "migrate"})
+    return Job(metadata=meta, status=JobStatus(conditions=found, **status))
+
+
+def node_of(member):
+    (node,) = build_tree(execution("top"), [member]).root.children
+    return node
+
+
+def test_a_suspension_is_a_node_of_its_own():
+    """What it is called, since when, and who has resumed it."""
+    node = node_of(suspension())
+    assert (node.kind, node.phase, node.message) == (NodeKind.SUSPENSION, "Suspended", "Ship it?")
+    assert (node.started_at, node.finished_at) == (EARLY, None)
+    assert node.suspension is not None
+    assert node.execution is node.job is node.attempt is None
+    node = node_of(suspension(phase=SuspensionPhase.COMPLETED, resumed_at=LATE, resumed_by="ada"))
+    assert (node.phase, node.message, node.finished_at) == ("Completed", "Ship it?: resumed by ada", LATE)
+    assert node_of(suspension(phase=SuspensionPhase.COMPLETED, timed_out=True)).message == "Ship it?: timed out"
+
+
+def test_a_refused_payload_is_told():
+    """It goes on waiting for another one."""
+    refused = Condition(type=PAYLOAD_INVALID, status="True", message="$.approved: expected bool")
+    assert node_of(suspension(conditions=[refused])).message == "Ship it?: $.approved: expected bool"
+
+
+@pytest.mark.parametrize(
+    ("member", "phase", "message"),
+    [
+        (job(), "Pending", "migrate"),
+        (job(active=1), "Executing", "migrate"),
+        (job("Complete", succeeded=1), "Completed", "migrate"),
+        (job("FailureTarget", active=1), "Executing", "migrate"),
+        (job("FailureTarget", "Failed"), "Failed", "migrate: too often"),
+        (msgspec.structs.replace(job(), spec=JobSpec(suspend=True)), "Suspended", "migrate"),
+    ],
+)
+def test_a_job_is_a_node_of_its_own(member, phase, message):
+    """Its phase in the words for Executions."""
+    node = node_of(member)
+    assert (node.kind, node.phase, node.message) == (NodeKind.JOB, phase, message)
+    assert node.job is member
+    assert node.execution is node.suspension is node.attempt is None
+    assert node.finished_at == (LATE if member.end else None)
