@@ -1,0 +1,189 @@
+"""Writes operations on one WaitGroup: what is asked for while a write is under way goes into the next one, together.
+
+What operations do is ``kontinue.api.counting``'s business; here are the conditional writes, their conflicts, and
+answers that get lost (docs/adr/0023-operations-count-once.md). Called by ``kontinue.sync.wait_group``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import msgspec
+
+from kontinue import errors
+from kontinue.api import counting
+from kontinue.api.counting import Counted, Operation
+from kontinue.api.konductor_v1 import WaitGroup
+from kontinue.kube import errors as kube_errors
+from kontinue.kube import requests
+from kontinue.kube.backoff import Backoff
+from kontinue.kube.transport import Transport
+
+FIRST_PAUSE_S: Final = 0.004
+LONGEST_PAUSE_S: Final = 0.25
+"""After conflicts, drawn between 0 and a bound that doubles between these. Judgement: about one write to many."""
+
+_decode: Final = msgspec.json.Decoder(WaitGroup).decode
+
+
+class _Asked(msgspec.Struct, eq=False):
+    operation: Operation
+    answer: asyncio.Future[int]
+
+
+class _Attempt(msgspec.Struct, frozen=True):
+    """A write that may have been carried out although its answer got lost."""
+
+    counted: Counted
+    seen_count: int
+
+
+class Counter:
+    """Operations of one process on one WaitGroup.
+
+    Args:
+        transport: to the API server.
+        namespace: of the WaitGroup.
+        name: of the WaitGroup.
+        retry_for_s: how long one write is tried; conflicts with others count, too.
+        new_id: makes ids of writes, never the same one twice.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        namespace: str,
+        name: str,
+        *,
+        retry_for_s: float,
+        new_id: Callable[[], str] = lambda: uuid.uuid4().hex[:16],
+    ) -> None:
+        self._transport = transport
+        self._namespace = namespace
+        self._name = name
+        self._retry_for_s = retry_for_s
+        self._new_id = new_id
+        self._asked: list[_Asked] = []
+        self._seen: WaitGroup | None = None
+        """As our last write left it; None after a conflict, when it is probably old."""
+        self._task: asyncio.Task[None] | None = None
+
+    async def count(self, operation: Operation) -> int:
+        """Carry out an operation and return the counter after it. Cancelled, it may still be carried out.
+
+        Raises:
+            InvalidState: the counter does not allow it.
+            NotFound: there is no such WaitGroup.
+            ApiError: the server refuses, or was away for too long.
+        """
+        asked = _Asked(operation, asyncio.get_running_loop().create_future())
+        self._asked.append(asked)
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._write_all(), name=f"kontinue counts {self._name}")
+        try:
+            return await asked.answer
+        finally:
+            if asked in self._asked:
+                self._asked.remove(asked)
+
+    async def _write_all(self) -> None:
+        while self._asked:
+            batch, self._asked = self._asked, []
+            try:
+                await self._write(batch)
+            except Exception as error:  # noqa: BLE001 - whatever it is, those who asked must hear of it
+                self._seen = None
+                _tell(batch, [error] * len(batch))
+            finally:
+                for one in batch:
+                    one.answer.cancel()  # only if this task was cancelled
+
+    async def _write(self, batch: Sequence[_Asked]) -> None:
+        """Apply a batch to the newest status there is, until it is written or nothing is to be written."""
+        operations = [one.operation for one in batch]
+        write_id = self._new_id()
+        ends_s = asyncio.get_running_loop().time() + self._retry_for_s
+        backoff = Backoff(first_s=FIRST_PAUSE_S, cap_s=LONGEST_PAUSE_S)
+        lost: _Attempt | None = None
+        failed = False
+        while True:
+            is_current = self._seen is None
+            group = self._seen or await self._read(ends_s)
+            self._seen = None
+            if lost is not None and self._was_carried_out(group, lost, write_id):
+                _tell(batch, lost.counted.answers)
+                return
+            counted = counting.count(group.status, operations, write_id=write_id)
+            if counted.status == group.status:
+                if is_current:
+                    _tell(batch, counted.answers)
+                    return
+                continue  # what was refused is judged by the newest status, not by the one that we remember
+            try:
+                written = await self._replace(group, counted, ends_s)
+            except errors.Conflict as error:
+                self._give_up_after(ends_s, error, lost)
+                delay_s = backoff.next_s()
+            except errors.Unavailable as error:
+                if not kube_errors.was_not_processed(error):
+                    lost = _Attempt(counted, group.status.operation_count)
+                self._give_up_after(ends_s, error, lost)
+                delay_s = backoff.next_s(at_least_s=error.retry_after_s)
+            else:
+                self._seen = None if failed else written
+                _tell(batch, counted.answers)
+                return
+            failed = True
+            await asyncio.sleep(delay_s)
+
+    def _was_carried_out(self, group: WaitGroup, lost: _Attempt, write_id: str) -> bool:
+        """Tell whether the write whose answer got lost was carried out.
+
+        Raises:
+            Unavailable: that cannot be told any more.
+        """
+        if counting.has_counted(group.status, {write_id}):
+            return True
+        if counting.may_have_forgotten(group.status, since=lost.seen_count):
+            raise errors.Unavailable(
+                f"whether the operation on WaitGroup {self._namespace}/{self._name} was counted cannot be told: its "
+                "answer got lost, and more writes have been counted since than the WaitGroup remembers"
+            )
+        return False
+
+    def _give_up_after(self, ends_s: float, error: errors.ApiError, lost: _Attempt | None) -> None:
+        if asyncio.get_running_loop().time() < ends_s:
+            return
+        if lost is None:
+            raise error
+        raise errors.Unavailable(
+            f"{error}; whether it was counted is not known. An operation with an id of yours can be repeated: it "
+            "counts once",
+            status=error.status,
+            reason=error.reason,
+        ) from error
+
+    async def _read(self, ends_s: float) -> WaitGroup:
+        left_s = max(0.0, ends_s - asyncio.get_running_loop().time())
+        request = requests.get(requests.WAIT_GROUPS, self._namespace, self._name)
+        return _decode(await self._transport.send(request, retry_for_s=left_s))
+
+    async def _replace(self, group: WaitGroup, counted: Counted, ends_s: float) -> WaitGroup:
+        body = msgspec.structs.replace(group, status=counted.status)
+        request = requests.replace_status(requests.WAIT_GROUPS, self._namespace, self._name, body)
+        left_s = max(1.0, ends_s - asyncio.get_running_loop().time())
+        # Tried once: only so is it known whether an answer got lost.
+        return _decode(await self._transport.send(request, retries=False, timeout_s=min(left_s, 30.0)))
+
+
+def _tell(batch: Sequence[_Asked], answers: Sequence[int | Exception]) -> None:
+    for one, answer in zip(batch, answers, strict=True):
+        if one.answer.done():
+            continue
+        if isinstance(answer, Exception):
+            one.answer.set_exception(answer)
+        else:
+            one.answer.set_result(answer)

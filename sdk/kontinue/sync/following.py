@@ -1,0 +1,153 @@
+"""Waits for a WaitGroup to be done: any number of waits of one process share a watch, which lives as long as they do.
+
+A wait ends by what it sees, and by ``status.rounds``, which tells of an end that was over again before it was seen.
+Called by ``kontinue.sync.wait_group``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from typing import Final
+
+import msgspec
+
+from kontinue import errors
+from kontinue.api.konductor_v1 import WaitGroup
+from kontinue.kube import requests
+from kontinue.kube.reflector import REFUSALS, Listed, Reflector
+from kontinue.kube.transport import Transport
+from kontinue.kube.watch import Changed
+
+_decode: Final = msgspec.json.Decoder(WaitGroup).decode
+
+
+class _Waiter(msgspec.Struct, eq=False):
+    ended: asyncio.Future[WaitGroup]
+    for_first_add: bool
+    start: WaitGroup | None = None
+    """As it was when the wait began; None until that is known."""
+    needs_list: bool = False
+    """It began before the watch, whose list is new enough for it."""
+
+
+def is_over(group: WaitGroup, *, start: WaitGroup, for_first_add: bool) -> bool:
+    """Tell whether a wait that began when the group was as in ``start`` has ended."""
+    if group.status.rounds > start.status.rounds:
+        return True
+    return group.counter == 0 and (not for_first_add or group.status.added > 0)
+
+
+class Following:
+    """Waits of one process for one WaitGroup."""
+
+    def __init__(self, transport: Transport, namespace: str, name: str) -> None:
+        self.latest: WaitGroup | None = None
+        """As last seen by a wait under way."""
+        self._transport = transport
+        self._namespace = namespace
+        self._name = name
+        self._waiters: list[_Waiter] = []
+        self._task: asyncio.Task[None] | None = None
+
+    async def read(self) -> WaitGroup:
+        """Read it now.
+
+        Raises:
+            NotFound: there is none.
+        """
+        return _decode(await self._transport.send(requests.get(requests.WAIT_GROUPS, self._namespace, self._name)))
+
+    async def until_done(self, *, for_first_add: bool) -> WaitGroup:
+        """Return the WaitGroup once it is done, or has been meanwhile.
+
+        Args:
+            for_first_add: one that nothing was ever added to is not done yet.
+
+        Raises:
+            NotFound: it does not exist, or not any more.
+            ApiError: the server refuses to be watched.
+        """
+        waiter = _Waiter(asyncio.get_running_loop().create_future(), for_first_add)
+        self._waiters.append(waiter)
+        try:
+            if self._task is None or self._task.done():
+                waiter.needs_list = True
+                self._task = asyncio.create_task(self._follow(), name=f"kontinue waits for {self._name}")
+            else:
+                # What the watch has shown so far may be older than this call: an add before it must count.
+                self._begin(waiter, await self.read())
+            return await waiter.ended
+        finally:
+            self._waiters.remove(waiter)
+            if not waiter.ended.cancel() and not waiter.ended.cancelled():
+                waiter.ended.exception()  # seen, whether or not somebody awaited it
+            if not self._waiters and self._task is not None:
+                self._task.cancel()
+                self._task = None
+                self.latest = None
+
+    async def _follow(self) -> None:
+        reflector = Reflector(
+            self._transport,
+            requests.WAIT_GROUPS,
+            self._namespace,
+            type_=WaitGroup,
+            field_selector=f"metadata.name={self._name}",
+            fatal=REFUSALS,
+        )
+        try:
+            async with aclosing(reflector.follow()) as stream:
+                async for news in stream:
+                    match news:
+                        case Listed(objects=[group, *_]):
+                            self._show(group, is_list=True)
+                        case Listed():
+                            self._fail(self._gone(f"there is no WaitGroup {self._namespace}/{self._name}"))
+                        case Changed(type="DELETED"):
+                            self._fail(self._gone(f"WaitGroup {self._namespace}/{self._name} was deleted"))
+                        case Changed(object=group):
+                            self._show(group, is_list=False)
+                        case _:
+                            pass
+        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must hear of it
+            self._fail(error)
+
+    def _show(self, group: WaitGroup, *, is_list: bool) -> None:
+        self.latest = group
+        for waiter in self._waiters:
+            if waiter.start is not None:
+                self._judge(waiter, group)
+            elif waiter.needs_list and is_list:
+                self._begin(waiter, group)
+
+    def _begin(self, waiter: _Waiter, group: WaitGroup) -> None:
+        waiter.start = group
+        self._judge(waiter, group)
+        if self.latest is not None and _version(self.latest) > _version(group):
+            self._judge(waiter, self.latest)
+
+    def _judge(self, waiter: _Waiter, group: WaitGroup) -> None:
+        start = waiter.start
+        if waiter.ended.done() or start is None or _version(group) < _version(start):
+            return
+        if group.metadata.uid != start.metadata.uid:
+            self._fail_one(waiter, self._gone(f"WaitGroup {self._namespace}/{self._name} was deleted and made again"))
+        elif is_over(group, start=start, for_first_add=waiter.for_first_add):
+            waiter.ended.set_result(group)
+
+    def _gone(self, message: str) -> errors.NotFound:
+        return errors.NotFound(message, status=404, reason="NotFound")
+
+    def _fail(self, error: Exception) -> None:
+        for waiter in self._waiters:
+            self._fail_one(waiter, error)
+
+    def _fail_one(self, waiter: _Waiter, error: Exception) -> None:
+        if not waiter.ended.done():
+            waiter.ended.set_exception(error)
+
+
+def _version(group: WaitGroup) -> int:
+    version = group.metadata.resource_version
+    return int(version) if version.isdecimal() else 0
