@@ -58,12 +58,10 @@ class Polls:
                 self._runtime.tell(entry, step, frames.LookDue())
 
     def waits_of(self, entry: Entry) -> Mapping[str, Wait]:
-        """Return what the activation waits for here, by step id. No times: they would be written at each look."""
-        parking_ms = self._runtime.worker.parking_ms
-        told = {item.name for item in entry.status.waiting_for if item.kind == POLL}  # a replay begins no new wait
+        """Return what the activation waits for here, by step id. No times: they would be written at each look.
+
+        However short the pauses are, nobody knows how many of them there will be.
+        """
         return {
-            step: Wait(
-                name=poll.name, until_ms=None, is_sleep=poll.every_ms > parking_ms or poll.name in told, kind=POLL
-            )
-            for step, poll in entry.polls.items()
+            step: Wait(name=poll.name, until_ms=None, is_sleep=True, kind=POLL) for step, poll in entry.polls.items()
         }

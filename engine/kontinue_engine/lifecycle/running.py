@@ -66,17 +66,19 @@ def _wanted_phase(
     waits_ms = [] if parked_for_ms is None else [worker.parking_ms - parked_for_ms]
     is_due = False
     if phase is not observed.phase:
-        due_ms = _due_ms(activation, worker, now_ms)
+        due_ms = _due_ms(observed.phase, activation, worker, now_ms)
         is_due = due_ms is not None and due_ms <= now_ms
         if due_ms is not None and not is_due:
             waits_ms.append(due_ms - now_ms)
     return phase, is_due, min(waits_ms, default=None)
 
 
-def _due_ms(activation: Activation, worker: Worker, now_ms: int) -> int | None:
+def _due_ms(phase: Phase, activation: Activation, worker: Worker, now_ms: int) -> int | None:
     """Return when it is worth a write that it runs; a look at the condition of a poll only if it takes long."""
-    if activation.looks_since_ms is not None:
-        return None if activation.parked_since_ms is not None else activation.looks_since_ms + worker.parking_ms
+    if activation.looks_since_ms is not None and activation.parked_since_ms is None:
+        return activation.looks_since_ms + worker.parking_ms
+    if activation.looks_since_ms is not None and phase is Phase.SUSPENDED:
+        return None
     since_ms = activation.running_since_ms if activation.running_since_ms is not None else now_ms
     return since_ms + worker.executing_after_ms
 

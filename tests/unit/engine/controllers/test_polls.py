@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from controller_world import FakeRunners
 from kontinue.api.meta import ObjectMeta
-from kontinue.api.v1alpha1 import Execution, ExecutionSpec, ExecutionStatus, Phase, WaitingFor
+from kontinue.api.v1alpha1 import Execution, ExecutionSpec
 from kontinue_engine.clock import SystemClock
 from kontinue_engine.controllers.entries import Entry, Rest
 from kontinue_engine.controllers.polls import Polls
@@ -140,21 +140,10 @@ async def test_a_recorded_poll_is_forgotten() -> None:
     assert world.entry.polls == {}
 
 
-async def test_only_long_pauses_are_known_to_be_long() -> None:
-    """With others an Execution is not Suspended at once."""
+async def test_nobody_knows_how_long_it_takes() -> None:
+    """So an Execution that waits for nothing else is Suspended at once, however short the pauses are."""
     world = World()
-    for every_ms, is_sleep in ((5_000, False), (5_001, True)):
+    for every_ms in (1, 5_001):
         world.ask(every_ms=every_ms)
         (wait,) = world.polls.waits_of(world.entry).values()
-        assert (wait.kind, wait.name, wait.until_ms, wait.is_sleep) == ("Poll", "ready", None, is_sleep)
-
-
-async def test_who_is_suspended_for_it_needs_no_write_to_go_on_waiting() -> None:
-    """A replay after an eviction does not begin to count anew; who is Suspended for something else has not begun."""
-    world = World()
-    world.ask(every_ms=1_000)
-    for told, is_sleep in (("ready", True), ("another", False)):
-        waiting_for = [WaitingFor(kind="Poll", name=told)]
-        world.entry.status = ExecutionStatus(phase=Phase.SUSPENDED, waiting_for=waiting_for)
-        (wait,) = world.polls.waits_of(world.entry).values()
-        assert wait.is_sleep is is_sleep
+        assert (wait.kind, wait.name, wait.until_ms, wait.is_sleep) == ("Poll", "ready", None, True)

@@ -158,8 +158,28 @@ async def test_looks_cost_no_writes_and_leave_one_record(env: TestEnvironment, f
 
 
 @pytest.mark.parametrize("function", [wait_async, wait_sync])
+async def test_what_polls_says_so_from_the_first_pause_on(env: TestEnvironment, function: Any) -> None:
+    """However short the pauses are: it would be Pending as long as nothing is written."""
+    outside.holds_at = 30
+    run = await env.spawn(function, 1)
+    await env.advance(timedelta(milliseconds=900))
+    waiting = await run.get()
+    assert (waiting.phase, [item.kind for item in waiting.status.waiting_for]) == (Phase.SUSPENDED, ["Poll"])
+
+
+async def test_what_polls_and_waits_for_something_else_is_executing_until_it_is_suspended(
+    env: TestEnvironment,
+) -> None:
+    """As one that only waits for that."""
+    outside.holds_at = 30
+    run = await env.spawn(race_somebody)
+    await env.advance(timedelta(milliseconds=900))
+    assert (await run.get()).phase is Phase.EXECUTING
+
+
+@pytest.mark.parametrize("function", [wait_async, wait_sync])
 async def test_short_pauses_cost_no_more_writes(env: TestEnvironment, function: Any) -> None:
-    """It is Suspended after some of them, and then until the condition holds."""
+    """It is Suspended after the first one, and then until the condition holds."""
     outside.holds_at = 30
     run = await env.spawn(function, 1)
     waiting = await suspended(env, run)
