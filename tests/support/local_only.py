@@ -14,6 +14,8 @@ REASONS = {
     "tests/integration/apiserver/": "about the local API server itself",
     "tests/integration/cli/test_dev.py": "kontinue dev starts the local API server",
     "tests/integration/cli/test_dev_jobs.py": "kontinue dev starts the local API server",
+    "tests/integration/cli/test_tutorial.py": "kontinue dev starts the local API server",
+    "tests/integration/cli/test_init.py": "kontinue dev starts the local API server",
     "tests/integration/cli/test_processes.py": "about kontinue apiserver and the log files of kontinue dev",
     "tests/integration/cli/test_verbs.py::test_a_tree_is_logged": "reads the log files of kontinue dev",
     "tests/integration/client/test_client.py::test_waits_survive_a_compacted_history": (

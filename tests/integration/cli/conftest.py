@@ -226,8 +226,8 @@ def start_dev(kontinue: Kontinue) -> Iterator[Callable[..., Dev]]:
     """Start a ``kontinue dev``, any number of them."""
     started: list[Dev] = []
 
-    def start(*arguments: str) -> Dev:
-        started.append(Dev(kontinue, *arguments))
+    def start(*arguments: str, of: Kontinue = kontinue) -> Dev:
+        started.append(Dev(of, *arguments))
         return started[-1]
 
     yield start
