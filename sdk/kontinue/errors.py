@@ -276,8 +276,10 @@ class ApiError(KontinueError):
         retry_after_s: seconds that the server asked to wait, or None.
     """
 
-    def __init__(self, message: str, *, status: int = 0, reason: str = "", retry_after_s: float | None = None) -> None:
-        super().__init__(message)
+    def __init__(
+        self, message: str, *, status: int = 0, reason: str = "", retry_after_s: float | None = None, remedy: str = ""
+    ) -> None:
+        super().__init__(message + remedy)
         self.message = message
         self.status = status
         self.reason = reason

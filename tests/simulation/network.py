@@ -243,7 +243,8 @@ class SimulatedStream:
         self._waiter: asyncio.Future[None] | None = None
         self._deadline: asyncio.TimerHandle | None = None
 
-    async def open_stream(self, data: bytes, *, deadline_s: float | None) -> int:
+    async def open_stream(self, data: bytes, *, limit_s: float, deadline_s: float | None) -> int:
+        del limit_s  # worse than the real one: what is not answered is noticed only at the watch's end
         answer: asyncio.Future[int] = self.loop.create_future()
         if deadline_s is not None:
             self._deadline = self.loop.call_at(deadline_s, self.take, TimeoutError("the watch has no end"))

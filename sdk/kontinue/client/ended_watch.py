@@ -18,6 +18,7 @@ import msgspec
 from kontinue import errors
 from kontinue.api.v1alpha1 import ENDED_PHASES, Execution, Phase
 from kontinue.kube import requests
+from kontinue.kube.answers import reader
 from kontinue.kube.reflector import REFUSALS, Listed, Reflector
 from kontinue.kube.transport import Transport
 from kontinue.kube.watch import Changed
@@ -33,7 +34,7 @@ MAX_REMEMBERED_BYTES: Final = 16 * 1024
 """Larger ones are read again rather than kept: at most 16 MiB stay in memory."""
 CHECKS_AT_ONCE: Final = 16
 
-_decode: Final = msgspec.json.Decoder(Execution).decode
+_decode: Final = reader(Execution)
 
 
 class _Waiter(msgspec.Struct, eq=False):
@@ -193,7 +194,7 @@ class EndedWatch:
         except errors.NotFound as error:
             gone = errors.NotFound(f"no Execution {name!r} in namespace {self._namespace!r} ({error})", status=404)
             self._fail_one(name, gone)
-        except (errors.ApiError, msgspec.MsgspecError) as error:
+        except errors.ApiError as error:
             self._fail_one(name, error)
 
     def _tell(self, execution: Execution, *, is_current: bool = False) -> None:

@@ -13,20 +13,19 @@ from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
-import msgspec
-
 from kontinue import errors, naming
 from kontinue.api.meta import ObjectList
 from kontinue.api.v1alpha1 import Function
 from kontinue.kube import requests
+from kontinue.kube.answers import reader
 from kontinue.kube.requests import Request
 
 TTL_S: Final = 30.0
 """A function that changes its group or signature is seen this late. Judgement: a deployment takes longer."""
 MAX_NAMES: Final = 1024
 
-_decode: Final = msgspec.json.Decoder(Function).decode
-_decode_list: Final = msgspec.json.Decoder(ObjectList[Function]).decode
+_decode: Final = reader(Function)
+_decode_list: Final = reader(ObjectList[Function], what="list of Functions")
 
 
 class FunctionDirectory:

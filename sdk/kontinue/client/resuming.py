@@ -25,14 +25,15 @@ from kontinue.api.v1alpha1 import (
 )
 from kontinue.client.arguments import first_problem
 from kontinue.kube import requests
+from kontinue.kube.answers import reader
 from kontinue.kube.patching import patch_as_seen
 from kontinue.kube.requests import Request
 
 RESUMED_BY_CLIENT: Final = "Client"
 PAGE_SIZE: Final = 500
 
-_decode: Final = msgspec.json.Decoder(Suspension).decode
-_decode_page: Final = msgspec.json.Decoder(ObjectList[Suspension]).decode
+_decode: Final = reader(Suspension)
+_decode_page: Final = reader(ObjectList[Suspension], what="list of Suspensions")
 
 Send = Callable[[Request], Coroutine[Any, Any, bytes]]
 

@@ -9,8 +9,6 @@ import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-import msgspec
-
 from kontinue import errors, naming
 from kontinue.api import labels
 from kontinue.api.meta import ObjectList, ObjectMeta
@@ -18,11 +16,12 @@ from kontinue.api.scheduling import build_scheduled_run
 from kontinue.api.v1alpha1 import Function, ScheduledExecution
 from kontinue.client.spawning import Send, create_once
 from kontinue.kube import requests
+from kontinue.kube.answers import reader
 
 PAGE_SIZE: Final = 500
 
-_decode: Final = msgspec.json.Decoder(ScheduledExecution).decode
-_decode_page: Final = msgspec.json.Decoder(ObjectList[ScheduledExecution]).decode
+_decode: Final = reader(ScheduledExecution)
+_decode_page: Final = reader(ObjectList[ScheduledExecution], what="list of ScheduledExecutions")
 
 
 async def fetch(send: Send, namespace: str, name: str) -> ScheduledExecution:

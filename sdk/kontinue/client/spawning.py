@@ -18,6 +18,7 @@ from kontinue.api.meta import ApiObject, ObjectMeta
 from kontinue.api.v1alpha1 import Execution, ExecutionMutex, ExecutionSpec, Function
 from kontinue.client.options import SpawnOptions
 from kontinue.kube import requests
+from kontinue.kube.answers import reader
 from kontinue.kube.requests import Request
 
 
@@ -44,8 +45,8 @@ class _Created(msgspec.Struct, frozen=True):
     metadata: ObjectMeta
 
 
-_decode_created: Final = msgspec.json.Decoder(_Created).decode
-_decode_execution: Final = msgspec.json.Decoder(Execution).decode
+_decode_created: Final = reader(_Created, what="Execution")
+_decode_execution: Final = reader(Execution)
 
 
 async def create_execution(

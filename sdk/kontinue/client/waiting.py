@@ -17,11 +17,12 @@ from kontinue.api.v1alpha1 import ENDED_PHASES, TERMINAL_PHASES, Execution, Phas
 from kontinue.client.ended_watch import EndedWatch
 from kontinue.client.results import error_of
 from kontinue.kube import requests
+from kontinue.kube.answers import reader
 from kontinue.kube.reflector import REFUSALS, Listed, Reflector
 from kontinue.kube.transport import Transport
 from kontinue.kube.watch import Changed
 
-_decode: Final = msgspec.json.Decoder(Execution).decode
+_decode: Final = reader(Execution)
 
 
 class Target(msgspec.Struct, frozen=True):

@@ -94,21 +94,28 @@ class Connection(asyncio.Protocol):
             self.close()
         return Response(parser.status, parser.take_body(), parser.retry_after)
 
-    async def open_stream(self, data: bytes, *, deadline_s: float | None) -> int:
+    async def open_stream(self, data: bytes, *, limit_s: float | None, deadline_s: float | None) -> int:
         """Send a request and return the status of its response, as soon as that is known; ``read`` comes next.
 
-        ``deadline_s`` is that of the whole stream. The caller closes the connection in any case.
+        ``limit_s`` is how long that may take, ``deadline_s`` the end of the whole stream; None: for ever. The caller
+        closes the connection in any case.
 
         Raises:
             OSError: the connection broke, or the time is over (TimeoutError).
             ResponseError: the answer is no response.
         """
         self._is_streaming = True
-        if deadline_s is not None:
-            self._limit(deadline_s)
+        opened_by_s = deadline_s if limit_s is None else self.loop.time() + limit_s
+        if opened_by_s is not None:
+            self._limit(opened_by_s if deadline_s is None else min(opened_by_s, deadline_s))
         self._send(data)
         while not self._parser.status:
             await self._wait()
+        if deadline_s is not None:
+            self._limit(deadline_s)
+        elif self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         return self._parser.status
 
     async def read(self) -> bytes:

@@ -8,17 +8,22 @@ webhook that restarts.
 
 from __future__ import annotations
 
+import re
+import ssl
 from typing import Final
 
 import msgspec
 
 from kontinue import errors
+from kontinue.api.rights import Right, roles_with
 
 TRANSIENT_STATUSES: Final = frozenset({429, 500, 502, 503, 504})
 TOO_LARGE_MESSAGES: Final = ("request is too large", "message larger than max")
 """etcd refuses objects past 1.5 MiB, its client those past 2 MiB: a 500 that no retry will cure."""
 NOT_SENT: Final = "NotSent"
 """Reason of an ``Unavailable`` whose request never left this process."""
+NOT_TRUSTED: Final = "NotTrusted"
+"""The same, because the server's certificate is not one that is trusted: asking again would not help."""
 
 _BY_STATUS: Final[dict[int, type[errors.ApiError]]] = {
     400: errors.Invalid,
@@ -36,6 +41,11 @@ _BY_STATUS: Final[dict[int, type[errors.ApiError]]] = {
 }
 _MAX_TEXT: Final = 500
 """Bytes shown of an answer that is not a Status, such as a proxy's HTML page. Judgement."""
+_DENIED: Final = re.compile(
+    r"cannot (?P<verb>\w+) resource \"(?P<resource>[^\"]+)\" in API group \"(?P<group>[^\"]*)\""
+    r"(?: in the namespace \"(?P<namespace>[^\"]+)\")?"
+)
+"""How Kubernetes' authorizers say what somebody may not do."""
 
 
 class StatusDetails(msgspec.Struct, frozen=True, rename="camel"):
@@ -53,7 +63,17 @@ class Status(msgspec.Struct, frozen=True):
     details: StatusDetails | None = None
 
 
+_WRONG_CERTIFICATE: Final = (
+    ". Its certificate is not signed by what the kubeconfig trusts (certificate-authority-data), or is that of another "
+    "host: the address or the authority is wrong, or something stands between"
+)
+_WRONG_CREDENTIALS: Final = (
+    ": the API server does not accept these credentials. Renew the token or certificate of the kubeconfig's user "
+    "(`kubectl auth whoami` shows who you are)"
+)
+
 _decoder: Final = msgspec.json.Decoder(Status)
+_decode_any: Final = msgspec.json.Decoder(msgspec.Raw).decode
 
 
 def from_response(status: int, body: bytes, *, retry_after: str = "", request: str = "") -> errors.ApiError:
@@ -68,8 +88,7 @@ def from_response(status: int, body: bytes, *, retry_after: str = "", request: s
     try:
         answer = _decoder.decode(body)
     except msgspec.MsgspecError:
-        text = body[:_MAX_TEXT].decode("utf-8", "replace").strip() or "no body"
-        answer = Status(message=f"{request}: HTTP {status}: {text}".lstrip(": "))
+        answer = Status(message=f"{request}: HTTP {status}: {_excerpt(body)}".lstrip(": "))
     try:
         wait_s = float(retry_after) if retry_after else None
     except ValueError:
@@ -83,7 +102,10 @@ def from_status(answer: Status, *, code: int = 0, retry_after_s: float | None = 
     if retry_after_s is None and answer.details is not None:
         retry_after_s = answer.details.retry_after_seconds
     message = answer.message or f"HTTP {code} {answer.reason}".strip()
-    return _error_class(code, answer)(message, status=code, reason=answer.reason, retry_after_s=retry_after_s)
+    remedy = _WRONG_CREDENTIALS if code == 401 else _who_may(message) if code == 403 else ""
+    return _error_class(code, answer)(
+        message, status=code, reason=answer.reason, retry_after_s=retry_after_s, remedy=remedy
+    )
 
 
 def no_answer(request: str, cause: BaseException, *, sent: bool = True) -> errors.Unavailable:
@@ -92,13 +114,34 @@ def no_answer(request: str, cause: BaseException, *, sent: bool = True) -> error
     ``sent`` is False when no connection was made, so that the server cannot have acted.
     """
     detail = str(cause) or type(cause).__name__
+    if isinstance(cause.__cause__, ssl.SSLCertVerificationError):
+        return errors.Unavailable(f"{request}: {detail}", reason=NOT_TRUSTED, remedy=_WRONG_CERTIFICATE)
     reason = "" if sent else NOT_SENT
     return errors.Unavailable(f"{request}: no answer from the API server: {detail}", reason=reason)
 
 
+def check_json(request: str, body: bytes) -> None:
+    """Tell a server's answer from what a proxy, a login page or a broken line has made of it.
+
+    Args:
+        request: method and path.
+        body: of a successful answer to a request for JSON.
+
+    Raises:
+        Unavailable: it is no whole JSON. What was asked for may have been done.
+    """
+    try:
+        _decode_any(body)
+    except msgspec.DecodeError as error:
+        raise errors.Unavailable(
+            f"{request}: the answer is no JSON, so that it is none of an API server (a proxy's, or cut): {error}: "
+            f"{_excerpt(body)}"
+        ) from error
+
+
 def is_worth_retrying(error: errors.ApiError) -> bool:
     """Tell whether the same request may well succeed a moment later."""
-    if not isinstance(error, errors.Unavailable):
+    if not isinstance(error, errors.Unavailable) or error.reason == NOT_TRUSTED:
         return False
     if error.status == 0 or error.status in TRANSIENT_STATUSES:
         return True
@@ -108,6 +151,25 @@ def is_worth_retrying(error: errors.ApiError) -> bool:
 def was_not_processed(error: errors.ApiError) -> bool:
     """Tell whether the server surely did not act: then even a create may be repeated."""
     return error.status == 429 or error.reason == NOT_SENT
+
+
+def _excerpt(body: bytes) -> str:
+    return body[:_MAX_TEXT].decode("utf-8", "replace").strip() or "no body"
+
+
+def _who_may(message: str) -> str:
+    """Return which of our roles grant what was refused, if Kubernetes' RBAC has refused it."""
+    denied = _DENIED.search(message)
+    if denied is None:
+        return ""
+    if not denied["namespace"]:
+        return ". The roles of kontinue hold in one namespace: name it"
+    roles = roles_with(Right(denied["group"], denied["resource"], denied["verb"]))
+    if not roles:
+        return ". No role of kontinue grants that"
+    names = " and ".join(role.object_name for role in roles)
+    is_or_are = "Role {} grants" if len(roles) == 1 else "Roles {} grant"
+    return f". The {is_or_are.format(names)} it there (`kontinue install`): bind this user to one by a RoleBinding"
 
 
 def _error_class(code: int, answer: Status) -> type[errors.ApiError]:

@@ -13,6 +13,7 @@ import asyncio
 import functools
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 from typing import Final
 
 from kontinue import errors
@@ -22,12 +23,13 @@ from kontinue.kube._endpoint import build_ssl_context, is_target, parse_endpoint
 from kontinue.kube._response import Response, ResponseError, ResponseTooLargeError
 from kontinue.kube.backoff import Backoff
 from kontinue.kube.config import KubeConfig
-from kontinue.kube.requests import Request
+from kontinue.kube.requests import JSON, Request
 from kontinue.kube.watch import LineSplitter
 
 MAX_IN_FLIGHT: Final = 64
 REQUEST_S: Final = 30.0
-"""Limit of one try: kube-apiserver itself gives up on a request after 60 s, ours is faster. Judgement."""
+"""Limit of one try: kube-apiserver itself gives up on a request after 60 s, ours is faster. Judgement. A watch has to
+begin in that time, too: a server sends the header of its answer at once."""
 SAY_AFTER: Final = 6
 """Failures of one request in a row, a second or two, before the log says what it waits for. Judgement."""
 TOKEN_REFRESH_S: Final = 60.0
@@ -124,22 +126,36 @@ class KubeTransport:
 
     async def stream(self, request: Request, *, timeout_s: float | None = None) -> AsyncGenerator[bytes, None]:
         """Open a watch and yield its lines until the server ends it; see ``Transport.stream``."""
+        splitter = LineSplitter()
+        async with aclosing(self._read(request, timeout_s=timeout_s, begin_s=REQUEST_S)) as chunks:
+            async for chunk in chunks:
+                for line in splitter.feed(chunk):
+                    yield line
+
+    async def chunks(self, request: Request, *, timeout_s: float | None = None) -> AsyncGenerator[bytes, None]:
+        """Yield an answer as it comes until the server ends it; see ``Transport.chunks``."""
+        # A log that is followed may begin at any time: a kubelet sends the header with the first line.
+        async with aclosing(self._read(request, timeout_s=timeout_s, begin_s=None)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    async def _read(
+        self, request: Request, *, timeout_s: float | None, begin_s: float | None
+    ) -> AsyncGenerator[bytes, None]:
         if self.config.token_source is not None:
             await self._refresh_token()
         data = self._encode(request)
-        what = f"watch {request.path}"
+        what = f"{request.method} {request.path}"
         deadline_s = None if timeout_s is None else asyncio.get_running_loop().time() + timeout_s
         try:
             connection = await self._connections.connect(limit_s=timeout_s)
         except OSError as error:
             raise kube_errors.no_answer(what, error, sent=False) from error
-        splitter = LineSplitter()
         try:
-            if await connection.open_stream(data, deadline_s=deadline_s) >= 300:
+            if await connection.open_stream(data, limit_s=begin_s, deadline_s=deadline_s) >= 300:
                 raise _refusal(request, await connection.read_response())
             while chunk := await connection.read():
-                for line in splitter.feed(chunk):
-                    yield line
+                yield chunk
         except (OSError, ResponseError) as error:
             raise kube_errors.no_answer(what, error) from error
         finally:
@@ -166,6 +182,8 @@ class KubeTransport:
             raise kube_errors.no_answer(f"{request.method} {request.path}", error, sent=sent) from error
         if response.status >= 300:
             raise _refusal(request, response)
+        if request.accept.startswith(JSON):
+            kube_errors.check_json(f"{request.method} {request.path}", response.body)
         return response.body
 
     async def _refresh_token(self) -> None:

@@ -17,6 +17,7 @@ import msgspec
 _PLAIN: Final = re.compile(r"[A-Za-z0-9._-]*")
 
 JSON: Final = "application/json"
+ANY: Final = "*/*"
 JSON_PATCH: Final = "application/json-patch+json"
 MERGE_PATCH: Final = "application/merge-patch+json"
 
@@ -99,6 +100,27 @@ def create(resource: Resource, namespace: str, body: object, *, subresource: str
 def get(resource: Resource, namespace: str, name: str, *, subresource: str = "") -> Request:
     """GET one object, linearisable: it shows every write acknowledged before."""
     return Request("GET", resource.path(namespace, name, subresource))
+
+
+def pod_log(
+    namespace: str,
+    pod: str,
+    *,
+    container: str = "",
+    follow: bool = False,
+    timestamps: bool = False,
+    tail_lines: int | None = None,
+    since: str = "",
+) -> Request:
+    """GET what a container has printed; ``since`` is RFC 3339, in whole seconds."""
+    query = _query(
+        ("container", container),
+        ("follow", "true" if follow else ""),
+        ("timestamps", "true" if timestamps else ""),
+        ("tailLines", "" if tail_lines is None else str(tail_lines)),
+        ("sinceTime", since),
+    )
+    return Request("GET", PODS.path(namespace, pod, "log"), query, accept=ANY)
 
 
 def list_objects(

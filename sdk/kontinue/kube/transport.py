@@ -47,3 +47,14 @@ class Transport(Protocol):
             ApiError: the server refused it; ``Unavailable`` when it was cut or took longer than ``timeout_s``.
         """
         ...
+
+    def chunks(self, request: Request, *, timeout_s: float | None = None) -> AsyncGenerator[bytes, None]:
+        """Yield the body of an answer as it comes, such as a log, until the server ends it. No retries.
+
+        Close it (``contextlib.aclosing``) when leaving early: that closes the connection. By default it has no limit
+        of time.
+
+        Raises:
+            ApiError: the server refused it; ``Unavailable`` when it was cut or took longer than ``timeout_s``.
+        """
+        ...

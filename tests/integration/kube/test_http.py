@@ -147,6 +147,38 @@ async def test_cut_connections_are_retried(server, transport):
     assert len(server.seen) >= 3
 
 
+async def test_a_success_that_is_none_is_asked_for_again(server, transport):
+    """A login page, and an answer that was cut with its length made right; a create is repeated where that is safe."""
+    server.script.extend([answer(200, b"<html>Log in</html>"), answer(200, b'{"metadata":{"na')])
+    assert await transport.send(GET) == b"{}"
+    assert len(server.seen) == 3
+    server.script.append(answer(201, b"<html>"))
+    with pytest.raises(errors.Unavailable, match=r"POST .*: the answer is no JSON, so .*proxy.*<html>"):
+        await transport.send(CREATE)
+    server.script.append(answer(201, b"<html>"))
+    assert await transport.send(CREATE, repeatable=True) == CREATE.body
+
+
+async def test_what_is_no_json_may_be_asked_for(server, transport):
+    """Metrics, logs and the like."""
+    server.script.append(answer(200, b"ok"))
+    assert await transport.send(requests.Request("GET", "/healthz", accept="*/*")) == b"ok"
+
+
+async def test_a_watch_that_does_not_begin_is_noticed(server, transport, monkeypatch):
+    """A server answers with the header at once; what takes the request and says nothing is something else."""
+    monkeypatch.setattr("kontinue.kube.http.REQUEST_S", 0.2)
+
+    async def stay(_):
+        await asyncio.sleep(30)
+
+    server.script.append(stay)
+    with pytest.raises(errors.Unavailable, match="it took too long"):
+        _ = [line async for line in transport.stream(GET)]
+    server.script.append(lines(b"{}\n", then=lambda _: asyncio.sleep(0.5)))
+    assert [line async for line in transport.stream(GET)] == [b"{}"]
+
+
 async def test_retry_after_is_obeyed(server, transport):
     """The server says how long."""
     server.script.append(answer(429, Retry_After="0.3"))

@@ -54,6 +54,55 @@ def test_answer_that_is_no_status_is_shown_with_its_request():
     assert len(str(error)) < 600
 
 
+DENIED = 'executions.kontinue.cloud "x" is forbidden: User "ada" cannot {} resource "{}" in API group "{}"'
+
+
+@pytest.mark.parametrize(
+    ("verb", "resource", "group", "remedy"),
+    [
+        ("patch", "executions/status", "kontinue.cloud", "The Roles kontinue-worker and kontinue-operator grant it"),
+        ("patch", "scheduledexecutions", "kontinue.cloud", "The Role kontinue-operator grants it there"),
+        ("get", "pods/log", "", "The Roles kontinue-client and kontinue-operator grant it"),
+        ("get", "secrets", "", "No role of kontinue grants that"),
+    ],
+)
+def test_what_is_forbidden_names_the_roles_that_grant_it(verb, resource, group, remedy):
+    """Besides who may not do what, and where, which the server says; ``message`` is the server's alone."""
+    message = DENIED.format(verb, resource, group) + ' in the namespace "shop"'
+    error = kube_errors.from_response(403, status(403, "Forbidden", message).encode())
+    assert error.message == message
+    assert str(error).startswith(f"{message}. {remedy}")
+
+
+def test_what_is_forbidden_in_all_namespaces_asks_for_one():
+    """Roles hold in a namespace."""
+    message = DENIED.format("list", "executions", "kontinue.cloud") + " at the cluster scope"
+    error = kube_errors.from_response(403, status(403, "Forbidden", message).encode())
+    assert str(error) == f"{message}. The roles of kontinue hold in one namespace: name it"
+
+
+def test_what_others_forbid_is_left_as_they_say_it():
+    """Quotas and webhooks answer 403, too."""
+    error = kube_errors.from_response(403, status(403, "Forbidden", "exceeded quota: q").encode())
+    assert (str(error), type(error)) == ("exceeded quota: q", errors.Forbidden)
+
+
+def test_credentials_that_are_not_accepted_are_told_from_missing_rights():
+    """With what to do about it."""
+    error = kube_errors.from_response(401, status(401, "Unauthorized", "Unauthorized").encode())
+    assert str(error).startswith("Unauthorized: the API server does not accept these credentials. Renew the token")
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>Log in</html>", b'{"kind":"Execution","meta', b'{"a":"\0"}', b"{}{}"])
+def test_a_success_that_is_no_json_is_none(body):
+    """It may be a proxy's, or cut: worth another try, and shown."""
+    with pytest.raises(errors.Unavailable, match="GET /x: the answer is no JSON") as caught:
+        kube_errors.check_json("GET /x", body)
+    assert kube_errors.is_worth_retrying(caught.value)
+    assert not kube_errors.was_not_processed(caught.value)
+    kube_errors.check_json("GET /x", b' {"a": [1]}\n')
+
+
 def test_retry_after_comes_from_the_header_or_the_details():
     """The header wins; a date in it is ignored."""
     body = status(429, "TooManyRequests", retryAfterSeconds=3).encode()
