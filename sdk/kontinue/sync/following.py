@@ -43,7 +43,7 @@ class Following:
 
     def __init__(self, transport: Transport, namespace: str, name: str) -> None:
         self.latest: WaitGroup | None = None
-        """As last seen by a wait under way."""
+        """As last seen by a wait under way, or by the last one."""
         self._transport = transport
         self._namespace = namespace
         self._name = name
@@ -73,6 +73,7 @@ class Following:
         try:
             if self._task is None or self._task.done():
                 waiter.needs_list = True
+                self.latest = None
                 self._task = asyncio.create_task(self._follow(), name=f"kontinue waits for {self._name}")
             else:
                 # What the watch has shown so far may be older than this call: an add before it must count.
@@ -85,7 +86,6 @@ class Following:
             if not self._waiters and self._task is not None:
                 self._task.cancel()
                 self._task = None
-                self.latest = None
 
     async def _follow(self) -> None:
         reflector = Reflector(

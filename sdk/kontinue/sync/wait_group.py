@@ -133,16 +133,11 @@ class WaitGroup:
             if is_over(group, start=group, for_first_add=for_first_add):
                 return group
             raise self._timed_out(group, limit)
-        seen: StoredWaitGroup | None = None
         try:
             async with asyncio.timeout(None if limit is None else limit.total_seconds()):
-                try:
-                    return await self._following.until_done(for_first_add=for_first_add)
-                except asyncio.CancelledError:
-                    seen = self._following.latest
-                    raise
+                return await self._following.until_done(for_first_add=for_first_add)
         except TimeoutError as error:
-            raise self._timed_out(seen, limit or timedelta()) from error
+            raise self._timed_out(self._following.latest, limit or timedelta()) from error
 
     async def get(self) -> StoredWaitGroup:
         """Read the whole object.
