@@ -31,6 +31,7 @@ from kontinue_engine.kube import executions, jobs
 from kontinue_engine.kube.work_queue import WorkQueue
 from kontinue_engine.lifecycle.conditions import is_stopped, with_stopped
 from kontinue_engine.lifecycle.ending import PARENT_ENDED_MESSAGE
+from kontinue_engine.lifecycle.retrying import noted_retries
 from kontinue_engine.sharding.leases import LeaseTimes
 from kontinue_engine.sharding.views import PlacedExecution
 from kontinue_engine.telemetry.logs import get_logger
@@ -243,7 +244,9 @@ class Closer:
             name=name,
             uid=uid,
             version=execution.metadata.resource_version,
-            status=msgspec.structs.replace(execution.status, waiting_for=[], conditions=stopped),
+            status=msgspec.structs.replace(
+                execution.status, observed_retries=noted_retries(execution), waiting_for=[], conditions=stopped
+            ),
         )
         match result:
             case executions.Written():

@@ -3,8 +3,8 @@
 Whoever wants one raises ``spec.retry.retries`` above ``status.observedRetries``: a client, a parent's new attempt, or a
 person with kubectl. A duty of the leader, level-based: a watch of metadata alone shows what has ended badly, and only
 what somebody has edited since it was created (``metadata.generation``) is read. Begins with what
-``lifecycle.retrying.restarted`` says, once nothing of the last attempt runs any more. Who was canceled before any shard
-had it has nobody else who says that it has stopped.
+``lifecycle.retrying.restarted`` says, once nothing of the last attempt runs any more. Of what was canceled or skipped
+before any shard had it nobody else says that it has stopped.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import msgspec
 from kontinue import errors
 from kontinue.api import labels
 from kontinue.api.meta import ObjectMeta, PartialObjectMetadata, parent_of
-from kontinue.api.v1alpha1 import RETRYABLE_PHASES_SELECTOR, UNTOUCHED_GENERATION, Execution, ExecutionDefaults
+from kontinue.api.v1alpha1 import UNTOUCHED_GENERATION, Execution, ExecutionDefaults, Phase
 from kontinue.kube import requests
 from kontinue.kube.backoff import Backoff
 from kontinue.kube.transport import Transport
@@ -33,7 +33,7 @@ from kontinue_engine.kube.work_queue import WorkQueue
 from kontinue_engine.lifecycle.child_notes import is_asked_by_parent
 from kontinue_engine.lifecycle.conditions import is_stopped, with_stopped
 from kontinue_engine.lifecycle.memo import parse_memo
-from kontinue_engine.lifecycle.retrying import RETRY_REQUESTED, restarted
+from kontinue_engine.lifecycle.retrying import RETRY_REQUESTED, is_retry_doubtful, noted_retries, restarted
 from kontinue_engine.lifecycle.statuses import asked_for, has_open_attempt
 from kontinue_engine.lifecycle.times import time_of
 from kontinue_engine.sharding.fates import ASK_AGAIN_S, Fate
@@ -47,6 +47,7 @@ IN_FLIGHT: Final = 8
 RETRY_CAP_S: Final = 60.0
 """Longest delay between two tries. Judgement: somebody waits for it."""
 
+_ENDED_EARLY: Final = ",".join(f"status.phase!={phase}" for phase in ("", *sorted(set(Phase) - set(fates.MAY_RUN_ON))))
 _FAILURES: Final = (errors.ApiError, EngineError, msgspec.MsgspecError)
 _log = get_logger(__name__)
 _decode: Final = msgspec.json.Decoder(Execution).decode
@@ -113,7 +114,7 @@ class RetryDuty:
                     type_=PartialObjectMetadata,
                     handler=self,
                     label_selector=selector,
-                    field_selector=RETRYABLE_PHASES_SELECTOR,
+                    field_selector=_ENDED_EARLY,
                     only_metadata=True,
                 )
                 tasks.create_task(informer.run(), name=f"ended badly, {selector}")
@@ -167,6 +168,8 @@ class RetryDuty:
             return await self._close(execution) if self._was_never_placed(execution) else None
         if not await self._has_stopped(execution):
             return ASK_AGAIN_S
+        if is_retry_doubtful(execution):
+            return await self._let_cancel_win(execution)
         parent = parent_of(execution.metadata.owner_references)
         is_alone = False
         if parent is not None:
@@ -208,18 +211,26 @@ class RetryDuty:
         return not self._has_place(execution.metadata) and not has_open_attempt(execution.status)
 
     async def _close(self, execution: Execution) -> float | None:
-        """Say of one that nobody has had that nothing of it runs."""
+        """Say of one that nobody has, or has had, that nothing of it runs."""
         status = execution.status
         if is_stopped(status.conditions) or not execution.phase.is_terminal:
             return None
         now_ms = self._clock.now_ms()
         closed = msgspec.structs.replace(
             status,
+            observed_retries=noted_retries(execution),
             finished_at=status.finished_at or time_of(now_ms),
             waiting_for=[],
             conditions=with_stopped(status.conditions, execution.phase, now_ms),
         )
         return None if await self._write(execution, closed) else 0.0
+
+    async def _let_cancel_win(self, execution: Execution) -> float | None:
+        again_s = await self._close(execution)
+        if again_s is None:
+            message = "not retried: it was canceled by hand while no worker looked, perhaps after that. Ask once more"
+            self._tell(execution, "Warning", RETRY_REFUSED, message)
+        return again_s
 
     async def _is_live(self, name: str, uid: str) -> bool:
         parent = await executions.read_execution(self._transport, namespace=self._namespace, name=name)

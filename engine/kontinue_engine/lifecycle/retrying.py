@@ -13,17 +13,20 @@ import msgspec
 
 from kontinue import pauses
 from kontinue.api import durations
+from kontinue.api.patches import NOTING_REASONS
 from kontinue.api.v1alpha1 import (
     ChildPolicy,
+    Execution,
     ExecutionDefaults,
     ExecutionError,
     ExecutionRetry,
     ExecutionSpec,
     ExecutionStatus,
+    Phase,
     WaitingFor,
 )
 from kontinue_engine.lifecycle import plan as plans
-from kontinue_engine.lifecycle.conditions import without_stopped
+from kontinue_engine.lifecycle.conditions import is_stopped, without_stopped
 from kontinue_engine.lifecycle.continuing import OLD_RUN_MESSAGE
 from kontinue_engine.lifecycle.memo import MemoBytes
 from kontinue_engine.lifecycle.observed import Observed, Worker
@@ -66,6 +69,21 @@ def policy_of(spec: ExecutionSpec, status: ExecutionStatus, defaults: ExecutionD
 def child_policy_of(policy: ExecutionRetry) -> ChildPolicy:
     """Return what a new attempt does with children."""
     return policy.child_policy or ChildPolicy.RETRY_FAILED
+
+
+def is_retry_doubtful(execution: Execution) -> bool:
+    """Tell whether a retry of one that was canceled may have been asked for before that.
+
+    Somebody has canceled it by hand while nobody who had it looked, so that nobody knows which came first.
+    """
+    status = execution.status
+    was_noted = status.reason in NOTING_REASONS or is_stopped(status.conditions)
+    return execution.is_retry_requested and status.phase is Phase.CANCELED and not was_noted
+
+
+def noted_retries(execution: Execution) -> int:
+    """Return the ``observedRetries`` of one that nobody has, when it is noted that it has stopped: a cancel wins."""
+    return asked_for(execution.spec) if is_retry_doubtful(execution) else execution.status.observed_retries
 
 
 def wakes_at_ms(status: ExecutionStatus) -> int:

@@ -17,6 +17,8 @@ SKIPPED_BY_CLIENT: Final = "SkippedByClient"
 CANCELED_BY_PARENT: Final = "CanceledByParent"
 REPLACED: Final = "Replaced"
 """By the next occurrence of its schedule."""
+NOTING_REASONS: Final = frozenset({CANCELED_BY_CLIENT, CANCELED_BY_PARENT, REPLACED})
+"""Of cancels that note the retries that were asked for before (``status.observedRetries``); people may forget that."""
 
 
 def cancel_operations(execution: Execution, *, reason: str, message: str) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ import pytest
 
 from api_server import ApiServer
 from kontinue.api import labels
-from kontinue.api.patches import cancel_operations, retry_operations
+from kontinue.api.patches import cancel_operations, retry_operations, skip_operations
 from kontinue.api.v1alpha1 import ChildPolicy, Execution, Phase
 from kontinue.kube import requests
 from kontinue.kube.http import KubeTransport
@@ -64,6 +64,16 @@ class World:
             requests.json_patch(requests.EXECUTIONS, self.namespace, name, operations, subresource="status")
         )
 
+    async def edit(self, name: str, retries: int) -> None:
+        patch = {"spec": {"retry": {"retries": retries}}}
+        await self.transport.send(requests.merge_patch(requests.EXECUTIONS, self.namespace, name, patch))
+
+    async def end_by_hand(self, name: str, phase: Phase) -> None:
+        patch = {"status": {"phase": phase.value}}
+        await self.transport.send(
+            requests.merge_patch(requests.EXECUTIONS, self.namespace, name, patch, subresource="status")
+        )
+
     async def until(self, name: str, phase: Phase, *, stopped: bool) -> Execution:
         """Wait until it is in that phase, and has stopped or not."""
         async with asyncio.timeout(60):
@@ -105,6 +115,27 @@ async def test_one_that_is_canceled_before_any_shard_has_it_has_stopped(world: W
     await world.create("fresh")
     await world.cancel("fresh")
     await world.until("fresh", Phase.CANCELED, stopped=True)
+
+
+async def test_one_that_is_skipped_before_any_shard_has_it_has_stopped(world: World) -> None:
+    """At once, too: its mutex is free, and it may be archived."""
+    await world.create("fresh")
+    operations = skip_operations(await world.get("fresh"), b'"by hand"', message="done")
+    await world.transport.send(
+        requests.json_patch(requests.EXECUTIONS, world.namespace, "fresh", operations, subresource="status")
+    )
+    await world.until("fresh", Phase.SKIPPED, stopped=True)
+
+
+async def test_more_retries_are_no_wish_for_one_of_what_is_canceled_by_hand_afterwards(world: World) -> None:
+    """Nobody saw which came first, so the cancel wins; a wish that comes later counts."""
+    await world.create("e")
+    await world.edit("e", 5)
+    await world.end_by_hand("e", Phase.CANCELED)
+    stopped = await world.until("e", Phase.CANCELED, stopped=True)
+    assert not stopped.is_retry_requested
+    await world.retry("e")
+    await world.until("e", Phase.PENDING, stopped=False)
 
 
 async def test_one_that_is_retried_and_canceled_before_any_shard_has_it_has_stopped(world: World) -> None:

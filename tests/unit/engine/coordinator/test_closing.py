@@ -111,6 +111,19 @@ async def test_what_nobody_has_is_closed_and_what_a_replica_has_is_left_to_it(tr
     assert server.written == ["a"]
 
 
+@pytest.mark.parametrize(("reason", "noted"), [("", 5), ("UserError", 5), ("CanceledByClient", 2)])
+async def test_a_cancel_by_hand_wins_over_retries_that_may_have_been_added_before(
+    transport: ScriptedTransport, reason: str, noted: int
+) -> None:
+    """Nobody looked; other cancels note what was asked for before, so that what is more was asked for afterwards."""
+    one = canceled("a", reason=reason, observedRetries=2)
+    one["metadata"]["generation"] = 2
+    one["spec"]["retry"] = {"retries": 5}
+    server = Server(one)
+    await closer(transport, server).close("w-1")
+    assert server.stored["a"]["status"]["observedRetries"] == noted
+
+
 async def test_what_has_stopped_is_left_alone(transport: ScriptedTransport) -> None:
     """Sweeps come again and again."""
     server = Server(canceled("a", conditions=[{"type": "Stopped", "status": "True"}]))
