@@ -66,7 +66,7 @@ class EndedWatch:
         Args:
             name: of the Execution.
             uid: which one of that name; empty means whichever there is.
-            version: a resourceVersion at which it had not ended, if one is known: saves a read.
+            version: a resourceVersion at which it had not ended, or of its end, if one is known: saves a read.
             with_blocked: whether phase Blocked ends the wait.
 
         Raises:
@@ -119,8 +119,11 @@ class EndedWatch:
         self._fail(errors.InvalidState("the client was closed during a wait"))
 
     def _covers(self, version: str) -> bool:
-        """Tell whether an end after ``version`` was seen, or will be."""
-        return self._known_from is not None and version.isdecimal() and int(version) >= self._known_from
+        """Tell whether an end at ``version`` or later was seen and is remembered, or will be seen.
+
+        Whoever attaches knows no earlier version than that of the end; so one that is just known does not count.
+        """
+        return self._known_from is not None and version.isdecimal() and int(version) > self._known_from
 
     def _keep_open(self) -> None:
         if self._idle is not None:

@@ -51,7 +51,7 @@ class SpawnOptions:
         timeout: overrides the function's default.
         mutex: name of the mutex to hold while it runs.
         if_exists: what to do when ``name`` is taken: raise AlreadyExists, or attach to the Execution that exists,
-            provided that it is one of the same function. Its arguments are not compared.
+            provided that it was started with the same function and the same arguments.
     """
 
     name: str | None = None

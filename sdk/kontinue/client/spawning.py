@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Coroutine
-from typing import Any, Final, Protocol
+from itertools import zip_longest
+from typing import Any, Final, Protocol, cast
 
 import msgspec
 
@@ -45,6 +46,8 @@ class _Created(msgspec.Struct, frozen=True):
     metadata: ObjectMeta
 
 
+_NOTHING: Final = object()
+"""Stands where a list has ended."""
 _decode_created: Final = reader(_Created, what="Execution")
 _decode_execution: Final = reader(Execution)
 
@@ -82,7 +85,7 @@ async def create_execution(
     try:
         return await create_once(send, namespace, new)
     except TakenName as taken:
-        _check_attachable(taken.by, function, options, taken)
+        _check_attachable(taken.by, new.spec, options, taken)
         return taken.by.metadata
 
 
@@ -105,7 +108,15 @@ async def create_once(send: Send, namespace: str, new: NewExecution | Execution)
     try:
         body = await send(requests.create(requests.EXECUTIONS, namespace, new), repeatable=True)
     except errors.AlreadyExists as error:
-        existing = _decode_execution(await send(requests.get(requests.EXECUTIONS, namespace, name)))
+        try:
+            existing = _decode_execution(await send(requests.get(requests.EXECUTIONS, namespace, name)))
+        except errors.NotFound:
+            raise errors.AlreadyExists(
+                f"Execution {namespace}/{name} existed when it was to be created, and was deleted right after: nothing "
+                "was created, spawn it again",
+                status=error.status,
+                reason=error.reason,
+            ) from error
         if existing.metadata.annotations.get(labels.NONCE) != nonce:
             raise TakenName(existing, error) from error
         return existing.metadata
@@ -113,16 +124,49 @@ async def create_once(send: Send, namespace: str, new: NewExecution | Execution)
 
 
 def _check_attachable(
-    existing: Execution, function: Function, options: SpawnOptions, error: errors.AlreadyExists
+    existing: Execution, wanted: ExecutionSpec, options: SpawnOptions, error: errors.AlreadyExists
 ) -> None:
     where = f"Execution {existing.metadata.namespace}/{existing.metadata.name}"
+    found = existing.spec
     if options.if_exists != "attach":
         message = (
-            f"{where} exists already (function {existing.spec.function!r}, phase {existing.phase}): choose another "
+            f"{where} exists already (function {found.function!r}, phase {existing.phase}): choose another "
             "name, or spawn it with if_exists='attach' to wait for the one that exists"
         )
-    elif existing.spec.function != function.spec.name:
-        message = f"{where} cannot be attached to: it runs {existing.spec.function!r}, not {function.spec.name!r}"
+    elif found.function != wanted.function:
+        message = (
+            f"{where} cannot be attached to: it runs {found.function!r}, not {wanted.function!r}. Choose another name"
+        )
+    elif (path := first_difference(bytes(found.arguments), bytes(wanted.arguments))) is not None:
+        message = (
+            f"{where} cannot be attached to: it was started with other arguments, which differ at {path}. Choose "
+            "another name for another call, or wait for what exists by its name (wait_for_execution)"
+        )
     else:
         return
     raise errors.AlreadyExists(message, status=error.status, reason=error.reason) from error
+
+
+def first_difference(one: bytes, other: bytes) -> str | None:
+    """Return where two JSON values differ, as a path such as ``$.targets[2]``; None if they are the same.
+
+    The order of names is not compared, nor how a number is written: API servers write both anew.
+    """
+    return _difference(msgspec.json.decode(one), msgspec.json.decode(other), "$")
+
+
+def _difference(one: Any, other: Any, path: str) -> str | None:
+    if isinstance(one, dict) and isinstance(other, dict):
+        left, right = cast("dict[str, Any]", one), cast("dict[str, Any]", other)
+        for key in sorted(left.keys() | right.keys()):
+            if key not in left or key not in right:
+                return f"{path}.{key}"
+            if (found := _difference(left[key], right[key], f"{path}.{key}")) is not None:
+                return found
+        return None
+    if isinstance(one, list) and isinstance(other, list):
+        pairs = enumerate(zip_longest(cast("list[Any]", one), cast("list[Any]", other), fillvalue=_NOTHING))
+        differences = (_difference(left, right, f"{path}[{place}]") for place, (left, right) in pairs)
+        return next((found for found in differences if found is not None), None)
+    is_same = isinstance(one, bool) == isinstance(other, bool) and one == other
+    return None if is_same else path

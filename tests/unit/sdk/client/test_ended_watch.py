@@ -255,3 +255,24 @@ async def test_an_end_before_a_retry_was_asked_for_is_none():
     world.emit(event("ADDED", "x", 16, "Failed"))
     assert (await waiting).metadata.resource_version == "16"
     await watch.close()
+
+
+@virtual_time
+@pytest.mark.parametrize("is_forgotten", [False, True])
+async def test_what_had_ended_before_somebody_attached_is_found(is_forgotten):
+    """All that is known of it is the version of its end: the very one from which on the watch knows everything."""
+    world = World()
+    watch = EndedWatch(world, "ns")
+    world.objects["other"] = obj("other", 5, "Executing")
+    waiting = asyncio.ensure_future(watch.wait("other"))
+    await settle()
+    version = 10
+    if is_forgotten:
+        version = 12
+        world.emit(event("ADDED", "x", version, result="x" * MAX_REMEMBERED_BYTES))
+        await settle()
+    world.objects["x"] = obj("x", version)
+    async with asyncio.timeout(5):
+        assert (await watch.wait("x", uid="uid-x", version=str(version))).metadata.name == "x"
+    waiting.cancel()
+    await watch.close()

@@ -8,7 +8,7 @@ from kontinue.api import labels
 from kontinue.api.meta import ObjectMeta
 from kontinue.api.v1alpha1 import Execution, Function, FunctionSpec
 from kontinue.client.options import SpawnOptions
-from kontinue.client.spawning import create_execution
+from kontinue.client.spawning import create_execution, first_difference
 from kontinue.options import RetryPolicy
 
 FUNCTION = Function(
@@ -27,7 +27,10 @@ class Server:
     async def __call__(self, request, *, repeatable=None):
         self.requests.append(request)
         if request.method == "GET":
-            return msgspec.json.encode(self.objects[request.path.rpartition("/")[2]])
+            name = request.path.rpartition("/")[2]
+            if name not in self.objects:
+                raise errors.NotFound("gone", status=404)
+            return msgspec.json.encode(self.objects[name])
         assert repeatable, "a create with a nonce may be repeated"
         created = msgspec.json.decode(request.body, type=Execution)
         if created.metadata.name in self.objects:
@@ -96,3 +99,44 @@ async def test_attach_refuses_another_function():
     server.objects["x"] = msgspec.structs.replace(other, spec=msgspec.structs.replace(other.spec, function="other"))
     with pytest.raises(errors.AlreadyExists, match="it runs 'other', not 'deploy_service'"):
         await spawn(server, name="x", if_exists="attach")
+
+
+async def test_attach_refuses_other_arguments():
+    """Whoever asks for something else would be told the result of what was asked for before."""
+    server = Server()
+    await spawn(server, name="x")
+    with pytest.raises(errors.AlreadyExists, match=r"ns/x cannot be attached to: .*which differ at \$\.a\. Choose"):
+        await create_execution(server, "ns", FUNCTION, b'{"a":2}', SpawnOptions(name="x", if_exists="attach"))
+    assert len(server.objects) == 1
+
+
+async def test_what_was_in_the_way_and_is_gone_is_told():
+    """Nothing was created; to create it now could be the second run of what this spawn has started itself."""
+    server = Server()
+    await spawn(server, name="x")
+
+    async def send(request, *, repeatable=None):
+        if request.method == "GET":
+            server.objects.clear()
+        return await server(request, repeatable=repeatable)
+
+    with pytest.raises(errors.AlreadyExists, match=r"ns/x existed .* and was deleted right after: nothing was created"):
+        await create_execution(send, "ns", FUNCTION, b"{}", SpawnOptions(name="x", if_exists="attach"))
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "path"),
+    [
+        ('{"a":1,"b":[1,{"c":null}]}', '{"b": [1.0, {"c": null}], "a": 1}', None),
+        ('{"a":1}', '{"a":1,"b":2}', "$.b"),
+        ('{"a":{"b":[1,2]}}', '{"a":{"b":[1]}}', "$.a.b[1]"),
+        ('{"a":{"b":[1,2]}}', '{"a":{"b":[1,3]}}', "$.a.b[1]"),
+        ('{"a":true}', '{"a":1}', "$.a"),
+        ('{"a":"1"}', '{"a":1}', "$.a"),
+        ('{"a":null}', "{}", "$.a"),
+        ('{"a":{}}', '{"a":[]}', "$.a"),
+    ],
+)
+def test_arguments_are_compared_as_values(one, other, path):
+    """Not as they are written, which a server may change."""
+    assert first_difference(one.encode(), other.encode()) == path
