@@ -21,6 +21,8 @@ FindProblems = Callable[[object], Iterable[Any]]
 
 MAX_SCHEMAS: Final = 256
 """Schemas kept ready: as many functions as one client usually calls by name. Judgement."""
+_MAX_MESSAGE: Final = 300
+"""Characters of what the validator says, which may repeat the value. Judgement."""
 
 
 def encode_for(function: Function, arguments: object) -> bytes:
@@ -121,7 +123,34 @@ def first_problem(schema: bytes, value: object) -> tuple[str, str] | None:
 
 def _first(find_problems: FindProblems | None, value: object) -> tuple[str, str] | None:
     problem = next(iter(find_problems(value)), None) if find_problems is not None else None
-    return None if problem is None else (json_path(problem.instance_path), problem.message)
+    return None if problem is None else _explain(problem)
+
+
+def _explain(problem: Any) -> tuple[str, str]:
+    """Return where a value is wrong, and what was expected there and what given, cut to the length of a message."""
+    kind, path, given = problem.kind, json_path(problem.instance_path), codec.shown(problem.instance)
+    match kind.name:
+        case "type":
+            return path, f"expected {' or '.join(kind.types)}, got {given}"
+        case "enum":
+            return path, f"expected one of {', '.join(map(repr, kind.options))}, got {given}"
+        case "required":
+            return f"{path}.{kind.property}", f"missing {kind.property}"
+        case "additionalProperties":
+            return f"{path}.{kind.unexpected[0]}", f"unknown {', '.join(kind.unexpected)}"
+        case "anyOf":
+            return path, f"expected {_alternatives(problem) or 'one of its types'}, got {given}"
+        case _:
+            message: str = problem.message
+            return path, message if len(message) <= _MAX_MESSAGE else f"{message[:_MAX_MESSAGE]}..."
+
+
+def _alternatives(problem: Any) -> str:
+    """Return the types that a value may have; empty if one of them is wrong further inside."""
+    found = [one for branch in problem.kind.context for one in branch]
+    if any(one.kind.name != "type" or one.instance_path != problem.instance_path for one in found):
+        return ""
+    return " or ".join(dict.fromkeys(type_ for one in found for type_ in one.kind.types))
 
 
 def json_path(parts: Iterable[str | int]) -> str:
