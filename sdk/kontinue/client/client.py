@@ -13,8 +13,6 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Any, Final, ParamSpec, Self, TypeVar, cast, overload
 
-import msgspec
-
 from kontinue import codec, errors
 from kontinue.api import labels
 from kontinue.api.meta import ObjectList, ObjectMeta, parent_of
@@ -26,6 +24,7 @@ from kontinue.client import arguments as argument_check
 from kontinue.client.ending import Operations, encode_result, end_execution
 from kontinue.client.functions import FunctionDirectory
 from kontinue.client.handle import ExecutionHandle
+from kontinue.client.limits import limit, limited
 from kontinue.client.options import ClientOptions, SpawnOptions
 from kontinue.client.retrying import check_retry, must_be_canceled, warn_of_failed
 from kontinue.client.selectors import execution_filter
@@ -38,6 +37,7 @@ from kontinue.client.tree_watcher import TreeWatcher
 from kontinue.client.waiting import Target, Waits, judge
 from kontinue.definition import FunctionDefinition
 from kontinue.kube import requests
+from kontinue.kube.answers import reader
 from kontinue.kube.config import load_config
 from kontinue.kube.http import KubeTransport
 from kontinue.kube.patching import patch_as_seen
@@ -63,8 +63,8 @@ def _root_hint(execution: Ref) -> str:
     return root_of(execution) if isinstance(execution, Execution) else ""
 
 
-_decode_execution: Final = msgspec.json.Decoder(Execution).decode
-_decode_page: Final = msgspec.json.Decoder(ObjectList[Execution]).decode
+_decode_execution: Final = reader(Execution)
+_decode_page: Final = reader(ObjectList[Execution], what="list of Executions")
 
 
 class _Shared:
@@ -180,6 +180,7 @@ class Client:
             f"spawn takes a function definition or a name, got {function!r}: decorate it with @app.function"
         )
 
+    @limited
     async def _spawn_definition(
         self, definition: FunctionDefinition[..., R], args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> ExecutionHandle[R]:
@@ -198,6 +199,7 @@ class Client:
         options = SpawnOptions(name=call.name, retry=call.retry, timeout=call.timeout, ttl=call.ttl, mutex=call.mutex)
         return await self._create(function, arguments, options, definition.codec.decode_result)
 
+    @limited
     async def _spawn_named(
         self,
         name: str,
@@ -230,6 +232,7 @@ class Client:
 
     # Reading.
 
+    @limited
     async def get(self, name: str, *, namespace: str | None = None) -> Execution:
         """Read an Execution by name; one that has been archived from its archive (``is_archived``).
 
@@ -244,6 +247,7 @@ class Client:
         """Read an Execution by name; the same as ``get``."""
         return await self.get(name, namespace=namespace)
 
+    @limited
     async def get_archive(self, execution: Ref, *, namespace: str | None = None) -> Archive:
         """Read the archive that an Execution stands in, with its MemoPages and Suspensions.
 
@@ -255,6 +259,7 @@ class Client:
         missing = errors.NotFound(f"no archive of Execution {target}", status=404)
         return await self._find_archive(target, missing, root=_root_hint(execution))
 
+    @limited
     async def get_child_executions(self, parent: Ref, *, namespace: str | None = None) -> Sequence[Execution]:
         """Read what an Execution started itself, in the order of the calls; of an archived one from its archive."""
         target = self._target(parent, namespace)
@@ -268,6 +273,7 @@ class Client:
         found = await self.list(labels=selector, namespace=target.namespace, include_archived=False)
         return sorted(found, key=call_order)
 
+    @limited
     async def list(
         self,
         *,
@@ -356,6 +362,7 @@ class Client:
                 if execution.metadata.uid not in living:  # else it was archived since
                     yield execution
 
+    @limited
     async def function(self, name: str, *, namespace: str | None = None) -> Function:
         """Read a Function by its registered name.
 
@@ -364,6 +371,7 @@ class Client:
         """
         return await self._functions.fetch(namespace or self.namespace, name)
 
+    @limited
     async def functions(
         self, *, include_hidden: bool = False, worker_group: str | None = None, namespace: str | None = None
     ) -> Sequence[Function]:
@@ -373,6 +381,7 @@ class Client:
         shown = [item for item in found if include_hidden or labels.HIDDEN not in item.metadata.annotations]
         return sorted(shown, key=lambda item: item.spec.name)
 
+    @limited
     async def get_tree(self, execution: Ref, *, namespace: str | None = None) -> ExecutionTree:
         """Read an Execution and everything below it: what it has started, its Suspensions and its Jobs.
 
@@ -438,6 +447,7 @@ class Client:
 
     # Acting.
 
+    @limited
     async def cancel(self, execution: Ref, *, message: str = "Canceled by client") -> None:
         """Cancel an Execution and everything that it started. Final at once; the code is stopped right after.
 
@@ -452,6 +462,7 @@ class Client:
 
         await self._end(target, Phase.CANCELED, operations)
 
+    @limited
     async def skip(self, execution: Ref, *, result: object = None, message: str = "Skipped by client") -> None:
         """End an Execution as if it had returned ``result``: whoever waits for it gets that, and goes on.
 
@@ -486,6 +497,7 @@ class Client:
             target, phase, read=lambda: self._get_living(target), send=self._send, operations=operations
         )
 
+    @limited
     async def retry_execution(
         self, execution: Ref, *, child_policy: ChildPolicy | str = ChildPolicy.RETRY_FAILED
     ) -> None:
@@ -528,6 +540,7 @@ class Client:
             children = await self.get_child_executions(target.name, namespace=target.namespace)
             warn_of_failed(target, children)
 
+    @limited
     async def get_suspension(self, name: str, *, namespace: str | None = None) -> Suspension:
         """Read a Suspension by name.
 
@@ -536,6 +549,7 @@ class Client:
         """
         return await resuming.fetch(self._send, namespace or self.namespace, name)
 
+    @limited
     async def resume_suspension(
         self, suspension: Suspension | str, payload: object = None, *, namespace: str | None = None
     ) -> None:
@@ -557,6 +571,7 @@ class Client:
             meta = suspension.metadata
             await resuming.resume(self._send, meta.namespace, meta.name, payload, uid=meta.uid)
 
+    @limited
     async def resume_execution(
         self, execution: Ref, *, recursive: bool = False, payload: object = None
     ) -> Sequence[Suspension]:
@@ -599,6 +614,7 @@ class Client:
 
     # Schedules.
 
+    @limited
     async def get_scheduled_execution(self, name: str, *, namespace: str | None = None) -> ScheduledExecution:
         """Read a ScheduledExecution by name.
 
@@ -607,6 +623,7 @@ class Client:
         """
         return await schedules.fetch(self._send, namespace or self.namespace, name)
 
+    @limited
     async def list_scheduled_executions(
         self,
         *,
@@ -624,6 +641,7 @@ class Client:
         where = self.namespace if namespace is None else namespace
         return await schedules.fetch_all(self._send, where, function=function, wanted_labels=labels or {})
 
+    @limited
     async def suspend_scheduled_execution(self, schedule: ScheduledExecution | str) -> None:
         """Start nothing more by a schedule, given as object or name. What runs goes on.
 
@@ -632,6 +650,7 @@ class Client:
         """
         await schedules.set_suspended(self._send, await self._schedule(schedule), suspend=True)
 
+    @limited
     async def resume_scheduled_execution(self, schedule: ScheduledExecution | str) -> None:
         """Start by a schedule again, from the next occurrence on; what was due meanwhile is not made up for.
 
@@ -640,6 +659,7 @@ class Client:
         """
         await schedules.set_suspended(self._send, await self._schedule(schedule), suspend=False)
 
+    @limited
     async def trigger_scheduled_execution(self, schedule: ScheduledExecution | str) -> ExecutionHandle[Any]:
         """Start what a schedule starts, now, suspended or not, and beside what runs already.
 
@@ -766,8 +786,9 @@ class Client:
             ) from error
 
     async def _send(self, request: Request, *, repeatable: bool | None = None) -> bytes:
-        await self._shared.throttle.wait()
         limit_s = None if self.timeout is None else self.timeout.total_seconds()
-        return await self._shared.transport.send(
-            request, repeatable=repeatable, retry_for_s=RETRY_S if limit_s is None else limit_s, timeout_s=limit_s
-        )
+        async with limit(self.timeout, f"{request.method} {request.path}"):
+            await self._shared.throttle.wait()
+            return await self._shared.transport.send(
+                request, repeatable=repeatable, retry_for_s=RETRY_S if limit_s is None else limit_s, timeout_s=limit_s
+            )

@@ -1,0 +1,63 @@
+"""The limit of time of one call of a client, however many requests it takes, and however often each is tried.
+
+Called by ``kontinue.client.client``. Waits have limits of their own, and another error (``WaitTimeout``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+
+from kontinue import errors
+
+
+class Limited(Protocol):
+    """A client, as far as its calls have a limit."""
+
+    timeout: timedelta | None
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
+LimitedT = TypeVar("LimitedT", bound=Limited)
+
+
+def limited(
+    method: Callable[Concatenate[LimitedT, P], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate[LimitedT, P], Coroutine[Any, Any, T]]:
+    """Make a method end within its client's ``timeout``; then it raises Unavailable."""
+
+    @functools.wraps(method)
+    async def call(client: LimitedT, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        async with limit(client.timeout, method.__name__.strip("_")):
+            return await method(client, *args, **kwargs)
+
+    return call
+
+
+@asynccontextmanager
+async def limit(timeout: timedelta | None, what: str) -> AsyncGenerator[None, None]:  # noqa: ASYNC109 - is one
+    """End what is within after ``timeout``; None: never.
+
+    Raises:
+        Unavailable: the time is over.
+    """
+    if timeout is None:
+        yield
+        return
+    limit_s = timeout.total_seconds()
+    scope = asyncio.timeout(limit_s)
+    try:
+        async with scope:
+            yield
+    except TimeoutError as error:
+        if not scope.expired():
+            raise
+        raise errors.Unavailable(
+            f"{what}: the API server has not answered within the client's timeout of {limit_s:g} s; what was to be "
+            "changed may have been changed"
+        ) from error

@@ -1,0 +1,82 @@
+"""The timeout of a client holds for each of its calls as a whole."""
+
+import asyncio
+import json
+from datetime import timedelta
+
+import pytest
+
+from kontinue import errors
+from kontinue.client import Client
+from kontinue.client.throttle import Throttle
+from scripted_transport import ScriptedTransport
+from virtual_time import elapsed_s, virtual_time
+
+EXECUTION = {"metadata": {"name": "x", "namespace": "ns", "uid": "u"}, "spec": {"function": "f"}}
+
+
+class Slow(ScriptedTransport):
+    """Answers after three seconds."""
+
+    async def send(self, request, **options):
+        await asyncio.sleep(3)
+        return await super().send(request, **options)
+
+
+def client_of(transport, timeout):
+    transport.answer = lambda _: json.dumps(EXECUTION).encode()
+    return Client.from_kube(transport, "ns").with_timeout(timeout)
+
+
+@virtual_time
+async def test_a_call_of_several_requests_has_one_limit():
+    """Not one for each: here the answer to the second would come too late."""
+    client = client_of(Slow(), timedelta(seconds=5))
+    assert (await client.get("x")).metadata.uid == "u"
+    began_s = elapsed_s()
+    with pytest.raises(errors.Unavailable, match=r"cancel: .* within the client's timeout of 5 s; .* may have been"):
+        await client.cancel("x")
+    assert elapsed_s() - began_s == 5
+    await client.with_timeout(None).cancel("x")
+    await client.with_timeout(timedelta(seconds=7)).cancel("x")
+
+
+@virtual_time
+async def test_pages_that_are_read_one_by_one_have_limits_of_their_own():
+    """Who reads them may take time between them."""
+    transport = Slow()
+    client = client_of(transport, timedelta(seconds=5))
+    pages = [{"metadata": {"continue": token}, "items": [EXECUTION]} for token in ("1", "2", "")]
+    transport.answer = lambda _: json.dumps(pages[len(transport.sent) - 1]).encode()
+    found = [one async for one in client.iterate(include_archived=False)]
+    assert len(found) == 3
+    assert elapsed_s() == 9
+    transport.sent.clear()
+    with pytest.raises(errors.Unavailable, match="list: "):
+        await client.list(include_archived=False)
+
+
+@virtual_time
+async def test_waiting_for_a_turn_counts():
+    """A client that may send little must not wait for longer than it may take."""
+    client = client_of(ScriptedTransport(), timedelta(seconds=5))
+    client._shared.throttle = Throttle(0.1, 1)
+    await client.get("x")
+    with pytest.raises(errors.Unavailable):
+        await client.get("x")
+    assert elapsed_s() == 5
+
+
+@virtual_time
+async def test_timeouts_of_others_pass():
+    """Of the caller's own, and of what is called."""
+    client = client_of(Slow(), timedelta(seconds=5))
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(client.get("x"), 1)
+
+    def fail(_):
+        raise TimeoutError("of somebody else")
+
+    client.kube.answer = fail
+    with pytest.raises(TimeoutError, match="of somebody else"):
+        await client.get("x")
