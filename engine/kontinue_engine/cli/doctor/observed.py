@@ -1,0 +1,91 @@
+"""Internal. What ``kontinue doctor`` has seen, as values: filled by ``observing``, judged by the checks. Pure.
+
+A part that could not be read is None, and ``refusals`` says why; a list that was cut is named in ``cut``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from kontinue.api.meta import Lease, ObjectMeta
+from kontinue.api.rights import Right, Role
+from kontinue.api.v1alpha1 import Function, Phase, ScheduledExecution, Suspension, WaitingFor
+
+
+class ServerFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """The server, and how it was found.
+
+    Attributes:
+        address: without the path, which is secret for a local server.
+        source: what named it.
+        namespace: empty for all.
+        latency_s: of the fastest of some requests.
+    """
+
+    address: str
+    source: str
+    namespace: str
+    version: str = ""
+    latency_s: float = 0.0
+
+
+class Identity(msgspec.Struct, frozen=True, kw_only=True):
+    """Who we are to the server, and what its clock said between two looks at ours."""
+
+    user: str
+    server_time: datetime
+    asked_at: datetime
+    answered_at: datetime
+
+
+class ExecutionFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What matters of a live Execution; the rest of it is forgotten, because it may be large."""
+
+    name: str
+    namespace: str
+    uid: str
+    function: str
+    group: str
+    phase: Phase
+    created: datetime | None
+    message: str
+    waiting_for: tuple[WaitingFor, ...]
+    crashes: int
+    size: int
+
+
+class Observed(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that was seen.
+
+    Attributes:
+        rights: what we may do, by right.
+        kinds: CustomResourceDefinitions by name: None for one that is not there.
+        now: by the server's clock, as far as that is known.
+        now_s: monotonic, for books of Leases.
+        refusals: part -> why it could not be read.
+        cut: part -> how many were looked at, where there are more.
+    """
+
+    server: ServerFacts
+    now: datetime
+    now_s: float
+    identity: Identity | None = None
+    rights: Mapping[Right, bool] | None = None
+    roles: Sequence[Role] = ()
+    kinds: Mapping[str, Mapping[str, Any] | None] | None = None
+    leases: Sequence[Lease] | None = None
+    functions: Sequence[Function] | None = None
+    suspensions: Sequence[Suspension] | None = None
+    executions: Sequence[ExecutionFacts] | None = None
+    schedules: Sequence[ScheduledExecution] | None = None
+    archives: Sequence[ObjectMeta] | None = None
+    refusals: Mapping[str, str] = {}
+    cut: Mapping[str, int] = {}
+
+    def named(self, metadata_namespace: str, name: str, plural: str) -> str:
+        """Return how findings name an object: with its namespace where several are looked at."""
+        return f"{plural}/{name}" if self.server.namespace else f"{plural}/{metadata_namespace}/{name}"

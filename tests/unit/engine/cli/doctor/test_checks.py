@@ -1,0 +1,351 @@
+"""Each check of ``kontinue doctor`` on what it may see: what is wrong is said with a remedy, what is right is not."""
+
+from __future__ import annotations
+
+import copy
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+import pytest
+
+from kontinue.api import labels
+from kontinue.api.meta import Condition, Lease, LeaseSpec, ObjectMeta, OwnerReference
+from kontinue.api.rights import RULES, Right, Role, rights
+from kontinue.api.v1alpha1 import (
+    Execution,
+    Function,
+    FunctionSpec,
+    Phase,
+    ScheduledExecution,
+    ScheduledExecutionSpec,
+    ScheduledExecutionStatus,
+    Suspension,
+    SuspensionKind,
+    SuspensionSpec,
+    WaitingFor,
+)
+from kontinue_engine.apiserver.registry import load_crds
+from kontinue_engine.cli.doctor.checks import judge
+from kontinue_engine.cli.doctor.findings import MAX_PER_CHECK, Finding, Severity, format_findings
+from kontinue_engine.cli.doctor.object_checks import HUGE_BYTES, LARGE_BYTES
+from kontinue_engine.cli.doctor.observed import ExecutionFacts, Identity, Observed, ServerFacts
+from kontinue_engine.cli.doctor.observing import execution_facts
+from kontinue_engine.schedules.deciding import READY
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+SERVER = ServerFacts(address="https://x:6443", source="KUBECONFIG", namespace="shop", version="v1.36.3", latency_s=0.01)
+EVERYTHING = dict.fromkeys((right for role in Role for right in rights(RULES[role])), True)
+
+
+def kinds() -> dict[str, Any]:
+    """Return our kinds as a server has them."""
+    found = {crd["metadata"]["name"]: copy.deepcopy(crd) for crd in load_crds()}
+    for crd in found.values():
+        crd["status"] = {"conditions": [{"type": "Established", "status": "True"}]}
+    return found
+
+
+def lease(name: str, holder: str = "w-0", *, age: float = 3, group: str = "g", **annotations: str) -> Lease:
+    """Return a Lease of a group that was renewed some seconds ago."""
+    notes = {labels.INCARNATION: f"i-{holder}", labels.HOST: holder, **annotations}
+    at = NOW - timedelta(seconds=age)
+    return Lease(
+        metadata=ObjectMeta(name=name, namespace="shop", labels={labels.WORKER_GROUP: group}, annotations=notes),
+        spec=LeaseSpec(holder_identity=holder, lease_duration_seconds=40, acquire_time=at, renew_time=at),
+    )
+
+
+def function(name: str, group: str = "g") -> Function:
+    return Function(metadata=ObjectMeta(name=name, namespace="shop"), spec=FunctionSpec(name=name, worker_group=group))
+
+
+def live(name: str = "x", **changes: Any) -> ExecutionFacts:
+    """Return a live Execution that is an hour old."""
+    facts = ExecutionFacts(
+        name=name,
+        namespace="shop",
+        uid=f"uid-{name}",
+        function="f",
+        group="g",
+        phase=Phase.EXECUTING,
+        created=NOW - timedelta(hours=1),
+        message="",
+        waiting_for=(),
+        crashes=0,
+        size=2000,
+    )
+    return msgspec.structs.replace(facts, **changes)
+
+
+def seen(**changes: Any) -> Observed:
+    """Return a namespace in which everything is well, with changes."""
+    identity = Identity(user="ada", server_time=NOW, asked_at=NOW, answered_at=NOW)
+    well = Observed(
+        server=SERVER,
+        now=NOW,
+        now_s=1000.0,
+        identity=identity,
+        rights=EVERYTHING,
+        roles=tuple(Role),
+        kinds=kinds(),
+        leases=(lease("kontinue-leader.g"),),
+        functions=(function("f"),),
+        suspensions=(),
+        executions=(live(),),
+        schedules=(),
+        archives=(),
+    )
+    return msgspec.structs.replace(well, **changes)
+
+
+def problems(**changes: Any) -> list[Finding]:
+    """Return what is wrong then; each problem has a remedy."""
+    found = [finding for finding in judge(seen(**changes)) if finding.severity is not Severity.OK]
+    assert all(finding.remedy for finding in found)
+    return found
+
+
+def only(**changes: Any) -> Finding:
+    """Return the one thing that is wrong then."""
+    (found,) = problems(**changes)
+    return found
+
+
+def test_nothing_is_wrong_where_everything_is_well() -> None:
+    """And each check that has something to praise does so."""
+    found = judge(seen())
+    assert {finding.severity for finding in found} == {Severity.OK}
+    assert [finding.check for finding in found] == [
+        "server",
+        "clock",
+        "rights",
+        "kinds",
+        "groups",
+        "functions",
+        "executions",
+    ]
+
+
+def test_a_server_that_does_not_answer_is_all_there_is_to_say() -> None:
+    """With how it was found, and how to choose another one."""
+    (found,) = judge(Observed(server=SERVER, now=NOW, now_s=0.0, refusals={"server": "connection refused"}))
+    assert found.severity is Severity.ERROR
+    assert "found by KUBECONFIG: connection refused" in found.what
+    assert "--context" in found.remedy
+
+
+@pytest.mark.parametrize(
+    ("changes", "severity", "says"),
+    [({"version": "v1.28.4"}, Severity.ERROR, "too old"), ({"latency_s": 0.9}, Severity.WARNING, "900ms")],
+)
+def test_old_and_slow_servers_are_named(changes: Any, severity: Severity, says: str) -> None:
+    """By version, and by how long they take."""
+    found = only(server=msgspec.structs.replace(SERVER, **changes))
+    assert (found.check, found.severity, says in found.what) == ("server", severity, True)
+
+
+@pytest.mark.parametrize(
+    ("server_time", "asked_s", "expected"),
+    [
+        (NOW, 0.9, ""),  # cut to the second
+        (NOW, 6.9, "5.9s behind"),
+        (NOW + timedelta(seconds=60), 2, "58s ahead of"),
+        (NOW + timedelta(seconds=4), 0, ""),
+    ],
+)
+def test_clocks_are_compared_as_far_as_seconds_and_latency_allow(
+    server_time: datetime, asked_s: float, expected: str
+) -> None:
+    """A slow answer is no skew."""
+    at = NOW + timedelta(seconds=asked_s)
+    found = problems(identity=Identity(user="ada", server_time=server_time, asked_at=at, answered_at=at))
+    assert [expected in finding.what for finding in found] == ([True] if expected else [])
+
+
+def test_somebody_with_the_rights_of_one_role_is_well() -> None:
+    """Not everybody is an operator."""
+    client = {right: right in set(rights(RULES[Role.CLIENT])) for right in EVERYTHING}
+    assert problems(rights=client) == []
+    found = only(rights=client, roles=(Role.OPERATOR,))
+    assert (found.check, found.severity) == ("rights", Severity.ERROR)
+    assert "may not patch executions/status.kontinue.cloud" in found.what
+    assert "--role kontinue-operator --user ada -n shop" in found.remedy
+
+
+def test_somebody_without_rights_is_told_which_by_verb_and_resource() -> None:
+    """Those of a client: they are the least."""
+    found = only(rights=dict.fromkeys(EVERYTHING, False))
+    assert "cannot work as client: may not get functions.kontinue.cloud, list functions.kontinue.cloud" in found.what
+    first = Right(labels.GROUP, "functions", "get")
+    found = only(rights={**dict.fromkeys(EVERYTHING, True), first: False})
+    assert found.what == "ada cannot work as client: may not get functions.kontinue.cloud"
+
+
+def test_kinds_are_judged_one_by_one() -> None:
+    """Absent, older, newer, different, not served."""
+    name = "executions.kontinue.cloud"
+    assert only(kinds={**kinds(), name: None}).what == "is not installed"
+    for change, severity, says in (
+        (lambda fields: fields.pop("mutex"), Severity.ERROR, "is of an older version: it lacks spec.mutex"),
+        (lambda fields: fields.update(more={}), Severity.WARNING, "is of a newer version: it has also spec.more"),
+        (lambda fields: fields["function"].update(maxLength=3), Severity.WARNING, "it has otherwise spec.function"),
+    ):
+        found = kinds()
+        change(found[name]["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"])
+        finding = only(kinds=found)
+        assert (finding.object, finding.severity, says in finding.what) == (name, severity, True)
+    found = kinds()
+    found[name]["status"]["conditions"][0]["status"] = "False"
+    assert only(kinds=found).what == "is not served yet"
+
+
+@pytest.mark.parametrize(
+    "part", ["identity", "rights", "kinds", "leases", "functions", "suspensions", "executions", "schedules", "archives"]
+)
+def test_what_may_not_be_read_is_a_finding_and_stops_nothing(part: str) -> None:
+    """The other checks go on."""
+    found = problems(**{part: None}, refusals={part: "403: cannot list"})
+    assert [(finding.severity, "403: cannot list" in finding.what) for finding in found] == [(Severity.WARNING, True)]
+
+
+def test_lists_that_were_cut_are_named() -> None:
+    """Nothing is concluded from what is missing in them."""
+    found = only(cut={"executions": 1}, suspensions=(suspension(),), executions=())
+    assert found.what == "there are more than the first 1 that were looked at"
+
+
+def test_groups_without_a_living_replica_are_errors_and_so_is_what_waits_for_them() -> None:
+    """A Lease that has run out, or was given back."""
+    for dead in (lease("kontinue-leader.g", age=100), lease("kontinue-leader.g", "")):
+        found = problems(leases=(dead,), executions=(live(phase=Phase.PENDING),))
+        assert [(one.check, one.severity) for one in found] == [
+            ("groups", Severity.ERROR),
+            ("functions", Severity.WARNING),
+            ("executions", Severity.ERROR),
+        ]
+
+
+def test_a_namespace_without_workers_says_so() -> None:
+    """A warning: nobody may have started any yet."""
+    assert only(leases=(), functions=(), executions=()).what == "no worker has ever run here"
+
+
+def test_silent_shards_mixed_builds_and_a_missing_leader_are_warnings() -> None:
+    """While somebody lives."""
+    leader, first = lease("kontinue-leader.g"), lease("kontinue-shard.g.w-0", **{labels.BUILD: "a"})
+    silent = lease("kontinue-shard.g.w-1", "w-1", age=300, **{labels.BUILD: "b"})
+    assert "shard w-1 on w-1 has not renewed its Lease for 5m" in only(leases=(leader, first, silent)).what
+    other = lease("kontinue-shard.g.w-1", "w-1", **{labels.BUILD: "b"})
+    assert "2 builds: 1 x a, 1 x b" in only(leases=(leader, first, other)).what
+    assert only(leases=(first,)).what.startswith("nobody leads")
+
+
+def test_pending_ones_tell_why_nobody_takes_them() -> None:
+    """No such function (with the nearest name), a group that is gone, or a leader that does not see them."""
+    found = only(executions=(live(phase=Phase.PENDING, group="", function="ff"),))
+    assert "the function ff, which no worker has (did you mean f?)" in found.what
+    found = only(executions=(live(phase=Phase.PENDING, group="old"),))
+    assert "belongs to group old, of which no replica lives; f is now of group g" in found.what
+    assert only(executions=(live(phase=Phase.PENDING, group=""),)).severity is Severity.WARNING
+    limited = WaitingFor(kind="Function", name="f")
+    assert problems(executions=(live(phase=Phase.PENDING, group="", waiting_for=(limited,)),)) == []
+    young = NOW - timedelta(seconds=10)
+    assert problems(executions=(live(phase=Phase.PENDING, group="", function="ff", created=young),)) == []
+
+
+def test_blocked_crashing_and_large_ones_are_named() -> None:
+    """Before they fail."""
+    found = only(executions=(live(phase=Phase.BLOCKED, message="step 1: recorded a; requested b"),))
+    assert (found.severity, found.object) == (Severity.ERROR, "executions/x")
+    assert "recorded a; requested b" in found.what
+    assert "kontinue cancel x -n shop" in found.remedy
+    assert "2 runners died" in only(executions=(live(crashes=2),)).what
+    assert problems(executions=(live(crashes=1),)) == []
+    assert only(executions=(live(size=LARGE_BYTES),)).severity is Severity.WARNING
+    assert only(executions=(live(size=HUGE_BYTES),)).severity is Severity.ERROR
+
+
+def test_many_findings_of_a_kind_are_counted() -> None:
+    """The first ones tell what is wrong."""
+    found = [one for one in judge(seen(executions=[live(crashes=2)] * 50)) if one.severity is Severity.WARNING]
+    assert (len(found), found[-1].what) == (MAX_PER_CHECK + 1, "40 more of this kind")
+
+
+def suspension(kind: SuspensionKind = SuspensionKind.SLEEP, *, days: float = 1) -> Suspension:
+    owner = OwnerReference(api_version=labels.API_VERSION, kind="Execution", name="x", uid="uid-x")
+    created = NOW - timedelta(days=days)
+    meta = ObjectMeta(name="s", namespace="shop", owner_references=[owner], creation_timestamp=created)
+    return Suspension(metadata=meta, spec=SuspensionSpec(execution="x", kind=kind, display_name="Ship it?"))
+
+
+def test_open_suspensions_of_ended_ones_and_unanswered_questions_are_warnings() -> None:
+    """Not at once, and not for sleeps, which may take months."""
+    assert "its Execution x has ended" in only(suspensions=(suspension(),), executions=()).what
+    assert problems(suspensions=(suspension(days=0),), executions=()) == []
+    assert problems(suspensions=(suspension(days=300),)) == []
+    found = only(suspensions=(suspension(SuspensionKind.MANUAL, days=8),))
+    assert 'has waited 8d for an answer "Ship it?"' in found.what
+    assert found.remedy == "kontinue resume x -n shop"
+
+
+def test_mutexes_that_outlive_their_holder_are_warnings() -> None:
+    """After a while: the leader has to find out that nothing runs."""
+    held = {labels.MUTEX: "prod", labels.EXECUTION: "gone"}
+    leader = lease("kontinue-leader.g")
+    found = only(leases=(leader, lease("kontinue-mutex.g.prod", "uid-gone", age=900, **held)))
+    assert "mutex prod is still kept for gone" in found.what
+    assert problems(leases=(leader, lease("kontinue-mutex.g.prod", "uid-gone", age=60, **held))) == []
+    assert problems(leases=(leader, lease("kontinue-mutex.g.prod", "uid-x", age=900, **held))) == []
+
+
+def schedule(status: ScheduledExecutionStatus | None = None, **spec: Any) -> ScheduledExecution:
+    return ScheduledExecution(
+        metadata=ObjectMeta(name="nightly", namespace="shop"),
+        spec=ScheduledExecutionSpec(**{"schedule": "0 3 * * *", "function": "f", **spec}),
+        status=status or ScheduledExecutionStatus(),
+    )
+
+
+def test_schedules_that_cannot_start_anything_are_errors() -> None:
+    """A bad zone or expression, an unknown function; warnings if they are late or refused."""
+    assert "Mars/Olympus" in only(schedules=(schedule(time_zone="Mars/Olympus"),)).what
+    assert "61" in only(schedules=(schedule(schedule="61 * * * *"),)).what
+    assert only(schedules=(schedule(function="gone"),)).what == "no worker has the function gone"
+    late = ScheduledExecutionStatus(next_schedule_time=NOW - timedelta(hours=2))
+    assert "was due 120m ago" in only(schedules=(schedule(late),)).what
+    assert problems(schedules=(schedule(late, suspend=True),)) == []
+    refused = ScheduledExecutionStatus(conditions=[Condition(type=READY, status="False", message="no")])
+    assert only(schedules=(schedule(refused),)).what == "starts nothing: no"
+
+
+def part(number: int, parts: int = 2) -> ObjectMeta:
+    key = f"uid 5 6 digest {number} {parts} tree"
+    created = NOW - timedelta(days=1)
+    return ObjectMeta(
+        name=f"a-{number}", namespace="shop", annotations={labels.ARCHIVE_PART: key}, creation_timestamp=created
+    )
+
+
+def test_archives_with_missing_parts_are_errors() -> None:
+    """And what no archive knows is a warning."""
+    assert problems(archives=(part(1), part(2))) == []
+    found = only(archives=(part(2),))
+    assert (found.severity, found.object) == (Severity.ERROR, "executions/tree")
+    assert "lacks 1 part of 2: 1" in found.what
+    assert only(archives=(ObjectMeta(name="mine", namespace="shop"),)).severity is Severity.WARNING
+
+
+def test_facts_of_an_execution_are_what_the_checks_need() -> None:
+    """With its size as the server sent it."""
+    body = {"metadata": {"name": "x", "namespace": "shop", "uid": "1"}, "spec": {"function": "f"}, "status": {}}
+    raw = msgspec.Raw(msgspec.json.encode(body))
+    facts = execution_facts(raw)
+    assert (facts.name, facts.phase, facts.size) == ("x", Phase.PENDING, len(bytes(raw)))
+    assert msgspec.json.decode(raw, type=Execution).phase is facts.phase
+
+
+def test_findings_are_printed_with_their_remedy_below() -> None:
+    """And all lines of what was found."""
+    found = Finding(severity=Severity.ERROR, check="kinds", object="x", what="one\ntwo", remedy="do it")
+    assert format_findings([found], color=False) == "✗ kinds      x: one\n             two\n             -> do it"
