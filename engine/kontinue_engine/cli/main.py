@@ -68,6 +68,7 @@ VERBS: Final = (
     Verb("suspensions", f"{_CLI}.suspensions", "What Executions wait for: long sleeps, and somebody.", _LOOK, LISTS),
     Verb("schedules", f"{_CLI}.schedules", "What is started at which times; suspend, resume, trigger.", _LOOK, LISTS),
     Verb("wait", f"{_CLI}.wait", "Wait until an Execution has ended.", _LOOK, SELECTS),
+    Verb("doctor", f"{_CLI}.doctor.command", "What is wrong with server, workers and Executions, and what to do.", _LOOK),
     Verb("replay", f"{_CLI}.replay", "Check recorded Executions against the code in this folder.", _LOOK, LISTS),
     Verb("result", f"{_CLI}.result", "Result of an Execution as JSON.", _LOOK, NAMES),
     Verb("resume", f"{_CLI}.resume", "End the sleeps and suspends of an Execution.", _CHANGE, SELECTS),
