@@ -18,6 +18,7 @@ import pytest
 import local_only
 from api import unique
 from api_server import ApiServer, kubeconfig_for
+from kontinue_engine.apiserver.main import POD_LOGS
 from kontinue_engine.apiserver.server import LocalServer
 from kontinue_engine.apiserver.storage.sqlite_file import MEMORY
 from kontinue_engine.apiserver.storage.sqlite_storage import SqliteStorage
@@ -82,7 +83,7 @@ class LocalServerFixture:
 @pytest.fixture
 async def local_server(tmp_path: Path) -> AsyncIterator[LocalServerFixture]:
     """Serve kontinue's CRDs and the built-in kinds from memory, on the loop of the test."""
-    async with LocalServer(SqliteStorage(MEMORY), token=TOKEN) as server:
+    async with LocalServer(SqliteStorage(MEMORY), token=TOKEN, pod_logs=tmp_path / POD_LOGS) as server:
         kubeconfig = tmp_path / "kubeconfig"
         server.write_kubeconfig(kubeconfig)
         yield LocalServerFixture(server, server.url, TOKEN, kubeconfig)

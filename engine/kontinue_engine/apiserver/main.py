@@ -26,6 +26,8 @@ from kontinue_engine.telemetry import logs
 DATABASE: Final = "kontinue.db"
 MAX_PORT: Final = 65_535
 KUBECONFIG: Final = "kubeconfig"
+POD_LOGS: Final = Path("logs") / "jobs"
+"""Where ``kontinue dev`` keeps what the Pods print that it runs."""
 READY: Final = "api server ready"
 STOPPED: Final = "api server stopped"
 
@@ -76,7 +78,7 @@ async def run(data_dir: Path, *, host: str, port: int, stop: asyncio.Event) -> N
     kubeconfig = data_dir / KUBECONFIG
     token = access.read_token(kubeconfig) or access.new_token()
     storage = SqliteStorage(data_dir / DATABASE)
-    async with LocalServer(storage, token=token, host=host, port=port) as server:
+    async with LocalServer(storage, token=token, host=host, port=port, pod_logs=data_dir / POD_LOGS) as server:
         server.write_kubeconfig(kubeconfig)
         _log.info(READY, url=server.url, port=server.port, kubeconfig=str(kubeconfig), pid=os.getpid())
         if sys.stderr.isatty():

@@ -24,6 +24,7 @@ from kontinue_engine.apiserver.http.warning_headers import warning_headers
 from kontinue_engine.apiserver.objects import deletion
 from kontinue_engine.apiserver.objects.write_handlers import WriteHandlers
 from kontinue_engine.apiserver.objects.writing import Writer
+from kontinue_engine.apiserver.pod_logs import PodLogs
 from kontinue_engine.apiserver.reads import views
 from kontinue_engine.apiserver.reads.reading import Reader
 from kontinue_engine.apiserver.registry import Registry
@@ -65,6 +66,7 @@ class Router:
         writer: Writer,
         documents: Documents,
         authenticator: access.Access,
+        pod_logs: PodLogs,
     ) -> None:
         self._registry = registry
         self._reader = reader
@@ -72,7 +74,7 @@ class Router:
         self._documents = documents
         self._authenticator = authenticator
         self._writes = WriteHandlers(writer)
-        self._virtual = virtual.Virtual(reader, writer, authenticator)
+        self._virtual = virtual.Virtual(reader, writer, authenticator, pod_logs)
 
     def __call__(self, request: Request) -> Answer | Coroutine[Any, Any, Answer]:
         """Answer ``request``; never raises."""

@@ -33,6 +33,7 @@ from kontinue_engine.apiserver.latest import LatestRouter
 from kontinue_engine.apiserver.objects.deletion import DeleteOptions
 from kontinue_engine.apiserver.objects.object_store import ObjectStore
 from kontinue_engine.apiserver.objects.writing import Writer
+from kontinue_engine.apiserver.pod_logs import PodLogs
 from kontinue_engine.apiserver.reads.reading import Reader
 from kontinue_engine.apiserver.reads.watch import BOOKMARK_PERIOD_S, WatchHub
 from kontinue_engine.apiserver.registry import Registry, load_crds
@@ -74,6 +75,7 @@ class LocalServer:
         host: str = "127.0.0.1",
         port: int | None = 0,
         clock: Clock | None = None,
+        pod_logs: Path | None = None,
     ) -> None:
         """Prepare a server; nothing is opened before ``async with``.
 
@@ -83,6 +85,7 @@ class LocalServer:
             host: a loopback address.
             port: 0 takes a free one; None listens on none: requests come through ``application``.
             clock: what objects' timestamps are taken from.
+            pod_logs: folder of what Pods print, if somebody runs their commands on this machine.
 
         Raises:
             StartupError: ``host`` is not a loopback address.
@@ -108,7 +111,10 @@ class LocalServer:
             watch_count=lambda: self._hub.count,
             backup=lambda: backup.answer(self._store, created_at=self._clock.now().isoformat(timespec="seconds")),
         )
-        self._router = router.Router(self._registry, self._reader, self._writer, documents, access.Authenticator(token))
+        authenticator = access.Authenticator(token)
+        self._router = router.Router(
+            self._registry, self._reader, self._writer, documents, authenticator, PodLogs(pod_logs)
+        )
         self._connections: set[HttpProtocol] = set()
         self._server: asyncio.Server | None = None
         self._tasks: dict[asyncio.Task[None], str] = {}

@@ -1,4 +1,4 @@
-"""Internal. What is answered and not stored: reviews, bindings, and the logs of pods, which there are none of.
+"""Internal. What is answered and not stored: reviews, bindings, and the logs of pods (``pod_logs``).
 
 Called by the router for these targets alone; the Pods behind them are read and written through the same handlers as any
 other object. Reviews are answered by ``builtin.reviews``.
@@ -7,6 +7,7 @@ other object. Reviews are answered by ``builtin.reviews``.
 from __future__ import annotations
 
 from collections.abc import Coroutine
+from datetime import datetime
 from typing import Any, Final
 
 import orjson
@@ -19,6 +20,7 @@ from kontinue_engine.apiserver.http import access, requests
 from kontinue_engine.apiserver.http.http_protocol import Answer, Request, Response
 from kontinue_engine.apiserver.http.requests import Target
 from kontinue_engine.apiserver.objects.writing import Writer
+from kontinue_engine.apiserver.pod_logs import PodLogs, parse_options
 from kontinue_engine.apiserver.reads import views
 from kontinue_engine.apiserver.reads.reading import Reader
 from kontinue_engine.apiserver.resources import ResourceInfo
@@ -41,10 +43,11 @@ def is_virtual(target: Target) -> bool:
 class Virtual:
     """Answers requests for what is not stored."""
 
-    def __init__(self, reader: Reader, writer: Writer, authenticator: access.Access) -> None:
+    def __init__(self, reader: Reader, writer: Writer, authenticator: access.Access, pod_logs: PodLogs) -> None:
         self._reader = reader
         self._writer = writer
         self._authenticator = authenticator
+        self._pod_logs = pod_logs
 
     def answer(
         self, request: Request, target: Target, query: dict[str, str], user: str
@@ -55,7 +58,7 @@ class Virtual:
             StatusError: it is refused.
         """
         if target.subresource == "log":
-            return self._refuse_log(target)
+            return self._log(target, query)
         content_type = request.headers.get(b"content-type", b"").decode("latin-1")
         document = requests.parse_body(request.body, content_type, takes_protobuf=True)
         if target.subresource == "binding" or target.resource.kind == "Binding":
@@ -90,11 +93,21 @@ class Virtual:
         await self._writer.change(pod, bind, options, verb="create")
         return Response(201, orjson.dumps(statuses.build_status(201, details=None)))
 
-    def _refuse_log(self, target: Target) -> Response:
-        self._reader.get(Target(target.resource, target.namespace, target.name, ""), {}, _PLAIN)
-        raise statuses.bad_request(
-            f"pod {target.name} has no log: this server stores pods and runs none; see the logs of what does run them"
-        )
+    def _log(self, target: Target, query: dict[str, str]) -> Answer:
+        def find() -> dict[str, Any]:
+            answer = self._reader.get(Target(target.resource, target.namespace, target.name, ""), {}, _PLAIN)
+            assert isinstance(answer, Response)  # noqa: S101 - only a wanted revision is waited for
+            found: dict[str, Any] = orjson.loads(answer.body)
+            return found
+
+        def find_again() -> dict[str, Any] | None:
+            try:
+                return find()
+            except statuses.StatusError:
+                return None
+
+        now = datetime.fromisoformat(self._writer.now_text())
+        return self._pod_logs.answer(find(), find_again, parse_options(query, now))
 
 
 def _decoded(resource: ResourceInfo, document: Any) -> dict[str, Any]:

@@ -45,11 +45,21 @@ class BridgeTransport:
 
     async def stream(self, request: Request, *, timeout_s: float | None = None) -> AsyncGenerator[bytes, None]:
         """Open a watch and yield its lines until the server ends it; see ``Transport.stream``."""
-        del timeout_s
+        async with aclosing(self._pumped(lambda server: server.stream(request, timeout_s=timeout_s))) as lines:
+            async for line in lines:
+                yield line
+
+    async def chunks(self, request: Request, *, timeout_s: float | None = None) -> AsyncGenerator[bytes, None]:
+        """Yield an answer as it comes; see ``Transport.chunks``."""
+        async with aclosing(self._pumped(lambda server: server.chunks(request, timeout_s=timeout_s))) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    async def _pumped(self, open_: Callable[[Transport], AsyncGenerator[bytes, None]]) -> AsyncGenerator[bytes, None]:
         server = await self._server()
         self._driver.attach()
         items: asyncio.Queue[_Item] = asyncio.Queue()
-        pumping = self._driver.loop.create_task(_pump(server, request, items.put_nowait))
+        pumping = self._driver.loop.create_task(_pump(open_(server), items.put_nowait))
         try:
             while (item := await items.get()) is not None:
                 if isinstance(item, BaseException):
@@ -59,12 +69,12 @@ class BridgeTransport:
             pumping.cancel()
 
 
-async def _pump(server: Transport, request: Request, put: Callable[[_Item], None]) -> None:
+async def _pump(source: AsyncGenerator[bytes, None], put: Callable[[_Item], None]) -> None:
     """On the engine's loop, which has the same thread: a queue of the test's loop may be filled from here."""
     try:
-        async with aclosing(server.stream(request)) as lines:
-            async for line in lines:
-                put(line)
+        async with aclosing(source) as parts:
+            async for part in parts:
+                put(part)
     except Exception as error:  # noqa: BLE001 - raised on the other side
         put(error)
     else:

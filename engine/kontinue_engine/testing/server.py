@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Final, cast
 
 import msgspec
@@ -88,6 +89,14 @@ class InProcessTransport:
 
     async def stream(self, request: Request, *, timeout_s: float | None = None) -> AsyncGenerator[bytes, None]:
         """Open a watch and yield its lines until the server ends it; see ``Transport.stream``."""
+        splitter = LineSplitter()
+        async with aclosing(self.chunks(request, timeout_s=timeout_s)) as chunks:
+            async for chunk in chunks:
+                for line in splitter.feed(chunk):
+                    yield line
+
+    async def chunks(self, request: Request, *, timeout_s: float | None = None) -> AsyncGenerator[bytes, None]:
+        """Yield an answer as it comes; see ``Transport.chunks``."""
         del timeout_s
         answer = await self._ask(request)
         if isinstance(answer, Response):
@@ -96,11 +105,9 @@ class InProcessTransport:
         stream = Stream(cast("HttpProtocol", pipe))
         with housekeeping():
             answer.start(stream)
-        splitter = LineSplitter()
         try:
             while payload := await pipe.read():
-                for line in splitter.feed(payload):
-                    yield line
+                yield payload
         finally:
             stream.close()
 

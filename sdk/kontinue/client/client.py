@@ -15,15 +15,17 @@ from typing import Any, Final, ParamSpec, Self, TypeVar, cast, overload
 
 from kontinue import codec, errors
 from kontinue.api import labels
+from kontinue.api.batch import Job
 from kontinue.api.meta import ObjectList, ObjectMeta, parent_of
 from kontinue.api.patches import CANCELED_BY_CLIENT, cancel_operations, retry_operations, skip_operations
 from kontinue.api.v1alpha1 import ENDED_PHASES, ChildPolicy, Execution, Function, Phase, ScheduledExecution, Suspension
 from kontinue.archives import Archive, MissingPartsError
-from kontinue.client import archived, resuming, schedules
+from kontinue.client import archived, job_reading, resuming, schedules
 from kontinue.client import arguments as argument_check
 from kontinue.client.ending import Operations, encode_result, end_execution
 from kontinue.client.functions import FunctionDirectory
 from kontinue.client.handle import ExecutionHandle
+from kontinue.client.job_logs import JobLogs, LogOptions
 from kontinue.client.limits import limit, limited
 from kontinue.client.options import ClientOptions, SpawnOptions
 from kontinue.client.retrying import check_retry, must_be_canceled, warn_of_failed
@@ -675,6 +677,52 @@ class Client:
         function = await self._functions.find(namespace, found.spec.function)
         metadata = await schedules.trigger(self._send, found, function)
         return self._handle(namespace, metadata, codec.codec_for(Any).decode)
+
+    # Jobs.
+
+    async def get_job(self, name: str, *, namespace: str | None = None) -> Job:
+        """Read a Job of Kubernetes by the name of the object.
+
+        Raises:
+            NotFound: there is none of that name.
+        """
+        return await job_reading.fetch(self._send, namespace or self.namespace, name)
+
+    def get_job_logs(
+        self,
+        name: str,
+        *,
+        follow: bool = False,
+        container: str | None = None,
+        tail_lines: int | None = None,
+        pod: str | None = None,
+        namespace: str | None = None,
+    ) -> JobLogs:
+        """Return the log of a Job: ``async with client.get_job_logs("job") as chunks: async for chunk in chunks``.
+
+        Pieces of bytes come as they are printed; leaving the block closes the connection.
+
+        Args:
+            name: of the Job.
+            follow: go on until the container has ended. It also waits until there is a Pod and its container has
+                started, and a connection that is cut is opened anew where it was.
+            container: which one of the Pod's; None: the one that it says is its default, or the first one.
+            tail_lines: begin with the last so many lines; None: with the first one.
+            pod: name of one of its Pods; None: the first one that it has started.
+            namespace: of the Job.
+
+        Raises (when the block is entered, or while it is read):
+            NotFound: there is no such Job, or no such Pod of it.
+            InvalidState: there is no Pod, or nothing has started in it yet, and ``follow`` is not set.
+            WaitTimeout: no Pod was there within the client's ``timeout``, which does not limit what is followed.
+            Invalid: the Pod has no such container.
+            Unavailable: the server, or the node of the Pod, does not answer.
+        """
+        if tail_lines is not None and tail_lines < 0:
+            raise ValueError(f"tail_lines={tail_lines}: expected 0 or more, or None for everything")
+        options = LogOptions(follow=follow, container=container, tail_lines=tail_lines, pod=pod)
+        where = namespace or self.namespace
+        return JobLogs(self._shared.transport, self._send, where, name, options, self.timeout)
 
     # Parts.
 

@@ -12,11 +12,13 @@ from types import TracebackType
 from typing import Any, Generic, ParamSpec, Self, TypeVar, overload
 
 from kontinue import errors
+from kontinue.api.batch import Job
 from kontinue.api.v1alpha1 import ChildPolicy, Execution, Function, Phase, ScheduledExecution, Suspension
 from kontinue.archives import Archive
 from kontinue.client.client import Client
 from kontinue.client.event_thread import EventThread
 from kontinue.client.handle import ExecutionHandle
+from kontinue.client.job_logs import JobLogs
 from kontinue.client.options import ClientOptions, SpawnOptions
 from kontinue.client.tree import ExecutionTree
 from kontinue.client.tree_watcher import TreeWatcher
@@ -96,6 +98,37 @@ class SyncTreeWatcher:
         self._thread.run(self._watcher.stop())
 
 
+class SyncJobLogs:
+    """The log of one container: ``with`` it, then iterate over pieces of bytes; see ``JobLogs``."""
+
+    def __init__(self, logs: JobLogs, thread: EventThread) -> None:
+        self._logs = logs
+        self._thread = thread
+
+    @property
+    def pod(self) -> str:
+        """Name of the Pod; empty before it is found."""
+        return self._logs.pod
+
+    @property
+    def container(self) -> str:
+        """Name of the container."""
+        return self._logs.container
+
+    def __enter__(self) -> Self:
+        self._thread.run(self._logs.__aenter__())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None, /
+    ) -> None:
+        if self._thread.is_running:
+            self._thread.run(self._logs.__aexit__(None, None, None))
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self._thread.iterate(self._logs)
+
+
 class SyncTransport:
     """Sends requests that the client has no method for, see ``kontinue.kube.transport``."""
 
@@ -110,6 +143,10 @@ class SyncTransport:
     def stream(self, request: Request, *, timeout_s: float | None = None) -> Iterator[bytes]:
         """Open a watch and yield its lines until the server ends it; see ``Transport.stream``."""
         return self._thread.iterate(self._transport.stream(request, timeout_s=timeout_s))
+
+    def chunks(self, request: Request, *, timeout_s: float | None = None) -> Iterator[bytes]:
+        """Yield the body of an answer as it comes; see ``Transport.chunks``."""
+        return self._thread.iterate(self._transport.chunks(request, timeout_s=timeout_s))
 
 
 class SyncClient:
@@ -352,6 +389,31 @@ class SyncClient:
     def trigger_scheduled_execution(self, schedule: ScheduledExecution | str) -> SyncExecutionHandle[Any]:
         """Start what a schedule starts, now; see ``Client.trigger_scheduled_execution``."""
         return SyncExecutionHandle(self._run(self._client.trigger_scheduled_execution(schedule)), self._thread)
+
+    # Jobs.
+
+    def get_job(self, name: str, *, namespace: str | None = None) -> Job:
+        """Read a Job of Kubernetes by the name of the object; see ``Client.get_job``."""
+        return self._run(self._client.get_job(name, namespace=namespace))
+
+    def get_job_logs(
+        self,
+        name: str,
+        *,
+        follow: bool = False,
+        container: str | None = None,
+        tail_lines: int | None = None,
+        pod: str | None = None,
+        namespace: str | None = None,
+    ) -> SyncJobLogs:
+        """Return the log of a Job: ``with client.get_job_logs("job") as chunks: for chunk in chunks``.
+
+        See ``Client.get_job_logs``.
+        """
+        logs = self._client.get_job_logs(
+            name, follow=follow, container=container, tail_lines=tail_lines, pod=pod, namespace=namespace
+        )
+        return SyncJobLogs(logs, self._thread)
 
     # Parts.
 

@@ -10,8 +10,6 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-import msgspec
-
 from kontinue import errors
 from kontinue.api import labels
 from kontinue.api.batch import Job
@@ -19,6 +17,7 @@ from kontinue.api.meta import ObjectList
 from kontinue.api.v1alpha1 import Execution, Suspension
 from kontinue.client.tree import Member, root_of
 from kontinue.kube import requests
+from kontinue.kube.answers import reader
 from kontinue.kube.requests import Request, Resource
 
 PAGE_SIZE: Final = 500
@@ -32,9 +31,9 @@ EXTRAS: Final[frozenset[type[Member]]] = frozenset({Suspension, Job})
 """Kinds that a tree does without, if they may not be read."""
 
 _decoders: Final[dict[type[Member], Callable[[bytes], ObjectList[Any]]]] = {
-    Execution: msgspec.json.Decoder(ObjectList[Execution]).decode,
-    Suspension: msgspec.json.Decoder(ObjectList[Suspension]).decode,
-    Job: msgspec.json.Decoder(ObjectList[Job]).decode,
+    Execution: reader(ObjectList[Execution], what="list of Executions"),
+    Suspension: reader(ObjectList[Suspension], what="list of Suspensions"),
+    Job: reader(ObjectList[Job], what="list of Jobs"),
 }
 _log: Final = logging.getLogger(__name__)
 

@@ -27,6 +27,7 @@ from kontinue.kube import requests
 from kontinue.kube.backoff import Backoff
 from kontinue.kube.transport import Transport
 from kontinue.kube.watch import EventType
+from kontinue_engine.apiserver.pod_logs import file_name, stamped
 from kontinue_engine.cli.dev.local_commands import LocalCommand, NoLocalCommandError, local_command
 from kontinue_engine.cli.dev.log_files import LogFile
 from kontinue_engine.cli.dev.processes import group_guard, start_process
@@ -52,7 +53,7 @@ class JobRunner:
         transport: to the local API server.
         namespace: of the workers.
         directory: that commands run in.
-        logs: folder for what they print.
+        logs: folder for what they print, from which the API server answers ``pods/log``.
         say: tells the user what happens.
     """
 
@@ -160,10 +161,10 @@ class JobRunner:
     async def _run_command(self, pod: str, command: LocalCommand) -> Ended:
         """Run the command of a Pod; cancelled, its whole process group has ended on return."""
         last: deque[bytes] = deque(maxlen=_SHOWN_LINES)
-        log = LogFile(self._logs / f"{pod}.log")
+        log = LogFile(self._logs / file_name(self._namespace, pod))
 
         def keep(line: bytes) -> None:
-            log.write(line)
+            log.write(stamped(line, datetime.now(UTC)))
             last.append(line)
 
         with contextlib.ExitStack() as used:

@@ -4,11 +4,24 @@ import inspect
 
 import pytest
 
-from kontinue.client import Client, ExecutionHandle, SyncClient, SyncExecutionHandle, SyncTreeWatcher, TreeWatcher
+from kontinue.client import (
+    Client,
+    ExecutionHandle,
+    JobLogs,
+    SyncClient,
+    SyncExecutionHandle,
+    SyncJobLogs,
+    SyncTreeWatcher,
+    TreeWatcher,
+)
 
-TWINS = {Client: SyncClient, ExecutionHandle: SyncExecutionHandle, TreeWatcher: SyncTreeWatcher}
+TWINS = {Client: SyncClient, ExecutionHandle: SyncExecutionHandle, TreeWatcher: SyncTreeWatcher, JobLogs: SyncJobLogs}
 MADE_OF_OTHER_THINGS = {"from_kube"}
 """A transport belongs to the loop that uses it, and the synchronous client's loop is its own."""
+
+
+ATTRIBUTES = {"asynchronous", "namespace", "timeout", "pod", "container"}
+"""Properties of a synchronous one that are set on an asynchronous one."""
 
 
 def public(of):
@@ -29,4 +42,4 @@ def test_each_method_has_a_twin_with_the_same_parameters(asynchronous):
             assert parameters(getattr(twin, name)) == parameters(member), name
         else:
             assert hasattr(twin, name), name
-    assert public(twin) - public(asynchronous) <= {"asynchronous", "namespace", "timeout"}
+    assert public(twin) - public(asynchronous) <= ATTRIBUTES

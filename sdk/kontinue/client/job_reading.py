@@ -1,0 +1,53 @@
+"""Reads Jobs and their Pods for a client. Called by ``Client.get_job`` and ``kontinue.client.job_logs``."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+from typing import Final
+
+from kontinue import errors
+from kontinue.api import labels
+from kontinue.api.batch import JOB_NAME_LABEL, Job, Pod
+from kontinue.api.meta import ObjectList
+from kontinue.kube import requests
+from kontinue.kube.answers import reader
+from kontinue.kube.requests import Request
+
+Send = Callable[[Request], Awaitable[bytes]]
+
+_decode_job: Final = reader(Job)
+_decode_pod: Final = reader(Pod)
+_decode_pods: Final = reader(ObjectList[Pod], what="list of Pods")
+_EARLY: Final = datetime.min.replace(tzinfo=UTC)
+
+
+async def fetch(send: Send, namespace: str, name: str) -> Job:
+    """Read a Job.
+
+    Raises:
+        NotFound: there is none of that name.
+    """
+    try:
+        return _decode_job(await send(requests.get(requests.JOBS, namespace, name)))
+    except errors.NotFound as error:
+        raise errors.NotFound(
+            f"no Job {name!r} in namespace {namespace!r} ({error})", status=error.status, reason=error.reason
+        ) from error
+
+
+async def fetch_pod(send: Send, namespace: str, name: str) -> Pod | None:
+    """Read a Pod; None if there is none of that name."""
+    try:
+        return _decode_pod(await send(requests.get(requests.PODS, namespace, name)))
+    except errors.NotFound:
+        return None
+
+
+async def fetch_pods(send: Send, namespace: str, job: str) -> Sequence[Pod]:
+    """Read the Pods that a Job has started, the first one first."""
+    selector = f"{JOB_NAME_LABEL}={labels.label_value(job)}"
+    body = await send(requests.list_objects(requests.PODS, namespace, label_selector=selector))
+    return sorted(
+        _decode_pods(body).items, key=lambda pod: (pod.metadata.creation_timestamp or _EARLY, pod.metadata.name)
+    )
