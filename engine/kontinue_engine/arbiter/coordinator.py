@@ -1,0 +1,113 @@
+"""Internal. Builds one coordinator and runs it: it stands by until it has the Lease, then looks after the primitives.
+
+Two that work at the same time would do no harm: everything that they write carries the resourceVersion of what they
+have seen. The Lease saves the second one's requests, and tells people who works. Its name and label are no worker
+group's: those have no dots. Called by ``main``, and by ``kontinue dev``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Final
+
+from kontinue.api import labels
+from kontinue.api.meta import Lease
+from kontinue.kube import requests
+from kontinue.kube.config import KubeConfig, load_config
+from kontinue.kube.http import KubeTransport
+from kontinue_engine.arbiter.options import CoordinatorOptions
+from kontinue_engine.arbiter.wait_groups import WaitGroupController
+from kontinue_engine.clock import SystemClock
+from kontinue_engine.coordinator.campaign import Campaign
+from kontinue_engine.coordinator.lease_watch import LeaseWatch
+from kontinue_engine.kube.events import EventRecorder
+from kontinue_engine.kube.informer import Informer
+from kontinue_engine.kube.lease import HeldLease
+from kontinue_engine.kube.process_identity import local_identity
+from kontinue_engine.sharding.lease_book import LeaseBook
+from kontinue_engine.telemetry.logs import describe_process, get_logger
+from kontinue_engine.worker.pages import Page, Pages, serving
+
+USER_AGENT: Final = "kontinue-coordinator"
+LEASE: Final = "kontinue-coordinator"
+GROUP: Final = "coordinator.konductor.io"
+"""Value of the label of its Lease, as of a worker group's."""
+
+_log = get_logger(__name__)
+
+
+async def run_coordinator(options: CoordinatorOptions, stop: asyncio.Event) -> None:
+    """Run one coordinator until ``stop`` is set.
+
+    Raises:
+        StartupError: it cannot start; the message says what to do.
+        KontinueError: there is no server to be found.
+    """
+    config = load_config(kubeconfig=options.kubeconfig, context=options.context, namespace=options.namespace)
+    describe_process(namespace=config.namespace)
+    ready = asyncio.Event()
+    async with serving(_pages(ready), options.health, what="probes", option="--health"):
+        coordinator = asyncio.create_task(_run(options, config, ready), name="coordinator")
+        stopping = asyncio.create_task(stop.wait(), name="stop")
+        try:
+            await asyncio.wait([coordinator, stopping], return_when=asyncio.FIRST_COMPLETED)
+            if coordinator.done():
+                coordinator.result()
+        finally:
+            stopping.cancel()
+            coordinator.cancel()
+            await asyncio.gather(coordinator, stopping, return_exceptions=True)
+
+
+async def _run(options: CoordinatorOptions, config: KubeConfig, ready: asyncio.Event) -> None:
+    clock = SystemClock()
+    identity = local_identity(socket.gethostname())
+    # Its own connections: a renewal must not wait for other requests.
+    async with _transport(config) as lease_transport:
+        lease = HeldLease(
+            lease_transport, config.namespace, LEASE, identity, group=GROUP, clock=clock, times=options.lease
+        )
+        async with _transport(config, lease.until_valid) as transport, _transport(config) as event_transport:
+            events = EventRecorder(event_transport, component=USER_AGENT, instance=identity.shard, clock=clock)
+            watch = LeaseWatch(LeaseBook(GROUP), clock)
+            leases = Informer(
+                lease_transport,
+                requests.LEASES,
+                config.namespace,
+                type_=Lease,
+                handler=watch,
+                label_selector=f"{labels.WORKER_GROUP}={GROUP}",
+            )
+
+            async def lead() -> None:
+                namespace = "" if options.all_namespaces else config.namespace
+                await WaitGroupController(transport, namespace=namespace, events=events, clock=clock).run()
+
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(events.run(), name="events")
+                tasks.create_task(leases.run(), name="leases")
+                await leases.synced.wait()
+                ready.set()
+                _log.info("coordinator ready", lease=LEASE)
+                await Campaign(lease, watch, clock, events, lead).run()
+
+
+@asynccontextmanager
+async def _transport(
+    config: KubeConfig, before_write: Callable[[], Awaitable[None]] | None = None
+) -> AsyncIterator[KubeTransport]:
+    transport = KubeTransport(config, user_agent=USER_AGENT, before_write=before_write)
+    try:
+        yield transport
+    finally:
+        await transport.close()
+
+
+def _pages(ready: asyncio.Event) -> Pages:
+    return {
+        "/livez": lambda: Page(text="ok\n"),
+        "/readyz": lambda: Page(text="ok\n") if ready.is_set() else Page(status=503, text="it lists its Leases\n"),
+    }

@@ -1,0 +1,132 @@
+"""Internal. Which Pods and Executions have ended, of those that hold something.
+
+A watch of the living ones, without their contents, begins with the first holder of a kind: one that leaves it has ended
+or is gone. What a watch has not shown proves nothing, it may be late; so before anybody is believed to be gone, the API
+server is asked. Asked by the controllers of this package.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import msgspec
+
+from kontinue import errors
+from kontinue.api.konductor_v1 import Holder, HolderKind
+from kontinue.api.meta import ApiStruct, ObjectMeta, PartialObjectMetadata
+from kontinue.api.v1alpha1 import LIVE_PHASES_SELECTOR, TERMINAL_PHASES
+from kontinue.kube import requests
+from kontinue.kube.requests import Resource
+from kontinue.kube.transport import Transport
+from kontinue.kube.watch import EventType
+from kontinue_engine.kube.informer import Informer
+
+_ENDS_OF_PODS: Final = ("Succeeded", "Failed")
+
+
+class _Kind(msgspec.Struct, frozen=True):
+    resource: Resource
+    ends: frozenset[str]
+    living: str
+    """Field selector of those that have not ended."""
+
+
+_KINDS: Final = {
+    HolderKind.POD: _Kind(
+        requests.PODS, frozenset(_ENDS_OF_PODS), ",".join(f"status.phase!={phase}" for phase in _ENDS_OF_PODS)
+    ),
+    HolderKind.EXECUTION: _Kind(
+        requests.EXECUTIONS, frozenset(phase.value for phase in TERMINAL_PHASES), LIVE_PHASES_SELECTOR
+    ),
+}
+
+
+class _PhaseOnly(ApiStruct, frozen=True):
+    phase: str = ""
+
+
+class _Fate(ApiStruct, frozen=True):
+    metadata: ObjectMeta
+    status: _PhaseOnly = _PhaseOnly()
+
+
+_decode: Final = msgspec.json.Decoder(_Fate).decode
+
+
+class Holders:
+    """Tells who is gone, and that somebody may be.
+
+    Args:
+        transport: to the API server.
+        namespace: where; empty for everywhere.
+        on_news: called with the uid of one that has left the living, with None when anybody may have.
+    """
+
+    def __init__(self, transport: Transport, namespace: str, on_news: Callable[[str | None], None]) -> None:
+        self._transport = transport
+        self._living = {kind: _Living(transport, namespace, found, on_news) for kind, found in _KINDS.items()}
+
+    async def run(self) -> None:
+        """Watch until cancelled, each kind from when it is first asked about."""
+        async with asyncio.TaskGroup() as tasks:
+            for kind, living in self._living.items():
+                tasks.create_task(living.run(), name=f"holders/{kind.value}")
+
+    async def is_gone(self, namespace: str, holder: Holder) -> bool:
+        """Tell whether a holder has certainly ended. While that cannot be known it has not; there will be news.
+
+        Raises:
+            ApiError: the server refuses to say.
+        """
+        living = self._living[holder.kind]
+        living.is_wanted.set()
+        if not living.is_known or holder.uid in living.uids:
+            return False
+        kind = _KINDS[holder.kind]
+        try:
+            found = _decode(await self._transport.send(requests.get(kind.resource, namespace, holder.name)))
+        except errors.NotFound:
+            return True
+        return (bool(holder.uid) and found.metadata.uid != holder.uid) or found.status.phase in kind.ends
+
+
+class _Living:
+    """Uids of the living objects of one kind; handler of their watch."""
+
+    def __init__(
+        self, transport: Transport, namespace: str, kind: _Kind, on_news: Callable[[str | None], None]
+    ) -> None:
+        self.uids: set[str] = set()
+        self.is_known = False
+        self.is_wanted = asyncio.Event()
+        self._on_news = on_news
+        self._informer = Informer(
+            transport,
+            kind.resource,
+            namespace,
+            type_=PartialObjectMetadata,
+            handler=self,
+            field_selector=kind.living,
+            only_metadata=True,
+        )
+
+    async def run(self) -> None:
+        await self.is_wanted.wait()
+        await self._informer.run()
+
+    def on_list(self, objects: Sequence[PartialObjectMetadata], *, initial: bool) -> None:
+        """Take all that live; who is not among them may have ended unseen."""
+        del initial
+        self.uids = {one.metadata.uid for one in objects}
+        self.is_known = True
+        self._on_news(None)
+
+    def on_event(self, type: EventType, obj: PartialObjectMetadata) -> None:  # noqa: A002 - the wire's word
+        """Take one change."""
+        if type != "DELETED":
+            self.uids.add(obj.metadata.uid)
+            return
+        self.uids.discard(obj.metadata.uid)
+        self._on_news(obj.metadata.uid)
