@@ -1,0 +1,119 @@
+"""``kontinue doctor`` against a server: what it finds there, and what it says with few rights or no server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from api import Api, execution, unique
+from kontinue.api import labels
+
+pytestmark = pytest.mark.slow
+
+EXECUTIONS = "kontinue.cloud/v1alpha1/executions"
+SCHEDULES = "kontinue.cloud/v1alpha1/scheduledexecutions"
+
+
+async def doctor(kubeconfig: Path, *words: str) -> tuple[int, dict[str, list[dict[str, str]]]]:
+    """Return its exit code, and what it finds by check."""
+    program = Path(sys.executable).parent / "kontinue"
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [program, "doctor", "--kubeconfig", kubeconfig, "-o", "json", *words],
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+    found: dict[str, list[dict[str, str]]] = {}
+    for finding in json.loads(done.stdout)["findings"]:
+        found.setdefault(finding["check"], []).append(finding)
+    return done.returncode, found
+
+
+async def test_what_is_wrong_in_a_namespace_is_found(api_server: Any) -> None:
+    """Executions and schedules of nobody's functions, one that is blocked and one that is too large."""
+    code, found = await doctor(api_server.kubeconfig)
+    assert code == 0, found
+    assert {finding["severity"] for finding in found["kinds"] + found["rights"]} == {"ok"}
+
+    api = Api(api_server.url, api_server.token, namespace=api_server.namespace, ca_file=api_server.ca_file)
+    try:
+        large = execution("large", spec={"function": "gone", "arguments": {"text": "x" * 200_000}})
+        assert (await api.send("POST", api.path(EXECUTIONS), large))[0] == 201
+        status = {"phase": "Suspended", "result": "x" * 500_000, "message": "y" * 400_000}
+        patch = {"status": status}
+        path = api.path(EXECUTIONS, "large", "status")
+        answer = await api.send("PATCH", path, patch, content_type="application/merge-patch+json")
+        assert answer[0] == 200, answer
+        blocked = execution("blocked", spec={"function": "gone"})
+        assert (await api.send("POST", api.path(EXECUTIONS), blocked))[0] == 201
+        path = api.path(EXECUTIONS, "blocked", "status")
+        patch = {"status": {"phase": "Blocked", "message": "the code does something else"}}
+        assert (await api.send("PATCH", path, patch, content_type="application/merge-patch+json"))[0] == 200
+        body = {
+            "apiVersion": labels.API_VERSION,
+            "kind": "ScheduledExecution",
+            "metadata": {"name": "nightly"},
+            "spec": {"schedule": "0 3 * * *", "timeZone": "Mars/Olympus", "function": "gone"},
+        }
+        assert (await api.send("POST", api.path(SCHEDULES), body))[0] == 201
+    finally:
+        await api.close()
+    code, found = await doctor(api_server.kubeconfig, "-q")
+    assert code == 1
+    assert sorted((finding["object"], finding["severity"]) for finding in found["executions"]) == [
+        ("executions/blocked", "error"),
+        ("executions/large", "warning"),
+    ]
+    (schedule,) = found["schedules"]
+    assert "Mars/Olympus" in schedule["what"]
+    assert "server" not in found  # -q: nothing is wrong with it
+
+
+async def test_somebody_without_rights_is_told_what_is_missing(kube_server: Any, tmp_path: Path) -> None:
+    """And no check fails because of it."""
+    namespace = unique("doctor")
+    kube_server.request("POST", "/api/v1/namespaces", {"metadata": {"name": namespace}})
+    accounts = f"/api/v1/namespaces/{namespace}/serviceaccounts"
+    kube_server.request("POST", accounts, {"metadata": {"name": "nobody"}})
+    token = kube_server.request("POST", f"{accounts}/nobody/token", {"spec": {}})["status"]["token"]
+    document = yaml.safe_load(kube_server.kubeconfig.read_text())
+    document["users"][0]["user"] = {"token": token}
+    document["contexts"][0]["context"]["namespace"] = namespace
+    cluster = document["clusters"][0]["cluster"]
+    if file := cluster.get("certificate-authority"):
+        cluster["certificate-authority"] = str((kube_server.kubeconfig.parent / file).resolve())
+    kubeconfig = tmp_path / "of-nobody"
+    kubeconfig.write_text(yaml.safe_dump(document))
+    code, found = await doctor(kubeconfig)
+    assert code == 1
+    (lacking,) = found["rights"]
+    assert "nobody cannot work as client: may not" in lacking["what"]
+    assert "functions.kontinue.cloud" in lacking["what"]
+    unread = {check for check, findings in found.items() if any("could not be" in one["what"] for one in findings)}
+    assert unread == {
+        *("kinds", "functions", "executions", "leases", "suspensions", "scheduledexecutions", "archives"),
+    }
+    kube_server.leave(namespace)
+
+
+async def test_without_a_server_it_says_what_was_tried(tmp_path: Path) -> None:
+    """As a finding, like anything else."""
+    kubeconfig = tmp_path / "config"
+    cluster = {"name": "x", "cluster": {"server": "http://127.0.0.1:9"}}
+    user = {"name": "x", "user": {"token": "x"}}
+    context = {"name": "x", "context": {"cluster": "x", "user": "x"}}
+    document = {"clusters": [cluster], "users": [user], "contexts": [context], "current-context": "x"}
+    kubeconfig.write_text(json.dumps(document))
+    code, found = await doctor(kubeconfig)
+    assert (code, list(found)) == (1, ["server"])
+    assert "http://127.0.0.1:9" in found["server"][0]["what"]
+    assert "kontinue dev" in found["server"][0]["remedy"]
