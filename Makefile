@@ -7,10 +7,10 @@ RUN := .venv/bin
 
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: help demo test conformance kube check bench microbench chaos generate clean
+.PHONY: help demo test conformance kube check docs docs-serve bench microbench chaos generate clean
 
 help:  ## say what there is
-	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
 
 demo: .venv/.synced  ## index Python's standard library, kill a runner and the worker on the way, compare the results
 	@$(RUN)/python tools/demo.py $(ARGS)
@@ -27,6 +27,12 @@ kube:  ## build a real control plane and Go clients for tests into ~/.cache/kont
 check: .venv/.synced  ## linters and type checkers only
 	@$(RUN)/python tools/run_tests.py --uv $(UV) --only-checks
 
+docs: .venv/.synced  ## build the documentation's site into site/; a broken link or name fails
+	@NO_MKDOCS_2_WARNING=1 $(RUN)/mkdocs build $(ARGS)
+
+docs-serve: .venv/.synced  ## show it on http://127.0.0.1:8000 while you write
+	@NO_MKDOCS_2_WARNING=1 $(RUN)/mkdocs serve --dev-addr 127.0.0.1:8000 $(ARGS)
+
 bench: .venv/.synced  ## measure, print a table, write .bench/latest.json
 	@PYTHONPATH=tests/support $(RUN)/python -m bench $(ARGS)
 
@@ -42,7 +48,7 @@ generate: .venv/.synced  ## write crds/ from the typed API, and the built-in kin
 	@$(RUN)/python tools/generate_built_in_kinds.py
 
 clean:  ## remove environments and caches
-	rm -rf .venv .venvs .demo .bench .chaos .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage
+	rm -rf .venv .venvs site .demo .bench .chaos .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage
 
 $(UV):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -44,6 +44,7 @@ CHECKS = (
     ("lock file", ["uv", "lock", "--check"]),
     ("CRDs", ["python", "tools/generate_crds.py", "--check"]),
     ("built-in kinds", ["python", "tools/generate_built_in_kinds.py", "--check"]),
+    ("documentation", ["mkdocs", "build"]),  # --quiet would silence what strict counts
 )
 
 

@@ -49,6 +49,10 @@ def run_files(folder: Path, files: dict[str, str]) -> str:
         "suspensions.md",
         "polling.md",
         "jobs.md",
+        "approvals.md",
+        "cpu-bound-work.md",
+        "from-celery.md",
+        "from-temporal.md",
     ],
 )
 def test_every_example_of_a_document_passes(tmp_path: Path, document: str) -> None:

@@ -26,9 +26,13 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 EXECUTED_BY = {
     "README.md": "integration/client/test_readme.py",
+    "approvals.md": "integration/testing/test_documentation.py",
     "canceling.md": "integration/testing/test_documentation.py",
     "changing-code.md": "integration/testing/test_changing_code.py",
     "client.md": "integration/client/test_documentation.py",
+    "cpu-bound-work.md": "integration/testing/test_documentation.py",
+    "from-celery.md": "integration/testing/test_documentation.py",
+    "from-temporal.md": "integration/testing/test_documentation.py",
     "jobs.md": "integration/testing/test_documentation.py",
     "long-histories.md": "integration/testing/test_documentation.py",
     "mutexes-and-limits.md": "integration/testing/test_fragments.py",
@@ -41,6 +45,7 @@ EXECUTED_BY = {
     "suspensions.md": "integration/testing/test_documentation.py",
     "testing.md": "integration/testing/test_documentation.py",
     "timeouts.md": "integration/testing/test_documentation.py",
+    "tutorial.md": "integration/cli/test_tutorial.py",
     "worker-groups.md": "integration/testing/test_fragments.py",
 }
 """Page -> the test that runs its Python."""
@@ -76,8 +81,8 @@ def test_the_python_of_every_page_is_executed_by_a_test(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_block_is_what_it_says_that_it_is(page: Path) -> None:
-    """Python compiles, YAML and JSON parse."""
-    for code in blocks(page, "python"):
+    """Python compiles, that of other libraries (``py``) too; YAML and JSON parse."""
+    for code in blocks(page, "python", "py"):
         compile(code, str(page), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
     for text in blocks(page, "yaml"):
         list(yaml.safe_load_all(text))
