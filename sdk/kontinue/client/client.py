@@ -680,6 +680,7 @@ class Client:
 
     # Jobs.
 
+    @limited
     async def get_job(self, name: str, *, namespace: str | None = None) -> Job:
         """Read a Job of Kubernetes by the name of the object.
 
