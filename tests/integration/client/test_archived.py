@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from api_server import ApiServer
+from colours import COLOURS, client_of
 from kontinue import archives
 from kontinue.api import labels
 from kontinue.api.v1alpha1 import ArchivedExecution, Execution
@@ -88,9 +89,9 @@ def document(
     }
 
 
-@pytest.fixture
-async def shelf(api_server: ApiServer) -> AsyncIterator[Shelf]:
-    async with Client(ClientOptions(kubeconfig=str(api_server.kubeconfig), qps=None)) as client:
+@pytest.fixture(params=COLOURS)
+async def shelf(request: pytest.FixtureRequest, api_server: ApiServer) -> AsyncIterator[Shelf]:
+    async with client_of(request.param, ClientOptions(kubeconfig=str(api_server.kubeconfig), qps=None)) as client:
         yield Shelf(client)
 
 
@@ -213,6 +214,7 @@ async def test_what_is_archived_is_no_longer_changed(shelf: Shelf) -> None:
             await change("absent")
 
 
+@pytest.mark.parametrize("shelf", ["async"], indirect=True)
 async def test_who_may_not_read_archives_is_told_so(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is not found may be there; a list without archives is another question."""
     client = shelf.client

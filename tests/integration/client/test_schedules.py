@@ -1,8 +1,9 @@
-"""Schedules through the client, against an API server."""
+"""Schedules through the client, in both colours, against an API server."""
 
 import msgspec
 import pytest
 
+from colours import COLOURS, client_of
 from kontinue import errors
 from kontinue.api import labels
 from kontinue.api.meta import ObjectMeta
@@ -12,7 +13,7 @@ from kontinue.api.v1alpha1 import (
     ScheduledExecution,
     ScheduledExecutionSpec,
 )
-from kontinue.client import Client
+from kontinue.client import ClientOptions
 from kontinue.kube import requests
 from kontinue.kube.requests import SCHEDULED_EXECUTIONS
 from played_worker import PlayedWorker
@@ -38,11 +39,11 @@ async def kube(api_server):
     await transport.close()
 
 
-@pytest.fixture
-async def client(kube, api_server):
+@pytest.fixture(params=COLOURS)
+async def client(request, kube, api_server):
     """A client without throttling, beside a worker that has registered its function."""
     await PlayedWorker(kube, api_server.namespace).register()
-    async with Client.from_kube(kube, api_server.namespace) as subject:
+    async with client_of(request.param, ClientOptions(kubeconfig=str(api_server.kubeconfig), qps=None)) as subject:
         yield subject
 
 
