@@ -16,9 +16,12 @@ from typing import Any
 import pytest
 
 from job_answers import listed
+from kontinue.api import labels
 from kontinue.kube import requests
 from kontinue.kube.config import load_config
 from kontinue.kube.http import KubeTransport
+from kontinue_engine.cli.dev import job_runner
+from scripted_transport import ScriptedTransport
 
 pytestmark = pytest.mark.slow
 
@@ -146,6 +149,37 @@ def test_a_cancel_ends_the_whole_process_group(
     second = [int(pid) for pid in pids.read_text().split()]
     assert dev.stop(signal.SIGINT) == 0
     assert not any(process_runs(pid) for pid in second)
+
+
+async def test_whoever_does_not_want_to_wait_for_the_grace_need_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, process_runs: ProcessRuns
+) -> None:
+    """The second Ctrl-C kills what ignores the first one, however long it may take."""
+    monkeypatch.setattr(job_runner, "MAX_GRACE_S", 3600.0)
+    command = ["sh", "-c", "trap '' TERM; echo $$$$ > pid.tmp; mv pid.tmp pid; sleep 3600 & wait; wait"]
+    metadata = {"name": "p", "uid": "1", "resourceVersion": "1", "labels": {labels.PARENT_GROUP: "g"}}
+    containers = [{"name": "main", "image": "none", "command": command}]
+    pod = {"metadata": metadata, "spec": {"containers": containers}}
+
+    def answer(request: requests.Request) -> bytes:
+        if request.path.endswith("/p"):
+            return json.dumps(pod).encode()
+        items = [pod] if request.path.endswith("/pods") else []
+        return json.dumps({"metadata": {"resourceVersion": "1"}, "items": items}).encode()
+
+    transport = ScriptedTransport()
+    transport.answer = answer
+    runner = job_runner.JobRunner(transport, namespace="ns", directory=tmp_path, logs=tmp_path, say=lambda text: None)
+    running = asyncio.create_task(runner.run())
+    async with asyncio.timeout(60):
+        while not (tmp_path / "pid").exists():
+            await asyncio.sleep(0.02)
+        running.cancel()
+        done, _ = await asyncio.wait([running], timeout=0.2)
+        assert not done
+        runner.kill()
+        await asyncio.wait([running])
+    assert not process_runs(int((tmp_path / "pid").read_text()))
 
 
 @pytest.mark.usefixtures("app")

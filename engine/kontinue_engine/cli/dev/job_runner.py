@@ -87,6 +87,11 @@ class JobRunner:
                 self._changed.clear()
                 self._compare(tasks)
 
+    def kill(self) -> None:
+        """While ``run`` is being cancelled: wait for no process any longer, kill their groups."""
+        for _, task in self._running.values():
+            task.cancel()  # again: what waits for the end of a process group kills it
+
     def _compare(self, tasks: asyncio.TaskGroup) -> None:
         """Start what is wanted and does not run; end what runs and is not wanted any more."""
         for key, (uid, task) in self._running.items():

@@ -51,6 +51,8 @@ class Session:
         self._tasks: asyncio.TaskGroup
         self._announced = False
         self._jobs: asyncio.Task[None] | None = None
+        self._job_runner: JobRunner | None = None
+        self._is_killing = False
         self._writes = ForgivingWriter(console.warn)
 
     async def run(self) -> int:
@@ -78,8 +80,8 @@ class Session:
         return 1
 
     def _on_signal(self) -> None:
-        again = self._supervision.stopping
-        self._console.say("killing" if again else "stopping (again to kill)")
+        self._is_killing = self._supervision.stopping
+        self._console.say("killing" if self._is_killing else "stopping (again to kill)")
         self._stop_jobs()
         self._perform(self._supervision.stop(time.monotonic()))
 
@@ -129,7 +131,7 @@ class Session:
         self._processes[name] = process
         self._write_state()
         if self._supervision.stopping:  # the user left while it was being started
-            process.send(signal.SIGTERM)
+            process.send(signal.SIGKILL if self._is_killing else signal.SIGTERM)
         code = await process.wait()
         del self._processes[name]
         self._runners.pop(name, None)
@@ -152,7 +154,7 @@ class Session:
         from kontinue.kube.http import KubeTransport  # here: without Jobs to run, dev needs no client
 
         transport = KubeTransport(config, user_agent="kontinue-dev-jobs")
-        runner = JobRunner(
+        runner = self._job_runner = JobRunner(
             transport,
             namespace=self._options.namespace,
             directory=self._options.app_dir,
@@ -169,6 +171,8 @@ class Session:
     def _stop_jobs(self) -> None:
         if self._jobs is not None:
             self._jobs.cancel()
+        if self._is_killing and self._job_runner is not None:
+            self._job_runner.kill()
 
     async def _create_namespace(self, config: KubeConfig) -> None:
         if self._options.namespace != "default":
