@@ -81,3 +81,8 @@ def _listed(ctx: typer.Context, resource: requests.Resource, type_: type[T], **s
         return asyncio.run(ask())
     except (KontinueError, msgspec.MsgspecError, OSError):
         return []
+def wait_groups(ctx: typer.Context) -> list[tuple[str, str]]:
+    """Return the names of WaitGroups."""
+    return [(one.metadata.name, "") for one in _listed(ctx, requests.WAIT_GROUPS, _Named, only_metadata=True)]
+
+
