@@ -45,6 +45,14 @@ class Verb(msgspec.Struct, frozen=True):
     takes: frozenset[str] = ANYTHING
 
 
+class Program(msgspec.Struct, frozen=True):
+    """A console script: its name, its line of help, and its verbs."""
+
+    name: str
+    help: str
+    verbs: tuple[Verb, ...]
+
+
 _RUN: Final = "Run"
 _LOOK: Final = "Look"
 _CHANGE: Final = "Change"
@@ -53,6 +61,7 @@ _CLI: Final = "kontinue_engine.cli"
 VERBS: Final = (
     Verb("dev", f"{_CLI}.dev.command", "Run API server and worker on this machine.", _RUN),
     Verb("worker", f"{_CLI}.worker", "Run functions against any API server.", _RUN, NAMES),
+    Verb("coordinator", f"{_CLI}.coordinator", "Look after WaitGroups of konductor.io.", _RUN, LISTS),
     Verb("apiserver", f"{_CLI}.apiserver", "Run the local API server alone.", _RUN),
     Verb("init", f"{_CLI}.init", "A new project: an app, its test, and an image for a cluster.", _RUN),
     Verb("install", f"{_CLI}.install", "Kinds and roles in a cluster; --dry-run prints YAML.", _RUN),
@@ -67,8 +76,11 @@ VERBS: Final = (
     Verb("shards", f"{_CLI}.shards", "Replicas that share a worker group, who leads, what each has.", _LOOK, LISTS),
     Verb("suspensions", f"{_CLI}.suspensions", "What Executions wait for: long sleeps, and somebody.", _LOOK, LISTS),
     Verb("schedules", f"{_CLI}.schedules", "What is started at which times; suspend, resume, trigger.", _LOOK, LISTS),
+    Verb("waitgroup", f"{_CLI}.waitgroup", "Count workers under way, wait until all are done.", _CHANGE, LISTS),
     Verb("wait", f"{_CLI}.wait", "Wait until an Execution has ended.", _LOOK, SELECTS),
-    Verb("doctor", f"{_CLI}.doctor.command", "What is wrong with server, workers and Executions, and what to do.", _LOOK),
+    Verb(
+        "doctor", f"{_CLI}.doctor.command", "What is wrong with server, workers and Executions, and what to do.", _LOOK
+    ),
     Verb("replay", f"{_CLI}.replay", "Check recorded Executions against the code in this folder.", _LOOK, LISTS),
     Verb("result", f"{_CLI}.result", "Result of an Execution as JSON.", _LOOK, NAMES),
     Verb("resume", f"{_CLI}.resume", "End the sleeps and suspends of an Execution.", _CHANGE, SELECTS),
@@ -79,13 +91,19 @@ VERBS: Final = (
     Verb("version", f"{_CLI}.version", "Versions of kontinue and Python.", _LOOK, OUTPUT),
 )
 
+KONTINUE: Final = Program("kontinue", "Durable Python functions on the Kubernetes API.", VERBS)
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; entry point of ``kontinue`` and ``kubectl-kontinue``."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+    return run_program(KONTINUE, sys.argv[1:] if arguments is None else arguments)
+
+
+def run_program(program: Program, arguments: Sequence[str], *, usage_error: int = exit_codes.USAGE) -> int:
+    """Run a console script and return its exit code, ``usage_error`` for a command line that makes no sense."""
     streams.prepare()
     try:
-        code = _run(arguments)
+        code = _run(program, arguments, usage_error)
     except OSError as error:
         if not streams.is_full(error):
             raise
@@ -94,7 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code if streams.finish() else code or exit_codes.ERROR
 
 
-def _run(arguments: Sequence[str]) -> int:
+def _run(program: Program, arguments: Sequence[str], usage_error: int) -> int:
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     # That a watch is cut is told by the verbs that follow something, once and in their own words.
     logging.getLogger("kontinue.kube.reflector").setLevel(logging.ERROR)
@@ -102,8 +120,10 @@ def _run(arguments: Sequence[str]) -> int:
         if arguments[:1] == ["__complete"]:
             importlib.import_module(f"{_CLI}.completion").answer(arguments[2:], build_app)
             return exit_codes.OK
-        build_app(arguments)(args=hoist_globals(arguments), prog_name="kontinue")
+        build_app(arguments, program)(args=hoist_globals(arguments), prog_name=program.name)
     except SystemExit as end:
+        if end.code == exit_codes.USAGE and not isinstance(end.__context__, typer.Exit):
+            return usage_error  # Typer has refused the command line; a verb that chooses a code ends by Exit
         return end.code if isinstance(end.code, int) else exit_codes.ERROR
     except (KontinueError, EngineError, ExceptionGroup) as error:
         known = first_known(error)
@@ -114,18 +134,18 @@ def _run(arguments: Sequence[str]) -> int:
     return exit_codes.OK
 
 
-def build_app(arguments: Sequence[str]) -> typer.Typer:
+def build_app(arguments: Sequence[str], program: Program = KONTINUE) -> typer.Typer:
     """Return the application, with real commands for the verbs in ``arguments`` and empty ones for others."""
     app = typer.Typer(
-        name="kontinue",
-        help="Durable Python functions on the Kubernetes API.",
+        name=program.name,
+        help=program.help,
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_read_globals)
-    for verb in VERBS:
+    for verb in program.verbs:
         module = importlib.import_module(verb.module) if verb.name in arguments else None
         if module is not None and hasattr(module, "app"):
             app.add_typer(module.app, name=verb.name, rich_help_panel=verb.panel, epilog=_epilog(verb))

@@ -7,6 +7,7 @@ Called by ``kontinue.sync.wait_group``.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import aclosing
 from typing import Final
 
@@ -27,6 +28,7 @@ class _Waiter(msgspec.Struct, eq=False):
     for_first_add: bool
     start: WaitGroup | None = None
     """As it was when the wait began; None until that is known."""
+    on_progress: Callable[[WaitGroup], object] | None = None
     needs_list: bool = False
     """It began before the watch, whose list is new enough for it."""
 
@@ -58,17 +60,20 @@ class Following:
         """
         return _decode(await self._transport.send(requests.get(requests.WAIT_GROUPS, self._namespace, self._name)))
 
-    async def until_done(self, *, for_first_add: bool) -> WaitGroup:
+    async def until_done(
+        self, *, for_first_add: bool, on_progress: Callable[[WaitGroup], object] | None = None
+    ) -> WaitGroup:
         """Return the WaitGroup once it is done, or has been meanwhile.
 
         Args:
             for_first_add: one that nothing was ever added to is not done yet.
+            on_progress: called with each state in which it is not.
 
         Raises:
             NotFound: it does not exist, or not any more.
             ApiError: the server refuses to be watched.
         """
-        waiter = _Waiter(asyncio.get_running_loop().create_future(), for_first_add)
+        waiter = _Waiter(asyncio.get_running_loop().create_future(), for_first_add, on_progress=on_progress)
         self._waiters.append(waiter)
         try:
             if self._task is None or self._task.done():
@@ -135,6 +140,8 @@ class Following:
             self._fail_one(waiter, self._gone(f"WaitGroup {self._namespace}/{self._name} was deleted and made again"))
         elif is_over(group, start=start, for_first_add=waiter.for_first_add):
             waiter.ended.set_result(group)
+        elif waiter.on_progress is not None:
+            waiter.on_progress(group)
 
     def _gone(self, message: str) -> errors.NotFound:
         return errors.NotFound(message, status=404, reason="NotFound")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 
 from kontinue.api.konductor_v1 import Holder, WaitGroupStatus
@@ -36,9 +37,15 @@ class SyncWaitGroup:
         """Take off the counter and return it; see ``WaitGroup.done``."""
         return self._thread.run(self._group.done(delta, holder=holder, operation_id=operation_id, clamp=clamp))
 
-    def wait(self, *, timeout: timedelta | None = None, for_first_add: bool = False) -> StoredWaitGroup:
-        """Wait until the counter is 0; see ``WaitGroup.wait``."""
-        return self._thread.run(self._group.wait(timeout=timeout, for_first_add=for_first_add))
+    def wait(
+        self,
+        *,
+        timeout: timedelta | None = None,
+        for_first_add: bool = False,
+        on_progress: Callable[[StoredWaitGroup], object] | None = None,
+    ) -> StoredWaitGroup:
+        """Wait until the counter is 0; see ``WaitGroup.wait``. ``on_progress`` is called on the client's own thread."""
+        return self._thread.run(self._group.wait(timeout=timeout, for_first_add=for_first_add, on_progress=on_progress))
 
     def get(self) -> StoredWaitGroup:
         """Read the whole object; see ``WaitGroup.get``."""

@@ -6,6 +6,7 @@ The operations are written by ``kontinue.sync.counter``, the waits are ``kontinu
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Final
 
@@ -114,6 +115,7 @@ class WaitGroup:
         *,
         timeout: timedelta | None = None,  # noqa: ASYNC109 - part of the API
         for_first_add: bool = False,
+        on_progress: Callable[[StoredWaitGroup], object] | None = None,
     ) -> StoredWaitGroup:
         """Wait until the counter is 0, and return the WaitGroup as it was then.
 
@@ -121,6 +123,7 @@ class WaitGroup:
             timeout: no longer than this, 0: look once; None: as long as the client's timeout, or for ever.
             for_first_add: a WaitGroup that nothing was ever added to is done, as documented: wait for the first add,
                 too, where workers add themselves.
+            on_progress: called with each state that it is seen in meanwhile.
 
         Raises:
             WaitTimeout: it was not done in time; the message tells the counter.
@@ -135,7 +138,7 @@ class WaitGroup:
             raise self._timed_out(group, limit)
         try:
             async with asyncio.timeout(None if limit is None else limit.total_seconds()):
-                return await self._following.until_done(for_first_add=for_first_add)
+                return await self._following.until_done(for_first_add=for_first_add, on_progress=on_progress)
         except TimeoutError as error:
             raise self._timed_out(self._following.latest, limit or timedelta()) from error
 
