@@ -42,6 +42,7 @@ from kontinue.kube import requests
 from kontinue.kube.answers import reader
 from kontinue.kube.config import load_config
 from kontinue.kube.http import KubeTransport
+from kontinue.kube.official_client import ApiClient, read_api_client
 from kontinue.kube.patching import patch_as_seen
 from kontinue.kube.requests import Request
 from kontinue.kube.transport import Transport
@@ -105,11 +106,28 @@ class Client:
         self._functions = FunctionDirectory(self._send)
 
     @classmethod
-    def from_kube(cls, kube: Transport, namespace: str) -> Self:
-        """Return a client over a transport that exists; it is not throttled, and the caller closes the transport."""
+    def from_kube(cls, kube: Transport | ApiClient, namespace: str) -> Self:
+        """Return a client of the server that somebody else has found. It is not throttled.
+
+        Args:
+            kube: a transport, which the caller closes; or a ``kubernetes.client.ApiClient``, whose server, credentials
+                (with their refresh), certificates and Impersonate-User are used over connections of this client.
+            namespace: to work in.
+
+        Raises:
+            ConfigError: the ApiClient does what this client cannot do, such as using a proxy.
+        """
+        if not isinstance(kube, ApiClient):
+            return cls._over(kube, None, namespace)
+        found = read_api_client(kube, namespace)
+        transport = KubeTransport(found.config, user_agent=USER_AGENT, impersonate=found.impersonate)
+        return cls._over(transport, transport.close, namespace)
+
+    @classmethod
+    def _over(cls, transport: Transport, close: Callable[[], Coroutine[Any, Any, None]] | None, namespace: str) -> Self:
         client = cls.__new__(cls)
-        client._shared = _Shared(kube, Throttle(None, 1))
-        client._close_transport = None
+        client._shared = _Shared(transport, Throttle(None, 1))
+        client._close_transport = close
         client.namespace = namespace
         client.timeout = None
         client._functions = FunctionDirectory(client._send)

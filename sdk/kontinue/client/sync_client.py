@@ -23,6 +23,7 @@ from kontinue.client.options import ClientOptions, SpawnOptions
 from kontinue.client.tree import ExecutionTree
 from kontinue.client.tree_watcher import TreeWatcher
 from kontinue.definition import FunctionDefinition
+from kontinue.kube.official_client import ApiClient
 from kontinue.kube.requests import Request
 from kontinue.kube.transport import Transport
 
@@ -170,6 +171,16 @@ class SyncClient:
         self._client = Client(options)
         self._thread = EventThread()
         self._is_view = False
+
+    @classmethod
+    def from_kube(cls, kube: ApiClient, namespace: str) -> Self:
+        """Return a client of the server of a ``kubernetes.client.ApiClient``; see ``Client.from_kube``.
+
+        A transport belongs to the loop that uses it, and this client has one of its own: none is taken here.
+        """
+        if not isinstance(kube, ApiClient):  # pyright: ignore[reportUnnecessaryIsInstance] - not all are checked
+            raise TypeError(f"SyncClient.from_kube takes a kubernetes.client.ApiClient, got {type(kube).__name__}")
+        return cls._around(Client.from_kube(kube, namespace), EventThread(), is_view=False)
 
     @property
     def namespace(self) -> str:

@@ -22,6 +22,8 @@ import msgspec
 import yaml
 
 from kontinue.errors import ConfigError
+from kontinue.kube._kube_config import KubeConfig as KubeConfig
+from kontinue.kube.official_client import read_configuration
 from kontinue.naming import MAX_NAME_LENGTH, is_dns_label
 
 SERVICE_ACCOUNT_DIR: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
@@ -32,34 +34,6 @@ _PROBE_S: Final = 0.5
 """A server on loopback accepts at once or not at all."""
 
 _yaml_loader: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-
-class KubeConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything needed to reach one API server.
-
-    Attributes:
-        server: base URL.
-        namespace: namespace to work in.
-        token: bearer token, or empty.
-        token_source: returns a fresh bearer token; may block. It is asked again now and then, and after a 401.
-        ca_data: PEM of the authorities to trust; empty: the system's.
-        client_cert_data: PEM of the client certificate.
-        client_key_data: PEM of its key.
-        insecure: whether the server's certificate goes unchecked.
-        tls_server_name: name expected in the server's certificate, if not the URL's.
-        source: where this came from, for people.
-    """
-
-    server: str
-    namespace: str = "default"
-    token: str = ""
-    token_source: Callable[[], str] | None = None
-    ca_data: str = ""
-    client_cert_data: str = ""
-    client_key_data: str = ""
-    insecure: bool = False
-    tls_server_name: str = ""
-    source: str = ""
 
 
 def load_config(
@@ -320,23 +294,4 @@ def _through_kubernetes(path: Path, context: str, namespace: str, source: str) -
         load(str(path), context=context, client_configuration=loaded)
     except Exception as error:  # a plugin may fail in any way, and the package has no base class for it
         raise ConfigError(f"{source}: {error}") from error
-
-    def read_token() -> str:
-        header = loaded.get_api_key_with_prefix("BearerToken", "authorization") or ""
-        return str(header).removeprefix("Bearer ")
-
-    def read_pem(file: object) -> str:
-        return Path(str(file)).read_text(encoding="ascii") if file else ""
-
-    return KubeConfig(
-        server=str(loaded.host).rstrip("/"),
-        namespace=namespace,
-        token=read_token(),
-        token_source=read_token,
-        ca_data=read_pem(loaded.ssl_ca_cert),
-        client_cert_data=read_pem(loaded.cert_file),
-        client_key_data=read_pem(loaded.key_file),
-        insecure=not loaded.verify_ssl,
-        tls_server_name=str(loaded.tls_server_name or ""),
-        source=source,
-    )
+    return read_configuration(loaded, namespace, source)

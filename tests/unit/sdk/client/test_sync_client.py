@@ -16,16 +16,12 @@ from kontinue.client import (
 )
 
 TWINS = {Client: SyncClient, ExecutionHandle: SyncExecutionHandle, TreeWatcher: SyncTreeWatcher, JobLogs: SyncJobLogs}
-MADE_OF_OTHER_THINGS = {"from_kube"}
-"""A transport belongs to the loop that uses it, and the synchronous client's loop is its own."""
-
-
 ATTRIBUTES = {"asynchronous", "namespace", "timeout", "pod", "container"}
 """Properties of a synchronous one that are set on an asynchronous one."""
 
 
 def public(of):
-    return {name for name, _ in inspect.getmembers(of) if not name.startswith("_")} - MADE_OF_OTHER_THINGS
+    return {name for name, _ in inspect.getmembers(of) if not name.startswith("_")}
 
 
 def parameters(method):
