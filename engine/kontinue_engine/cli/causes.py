@@ -84,3 +84,19 @@ def split_mismatch(message: str) -> str:
         return message
     old, new = (f", {build}" if build else "" for build in (found["old"], found["new"]))
     return f"{found['where']}:\n  recorded:  {found['recorded']}{old}\n  requested: {found['requested']}{new}"
+
+
+def blocked_report(name: str, message: str, flags: str) -> str:
+    """Return what somebody sees who has just edited the code of a running Execution: both sides, and the ways out.
+
+    Args:
+        name: of the Execution.
+        message: of its status, when it was blocked.
+        flags: global options to repeat in the commands.
+    """
+    return (
+        f"{name} is Blocked: {split_mismatch(message)}\n"
+        "  It goes on when the code matches again: undo the edit, or start over:\n"
+        f"    kontinue retry {name} --children all{flags}    # anew, with the code as it is now\n"
+        f"    kontinue cancel {name}{flags}"
+    )

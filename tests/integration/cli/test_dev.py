@@ -171,6 +171,32 @@ def test_edited_code_is_used_by_a_restarted_worker(kontinue: Kontinue, dev: Dev,
     assert kontinue("wait", name, "--timeout", "20s").stdout == "Completed\n"
 
 
+def test_an_edit_that_blocks_an_execution_shows_both_sides_and_how_to_start_over(
+    kontinue: Kontinue, dev: Dev, wait_until: WaitUntil
+) -> None:
+    """The commands that it prints work, and so does undoing the edit."""
+    names = [kontinue("execute", "--detach", "two_steps", "-p", "seconds=600").stdout.strip() for _ in range(2)]
+    wait_until("the first step of both", lambda: kontinue("get").stdout.count("Suspended") == 2)
+    module: Path = kontinue.folder / "app.py"
+    good = module.read_text()
+    module.write_text(good.replace("value = await ctx.step(first_step)", "value = await ctx.step(other_step)"))
+    wait_until("the worker with the edit", lambda: dev.output.read_text().count("ready, pid") == 2)
+    for name in names:
+        kontinue("resume", name)  # what sleeps is replayed when it wakes
+    wait_until("both sides", lambda: dev.output.read_text().count(" is Blocked: ") == 2)
+    lines = dev.output.read_text().splitlines()
+    (begin,) = [number for number, line in enumerate(lines) if f"{names[0]} is Blocked: " in line]
+    recorded, requested, _, retry, cancel = lines[begin + 1 : begin + 6]
+    assert recorded.startswith("  recorded:  step first_step")
+    assert requested.startswith("  requested: step other_step")
+    assert cancel.split() == ["kontinue", "cancel", names[0]]
+    retried = retry.partition("#")[0].split()
+    assert kontinue(*retried[1:]).returncode == 0
+    wait_until("its new run", lambda: "Suspended" in kontinue("get", names[0]).stdout)
+    module.write_text(good)
+    wait_until("the end of the other one", lambda: "Completed" in kontinue("get", names[1]).stdout)
+
+
 def test_another_namespace_is_created(start_dev: Callable[..., Dev], kontinue: Kontinue) -> None:
     """-n works at once."""
     start_dev("-n", "team-a").ready()

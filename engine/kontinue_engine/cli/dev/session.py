@@ -16,9 +16,10 @@ from typing import Any, Final
 
 import msgspec
 
-from kontinue.api.v1alpha1 import Function
+from kontinue.api.v1alpha1 import Function, Phase
 from kontinue.kube.config import KubeConfig, load_config
 from kontinue_engine.cli import log_lines
+from kontinue_engine.cli.causes import blocked_report
 from kontinue_engine.cli.dev import commands, processes, server_api, supervision
 from kontinue_engine.cli.dev.commands import DevOptions, Jobs
 from kontinue_engine.cli.dev.console import Console
@@ -31,6 +32,8 @@ from kontinue_engine.cli.signatures import example_command, format_signature
 from kontinue_engine.cli.text import server_address
 from kontinue_engine.processes import describe_exit
 
+MAX_BLOCKED: Final = 3
+"""Reports of Blocked Executions after each edit; of others there is a line. One edit may block thousands."""
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -53,6 +56,8 @@ class Session:
         self._jobs: asyncio.Task[None] | None = None
         self._job_runner: JobRunner | None = None
         self._is_killing = False
+        self._blocked_told = 0
+        self._flags = "" if options.namespace == "default" else f" -n {options.namespace}"
         self._writes = ForgivingWriter(console.warn)
 
     async def run(self) -> int:
@@ -110,6 +115,7 @@ class Session:
                 self._console.say(
                     f"{_shown(changed[0])}{more} changed: restarting the worker{'s' * (len(self._workers) > 1)}"
                 )
+                self._blocked_told = 0
                 self._perform(self._supervision.reload(self._workers, time.monotonic()))
 
     def _tick(self) -> None:
@@ -191,6 +197,13 @@ class Session:
                 pass
             case False, "worker ready" if fields:
                 self._on_worker_ready(name, fields)
+            case False, "execution event" if (
+                fields and fields.get("reason") == Phase.BLOCKED and self._blocked_told < MAX_BLOCKED
+            ):
+                self._blocked_told += 1
+                self._console.warn(
+                    blocked_report(str(fields.get("execution")), str(fields.get("message")), self._flags)
+                )
             case _:
                 source = name if len(self._workers) > 1 else ""
                 self._console.log_line(line, now_s=time.monotonic(), source=source)
@@ -239,11 +252,10 @@ class Session:
                 self._console.warn(f"cannot list the Functions: {error}")
         for number, function in enumerate(functions):
             self._console.field("" if number else "functions", format_signature(function))
-        suffix = "" if self._options.namespace == "default" else f" -n {self._options.namespace}"
         for function in functions[:1]:
-            self._console.field("try", example_command(function) + suffix)
+            self._console.field("try", example_command(function) + self._flags)
         if len(self._workers) > 1:
-            self._console.field("shards", f"kontinue shards{suffix}")
+            self._console.field("shards", f"kontinue shards{self._flags}")
         self._console.say("Ctrl-C stops; what is running then continues at the next start.")
 
     def _say_restarting(self, told: supervision.Restarting) -> None:

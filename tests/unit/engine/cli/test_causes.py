@@ -7,7 +7,7 @@ import msgspec
 
 from kontinue.api.v1alpha1 import Execution, ExecutionAttempt, ExecutionError, Phase
 from kontinue.replay.records import ChildOutcome, Memo, Record, RecordedError, RecordKind
-from kontinue_engine.cli.causes import explain_cause, split_mismatch
+from kontinue_engine.cli.causes import blocked_report, explain_cause, split_mismatch
 from kontinue_engine.cli.description import describe_execution
 from kontinue_engine.cli.following import explain_end
 
@@ -81,3 +81,12 @@ def test_the_two_sides_of_a_mismatch_stand_below_each_other() -> None:
         "  requested: child b(7f) at app.py:2, by build 222",
     ]
     assert split_mismatch("canceled") == "canceled"
+
+
+def test_a_report_of_what_is_blocked_ends_with_commands_to_paste() -> None:
+    """In the namespace that it is in; a message of another form stands as it is."""
+    lines = blocked_report("x", "step 1: recorded a; requested b by build c. Do it", " -n shop").splitlines()
+    assert lines[:3] == ["x is Blocked: step 1:", "  recorded:  a", "  requested: b, by build c"]
+    assert lines[4].startswith("    kontinue retry x --children all -n shop ")
+    assert lines[5] == "    kontinue cancel x -n shop"
+    assert blocked_report("x", "gone", "").startswith("x is Blocked: gone\n")
