@@ -1,0 +1,161 @@
+"""``koncli waitgroup``, which is ``kontinue waitgroup`` too, against an API server; no coordinator runs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import msgspec
+import pytest
+import yaml
+
+from api_server import ApiServer
+from kontinue.client import Client
+from kontinue.kube import requests
+from kontinue.sync import WaitGroup
+from kontinue_engine.cli import koncli, main
+
+Call = Callable[..., Awaitable["Said"]]
+
+
+class Said(msgspec.Struct, frozen=True):
+    """What a command line gave."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def call(api_server: ApiServer, capsys: pytest.CaptureFixture[str]) -> Call:
+    """Run ``koncli waitgroup``; returns exit code, stdout and stderr."""
+
+    async def run(*words: str) -> Said:
+        arguments = ["waitgroup", *words, "--kubeconfig", str(api_server.kubeconfig)]
+        code = await asyncio.to_thread(koncli.main, arguments)
+        captured = capsys.readouterr()
+        # A machine that is slow enough is told of on stderr, see cli.connection.
+        err = [line for line in captured.err.splitlines(keepends=True) if not line.startswith("no answer from")]
+        return Said(code, captured.out, "".join(err))
+
+    return run
+
+
+@pytest.fixture
+async def group(api_server: ApiServer) -> AsyncIterator[WaitGroup]:
+    """``jobs``, as somebody else sees it; it does not exist yet."""
+    transport = api_server.transport()
+    yield WaitGroup("jobs", Client.from_kube(transport, api_server.namespace))
+    await transport.close()
+
+
+async def test_a_group_is_created_counted_on_waited_for_and_deleted(call: Call, group: WaitGroup):
+    """Each verb says what it has done in one line; repeating create is no error."""
+    name = "waitgroups.konductor.io/jobs"
+    for _ in range(2):
+        assert await call("create", "jobs", "--ttl", "1h") == Said(0, f"{name} exists\n", "")
+    assert await call("add", "jobs", "--delta", "2") == Said(0, f"{name} counter 2\n", "")
+    assert await call("done", "jobs") == Said(0, f"{name} counter 1\n", "")
+    assert await call("add", "jobs", "--delta", "-1") == Said(0, f"{name} counter 0\n", "")
+    assert (await call("wait", "jobs")).out == f"{name} done\n"
+    listed = await call("list")
+    header, row = (line.split() for line in listed.out.splitlines())
+    assert header == ["NAME", "COUNTER", "PHASE", "ADDED", "TTL", "AGE"]
+    assert row[:5] == ["jobs", "0", "Done", "2", "1h"]
+    assert await call("delete", "jobs") == Said(0, f"{name} deleted\n", "")
+    assert await call("list") == Said(0, "", "No waitgroups found.\n")
+
+
+async def test_a_wait_tells_its_progress_on_stderr_and_ends_with_the_last_done(call: Call, group: WaitGroup):
+    """A script sees one line on stdout, and only at the end."""
+    await group.create()
+    await group.add(2)
+    waiting = asyncio.create_task(call("wait", "jobs", "--timeout", "60s"))
+    await asyncio.sleep(0)
+    await group.done()
+    assert not waiting.done()
+    await group.done()
+    said = await waiting
+    assert (said.code, said.out) == (0, "waitgroups.konductor.io/jobs done\n")
+    assert all(line.startswith("WaitGroup jobs: ") for line in said.err.splitlines())
+
+
+async def test_what_goes_wrong_has_a_code_of_its_own(call: Call, group: WaitGroup):
+    """1 for an error, 2 for what is not there, 3 for a timeout; the message says what it was about."""
+    for verb in ("add", "done", "wait", "status", "delete"):
+        said = await call(verb, "jobs")
+        assert (said.code, said.out) == (2, ""), verb
+        assert "jobs" in said.err
+    await group.create()
+    said = await call("done", "jobs")
+    assert (said.code, said.err) == (1, "error: the counter is 0: it cannot go below 0 by 1 done\n")
+    assert (await call("done", "jobs", "--clamp")).code == 0
+    said = await call("wait", "jobs", "--for-first-add", "--timeout", "0")
+    assert said.code == 3
+    assert "nothing was ever added to it" in said.err
+    await group.add()
+    said = await call("wait", "jobs", "--timeout", "20ms", "-q")
+    assert (said.code, said.err) == (
+        3,
+        f"error: WaitGroup {group.namespace}/jobs is not done after 20ms, its counter is 1\n",
+    )
+    assert (await call("add", "jobs", "--holder", "job/x")).code == 1
+    assert (await call("add", "jobs", "--delta", "many")).code == 1
+    assert (await call("add", "jobs", "--delta", str(2**40))).code == 1
+
+
+async def test_an_operation_is_repeated_by_a_script(call: Call, group: WaitGroup):
+    """With an id of its own it counts once."""
+    await group.create()
+    for _ in range(2):
+        assert (await call("add", "jobs", "--delta", "3", "--operation-id", "plan")).out.endswith("counter 3\n")
+
+
+async def test_programs_read_json_and_yaml(call: Call, group: WaitGroup):
+    """The fields of an operation, and the objects of a list as the server has them."""
+    await group.create()
+    assert json.loads((await call("add", "jobs", "-o", "json")).out) == {"waitgroup": "jobs", "delta": 1, "counter": 1}
+    status = yaml.safe_load((await call("status", "jobs", "-o", "yaml")).out)
+    assert (status["counter"], status["phase"], status["holders"]) == (1, "Waiting", [])
+    (item,) = json.loads((await call("list", "-o", "json")).out)["items"]
+    assert (item["kind"], item["status"]["counter"]) == ("WaitGroup", 1)
+    assert (await call("list", "-o", "name")).out == "waitgroups.konductor.io/jobs\n"
+    assert "Counter:    1" in (await call("status", "jobs", "-o", "text")).out
+
+
+async def test_counts_are_bound_to_a_pod_by_its_name(call: Call, group: WaitGroup, api_server: ApiServer):
+    """Its status shows who holds what."""
+    await group.create()
+    assert (await call("add", "jobs", "--holder", "pod/worker-0")).code == 2
+    transport = api_server.transport()
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "worker-0"},
+        "spec": {"containers": [{"name": "main", "image": "worker"}]},
+    }
+    await transport.send(requests.create(requests.PODS, api_server.namespace, pod))
+    await transport.close()
+    assert (await call("add", "jobs", "--delta", "2", "--holder", "worker-0")).code == 0
+    assert (await call("status", "jobs")).out.splitlines()[-1].split() == ["Pod", "worker-0", "2"]
+    assert "name the holder" in (await call("done", "jobs")).err
+    assert (await call("done", "jobs", "--holder", "pod/worker-0")).out.endswith("counter 1\n")
+
+
+async def test_the_verbs_are_kontinues_too(group: WaitGroup, api_server: ApiServer, capsys: pytest.CaptureFixture[str]):
+    """With the same codes."""
+    await group.create()
+    options = ["--kubeconfig", str(api_server.kubeconfig)]
+    assert await asyncio.to_thread(main.main, ["waitgroup", "add", "jobs", *options]) == 0
+    assert capsys.readouterr().out == "waitgroups.konductor.io/jobs counter 1\n"
+    assert await asyncio.to_thread(main.main, ["waitgroup", "done", "missing", *options]) == 2
+
+
+async def test_a_wait_for_what_is_deleted_ends(call: Call, group: WaitGroup):
+    """Not found, at once."""
+    await group.create()
+    await group.add()
+    waiting = asyncio.create_task(call("wait", "jobs"))
+    await group.delete()
+    assert (await waiting).code == 2

@@ -1,0 +1,41 @@
+"""Command lines of the original, as ``koncli`` takes them."""
+
+from __future__ import annotations
+
+import pytest
+
+from kontinue_engine.cli.koncli import KONCLI, main, translated
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [
+        (["waitgroup", "list"], ["waitgroup", "list"]),
+        (["--log-level", "debug", "waitgroup", "done", "jobs"], ["waitgroup", "done", "jobs"]),
+        (["waitgroup", "done", "jobs", "--log-level=warn", "-v"], ["waitgroup", "done", "jobs"]),
+        (["waitgroup", "list", "-o", "text"], ["waitgroup", "list", "-o", "table"]),
+        (["waitgroup", "list", "--output=text"], ["waitgroup", "list", "-o", "table"]),
+        (["waitgroup", "list", "-o", "json"], ["waitgroup", "list", "-o", "json"]),
+    ],
+)
+def test_what_only_the_originals_documents_know_is_understood(given: list[str], taken: list[str]):
+    """Scripts that use it go on."""
+    assert translated(given, namespace="") == taken
+
+
+def test_the_namespace_of_the_environment_counts_unless_the_line_names_one():
+    """As the original documents it."""
+    assert translated(["waitgroup", "list"], namespace="batch") == ["-n", "batch", "waitgroup", "list"]
+    assert translated(["waitgroup", "list", "-n", "b"], namespace="batch") == ["waitgroup", "list", "-n", "b"]
+
+
+def test_only_primitives_are_koncli_verbs():
+    """Executions are kontinue's."""
+    assert {verb.name for verb in KONCLI.verbs} == {"waitgroup", "version"}
+
+
+def test_a_line_that_makes_no_sense_is_1(capsys: pytest.CaptureFixture[str]):
+    """2 says that something was not found."""
+    assert main(["waitgroup", "add"]) == 1
+    assert "Missing argument" in capsys.readouterr().err
+    assert main(["waitgroup", "--help"]) == 0
