@@ -51,6 +51,7 @@ UNITS = {
     "_vs_originals": "ratio",
     "_bytes": "B",
     "_mib": "MiB",
+    "_percent": "% of a core",
     "rss_bytes": "B",
     "writes_": "writes",
     "idle_requests": "requests",
