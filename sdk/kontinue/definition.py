@@ -108,7 +108,20 @@ class FunctionDefinition(Generic[P, R_co]):
     ) -> FunctionDefinition[P, R_co]:
         """Return a copy whose calls use these options; what is not given here keeps its value.
 
-        display_name and description have no effect yet. See ``CallOptions``.
+        Args:
+            name: name of the Execution; None lets kontinue choose. Within a run of a parent none may come twice.
+            retry: replaces the function's policy.
+            timeout: replaces the function's limits, both of them.
+            ttl: when it is archived and deleted once it has ended; replaces the function's. For roots only.
+            mutex: name of the mutex to hold, from the start until nothing of the Execution runs any more.
+            display_name: for people. No effect in this version.
+            description: for people. No effect in this version.
+            disable_shard_inheritance: let the leader place a child instead of keeping it on its parent's shard.
+            parallelism: how many children ``ctx.map`` keeps running, 1 or more; None means all.
+
+        Raises:
+            TypeError: an option of another type.
+            ValueError: an option out of its range.
         """
         given: dict[str, Any] = {
             "name": name,

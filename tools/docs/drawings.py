@@ -118,11 +118,14 @@ def _layer_lines(rows: Sequence[Sequence[str]]) -> Iterator[str]:
 
 
 def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a table; bars in cells are escaped."""
+    """Return a table; bars in cells are escaped, except in code, where they mean themselves."""
     lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(
-        "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in line) + " |" for line in lines
-    )
+    return "\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in lines)
+
+
+def _cell(text: str) -> str:
+    parts = text.replace("\n", " ").split("`")
+    return "`".join(part if position % 2 else part.replace("|", "\\|") for position, part in enumerate(parts))
 
 
 def _node(x: int, y: int, name: str, note: str) -> list[str]:

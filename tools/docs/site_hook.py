@@ -37,6 +37,7 @@ MAKERS: Final[Mapping[str, Callable[[], str]]] = {
     "error tree": tables.error_tree,
     "api kontinue": lambda: tables.public_names("kontinue"),
     "api kontinue.client": lambda: tables.public_names("kontinue.client"),
+    "api kontinue.sync": lambda: tables.public_names("kontinue.sync"),
     "api kontinue.errors": lambda: tables.public_names("kontinue.errors"),
     "api kontinue_engine.testing": lambda: tables.public_names("kontinue_engine.testing"),
 }

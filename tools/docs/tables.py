@@ -11,6 +11,7 @@ import html
 import importlib
 import inspect
 from collections.abc import Iterator, Mapping
+from enum import Enum
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ import typer
 import yaml
 from drawings import ROOT, markdown_table
 
+from kontinue.api.v1alpha1 import ENDED_PHASES, Phase
 from kontinue_engine.cli import exit_codes
 from kontinue_engine.cli.main import VERBS, build_app
 from kontinue_engine.worker.options import build_parser
@@ -38,9 +40,13 @@ def command_line() -> str:
 
 
 def exit_code_table() -> str:
-    """Return the exit codes with their names."""
+    """Return the exit codes: their names, and the phases that they tell."""
     codes = {name: code for name, code in vars(exit_codes).items() if name.isupper() and isinstance(code, int)}
-    return markdown_table(["code", "means"], [[str(code), name.capitalize()] for name, code in codes.items()])
+    rows = []
+    for name, code in codes.items():
+        phases = [phase for phase in Phase if phase in ENDED_PHASES and exit_codes.exit_code_of(phase) == code]
+        rows.append([f"`{code}`", name.capitalize(), ", ".join(phases)])
+    return markdown_table(["code", "means", "phase of what was waited for"], rows)
 
 
 def _command(path: str, command: Any) -> Iterator[str]:
@@ -205,11 +211,20 @@ def _documented(tree: ast.Module) -> Iterator[tuple[str, str]]:
 
 def public_names(module: str) -> str:
     """Return a reference entry, for mkdocstrings to fill, for each name that a module exports."""
-    return "\n\n".join(f"::: {module}.{name}" for name in importlib.import_module(module).__all__)
+    exported = importlib.import_module(module)
+    return "\n\n".join(_entry(f"{module}.{name}", getattr(exported, name)) for name in exported.__all__)
+
+
+def _entry(path: str, found: object) -> str:
+    """Return one entry; fields of structs and members of enums are shown unless the docstring tells them."""
+    tells_by_fields = inspect.isclass(found) and (issubclass(found, Enum) or hasattr(found, "__struct_fields__"))
+    if tells_by_fields and "Attributes:" not in (found.__doc__ or ""):
+        return f"::: {path}\n    options:\n      show_if_no_docstring: true"
+    return f"::: {path}"
 
 
 def error_tree() -> str:
     """Return the tree of errors as the module draws it."""
     text = inspect.getdoc(importlib.import_module("kontinue.errors")) or ""
-    tree = [line for line in text.splitlines() if (line[:1] in "├│└" and line) or line == "KontinueError"]
+    tree = [line for line in text.splitlines() if line == "KontinueError" or line.lstrip()[:1] in tuple("├│└")]
     return "\n".join(["```text", *tree, "```"])

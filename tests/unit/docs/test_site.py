@@ -111,7 +111,9 @@ def test_the_index_of_decisions_lists_them_all() -> None:
     assert [file.name for file in sorted((DOCS / "adr").glob("0*.md")) if f"({file.name})" not in index] == []
 
 
-@pytest.mark.parametrize("module", ["kontinue", "kontinue.client", "kontinue.errors", "kontinue_engine.testing"])
+@pytest.mark.parametrize(
+    "module", ["kontinue", "kontinue.client", "kontinue.errors", "kontinue.sync", "kontinue_engine.testing"]
+)
 def test_every_public_name_says_what_it_is(module: str) -> None:
     """And so do the public methods and properties of classes."""
     silent = []
