@@ -217,7 +217,7 @@ class _Replica:
     def _say_missing(self, what: str, error: NotFound) -> StartupError:
         return StartupError(
             f"cannot {what} in namespace {self._config.namespace} at {_public(self._config.server)}: "
-            f"{error}. Create the namespace, and install the CRDs (kubectl apply -f crds/)"
+            f"{error}. Create the namespace, and install the CRDs (kontinue install)"
         )
 
     async def _hold(

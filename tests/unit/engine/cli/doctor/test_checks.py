@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import re
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -26,7 +28,7 @@ from kontinue.api.v1alpha1 import (
     WaitingFor,
 )
 from kontinue_engine.apiserver.registry import load_crds
-from kontinue_engine.cli.doctor.checks import judge
+from kontinue_engine.cli.doctor.checks import CHECKS, judge
 from kontinue_engine.cli.doctor.findings import MAX_PER_CHECK, Finding, Severity, format_findings
 from kontinue_engine.cli.doctor.object_checks import HUGE_BYTES, LARGE_BYTES
 from kontinue_engine.cli.doctor.observed import ExecutionFacts, Identity, Observed, ServerFacts
@@ -349,3 +351,11 @@ def test_findings_are_printed_with_their_remedy_below() -> None:
     """And all lines of what was found."""
     found = Finding(severity=Severity.ERROR, check="kinds", object="x", what="one\ntwo", remedy="do it")
     assert format_findings([found], color=False) == "✗ kinds      x: one\n             two\n             -> do it"
+
+
+def test_the_document_lists_every_check() -> None:
+    """By the word that findings start with, in their order."""
+    document = (Path(__file__).parents[5] / "docs" / "doctor.md").read_text()
+    listed = re.findall(r"^\| (\w+) \|", document.partition("## What it looks at")[2], re.MULTILINE)
+    named = [check.__name__.removeprefix("check_") for check in CHECKS]
+    assert listed == ["check", *(name for name in named if name != "reading")]
