@@ -68,10 +68,12 @@ class ApiServer:
             await asyncio.sleep(SETTLE_S)
 
 
-def kubeconfig_for(namespace: str, original: Path, copy: Path) -> Path:
-    """Write a kubeconfig whose only difference is the namespace of its current context."""
+def kubeconfig_for(namespace: str, original: Path, copy: Path, *, server: str = "") -> Path:
+    """Write a kubeconfig whose only difference is its namespace, and its server if one is given."""
     document = yaml.safe_load(original.read_text())
     for cluster in document["clusters"]:
+        if server:
+            cluster["cluster"]["server"] = server
         if file := cluster["cluster"].get("certificate-authority"):
             cluster["cluster"]["certificate-authority"] = str(original.parent.absolute() / file)
     for context in document["contexts"]:

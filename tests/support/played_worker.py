@@ -7,9 +7,17 @@ import msgspec
 from kontinue import App
 from kontinue.api import labels
 from kontinue.api.meta import ObjectMeta, OwnerReference
-from kontinue.api.v1alpha1 import Execution, ExecutionSpec, Function, FunctionSpec
+from kontinue.api.v1alpha1 import (
+    Execution,
+    ExecutionSpec,
+    Function,
+    FunctionSpec,
+    Suspension,
+    SuspensionKind,
+    SuspensionSpec,
+)
 from kontinue.kube import requests
-from kontinue.kube.requests import EXECUTIONS, FUNCTIONS
+from kontinue.kube.requests import EXECUTIONS, FUNCTIONS, SUSPENSIONS
 
 app = App(group="releases")
 
@@ -61,19 +69,27 @@ class PlayedWorker:
         await self._kube.send(request)
 
     async def create_child(self, parent, name, step):
-        owner = OwnerReference(
-            api_version=labels.API_VERSION, kind="Execution", name=parent.metadata.name, uid=parent.metadata.uid
-        )
-        child = Execution(
-            metadata=ObjectMeta(
-                name=name,
-                labels={
-                    labels.ROOT: parent.metadata.labels.get(labels.ROOT, parent.metadata.name),
-                    labels.PARENT: parent.metadata.name,
-                },
-                annotations={labels.STEP: step},
-                owner_references=[owner],
-            ),
-            spec=ExecutionSpec(function="build"),
-        )
+        child = Execution(metadata=_below(parent, name, step), spec=ExecutionSpec(function="build"))
         await self._kube.send(requests.create(EXECUTIONS, self._namespace, child))
+
+    async def suspend(self, parent, name, step, *, payload_schema=None):
+        """Let an Execution wait for somebody, who says something if there is a schema for that."""
+        schema = msgspec.UNSET if payload_schema is None else msgspec.Raw(msgspec.json.encode(payload_schema))
+        spec = SuspensionSpec(execution=parent.metadata.name, kind=SuspensionKind.MANUAL, payload_schema=schema)
+        suspension = Suspension(metadata=_below(parent, name, step), spec=spec)
+        await self._kube.send(requests.create(SUSPENSIONS, self._namespace, suspension))
+
+
+def _below(parent, name, step):
+    owner = OwnerReference(
+        api_version=labels.API_VERSION, kind="Execution", name=parent.metadata.name, uid=parent.metadata.uid
+    )
+    return ObjectMeta(
+        name=name,
+        labels={
+            labels.ROOT: parent.metadata.labels.get(labels.ROOT, parent.metadata.name),
+            labels.PARENT: parent.metadata.name,
+        },
+        annotations={labels.STEP: step},
+        owner_references=[owner],
+    )

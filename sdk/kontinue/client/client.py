@@ -853,9 +853,7 @@ class Client:
             ) from error
 
     async def _send(self, request: Request, *, repeatable: bool | None = None) -> bytes:
-        limit_s = None if self.timeout is None else self.timeout.total_seconds()
+        retry_for_s = RETRY_S if self.timeout is None else self.timeout.total_seconds()
         async with limit(self.timeout, f"{request.method} {request.path}"):
             await self._shared.throttle.wait()
-            return await self._shared.transport.send(
-                request, repeatable=repeatable, retry_for_s=RETRY_S if limit_s is None else limit_s, timeout_s=limit_s
-            )
+            return await self._shared.transport.send(request, repeatable=repeatable, retry_for_s=retry_for_s)

@@ -88,7 +88,10 @@ def from_response(status: int, body: bytes, *, retry_after: str = "", request: s
     try:
         answer = _decoder.decode(body)
     except msgspec.MsgspecError:
-        answer = Status(message=f"{request}: HTTP {status}: {_excerpt(body)}".lstrip(": "))
+        message = f"{request}: HTTP {status}: {_excerpt(body)}".lstrip(": ")
+        if _is_broken(status, body):
+            return errors.Unavailable(f"{message} (the answer is cut or spoilt)")
+        answer = Status(message=message)
     try:
         wait_s = float(retry_after) if retry_after else None
     except ValueError:
@@ -151,6 +154,16 @@ def is_worth_retrying(error: errors.ApiError) -> bool:
 def was_not_processed(error: errors.ApiError) -> bool:
     """Tell whether the server surely did not act: then even a create may be repeated."""
     return error.status == 429 or error.reason == NOT_SENT
+
+
+def _is_broken(status: int, body: bytes) -> bool:
+    """Tell whether it was a Status: what is left does not say what the server means, and a 409 means two things.
+
+    Text that is none at all is somebody's answer: Kubernetes has no Status for an API that is not installed.
+    """
+    if status < 400 or status >= 500:
+        return False
+    return body.lstrip().startswith(b"{") or b"\0" in body or (status == 409 and not body)
 
 
 def _excerpt(body: bytes) -> str:

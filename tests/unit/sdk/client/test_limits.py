@@ -80,3 +80,17 @@ async def test_timeouts_of_others_pass():
     client.kube.answer = fail
     with pytest.raises(TimeoutError, match="of somebody else"):
         await client.get("x")
+
+
+async def test_one_try_has_the_transports_own_limit():
+    """An answer that never comes is asked for again, and does not take all the time of the call."""
+
+    class Keeping(ScriptedTransport):
+        async def send(self, request, **options):
+            self.options = options
+            return await super().send(request, **options)
+
+    client = client_of(Keeping(), timedelta(minutes=5))
+    await client.get("x")
+    assert client.kube.options.get("timeout_s") is None
+    assert client.kube.options["retry_for_s"] == 300

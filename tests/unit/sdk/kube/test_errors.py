@@ -103,6 +103,21 @@ def test_a_success_that_is_no_json_is_none(body):
     kube_errors.check_json("GET /x", b' {"a": [1]}\n')
 
 
+@pytest.mark.parametrize("body", [b"", b'{"kind":"Status","rea', b'\0\0\0\0d":"Status"}'])
+def test_a_refusal_that_cannot_be_read_is_none(body):
+    """A 409 may be a conflict, or the success of a create whose answer was lost."""
+    error = kube_errors.from_response(409, body, request="POST /x")
+    assert type(error) is errors.Unavailable
+    assert str(error).startswith("POST /x: HTTP 409: ")
+    assert kube_errors.is_worth_retrying(error)
+    assert not kube_errors.was_not_processed(error)
+
+
+def test_text_that_is_no_status_may_be_kubernetes_own():
+    """So it says that nobody serves an API."""
+    assert type(kube_errors.from_response(404, b"404 page not found")) is errors.NotFound
+
+
 def test_retry_after_comes_from_the_header_or_the_details():
     """The header wins; a date in it is ignored."""
     body = status(429, "TooManyRequests", retryAfterSeconds=3).encode()
