@@ -62,6 +62,21 @@ async def run_coordinator(options: CoordinatorOptions, stop: asyncio.Event) -> N
             await asyncio.gather(coordinator, stopping, return_exceptions=True)
 
 
+async def look_after(config: KubeConfig, namespace: str) -> None:
+    """Look after the primitives of a namespace until cancelled, without a Lease: for ``kontinue dev``.
+
+    Raises:
+        KontinueError: the server cannot be used.
+    """
+    clock = SystemClock()
+    async with _transport(config) as transport:
+        events = EventRecorder(transport, component=USER_AGENT, instance=socket.gethostname(), clock=clock)
+        controller = WaitGroupController(transport, namespace=namespace, events=events, clock=clock)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(events.run(), name="events")
+            tasks.create_task(controller.run(), name="wait groups")
+
+
 async def _run(options: CoordinatorOptions, config: KubeConfig, ready: asyncio.Event) -> None:
     clock = SystemClock()
     identity = local_identity(socket.gethostname())

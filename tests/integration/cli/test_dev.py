@@ -57,6 +57,21 @@ def test_sigterm_stops_it_too(dev: Dev) -> None:
     assert dev.stop(signal.SIGTERM) == 0
 
 
+def test_wait_groups_are_looked_after(kontinue: Kontinue, dev: Dev, wait_until: WaitUntil) -> None:
+    """Dev has a coordinator: what was done for its ttl goes, also once the API server has been killed."""
+
+    def use_a_group() -> None:
+        for words in (("create", "jobs", "--ttl", "1ms"), ("add", "jobs"), ("done", "jobs")):
+            assert kontinue("waitgroup", *words).returncode == 0
+        wait_until("its deletion", lambda: "jobs" not in kontinue("waitgroup", "list", "-o", "name").stdout)
+
+    state = dev.ready()
+    use_a_group()
+    os.kill(state.server_pid, signal.SIGKILL)
+    wait_until("a new server", lambda: dev.is_ready() and dev.state().server_pid != state.server_pid)
+    use_a_group()
+
+
 def test_shards_says_who_runs_a_group_that_is_not_sharded(kontinue: Kontinue, dev: Dev) -> None:
     """One worker, by its host name."""
     dev.ready()

@@ -54,6 +54,7 @@ class Session:
         self._tasks: asyncio.TaskGroup
         self._announced = False
         self._jobs: asyncio.Task[None] | None = None
+        self._coordinator: asyncio.Task[None] | None = None
         self._job_runner: JobRunner | None = None
         self._is_killing = False
         self._blocked_told = 0
@@ -150,14 +151,24 @@ class Session:
         if not self._announced:
             self._say_server(self._config)
             await self._create_namespace(self._config)
+            if self._coordinator is None:
+                self._coordinator = self._tasks.create_task(self._coordinate(self._config), name="coordinator")
             if self._options.jobs is Jobs.PROCESS and self._jobs is None:
                 self._jobs = self._tasks.create_task(self._run_jobs(self._config), name="jobs")
         else:
             self._console.field("server", f"ready again, pid {self._pid(SERVER) or '?'}")
         self._perform(self._supervision.ready(SERVER, time.monotonic()))
 
+    async def _coordinate(self, config: KubeConfig) -> None:
+        from kontinue_engine.arbiter.coordinator import look_after  # here: dev starts without it
+
+        try:
+            await look_after(config, self._options.namespace)
+        except Exception as error:  # noqa: BLE001 - the workers are to go on
+            self._console.warn(f"WaitGroups are not looked after any more: {error}")
+
     async def _run_jobs(self, config: KubeConfig) -> None:
-        from kontinue.kube.http import KubeTransport  # here: without Jobs to run, dev needs no client
+        from kontinue.kube.http import KubeTransport  # here: dev starts without it
 
         transport = KubeTransport(config, user_agent="kontinue-dev-jobs")
         runner = self._job_runner = JobRunner(
@@ -175,8 +186,9 @@ class Session:
             await transport.close()
 
     def _stop_jobs(self) -> None:
-        if self._jobs is not None:
-            self._jobs.cancel()
+        for task in (self._jobs, self._coordinator):
+            if task is not None:
+                task.cancel()
         if self._is_killing and self._job_runner is not None:
             self._job_runner.kill()
 
