@@ -1,6 +1,7 @@
-"""Internal. Parents and children of the engine's processes: who dies with whom, and how an end is put into words.
+"""Internal. The engine's processes and the system: who dies with whom, how an end is put into words, memory.
 
-Used by ``pool`` and ``runner``, and by ``cli.dev`` for its own children. Starting and reading a process is not here.
+Used by ``pool`` and ``runner``, by ``cli.dev`` for its own children, and by ``kube.informer``. Starting and reading a
+process is not here.
 """
 
 from __future__ import annotations
@@ -15,6 +16,14 @@ _PR_SET_PDEATHSIG: Final = 1
 
 # Loaded once, in the parent: a forked child needs nothing but the call.
 _libc: Final = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+_trim: Final = getattr(_libc, "malloc_trim", None)
+"""Of glibc; others do without."""
+
+
+def give_memory_back() -> None:
+    """Return what was freed to the system, after something large: the C library keeps it otherwise. Some ms."""
+    if _trim is not None:
+        _trim(0)
 
 
 def die_with_parent(parent_pid: int) -> None:

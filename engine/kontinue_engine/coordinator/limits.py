@@ -131,7 +131,7 @@ class LimitDuty:
             found += [views.applicant_of(one) for one in ended if not is_stopped(one.status.conditions)]
         return found
 
-    async def _list_ended(self, phase: Phase) -> list[views.PlacedExecution]:
+    async def _list_ended(self, phase: Phase) -> Sequence[views.PlacedExecution]:
         ended = Reflector(
             self._transport,
             requests.EXECUTIONS,

@@ -13,10 +13,11 @@ from contextlib import aclosing
 from typing import Generic, Protocol, TypeVar
 
 from kontinue import errors
-from kontinue.kube.reflector import HasMetadata, Listed, Reflector
+from kontinue.kube.reflector import PAGE_SIZE, HasMetadata, Listed, Reconnected, Reflector
 from kontinue.kube.requests import Resource
 from kontinue.kube.transport import Transport
 from kontinue.kube.watch import Changed, EventType
+from kontinue_engine.processes import give_memory_back
 
 T = TypeVar("T", bound=HasMetadata)
 T_contra = TypeVar("T_contra", contravariant=True)
@@ -88,11 +89,18 @@ class Informer(Generic[T]):
         """List and watch until cancelled. Errors of the server are retried; errors of the handler are raised."""
         async with aclosing(self._reflector.follow()) as stream:
             async for news in stream:
-                match news:
-                    case Changed(type=event_type, object=obj):
-                        self._handler.on_event(event_type, obj)
-                    case Listed(objects=objects):
-                        self._handler.on_list(objects, initial=not self.synced.is_set())
-                        self.synced.set()
-                    case _:
-                        pass
+                is_large = isinstance(news, Listed) and len(news.objects) > PAGE_SIZE
+                self._hand_on(news)
+                del news  # else it stays until the next change
+                if is_large:
+                    give_memory_back()
+
+    def _hand_on(self, news: Listed[T] | Changed[T] | Reconnected) -> None:
+        match news:
+            case Changed(type=event_type, object=obj):
+                self._handler.on_event(event_type, obj)
+            case Listed(objects=objects):
+                self._handler.on_list(objects, initial=not self.synced.is_set())
+                self.synced.set()
+            case Reconnected():
+                pass

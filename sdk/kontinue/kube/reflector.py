@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from random import Random
-from typing import Final, Generic, Protocol, TypeVar
+from typing import Final, Generic, Protocol, TypeVar, overload
 
 import msgspec
 
@@ -56,8 +56,32 @@ T = TypeVar("T", bound=HasMetadata)
 class Listed(msgspec.Struct, Generic[T], frozen=True):
     """The whole selection as it is now; what is not in it has left it. Empty when only watching."""
 
-    objects: list[T]
+    objects: Sequence[T]
     resource_version: str
+
+
+class _Encoded(Sequence[T]):
+    """Objects as they came, each decoded when it is looked at.
+
+    Whoever keeps little of each needs little memory meanwhile. Decoded, ten thousand of them would be tens of MiB,
+    which a process does not give back when they are gone: something that stays always lies between them.
+    """
+
+    def __init__(self, objects: list[msgspec.Raw], decode: Callable[[msgspec.Raw], T]) -> None:
+        self._objects = objects
+        self._decode = decode
+
+    def __len__(self) -> int:
+        return len(self._objects)
+
+    @overload
+    def __getitem__(self, index: int) -> T: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[T]: ...
+    def __getitem__(self, index: int | slice) -> T | Sequence[T]:
+        if isinstance(index, slice):
+            return _Encoded(self._objects[index], self._decode)
+        return self._decode(self._objects[index])
 
 
 class Reconnected(msgspec.Struct, frozen=True):
@@ -129,9 +153,7 @@ class Reflector(Generic[T]):
             useful = False
             try:
                 if not self._version:
-                    listed = await self.fetch()
-                    self._version = listed.resource_version
-                    yield listed
+                    yield await self._list_anew()
                 else:
                     yield Reconnected()
                 async with aclosing(self._watch()) as changes:
@@ -162,6 +184,12 @@ class Reflector(Generic[T]):
             elif not useful:
                 await asyncio.sleep(backoff.next_s())
 
+    async def _list_anew(self) -> Listed[T]:
+        """Return the selection: not kept here, it is gone when whoever gets it lets go of it."""
+        listed = await self.fetch()
+        self._version = listed.resource_version
+        return listed
+
     async def fetch(self) -> Listed[T]:
         """List the selection once, page by page; transient errors are retried without end.
 
@@ -178,7 +206,7 @@ class Reflector(Generic[T]):
             return await self._fetch_pages(limit=0)
 
     async def _fetch_pages(self, *, limit: int, pages: int = -1) -> Listed[T]:
-        objects: list[T] = []
+        objects: list[msgspec.Raw] = []
         token = ""
         while True:
             request = requests.list_objects(
@@ -196,13 +224,14 @@ class Reflector(Generic[T]):
                 raise errors.Unavailable(f"the answer to {request.path} is no list: {error}") from error
             for raw in page.items or ():
                 try:
-                    objects.append(self._decode_object(raw))
+                    self._decode_object(raw)
+                    objects.append(raw)
                 except msgspec.MsgspecError as error:
                     self._skip(_decode_metadata(raw).metadata.name, str(error))
             token = page.metadata.continue_
             pages -= 1
             if not token or pages == 0:
-                return Listed(objects, page.metadata.resource_version)
+                return Listed(_Encoded(objects, self._decode_object), page.metadata.resource_version)
 
     async def _watch(self) -> AsyncGenerator[Changed[T] | None, None]:
         """Yield the changes of one watch until the server ends it; None for lines that carry none."""

@@ -1,6 +1,6 @@
 import pytest
 
-from kontinue_engine.processes import describe_exit
+from kontinue_engine.processes import describe_exit, give_memory_back
 
 
 @pytest.mark.parametrize(
@@ -17,3 +17,9 @@ from kontinue_engine.processes import describe_exit
 def test_an_exit_is_described_in_words(code: int | None, text: str) -> None:
     """Signals have their names; SIGKILL hints at its usual cause."""
     assert describe_exit(code) == text
+
+
+def test_memory_may_be_given_back_at_any_time() -> None:
+    """With every C library; twice, too."""
+    for _ in range(2):
+        give_memory_back()

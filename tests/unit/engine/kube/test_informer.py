@@ -2,11 +2,13 @@
 
 import asyncio
 import json
+import weakref
 
 import pytest
 
 from kontinue import errors
 from kontinue.api.v1alpha1 import Execution
+from kontinue.kube.reflector import PAGE_SIZE
 from kontinue.kube.requests import EXECUTIONS
 from kontinue_engine.kube.informer import Informer
 from virtual_time import virtual_time
@@ -55,6 +57,29 @@ async def test_lists_and_changes_arrive_in_order(transport):
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
+
+
+@virtual_time
+async def test_a_list_is_let_go_once_it_was_handed_over(transport):
+    """Of ten thousand objects as much stays as the handler keeps, also when nothing changes for hours."""
+    lists = []
+
+    class Forgetful(Handler):
+        def on_list(self, objects, *, initial):
+            lists.append(weakref.ref(objects))
+            super().on_list(objects, initial=initial)
+
+    items = [obj(f"e{number}", number + 1) for number in range(PAGE_SIZE + 1)]
+    transport.answer = lambda _: json.dumps({"metadata": {"resourceVersion": "5"}, "items": items}).encode()
+    transport.watches.append([None])
+    handler = Forgetful()
+    running = asyncio.ensure_future(Informer(transport, EXECUTIONS, "ns", type_=Execution, handler=handler).run())
+    await asyncio.sleep(1)
+    assert len(handler.calls[0][1]) == PAGE_SIZE + 1
+    assert [one() for one in lists] == [None]
+    assert not running.done()
+    running.cancel()
+    await asyncio.wait([running])
 
 
 @virtual_time

@@ -85,6 +85,19 @@ async def test_pages_are_one_list(transport):
 
 
 @virtual_time
+async def test_the_objects_of_a_list_are_decoded_when_they_are_looked_at(transport):
+    """Ten thousand decoded ones are many times as large as their JSON. One that does not fit its type is not there."""
+    pages = [page(obj("a", 1), {"metadata": {"name": "odd"}}, token="t"), page(obj("b", 2), obj("c", 3))]
+    transport.answer = lambda _: pages[len(transport.sent) - 1]
+    objects = (await reflector(transport).fetch()).objects
+    assert [one.metadata.name for one in objects] == ["a", "b", "c"]
+    assert (len(objects), objects[-1].metadata.name) == (3, "c")
+    assert [one.metadata.name for one in objects[1:]] == ["b", "c"]
+    assert objects[0] == objects[0]
+    assert objects[0] is not objects[0]
+
+
+@virtual_time
 async def test_a_list_whose_snapshot_went_is_read_whole(transport):
     """410 in the middle of paging falls back to one list without a limit."""
 
