@@ -44,9 +44,14 @@ class WakeTimeDuty:
         self._clock = clock
         self._queue: WorkQueue[str] = WorkQueue()
 
+    @property
+    def planned(self) -> int:
+        """How many wait for their time."""
+        return self._queue.delayed
+
     async def run(self) -> None:
         """End what is due until cancelled."""
-        with self._store.following(self._plan):
+        with self._store.following(self._plan), self._store.following_ends(lambda gone: self._queue.forget(gone.name)):
             async with asyncio.TaskGroup() as tasks:
                 for number in range(WRITERS):
                     tasks.create_task(self._write(), name=f"wake times/{number}")

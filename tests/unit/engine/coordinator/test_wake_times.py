@@ -103,6 +103,21 @@ async def test_an_end_that_is_moved_counts_as_it_stands() -> None:
 
 
 @virtual_time
+async def test_nothing_is_planned_any_more_for_what_was_ended_early() -> None:
+    """Somebody resumes it; a sleep of a year leaves nothing behind for half of one."""
+    server = Server()
+    duty = WakeTimeDuty(server, namespace="ns", store=server.store, clock=VirtualClock())
+    running = asyncio.ensure_future(duty.run())
+    await asyncio.sleep(1)
+    server.show("sleep", SLEEP, 365 * 86_400)
+    assert duty.planned == 1
+    server.store.on_event("DELETED", view_of(msgspec.json.encode(server.objects["sleep"])))
+    assert duty.planned == 0
+    running.cancel()
+    await asyncio.wait([running])
+
+
+@virtual_time
 async def test_a_new_leader_ends_what_was_due_before() -> None:
     """At once."""
     server = Server()

@@ -5,7 +5,7 @@ import asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kontinue_engine.kube.work_queue import WorkQueue
+from kontinue_engine.kube.work_queue import SPARE, WorkQueue
 from virtual_time import elapsed_s, virtual_time
 
 
@@ -66,6 +66,35 @@ async def test_forget_drops_the_delay_and_nothing_else():
     queue.forget("a")
     queue.forget("never seen")
     assert (len(queue), queue.delayed) == (1, 0)
+
+
+@virtual_time
+async def test_what_is_forgotten_or_put_forward_again_and_again_takes_no_room():
+    """Most of what has a delay is dropped long before its time."""
+    queue = WorkQueue()
+    queue.add_after("waits", 5000)
+    for number in range(1000):
+        queue.add_after("a", 4000 - number)
+        queue.add_after(number, 3000)
+        queue.forget(number)
+    assert len(queue._in_order) <= 2 * queue.delayed + SPARE
+    assert await queue.get() == "a"
+    assert elapsed_s() == 3001
+    assert await queue.get() == "waits"
+    assert elapsed_s() == 5000
+    assert queue.delayed == 0
+
+
+@virtual_time
+async def test_delays_end_in_the_order_of_their_times():
+    """Those that end together in that in which they were asked for."""
+    queue = WorkQueue()
+    for key, delay_s in (("c", 3), ("a", 1), ("b1", 2), ("b2", 2), ("b0", 2)):
+        queue.add_after(key, delay_s)
+    queue.forget("b0")
+    queue.add_after("b0", 2)
+    assert [await queue.get() for _ in range(5)] == ["a", "b1", "b2", "b0", "c"]
+    assert elapsed_s() == 3
 
 
 @virtual_time
