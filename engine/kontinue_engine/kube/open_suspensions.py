@@ -34,7 +34,7 @@ class SuspensionView(ApiStruct, frozen=True, kw_only=True):
     spec: _Spec
 
 
-class OpenSuspension(msgspec.Struct, frozen=True, kw_only=True):
+class OpenSuspension(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What is kept of one.
 
     Attributes:
@@ -55,7 +55,9 @@ class OpenSuspensions:
 
     def __init__(self) -> None:
         self._by_name: dict[str, OpenSuspension] = {}
-        self._by_owner: dict[str, set[str]] = {}
+        self._one_of: dict[str, str] = {}
+        """Uid of an owner -> name of one of its Suspensions; few have another."""
+        self._others_of: dict[str, set[str]] = {}
         self.on_gone: Callable[[OpenSuspension], None] = lambda _gone: None
         """Told of each that was completed or deleted."""
         self.on_listed: Callable[[], None] = lambda: None
@@ -73,7 +75,8 @@ class OpenSuspensions:
 
     def of_owner(self, uid: str) -> list[OpenSuspension]:
         """Return those of one Execution."""
-        return [self._by_name[name] for name in self._by_owner.get(uid, ())]
+        one = self._one_of.get(uid)
+        return [] if one is None else [self._by_name[name] for name in (one, *self._others_of.get(uid, ()))]
 
     @contextmanager
     def following(self, on_changed: Callable[[OpenSuspension], None]) -> Iterator[None]:
@@ -102,11 +105,12 @@ class OpenSuspensions:
     def on_list(self, objects: Sequence[SuspensionView], *, initial: bool) -> None:
         """Take all of them."""
         del initial
-        listed = {obj.metadata.name for obj in objects}
-        for name in [name for name in self._by_name if name not in listed]:
-            self._remove(name)
+        listed = set()
         for obj in objects:
             self._put(obj)
+            listed.add(obj.metadata.name)
+        for name in [name for name in self._by_name if name not in listed]:
+            self._remove(name)
         self._is_listed = True
         self.on_listed()
 
@@ -131,7 +135,8 @@ class OpenSuspensions:
             resume_at_ms=None if resume_at is None else round(resume_at.timestamp() * 1000),
         )
         self._by_name[meta.name] = one
-        self._by_owner.setdefault(owner_uid, set()).add(meta.name)
+        if self._one_of.setdefault(owner_uid, meta.name) != meta.name:
+            self._others_of.setdefault(owner_uid, set()).add(meta.name)
         if self._on_changed is not None:
             self._on_changed(one)
 
@@ -139,13 +144,21 @@ class OpenSuspensions:
         gone = self._by_name.pop(name, None)
         if gone is None:
             return
-        names = self._by_owner[gone.owner_uid]
-        names.discard(name)
-        if not names:
-            del self._by_owner[gone.owner_uid]
+        self._leave_owner(name, gone.owner_uid)
         self.on_gone(gone)
         for tell in self._followers_of_ends:
             tell(gone)
+
+    def _leave_owner(self, name: str, uid: str) -> None:
+        others = self._others_of.get(uid, set())
+        if self._one_of[uid] != name:
+            others.discard(name)
+        elif others:
+            self._one_of[uid] = others.pop()
+        else:
+            del self._one_of[uid]
+        if not others:
+            self._others_of.pop(uid, None)
 
 
 def follow_open_suspensions(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import UTC, datetime
 
 from kontinue.api.meta import ObjectMeta, OwnerReference
@@ -47,6 +48,19 @@ def test_each_has_its_owner_and_its_time() -> None:
     store.on_event("MODIFIED", view("x", owner="b", version="2"))
     assert (store.names_of("a"), store.names_of("b")) == (["y"], ["x"])
     assert store.gone == ["x"], "whoever waited for it has to look"
+
+
+def test_one_that_waits_for_several_has_all_that_are_left() -> None:
+    """Whichever goes first."""
+    names = ["u", "v", "w", "x"]
+    for order in itertools.permutations(names):
+        store = Told()
+        store.on_list([view(name) for name in names], initial=True)
+        left = set(names)
+        for name in order:
+            store.on_event("DELETED", view(name))
+            left.discard(name)
+            assert store.names_of("a") == sorted(left)
 
 
 def test_what_is_gone_is_told_once() -> None:
