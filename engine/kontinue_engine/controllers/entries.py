@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import enum
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, ClassVar, Final
 
 import msgspec
 
 from kontinue.api import labels
 from kontinue.api.meta import parent_of
 from kontinue.api.v1alpha1 import Execution, ExecutionSpec, ExecutionStatus
+from kontinue_engine.controllers.folding import Folded, fold, unfold
 from kontinue_engine.controllers.room import RoomWait
 from kontinue_engine.kube.followed_jobs import FollowedJob
-from kontinue_engine.lifecycle.memo import MemoBytes
+from kontinue_engine.lifecycle.memo import MemoBytes, parse_memo
 from kontinue_engine.lifecycle.observed import NO_NEWS, Activation, News
 from kontinue_engine.lifecycle.running import JOB_KINDS, UNCREATED_MESSAGE
 from kontinue_engine.lifecycle.statuses import asked_for, next_attempt
@@ -133,7 +135,12 @@ class Entry:
         cancel_message: why its parent no longer wants it, or empty.
         grant: resourceVersion of the Lease that gave it its mutex; 0 while it has none.
         room_wait: its wait for a runner, or for its turn to be claimed; None while it runs or waits for something else.
+
+    One that waits without an activation can be folded: see ``FoldedEntry``.
     """
+
+    is_folded: ClassVar[bool] = False
+    folded: bytes
 
     __slots__ = (
         "activation",
@@ -145,6 +152,7 @@ class Entry:
         "created_at_ms",
         "deferred",
         "ends_of_waits",
+        "folded",
         "grant",
         "has_history",
         "inheritance",
@@ -224,6 +232,19 @@ class Entry:
         self.grant = 0
         self.room_wait: RoomWait | None = None
 
+    def fold(self) -> None:
+        """Put away what is not needed before it wakes, unless something goes on here."""
+        is_quiet = self.activation is None and self.writing is None and self.deferred is None and self.news == NO_NEWS
+        if not is_quiet or parse_memo(self.status.state, self.status.memo_pages) != self.memo:
+            return  # a memo that is not what the status says would come back as another one
+        self.folded = fold(Folded(**{name: getattr(self, name) for name in Folded.__struct_fields__}))
+        for name in ("memo", *Folded.__struct_fields__, *(name for name in _COLLECTIONS if not getattr(self, name))):
+            delattr(self, name)
+        self.__class__ = FoldedEntry
+
+    def unfold(self) -> None:
+        """Take back what was put away; idempotent."""
+
     def see(self, execution: Execution) -> None:
         """Note what matters of a state of it even if a later one takes its place unread."""
         if not execution.phase.is_terminal:
@@ -281,6 +302,53 @@ class Entry:
             and activation.parked_since_ms is None
             and not self.is_losing
         )
+
+
+_COLLECTIONS: Final[Mapping[str, Callable[[], object]]] = {
+    "asked_children": dict,
+    "awaited": frozenset,
+    "children": dict,
+    "jobs": dict,
+    "known_jobs": dict,
+    "polls": dict,
+    "suspensions": dict,
+    "timers": set,
+    "told_suspensions": dict,
+    "unwanted": set,
+    "unwanted_jobs": set,
+}
+
+
+class FoldedEntry(Entry):
+    """An ``Entry`` without its memo, what is in ``Folded`` and what is empty of ``_COLLECTIONS``.
+
+    Whoever asks for any of that makes it an ``Entry`` again. A class of its own, so that others pay nothing for that.
+    """
+
+    __slots__ = ()
+    is_folded = True
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> object:
+            """Python asks here for attributes that have no value."""
+            self.unfold()
+            return getattr(self, name)
+
+    def fold(self) -> None:
+        """It is folded."""
+
+    def unfold(self) -> None:
+        """Take back what was put away."""
+        content = unfold(self.folded)
+        self.__class__ = Entry  # type: ignore[assignment] # only the other way round it would be narrower
+        for name in Folded.__struct_fields__:
+            setattr(self, name, getattr(content, name))
+        self.memo = parse_memo(self.status.state, self.status.memo_pages)
+        for name, make in _COLLECTIONS.items():
+            if not hasattr(self, name):
+                setattr(self, name, make())
+        del self.folded
 
 
 class Tombstones:

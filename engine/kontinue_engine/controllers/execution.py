@@ -31,6 +31,7 @@ from kontinue_engine.lifecycle import plan as plans
 from kontinue_engine.lifecycle.decide import decide
 from kontinue_engine.lifecycle.memo import MemoBytes
 from kontinue_engine.lifecycle.observed import NO_NEWS, News, Observed
+from kontinue_engine.lifecycle.running import JOB_KINDS
 from kontinue_engine.sharding.lease_book import LeaseBook
 from kontinue_engine.sharding.leases import holder_of, shard_lease_name
 from kontinue_engine.telemetry.logs import get_logger
@@ -113,6 +114,14 @@ class ExecutionController:
             self._runtime.spawn(uid, self._write(entry, plan), name=f"write/{entry.name}")
         if len(self._backlog) and not entry.is_active:
             self._leave_window(entry)
+        if entry.rest is Rest.DORMANT:
+            self._fold(entry)
+
+    def _fold(self, entry: Entry) -> None:
+        """Keep little of one that sleeps, if whatever it waits for comes with its name, and not by a look at all."""
+        needs_looks = any(item.kind in JOB_KINDS for item in entry.status.waiting_for)
+        if not needs_looks and self._suspensions.can_rest(entry):
+            entry.fold()
 
     def _build_observed(self, entry: Entry, now_ms: int) -> Observed:
         is_over = entry.status.phase is not None and entry.status.phase.is_terminal
@@ -312,6 +321,7 @@ class ExecutionController:
         if entry.inheritance is not Inheritance.NONE and can_rest:
             entry.rest = Rest.DORMANT
             entry.awaited = frozenset(item.name for item in entry.status.waiting_for if item.kind == "Execution")
+            self._fold(entry)
         self._runtime.queue.add(entry.uid)
 
     def _await_admission(self, entry: Entry) -> None:

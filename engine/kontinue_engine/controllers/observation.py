@@ -53,13 +53,16 @@ class Observation:
 
     def on_list(self, objects: Sequence[Execution], *, initial: bool) -> None:
         """Take the whole selection: add what is new, look after what is missing."""
-        listed = {execution.metadata.uid for execution in objects}
+        listed, newest = set(), 0
+        for execution in objects:
+            self._observe(execution, inherited=initial)
+            if initial and execution.phase is Phase.SUSPENDED:
+                self._fold(execution.metadata.uid)
+            listed.add(execution.metadata.uid)
+            newest = max(newest, version_number(execution.metadata.resource_version))
         for entry in self._runtime.entries:
             if entry.uid not in listed:
                 self._verify(entry)
-        for execution in objects:
-            self._observe(execution, inherited=initial)
-        newest = max((version_number(execution.metadata.resource_version) for execution in objects), default=0)
         self._runtime.entries.tombstones.advance(newest)
         if initial:
             for entry in self._runtime.entries:
@@ -95,6 +98,7 @@ class Observation:
 
     def refresh(self, entry: Entry, execution: Execution) -> None:
         """Take what somebody else wrote."""
+        entry.unfold()
         entry.see(execution)
         entry.version = execution.metadata.resource_version
         entry.labels = execution.metadata.labels
@@ -107,6 +111,12 @@ class Observation:
         if entry.activation is None:
             self._take_memo(entry)  # the late write of a predecessor may have brought records
         self._runtime.queue.add(entry.uid)
+
+    def _fold(self, uid: str) -> None:
+        """Many of a list may go on sleeping: together they would need many times as much as at any time later."""
+        entry = self._runtime.entries.get(uid)
+        if entry is not None:
+            entry.fold()
 
     def _observe(self, execution: Execution, *, inherited: bool) -> None:
         uid = execution.metadata.uid

@@ -249,6 +249,8 @@ class Suspensions:
     def _on_listed(self) -> None:
         """Events may have been missed: look after what is waited for and not open."""
         for entry in self._runtime.entries:
+            if entry.is_folded:
+                continue  # all of its Suspensions were known when it was folded: that one is gone was told
             for step, awaited in list(entry.suspensions.items()):
                 if self._open.get(awaited.command.name) is None:
                     self._look(entry, step, awaited.command.name)

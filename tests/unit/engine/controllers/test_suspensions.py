@@ -14,7 +14,15 @@ from controller_world import FakeRunners
 from kontinue import errors
 from kontinue.api import labels
 from kontinue.api.meta import ObjectMeta
-from kontinue.api.v1alpha1 import Execution, ExecutionAttempt, ExecutionSpec, ExecutionStatus, Phase, Suspension
+from kontinue.api.v1alpha1 import (
+    Execution,
+    ExecutionAttempt,
+    ExecutionSpec,
+    ExecutionStatus,
+    Phase,
+    Suspension,
+    WaitingFor,
+)
 from kontinue.kube.watch import EventType
 from kontinue_engine.clock import SystemClock
 from kontinue_engine.controllers.entries import Entry, Rest
@@ -168,6 +176,25 @@ async def test_an_open_one_lets_an_evicted_execution_sleep() -> None:
         answered.set()
         await settled()
         assert one.entry.rest is Rest.DORMANT
+
+
+@virtual_time
+async def test_of_sleepers_only_those_are_looked_at_whose_suspension_is_gone() -> None:
+    """A new list does not bring back what was put away of all others; by events or by lists, who has to wake does."""
+    status = ExecutionStatus(phase=Phase.SUSPENDED, waiting_for=[WaitingFor(kind="Suspension", name=NAME)])
+    for is_listed in (True, False):
+        async with world(status) as one:
+            seen = await one.waiting()
+            one.evict()
+            assert one.suspensions.can_rest(one.entry)
+            one.entry.fold()
+            one.runtime.suspensions.on_list([decode_view(msgspec.json.encode(seen))], initial=False)
+            assert (one.entry.rest, one.entry.is_folded) == (Rest.DORMANT, True)
+            if is_listed:
+                one.runtime.suspensions.on_list([], initial=False)
+            else:
+                one.end()
+            assert one.entry.rest is Rest.WOKEN
 
 
 @virtual_time
