@@ -29,26 +29,23 @@ class ReplayLogger(logging.LoggerAdapter[logging.Logger]):
 
 
 class ContextBase(Generic[PortT]):
-    """Attributes and methods that need no waiting.
-
-    Attributes:
-        execution: name, uid, arguments ... of the Execution.
-        attempt: 1 for the first.
-        resumption: how often this attempt was re-entered after a crash or an eviction.
-        idempotency_key: the same in every attempt and replay of this Execution.
-        log: a logger that is silent on replay.
-    """
+    """Attributes and methods that need no waiting."""
 
     def __init__(self, port: PortT) -> None:
         self._port = port
         self._randoms: dict[str, random.Random] = {}
         self.execution: ExecutionInfo = port.info
+        """The Execution: name, namespace, uid, function, created_at, attempt, resumption, run_epoch, arguments."""
         self.attempt: int = port.info.attempt
+        """1 for the first."""
         self.resumption: int = port.info.resumption
+        """How often this attempt was entered again after a crash or an eviction."""
         self.idempotency_key: str = port.info.uid
+        """The same in every attempt and replay of this Execution."""
         self.log: logging.LoggerAdapter[logging.Logger] = ReplayLogger(
             logging.getLogger(f"kontinue.function.{port.info.function}"), port
         )
+        """A logger that is silent on replay; its lines tell Execution, attempt and step."""
 
     def now(self) -> datetime:
         """Return the time of the latest outcome that this function has seen; use it instead of ``datetime.now``."""

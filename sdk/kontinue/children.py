@@ -23,6 +23,7 @@ class Child(Generic[R_co]):
 
     def __init__(self, port: AsyncPort, call: Call) -> None:
         self.name = port.child_name(call)
+        """Name of the Execution."""
         self._port = port
         self._call = call
         self._arrived = port.start_call(call)
@@ -52,6 +53,7 @@ class SyncChild(Generic[R_co]):
 
     def __init__(self, port: SyncPort, call: Call, wait_for: Callable[..., Any]) -> None:
         self.name = port.child_name(call)
+        """Name of the Execution."""
         self.call = call
         self._port = port
         self._wait_for = wait_for

@@ -109,7 +109,8 @@ class FunctionDefinition(Generic[P, R_co]):
         """Return a copy whose calls use these options; what is not given here keeps its value.
 
         Args:
-            name: name of the Execution; None lets kontinue choose. Within a run of a parent none may come twice.
+            name: name of the Execution; None lets kontinue choose. A parent that uses one again gets the same child, if
+                function and arguments are the same.
             retry: replaces the function's policy.
             timeout: replaces the function's limits, both of them.
             ttl: when it is archived and deleted once it has ended; replaces the function's. For roots only.

@@ -42,8 +42,15 @@ class SyncExecutionContext(ContextBase[SyncPort], SyncContextMarker):
     def execute(self, function: FunctionDefinition[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run ``function`` as a child Execution and return its result.
 
+        Args:
+            function: what to run; ``function.options(...)`` for a name, retries, timeouts or a mutex.
+            args: positional arguments, as of the function itself, without its context.
+            kwargs: arguments by name.
+
         Raises:
-            ChildFailed: the child failed or was canceled.
+            ChildFailed: the child failed, was canceled or could not be created: ``type`` and the message tell.
+            InvalidArguments: they do not fit the signature, or are more than 256 KiB of JSON.
+            DefinitionError: not a kontinue function; a plain one is run by ``step``.
         """
         result: R = self._outcome(durable_calls.child_call(function, args, kwargs))
         return result
@@ -53,6 +60,15 @@ class SyncExecutionContext(ContextBase[SyncPort], SyncContextMarker):
 
         It belongs to this function's run: what has not ended when the function returns is canceled, or not even
         created. Wait for what is to end.
+
+        Args:
+            function: what to run; ``function.options(...)`` for a name, retries, timeouts or a mutex.
+            args: positional arguments, as of the function itself, without its context.
+            kwargs: arguments by name.
+
+        Raises:
+            InvalidArguments: they do not fit the signature, or are more than 256 KiB of JSON.
+            DefinitionError: not a kontinue function; a plain one is run by ``step``.
         """
         call = durable_calls.child_call(function, args, kwargs)
         self._port.open(call)
@@ -68,10 +84,17 @@ class SyncExecutionContext(ContextBase[SyncPort], SyncContextMarker):
     ) -> list[R]:
         """Run ``function`` as a child Execution for each item, and return the results in the order of the items.
 
-        ``function.options(parallelism=n)`` keeps at most n running. When one fails, the others are canceled.
+        When one fails, the others are canceled.
+
+        Args:
+            function: what to run; ``function.options(parallelism=n)`` keeps at most n running, by default all run.
+            items: the first argument of each child.
+            args: further positional arguments, the same for all.
+            kwargs: arguments by name, the same for all.
 
         Raises:
             ChildFailed: of the first child that failed.
+            InvalidArguments: those of an item do not fit; none is started.
         """
         calls = durable_calls.map_calls(function, items, args, kwargs)
         try:
@@ -89,14 +112,28 @@ class SyncExecutionContext(ContextBase[SyncPort], SyncContextMarker):
         beside whatever comes next, and its outcome is dropped. Give it limits of its own; ``@step(timeout=...)`` ends
         the wait for it, and does not stop it either.
 
+        Args:
+            fn: any sync function; ``@step`` gives it retries, a time limit and another name. A lambda needs a name.
+            args: its positional arguments. A replay compares them, by a digest.
+            kwargs: its arguments by name.
+
         Raises:
-            StepFailed: ``fn`` raised.
+            StepFailed: ``fn`` raised, or returned what JSON cannot carry or is more than 512 KiB of it.
+            DefinitionError: a kontinue function, which is a child: ``execute``; something without a name; async.
         """
         result: R = self._outcome(durable_calls.step_call(fn, args, kwargs, may_be_async=False))
         return result
 
     def sleep(self, duration: timedelta, *, display_name: str = "") -> None:
-        """Wait durably: the wait goes on while no process runs. A sleep of more than 5 s can be ended early."""
+        """Wait durably: the wait goes on while no process runs. A sleep of more than 5 s can be ended early.
+
+        Args:
+            duration: how long, 365,000 days at most; zero or less passes at once. It may differ on replay.
+            display_name: what it is called, for people and tests.
+
+        Raises:
+            ContextError: not a timedelta, or too long.
+        """
         self._outcome(durable_calls.timer_call(duration, display_name, is_sleep=True))
 
     @overload
