@@ -32,5 +32,6 @@ def test_the_programs_of_the_clients_page_run(tmp_path: Path, server_kind: str) 
             assert done.returncode == 0, done.stderr
             return done.stdout.splitlines()
 
-        assert run("script.py") == ["['order-7/0', 'order-7/1']", "['order-8/0']", *["pack Completed"] * 2]
+        printed = ["['order-7/0', 'order-7/1']", "['order-8/0']", *["pack Completed"] * 2, "Execution Completed "]
+        assert run("script.py") == printed
         assert run("service.py") == ["['order-0/0']"]
