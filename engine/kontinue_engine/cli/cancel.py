@@ -2,34 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
-from kontinue.client import Client
-from kontinue_engine.cli.options import AnyNamesArgument, global_options
-from kontinue_engine.cli.selection import YesOption, change_each, is_live
+from kontinue.kube import requests
+from kontinue_engine.cli.connection import Connection
+from kontinue_engine.cli.executions import suggesting
+from kontinue_engine.cli.options import LiveNamesArgument, global_options
+from kontinue_engine.cli.selection import Change, Outcome, YesOption, change_each, executions_where, is_live
 
 
 def command(
     ctx: typer.Context,
-    names: AnyNamesArgument = None,
+    names: LiveNamesArgument = None,
     message: Annotated[str, typer.Option("-m", "--message", help="Recorded with it.")] = "Canceled by kontinue cancel",
     yes: YesOption = False,  # noqa: FBT002
 ) -> None:
     """Cancel Executions by name, or with -l all running ones of a selection. Their children are canceled too."""
 
-    async def cancel(client: Client, name: str) -> None:
-        await client.cancel(name, message=message)
+    async def cancel(connection: Connection, name: str) -> Sequence[Outcome]:
+        async with suggesting(connection, requests.EXECUTIONS, name):
+            await connection.client.cancel(name, message=message)
+        return [Outcome(name, "canceled")]
 
-    change_each(
-        global_options(ctx),
-        names,
-        cancel,
-        is_selected=is_live,
-        none_selected="No running Executions match.",
+    change = Change(
+        apply=cancel,
+        select=executions_where(is_live),
         doing="canceling",
-        done="canceled",
         ask="Cancel",
-        yes=yes,
+        none_selected="No running Executions match.",
     )
+    change_each(global_options(ctx), names, change, yes=yes)

@@ -14,7 +14,14 @@ import typer
 
 from kontinue.api import labels
 from kontinue.api.meta import ObjectMeta
-from kontinue.api.v1alpha1 import OPEN_SUSPENSIONS_SELECTOR, Function, ScheduledExecution, Suspension
+from kontinue.api.v1alpha1 import (
+    LIVE_PHASES_SELECTOR,
+    OPEN_SUSPENSIONS_SELECTOR,
+    RETRYABLE_PHASES_SELECTOR,
+    Function,
+    ScheduledExecution,
+    Suspension,
+)
 from kontinue.errors import KontinueError
 from kontinue.kube import requests
 from kontinue.kube.config import load_config
@@ -38,7 +45,27 @@ class _List(msgspec.Struct, frozen=True):
 
 def executions(ctx: typer.Context) -> list[tuple[str, str]]:
     """Return the names of Executions, each with its function."""
-    found = _listed(ctx, requests.EXECUTIONS, _Named, only_metadata=True)
+    return _executions_where(ctx, "")
+
+
+def live_executions(ctx: typer.Context) -> list[tuple[str, str]]:
+    """Return the names of Executions that have not ended, each with its function: those that can be ended."""
+    return _executions_where(ctx, LIVE_PHASES_SELECTOR)
+
+
+def retryable_executions(ctx: typer.Context) -> list[tuple[str, str]]:
+    """Return the names of Executions that failed or were canceled, each with its function."""
+    return _executions_where(ctx, RETRYABLE_PHASES_SELECTOR)
+
+
+def suspended_executions(ctx: typer.Context) -> list[tuple[str, str]]:
+    """Return the names of Executions that wait for something that can be resumed, each with what that is."""
+    found = _listed(ctx, requests.SUSPENSIONS, Suspension, field_selector=OPEN_SUSPENSIONS_SELECTOR)
+    return [(one.spec.execution, one.spec.display_name or one.spec.kind.value) for one in found]
+
+
+def _executions_where(ctx: typer.Context, fields: str) -> list[tuple[str, str]]:
+    found = _listed(ctx, requests.EXECUTIONS, _Named, only_metadata=True, field_selector=fields)
     return [(one.metadata.name, one.metadata.labels.get(labels.FUNCTION, "")) for one in found]
 
 
@@ -58,6 +85,11 @@ def schedules(ctx: typer.Context) -> list[tuple[str, str]]:
     """Return the names of ScheduledExecutions, each with its function and times."""
     found = _listed(ctx, requests.SCHEDULED_EXECUTIONS, ScheduledExecution)
     return [(one.metadata.name, f"{one.spec.function} at {one.spec.schedule}") for one in found]
+
+
+def wait_groups(ctx: typer.Context) -> list[tuple[str, str]]:
+    """Return the names of WaitGroups."""
+    return [(one.metadata.name, "") for one in _listed(ctx, requests.WAIT_GROUPS, _Named, only_metadata=True)]
 
 
 def _listed(ctx: typer.Context, resource: requests.Resource, type_: type[T], **selection: Any) -> list[T]:
@@ -81,8 +113,3 @@ def _listed(ctx: typer.Context, resource: requests.Resource, type_: type[T], **s
         return asyncio.run(ask())
     except (KontinueError, msgspec.MsgspecError, OSError):
         return []
-def wait_groups(ctx: typer.Context) -> list[tuple[str, str]]:
-    """Return the names of WaitGroups."""
-    return [(one.metadata.name, "") for one in _listed(ctx, requests.WAIT_GROUPS, _Named, only_metadata=True)]
-
-

@@ -5,14 +5,17 @@ Over the client's transport, not through the client, because ``-o json`` shows f
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
-from kontinue.api.meta import ListMeta
+from kontinue.api.meta import ListMeta, PartialObjectMetadata
 from kontinue.api.v1alpha1 import Execution
 from kontinue.client import archived
-from kontinue.errors import Forbidden, NotFound
+from kontinue.errors import ApiError, Forbidden, NotFound
 from kontinue.kube import requests
 from kontinue.kube.http import KubeTransport
 from kontinue_engine.cli.connection import Connection
@@ -21,6 +24,14 @@ from kontinue_engine.kube import memo_pages
 _PAGE_LIMIT: Final = 500
 _RETRY_FOR_S: Final = 15.0
 """How long a verb goes on asking a server that is away: a restart of ``kontinue dev``'s server is shorter."""
+_SUGGESTED: Final = 3
+_LISTED_BY: Final = {
+    requests.EXECUTIONS.plural: "get",
+    requests.FUNCTIONS.plural: "functions",
+    requests.SUSPENSIONS.plural: "suspensions",
+    requests.SCHEDULED_EXECUTIONS.plural: "schedules",
+}
+"""The verb that shows what there is."""
 
 T = TypeVar("T")
 
@@ -58,13 +69,52 @@ async def fetch_raw(transport: KubeTransport, resource: requests.Resource, names
     except NotFound as error:
         if resource is requests.EXECUTIONS and (found := await _from_archive(transport, namespace, name)) is not None:
             return msgspec.json.encode(found)
-        verb = "get" if resource is requests.EXECUTIONS else "functions"
-        raise NotFound(
-            f"{resource.kind} {name!r} not found in namespace {namespace}. "
-            f"`kontinue {verb} -n {namespace}` lists what is there.",
-            status=error.status,
-            reason=error.reason,
-        ) from error
+        raise await _not_found(transport, resource, namespace, name, error) from error
+
+
+@asynccontextmanager
+async def suggesting(connection: Connection, resource: requests.Resource, name: str) -> AsyncIterator[None]:
+    """Have the error of a name that does not exist say which one may be meant.
+
+    Raises:
+        NotFound: there is none of that name.
+    """
+    try:
+        yield
+    except NotFound as error:
+        raise await _not_found(connection.transport, resource, connection.namespace, name, error) from error
+
+
+async def _not_found(
+    transport: KubeTransport, resource: requests.Resource, namespace: str, name: str, error: NotFound
+) -> NotFound:
+    try:
+        request = requests.list_objects(resource, namespace, limit=_PAGE_LIMIT, only_metadata=True)
+        listed = msgspec.json.decode(await transport.send(request, retries=False), type=_List[PartialObjectMetadata])
+        known = [one.metadata.name for one in listed.items or ()]
+    except (ApiError, msgspec.MsgspecError):
+        known = []  # a role may read what it may not list
+    close = _close_to(name, known)
+    hint = f" Did you mean {' or '.join(close)}?" if close else ""
+    return NotFound(
+        f"{resource.kind} {name!r} not found in namespace {namespace}.{hint} "
+        f"`kontinue {_LISTED_BY[resource.plural]} -n {namespace}` lists what is there.",
+        status=error.status,
+        reason=error.reason,
+    )
+
+
+def _close_to(name: str, known: Sequence[str]) -> list[str]:
+    """Return the names that may be meant; nobody remembers what the names of Executions end in."""
+    if close := difflib.get_close_matches(name, known, n=_SUGGESTED):
+        return close
+    by_stem: dict[str, list[str]] = {}
+    for one in known:
+        by_stem.setdefault(one.rpartition("-")[0] or one, []).append(one)
+    for meant in (name, name.rpartition("-")[0]):
+        for stem in difflib.get_close_matches(meant, by_stem, n=1):
+            return by_stem[stem][-_SUGGESTED:]
+    return []
 
 
 async def with_whole_memo(connection: Connection, execution: Execution) -> Execution:

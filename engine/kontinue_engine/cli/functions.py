@@ -14,8 +14,8 @@ from kontinue.kube import requests
 from kontinue_engine.cli import exit_codes
 from kontinue_engine.cli.connection import connect, run
 from kontinue_engine.cli.executions import list_objects
-from kontinue_engine.cli.objects import format_raw, function_table
-from kontinue_engine.cli.options import OutputFormat, global_options
+from kontinue_engine.cli.objects import function_table, print_objects
+from kontinue_engine.cli.options import OutputFormat, global_options, table_width
 
 
 def command(
@@ -33,13 +33,14 @@ def command(
             )
         pairs = [(raw, msgspec.json.decode(raw, type=Function)) for raw in page.items]
         shown = [(raw, found) for raw, found in pairs if hidden or labels.HIDDEN not in found.metadata.annotations]
-        if options.output not in {OutputFormat.TABLE, OutputFormat.WIDE}:
+        if not options.is_table:
             raws = [raw for raw, _ in shown]
-            print(format_raw(raws, output=options.output, as_list=True, plural="functions"))
+            print_objects(raws, output=options.output, as_list=True, resource=requests.FUNCTIONS)
         elif shown:
             wide = options.output is OutputFormat.WIDE
             functions = [function for _, function in shown]
-            print(function_table(functions, wide=wide, with_namespace=options.all_namespaces))
+            everywhere, width = options.all_namespaces, table_width(options)
+            print(function_table(functions, wide=wide, with_namespace=everywhere, width=width))
         else:
             print("No Functions found: no worker has registered any here yet.", file=sys.stderr)
         return exit_codes.OK

@@ -88,16 +88,8 @@ def _print(options: GlobalOptions, raws: list[msgspec.Raw], namespace: str, *, a
         print(f"No Executions found{where}.", file=sys.stderr)
     else:
         executions = sorted((msgspec.json.decode(raw, type=Execution) for raw in raws), key=_age_order)
-        wide = options.output is OutputFormat.WIDE
-        print(
-            execution_table(
-                executions,
-                datetime.now(UTC),
-                wide=wide,
-                with_namespace=options.all_namespaces,
-                width=table_width(options),
-            )
-        )
+        wide, everywhere, width = options.output is OutputFormat.WIDE, options.all_namespaces, table_width(options)
+        print(execution_table(executions, datetime.now(UTC), wide=wide, with_namespace=everywhere, width=width))
 
 
 def labels_in(selector: str) -> dict[str, str]:

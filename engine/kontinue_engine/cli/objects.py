@@ -49,6 +49,11 @@ def format_raw(documents: Sequence[msgspec.Raw], *, output: OutputFormat, as_lis
     )
 
 
+def reference(resource: Resource, name: str) -> str:
+    """Return an object as ``-o name`` prints it."""
+    return f"{resource.plural}.{resource.group}/{name}"
+
+
 def format_document(document: object, *, output: OutputFormat) -> str:
     """Return a value as YAML if that is what is asked for, else as JSON."""
     if output is OutputFormat.YAML:

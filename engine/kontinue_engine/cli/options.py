@@ -94,6 +94,16 @@ AnyNamesArgument = Annotated[
 ]
 
 
+LiveNamesArgument = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[NAME]...", parser=execution_name, autocompletion=candidates("live_executions")),
+]
+EndedNamesArgument = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[NAME]...", parser=execution_name, autocompletion=candidates("retryable_executions")),
+]
+
+
 class OutputFormat(enum.StrEnum):
     """How data on stdout looks."""
 

@@ -44,7 +44,7 @@ def parse_parameters(pairs: Sequence[str], schema: Mapping[str, Any] | None) -> 
             raise ParameterError(f"-p {pair!r}: write it as -p name=value")
         if name in arguments:
             raise ParameterError(f"-p {name} is given twice; pass a list as JSON: -p '{name}=[1, 2]'")
-        arguments[name] = _read_value(text, _property_schema(name, schema or {}), schema or {})
+        arguments[name] = read_value(text, _property_schema(name, schema or {}), schema or {})
     return arguments
 
 
@@ -67,7 +67,8 @@ def json_types(schema: Mapping[str, Any], root: Mapping[str, Any]) -> frozenset[
     return frozenset()
 
 
-def _read_value(text: str, schema: Mapping[str, Any], root: Mapping[str, Any]) -> Any:
+def read_value(text: str, schema: Mapping[str, Any], root: Mapping[str, Any]) -> Any:
+    """Return the value that a text means where ``schema`` is wanted: JSON, or the text itself."""
     types = json_types(schema, root)
     if types == {"string"}:
         return text

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
 from typing import Annotated, Final
 
 import typer
 
 from kontinue.api.meta import parent_of
 from kontinue.api.v1alpha1 import RETRYABLE_PHASES, ChildPolicy, Execution
-from kontinue.client import Client
-from kontinue_engine.cli.options import AnyNamesArgument, global_options
-from kontinue_engine.cli.selection import YesOption, change_each
+from kontinue.kube import requests
+from kontinue_engine.cli.connection import Connection
+from kontinue_engine.cli.executions import suggesting
+from kontinue_engine.cli.options import EndedNamesArgument, global_options
+from kontinue_engine.cli.selection import Change, Outcome, YesOption, change_each, executions_where
 
 
 class Children(enum.StrEnum):
@@ -31,7 +34,7 @@ _POLICIES: Final = {
 
 def command(
     ctx: typer.Context,
-    names: AnyNamesArgument = None,
+    names: EndedNamesArgument = None,
     children: Annotated[
         Children,
         typer.Option(
@@ -42,20 +45,19 @@ def command(
 ) -> None:
     """Ask for another attempt by name, or with -l of all roots of a selection that failed or were canceled."""
 
-    async def retry(client: Client, name: str) -> None:
-        await client.retry_execution(name, child_policy=_POLICIES[children])
+    async def retry(connection: Connection, name: str) -> Sequence[Outcome]:
+        async with suggesting(connection, requests.EXECUTIONS, name):
+            await connection.client.retry_execution(name, child_policy=_POLICIES[children])
+        return [Outcome(name, "retry requested")]
 
-    change_each(
-        global_options(ctx),
-        names,
-        retry,
-        is_selected=_is_selected,
-        none_selected="No Executions match that failed or were canceled.",
+    change = Change(
+        apply=retry,
+        select=executions_where(_is_selected),
         doing="retrying",
-        done="retry requested",
         ask="Retry",
-        yes=yes,
+        none_selected="No Executions match that failed or were canceled.",
     )
+    change_each(global_options(ctx), names, change, yes=yes)
 
 
 def _is_selected(execution: Execution) -> bool:

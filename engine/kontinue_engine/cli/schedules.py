@@ -10,22 +10,24 @@ from typing import Annotated
 import msgspec
 import typer
 
-from kontinue.api import labels
+from kontinue.api.meta import PartialObjectMetadata
 from kontinue.api.v1alpha1 import ScheduledExecution
 from kontinue.client import Client
 from kontinue.kube import requests
 from kontinue_engine.cli import exit_codes
-from kontinue_engine.cli.connection import connect, run, say_target
-from kontinue_engine.cli.executions import list_objects
-from kontinue_engine.cli.objects import format_raw
-from kontinue_engine.cli.options import GlobalOptions, OutputFormat, candidates, global_options
-from kontinue_engine.cli.text import format_age, format_table, plural
+from kontinue_engine.cli.connection import Connection, connect, run
+from kontinue_engine.cli.executions import list_objects, suggesting
+from kontinue_engine.cli.objects import print_objects
+from kontinue_engine.cli.options import OutputFormat, candidates, global_options, schedule_name, table_width
+from kontinue_engine.cli.selection import Change, Outcome, YesOption, change_each
+from kontinue_engine.cli.text import format_age, format_table, format_time
 
 app = typer.Typer(help="List what is started at which times; suspend, resume or trigger it.")
 
-_PLURAL = "scheduledexecutions"
-
-NamesArgument = Annotated[list[str], typer.Argument(metavar="NAME...", autocompletion=candidates("schedules"))]
+NamesArgument = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[NAME]...", parser=schedule_name, autocompletion=candidates("schedules")),
+]
 
 
 @app.callback(invoke_without_command=True)
@@ -44,12 +46,13 @@ def list_(ctx: typer.Context) -> None:
                 msgspec.Raw,
                 label_selector=options.selector,
             )
-        if options.output not in {OutputFormat.TABLE, OutputFormat.WIDE}:
-            print(format_raw(page.items, output=options.output, as_list=True, plural=_PLURAL))
+        if not options.is_table:
+            print_objects(page.items, output=options.output, as_list=True, resource=requests.SCHEDULED_EXECUTIONS)
         elif page.items:
             found = [msgspec.json.decode(raw, type=ScheduledExecution) for raw in page.items]
             wide = options.output is OutputFormat.WIDE
-            print(schedule_table(found, datetime.now(UTC), wide=wide, with_namespace=options.all_namespaces))
+            everywhere, width = options.all_namespaces, table_width(options)
+            print(schedule_table(found, datetime.now(UTC), wide=wide, with_namespace=everywhere, width=width))
         else:
             print("Nothing is scheduled.", file=sys.stderr)
         return exit_codes.OK
@@ -58,56 +61,82 @@ def list_(ctx: typer.Context) -> None:
 
 
 @app.command("suspend")
-def suspend(ctx: typer.Context, names: NamesArgument) -> None:
+def suspend(ctx: typer.Context, names: NamesArgument = None, yes: YesOption = False) -> None:  # noqa: FBT002
     """Start nothing more by these schedules; what runs goes on."""
 
-    async def change(client: Client, name: str) -> str:
+    async def change(client: Client, name: str) -> Outcome:
         await client.suspend_scheduled_execution(name)
-        return f"{_PLURAL}.{labels.GROUP}/{name} suspended"
+        return Outcome(name, "suspended", requests.SCHEDULED_EXECUTIONS)
 
-    _change_each(global_options(ctx), names, "suspending", change)
+    _change_each(ctx, names, change, doing="suspending", ask="Suspend", yes=yes)
 
 
 @app.command("resume")
-def resume(ctx: typer.Context, names: NamesArgument) -> None:
+def resume(ctx: typer.Context, names: NamesArgument = None, yes: YesOption = False) -> None:  # noqa: FBT002
     """Start by these schedules again, from the next occurrence on; nothing is made up for."""
 
-    async def change(client: Client, name: str) -> str:
+    async def change(client: Client, name: str) -> Outcome:
         await client.resume_scheduled_execution(name)
-        return f"{_PLURAL}.{labels.GROUP}/{name} resumed"
+        return Outcome(name, "resumed", requests.SCHEDULED_EXECUTIONS)
 
-    _change_each(global_options(ctx), names, "resuming", change)
+    _change_each(ctx, names, change, doing="resuming", ask="Resume", yes=yes)
 
 
 @app.command("trigger")
-def trigger(ctx: typer.Context, names: NamesArgument) -> None:
+def trigger(ctx: typer.Context, names: NamesArgument = None, yes: YesOption = False) -> None:  # noqa: FBT002
     """Start now what these schedules start, suspended or not, beside what runs already."""
 
-    async def change(client: Client, name: str) -> str:
+    async def change(client: Client, name: str) -> Outcome:
         started = await client.trigger_scheduled_execution(name)
-        return f"executions.{labels.GROUP}/{started.name} created"
+        return Outcome(started.name, "created")
 
-    _change_each(global_options(ctx), names, "triggering", change)
+    _change_each(ctx, names, change, doing="triggering", ask="Trigger", yes=yes)
 
 
 def _change_each(
-    options: GlobalOptions, names: Sequence[str], doing: str, change: Callable[[Client, str], Awaitable[str]]
+    ctx: typer.Context,
+    names: Sequence[str] | None,
+    change: Callable[[Client, str], Awaitable[Outcome]],
+    *,
+    doing: str,
+    ask: str,
+    yes: bool,
 ) -> None:
-    async def main() -> int:
-        async with connect(options) as connection:
-            what = names[0] if len(names) == 1 else plural(len(names), "schedule")
-            say_target(options, connection, f"{doing} {what}")
-            for name in names:
-                print(await change(connection.client, name))
-        return exit_codes.OK
+    options = global_options(ctx)
+    if options.all_namespaces:
+        raise typer.BadParameter("schedules are changed in one namespace", param_hint="-A")
 
-    run(main)
+    async def apply(connection: Connection, name: str) -> Sequence[Outcome]:
+        async with suggesting(connection, requests.SCHEDULED_EXECUTIONS, name):
+            return [await change(connection.client, name)]
+
+    async def select(connection: Connection, selector: str) -> Sequence[str]:
+        page = await list_objects(
+            connection.transport,
+            requests.SCHEDULED_EXECUTIONS,
+            connection.namespace,
+            PartialObjectMetadata,
+            label_selector=selector,
+            only_metadata=True,
+        )
+        return [one.metadata.name for one in page.items]
+
+    whole = Change(
+        apply=apply, select=select, what="schedule", doing=doing, ask=ask, none_selected="No schedules match."
+    )
+    change_each(options, names, whole, yes=yes)
 
 
-def schedule_table(found: Sequence[ScheduledExecution], now: datetime, *, wide: bool, with_namespace: bool) -> str:
-    """Return the table of ``kontinue schedules``; ``wide`` adds policy, number that runs, and what is wrong."""
+def schedule_table(
+    found: Sequence[ScheduledExecution], now: datetime, *, wide: bool, with_namespace: bool, width: int | None = None
+) -> str:
+    """Return the table of ``kontinue schedules``; ``wide`` adds policy and number that runs.
+
+    What is wrong with a schedule is never left out: it has a column of its own as soon as something is.
+    """
     header = ["NAME", "SCHEDULE", "TIME-ZONE", "FUNCTION", "SUSPEND", "NEXT", "LAST", "AGE"]
-    header += ["POLICY", "ACTIVE", "STATE"] if wide else []
+    header += ["POLICY", "ACTIVE"] if wide else []
+    has_state = wide or any(_is_wrong(one) for one in found)
     rows = []
     for one in found:
         meta, spec, status = one.metadata, one.spec, one.status
@@ -117,12 +146,21 @@ def schedule_table(found: Sequence[ScheduledExecution], now: datetime, *, wide: 
             spec.time_zone,
             spec.function,
             "true" if spec.suspend else "",
-            status.next_schedule_time.isoformat(timespec="minutes") if status.next_schedule_time else "",
+            format_time(status.next_schedule_time) if status.next_schedule_time else "",
             format_age(status.last_schedule_time, now) if status.last_schedule_time else "",
             format_age(meta.creation_timestamp, now),
         ]
-        if wide:
-            states = [f"{condition.reason}: {condition.message}".rstrip(": ") for condition in status.conditions]
-            row += [spec.concurrency_policy.value, str(len(status.active)), "; ".join(states)]
+        row += [spec.concurrency_policy.value, str(len(status.active))] if wide else []
+        row += [_state(one)] if has_state else []
         rows.append([meta.namespace, *row] if with_namespace else row)
-    return format_table(["NAMESPACE", *header] if with_namespace else header, rows)
+    header += ["STATE"] if has_state else []
+    return format_table(["NAMESPACE", *header] if with_namespace else header, rows, width=width)
+
+
+def _is_wrong(schedule: ScheduledExecution) -> bool:
+    """Tell whether nothing is started by a schedule that nobody has suspended."""
+    return not schedule.spec.suspend and any(one.status == "False" for one in schedule.status.conditions)
+
+
+def _state(schedule: ScheduledExecution) -> str:
+    return "; ".join(f"{one.reason}: {one.message}".rstrip(": ") for one in schedule.status.conditions)

@@ -1,53 +1,69 @@
-"""Internal. Which Executions a verb that changes some is about: names, or a selection that somebody confirms.
+"""Internal. Changes what a verb is about, one object after the other: those named, or a selection that is confirmed.
 
-Used by ``cancel``, ``skip`` and ``retry``.
+Used by ``cancel``, ``skip``, ``retry``, ``resume`` and ``schedules``. What cannot be changed keeps nothing else from
+it; the exit code and a line at the end tell.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Annotated
+from typing import Annotated, Final
 
+import msgspec
 import typer
 
-from kontinue.api import labels
 from kontinue.api.v1alpha1 import Execution
-from kontinue.client import Client
 from kontinue.errors import KontinueError
 from kontinue.kube import requests
+from kontinue.kube.requests import Resource
 from kontinue_engine.cli import exit_codes
-from kontinue_engine.cli.connection import connect, run, say_target
-from kontinue_engine.cli.executions import list_objects
-from kontinue_engine.cli.options import GlobalOptions, is_terminal
+from kontinue_engine.cli.connection import Connection, connect, run, say_target
+from kontinue_engine.cli.executions import fetch_raw, list_objects
+from kontinue_engine.cli.objects import format_document, reference
+from kontinue_engine.cli.options import GlobalOptions, OutputFormat, is_terminal
 from kontinue_engine.cli.text import plural
 
 YesOption = Annotated[bool, typer.Option("-y", "--yes", help="Don't ask (with -l).")]
+_NAMED: Final = 5
+"""Objects named in a question; judgement."""
 
 
-def change_each(
-    options: GlobalOptions,
-    names: Sequence[str] | None,
-    change: Callable[[Client, str], Awaitable[None]],
-    *,
-    is_selected: Callable[[Execution], bool],
-    none_selected: str,
-    doing: str,
-    done: str,
-    ask: str,
-    yes: bool,
-) -> None:
-    """Change Executions one after the other, and say so; ends the process with the exit code.
+class Outcome(msgspec.Struct, frozen=True):
+    """What was done, for people and scripts: to which object, and a word for it, as in "canceled"."""
+
+    name: str
+    done: str
+    resource: Resource = requests.EXECUTIONS
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """What a verb does.
+
+    Attributes:
+        apply: changes one object of that name.
+        select: returns the names of those that the selector of the command line means.
+        what: the kind of object.
+        doing: as in "canceling 3 Executions".
+        ask: as in "Cancel 2 Executions: x, y?".
+        none_selected: said if the selector means none.
+    """
+
+    apply: Callable[[Connection, str], Awaitable[Sequence[Outcome]]]
+    select: Callable[[Connection, str], Awaitable[Sequence[str]]]
+    what: str = "Execution"
+    doing: str
+    ask: str
+    none_selected: str
+
+
+def change_each(options: GlobalOptions, names: Sequence[str] | None, change: Change, *, yes: bool) -> None:
+    """Change objects one after the other, and say so; ends the process with the exit code.
 
     Args:
         options: of the command line; ``selector`` stands for names.
-        names: of Executions.
+        names: of the objects.
         change: what to do to each.
-        is_selected: whether one that the selector has found is meant.
-        none_selected: said if none is.
-        doing: as in "canceling 3 Executions".
-        done: as in "executions.kontinue.cloud/x canceled".
-        ask: as in "Cancel x, y?".
         yes: do not ask.
 
     Raises:
@@ -56,37 +72,48 @@ def change_each(
     if names and options.selector:
         raise typer.BadParameter("give names or a selector with -l, not both", param_hint="NAME")
     if not names and not options.selector:
-        raise typer.BadParameter("which Executions? Give their names, or a selector with -l", param_hint="NAME")
+        raise typer.BadParameter(f"which {change.what}s? Give their names, or a selector with -l", param_hint="NAME")
 
     async def main() -> int:
         async with connect(options) as connection:
-            targets = list(names or [])
-            if options.selector:
-                page = await list_objects(
-                    connection.transport,
-                    requests.EXECUTIONS,
-                    connection.namespace,
-                    Execution,
-                    label_selector=options.selector,
-                )
-                targets = [item.metadata.name for item in page.items if is_selected(item)]
-                if not targets:
-                    print(none_selected, file=sys.stderr)
-                    return exit_codes.OK
-            say_target(options, connection, f"{doing} {plural(len(targets), 'Execution')}")
-            if options.selector and not yes and not _confirmed(ask, targets):
+            targets = list(names or await change.select(connection, options.selector))
+            if not targets:
+                print(change.none_selected, file=sys.stderr)
+                return exit_codes.OK
+            say_target(options, connection, f"{change.doing} {plural(len(targets), change.what)}")
+            if options.selector and not yes and not _confirmed(change, targets):
                 return exit_codes.ERROR
+            outcomes: list[Outcome] = []
             failures = 0
             for target in targets:
                 try:
-                    await change(connection.client, target)
-                    print(f"executions.{labels.GROUP}/{target} {done}")
+                    done = await change.apply(connection, target)
                 except KontinueError as error:
                     failures += 1
                     print(f"error: {error}", file=sys.stderr)
+                    continue
+                outcomes += done
+                _tell(options, done)
+            await _print_objects(connection, options, outcomes)
+        if failures and len(targets) > 1:
+            print(f"{failures} of {plural(len(targets), change.what)} left as they were", file=sys.stderr)
         return exit_codes.ERROR if failures else exit_codes.OK
 
     run(main)
+
+
+def executions_where(
+    is_selected: Callable[[Execution], bool],
+) -> Callable[[Connection, str], Awaitable[Sequence[str]]]:
+    """Return what finds the Executions of a selector that also satisfy ``is_selected``."""
+
+    async def select(connection: Connection, selector: str) -> Sequence[str]:
+        page = await list_objects(
+            connection.transport, requests.EXECUTIONS, connection.namespace, Execution, label_selector=selector
+        )
+        return [item.metadata.name for item in page.items if is_selected(item)]
+
+    return select
 
 
 def is_live(execution: Execution) -> bool:
@@ -94,8 +121,31 @@ def is_live(execution: Execution) -> bool:
     return not execution.phase.is_terminal
 
 
-def _confirmed(ask: str, targets: list[str]) -> bool:
+def _tell(options: GlobalOptions, outcomes: Sequence[Outcome]) -> None:
+    for one in outcomes:
+        if options.is_table:
+            print(f"{reference(one.resource, one.name)} {one.done}", flush=True)
+        elif options.output is OutputFormat.NAME:
+            print(reference(one.resource, one.name), flush=True)
+
+
+async def _print_objects(connection: Connection, options: GlobalOptions, outcomes: Sequence[Outcome]) -> None:
+    """Print the changed objects as they are now, if that is asked for."""
+    if options.is_table or options.output is OutputFormat.NAME:
+        return
+    found = [
+        msgspec.json.decode(await fetch_raw(connection.transport, one.resource, connection.namespace, one.name))
+        for one in outcomes
+    ]
+    if found:
+        document = found[0] if len(found) == 1 else {"apiVersion": "v1", "kind": "List", "items": found}
+        print(format_document(document, output=options.output))
+
+
+def _confirmed(change: Change, targets: Sequence[str]) -> bool:
+    count = plural(len(targets), change.what)
     if not is_terminal(sys.stdin):
-        print(f"error: {plural(len(targets), 'Execution')} selected; confirm with -y", file=sys.stderr)
+        print(f"error: {count} selected; confirm with -y", file=sys.stderr)
         return False
-    return typer.confirm(f"{ask} {', '.join(targets[:5])}{' ...' if len(targets) > 5 else ''}?", err=True)
+    more = f" and {len(targets) - _NAMED} more" if len(targets) > _NAMED else ""
+    return typer.confirm(f"{change.ask} {count}: {', '.join(targets[:_NAMED])}{more}?", err=True)

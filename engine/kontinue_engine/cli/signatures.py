@@ -21,13 +21,13 @@ def format_signature(function: Function) -> str:
     schema = decode_schema(function.spec.arguments)
     required = set(schema.get("required", ()))
     parameters = []
-    for name, property_schema in _properties(schema).items():
-        text = f"{name}: {_type_name(property_schema, schema)}"
+    for name, property_schema in properties(schema).items():
+        text = f"{name}: {type_name(property_schema, schema)}"
         if name not in required:
             text += f" = {_json(property_schema.get('default'))}" if "default" in property_schema else " = ..."
         parameters.append(text)
     result = decode_schema(function.spec.result)
-    arrow = f" -> {_type_name(result, result)}" if result else ""
+    arrow = f" -> {type_name(result, result)}" if result else ""
     return f"{function.spec.name}({', '.join(parameters)}){arrow}"
 
 
@@ -36,8 +36,8 @@ def example_command(function: Function) -> str:
     schema = decode_schema(function.spec.arguments)
     required = set(schema.get("required", ()))
     words = [
-        f"-p {name}={shlex.quote(_placeholder(property_schema, schema))}"
-        for name, property_schema in _properties(schema).items()
+        f"-p {name}={shlex.quote(placeholder(property_schema, schema))}"
+        for name, property_schema in properties(schema).items()
         if name in required
     ]
     return " ".join(["kontinue execute", function.spec.name, *words])
@@ -48,17 +48,19 @@ def decode_schema(raw: msgspec.Raw | msgspec.UnsetType) -> dict[str, Any]:
     if isinstance(raw, msgspec.UnsetType):
         return {}
     schema = msgspec.json.decode(raw)
-    return _resolved(schema, schema) if isinstance(schema, dict) else {}
+    return resolved(schema, schema) if isinstance(schema, dict) else {}
 
 
-def _properties(schema: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def properties(schema: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the schemas of an object's members, by name."""
     return {
-        name: _resolved(value, schema) if isinstance(value, dict) else {}
+        name: resolved(value, schema) if isinstance(value, dict) else {}
         for name, value in schema.get("properties", {}).items()
     }
 
 
-def _resolved(schema: dict[str, Any], root: Mapping[str, Any]) -> dict[str, Any]:
+def resolved(schema: dict[str, Any], root: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a schema without the ``$ref`` at its top."""
     reference = schema.get("$ref")
     if not isinstance(reference, str) or not reference.startswith("#/$defs/"):
         return schema
@@ -68,26 +70,28 @@ def _resolved(schema: dict[str, Any], root: Mapping[str, Any]) -> dict[str, Any]
     return {**target, **kept, **definitions}
 
 
-def _type_name(schema: Mapping[str, Any], root: Mapping[str, Any]) -> str:
-    schema = _resolved(dict(schema), root)
+def type_name(schema: Mapping[str, Any], root: Mapping[str, Any]) -> str:
+    """Return what a schema allows, in a few words: ``integer``, ``[string]``, ``"stable" | "beta"``."""
+    schema = resolved(dict(schema), root)
     if "enum" in schema:
         return " | ".join(_json(value) for value in schema["enum"])
     for key in ("anyOf", "oneOf"):
         if key in schema:
-            return " | ".join(_type_name(option, root) for option in schema[key])
+            return " | ".join(type_name(option, root) for option in schema[key])
     declared = schema.get("type")
     if isinstance(declared, list):
         return " | ".join(declared)
     if declared == "array":
         items = schema.get("items")
-        return f"[{_type_name(items, root)}]" if isinstance(items, dict) and items else "array"
+        return f"[{type_name(items, root)}]" if isinstance(items, dict) and items else "array"
     if declared == "object" and "title" in schema:
         return str(schema["title"])
     return str(declared or "any")
 
 
-def _placeholder(schema: Mapping[str, Any], root: Mapping[str, Any]) -> str:
-    schema = _resolved(dict(schema), root)
+def placeholder(schema: Mapping[str, Any], root: Mapping[str, Any]) -> str:
+    """Return a text that ``-p`` takes for a schema, to be replaced."""
+    schema = resolved(dict(schema), root)
     if "enum" in schema:
         return str(schema["enum"][0])
     return _PLACEHOLDERS.get(str(schema.get("type")), "TEXT")

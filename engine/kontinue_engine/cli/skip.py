@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import msgspec
 import typer
 
-from kontinue.client import Client
-from kontinue_engine.cli.options import AnyNamesArgument, global_options, text_option
-from kontinue_engine.cli.selection import YesOption, change_each, is_live
+from kontinue.kube import requests
+from kontinue_engine.cli.connection import Connection
+from kontinue_engine.cli.executions import suggesting
+from kontinue_engine.cli.options import LiveNamesArgument, global_options, text_option
+from kontinue_engine.cli.selection import Change, Outcome, YesOption, change_each, executions_where, is_live
 
 ResultOption = Annotated[
     str, typer.Option("--result", metavar="JSON|@FILE|-", help="What it is to have returned: JSON, a file, or stdin.")
@@ -18,7 +21,7 @@ ResultOption = Annotated[
 
 def command(
     ctx: typer.Context,
-    names: AnyNamesArgument = None,
+    names: LiveNamesArgument = None,
     result: ResultOption = "null",
     message: Annotated[str, typer.Option("-m", "--message", help="Recorded with it.")] = "Skipped by kontinue skip",
     yes: YesOption = False,  # noqa: FBT002
@@ -35,17 +38,16 @@ def command(
             f"{source} is not JSON: {error} (a text needs its quotes: --result '\"done\"')", param_hint="--result"
         ) from error
 
-    async def skip(client: Client, name: str) -> None:
-        await client.skip(name, result=value, message=message)
+    async def skip(connection: Connection, name: str) -> Sequence[Outcome]:
+        async with suggesting(connection, requests.EXECUTIONS, name):
+            await connection.client.skip(name, result=value, message=message)
+        return [Outcome(name, "skipped")]
 
-    change_each(
-        global_options(ctx),
-        names,
-        skip,
-        is_selected=is_live,
-        none_selected="No running Executions match.",
+    change = Change(
+        apply=skip,
+        select=executions_where(is_live),
         doing="skipping",
-        done="skipped",
         ask="Skip",
-        yes=yes,
+        none_selected="No running Executions match.",
     )
+    change_each(global_options(ctx), names, change, yes=yes)

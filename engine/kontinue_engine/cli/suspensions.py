@@ -15,9 +15,9 @@ from kontinue.kube import requests
 from kontinue_engine.cli import exit_codes
 from kontinue_engine.cli.connection import connect, run
 from kontinue_engine.cli.executions import list_objects
-from kontinue_engine.cli.objects import format_raw
-from kontinue_engine.cli.options import OutputFormat, global_options
-from kontinue_engine.cli.text import format_age, format_table
+from kontinue_engine.cli.objects import print_objects
+from kontinue_engine.cli.options import OutputFormat, global_options, table_width
+from kontinue_engine.cli.text import format_age, format_table, format_time
 
 
 def command(
@@ -37,12 +37,13 @@ def command(
                 label_selector=options.selector,
                 field_selector="" if all_ else OPEN_SUSPENSIONS_SELECTOR,
             )
-        if options.output not in {OutputFormat.TABLE, OutputFormat.WIDE}:
-            print(format_raw(page.items, output=options.output, as_list=True, plural="suspensions"))
+        if not options.is_table:
+            print_objects(page.items, output=options.output, as_list=True, resource=requests.SUSPENSIONS)
         elif page.items:
             found = [msgspec.json.decode(raw, type=Suspension) for raw in page.items]
             wide = options.output is OutputFormat.WIDE
-            print(suspension_table(found, datetime.now(UTC), wide=wide, with_namespace=options.all_namespaces))
+            everywhere, width = options.all_namespaces, table_width(options)
+            print(suspension_table(found, datetime.now(UTC), wide=wide, with_namespace=everywhere, width=width))
         else:
             print("Nothing is suspended.", file=sys.stderr)
         return exit_codes.OK
@@ -50,7 +51,9 @@ def command(
     run(main)
 
 
-def suspension_table(found: Sequence[Suspension], now: datetime, *, wide: bool, with_namespace: bool) -> str:
+def suspension_table(
+    found: Sequence[Suspension], now: datetime, *, wide: bool, with_namespace: bool, width: int | None = None
+) -> str:
     """Return the table of ``kontinue suspensions``; ``wide`` adds what to know, and why a payload was refused."""
     header = ["NAME", "EXECUTION", "KIND", "DISPLAY-NAME", "PHASE", "RESUME-AT", "AGE"]
     header += ["RESUMED-BY", "DESCRIPTION", "PAYLOAD-REFUSED"] if wide else []
@@ -63,10 +66,10 @@ def suspension_table(found: Sequence[Suspension], now: datetime, *, wide: bool, 
             spec.kind.value,
             spec.display_name,
             "Suspended" if one.is_open else "Completed",
-            spec.resume_at.isoformat(timespec="seconds") if spec.resume_at else "",
+            format_time(spec.resume_at) if spec.resume_at else "",
             format_age(meta.creation_timestamp, now),
         ]
         if wide:
             row += [status.resumed_by, spec.description, "; ".join(item.message for item in status.conditions)]
         rows.append([meta.namespace, *row] if with_namespace else row)
-    return format_table(["NAMESPACE", *header] if with_namespace else header, rows)
+    return format_table(["NAMESPACE", *header] if with_namespace else header, rows, width=width)

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +40,26 @@ def test_names_come_from_the_server(shared: Kontinue) -> None:
     """Of Executions and of functions, in the namespace that the line says."""
     name = shared("execute", "--detach", "greet", "-p", "name=Ada").stdout.strip()
     assert candidates(shared, "get", name[:-3]) == [name]
-    assert candidates(shared, "-q", "cancel", "other", name[:-3]) == [name]
+    assert candidates(shared, "-q", "describe", "other", name[:-3]) == [name]
     assert candidates(shared, "get", "-n", "elsewhere", name[:-3]) == []
     assert candidates(shared, "execute", "gre") == ["greet"]
+
+
+def test_only_names_are_offered_that_the_verb_can_do_something_with(
+    shared: Kontinue, wait_until: Callable[..., None]
+) -> None:
+    """What has ended cannot be canceled or skipped, what runs not retried, and what waits for nothing not resumed."""
+    shared("execute", "-q", "greet", "-p", "name=Ada", "--name", "offer-done")
+    shared("execute", "-q", "fail", "-p", "message=no", "--name", "offer-failed")
+    assert shared("execute", "-q", "approve", "--name", "offer-asks", "--detach").returncode == 0
+    assert shared("execute", "-q", "nap", "-p", "seconds=600", "--name", "offer-sleeps", "--detach").returncode == 0
+    assert candidates(shared, "get", "offer-") == ["offer-asks", "offer-done", "offer-failed", "offer-sleeps"]
+    assert candidates(shared, "cancel", "offer-") == ["offer-asks", "offer-sleeps"]
+    assert candidates(shared, "skip", "offer-") == ["offer-asks", "offer-sleeps"]
+    assert candidates(shared, "retry", "offer-") == ["offer-failed"]
+    wait_until("its Suspension", lambda: "offer-asks" in candidates(shared, "resume", "offer-"))
+    assert {"offer-done", "offer-failed"}.isdisjoint(candidates(shared, "resume", "offer-"))
+    shared("cancel", "offer-asks", "offer-sleeps")
 
 
 def test_nothing_is_said_where_no_server_is(kontinue: Kontinue) -> None:

@@ -50,4 +50,4 @@ def test_schedules_are_listed_stopped_continued_and_triggered(shared: Kontinue) 
 
     unknown = shared("schedules", "trigger", "weekly")
     assert (unknown.returncode, unknown.stdout) == (1, "")
-    assert "no ScheduledExecution 'weekly'" in unknown.stderr
+    assert "ScheduledExecution 'weekly' not found in namespace default." in unknown.stderr
