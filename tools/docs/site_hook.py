@@ -3,6 +3,7 @@
 - A line ``<!-- made: NAME -->`` becomes what the code says: a drawing or a table (``drawings``, ``tables``).
 - ARCHITECTURE.md, CONTRIBUTING.md and CHANGELOG.md, which stand beside docs/, become pages.
 - Links to other files of the repository become plain text: the site has no place for them.
+- A list or table right below its sentence is one, as for GitHub; MkDocs asks for an empty line.
 - A page that would load something from another host fails the build: the site works offline.
 """
 
@@ -43,6 +44,8 @@ MAKERS: Final[Mapping[str, Callable[[], str]]] = {
 }
 """What a page may ask for."""
 _MARK: Final = re.compile(r"^<!-- made: (.+) -->$", re.MULTILINE)
+_CODE: Final = re.compile(r"(^```.*?^```$)", re.DOTALL | re.MULTILINE)
+_LIST: Final = re.compile(r"^(?![-*|#>\s]|\d+\. ).+\n(?=- |1\. |\|)", re.MULTILINE)
 _LINK: Final = re.compile(r"\[([^\]]+)\]\((?!https?://|#)([^)#\s]+)(#[^)]*)?\)")
 _FROM_ELSEWHERE: Final = re.compile(
     r"<(?:script|img|iframe)[^>]+src=\"?https?:|<link[^>]+stylesheet[^>]+href=\"?https?:"
@@ -62,7 +65,8 @@ def on_page_markdown(markdown: str, *, page: Any, config: Any, files: Any) -> st
     path = page.file.src_uri
     if path == "architecture.md":
         markdown = markdown.replace("\n## Layers\n", "\n## Layers\n\n<!-- made: layers kontinue_engine -->\n", 1)
-    return _MARK.sub(_made, _LINK.sub(lambda link: _turned(link, path), markdown))
+    parts = _CODE.split(markdown)  # text and code by turns
+    return "".join(part if position % 2 else _text(part, path) for position, part in enumerate(parts))
 
 
 def on_post_page(output: str, *, page: Any, config: Any) -> str:
@@ -71,6 +75,11 @@ def on_post_page(output: str, *, page: Any, config: Any) -> str:
     if found := _FROM_ELSEWHERE.search(output):
         raise PluginError(f"{page.file.src_uri} loads something from another host: {found[0]}")
     return output
+
+
+def _text(markdown: str, path: str) -> str:
+    turned = _LINK.sub(lambda link: _turned(link, path), markdown)
+    return _MARK.sub(_made, _LIST.sub(r"\g<0>\n", turned))
 
 
 def _made(mark: re.Match[str]) -> str:
