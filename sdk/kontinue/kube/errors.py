@@ -180,7 +180,8 @@ def _who_may(message: str) -> str:
     roles = roles_with(Right(denied["group"], denied["resource"], denied["verb"]))
     if not roles:
         return ". No role of kontinue grants that"
-    names = " and ".join(role.object_name for role in roles)
+    *others, last = (role.object_name for role in roles)
+    names = f"{', '.join(others)} and {last}" if others else last
     is_or_are = "Role {} grants" if len(roles) == 1 else "Roles {} grant"
     return f". The {is_or_are.format(names)} it there (`kontinue install`): bind this user to one by a RoleBinding"
 
