@@ -155,10 +155,10 @@ class _Installation:
     async def install_roles(self, roles: list[Role]) -> None:
         """Create or update what stands in the namespace, and what its workers' Leases need to be renewed in time."""
         for wanted in _of_namespace(self._namespace, roles):
-            found = await self._get(wanted)
-            if wanted["kind"] == "Namespace" and found is not None:
-                continue
-            await self._apply(wanted, found)
+            if wanted["kind"] == "Namespace":
+                await self._ensure(wanted)
+            else:
+                await self._apply(wanted, await self._get(wanted))
         for flow in _flow(self._namespace, roles):
             try:
                 await self._apply(flow, await self._get(flow))
@@ -171,10 +171,19 @@ class _Installation:
                     "Leases when the API server is overloaded; `kontinue install` by an administrator creates it",
                 )
 
+    async def _ensure(self, namespace: dict[str, Any]) -> None:
+        """Create the namespace if it is not there; nothing in it is ours to change."""
+        try:
+            found = await self._get(namespace)
+        except Forbidden:
+            return  # who may look into one may not be allowed to look at it; what follows tells
+        if found is None:
+            await self._apply(namespace, None)
+
     async def _get(self, wanted: dict[str, Any]) -> dict[str, Any] | None:
         resource = _RESOURCES[wanted["kind"]]
         try:
-            answer = await self._transport.send(requests.get(resource, self._namespace, wanted["metadata"]["name"]))
+            answer = await self._send(wanted, requests.get(resource, self._namespace, wanted["metadata"]["name"]))
         except NotFound:
             return None
         found: dict[str, Any] = msgspec.json.decode(answer)

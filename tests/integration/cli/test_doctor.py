@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
+from accounts import kubeconfig_of
 from api import Api, execution, unique
 from kontinue.api import labels
 
@@ -82,18 +82,7 @@ async def test_somebody_without_rights_is_told_what_is_missing(kube_server: Any,
     """And no check fails because of it."""
     namespace = unique("doctor")
     kube_server.request("POST", "/api/v1/namespaces", {"metadata": {"name": namespace}})
-    accounts = f"/api/v1/namespaces/{namespace}/serviceaccounts"
-    kube_server.request("POST", accounts, {"metadata": {"name": "nobody"}})
-    token = kube_server.request("POST", f"{accounts}/nobody/token", {"spec": {}})["status"]["token"]
-    document = yaml.safe_load(kube_server.kubeconfig.read_text())
-    document["users"][0]["user"] = {"token": token}
-    document["contexts"][0]["context"]["namespace"] = namespace
-    cluster = document["clusters"][0]["cluster"]
-    if file := cluster.get("certificate-authority"):
-        cluster["certificate-authority"] = str((kube_server.kubeconfig.parent / file).resolve())
-    kubeconfig = tmp_path / "of-nobody"
-    kubeconfig.write_text(yaml.safe_dump(document))
-    code, found = await doctor(kubeconfig)
+    code, found = await doctor(kubeconfig_of(kube_server, namespace, "nobody", tmp_path))
     assert code == 1
     (lacking,) = found["rights"]
     assert "nobody cannot work as client: may not" in lacking["what"]

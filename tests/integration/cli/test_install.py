@@ -13,7 +13,8 @@ import pytest
 import yaml
 
 import kubectls
-from api import execution
+from accounts import kubeconfig_of
+from api import execution, unique
 from kontinue.api.rights import RULES, Role, rights
 from kontinue.kube import requests
 from kontinue.kube.config import load_config
@@ -155,3 +156,28 @@ async def test_older_kinds_are_updated_and_newer_ones_only_if_told(restartable_s
         assert (await read(transport, f"{path}/kept"))["spec"]["function"] == "f"
     finally:
         await transport.close()
+
+
+async def test_who_may_only_grant_rights_in_a_namespace_installs_its_roles(kube_server: Any, tmp_path: Path) -> None:
+    """Kinds, flows and the namespace itself are left to an administrator; who may do nothing is told to ask one."""
+    namespace = unique("install")
+    kube_server.request("POST", "/api/v1/namespaces", {"metadata": {"name": namespace}})
+    nobody = kubeconfig_of(kube_server, namespace, "nobody", tmp_path)
+    refused = await kontinue(nobody, "install")
+    assert refused.returncode == 1
+    assert 'cannot get resource "serviceaccounts"' in refused.stderr
+    assert f"kontinue install --dry-run -n {namespace} | kubectl apply" in refused.stderr
+    grants = {"apiGroups": ["rbac.authorization.k8s.io"], "resources": ["roles", "rolebindings"], "verbs": ["*"]}
+    accounts = {"apiGroups": [""], "resources": ["serviceaccounts"], "verbs": ["get", "create", "patch"]}
+    path = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}"
+    kube_server.request("POST", f"{path}/roles", {"metadata": {"name": "granter"}, "rules": [grants, accounts]})
+    subject = {"kind": "ServiceAccount", "name": "granter", "namespace": namespace}
+    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "granter"}
+    body = {"metadata": {"name": "granter"}, "roleRef": role, "subjects": [subject]}
+    kube_server.request("POST", f"{path}/rolebindings", body)
+    done = await kontinue(kubeconfig_of(kube_server, namespace, "granter", tmp_path), "install")
+    assert done.returncode == 0, done.stderr
+    assert "role/kontinue-worker created" in done.stdout
+    assert "kinds are left as they are" in done.stderr
+    assert f"flowschema/{namespace}.kontinue-worker is left out" in done.stderr
+    kube_server.leave(namespace)
