@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import TypeVar
 
 import msgspec
 import typer
 
 from kontinue.api import labels
-from kontinue.api.meta import Event, Lease
-from kontinue.api.v1alpha1 import Execution, Phase
+from kontinue.api.batch import Job
+from kontinue.api.meta import Event, Lease, parent_of
+from kontinue.api.v1alpha1 import Execution, Phase, Suspension
+from kontinue.client.tree import ExecutionTreeNode, Member, build_node, call_order
 from kontinue.errors import ApiError, NotFound
 from kontinue.kube import requests
 from kontinue_engine.cli import exit_codes
@@ -21,12 +25,14 @@ from kontinue_engine.errors import MemoUnreadableError
 from kontinue_engine.kube import memo_pages
 from kontinue_engine.sharding.leases import leader_lease_name
 
+T = TypeVar("T")
+
 
 def command(
     ctx: typer.Context,
     names: NamesArgument,
 ) -> None:
-    """Show arguments, result, attempts with tracebacks, recorded steps, conditions and Events."""
+    """Show arguments, result, attempts with tracebacks, Suspensions and Jobs, recorded steps, conditions and Events."""
     options = global_options(ctx)
 
     async def main() -> int:
@@ -38,7 +44,8 @@ def command(
                 if number:
                     print("\n---\n")
                 whole = options.output is OutputFormat.WIDE
-                print(describe_execution(execution, events, datetime.now(UTC), whole=whole))
+                waits = await _fetch_waits(connection, execution)
+                print(describe_execution(execution, events, datetime.now(UTC), whole=whole, waits=waits))
                 if nobody := await _say_if_nobody_runs(connection, execution):
                     print(f"\n{nobody}")
         return exit_codes.OK
@@ -72,6 +79,30 @@ async def _say_if_nobody_runs(connection: Connection, execution: Execution) -> s
         f"No worker of group {group}, which the label {labels.WORKER_GROUP} names, runs in namespace {namespace}: "
         "start one, or change the label. `kontinue shards` shows the groups that run."
     )
+
+
+async def _fetch_waits(connection: Connection, execution: Execution) -> Sequence[ExecutionTreeNode]:
+    """Return the Suspensions and Jobs of an Execution, as far as they may be read."""
+    found: list[Member] = []
+    if execution.is_archived:
+        found += (await connection.client.get_archive(execution)).suspensions
+    else:
+        found += await _fetch_below(connection, execution, requests.SUSPENSIONS, Suspension)
+        found += await _fetch_below(connection, execution, requests.JOBS, Job)
+    uid = execution.metadata.uid
+    ours = [one for one in found if (owner := parent_of(one.metadata.owner_references)) and owner.uid == uid]
+    return [build_node(one, ()) for one in sorted(ours, key=call_order)]
+
+
+async def _fetch_below(
+    connection: Connection, execution: Execution, resource: requests.Resource, type_: type[T]
+) -> list[T]:
+    selector = f"{labels.PARENT}={labels.label_value(execution.metadata.name)}"
+    namespace = execution.metadata.namespace
+    try:
+        return (await list_objects(connection.transport, resource, namespace, type_, label_selector=selector)).items
+    except ApiError:
+        return []  # an extra, as Events are
 
 
 async def _fetch_events(connection: Connection, uid: str) -> list[Event]:

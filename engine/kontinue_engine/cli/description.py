@@ -10,9 +10,10 @@ import msgspec
 from kontinue.api import labels
 from kontinue.api.meta import Event
 from kontinue.api.v1alpha1 import Execution, ExecutionAttempt, Phase
+from kontinue.client.tree import ExecutionTreeNode
 from kontinue.replay.records import Record
 from kontinue_engine.cli.causes import explain_cause, memo_of, split_mismatch
-from kontinue_engine.cli.execution_tree import duration_of, parent_name
+from kontinue_engine.cli.execution_tree import due_text, duration_of, duration_text, parent_name
 from kontinue_engine.cli.text import (
     format_age,
     format_due,
@@ -33,7 +34,14 @@ _MAX_STEPS = 200
 _BY_DEFAULT = " (the function's default)"
 
 
-def describe_execution(execution: Execution, events: Sequence[Event], now: datetime, *, whole: bool) -> str:
+def describe_execution(
+    execution: Execution,
+    events: Sequence[Event],
+    now: datetime,
+    *,
+    whole: bool,
+    waits: Sequence[ExecutionTreeNode] = (),
+) -> str:
     """Return the description.
 
     Args:
@@ -41,11 +49,13 @@ def describe_execution(execution: Execution, events: Sequence[Event], now: datet
         events: of this Execution.
         now: for ages.
         whole: whether long values are shown to their end.
+        waits: its Suspensions and Jobs.
     """
     sections = [
         _head(execution, now),
         _blocked(execution),
         _waiting(execution, now),
+        _waits(waits, now),
         _json_section("Arguments", execution.spec.arguments, whole=whole),
         _json_section("Result", execution.status.result, whole=whole),
         _attempts(execution),
@@ -135,6 +145,24 @@ def _waiting(execution: Execution, now: datetime) -> str:
         message = f": {item.message}" if item.message else ""
         lines.append(f"  {' '.join(part for part in (item.kind, item.name) if part)}{until}{message}")
     return "\n".join(["Waiting for:", *lines]) if lines else ""
+
+
+def _waits(waits: Sequence[ExecutionTreeNode], now: datetime) -> str:
+    rows = [
+        [node.kind.value, node.name, node.phase, duration_text(node, now), " ".join(_about(node, now))]
+        for node in waits
+    ]
+    if not rows:
+        return ""
+    table = format_table(["KIND", "NAME", "PHASE", "DURATION", "MESSAGE"], rows)
+    return f"Suspensions and Jobs:\n{indent(table, '  ')}"
+
+
+def _about(node: ExecutionTreeNode, now: datetime) -> Iterator[str]:
+    if node.message:
+        yield node.message
+    if due := due_text(node, now):
+        yield f"({due})"
 
 
 def _json_section(title: str, raw: msgspec.Raw | msgspec.UnsetType, *, whole: bool) -> str:

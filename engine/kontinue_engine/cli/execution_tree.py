@@ -1,7 +1,7 @@
 """Internal. A tree of Executions (``kontinue.client.tree``) as lines of text. Pure.
 
-Used by ``kontinue tree`` and by the live progress of ``kontinue execute``. Siblings of one function are folded into a
-line of counts when there are many; those that run or went wrong are still shown.
+Used by ``kontinue tree`` and by the live progress of ``kontinue execute``. Siblings of one function, Suspensions and
+Jobs are folded into a line of counts when there are many; those that run or went wrong are still shown.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import msgspec
 from kontinue.api import labels
 from kontinue.api.meta import parent_of
 from kontinue.api.v1alpha1 import Execution, Phase
-from kontinue.client.tree import ExecutionTree, ExecutionTreeNode
+from kontinue.client.tree import ExecutionTree, ExecutionTreeNode, NodeKind
 from kontinue_engine.cli.text import GLYPHS, format_age, format_due, format_duration, paint_phase, plural, shorten
 from kontinue_engine.lifecycle.conditions import PROGRESSING
 
@@ -30,7 +30,7 @@ _MAX_MESSAGE: Final = 100
 
 
 class TreeLine(msgspec.Struct, frozen=True):
-    """One line: of an Execution, or of a fold of siblings (then ``phase`` is the most telling one of theirs)."""
+    """One line: of a node, or of a fold of siblings (then ``phase`` is the most telling one of theirs)."""
 
     branch: str
     name: str
@@ -112,7 +112,7 @@ def format_line(line: TreeLine, *, color: bool) -> str:
 
 
 def _draw_below(node: ExecutionTreeNode, prefix: str, now: datetime, levels: int) -> Iterator[TreeLine]:
-    if not levels and node.children:
+    if not levels and any(child.execution is not None for child in node.children):
         yield _depth_line(node, prefix + "└─ ")
         return
     rows = _rows(node.children)
@@ -132,21 +132,22 @@ def _draw_below(node: ExecutionTreeNode, prefix: str, now: datetime, levels: int
 
 def _rows(children: Sequence[ExecutionTreeNode]) -> list[ExecutionTreeNode | list[ExecutionTreeNode]]:
     """Return nodes to draw one by one, and lists of siblings to fold."""
-    by_function: dict[str, list[ExecutionTreeNode]] = {}
+    by_title: dict[str, list[ExecutionTreeNode]] = {}
     for child in children:
-        by_function.setdefault(_function_of(child), []).append(child)
+        by_title.setdefault(_title_of(child), []).append(child)
     rows: list[ExecutionTreeNode | list[ExecutionTreeNode]] = []
     for child in children:
-        siblings = by_function[_function_of(child)]
-        if child.execution is None or len(siblings) <= FOLD_FROM:
+        siblings = by_title[_title_of(child)]
+        if child.kind is NodeKind.ATTEMPT or len(siblings) <= FOLD_FROM:
             rows.append(child)
         elif siblings[0] is child:
             rows.append(siblings)
     return rows
 
 
-def _function_of(node: ExecutionTreeNode) -> str:
-    return node.execution.spec.function if node.execution is not None else ""
+def _title_of(node: ExecutionTreeNode) -> str:
+    """Return what stands in brackets after a name: the function of an Execution, else what it is."""
+    return node.execution.spec.function if node.execution is not None else node.kind.value
 
 
 def _depth_line(node: ExecutionTreeNode, branch: str) -> TreeLine:
@@ -164,7 +165,7 @@ def _fold_line(siblings: Sequence[ExecutionTreeNode], branch: str) -> TreeLine:
         for phase in Phase
         if phases[phase] and phase not in {Phase.COMPLETED, Phase.SKIPPED, Phase.PENDING}
     ]
-    name = f"{_function_of(siblings[0])} {done}/{len(siblings)}"
+    name = f"{_title_of(siblings[0])} {done}/{len(siblings)}"
     return TreeLine(branch, name, _fold_phase(phases), ", ".join(others))
 
 
@@ -184,8 +185,7 @@ def _telling(siblings: Sequence[ExecutionTreeNode]) -> list[ExecutionTreeNode]:
 def _line(node: ExecutionTreeNode, branch: str, now: datetime, *, with_function: bool = True) -> TreeLine:
     execution = node.execution
     if execution is None:
-        detail = ": ".join(part for part in (node.phase, shorten(node.message, _MAX_MESSAGE)) if part)
-        return TreeLine(branch, f"attempt {node.attempt_number}", Phase(node.phase or Phase.FAILED), detail)
+        return _other_line(node, branch, now)
     duration = duration_of(execution, now)
     parts = [execution.phase.value, format_duration(duration) if duration is not None else ""]
     if execution.status.attempt_count > 1:
@@ -195,3 +195,29 @@ def _line(node: ExecutionTreeNode, branch: str, now: datetime, *, with_function:
     parts.append(message_of(execution, now))
     name = execution.metadata.name + (f" ({execution.spec.function})" if with_function else "")
     return TreeLine(branch, name, execution.phase, "  ".join(part for part in parts if part))
+
+
+def _other_line(node: ExecutionTreeNode, branch: str, now: datetime) -> TreeLine:
+    """Return the line of what is no Execution: an earlier attempt, a Suspension, a Job."""
+    message = shorten(node.message, _MAX_MESSAGE)
+    if node.kind is NodeKind.ATTEMPT:
+        detail = ": ".join(part for part in (node.phase, message) if part)
+        return TreeLine(branch, f"attempt {node.attempt_number}", Phase(node.phase or Phase.FAILED), detail)
+    parts = [node.phase, duration_text(node, now), due_text(node, now), message]
+    name = f"{node.name} ({node.kind.value})"
+    return TreeLine(branch, name, Phase(node.phase), "  ".join(part for part in parts if part))
+
+
+def duration_text(node: ExecutionTreeNode, now: datetime) -> str:
+    """Return how long a node has taken so far; empty before its start."""
+    if node.started_at is None:
+        return ""
+    return format_duration((node.finished_at or now) - node.started_at)
+
+
+def due_text(node: ExecutionTreeNode, now: datetime) -> str:
+    """Return when an open Suspension ends by itself; empty for anything else."""
+    suspension = node.suspension
+    if suspension is None or not suspension.is_open or suspension.spec.resume_at is None:
+        return ""
+    return f"due {format_due(suspension.spec.resume_at, now)}"

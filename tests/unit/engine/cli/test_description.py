@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from kontinue.api import labels
+from kontinue.api.batch import Job
 from kontinue.api.meta import Condition, Event, ObjectMeta, ObjectReference
 from kontinue.api.v1alpha1 import (
     Execution,
@@ -15,8 +16,12 @@ from kontinue.api.v1alpha1 import (
     ExecutionOwner,
     ExecutionRetry,
     Phase,
+    Suspension,
+    SuspensionKind,
+    SuspensionSpec,
     WaitingFor,
 )
+from kontinue.client.tree import build_node
 from kontinue.replay.records import ChildOutcome, Memo, Record, RecordedError, RecordKind
 from kontinue_engine.cli.description import describe_execution
 
@@ -186,3 +191,19 @@ def test_a_retry_that_is_asked_for_is_shown(make_execution: Make, now: datetime)
     )
     assert "Failed, a retry is asked for" in describe(asked, now)
     assert "a retry is asked for" not in describe(failed, now)
+
+
+def test_suspensions_and_jobs_are_told(make_execution: Make, now: datetime) -> None:
+    """What it is called, where it is, and when it ends by itself."""
+    meta = ObjectMeta(name="s", uid="s", creation_timestamp=now - timedelta(minutes=1))
+    spec = SuspensionSpec(
+        execution="x", kind=SuspensionKind.MANUAL, display_name="Ship it?", resume_at=now + timedelta(days=2)
+    )
+    waits = [build_node(Suspension(metadata=meta, spec=spec), ()), build_node(Job(metadata=meta), ())]
+    text = describe_execution(make_execution("x"), [], now, whole=False, waits=waits)
+    assert (
+        "Suspensions and Jobs:\n"
+        "  KIND        NAME  PHASE      DURATION  MESSAGE\n"
+        "  Suspension  s     Suspended  1m00s     Ship it? (due in 48h00m)\n"
+        "  Job         s     Pending" in text
+    )

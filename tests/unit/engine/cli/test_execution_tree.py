@@ -2,16 +2,21 @@
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import Any
 
+import msgspec
+
+from kontinue.api import labels
+from kontinue.api.batch import Job
 from kontinue.api.meta import Condition
-from kontinue.api.v1alpha1 import Execution, ExecutionAttempt, Phase, WaitingFor
+from kontinue.api.v1alpha1 import Execution, ExecutionAttempt, Phase, Suspension, WaitingFor
 from kontinue.client.tree_state import build_tree
 from kontinue_engine.cli import execution_tree
 
 Make = Callable[..., Execution]
 
 
-def draw(top: Execution, others: list[Execution], now: datetime) -> list[str]:
+def draw(top: Execution, others: list[Any], now: datetime) -> list[str]:
     tree = build_tree(top, others)
     return [execution_tree.format_line(line, color=False) for line in execution_tree.draw_tree(tree, now)]
 
@@ -151,3 +156,34 @@ def test_between_two_attempts_it_says_when_the_next_one_begins(make_execution: M
         "↻ x (build)  Backoff  Timer attempt 2 in 30s; UserError: no luck",
         "└─ ✗ attempt 1  Failed: no luck",
     ]
+
+
+def wait_of(of: str, name: str, now: datetime, **spec: Any) -> Any:
+    """Return a Suspension or Job of the Execution ``root``, a minute old."""
+    owner = {"apiVersion": labels.API_VERSION, "kind": "Execution", "name": "root", "uid": "uid-root"}
+    meta = {
+        "name": name,
+        "uid": name,
+        "creationTimestamp": now - timedelta(minutes=1),
+        "ownerReferences": [owner],
+        "annotations": {labels.STEP: name, labels.DISPLAY_NAME: "migrate"},
+    }
+    status = {"active": 1, "startTime": now - timedelta(seconds=5)} if of == "Job" else {}
+    type_: Any = Job if of == "Job" else Suspension
+    return msgspec.convert({"metadata": meta, "spec": spec, "status": status}, type_)
+
+
+def test_suspensions_and_jobs_stand_below_their_execution(make_execution: Make, now: datetime) -> None:
+    """How long they wait, until when, and what they are called; many are folded."""
+    root = make_execution("root", function="index", phase=Phase.SUSPENDED)
+    late = now + timedelta(minutes=5)
+    question = wait_of("Suspension", "a", now, execution="root", kind="Manual", displayName="Ship it?")
+    sleep = wait_of("Suspension", "b", now, execution="root", kind="Sleep", resumeAt=late)
+    assert draw(root, [question, sleep, wait_of("Job", "c", now)], now) == [
+        "‖ root (index)  Suspended",
+        "├─ ‖ a (Suspension)  Suspended  1m00s  Ship it?",
+        "├─ ‖ b (Suspension)  Suspended  1m00s  due in 5m00s",
+        "└─ ▸ c (Job)  Executing  5.0s  migrate",
+    ]
+    jobs = [wait_of("Job", f"j{number}", now) for number in range(9)]
+    assert draw(root, jobs, now)[1] == "└─ ▸ Job 0/9  9 executing"
