@@ -135,5 +135,5 @@ def test_archives_are_unpacked_with_their_pages() -> None:
     assert raw is not msgspec.UNSET
     assert len(msgspec.json.decode(raw)["records"]) == 2
     broken = msgspec.structs.replace(part, spec=msgspec.structs.replace(part.spec, parts=2))
-    with pytest.raises(HistoryError, match="file: archive of one: parts are missing"):
+    with pytest.raises(HistoryError, match="file: part 2 of 2 of the archive of one is missing"):
         read_histories([("file", in_json(broken))])
