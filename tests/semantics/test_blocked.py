@@ -271,28 +271,3 @@ async def test_a_child_that_was_deleted_after_its_outcome_was_recorded_is_not_mi
     await env.restart_worker(before)
     assert await run.result() == "receipt 5, packed hat, receipt 1"
     assert ran == []
-
-
-async def test_a_child_that_is_deleted_while_no_worker_looks_is_created_anew(env: TestEnvironment) -> None:
-    """Nothing of it is recorded: whoever asks for it again gets another one."""
-    app = App(group="g")
-
-    @app.function
-    async def trip(ctx: ExecutionContext) -> str:
-        ran.append("trip")
-        await ctx.sleep(WEEK)
-        return "back"
-
-    @app.function
-    async def parent(ctx: ExecutionContext) -> str:
-        return await ctx.execute(trip)
-
-    env.use(app)
-    run = await env.spawn(parent)
-    await env.advance(timedelta(days=1))
-    first = await child_of(env, run)
-    env._world._workers[-1].die()
-    await env._world.bridge.send(requests.delete(requests.EXECUTIONS, NAMESPACE, first.metadata.name))
-    await env.restart_worker(app)
-    assert await run.result() == "back"
-    assert (await child_of(env, run)).metadata.uid != first.metadata.uid

@@ -6,12 +6,16 @@ import asyncio
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import pytest
 
-from kontinue import App, ChildFailed, ExecutionContext, SyncExecutionContext
+from kontinue import App, ChildFailed, ExecutionContext, RetryPolicy, SyncExecutionContext
 from kontinue.api.v1alpha1 import Phase
-from kontinue.errors import ExecutionFailed
-from kontinue_engine.testing import TestEnvironment
+from kontinue.errors import ExecutionFailed, NotFound
+from kontinue.kube import requests
+from kontinue_engine.lifecycle.memo import parse_memo
+from kontinue_engine.testing import TestEnvironment, TestExecution
+from kontinue_engine.testing.supervisor import NAMESPACE
 
 app = App(group="g")
 started: list[int] = []
@@ -127,3 +131,67 @@ async def test_a_canceled_parent_takes_its_children_along(env: TestEnvironment) 
     assert [condition.type for condition in parent.status.conditions] == ["Stopped"]
     again = await env.spawn(patient.options(name="another"), 0)
     assert await again.result() == 0
+
+
+@app.function
+async def waits_for_all(ctx: ExecutionContext, count: int) -> list[str]:
+    async def end_of(days: int) -> str:
+        try:
+            return str(await ctx.execute(patient, days))
+        except ChildFailed as error:
+            return f"{error.phase}: {error.is_a(NotFound)}"
+
+    return await asyncio.gather(*(end_of(days) for days in range(1, count + 1)))
+
+
+@app.function(retry=RetryPolicy(retries=1, backoff=timedelta(minutes=1)))
+async def tries_again(ctx: ExecutionContext) -> int:
+    return await ctx.execute(patient, 3)
+
+
+async def delete_child(env: TestEnvironment, run: TestExecution[Any], days: int) -> None:
+    """Delete the child that sleeps for so many days, as anybody may."""
+    for child in await env.client.get_child_executions(run.name):
+        if msgspec.json.decode(child.spec.arguments) == {"days": days}:
+            await env.client.kube.send(requests.delete(requests.EXECUTIONS, NAMESPACE, child.metadata.name))
+
+
+@pytest.mark.parametrize("moment", ["live", "restarted", "dead"])
+async def test_a_child_that_somebody_deletes_is_not_started_again(env: TestEnvironment, moment: str) -> None:
+    """Its parent gets that as a cancel: with a runner, without one after a restart, and if no worker lives then."""
+    env.use(app)
+    run = await env.spawn(waits_for_all, 15)
+    await env.advance(timedelta(hours=1))
+    if moment == "restarted":
+        await env.restart_worker()
+        await env.advance(timedelta(hours=1))
+    if moment == "dead":
+        env._world._workers[-1].die()
+    await delete_child(env, run, 14)
+    if moment == "dead":
+        await env.restart_worker()
+    assert await run.result() == [str(days) for days in range(1, 14)] + ["Canceled: True", "15"]
+
+
+async def test_what_is_known_of_children_costs_no_write(env: TestEnvironment) -> None:
+    """It is written with what is written anyway, and gone when the outcomes are recorded."""
+    env.use(app)
+    run = await env.spawn(waits_for_all, 3)
+    await env.advance(timedelta(hours=1))
+    waiting = parse_memo((await run.get()).status.state)
+    assert len(waiting.begun) == 3
+    assert run.writes == 3 + 3 * 3  # created, Executing, Suspended; each child created and Suspended, by a Suspension
+    await run.result()
+    assert parse_memo((await run.get()).status.state).begun == {}
+
+
+async def test_a_new_attempt_starts_a_child_anew_that_somebody_has_deleted(env: TestEnvironment) -> None:
+    """As it does with one that was canceled."""
+    env.use(app)
+    run = await env.spawn(tries_again)
+    await env.advance(timedelta(hours=1))
+    env._world._workers[-1].die()
+    await delete_child(env, run, 3)
+    await env.restart_worker()
+    assert await run.result() == 3
+    assert (await run.get()).status.attempt_count == 2

@@ -173,6 +173,35 @@ async def test_a_job_that_somebody_deletes_raises(env: TestEnvironment) -> None:
     assert await jobs_of(env) == []
 
 
+@app.function
+async def many(ctx: ExecutionContext, count: int) -> list[str]:
+    async def end_of(number: int) -> str:
+        try:
+            return (await ctx.run_job(TEMPLATE, name=f"job-{number}")).name
+        except JobFailed as error:
+            return f"deleted: {error.is_a(NotFound)}"
+
+    return await asyncio.gather(*map(end_of, range(count)))
+
+
+async def test_a_job_that_is_deleted_while_no_worker_lives_is_not_run_anew(env: TestEnvironment) -> None:
+    """Whether or not the status names it among what is waited for."""
+    env.use(app)
+    run = await env.spawn(many, 12)
+    await env.advance(timedelta(hours=1))
+    named = {item.name for item in (await run.get()).status.waiting_for}
+    hidden = {one["metadata"]["name"] for one in await jobs_of(env)} - named
+    assert len(hidden) == 2
+    env._world._workers[-1].die()
+    await env.client.kube.send(requests.delete(requests.JOBS, NAMESPACE, hidden.pop()))
+    await env.restart_worker()
+    for number in range(12):
+        env.jobs.succeed(f"job-{number}")
+    result = await run.result()
+    assert result.count("deleted: True") == 1
+    assert len(set(result)) == 12
+
+
 async def test_what_json_cannot_carry_is_refused_at_the_call(env: TestEnvironment) -> None:
     """Before anything is created."""
     env.use(app)

@@ -14,6 +14,7 @@ from typing import assert_never
 import msgspec
 
 from kontinue.api.v1alpha1 import Phase
+from kontinue_engine.controllers import begun
 from kontinue_engine.controllers.entries import Entry, Rest
 from kontinue_engine.controllers.histories import Histories
 from kontinue_engine.controllers.jobs import Jobs
@@ -23,7 +24,7 @@ from kontinue_engine.controllers.runtime import Runtime
 from kontinue_engine.controllers.suspensions import Suspensions
 from kontinue_engine.lifecycle import plan as plans
 from kontinue_engine.lifecycle.memo import MemoBytes
-from kontinue_engine.lifecycle.observed import NO_NEWS, Activation, HistoryIncomplete, Lost
+from kontinue_engine.lifecycle.observed import Activation, HistoryIncomplete, Lost
 from kontinue_engine.telemetry.logs import get_logger
 from kontinue_engine.wire import frames
 
@@ -81,6 +82,7 @@ class Activations:
         entry.rest = Rest.AWAKE
         if action.resumption == 0:
             entry.polls.clear()  # of an earlier attempt
+            entry.news = msgspec.structs.replace(entry.news, begun={})
         activation = Activation(number=self._last_number, attempt=action.attempt, resumption=action.resumption)
         self._runtime.entries.set_activation(entry, activation)
         entry.end_room_wait()
@@ -155,7 +157,7 @@ class Activations:
         entry.awaited = frozenset(entry.children)
         entry.end_room_wait()
         self._runtime.entries.forget_activation(entry)
-        entry.news = NO_NEWS
+        entry.news = begun.outliving(entry.news)
         if not is_dormant:
             entry.rest = Rest.AWAKE
         elif entry.rest is not Rest.WOKEN:

@@ -47,6 +47,10 @@ class ChildRejectedError(Exception):
         self.info = info
 
 
+class ChildGoneError(Exception):
+    """The child was there, and is not any more: somebody has deleted it."""
+
+
 class _SpecExtras(ApiStruct, frozen=True, kw_only=True):
     retry: ExecutionRetry | None = None
     timeout: ExecutionTimeout | None = None
@@ -108,7 +112,9 @@ def build_child(
     )
 
 
-async def create_child(transport: Transport, *, namespace: str, child: Execution, look_first: bool) -> Execution | None:
+async def create_child(
+    transport: Transport, *, namespace: str, child: Execution, look_first: bool, may_create: bool = True
+) -> Execution | None:
     """Create ``child``, or return the one that an earlier run created.
 
     Returns None if something that goes away has its name: try again, soon.
@@ -118,14 +124,18 @@ async def create_child(transport: Transport, *, namespace: str, child: Execution
         namespace: of parent and child.
         child: as built by ``build_child``.
         look_first: GET before POST: after a crash it usually exists.
+        may_create: it has not been there yet.
 
     Raises:
+        ChildGoneError: it may not be created, and does not exist.
         ChildRejectedError: the server refuses it, or the name is taken by something else.
     """
-    if look_first:
+    if look_first or not may_create:
         found = await _find_own(transport, namespace, child)
         if found is not None:
             return found
+        if not may_create:
+            raise ChildGoneError
     try:
         request = requests.create(requests.EXECUTIONS, namespace, child)
         return _decode_execution(await transport.send(request, repeatable=True))

@@ -17,6 +17,7 @@ from kontinue import errors
 from kontinue.api import labels
 from kontinue.api.v1alpha1 import ChildPolicy, Phase
 from kontinue.kube.backoff import Backoff
+from kontinue_engine.controllers import begun
 from kontinue_engine.controllers.entries import AwaitedJob, Entry, Rest
 from kontinue_engine.controllers.runtime import Runtime
 from kontinue_engine.kube import jobs
@@ -182,6 +183,8 @@ class Jobs:
         """Events may have been missed: look after all that is waited for."""
         store = self._followed[kind]
         for entry in self._runtime.entries:
+            if entry.is_folded:
+                continue  # it waits for none
             for step, awaited in entry.jobs.items():
                 if awaited.command.kind == kind and awaited.is_other(store.get(awaited.command.name)):
                     self._look(entry, step, awaited)
@@ -235,6 +238,7 @@ class Jobs:
             return False  # an earlier attempt has given it up
         attempt = next_attempt(entry.status)
         was_there = entry.known_jobs.get((command.kind, command.name)) == attempt
+        was_there = was_there or begun.is_known(entry, step, command.kind, command.name)
         found = await jobs.create_or_find(
             runtime.transport,
             namespace=runtime.scope.namespace,
@@ -257,6 +261,7 @@ class Jobs:
             await jobs.delete(runtime.transport, namespace=runtime.scope.namespace, kind=command.kind, found=found)
             return False
         entry.known_jobs[command.kind, command.name] = attempt
+        begun.note(entry, step, command.kind, command.name)
         if found.has_ended:
             await self._deliver(entry, step, awaited, found)
         elif entry.jobs.get(step) is awaited:

@@ -1,7 +1,7 @@
 """Internal. Parents and children in one replica: who asked for which child, and who is told how it ended.
 
 ``children`` knows children as API objects; here is the coordination in memory. A parent without an activation is woken
-instead of told: it asks again when it replays, and finds the child by its deterministic name.
+instead of told: it asks again when it replays, and finds the child by its deterministic name; or finds that it is gone.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from kontinue.api.meta import ObjectMeta
 from kontinue.api.v1alpha1 import ChildPolicy, Execution, ExecutionStatus, Phase
 from kontinue.kube import requests
 from kontinue.kube.backoff import Backoff
-from kontinue_engine.controllers import child_retries, children
+from kontinue_engine.controllers import begun, child_retries, children
 from kontinue_engine.controllers.abroad import Abroad, AwayChild
 from kontinue_engine.controllers.cancels import Cancels
 from kontinue_engine.controllers.entries import Entry, Rest
@@ -32,6 +32,8 @@ from kontinue_engine.telemetry.logs import get_logger
 from kontinue_engine.wire import frames
 
 CANCELED_MESSAGE: Final = "Canceled by its parent"
+_EXECUTION: Final = requests.EXECUTIONS.kind
+_DELETED: Final = [f"kontinue.errors.{kind}" for kind in ("NotFound", "ApiError", "KontinueError")]
 LOOK_AGAIN_S: Final = 0.1
 """Until a child that has ended while it was looked for is looked for again. Judgement."""
 
@@ -78,12 +80,17 @@ class Offspring:
             execution = await self._create_or_find(parent, activation, step, command, stage)
             while not self._is_noticed(execution) and not await self._announce(execution):
                 execution = await self._create_or_find(parent, activation, step, command, stage)
+        except children.ChildGoneError:
+            self._deliver(parent, command.name, self._deleted(command.name, ""))
+            return
         except children.ChildRejectedError as error:
             parent.children.pop(command.name, None)
             runtime.send_to(parent, frames.StepRejected(activation.number, step, error.info))
             return
         finally:
             self._sought.discard((parent.uid, command.name))
+        if _stage_of(parent) == stage:
+            begun.note(parent, step, _EXECUTION, command.name)
         is_asked = is_asked_by_parent(execution)
         if execution.phase.is_terminal and not is_asked:
             outcome = self._outcome(command.name, execution.metadata.uid, execution.status)
@@ -120,7 +127,11 @@ class Offspring:
         backoff = Backoff()
         while True:
             found: Execution | None = await children.create_child(
-                runtime.transport, namespace=scope.namespace, child=child, look_first=look_first
+                runtime.transport,
+                namespace=scope.namespace,
+                child=child,
+                look_first=look_first,
+                may_create=not begun.is_known(parent, step, _EXECUTION, command.name),
             )
             if found is not None:
                 found = await child_retries.take_over(
@@ -224,7 +235,7 @@ class Offspring:
             attempt=attempt,
             phase=Phase.CANCELED.value,
             finished_at_ms=self._runtime.clock.now_ms(),
-            error=frames.ErrorInfo(type="kontinue.errors.NotFound", message=f"Execution {name} was deleted"),
+            error=frames.ErrorInfo(type=_DELETED[0], message=f"Execution {name} was deleted", types=_DELETED),
         )
 
     def _on_missing(self, parent: Entry, child: AwayChild, found: Execution | None) -> None:

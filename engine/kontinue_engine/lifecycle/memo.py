@@ -11,6 +11,7 @@ Pages are never rewritten and not kept here. A cut that reaches into them is onl
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final
 
@@ -25,6 +26,8 @@ OPEN_BYTES: Final = 16 * 1024
 means cheaper steps and more pages. At 64 KiB kube-apiserver would take some 15 ms for each."""
 OPEN_RECORDS: Final = 32
 """The same for small records."""
+MAX_BEGUN: Final = 100
+"""Steps at a time of which is written that something of theirs is there: each write has them. Judgement."""
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -43,6 +46,8 @@ class MemoBytes(msgspec.Struct, frozen=True, kw_only=True):
         build: digest of the code that wrote it last.
         records: JSON of each record behind the pages, in ``seq`` order.
         timers: step id -> wake time (ms since the epoch) of timers that have no record yet.
+        begun: step id -> which child, Job or Pod (``mark_of``) is known to have been there, of steps that have no
+            record yet, the first ``MAX_BEGUN`` of them: what is missing afterwards was deleted.
         arguments: JSON of the effective arguments, or empty where they are those of the spec.
         cache: step id -> JSON of the outcome that an earlier attempt was told, from where the memo was cut.
         cuts: (seq, generation) of each cut that still counts, both rising.
@@ -58,6 +63,7 @@ class MemoBytes(msgspec.Struct, frozen=True, kw_only=True):
     build: str = ""
     records: tuple[bytes, ...] = ()
     timers: Mapping[str, int] = {}
+    begun: Mapping[str, str] = {}
     arguments: bytes = b""
     cache: Mapping[str, bytes] = {}
     cuts: tuple[tuple[int, int], ...] = ()
@@ -72,7 +78,8 @@ class MemoBytes(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to store."""
-        return not (self.records or self.timers or self.arguments or self.cache or self.cuts or self.pages)
+        parts = (self.records, self.timers, self.begun, self.arguments, self.cache, self.cuts, self.pages)
+        return not any(parts)
 
     @property
     def paged(self) -> int:
@@ -88,18 +95,25 @@ class MemoBytes(msgspec.Struct, frozen=True, kw_only=True):
         records: Sequence[EncodedRecord] = (),
         started: Mapping[str, int] = {},
         forgotten: Iterable[str] = (),
+        begun: Mapping[str, str] = {},
         arguments: bytes = b"",
         is_last: bool = False,
     ) -> MemoBytes:
         """Return the memo with ``records`` appended; timers that they or ``forgotten`` name are gone.
 
-        Pages are closed if it gets too long, after the last records of an attempt only if they must be.
+        So is what ``begun`` says of steps that they name. Pages are closed if it gets too long, after the last records
+        of an attempt only if they must be.
         """
         timers = self.timers
         if started or (timers and (records or forgotten)):
             timers = {**timers, **started}
             for step in (*(record.step for record in records), *forgotten):
                 timers.pop(step, None)
+        if begun or (self.begun and records):
+            begun = {**self.begun, **begun}
+            for record in records:
+                begun.pop(record.step, None)
+            begun = dict(itertools.islice(begun.items(), MAX_BEGUN))
         cache = self.cache
         if cache and records:
             replaced = {record.step for record in records}
@@ -109,6 +123,7 @@ class MemoBytes(msgspec.Struct, frozen=True, kw_only=True):
             build=build,
             records=(*self.records, *(record.json for record in records)),
             timers=timers,
+            begun=begun or self.begun,
             arguments=self.arguments or arguments,
             cache=cache,
             size_bytes=self.size_bytes
@@ -168,10 +183,10 @@ class MemoBytes(msgspec.Struct, frozen=True, kw_only=True):
         """Return what a new attempt begins with: the records before the first one that is to blame.
 
         Later ones become a cache, those to blame aside. With nobody to blame all records stay. Timers that have not
-        fired start anew.
+        fired start anew, and so does what was deleted.
         """
         if not blamed:
-            return msgspec.structs.replace(self, timers={}, blamed=())
+            return msgspec.structs.replace(self, timers={}, begun={}, blamed=())
         first, paged = min(blamed), self.paged
         cache, forgotten = dict(self.cache), dict.fromkeys(self.forgotten)
         start = max(first, paged + 1)
@@ -188,6 +203,7 @@ class MemoBytes(msgspec.Struct, frozen=True, kw_only=True):
             self,
             records=kept,
             timers={},
+            begun={},
             cache=cache,
             cuts=(*(cut for cut in self.cuts if cut[0] < first), (first, generation)),
             blamed=(),
@@ -202,7 +218,9 @@ class MemoBytes(msgspec.Struct, frozen=True, kw_only=True):
 
     def without_cache(self) -> MemoBytes:
         """Return the memo of one that has completed: no attempt will ask for more."""
-        return msgspec.structs.replace(self, cache={}, size_bytes=_size(self.records)) if self.cache else self
+        if not (self.cache or self.begun):
+            return self
+        return msgspec.structs.replace(self, cache={}, begun={}, size_bytes=_size(self.records))
 
     def blaming(self, blamed: Sequence[int]) -> MemoBytes:
         """Return the memo of the last attempt: if somebody asks for another one, it says where to cut."""
@@ -236,6 +254,8 @@ class MemoBytes(msgspec.Struct, frozen=True, kw_only=True):
         parts = [b'{"build":', msgspec.json.encode(self.build), b',"records":[', b",".join(self.records), b"]"]
         if self.timers:
             parts += [b',"timers":', msgspec.json.encode(self.timers)]
+        if self.begun:
+            parts += [b',"begun":', msgspec.json.encode(self.begun)]
         if self.arguments:
             parts += [b',"arguments":', self.arguments]
         if self.cache:
@@ -259,6 +279,7 @@ class _StoredMemo(msgspec.Struct, frozen=True):
     build: str = ""
     records: list[msgspec.Raw] = []
     timers: dict[str, int] = {}
+    begun: dict[str, str] = {}
     arguments: msgspec.Raw = msgspec.Raw(b"")
     cache: list[msgspec.Raw] = []
     cuts: list[tuple[int, int]] = []
@@ -296,6 +317,7 @@ def parse_memo(state: msgspec.Raw | msgspec.UnsetType, pages: MemoPagesStatus | 
         build=stored.build,
         records=records,
         timers=stored.timers,
+        begun=stored.begun,
         arguments=bytes(stored.arguments),
         cache=cache,
         cuts=tuple(stored.cuts),
@@ -318,6 +340,11 @@ def _cut_in_place(records: list[bytes], cache: dict[str, bytes], blamed: Collect
         if seq not in blamed:
             cache[step] = record
     del records[first - 1 :]
+
+
+def mark_of(kind: str, name: str) -> str:
+    """Return what ``MemoBytes.begun`` says of an object: its name is known to whoever asks."""
+    return hashlib.blake2b(f"{kind} {name}".encode(), digest_size=4).hexdigest()
 
 
 def _size(records: Iterable[bytes]) -> int:

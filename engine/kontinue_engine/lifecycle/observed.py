@@ -116,6 +116,7 @@ class News(msgspec.Struct, frozen=True, kw_only=True):
         flush: highest flush asked for; 0 for none.
         timers_started: step id -> wake time.
         timers_canceled: step ids.
+        begun: step id -> what is known to be there of it (``MemoBytes.begun``); nobody waits for that to be written.
         arguments: JSON of the effective arguments, if they differ from those of the spec.
         outcome: how it ended.
         lost: that it died with its runner.
@@ -125,6 +126,7 @@ class News(msgspec.Struct, frozen=True, kw_only=True):
     flush: int = 0
     timers_started: Mapping[str, int] = {}
     timers_canceled: tuple[str, ...] = ()
+    begun: Mapping[str, str] = {}
     arguments: bytes = b""
     outcome: Outcome | None = None
     lost: Lost | None = None
@@ -136,6 +138,7 @@ class News(msgspec.Struct, frozen=True, kw_only=True):
             flush=max(self.flush, later.flush),
             timers_started={**self.timers_started, **later.timers_started},
             timers_canceled=self.timers_canceled + later.timers_canceled,
+            begun={**self.begun, **later.begun},
             arguments=self.arguments or later.arguments,
             outcome=later.outcome or self.outcome,
             lost=later.lost or self.lost,

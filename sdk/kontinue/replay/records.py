@@ -83,6 +83,8 @@ class Memo(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defau
         cuts: (seq, generation) each, both rising: what is asked for after that record was delivered may differ from
             what an earlier attempt asked for by the same id, so names of children differ by the generation.
         blamed: where the attempt that failed is to be blamed: the next one cuts the memo at the smallest of them.
+        begun: step id -> digest of the name of a child, Job or Pod that is known to have been there, for steps without
+            a record: the supervisor tells by it what was deleted.
         since_ms: when this run began, by ``ctx.continue_as_new``; 0 for the first, which began with the Execution.
     """
 
@@ -93,6 +95,7 @@ class Memo(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defau
     cache: list[Record] = []
     cuts: list[tuple[int, int]] = []
     blamed: list[int] = []
+    begun: dict[str, str] = {}
     since_ms: int = 0
 
 

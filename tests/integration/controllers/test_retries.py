@@ -223,11 +223,14 @@ async def test_retries_that_are_added_while_it_runs_are_no_wish_after_a_cancel(w
 
 
 async def test_what_ended_before_it_was_adopted_is_retried_by_the_group_that_has_its_function(world: World) -> None:
-    """Applied by hand, canceled by hand, and nobody had looked at it in between."""
+    """Applied by hand, canceled by hand, and nobody had looked at it in between; then somebody asks for a retry."""
     await world.create("by-hand", labels={})
     await world.create("foreign", labels={}, function="elsewhere")
     for name in ("by-hand", "foreign"):
         await cancel(world, name)
+    while not is_stopped((await world.get("by-hand")).status.conditions):
+        await asyncio.sleep(0.01)
+    for name in ("by-hand", "foreign"):
         await edit(world, name, 1)
     activate = await world.run("by-hand")
     world.on_frame(frames.Completed(activate.activation, b"1"))

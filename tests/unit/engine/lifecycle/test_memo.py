@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kontinue_engine.errors import MemoUnreadableError
-from kontinue_engine.lifecycle.memo import MemoBytes, parse_memo
+from kontinue_engine.lifecycle.memo import MAX_BEGUN, MemoBytes, mark_of, parse_memo
 from kontinue_engine.wire.frames import EncodedRecord
 
 RECORDS = st.lists(st.dictionaries(st.text(max_size=3), st.integers(), max_size=2), max_size=5)
@@ -29,6 +29,28 @@ def test_a_record_ends_the_timer_of_its_step() -> None:
     memo = MemoBytes().extended(build="b", started={"1": 5, "2": 6})
     memo = memo.extended(build="b", records=[EncodedRecord("1", b"{}")], forgotten=["2"])
     assert memo.timers == {}
+
+
+def test_a_record_ends_what_is_known_of_its_step() -> None:
+    """What was begun and has no record can be missed; it is read back as it was written."""
+    memo = MemoBytes().extended(build="b", begun={"1": mark_of("Job", "a"), "2": mark_of("Execution", "b")})
+    assert parse_memo(memo.encode()) == memo
+    memo = memo.extended(build="b", records=[EncodedRecord("1", b"{}")])
+    assert memo.begun == {"2": mark_of("Execution", "b")}
+    assert MemoBytes().extended(build="b", records=[EncodedRecord("1", b"{}")], begun={"1": "x"}).begun == {}
+
+
+def test_a_new_attempt_misses_nothing() -> None:
+    """It starts anew what has been deleted, and what has ended is not asked for again."""
+    memo = MemoBytes().extended(build="b", records=records("0", "1"), begun={"2": "x"})
+    assert memo.cut([]).begun == memo.cut([2]).begun == memo.emptied().begun == memo.without_cache().begun == {}
+
+
+def test_what_is_known_to_be_there_stays_short() -> None:
+    """Each write has it: the first ones count."""
+    begun = {str(number): "x" for number in range(MAX_BEGUN + 7)}
+    memo = MemoBytes().extended(build="b", begun=begun).extended(build="b", begun={"late": "x"})
+    assert list(memo.begun) == list(begun)[:MAX_BEGUN]
 
 
 def test_no_state_is_an_empty_memo() -> None:
