@@ -203,7 +203,7 @@ def test_suspensions_and_jobs_are_told(make_execution: Make, now: datetime) -> N
     text = describe_execution(make_execution("x"), [], now, whole=False, waits=waits)
     assert (
         "Suspensions and Jobs:\n"
-        "  KIND        NAME  PHASE      DURATION  MESSAGE\n"
-        "  Suspension  s     Suspended  1m00s     Ship it? (due in 48h00m)\n"
-        "  Job         s     Pending" in text
+        "  KIND         NAME   PHASE       DURATION   MESSAGE\n"
+        "  Suspension   s      Suspended   1m00s      Ship it? (due in 48h00m)\n"
+        "  Job          s      Pending" in text
     )
