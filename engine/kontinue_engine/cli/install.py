@@ -1,7 +1,7 @@
 """Internal. ``kontinue install``: our CustomResourceDefinitions in a cluster, and roles in a namespace.
 
-By server-side apply, so that it can be repeated: what is as it should be is left alone, and data stay. ``--dry-run``
-asks no server. What is created is data of ``kontinue_engine.cli.deployment``.
+It can be repeated: what is as it should be is left alone, and data stay. ``--dry-run`` asks no server. What is created
+is data of ``kontinue_engine.cli.deployment``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import typer
 
 from kontinue.api import labels
 from kontinue.api.rights import Role
-from kontinue.errors import Forbidden, KontinueError, NotFound
+from kontinue.errors import Conflict, Forbidden, KontinueError, NotFound
 from kontinue.kube import requests
 from kontinue_engine.apiserver.registry import load_crds
 from kontinue_engine.cli import exit_codes
@@ -115,34 +115,38 @@ class _Installation:
         """Bring all CustomResourceDefinitions to this version, and wait until the server serves them."""
         crds = load_crds()
         try:
-            installed = [await self._get(crd) for crd in crds]
+            await self._get(crds[0])
         except Forbidden:
             if not await self._are_served():
                 raise
             note(self._options, "the kinds are left as they are: they belong to the cluster, and your rights do not")
             return
-        for crd, found in zip(crds, installed, strict=True):
-            await self._install_kind(crd, found)
+        for crd in crds:
+            await self._install_kind(crd)
         deadline_s = time.monotonic() + timeout_s
         for crd in crds:
             await self._until_established(crd, deadline_s)
 
-    async def _install_kind(self, crd: dict[str, Any], found: dict[str, Any] | None) -> None:
-        compared = definitions.compare(crd, found)
-        if compared.state is definitions.State.CURRENT:
-            _print(crd, Outcome.UNCHANGED)
-        elif compared.state is not definitions.State.NEWER or found is None:
-            await self._apply(crd, found)
-        elif self._allow_downgrade:
-            # Not applied: fields that somebody else has put there would stay.
-            name = crd["metadata"]["name"]
-            await self._send(crd, requests.replace(requests.CRDS, "", name, {**found, "spec": crd["spec"]}))
-            _print(crd, Outcome.CONFIGURED)
-        else:
-            raise InstallError(
-                f"{_shown(crd)} in the cluster is of a newer kontinue than this one: it {compared}. "
-                "Update kontinue here; --allow-downgrade takes these fields away from everybody in the cluster"
-            )
+    async def _install_kind(self, crd: dict[str, Any]) -> None:
+        while True:
+            found = await self._get(crd)
+            compared = definitions.compare(crd, found)
+            if found is None:
+                return await self._apply(crd, None)
+            if compared.state is definitions.State.CURRENT:
+                return _print(crd, Outcome.UNCHANGED)
+            if compared.state is definitions.State.NEWER and not self._allow_downgrade:
+                raise InstallError(
+                    f"{_shown(crd)} in the cluster is of a newer kontinue than this one: it {compared}. "
+                    "Update kontinue here; --allow-downgrade takes these fields away from everybody in the cluster"
+                )
+            # Not applied: fields and rules that somebody else has put there, an older kubectl apply say, would stay.
+            body = {**found, "spec": {**found["spec"], **crd["spec"]}}
+            try:
+                await self._send(crd, requests.replace(requests.CRDS, "", crd["metadata"]["name"], body))
+            except Conflict:
+                continue  # somebody else has changed it meanwhile
+            return _print(crd, Outcome.CONFIGURED)
 
     async def _are_served(self) -> bool:
         """Tell whether the server knows our kinds, in whatever version: everybody may ask that."""

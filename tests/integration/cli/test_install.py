@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import subprocess
 import sys
 from pathlib import Path
@@ -14,8 +15,9 @@ import yaml
 
 import kubectls
 from accounts import kubeconfig_of
-from api import execution, unique
+from api import PATIENCE_S, execution, unique
 from kontinue.api.rights import RULES, Role, rights
+from kontinue.errors import Invalid
 from kontinue.kube import requests
 from kontinue.kube.config import load_config
 from kontinue.kube.http import KubeTransport
@@ -139,10 +141,18 @@ async def test_older_kinds_are_updated_and_newer_ones_only_if_told(restartable_s
 
     try:
         await transport.send(requests.create(requests.EXECUTIONS, "default", execution("kept", spec={"function": "f"})))
-        await edit_fields(lambda fields: fields.pop("overall"))
+        await edit_fields(lambda fields: (fields.pop("overall"), fields["attempt"].update(maxLength=3)))
         done = await kontinue(restartable_server.kubeconfig, "install", "--roles", "")
         assert (done.returncode, "executions.kontinue.cloud configured" in done.stdout) == (0, True), done.stderr
         assert "overall" in await field_names()
+        timeout = {"function": "f", "timeout": {"attempt": "10m30s"}}  # longer than the older kind allowed
+        async with asyncio.timeout(PATIENCE_S):
+            while True:
+                with contextlib.suppress(Invalid):  # a real server judges by the new kind a little later
+                    create = requests.create(requests.EXECUTIONS, "default", execution("fits", spec=timeout))
+                    await transport.send(create)
+                    break
+                await asyncio.sleep(0.05)
 
         await edit_fields(lambda fields: fields.update(queued={"type": "integer"}))
         refused = await kontinue(restartable_server.kubeconfig, "install", "--roles", "")

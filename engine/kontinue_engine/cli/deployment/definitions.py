@@ -54,10 +54,10 @@ def compare(ours: Mapping[str, Any], installed: Mapping[str, Any] | None) -> Com
     """Compare what is installed, None for nothing, with ours. Descriptions do not count."""
     if installed is None:
         return Comparison(state=State.ABSENT)
-    wanted, found = dict(_facts(ours["spec"])), dict(_facts(installed["spec"]))
+    wanted, found = dict(_facts(ours["spec"])), dict(_facts(_without_defaults(installed["spec"], ours["spec"])))
     missing = tuple(name for name in wanted if name not in found)
     surplus = tuple(name for name in found if name not in wanted)
-    changed = tuple(name for name, shape in wanted.items() if name in found and not _covers(found[name], shape))
+    changed = tuple(name for name, shape in wanted.items() if name in found and found[name] != shape)
     if surplus:
         state = State.NEWER
     elif missing:
@@ -92,11 +92,10 @@ def _fields(schema: Mapping[str, Any], path: str) -> Iterator[tuple[str, Any]]:
             yield from _fields(below, path + mark)
 
 
-def _covers(found: Any, wanted: Any) -> bool:
-    """Tell whether ``found`` says all of ``wanted``: a server adds defaults."""
-    if isinstance(wanted, Mapping) and isinstance(found, Mapping):
-        return all(key in found and _covers(found[key], value) for key, value in wanted.items())
-    return bool(found == wanted)
+def _without_defaults(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``found`` without names that we leave to the server."""
+    names = {key: value for key, value in found.get("names", {}).items() if key in wanted["names"]}
+    return {**found, "names": names}
 
 
 def _some(fields: tuple[str, ...]) -> str:

@@ -65,6 +65,14 @@ def test_other_rules_for_the_same_fields_are_different(ours: dict[str, Any], ins
     assert str(found) == "has otherwise spec.function"
 
 
+def test_a_rule_that_we_do_not_have_is_different(ours: dict[str, Any], installed: dict[str, Any]) -> None:
+    """An older version may have refused what we write."""
+    fields(installed, "spec", "function")["pattern"] = "a*"
+    assert compare(ours, installed).changed == ("spec.function",)
+    del installed["spec"]["versions"][0]["additionalPrinterColumns"][0]
+    assert compare(ours, installed).changed == ("v1alpha1", "spec.function")
+
+
 def test_fields_of_items_are_compared(ours: dict[str, Any], installed: dict[str, Any]) -> None:
     """Those of lists of objects, too."""
     del fields(installed, "status", "attempts")["items"]["properties"]["worker"]
