@@ -25,7 +25,7 @@ from kontinue.api.v1alpha1 import Phase, ScheduledExecution, ScheduledExecutionS
 from kontinue.client import Client, ClientOptions, SpawnOptions
 from kontinue.kube import requests
 from kontinue.kube.backoff import Backoff
-from kontinue.kube.http import KubeTransport
+from kontinue.kube.http import REQUEST_S, KubeTransport
 from played_worker import PlayedWorker, build
 
 FIRST, LAST = map(int, os.environ.get("KONTINUE_PROXY_SEEDS", "0:2").split(":"))
@@ -33,9 +33,16 @@ CALL = timedelta(seconds=30)
 """Deadline of each call."""
 GRACE_S = 10.0
 """By how much a busy machine may be late."""
-TRY_S = 1.0
-"""How long the client waits for one answer: those that never come cost it."""
+TRY_S = 1.5
+"""How long a transport waits for one answer: those that never come cost it."""
 pytestmark = pytest.mark.slow
+
+
+class Patient(KubeTransport):
+    """Waits for answers for as long as transports do outside of this test."""
+
+    async def send(self, request: requests.Request, **options: Any) -> bytes:
+        return await super().send(request, **{"timeout_s": REQUEST_S, **options})
 
 
 class World:
@@ -82,7 +89,7 @@ async def world(
     for module in ("http", "reflector", "patching"):
         monkeypatch.setattr(f"kontinue.kube.{module}.Backoff", lambda: Backoff(first_s=0.001, cap_s=0.05))
     async with contextlib.AsyncExitStack() as stack:
-        transport = api_server.transport("direct")
+        transport = Patient(api_server.config, user_agent="direct")
         stack.push_async_callback(transport.close)
         proxy: FaultyProxy = await stack.enter_async_context(faulty_proxy(api_server, seed, late_s=0.1))
         kubeconfig = kubeconfig_for(api_server.namespace, api_server.kubeconfig, tmp_path / "proxied", server=proxy.url)
