@@ -59,6 +59,7 @@ _CHANGE: Final = "Change"
 _CLI: Final = "kontinue_engine.cli"
 
 _ALL: Final = LISTS - {"selector"}
+_PLACE: Final = NAMES - {"output"}
 
 VERBS: Final = (
     Verb("dev", f"{_CLI}.dev.command", "Run API server and worker on this machine.", _RUN),
@@ -66,7 +67,7 @@ VERBS: Final = (
     Verb("coordinator", f"{_CLI}.coordinator", "Look after WaitGroups of konductor.io.", _RUN, LISTS),
     Verb("apiserver", f"{_CLI}.apiserver", "Run the local API server alone.", _RUN),
     Verb("init", f"{_CLI}.init", "A new project: an app, its test, and an image for a cluster.", _RUN, NOTHING),
-    Verb("install", f"{_CLI}.install", "Kinds and roles in a cluster; --dry-run prints YAML.", _RUN, NAMES - {"output"}),
+    Verb("install", f"{_CLI}.install", "Kinds and roles in a cluster; --dry-run prints YAML.", _RUN, _PLACE),
     Verb("manifest", f"{_CLI}.manifest", "YAML that runs a worker group in a cluster.", _RUN, NOTHING | {"namespace"}),
     Verb("execute", f"{_CLI}.execute", "Run a function; live tree, then its result.", _RUN, NAMES),
     Verb("bench", f"{_CLI}.bench", "Run a function many times: throughput, latency, API writes.", _RUN, NAMES),
@@ -80,7 +81,7 @@ VERBS: Final = (
     Verb("schedules", f"{_CLI}.schedules", "What is started at which times; suspend, resume, trigger.", _LOOK, LISTS),
     Verb("waitgroup", f"{_CLI}.waitgroup", "Count workers under way, wait until all are done.", _CHANGE, LISTS),
     Verb("wait", f"{_CLI}.wait", "Wait until an Execution has ended.", _LOOK, SELECTS),
-    Verb("doctor", f"{_CLI}.doctor.command", "What is wrong, from the server to an Execution, and what to do.", _LOOK, _ALL),
+    Verb("doctor", f"{_CLI}.doctor.command", "What is wrong with server, workers, Executions; what to do.", _LOOK, _ALL),
     Verb("replay", f"{_CLI}.replay", "Check recorded Executions against the code in this folder.", _LOOK, LISTS),
     Verb("result", f"{_CLI}.result", "Result of an Execution as JSON.", _LOOK, NAMES),
     Verb("resume", f"{_CLI}.resume", "End the sleeps and suspends of an Execution.", _CHANGE, SELECTS),
