@@ -38,7 +38,8 @@ async def run(*words: str | Path, stdin: str = "") -> subprocess.CompletedProces
 async def kontinue(kubeconfig: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """Run the command line."""
     program = Path(sys.executable).parent / "kontinue"
-    return await run(program, *words, "--kubeconfig", kubeconfig)
+    where = ("--kubeconfig", kubeconfig) if words[0] == "install" else ()  # a manifest asks no server
+    return await run(program, *words[:1], *where, *words[1:])
 
 
 async def read(transport: KubeTransport, path: str) -> Any:
