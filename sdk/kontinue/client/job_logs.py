@@ -1,8 +1,7 @@
 """What the Pods of a Job print, as it comes: ``async with client.get_job_logs(...) as chunks``.
 
 A log that is followed outlives what happens on the way: a Job without a Pod and a container that has not started are
-waited for, a connection that is cut is opened anew where it was (``kontinue.client.log_stamps``). It ends with the
-container. Made by ``Client.get_job_logs``.
+waited for, and so on (``kontinue.client.pod_log``). It ends with the container. Made by ``Client.get_job_logs``.
 """
 
 from __future__ import annotations
@@ -10,24 +9,16 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
 from datetime import timedelta
 from types import TracebackType
-from typing import Final, Self
+from typing import Self
 
 from kontinue import errors
 from kontinue.api.batch import JOB_NAME_LABEL, Pod
 from kontinue.client import job_reading
 from kontinue.client.job_reading import Send
-from kontinue.client.log_stamps import StampedLog
-from kontinue.kube import requests
-from kontinue.kube.backoff import Backoff
+from kontinue.client.pod_log import POLL_S, PodLog, has_begun
 from kontinue.kube.transport import Transport
-
-POLL_S: Final = 0.5
-"""How often somebody who waits for a Pod or its container looks. Judgement."""
-GIVE_UP_S: Final = 30.0
-"""How long a log that is followed may fail again and again: as long as any request of a client is retried."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -71,14 +62,15 @@ class JobLogs:
             raise errors.WaitTimeout(f"Job {self._where} has started no Pod within {self._limit_s:g} s") from error
         self.pod = pod.metadata.name
         self.container = pod.container(self._options.container)
-        if not self._options.follow and not _has_begun(pod, self.container):
+        if not self._options.follow and not has_begun(pod, self.container):
             why = pod.state_of(self.container).waiting
             reason = f" ({why.reason})" if why is not None and why.reason else ""
             raise errors.InvalidState(
                 f"container {self.container} of Pod {self._namespace}/{self.pod} has not started yet{reason}: "
                 "follow=True waits for it"
             )
-        self._chunks = self._follow() if self._options.follow else self._read()
+        log = PodLog(self._transport, self._send, pod, self.container, tail_lines=self._options.tail_lines)
+        self._chunks = log.follow() if self._options.follow else log.read(limit_s=self._limit_s)
         return self
 
     async def __aexit__(
@@ -124,62 +116,3 @@ class JobLogs:
                     f"Job {self._where} has no Pod yet, it is {job.phase}: follow=True waits for one"
                 )
             await asyncio.sleep(POLL_S)
-
-    def _open(self, *, since: str = "") -> AsyncGenerator[bytes, None]:
-        options = self._options
-        request = requests.pod_log(
-            self._namespace,
-            self.pod,
-            container=self.container,
-            follow=options.follow,
-            timestamps=options.follow,
-            tail_lines=None if since else options.tail_lines,
-            since=since,
-        )
-        return self._transport.chunks(request, timeout_s=None if options.follow else self._limit_s)
-
-    async def _read(self) -> AsyncGenerator[bytes, None]:
-        async with aclosing(self._open()) as chunks:
-            async for chunk in chunks:
-                yield chunk
-
-    async def _follow(self) -> AsyncGenerator[bytes, None]:
-        loop = asyncio.get_running_loop()
-        log, backoff = StampedLog(), Backoff()
-        well_at_s = loop.time()
-        while True:
-            failure: errors.ApiError | None = None
-            opened_s = loop.time()
-            try:
-                log.begin()
-                async with aclosing(self._open(since=log.since)) as chunks:
-                    async for chunk in chunks:
-                        well_at_s = loop.time()
-                        if text := log.feed(chunk):
-                            yield text
-            except (errors.Unavailable, errors.Invalid, errors.NotFound) as error:
-                failure = error
-            pod = await job_reading.fetch_pod(self._send, self._namespace, self.pod)
-            if pod is None or (failure is None and _is_over(pod, self.container)):
-                return
-            if failure is None or not _has_begun(pod, self.container):
-                well_at_s = loop.time()
-                backoff.reset()
-                await asyncio.sleep(POLL_S)
-                continue
-            if loop.time() - opened_s > GIVE_UP_S:
-                well_at_s = loop.time()
-            if not isinstance(failure, errors.Unavailable) or loop.time() - well_at_s > GIVE_UP_S:
-                raise failure
-            await asyncio.sleep(backoff.next_s(at_least_s=failure.retry_after_s))
-
-
-def _has_begun(pod: Pod, container: str) -> bool:
-    """Tell whether a container has printed, or might have; of one that nobody knows, the server says so."""
-    state = pod.state_of(container)
-    return pod.has_ended or state.running is not None or state.terminated is not None
-
-
-def _is_over(pod: Pod, container: str) -> bool:
-    """Tell whether a container prints no more."""
-    return pod.has_ended or pod.state_of(container).terminated is not None
