@@ -81,7 +81,7 @@ VERBS: Final = (
     Verb("schedules", f"{_CLI}.schedules", "What is started at which times; suspend, resume, trigger.", _LOOK, LISTS),
     Verb("waitgroup", f"{_CLI}.waitgroup", "Count workers under way, wait until all are done.", _CHANGE, LISTS),
     Verb("wait", f"{_CLI}.wait", "Wait until an Execution has ended.", _LOOK, SELECTS),
-    Verb("doctor", f"{_CLI}.doctor.command", "What is wrong with server, workers, Executions; what to do.", _LOOK, _ALL),
+    Verb("doctor", f"{_CLI}.doctor.command", "What is wrong with server, workers and Executions.", _LOOK, _ALL),
     Verb("replay", f"{_CLI}.replay", "Check recorded Executions against the code in this folder.", _LOOK, LISTS),
     Verb("result", f"{_CLI}.result", "Result of an Execution as JSON.", _LOOK, NAMES),
     Verb("resume", f"{_CLI}.resume", "End the sleeps and suspends of an Execution.", _CHANGE, SELECTS),
