@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import shlex
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 Kontinue = Any  # classes are in conftest, which importlib mode does not let us import
 Dev = Any
@@ -25,6 +26,9 @@ BLOCK = re.compile(r"^```(python|console)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 FUNCTION = re.compile(r"^@app\.function\n(?:async )?def (\w+)", re.MULTILINE)
 LOOKS = {"get", "suspensions", "tree"}
 """Verbs that change nothing: what they are to print may take a moment to come true."""
+
+
+DEADLINE_S = 100.0
 
 
 def blocks() -> list[tuple[str, str]]:
@@ -48,7 +52,8 @@ class Reader:
     """Does what the page says."""
 
     def __init__(self, kontinue: Kontinue, start_dev: Callable[..., Dev], wait_until: WaitUntil) -> None:
-        self.kontinue, self.wait_until, self.start_dev = kontinue, wait_until, start_dev
+        self.kontinue, self.start_dev = kontinue, start_dev
+        self.wait_until = functools.partial(wait_until, deadline_s=DEADLINE_S)
         self.dev: Dev = None
 
     def write(self, code: str) -> None:
