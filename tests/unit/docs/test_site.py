@@ -102,7 +102,8 @@ def test_every_page_has_its_place_in_the_navigation() -> None:
     settings = (ROOT / "mkdocs.yml").read_text()
     listed = set(re.findall(r"[\w./-]+\.md$", yaml.safe_dump(yaml.safe_load(settings)["nav"]), re.MULTILINE))
     pages = {str(file.relative_to(DOCS)) for file in DOCS.rglob("*.md")}
-    assert {page for page in pages - listed if not page.startswith("adr/0")} == set()
+    lost = sorted(page for page in pages - listed if not page.startswith("adr/0"))
+    assert lost == [], "give it a line below `nav` in mkdocs.yml"
 
 
 def test_the_index_of_decisions_lists_them_all() -> None:
