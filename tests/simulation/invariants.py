@@ -162,9 +162,9 @@ def check_tenures(world: Any) -> None:
                     raise Violation(f"both {other} and {process} may write under Lease {lease.name}")
 
 
-def check_effect(world: Any, process: Any, effect: Any) -> None:
+def check_progress(world: Any, process: Any) -> None:
     """A runner does nothing any more once others may start its work, unless its supervisor was frozen."""
-    if process.loop.is_frozen or process.frozen_until_s >= world.timeline.now_s - 1.0:
+    if _was_frozen(world, process):
         return
     if process.fenced_for_s > 1.0:
         raise Violation(f"a runner of {process} goes on, although it has been fenced for {process.fenced_for_s:.1f} s")
@@ -172,10 +172,21 @@ def check_effect(world: Any, process: Any, effect: Any) -> None:
     lease = found.get(process.own_lease_name)
     if lease is None or incarnation_of(lease) != process.incarnation:
         raise Violation(f"a runner of {process} goes on, although its Lease is not its own any more: {lease}")
-    if effect.mutex:
+
+
+def check_effect(world: Any, process: Any, effect: Any) -> None:
+    """Nor does it begin anything without the mutex that it needs."""
+    check_progress(world, process)
+    if effect.mutex and not _was_frozen(world, process):
+        found = world.server.objects["leases"]
         lease = found.get(leases.mutex_lease_name(world.GROUP, effect.mutex))
         if lease is None or lease["spec"]["holderIdentity"] != effect.uid:
             raise Violation(f"{effect} is done by a runner of {process}, although the mutex is not its own: {lease}")
+
+
+def _was_frozen(world: Any, process: Any) -> bool:
+    frozen: bool = process.loop.is_frozen or process.frozen_until_s >= world.timeline.now_s - 1.0
+    return frozen
 
 
 def check_end(world: Any) -> None:

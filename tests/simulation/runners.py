@@ -276,6 +276,7 @@ class SimulatedPool:
                     continue
                 problem = self._effect(run)
                 yield operation["step"] + 0.0
+                self._world.on_progress(self._process)
                 if problem:
                     self._report(frames.Failed(run.number, "UserError", frames.ErrorInfo("Fenced", problem)))
                     return

@@ -239,7 +239,12 @@ class World:
         invariants.check_runs(self)
 
     def on_effect(self, process: Process, effect: Effect) -> None:
+        """Code in one of its runners does something outside."""
         invariants.check_effect(self, process, effect)
+
+    def on_progress(self, process: Process) -> None:
+        """Code in one of its runners goes on after something that took time."""
+        invariants.check_progress(self, process)
 
     def take_effect(self, effect: Effect) -> None:
         problem = self.ledger.take(effect)
