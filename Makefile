@@ -6,6 +6,8 @@ UV := $(BOOTSTRAP)/bin/uv
 RUN := .venv/bin
 
 export UV_PYTHON_DOWNLOADS := never
+# Material for MkDocs advertises its successor at each build.
+export NO_MKDOCS_2_WARNING := 1
 
 .PHONY: help demo test conformance kube check docs docs-serve bench microbench chaos generate clean
 
@@ -28,10 +30,10 @@ check: .venv/.synced  ## linters and type checkers only
 	@$(RUN)/python tools/run_tests.py --uv $(UV) --only-checks
 
 docs: .venv/.synced  ## build the documentation's site into site/; a broken link or name fails
-	@NO_MKDOCS_2_WARNING=1 $(RUN)/mkdocs build $(ARGS)
+	@$(RUN)/mkdocs build $(ARGS)
 
 docs-serve: .venv/.synced  ## show it on http://127.0.0.1:8000 while you write
-	@NO_MKDOCS_2_WARNING=1 $(RUN)/mkdocs serve --dev-addr 127.0.0.1:8000 $(ARGS)
+	@$(RUN)/mkdocs serve --dev-addr 127.0.0.1:8000 $(ARGS)
 
 bench: .venv/.synced  ## measure, print a table, write .bench/latest.json
 	@PYTHONPATH=tests/support $(RUN)/python -m bench $(ARGS)
