@@ -1,7 +1,8 @@
-"""Internal. ``kontinue logs NAME``: what an Execution and its children printed, from the log files of ``kontinue dev``.
+"""Internal. ``kontinue logs NAME``: what an Execution, its children and their Jobs printed.
 
-In a cluster the lines are in the logs of the worker pods; then this verb says how to get at them.
-Which Executions belong to the tree is asked of the server; while it is away, names alone decide.
+Lines of functions come from the log files of ``kontinue dev`` or, where there are none, from the Pods of the workers;
+those of Jobs from their Pods (``pod_lines``). Which Executions belong to the tree is asked of the server; while it is
+away, names alone decide.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import heapq
 import os
 import sys
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -20,17 +21,22 @@ import typer
 
 from kontinue.api.v1alpha1 import ENDED_PHASES
 from kontinue.client.tree import ExecutionTree
-from kontinue.errors import ConfigError, KontinueError, Unavailable
+from kontinue.client.tree_watcher import TreeWatcher
+from kontinue.errors import ConfigError, KontinueError, NotFound
 from kontinue_engine.cli import exit_codes
 from kontinue_engine.cli.connection import Connection, connect, run
 from kontinue_engine.cli.dev.log_files import rotated_path
 from kontinue_engine.cli.execution_tree import executions_of
 from kontinue_engine.cli.log_lines import format_log_line, parse_log_line
-from kontinue_engine.cli.options import GlobalOptions, NameArgument, OutputFormat, global_options
+from kontinue_engine.cli.options import GlobalOptions, NameArgument, OutputFormat, global_options, note
+from kontinue_engine.cli.pod_lines import LAST_LINES_S, PodLines, begin_of, jobs_of, workers_of
 
 WORKER_LOGS: Final = "worker*.jsonl"
 """Of one worker, or of several that share a group."""
 _POLL_S: Final = 0.3
+_LATE_S: Final = 1.0
+"""How long the last lines of a worker may take on their way. Judgement."""
+_JOB: Final = "Job "
 _KEPT_UNKNOWN: Final = 5000
 """Lines of Executions that the tree does not know yet: a child prints before its creation is seen here."""
 _MAX_READ_BYTES: Final = 8 * 1024 * 1024
@@ -91,7 +97,7 @@ class LogTails:
 def _in_order(tails: Iterable[LineTail]) -> Iterator[Mapping[str, Any]]:
     """Merge without reading more of any file than is needed: it may be as large as a log may get."""
     parsed = ((fields for line in tail.read() if (fields := parse_log_line(line)) is not None) for tail in tails)
-    return heapq.merge(*parsed, key=lambda fields: str(fields.get("time", "")))
+    return heapq.merge(*parsed, key=_time_of)
 
 
 class TreeFilter:
@@ -137,51 +143,156 @@ def command(
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on until it has ended.")] = False,  # noqa: FBT002
     data_dir: Annotated[Path | None, typer.Option(help="Of kontinue dev. Default: found like the server.")] = None,
 ) -> None:
-    """Print the output and log lines of an Execution and of its children; -o json prints them as they are stored."""
+    """Print the output and log lines of an Execution, its children and Jobs; -o json prints them as they are stored."""
     options = global_options(ctx)
-    logs_dir = find_logs(data_dir, options.kubeconfig, os.environ.get("KUBECONFIG", ""), Path.cwd())
+    files: Path | NoLogsError
+    try:
+        files = find_logs(data_dir, options.kubeconfig, os.environ.get("KUBECONFIG", ""), Path.cwd())
+    except NoLogsError as error:
+        files = error  # in a cluster there are Pods
 
     async def main() -> int:
         try:
             async with connect(options) as connection:
-                return await _print_logs(connection, options, name, logs_dir, follow=follow)
+                printing = _Printing(connection, options, name, files)
+                await (printing.follow() if follow else printing.print_once())
+                return exit_codes.OK
         except ConfigError:
+            if isinstance(files, NoLogsError):
+                raise
             print("the server is away: choosing lines by name", file=sys.stderr)
         lines = TreeFilter(name, options.namespace or "default")
-        _print_new(options, lines, LogTails(logs_dir).read_all())
+        _print_new(options, lines, LogTails(files).read_all())
         return exit_codes.OK
 
     run(main, on_interrupt=lambda: exit_codes.DETACHED)
 
 
-async def _print_logs(
-    connection: Connection, options: GlobalOptions, name: str, logs_dir: Path, *, follow: bool
-) -> int:
-    lines = TreeFilter(name, connection.namespace)
-    tree = await connection.client.get_tree(name)
-    lines.learn(tree)
-    tails = LogTails(logs_dir)
-    read = tails.read_all
-    while True:
-        ended = tree.root.phase in ENDED_PHASES
-        _print_new(options, lines, read())
-        read = tails.read
-        if not follow or ended:
-            return exit_codes.OK
-        await asyncio.sleep(_POLL_S)
+class _Printing:
+    """Prints the lines of one tree."""
+
+    def __init__(self, connection: Connection, options: GlobalOptions, name: str, files: Path | NoLogsError) -> None:
+        self._connection = connection
+        self._options = options
+        self._name = name
+        self._files = files
+        self._lines = TreeFilter(name, connection.namespace)
+        self._pods = PodLines(connection, lambda text: note(options, text))
+
+    async def print_once(self) -> None:
+        """Print what there is, in the order of time.
+
+        Raises:
+            NoLogsError: there are neither files nor Pods.
+        """
+        tree = await self._connection.client.get_tree(self._name)
+        self._lines.learn(tree)
+        of_jobs = await self._pods.of_jobs(tree)
+        if isinstance(self._files, NoLogsError):
+            of_functions: Iterable[Mapping[str, Any]] = await self._lines_of_workers(tree, self._files, of_jobs)
+        else:
+            of_functions = LogTails(self._files).read_all()
+        chosen = (fields for fields in of_functions if _is_shown(fields) and self._lines.choose(fields))
+        for fields in heapq.merge(chosen, of_jobs, key=_time_of):
+            _print_fields(self._options, fields)
+        sys.stdout.flush()
+
+    async def _lines_of_workers(
+        self, tree: ExecutionTree, missing: NoLogsError, of_jobs: Sequence[object]
+    ) -> list[Mapping[str, Any]]:
         try:
-            tree = await connection.client.get_tree(name)
-        except Unavailable:
-            continue  # a restarting server: the file is still there
-        for fields in lines.learn(tree):
-            _print_fields(options, fields)
+            found = [fields async for fields in self._pods.of_workers(tree) if self._lines.choose(fields)]
+        except NotFound as error:
+            if not of_jobs:
+                raise missing from error
+            note(self._options, str(missing))
+            return []
+        return sorted(found, key=_time_of)
+
+    async def follow(self) -> None:
+        """Print what there is and what comes, until the Execution has ended or is deleted."""
+        tails = None if isinstance(self._files, NoLogsError) else LogTails(self._files)
+        read = None if tails is None else tails.read_all
+        async with self._connection.client.watch_tree(self._name) as watcher, asyncio.TaskGroup() as tasks:
+            latest = _Latest()
+            watching = tasks.create_task(latest.keep(watcher), name="watch tree")
+            followed: dict[str, asyncio.Task[None]] = {}
+            while True:
+                tree, is_over = latest.tree, latest.is_over
+                if tree is not None:
+                    for fields in self._lines.learn(tree):
+                        _print_fields(self._options, fields)
+                    self._follow_pods(tree, tasks, followed, with_workers=tails is None)
+                if tails is not None and read is not None and tree is not None:
+                    _print_new(self._options, self._lines, read())
+                    read = tails.read
+                sys.stdout.flush()
+                if is_over:
+                    break
+                await asyncio.sleep(_POLL_S)
+            jobs = [task for key, task in followed.items() if key.startswith(_JOB)]
+            if jobs:
+                await asyncio.wait(jobs, timeout=LAST_LINES_S)
+            if tails is None:
+                await asyncio.sleep(_LATE_S)
+            for task in (watching, *followed.values()):
+                task.cancel()
+        sys.stdout.flush()
+
+    def _follow_pods(
+        self,
+        tree: ExecutionTree,
+        tasks: asyncio.TaskGroup,
+        followed: dict[str, asyncio.Task[None]],
+        *,
+        with_workers: bool,
+    ) -> None:
+        """Begin to follow the Pods that are new in the tree."""
+
+        def print_one(fields: Mapping[str, Any]) -> None:
+            _print_fields(self._options, fields)
+
+        def print_chosen(fields: Mapping[str, Any]) -> None:
+            if _is_shown(fields) and self._lines.choose(fields):
+                _print_fields(self._options, fields)
+
+        for job in jobs_of(tree):
+            if (key := f"{_JOB}{job}") not in followed:
+                followed[key] = tasks.create_task(self._pods.follow_job(job, print_one), name=key)
+        for worker in workers_of(tree) if with_workers else ():
+            if (key := f"worker {worker}") not in followed:
+                following = self._pods.follow_worker(worker, begin_of(tree), print_chosen)
+                followed[key] = tasks.create_task(following, name=key)
+
+
+class _Latest:
+    """The newest state of a watched tree."""
+
+    def __init__(self) -> None:
+        self.tree: ExecutionTree | None = None
+        self.is_over = False
+
+    async def keep(self, watcher: TreeWatcher) -> None:
+        """Take each state, until the watch ends."""
+        async for tree in watcher:
+            self.tree = tree
+            self.is_over = tree.root.phase in ENDED_PHASES
+        self.is_over = True
 
 
 def _print_new(options: GlobalOptions, lines: TreeFilter, new: Iterator[Mapping[str, Any]]) -> None:
     for fields in new:
-        if fields.get("level") != "debug" and lines.choose(fields):
+        if _is_shown(fields) and lines.choose(fields):
             _print_fields(options, fields)
     sys.stdout.flush()
+
+
+def _is_shown(fields: Mapping[str, Any]) -> bool:
+    return fields.get("level") != "debug"
+
+
+def _time_of(fields: Mapping[str, Any]) -> str:
+    return str(fields.get("time", ""))
 
 
 def _print_fields(options: GlobalOptions, fields: Mapping[str, Any]) -> None:

@@ -116,12 +116,13 @@ def test_a_pod_tells_since_when_it_runs(
 ) -> None:
     """It is Running while its process is, and its end tells both times."""
     start_dev("--jobs", "process").ready()
-    name = spawn(kontinue, "job", script="until test -e go; do sleep 0.05; done")
+    name = spawn(kontinue, "job", script="until test -e go; do sleep 0.05; done; echo gone")
     wait_until("the Pod", lambda: [status.get("phase") for status in pod_statuses(kontinue)] == ["Running"])
     (status,) = pod_statuses(kontinue)
     running = status["containerStatuses"][0]["state"]["running"]
     (kontinue.folder / "go").touch()
     assert result(kontinue, name)[0] == "True"
+    assert "| gone\n" in kontinue("logs", name).stdout
     (ended,) = pod_statuses(kontinue)
     assert ended["phase"] == "Succeeded"
     terminated = ended["containerStatuses"][0]["state"]["terminated"]

@@ -1,0 +1,111 @@
+"""``kontinue logs`` where Pods print: Jobs and, without log files, workers; the test plays worker and node."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from api import PATIENCE_S, unique
+from api_server import ApiServer
+from fake_kubelet import pod_printer
+from job_answers import end_job, pod_of
+from kontinue.api import labels
+from kontinue.api.v1alpha1 import ExecutionAttempt, Phase
+from kontinue.client import Client
+from kontinue.kube import requests
+from kontinue_engine.kube import played_jobs
+from played_worker import PlayedWorker, build
+
+pytestmark = pytest.mark.slow
+CONTAINERS = {"restartPolicy": "Never", "containers": [{"name": "main", "image": "busybox"}]}
+
+
+def line_of(execution: Any, text: str) -> str:
+    meta = execution.metadata
+    time = datetime.now(UTC).isoformat()
+    fields = {"event": "output", "execution": meta.name, "uid": meta.uid, "namespace": meta.namespace, "text": text}
+    return json.dumps({**fields, "time": time, "stream": "stdout", "level": "info"})
+
+
+async def test_lines_of_jobs_and_workers_are_read_from_their_pods(api_server: ApiServer, tmp_path: Path) -> None:
+    """Once, in the order of time; and followed until the Execution has ended. Lines of others are not shown."""
+    transport = api_server.transport()
+    namespace = api_server.namespace
+    worker = PlayedWorker(transport, namespace)
+    async with (
+        Client.from_kube(transport, namespace) as client,
+        pod_printer(api_server, transport, tmp_path) as printer,
+    ):
+        await worker.register()
+        name = (await client.spawn(build, "x")).name
+        pod = unique("worker")
+        body = {"metadata": {"name": pod}, "spec": CONTAINERS}
+        await transport.send(requests.create(requests.PODS, namespace, body))
+        await printer.take(pod)
+        await played_jobs.say_running(transport, namespace=namespace, name=pod, container="main", now=datetime.now(UTC))
+        await worker.write(name, Phase.EXECUTING, attempts=[ExecutionAttempt(number=1, worker=pod)], attempt_count=1)
+        execution = await client.get(name)
+        other = await client.get((await client.spawn(build, "y")).name)
+        await printer.print(pod, "no JSON", line_of(execution, "from the function"), line_of(other, "of another one"))
+        meta = execution.metadata
+        owner = {"apiVersion": labels.API_VERSION, "kind": "Execution", "name": meta.name, "uid": meta.uid}
+        job_meta = {"name": unique("job"), "labels": {labels.ROOT: name}, "ownerReferences": [owner]}
+        body = {"metadata": job_meta, "spec": {"template": {"spec": CONTAINERS}}}
+        job = json.loads(await transport.send(requests.create(requests.JOBS, namespace, body)))
+        job_pod = await pod_of(api_server, transport, job)
+        await printer.take(job_pod)
+        await played_jobs.say_running(
+            transport, namespace=namespace, name=job_pod, container="main", now=datetime.now(UTC)
+        )
+        await printer.print(job_pod, "from the Job")
+
+        async def logs(*options: str) -> asyncio.subprocess.Process:
+            command = [sys.executable, "-m", "kontinue_engine.cli", "logs", name, *options]
+            kubeconfig = api_server.kubeconfig
+            if api_server.ca_file is None:  # beside its kubeconfig are the log files of Jobs, and none of workers
+                kubeconfig = tmp_path / "elsewhere" / "kubeconfig"
+                kubeconfig.parent.mkdir(exist_ok=True)
+                kubeconfig.write_bytes(api_server.kubeconfig.read_bytes())
+            return await asyncio.create_subprocess_exec(
+                *command,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                env={**os.environ, "KUBECONFIG": str(kubeconfig)},
+                cwd=tmp_path,
+            )
+
+        def texts(printed: bytes) -> list[str]:
+            return [line.partition("| ")[2] for line in printed.decode().splitlines()]
+
+        printed, said = await (await logs()).communicate()
+        assert texts(printed) == ["from the function", "from the Job"], said
+        following = await logs("-f")
+        assert following.stdout is not None
+        async with asyncio.timeout(PATIENCE_S):
+            first = {texts(await following.stdout.readline())[0] for _ in range(2)}
+        assert first == {"from the function", "from the Job"}
+        await printer.print(job_pod, "the Job goes on")
+        await end_job(api_server, transport, job)
+        async with asyncio.timeout(PATIENCE_S):
+            assert texts(await following.stdout.readline()) == ["the Job goes on"]
+        await printer.print(pod, line_of(execution, "the last words"))
+        async with asyncio.timeout(PATIENCE_S):
+            assert texts(await following.stdout.readline()) == ["the last words"]
+        await worker.write(name, Phase.COMPLETED, result=[])
+        async with asyncio.timeout(PATIENCE_S):
+            assert await following.communicate() == (b"", b"")
+        await played_jobs.end_pod(
+            transport,
+            namespace=namespace,
+            name=pod,
+            containers=[played_jobs.Ended(name="main", exit_code=0)],
+            now=datetime.now(UTC),
+        )
+    await transport.close()
