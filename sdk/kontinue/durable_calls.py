@@ -117,7 +117,7 @@ class SuspendRequest:
         message = error.message if error else ""
         if error is not None and error.type != SUSPEND_TIMEOUT:
             return ContextError(f"cannot be suspended: {message}")
-        return SuspendTimeout(message, seq=record.seq)
+        return SuspendTimeout(f"{self.display_name}: {message}" if self.display_name else message, seq=record.seq)
 
 
 def child_call(
