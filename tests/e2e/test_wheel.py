@@ -37,6 +37,7 @@ def test_the_wheel_holds_both_packages_and_nothing_of_the_repository(installed: 
     for package in ("kontinue", "kontinue_engine"):
         assert (installed / package / "py.typed").exists()
     assert (installed / "kontinue_engine" / "apiserver" / "crds" / "execution.yaml").exists()
+    assert (installed / "kontinue_engine" / "cli" / "skeleton" / "app.py.in").exists()
     (licenses,) = installed.glob("kontinue-*.dist-info/licenses")
     assert {path.name for path in licenses.iterdir()} == {"LICENSE", "NOTICE"}
 

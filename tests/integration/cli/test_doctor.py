@@ -8,8 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+import yaml
 
 from accounts import kubeconfig_of
 from api import Api, execution, unique
@@ -106,3 +108,17 @@ async def test_without_a_server_it_says_what_was_tried(tmp_path: Path) -> None:
     assert (code, list(found)) == (1, ["server"])
     assert "http://127.0.0.1:9" in found["server"][0]["what"]
     assert "kontinue dev" in found["server"][0]["remedy"]
+
+
+async def test_credentials_that_are_not_accepted_are_told_as_such(api_server: Any, tmp_path: Path) -> None:
+    """And not as a server that is away."""
+    document = yaml.safe_load(api_server.kubeconfig.read_text())
+    document["users"][0]["user"] = {"token": "stale"}
+    for cluster in document["clusters"]:
+        address = urlsplit(cluster["cluster"]["server"])
+        cluster["cluster"]["server"] = f"{address.scheme}://{address.netloc}"  # a local server's path is a token
+    kubeconfig = tmp_path / "stale"
+    kubeconfig.write_text(yaml.safe_dump(document))
+    code, found = await doctor(kubeconfig)
+    assert (code, list(found)) == (1, ["server"])
+    assert "log in again" in found["server"][0]["remedy"]

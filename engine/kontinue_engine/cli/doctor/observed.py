@@ -66,7 +66,7 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
         kinds: CustomResourceDefinitions by name: None for one that is not there.
         now: by the server's clock, as far as that is known.
         now_s: monotonic, for books of Leases.
-        refusals: part -> why it could not be read.
+        refusals: part -> why it could not be read; ``server`` and ``credentials`` stand for everything.
         cut: part -> how many were looked at, where there are more.
     """
 

@@ -25,7 +25,7 @@ from kontinue.api.v1alpha1 import (
     ScheduledExecution,
     Suspension,
 )
-from kontinue.errors import ApiError, NotFound
+from kontinue.errors import ApiError, NotFound, Unauthorized
 from kontinue.kube import requests
 from kontinue.kube.config import KubeConfig
 from kontinue.kube.http import KubeTransport
@@ -113,9 +113,11 @@ class Observer:
     async def _attempt(self, part: str, reading: Awaitable[T]) -> T | None:
         try:
             return await reading
+        except Unauthorized as error:
+            self._refusals["credentials"] = str(error)
         except (ApiError, msgspec.MsgspecError) as error:
             self._refusals[part] = str(error)
-            return None
+        return None
 
     async def _version(self) -> tuple[str, float]:
         fastest_s = float("inf")

@@ -36,6 +36,13 @@ def check_server(seen: Observed) -> Iterator[Finding]:
             "`kontinue dev MODULE:APP` starts one here",
         )
         return
+    if refusal := seen.refusals.get("credentials"):
+        yield error(
+            "server",
+            f"{where}{source}, does not know who you are: {refusal}",
+            "the token or certificate of this kubeconfig is not valid, or no longer: log in again",
+        )
+        return
     yield ok("server", f"{where}{source}; {server.version}, {format_duration(timedelta(seconds=server.latency_s))}")
     if server.latency_s > SLOW_S:
         yield warning(
@@ -121,8 +128,13 @@ def check_kinds(seen: Observed) -> Iterator[Finding]:
 
 def check_reading(seen: Observed) -> Iterator[Finding]:
     """Say what could not be looked at, or not to its end."""
+    # Lists of kinds that are not installed fail, and `kinds` has said why.
+    known = {"server", "credentials", "identity", "rights", "kinds"}
+    if seen.kinds is not None and None in seen.kinds.values():
+        known.update(crd["spec"]["names"]["plural"] for crd in load_crds())
+        known.add("archives")
     for part, refusal in seen.refusals.items():
-        if part not in {"server", "identity", "rights", "kinds"}:
+        if part not in known:
             yield warning(part, f"could not be read: {refusal}", "ask for the right to list them: `rights` above")
     for part, count in seen.cut.items():
         yield warning(part, f"there are more than the first {count} that were looked at", "--limit looks at more")

@@ -137,6 +137,20 @@ def test_a_server_that_does_not_answer_is_all_there_is_to_say() -> None:
     assert "--context" in found.remedy
 
 
+def test_credentials_that_are_not_accepted_are_all_there_is_to_say() -> None:
+    """Nothing else could be asked."""
+    (found,) = judge(Observed(server=SERVER, now=NOW, now_s=0.0, refusals={"credentials": "401"}))
+    assert found.severity is Severity.ERROR
+    assert "log in again" in found.remedy
+
+
+def test_lists_of_kinds_that_are_not_installed_are_not_reported_again() -> None:
+    """One cause, one finding."""
+    name = "functions.kontinue.cloud"
+    found = only(kinds={**kinds(), name: None}, functions=None, refusals={"functions": "404"})
+    assert (found.check, found.object) == ("kinds", name)
+
+
 @pytest.mark.parametrize(
     ("changes", "severity", "says"),
     [({"version": "v1.28.4"}, Severity.ERROR, "too old"), ({"latency_s": 0.9}, Severity.WARNING, "900ms")],
