@@ -33,7 +33,7 @@ docs: .venv/.synced  ## build the documentation's site into site/; a broken link
 	@$(RUN)/mkdocs build $(ARGS)
 
 docs-serve: .venv/.synced  ## show it on http://127.0.0.1:8000 while you write
-	@$(RUN)/mkdocs serve --dev-addr 127.0.0.1:8000 $(ARGS)
+	@$(RUN)/mkdocs serve --no-strict --dev-addr 127.0.0.1:8000 $(ARGS)
 
 bench: .venv/.synced  ## measure, print a table, write .bench/latest.json
 	@PYTHONPATH=tests/support $(RUN)/python -m bench $(ARGS)
