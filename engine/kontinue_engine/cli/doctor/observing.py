@@ -28,7 +28,7 @@ from kontinue.api.v1alpha1 import (
 from kontinue.errors import ApiError, NotFound, Unauthorized
 from kontinue.kube import requests
 from kontinue.kube.config import KubeConfig
-from kontinue.kube.http import KubeTransport
+from kontinue.kube.transport import Transport
 from kontinue_engine.apiserver.registry import load_crds
 from kontinue_engine.cli.doctor.observed import ExecutionFacts, Identity, Observed, ServerFacts
 from kontinue_engine.cli.text import server_address
@@ -62,7 +62,7 @@ class Observer:
     """
 
     def __init__(
-        self, transport: KubeTransport, config: KubeConfig, *, namespace: str, roles: Sequence[Role], limit: int
+        self, transport: Transport, config: KubeConfig, *, namespace: str, roles: Sequence[Role], limit: int
     ) -> None:
         self._transport = transport
         self._config = config

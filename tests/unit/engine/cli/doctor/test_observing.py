@@ -1,0 +1,99 @@
+"""What ``kontinue doctor`` asks: bounded requests, and no refusal ends it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import parse_qs
+
+import msgspec
+import pytest
+
+from kontinue.api.rights import Role
+from kontinue.errors import Forbidden, NotFound
+from kontinue.kube.config import KubeConfig
+from kontinue.kube.requests import Request
+from kontinue_engine.cli.doctor.checks import judge
+from kontinue_engine.cli.doctor.findings import Severity
+from kontinue_engine.cli.doctor.observed import Observed
+from kontinue_engine.cli.doctor.observing import Observer
+from scripted_transport import ScriptedTransport
+
+
+def answer(request: Request) -> bytes:
+    """Answer as a server with endless lists, whose user may do everything."""
+    body: Any = {
+        "metadata": {"continue": "more"},
+        "items": [thing(request, number) for number in range(limit(request))],
+    }
+    if request.path == "/version":
+        body = {"gitVersion": "v1.36.0"}
+    elif request.path.endswith("selfsubjectreviews"):
+        body = {"metadata": {"creationTimestamp": "2026-03-01T12:00:00Z"}, "status": {"userInfo": {"username": "ada"}}}
+    elif request.path.endswith("selfsubjectaccessreviews"):
+        body = {"status": {"allowed": True}}
+    elif "customresourcedefinitions" in request.path:
+        raise NotFound("no such kind", status=404, reason="NotFound")
+    return msgspec.json.encode(body)
+
+
+def limit(request: Request) -> int:
+    return int(parse_qs(request.query).get("limit", ["0"])[0])
+
+
+def thing(request: Request, number: int) -> Any:
+    specs = {
+        "executions": {"function": "f"},
+        "functions": {"name": "f", "workerGroup": "g"},
+        "scheduledexecutions": {"schedule": "@daily", "function": "f"},
+        "suspensions": {"execution": "x", "kind": "Sleep"},
+    }
+    spec = specs.get(request.path.rpartition("/")[2], {})
+    return {"metadata": {"name": f"x-{number}", "namespace": "shop"}, "spec": spec}
+
+
+async def observe(answers: Callable[[Request], bytes], limit_: int) -> tuple[Observed, list[Request]]:
+    transport = ScriptedTransport()
+    transport.answer = answers
+    config = KubeConfig(server="https://x:6443", namespace="shop", source="test")
+    observer = Observer(transport, config, namespace="shop", roles=list(Role), limit=limit_)
+    return await observer.observe(), transport.sent
+
+
+@pytest.mark.parametrize("most", [7, 120])
+async def test_lists_come_in_pages_and_end_at_the_limit(most: int) -> None:
+    """However much there is; Executions in small pages, archives without their contents."""
+    seen, sent = await observe(answer, most)
+    lists = [request for request in sent if limit(request)]
+    assert {request.path.rpartition("/")[2] for request in lists} == set(seen.cut)
+    assert set(seen.cut.values()) == {most}
+    sizes = [limit(request) for request in lists if request.path.endswith("/executions")]
+    assert (sum(sizes), max(sizes)) == (most, min(most, 50))
+    (archives,) = {request.accept for request in lists if request.path.endswith("/archivedexecutions")}
+    assert "PartialObjectMetadataList" in archives
+    assert seen.executions is not None
+    assert len(seen.executions) == most
+
+
+async def test_nothing_is_changed() -> None:
+    """Questions are posted, and nothing else."""
+    _, sent = await observe(answer, 5)
+    assert {request.path.rpartition("/")[2] for request in sent if request.method != "GET"} == {
+        "selfsubjectreviews",
+        "selfsubjectaccessreviews",
+    }
+
+
+@pytest.mark.parametrize("part", ["customresourcedefinitions", "leases", "executions", "archivedexecutions", "reviews"])
+async def test_a_refusal_is_noted_and_the_rest_is_looked_at(part: str) -> None:
+    """A role may not see everything."""
+
+    def refuse(request: Request) -> bytes:
+        if part in request.path:
+            raise Forbidden(f"cannot list {part}", status=403, reason="Forbidden")
+        return answer(request)
+
+    seen, _ = await observe(refuse, 5)
+    assert any(f"cannot list {part}" in finding.what for finding in judge(seen))
+    assert seen.functions is not None
+    assert {finding.severity for finding in judge(seen) if f"cannot list {part}" in finding.what} == {Severity.WARNING}
