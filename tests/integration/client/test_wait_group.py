@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
+import os
+import re
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -303,3 +306,18 @@ async def test_the_synchronous_twin_does_the_same(api_server: ApiServer):
             return added, done, rounds
 
     assert await asyncio.to_thread(use) == (2, 0, 1)
+
+
+async def test_the_program_of_the_documentation_runs(group: WaitGroup, api_server: ApiServer, tmp_path: Path):
+    """That of docs/coordination.md, as it stands there."""
+    page = Path(__file__).parents[3] / "docs" / "coordination.md"
+    (program,) = re.findall(r"^```python\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+    (tmp_path / "batch.py").write_text(program)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "batch.py"),
+        cwd=tmp_path,
+        env={**os.environ, "KUBECONFIG": str(api_server.kubeconfig)},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    printed, _ = await process.communicate()
+    assert (process.returncode, printed) == (0, b"10 are done\n")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
 import re
 import shutil
@@ -11,7 +10,7 @@ import signal
 import subprocess
 import sys
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ import yaml
 import chart
 import job_answers
 import kube
+import service_accounts
 from api import MERGE_PATCH, Api, execution
 from api_server import kubeconfig_for
 from kontinue import Retention
@@ -32,6 +32,7 @@ from kontinue.kube import requests
 from kontinue.kube.config import KubeConfig
 from kontinue.kube.http import KubeTransport
 from ports import free_port
+from service_accounts import granted
 
 HERE = Path(__file__).parent
 DOCUMENT = HERE.parents[2] / "docs" / "deploying.md"
@@ -92,19 +93,8 @@ class Group:
 
     async def log_in(self, account: str) -> tuple[str, Path]:
         """Return a token of a service account, and a kubeconfig with it."""
-        request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
-        status, answer = await self.api.send("POST", self.api.path("serviceaccounts", account, "token"), request)
-        assert status == 201, answer
-        token = str(answer["status"]["token"])
-        document = yaml.safe_load(self.audited.server.kubeconfig.read_text())
-        document["users"][0]["user"] = {"token": token}
-        cluster = document["clusters"][0]["cluster"]
-        authority = Path(cluster.pop("certificate-authority")).read_bytes()
-        cluster["certificate-authority-data"] = base64.b64encode(authority).decode()
-        document["contexts"][0]["context"]["namespace"] = self.api.namespace
-        kubeconfig = self.folder / f"of-{account}"
-        kubeconfig.write_text(yaml.safe_dump(document))
-        return token, kubeconfig
+        original = self.audited.server.kubeconfig
+        return await service_accounts.log_in(self.api, account, original=original, folder=self.folder)
 
     async def start(self) -> None:
         """Start the pods and wait for their probes."""
@@ -146,16 +136,6 @@ async def group(audited: Any, tmp_path: Path) -> AsyncIterator[Group]:
 def flow(group: Group) -> str:
     """Return the name of the group's FlowSchema."""
     return str(group.rendered["FlowSchema"]["metadata"]["name"])
-
-
-def granted(role: dict[str, Any]) -> Iterator[tuple[tuple[str, str], str]]:
-    """Yield what a Role allows, one by one."""
-    for rule in role["rules"]:
-        assert set(rule) == {"apiGroups", "resources", "verbs"}
-        for api_group in rule["apiGroups"]:
-            for resource in rule["resources"]:
-                for verb in rule["verbs"]:
-                    yield (api_group, resource), verb
 
 
 def shard_of(execution: Execution) -> str:

@@ -17,6 +17,7 @@ import pytest
 import typer
 import yaml
 
+from kontinue_engine.cli.koncli import KONCLI
 from kontinue_engine.cli.main import build_app
 from kontinue_engine.cli.options import hoist_globals
 from kontinue_engine.worker.options import parse_options
@@ -33,6 +34,7 @@ EXECUTED_BY = {
     "cpu-bound-work.md": "integration/testing/test_documentation.py",
     "from-celery.md": "integration/testing/test_documentation.py",
     "from-temporal.md": "integration/testing/test_documentation.py",
+    "coordination.md": "integration/client/test_wait_group.py",
     "jobs.md": "integration/testing/test_documentation.py",
     "long-histories.md": "integration/testing/test_documentation.py",
     "mutexes-and-limits.md": "integration/testing/test_fragments.py",
@@ -100,6 +102,14 @@ def test_the_command_line_takes_what_a_page_types(words: list[str]) -> None:
     command = typer.main.get_command(build_app(words))
     disarm(command)
     assert command.main(hoist_globals(words), prog_name="kontinue", standalone_mode=False) in {None, 0}
+
+
+@pytest.mark.parametrize("words", commands("koncli"))
+def test_koncli_takes_what_a_page_types(words: list[str]) -> None:
+    """The same for the other console script."""
+    command = typer.main.get_command(build_app(words, KONCLI))
+    disarm(command)
+    assert command.main(hoist_globals(words), prog_name="koncli", standalone_mode=False) in {None, 0}
 
 
 def disarm(command: Any) -> None:
