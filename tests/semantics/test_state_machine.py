@@ -215,11 +215,9 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.world.runs and not self.world.is_tied)
     @rule(pick=picks)
     def delete(self, pick: int) -> None:
-        """A child of which its parent has not heard is asked for again if that one's memory is lost meanwhile."""
+        """Whoever waits for a child takes it for canceled, whatever dies; unless that is before a word was written."""
         run = self._pick(pick)
         is_awaited = run.parent is not None and not run.parent.is_terminal and not run.is_terminal
-        if is_awaited and (self.deaths or self.replays):
-            return
         self._send(requests.delete(requests.EXECUTIONS, "default", self.names[run.where]))
         self.world.delete(run)
         if is_awaited:
