@@ -32,6 +32,12 @@ def test_its_own_tests_pass(project: Kontinue) -> None:
     assert "2 passed" in done.stdout
 
 
+def test_a_worker_could_start_with_it(project: Kontinue) -> None:
+    """As its README checks in CI."""
+    done = project("worker", "check", "app:app")
+    assert (done.returncode, "hello(name: string) -> string" in done.stdout) == (0, True), done.stderr
+
+
 def test_its_functions_run_in_dev(project: Kontinue, start_dev: Callable[..., Any]) -> None:
     """As its README says."""
     start_dev(of=project).ready()
