@@ -27,7 +27,16 @@ from kontinue import (
     remote,
     step,
 )
-from kontinue.client import Client, ExecutionHandle, ExecutionTree, SyncClient, SyncExecutionHandle
+from kontinue.api.v1alpha1 import Execution
+from kontinue.client import (
+    Client,
+    ExecutionHandle,
+    ExecutionTree,
+    SpawnOptions,
+    SyncClient,
+    SyncExecutionHandle,
+    parse_result,
+)
 from kontinue_engine.testing import SyncTestEnvironment, SyncTestExecution, TestEnvironment, TestExecution
 
 app = App(group="releases")
@@ -275,6 +284,13 @@ async def clients_know_types(client: Client) -> None:
     assert_type(handle, ExecutionHandle[Released])
     assert_type(await handle.result(), Released)
     assert_type(await (await client.spawn("release", {"version": "1"}, result=Released)).result(), Released)
+    assert_type(await (await client.spawn("release", options=SpawnOptions(name="x"))).result(), Any)
+    assert_type(await client.spawn(fetch.options(name="x"), "url"), ExecutionHandle[bytes])
+    assert_type(await handle.wait(timeout=timedelta(seconds=1)), Execution)
+    assert_type(parse_result(await client.get("x"), Released), Released)
+    assert_type(await client.trigger_scheduled_execution("nightly"), ExecutionHandle[Any])
+    widened: ExecutionHandle[object] = handle
+    del widened
 
 
 def sync_clients_know_types(client: SyncClient) -> None:
@@ -282,6 +298,12 @@ def sync_clients_know_types(client: SyncClient) -> None:
     assert_type(handle, SyncExecutionHandle[Artifact])
     assert_type(handle.result(), Artifact)
     assert_type(client.spawn("build", {"target": "amd64"}, result=Artifact).result(), Artifact)
+    assert_type(client.spawn("build", options=SpawnOptions(name="x", if_exists="attach")), SyncExecutionHandle[Any])
+    assert_type(client.spawn(release.options(name="x"), "1", ["a"]).result(timeout=timedelta(seconds=1)), Released)
+    assert_type(client.wait_for_execution(handle, until=["Executing"]), Execution)
+    assert_type(client.with_timeout(timedelta(seconds=5)).spawn(measure, "1"), SyncExecutionHandle[float])
+    widened: SyncExecutionHandle[object] = handle
+    del widened
     with client.watch_tree(handle) as watcher:
         for tree in watcher:
             assert_type(tree, ExecutionTree)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from kontinue import App, Child, ExecutionContext, FunctionDefinition, SyncExecutionContext, remote, step
-from kontinue.client import SyncClient
+from kontinue.client import Client, ExecutionHandle, SpawnOptions, SyncClient, SyncExecutionHandle, parse_result
 from kontinue_engine.testing import TestEnvironment
 
 app = App(group="mistakes")
@@ -109,9 +109,46 @@ async def in_a_test(env: TestEnvironment) -> None:
 
 def with_a_sync_client(client: SyncClient) -> None:
     client.spawn(build, "amd64", 1)  # error
+    client.spawn(build, "amd64")  # error
+    client.spawn(build, "amd64", "1", 3)  # error
+    client.spawn(build, "amd64", "1", optimise=3)  # error
+    client.spawn(build, "amd64", "1", opt="3")  # error
+    client.spawn(release, "1", options=SpawnOptions(name="x"))  # error
+    client.spawn(charge, 1)  # error
+    client.spawn("build", target="amd64")  # error
+    client.spawn("build", {"target": "amd64"}, options={"name": "x"})  # error
+    client.spawn("build", {"target": "amd64"}, options=SpawnOptions(if_exists="join"))  # error
+    client.spawn("build", {"target": "amd64"}, options=SpawnOptions(timeout=5))  # error
     text: str = client.spawn(build, "amd64", "1").result()  # error
+    text = client.spawn("build", {"target": "amd64"}, result=int).result()  # error
+    handle: SyncExecutionHandle[str] = client.spawn(check, "1")  # error
     client.spawn(build, "amd64", "1").wait(timeout=5)  # error
+    client.wait_for_execution(handle, timeout=5)  # error
     client.cancel(build)  # error
+    client.skip(handle, "x")  # error
+    client.list(function=build)  # error
+    client.with_timeout(5)  # error
+    del text
+
+
+async def with_a_client(client: Client) -> None:
+    await client.spawn(build, "amd64", 1)  # error
+    await client.spawn(build, "amd64")  # error
+    await client.spawn(build, "amd64", "1", optimise=3)  # error
+    await client.spawn(build.options(name=5), "amd64", "1")  # error
+    await client.spawn(charge, 1)  # error
+    await client.spawn("build", target="amd64")  # error
+    await client.spawn("build", {"target": "amd64"}, options=SpawnOptions(if_exists="join"))  # error
+    text: str = await (await client.spawn(build, "amd64", "1")).result()  # error
+    text = await (await client.spawn("build", {"target": "amd64"}, result=int)).result()  # error
+    handle: ExecutionHandle[str] = await client.spawn(check, "1")  # error
+    client.spawn(build, "amd64", "1")  # error
+    unawaited = client.spawn(build, "amd64", "1")
+    await unawaited.result()  # error
+    await client.wait_for_execution(handle, timeout=5)  # error
+    await client.cancel(build)  # error
+    client.cancel(handle)  # error
+    text = parse_result(await client.get("x"), int)  # error
     del text
 
 
