@@ -157,9 +157,9 @@ def command(
                 printing = _Printing(connection, options, name, files)
                 await (printing.follow() if follow else printing.print_once())
                 return exit_codes.OK
-        except ConfigError:
+        except ConfigError as error:
             if isinstance(files, NoLogsError):
-                raise
+                raise files from error
             print("the server is away: choosing lines by name", file=sys.stderr)
         lines = TreeFilter(name, options.namespace or "default")
         _print_new(options, lines, LogTails(files).read_all())
