@@ -28,6 +28,7 @@ from kontinue_engine.cli.execute import (
     merge_arguments,
     read_arguments,
 )
+from kontinue_engine.cli.objects import format_document
 from kontinue_engine.cli.options import (
     GlobalOptions,
     OutputFormat,
@@ -74,6 +75,8 @@ def command(
 ) -> None:
     """Run a function many times and report throughput, latency percentiles and API writes per Execution."""
     options = global_options(ctx)
+    if options.output is OutputFormat.NAME:
+        raise typer.BadParameter("prints figures, which have no names", param_hint="-o name")
     limit = duration_option(duration, "--duration")
     base = read_arguments(args)
     total = count if count is not None or limit is not None else 200
@@ -102,7 +105,7 @@ def command(
             phases=state.phases,
             writes=counter_growth(before, after) if before is not None and after is not None else None,
         )
-        print(_rendered(report, as_json=as_json or options.output is OutputFormat.JSON))
+        print(_rendered(report, OutputFormat.JSON if as_json else options.output))
         return exit_codes.OK if report.all_completed else exit_codes.FAILED
 
     run(main)
@@ -133,5 +136,11 @@ async def _fetch_counters(connection: Connection) -> dict[str, int] | None:
     return parse_write_counters(text.decode(errors="replace")) or None
 
 
-def _rendered(report: BenchReport, *, as_json: bool) -> str:
-    return msgspec.json.encode(report).decode() if as_json else format_report(report)
+def _rendered(report: BenchReport, output: OutputFormat) -> str:
+    match output:
+        case OutputFormat.JSON:
+            return msgspec.json.encode(report).decode()
+        case OutputFormat.YAML:
+            return format_document(msgspec.to_builtins(report), output=output)
+        case OutputFormat.TABLE | OutputFormat.WIDE | OutputFormat.NAME:
+            return format_report(report)

@@ -19,8 +19,21 @@ from kontinue.kube import requests
 from kontinue_engine.cli import exit_codes
 from kontinue_engine.cli.connection import Connection, connect, run
 from kontinue_engine.cli.description import describe_execution
-from kontinue_engine.cli.executions import fetch_execution, list_objects, with_whole_memo
-from kontinue_engine.cli.options import GlobalOptions, NamesArgument, OutputFormat, global_options, note
+from kontinue_engine.cli.executions import (
+    choose_names,
+    fetch_execution,
+    list_objects,
+    print_executions,
+    with_whole_memo,
+)
+from kontinue_engine.cli.options import (
+    AnyNamesArgument,
+    GlobalOptions,
+    OutputFormat,
+    global_options,
+    note,
+    require_choice,
+)
 from kontinue_engine.errors import MemoUnreadableError
 from kontinue_engine.kube import memo_pages
 from kontinue_engine.sharding.leases import leader_lease_name
@@ -30,14 +43,22 @@ T = TypeVar("T")
 
 def command(
     ctx: typer.Context,
-    names: NamesArgument,
+    names: AnyNamesArgument = None,
 ) -> None:
-    """Show arguments, result, attempts with tracebacks, Suspensions and Jobs, recorded steps, conditions and Events."""
+    """Show arguments, result, attempts with tracebacks, Suspensions and Jobs, recorded steps, conditions and Events.
+
+    By name, or with -l of all that are selected. -o json, yaml and name show what get shows.
+    """
     options = global_options(ctx)
+    require_choice(options, names)
 
     async def main() -> int:
         async with connect(options) as connection:
-            for number, name in enumerate(names):
+            chosen = await choose_names(connection, options, names)
+            if not options.is_table:
+                await print_executions(connection, options, chosen, as_list=not names or len(chosen) > 1)
+                return exit_codes.OK
+            for number, name in enumerate(chosen):
                 execution = await fetch_execution(connection.transport, connection.namespace, name)
                 execution = await _with_all_steps(connection, execution, options)
                 events = await _fetch_events(connection, execution.metadata.uid)

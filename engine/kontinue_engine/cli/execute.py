@@ -11,15 +11,14 @@ import typer
 
 from kontinue.api.v1alpha1 import Function
 from kontinue.client.options import SpawnOptions
-from kontinue.kube import requests
+from kontinue.errors import InvalidArguments
 from kontinue_engine.cli import exit_codes
+from kontinue_engine.cli.asking import ask_for, can_ask
 from kontinue_engine.cli.connection import Connection, connect, run, say_target
-from kontinue_engine.cli.executions import fetch_raw
+from kontinue_engine.cli.executions import print_executions
 from kontinue_engine.cli.following import explain_end, follow, say_detached, say_timeout
-from kontinue_engine.cli.objects import format_raw
 from kontinue_engine.cli.options import (
     GlobalOptions,
-    OutputFormat,
     candidates,
     function_name,
     global_options,
@@ -28,7 +27,7 @@ from kontinue_engine.cli.options import (
 )
 from kontinue_engine.cli.parameters import ParameterError, parse_arguments, parse_parameters
 from kontinue_engine.cli.progress import open_progress
-from kontinue_engine.cli.signatures import decode_schema
+from kontinue_engine.cli.signatures import decode_schema, example_command
 from kontinue_engine.cli.text import parse_duration
 
 ParameterOption = Annotated[
@@ -54,7 +53,11 @@ def command(
     ],
     param: ParameterOption = None,
     args: ArgumentsOption = "",
+    interactive: Annotated[  # noqa: FBT002
+        bool, typer.Option("--interactive", help="Ask for the arguments that are not given.")
+    ] = False,
     name: Annotated[str, typer.Option(help="Name of the Execution. Default: made from the function's.")] = "",
+    mutex: Annotated[str, typer.Option(help="Run only while no other Execution has this mutex.")] = "",
     detach: Annotated[bool, typer.Option("--detach", help="Print the name and leave.")] = False,  # noqa: FBT002
     timeout: TimeoutOption = "",
 ) -> None:
@@ -66,17 +69,33 @@ def command(
     options = global_options(ctx)
     limit = duration_option(timeout, "--timeout")
     base = read_arguments(args)
+    if interactive and not can_ask():
+        raise typer.BadParameter(
+            "there is no terminal to ask at: give arguments with -p NAME=VALUE or --args JSON|@FILE|-",
+            param_hint="--interactive",
+        )
+    spawn_options = SpawnOptions(name=name or None, mutex=mutex or None)
     created: list[tuple[str, str]] = []
 
     async def main() -> int:
         async with connect(options) as connection:
             found = await connection.client.function(function)
             arguments = merge_arguments(base, param, found)
+            if interactive:
+                arguments |= ask_for(decode_schema(found.spec.arguments), known=arguments)
             say_target(options, connection, f"creating an Execution of {function}")
-            handle = await connection.client.spawn(function, arguments, options=SpawnOptions(name=name or None))
+            try:
+                handle = await connection.client.spawn(function, arguments, options=spawn_options)
+            except InvalidArguments as error:
+                raise InvalidArguments(
+                    f"{error}\nIt is called like this: {example_command(found)}{options.flags()}", path=error.path
+                ) from error
             created.append((handle.name, connection.namespace))
             if detach:
-                print(handle.name)
+                if options.is_table:
+                    print(handle.name)
+                else:
+                    await print_executions(connection, options, [handle.name], as_list=False)
                 return exit_codes.OK
             return await _watch(connection, options, handle.name, limit)
 
@@ -88,9 +107,8 @@ async def _watch(connection: Connection, options: GlobalOptions, name: str, limi
         execution = await follow(connection, name, open_progress(options, sys.stderr), limit=limit)
     except TimeoutError:
         return say_timeout(options, name, limit or timedelta())
-    if options.output is not OutputFormat.TABLE and options.output is not OutputFormat.WIDE:
-        raw = await fetch_raw(connection.transport, requests.EXECUTIONS, connection.namespace, name)
-        print(format_raw([msgspec.Raw(raw)], output=options.output, as_list=False, plural="executions"))
+    if not options.is_table:
+        await print_executions(connection, options, [name], as_list=False)
     elif not isinstance(execution.status.result, msgspec.UnsetType):
         print(format_result(execution.status.result, pretty=is_terminal(sys.stdout)))
     if ending := explain_end(execution, flags=options.flags()):

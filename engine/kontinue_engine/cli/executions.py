@@ -19,6 +19,8 @@ from kontinue.errors import ApiError, Forbidden, NotFound
 from kontinue.kube import requests
 from kontinue.kube.http import KubeTransport
 from kontinue_engine.cli.connection import Connection
+from kontinue_engine.cli.objects import print_objects
+from kontinue_engine.cli.options import GlobalOptions
 from kontinue_engine.kube import memo_pages
 
 _PAGE_LIMIT: Final = 500
@@ -140,6 +142,41 @@ async def _from_archive(transport: KubeTransport, namespace: str, name: str) -> 
     except Forbidden:
         return None
     return archived.pick(archive, name) if archive is not None else None
+
+
+async def choose_names(connection: Connection, options: GlobalOptions, names: Sequence[str] | None) -> Sequence[str]:
+    """Return the names that a verb is given, or those of the Executions that its selector means.
+
+    Raises:
+        NotFound: the selector means none.
+    """
+    if names:
+        return names
+    where = connection.namespace
+    page = await list_objects(
+        connection.transport,
+        requests.EXECUTIONS,
+        where,
+        PartialObjectMetadata,
+        label_selector=options.selector,
+        only_metadata=True,
+    )
+    if not page.items:
+        raise NotFound(f"no Executions in namespace {where} match {options.selector}", status=404)
+    return [one.metadata.name for one in page.items]
+
+
+async def print_executions(
+    connection: Connection, options: GlobalOptions, names: Sequence[str], *, as_list: bool
+) -> None:
+    """Print Executions as the server has them now, in a format for programs; ``as_list`` wraps even one in a List.
+
+    Raises:
+        NotFound: one of them does not exist.
+    """
+    where = connection.namespace
+    raws = [await fetch_raw(connection.transport, requests.EXECUTIONS, where, name) for name in names]
+    print_objects([msgspec.Raw(raw) for raw in raws], output=options.output, as_list=as_list)
 
 
 async def list_objects(

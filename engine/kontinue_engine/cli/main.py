@@ -175,7 +175,7 @@ def error_text(error: Exception) -> str:
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001
     if wanted:
-        importlib.import_module(f"{_CLI}.version").command()
+        print(importlib.import_module(f"{_CLI}.version").format_versions(GlobalOptions()))
         raise typer.Exit
 
 

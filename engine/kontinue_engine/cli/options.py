@@ -233,6 +233,18 @@ def global_options(ctx: typer.Context) -> GlobalOptions:
     return options if isinstance(options, GlobalOptions) else GlobalOptions()
 
 
+def require_choice(options: GlobalOptions, names: Sequence[str] | None, what: str = "Execution") -> None:
+    """Refuse a verb that is to be about nothing, or about names and a selection.
+
+    Raises:
+        BadParameter: there are neither names nor a selector, or both.
+    """
+    if names and options.selector:
+        raise typer.BadParameter("give names or a selector with -l, not both", param_hint="NAME")
+    if not names and not options.selector:
+        raise typer.BadParameter(f"which {what}s? Give their names, or a selector with -l", param_hint="NAME")
+
+
 def text_option(text: str, option: str) -> tuple[str, str]:
     """Return the text of an option that takes ``TEXT|@FILE|-``, and where it comes from, for messages.
 

@@ -8,16 +8,21 @@ import msgspec
 import typer
 
 from kontinue.api.v1alpha1 import ENDED_PHASES
+from kontinue.kube import requests
 from kontinue_engine.cli import exit_codes
 from kontinue_engine.cli.connection import connect, run
 from kontinue_engine.cli.execute import format_result
 from kontinue_engine.cli.executions import fetch_execution
 from kontinue_engine.cli.following import explain_end
-from kontinue_engine.cli.options import NameArgument, global_options, is_terminal
+from kontinue_engine.cli.objects import format_document, reference
+from kontinue_engine.cli.options import GlobalOptions, NameArgument, OutputFormat, global_options, is_terminal
 
 
 def command(ctx: typer.Context, name: NameArgument) -> None:
-    """Print the result; the exit code says whether there is one (0), or how the Execution ended."""
+    """Print the result as JSON, or as YAML with -o yaml.
+
+    The exit code says whether there is one (0), or how the Execution ended.
+    """
     options = global_options(ctx)
 
     async def main() -> int:
@@ -29,8 +34,10 @@ def command(ctx: typer.Context, name: NameArgument) -> None:
                 f"{options.flags()}",
                 file=sys.stderr,
             )
+        elif options.output is OutputFormat.NAME:
+            print(reference(requests.EXECUTIONS, name))
         elif not isinstance(execution.status.result, msgspec.UnsetType):
-            print(format_result(execution.status.result, pretty=is_terminal(sys.stdout)))
+            print(_format(execution.status.result, options))
         elif ending := explain_end(execution, flags=options.flags()):
             print(ending, file=sys.stderr)
         else:
@@ -38,3 +45,9 @@ def command(ctx: typer.Context, name: NameArgument) -> None:
         return exit_codes.exit_code_of(execution.phase)
 
     run(main)
+
+
+def _format(result: msgspec.Raw, options: GlobalOptions) -> str:
+    if options.output is OutputFormat.YAML:
+        return format_document(msgspec.json.decode(result), output=options.output).removesuffix("\n...")
+    return format_result(result, pretty=options.output is OutputFormat.JSON or is_terminal(sys.stdout))

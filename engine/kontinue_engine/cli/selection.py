@@ -21,7 +21,7 @@ from kontinue_engine.cli import exit_codes
 from kontinue_engine.cli.connection import Connection, connect, run, say_target
 from kontinue_engine.cli.executions import fetch_raw, list_objects
 from kontinue_engine.cli.objects import format_document, reference
-from kontinue_engine.cli.options import GlobalOptions, OutputFormat, is_terminal
+from kontinue_engine.cli.options import GlobalOptions, OutputFormat, is_terminal, require_choice
 from kontinue_engine.cli.text import plural
 
 YesOption = Annotated[bool, typer.Option("-y", "--yes", help="Don't ask (with -l).")]
@@ -69,10 +69,7 @@ def change_each(options: GlobalOptions, names: Sequence[str] | None, change: Cha
     Raises:
         BadParameter: names and a selector, or neither.
     """
-    if names and options.selector:
-        raise typer.BadParameter("give names or a selector with -l, not both", param_hint="NAME")
-    if not names and not options.selector:
-        raise typer.BadParameter(f"which {change.what}s? Give their names, or a selector with -l", param_hint="NAME")
+    require_choice(options, names, change.what)
 
     async def main() -> int:
         async with connect(options) as connection:

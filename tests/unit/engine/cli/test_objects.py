@@ -1,14 +1,17 @@
 """Objects on stdout."""
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import msgspec
+import pytest
 import yaml
 
+from kontinue.api import labels
 from kontinue.api.v1alpha1 import Execution, ExecutionOwner, Phase, WaitingFor
 from kontinue_engine.cli import objects
 from kontinue_engine.cli.options import OutputFormat
+from kontinue_engine.cli.watched_rows import News
 
 Make = Callable[..., Execution]
 RAW = msgspec.Raw(b'{"metadata":{"name":"x"},"unknown":1}')
@@ -48,3 +51,40 @@ def test_names_can_be_piped_to_kubectl() -> None:
     assert objects.format_raw([RAW], output=OutputFormat.NAME, as_list=True, plural="executions") == (
         "executions.kontinue.cloud/x"
     )
+
+
+def test_a_pending_execution_says_for_whom_it_waits(make_execution: Make, now: datetime) -> None:
+    """Nobody has written it into its status yet: that is what it waits for."""
+    execution = make_execution("x")
+    labelled = msgspec.structs.replace(execution.metadata, labels={labels.WORKER_GROUP: "shop"})
+    execution = msgspec.structs.replace(execution, metadata=labelled)
+    table = objects.execution_table([execution], now, wide=False, with_namespace=False)
+    assert table.endswith("Worker of group shop")
+
+
+def test_what_is_overdue_is_no_negative_time(make_execution: Make, now: datetime) -> None:
+    """A timer whose time has come says since when."""
+    waiting = [WaitingFor(kind="Timer", until=now - timedelta(seconds=12))]
+    execution = make_execution("x", phase=Phase.SUSPENDED, waiting_for=waiting)
+    table = objects.execution_table([execution], now, wide=False, with_namespace=False)
+    assert table.endswith("Timer due 12s ago")
+
+
+def test_names_of_nothing_are_no_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """An empty line would be a name for whoever reads it."""
+    objects.print_objects([], output=OutputFormat.NAME, as_list=True)
+    assert capsys.readouterr().out == ""
+
+
+def test_a_watch_tells_each_change_once(make_execution: Make) -> None:
+    """A list that comes again, after a watch was cut, tells only what is new."""
+
+    def version(name: str, number: int) -> Execution:
+        execution = make_execution(name)
+        metadata = msgspec.structs.replace(execution.metadata, resource_version=str(number))
+        return msgspec.structs.replace(execution, metadata=metadata)
+
+    news = News()
+    assert [one.metadata.name for one in news.of_list([version("b", 2), version("a", 1)])] == ["a", "b"]
+    assert [one.metadata.name for one in news.of_change(version("a", 3))] == ["a"]
+    assert [one.metadata.name for one in news.of_list([version("a", 3), version("b", 4)])] == ["b"]

@@ -3,7 +3,16 @@
 import pytest
 import typer
 
-from kontinue_engine.cli.options import GlobalOptions, color_wanted, execution_name, function_name, hoist_globals
+from kontinue_engine.cli.options import (
+    GlobalOptions,
+    color_wanted,
+    execution_name,
+    function_name,
+    hoist_globals,
+    names_suspension,
+    schedule_name,
+    suspension_name,
+)
 
 
 @pytest.mark.parametrize(
@@ -61,3 +70,28 @@ def test_a_name_of_another_kind_is_refused() -> None:
         function_name("executions.kontinue.cloud/f")
     with pytest.raises(typer.BadParameter, match="does not name an Execution"):
         execution_name("pod/f")
+
+
+@pytest.mark.parametrize(
+    ("given", "hoisted"),
+    [
+        (["get", "-oyaml"], ["-oyaml", "get"]),
+        (["get", "-ndemo"], ["-ndemo", "get"]),
+        (["get", "-Aw"], ["-A", "get", "-w"]),
+        (["resume", "-qry", "x"], ["-q", "resume", "-r", "-y", "x"]),
+        (["execute", "f", "-pA=q"], ["execute", "f", "-pA=q"]),
+    ],
+)
+def test_globals_are_found_as_kubectl_users_shorten_them(given: list[str], hoisted: list[str]) -> None:
+    """Values without a blank, flags behind one dash; what belongs to a verb's own option is left alone."""
+    assert hoist_globals(given) == hoisted
+
+
+def test_names_of_other_kinds_are_understood_too() -> None:
+    """Of Suspensions and schedules, as ``-o name`` prints them."""
+    assert suspension_name("suspensions.kontinue.cloud/s") == "s"
+    assert schedule_name("scheduledexecutions.kontinue.cloud/s") == "s"
+    assert names_suspension("suspensions.kontinue.cloud/s")
+    assert not names_suspension("s")
+    with pytest.raises(typer.BadParameter, match="does not name a Suspension"):
+        suspension_name("execution/x")

@@ -82,3 +82,49 @@ def test_the_address_of_a_server_shows_no_secret() -> None:
     """The local server's token stands in the path of its URL."""
     assert text.server_address("http://127.0.0.1:6470/secret-token") == "http://127.0.0.1:6470"
     assert text.server_address("https://user:password@host/x") == "https://host"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"), [(300, "in 5m00s"), (0.5, "in 500ms"), (0, "now"), (-0.5, "now"), (-12, "12s ago")]
+)
+def test_what_is_due_is_told_from_now(seconds: float, shown: str) -> None:
+    """What is overdue says since when, and is no negative duration."""
+    assert text.format_due(NOW + timedelta(seconds=seconds), NOW) == shown
+
+
+def test_days_are_told_from_a_hundred_hours_on() -> None:
+    """Before that, hours compare better with a limit in hours."""
+    assert text.format_duration(timedelta(hours=99, minutes=5)) == "99h05m"
+    assert text.format_duration(timedelta(days=30)) == "30d"
+    assert text.format_duration(timedelta(days=7, hours=3)) == "7d03h"
+
+
+def test_a_table_fits_a_terminal_where_it_can() -> None:
+    """The widest column gives way, never the first: names are there to be copied."""
+    rows = [["a-long-name-of-an-execution", "Suspended", "Suspension that somebody has to resume some day"]]
+    table = text.format_table(["NAME", "PHASE", "WAITING-FOR"], rows, width=60)
+    assert max(len(line) for line in table.split("\n")) == 60
+    assert "a-long-name-of-an-execution   Suspended   Suspension that" in table
+    assert table.endswith("…")
+    narrow = text.format_table(["NAME", "PHASE", "WAITING-FOR"], rows, width=20)
+    assert narrow.endswith("a-long-name-of-an-execution   Suspended   Suspension…")
+
+
+def test_columns_of_wide_characters_stand_below_each_other() -> None:
+    """They take two columns of a terminal each, combining ones none."""
+    table = text.format_table(["NAME", "PHASE"], [["名前", "Failed"], ["gro\u0308ße", "Pending"], ["ab", "Failed"]])
+    assert table.split("\n") == ["NAME    PHASE", "名前    Failed", "gro\u0308ße   Pending", "ab      Failed"]
+    assert text.display_width(text.shorten("名前名前", 5)) == 5
+
+
+def test_a_cell_cannot_break_its_row_or_the_terminal() -> None:
+    """Messages come from somebody's code: escapes and tabs in them are blanks."""
+    assert text.format_table(["A", "B"], [["x\x1b[31m", "y\tz\r"]]) == "A        B\nx [31m   y z"
+
+
+def test_a_growing_table_has_one_header_and_widens() -> None:
+    """Rows come one after the other, as changes do."""
+    table = text.GrowingTable(["NAME", "PHASE"])
+    assert table.lines([["a", "Pending"]]) == ["NAME   PHASE", "a      Pending"]
+    assert table.lines([["longer", "Failed"]]) == ["longer   Failed"]
+    assert table.lines([["a", "Completed"]]) == ["a        Completed"]
