@@ -106,6 +106,24 @@ def test_every_page_has_its_place_in_the_navigation() -> None:
     assert lost == [], "give it a line below `nav` in mkdocs.yml"
 
 
+@pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=lambda page: str(page.relative_to(DOCS)))
+def test_every_link_to_a_heading_leads_to_one(page: Path) -> None:
+    """As the build asks for, too."""
+    for target, heading in re.findall(r"\]\((?!https?://)([^)#\s]*)#([^)\s]+)\)", page.read_text()):
+        linked = (page.parent / target).resolve() if target else page
+        if linked.is_relative_to(DOCS):
+            assert heading in anchors(linked), f"{page.name} links to {target}#{heading}"
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the names of a page's headings, as MkDocs and GitHub make them."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    return {
+        re.sub(r"[\s-]+", "-", re.sub(r"[^\w\s-]", "", heading).strip().lower())
+        for heading in re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    }
+
+
 def test_the_index_of_decisions_lists_them_all() -> None:
     """They have no place in the navigation but this one."""
     index = (DOCS / "adr" / "README.md").read_text()
