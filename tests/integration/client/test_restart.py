@@ -5,9 +5,10 @@ import json
 
 import pytest
 
+from colours import COLOURS, client_of
 from kontinue.api.meta import ObjectMeta
 from kontinue.api.v1alpha1 import Function, FunctionSpec
-from kontinue.client import Client
+from kontinue.client import ClientOptions
 from kontinue.kube import requests
 from kontinue.kube.config import load_config
 from kontinue.kube.http import KubeTransport
@@ -33,10 +34,10 @@ async def kube(server):
     await transport.close()
 
 
-@pytest.fixture
-async def client(kube):
+@pytest.fixture(params=COLOURS)
+async def client(request, server, kube):
     """A client without throttling."""
-    async with Client.from_kube(kube, "default") as subject:
+    async with client_of(request.param, ClientOptions(kubeconfig=str(server.kubeconfig), qps=None)) as subject:
         yield subject
 
 
@@ -66,6 +67,7 @@ async def test_waits_and_spawns_survive_the_death_of_the_server(server, kube, cl
     assert len(await client.list()) == 4
 
 
+@pytest.mark.parametrize("client", ["async"], indirect=True)  # in threads it would only take longer
 async def test_waits_survive_a_server_that_has_forgotten_where_they_were(server, kube, client):
     """A real one answers 410 after a restart, if anything was written since: everything waited for is read again."""
     handles = [await client.spawn("f", result=str) for _ in range(2)]
