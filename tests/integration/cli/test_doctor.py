@@ -91,7 +91,7 @@ async def test_somebody_without_rights_is_told_what_is_missing(kube_server: Any,
     assert "functions.kontinue.cloud" in lacking["what"]
     unread = {check for check, findings in found.items() if any("could not be" in one["what"] for one in findings)}
     assert unread == {
-        *("kinds", "functions", "executions", "leases", "suspensions", "scheduledexecutions", "archives"),
+        *("kinds", "functions", "executions", "leases", "suspensions", "scheduledexecutions", "archives", "pods"),
     }
     kube_server.leave(namespace)
 

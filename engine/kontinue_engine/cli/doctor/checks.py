@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from kontinue_engine.cli.doctor import group_checks, object_checks, server_checks
+from kontinue_engine.cli.doctor import group_checks, object_checks, pods, server_checks
 from kontinue_engine.cli.doctor.findings import Finding, folded
 from kontinue_engine.cli.doctor.observed import Observed
 
@@ -15,6 +15,7 @@ CHECKS: Final[tuple[Callable[[Observed], Iterator[Finding]], ...]] = (
     server_checks.check_rights,
     server_checks.check_kinds,
     server_checks.check_reading,
+    pods.check_pods,
     group_checks.check_groups,
     group_checks.check_functions,
     group_checks.check_schedules,

@@ -58,6 +58,24 @@ class ExecutionFacts(msgspec.Struct, frozen=True, kw_only=True):
     size: int
 
 
+class PodFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What keeps a worker's Pod from running, as its status says.
+
+    Attributes:
+        problem: why it does not run, or is not started; empty if it does.
+        restarts: of its container.
+        last_exit: exit code of the run before; None if there was none.
+    """
+
+    name: str
+    namespace: str
+    created: datetime | None
+    phase: str
+    problem: str = ""
+    restarts: int = 0
+    last_exit: int | None = None
+
+
 class Observed(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that was seen.
 
@@ -79,6 +97,7 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     kinds: Mapping[str, Mapping[str, Any] | None] | None = None
     leases: Sequence[Lease] | None = None
     functions: Sequence[Function] | None = None
+    pods: Sequence[PodFacts] | None = None
     suspensions: Sequence[Suspension] | None = None
     executions: Sequence[ExecutionFacts] | None = None
     schedules: Sequence[ScheduledExecution] | None = None

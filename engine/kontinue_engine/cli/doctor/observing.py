@@ -30,7 +30,8 @@ from kontinue.kube import requests
 from kontinue.kube.config import KubeConfig
 from kontinue.kube.transport import Transport
 from kontinue_engine.apiserver.registry import load_crds
-from kontinue_engine.cli.doctor.observed import ExecutionFacts, Identity, Observed, ServerFacts
+from kontinue_engine.cli.doctor import pods
+from kontinue_engine.cli.doctor.observed import ExecutionFacts, Identity, Observed, PodFacts, ServerFacts
 from kontinue_engine.cli.text import server_address
 
 _RETRY_FOR_S: Final = 5.0
@@ -89,6 +90,7 @@ class Observer:
             schedules = tasks.create_task(
                 self._list(requests.SCHEDULED_EXECUTIONS, ScheduledExecution), name="schedules"
             )
+            worker_pods = tasks.create_task(self._attempt("pods", self._worker_pods()), name="pods")
             archives = tasks.create_task(self._attempt("archives", self._archives()), name="archives")
             objects = tasks.create_task(self._live_objects(), name="live objects")
         leases, suspensions, executions = objects.result()
@@ -102,6 +104,7 @@ class Observer:
             kinds=kinds.result(),
             leases=leases,
             functions=functions.result(),
+            pods=worker_pods.result(),
             suspensions=suspensions,
             executions=executions,
             schedules=schedules.result(),
@@ -181,6 +184,10 @@ class Observer:
     async def _executions(self) -> list[ExecutionFacts]:
         found = self._pages(requests.EXECUTIONS, page=_SMALL_PAGE, field_selector=LIVE_PHASES_SELECTOR)
         return [execution_facts(raw) async for raw in found]
+
+    async def _worker_pods(self) -> list[PodFacts]:
+        found = self._pages(requests.PODS, label_selector=pods.SELECTOR)
+        return [pods.pod_facts(raw) async for raw in found]
 
     async def _archives(self) -> list[ObjectMeta]:
         found = self._pages(requests.ARCHIVED_EXECUTIONS, only_metadata=True)

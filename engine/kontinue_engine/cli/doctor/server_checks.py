@@ -104,6 +104,9 @@ def check_kinds(seen: Observed) -> Iterator[Finding]:
     if seen.kinds is None:
         yield from _unread(seen, "kinds", "kinds")
         return
+    if not any(seen.kinds.values()):
+        yield error("kinds", "none is installed", f"kontinue install{_place(seen)}")
+        return
     current = 0
     for crd in load_crds():
         name = crd["metadata"]["name"]

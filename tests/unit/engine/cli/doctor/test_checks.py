@@ -31,8 +31,9 @@ from kontinue_engine.apiserver.registry import load_crds
 from kontinue_engine.cli.doctor.checks import CHECKS, judge
 from kontinue_engine.cli.doctor.findings import MAX_PER_CHECK, Finding, Severity, format_findings
 from kontinue_engine.cli.doctor.object_checks import HUGE_BYTES, LARGE_BYTES
-from kontinue_engine.cli.doctor.observed import ExecutionFacts, Identity, Observed, ServerFacts
+from kontinue_engine.cli.doctor.observed import ExecutionFacts, Identity, Observed, PodFacts, ServerFacts
 from kontinue_engine.cli.doctor.observing import execution_facts
+from kontinue_engine.cli.doctor.pods import pod_facts
 from kontinue_engine.schedules.deciding import READY
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -211,6 +212,7 @@ def test_kinds_are_judged_one_by_one() -> None:
         change(found[name]["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"])
         finding = only(kinds=found)
         assert (finding.object, finding.severity, says in finding.what) == (name, severity, True)
+    assert only(kinds=dict.fromkeys(kinds())).what == "none is installed"
     found = kinds()
     found[name]["status"]["conditions"][0]["status"] = "False"
     assert only(kinds=found).what == "is not served yet"
@@ -229,6 +231,29 @@ def test_lists_that_were_cut_are_named() -> None:
     """Nothing is concluded from what is missing in them."""
     found = only(cut={"executions": 1}, suspensions=(suspension(),), executions=())
     assert found.what == "there are more than the first 1 that were looked at"
+
+
+def pod(status: dict[str, Any]) -> PodFacts:
+    created = (NOW - timedelta(hours=1)).isoformat()
+    metadata = {"name": "shop-0", "namespace": "shop", "creationTimestamp": created}
+    return pod_facts(msgspec.Raw(msgspec.json.encode({"metadata": metadata, "status": status})))
+
+
+def test_pods_that_do_not_start_are_errors_and_those_that_start_anew_warnings() -> None:
+    """With what their status says."""
+    pulling = {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}
+    found = only(pods=(pod({"phase": "Pending", "containerStatuses": [{"state": pulling}]}),))
+    assert (found.severity, found.what) == (Severity.ERROR, "ImagePullBackOff: no such image")
+    scheduled = {"type": "PodScheduled", "status": "False", "message": "0/3 nodes are available"}
+    found = only(pods=(pod({"phase": "Pending", "conditions": [scheduled]}),))
+    assert (found.severity, found.what) == (Severity.ERROR, "no node takes it: 0/3 nodes are available")
+    creating = {"waiting": {"reason": "ContainerCreating"}}
+    found = only(pods=(pod({"phase": "Pending", "containerStatuses": [{"state": creating}]}),))
+    assert (found.severity, found.what) == (Severity.WARNING, "is Pending for 60m")
+    ended = {"restartCount": 3, "lastState": {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}}
+    found = only(pods=(pod({"phase": "Running", "containerStatuses": [ended]}),))
+    assert found.what == "its container has ended 3 times, the last time with exit code 137"
+    assert problems(pods=(pod({"phase": "Running"}),)) == []
 
 
 def test_groups_without_a_living_replica_are_errors_and_so_is_what_waits_for_them() -> None:
