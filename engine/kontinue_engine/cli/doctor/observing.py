@@ -35,6 +35,8 @@ from kontinue_engine.cli.doctor.observed import ExecutionFacts, Identity, Observ
 from kontinue_engine.cli.text import server_address
 
 _RETRY_FOR_S: Final = 5.0
+_VERSION_S: Final = 10.0
+"""A server that does not say its version for so long is away, for whoever waits for it."""
 _LATENCY_SAMPLES: Final = 3
 _SMALL_PAGE: Final = 50
 """Executions may have 1.5 MiB each."""
@@ -126,7 +128,8 @@ class Observer:
         fastest_s = float("inf")
         for _ in range(_LATENCY_SAMPLES):
             begin_s = time.monotonic()
-            answer = await self._send(requests.Request("GET", "/version"))
+            request = requests.Request("GET", "/version")
+            answer = await self._transport.send(request, retries=False, timeout_s=_VERSION_S)
             fastest_s = min(fastest_s, time.monotonic() - begin_s)
         return str(msgspec.json.decode(answer).get("gitVersion", "")), fastest_s
 
