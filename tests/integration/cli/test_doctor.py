@@ -77,7 +77,7 @@ async def test_what_is_wrong_in_a_namespace_is_found(api_server: Any) -> None:
     ]
     (schedule,) = found["schedules"]
     assert "Mars/Olympus" in schedule["what"]
-    assert "server" not in found  # -q: nothing is wrong with it
+    assert "kinds" not in found  # -q: nothing is wrong with them
 
 
 async def test_somebody_without_rights_is_told_what_is_missing(kube_server: Any, tmp_path: Path) -> None:
