@@ -63,7 +63,6 @@ def count(status: WaitGroupStatus, operations: Sequence[Operation], *, write_id:
     """
     before = status
     answers: list[int | errors.InvalidState] = []
-    anonymous = 0
     for one in operations:
         try:
             known = _known(status, one)
@@ -73,12 +72,10 @@ def count(status: WaitGroupStatus, operations: Sequence[Operation], *, write_id:
             continue
         if one.id and not known:
             changed = _remembered(changed, CountedOperation(id=one.id, delta=one.delta))
-        elif not one.id:
-            anonymous += (changed.counter or 0) - (status.counter or 0)
         status = changed
         answers.append(status.counter or 0)
     if status != before and any(not one.id for one in operations):
-        status = _remembered(status, CountedOperation(id=write_id, delta=anonymous))
+        status = _remembered(status, CountedOperation(id=write_id))
     return Counted(status, answers)
 
 

@@ -21,8 +21,8 @@ API_VERSION: Final = f"{GROUP}/{VERSION}"
 
 MAX_COUNTER: Final = 2**31 - 1
 """The documented type is int32."""
-MAX_OPERATIONS: Final = 256
-"""Writes that a WaitGroup remembers: about 10 KiB. Judgement: each write carries them all."""
+MAX_OPERATIONS: Final = 128
+"""Writes that a WaitGroup remembers: about 3 KiB. Judgement: each write carries them all."""
 MAX_HOLDERS: Final = 1_000
 """Judgement: about 120 KiB, and each write carries them all."""
 MAX_OPERATION_ID: Final = 64
@@ -67,7 +67,12 @@ class CountedOperation(ApiStruct, frozen=True):
 
     id: Annotated[str, Meta(max_length=MAX_OPERATION_ID, description="Chosen by who made it; counts once.")]
     delta: Annotated[
-        int, Meta(ge=-MAX_COUNTER, le=MAX_COUNTER, description="What it was asked to add; below 0: done.")
+        int,
+        Meta(
+            ge=-MAX_COUNTER,
+            le=MAX_COUNTER,
+            description="What it was asked to add, below 0: done. Only with an id that its caller has chosen.",
+        ),
     ] = 0
 
 

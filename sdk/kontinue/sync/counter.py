@@ -23,8 +23,12 @@ from kontinue.kube.backoff import Backoff
 from kontinue.kube.transport import Transport
 
 FIRST_PAUSE_S: Final = 0.004
-LONGEST_PAUSE_S: Final = 0.25
+LONGEST_PAUSE_S: Final = 0.064
 """After conflicts, drawn between 0 and a bound that doubles between these. Judgement: about one write to many."""
+
+WARY_FOR: Final = 16
+"""So many writes after a conflict are not built on what our last one left: else who writes in a row would always be
+faster than those who have to read first, and they would wait until it has finished. Judgement."""
 
 _decode: Final = msgspec.json.Decoder(WaitGroup).decode
 
@@ -49,7 +53,7 @@ class Counter:
         namespace: of the WaitGroup.
         name: of the WaitGroup.
         retry_for_s: how long one write is tried; conflicts with others count, too.
-        new_id: makes ids of writes, never the same one twice.
+        new_id: makes ids of writes: none that the WaitGroup still remembers.
     """
 
     def __init__(
@@ -59,7 +63,7 @@ class Counter:
         name: str,
         *,
         retry_for_s: float,
-        new_id: Callable[[], str] = lambda: uuid.uuid4().hex[:16],
+        new_id: Callable[[], str] = lambda: uuid.uuid4().hex[:8],
     ) -> None:
         self._transport = transport
         self._namespace = namespace
@@ -69,6 +73,7 @@ class Counter:
         self._asked: list[_Asked] = []
         self._seen: WaitGroup | None = None
         """As our last write left it; None after a conflict, when it is probably old."""
+        self._wary_for = 0
         self._task: asyncio.Task[None] | None = None
 
     async def count(self, operation: Operation) -> int:
@@ -133,7 +138,8 @@ class Counter:
                 self._give_up_after(ends_s, error, lost)
                 delay_s = backoff.next_s(at_least_s=error.retry_after_s)
             else:
-                self._seen = None if failed else written
+                self._wary_for = WARY_FOR if failed else max(0, self._wary_for - 1)
+                self._seen = None if self._wary_for else written
                 _tell(batch, counted.answers)
                 return
             failed = True

@@ -98,7 +98,7 @@ def test_operations_without_ids_share_the_id_of_their_write():
     counted = counting.count(FRESH, [Operation(delta=5), Operation(delta=-1), Operation(delta=-9)], write_id="w1")
     assert [one for one in counted.answers if isinstance(one, int)] == [5, 4]
     assert isinstance(counted.answers[2], errors.InvalidState)
-    assert [(one.id, one.delta) for one in counted.status.operations] == [("w1", 4)]
+    assert [one.id for one in counted.status.operations] == ["w1"]
     assert counting.has_counted(counted.status, {"w1"})
 
 
