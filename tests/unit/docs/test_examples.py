@@ -24,6 +24,8 @@ from kontinue_engine.worker.options import parse_options
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+TEMPLATE = ROOT / "engine" / "kontinue_engine" / "cli" / "skeleton" / "README.md.in"
+"""The page of a project that ``kontinue init`` makes."""
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 EXECUTED_BY = {
     "README.md": "integration/client/test_readme.py",
@@ -60,7 +62,7 @@ def blocks(page: Path, *languages: str) -> list[str]:
 def commands(program: str) -> list[Any]:
     """Return the command lines of a program, in all documents, without prompts and comments."""
     found = []
-    for page in PAGES:
+    for page in [*PAGES, TEMPLATE]:
         for code in blocks(page, "sh", "console", "shell", "bash", ""):
             for line in code.replace("\\\n", " ").splitlines():
                 command = line.removeprefix("$ ")
