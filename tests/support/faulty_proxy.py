@@ -113,7 +113,10 @@ class FaultyProxy:
         (fault,) = chance.choices(list(FATES), FATES.values())
         self.done[fault] += 1
         if asked.is_watch:
-            await self._watch(asked, fault, chance, writer)
+            if fault is Fault.SILENT:
+                await reader.read()  # until the client has gone
+            else:
+                await self._watch(asked, fault, chance, writer)
             return False
         match fault:
             case Fault.LOST_REQUEST:

@@ -228,8 +228,13 @@ class Client:
         result: type[Any] | None = None,
         options: SpawnOptions = _NO_SPAWN_OPTIONS,
     ) -> ExecutionHandle[Any]:
-        function = await self._functions.find(options.namespace or self.namespace, name)
-        encoded = argument_check.encode_for(function, arguments)
+        namespace = options.namespace or self.namespace
+        function = await self._functions.find(namespace, name)
+        try:
+            encoded = argument_check.encode_for(function, arguments)
+        except errors.InvalidArguments:
+            function = await self._functions.refresh(namespace, name)  # it may be another one since it was read
+            encoded = argument_check.encode_for(function, arguments)
         wanted: Any = Any if result is None else result
         return await self._create(function, encoded, options, codec.codec_for(wanted).decode)
 

@@ -48,9 +48,13 @@ class FunctionDirectory:
         async with self._locks.setdefault(key, asyncio.Lock()):  # many spawns at once cost one read
             if (function := self._fresh(key)) is not None:
                 return function
-            function = await self.fetch(namespace, name)
-            self._known[key] = (function, asyncio.get_running_loop().time() + TTL_S)
-            return function
+            return await self.refresh(namespace, name)
+
+    async def refresh(self, namespace: str, name: str) -> Function:
+        """Read the Function anew and remember it; raises like ``find``."""
+        function = await self.fetch(namespace, name)
+        self._known[namespace, _object_name(name)] = (function, asyncio.get_running_loop().time() + TTL_S)
+        return function
 
     async def fetch(self, namespace: str, name: str) -> Function:
         """Read the Function from the server; raises like ``find``."""

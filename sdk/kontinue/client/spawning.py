@@ -6,10 +6,11 @@ so a create whose answer was lost can be repeated: AlreadyExists with our own no
 
 from __future__ import annotations
 
+import math
 import secrets
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from itertools import zip_longest
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, Protocol, TypeAlias
 
 import msgspec
 
@@ -46,8 +47,10 @@ class _Created(msgspec.Struct, frozen=True):
     metadata: ObjectMeta
 
 
-_NOTHING: Final = object()
-"""Stands where a list has ended."""
+Json: TypeAlias = "dict[str, Json] | list[Json] | str | float | bool | None"
+
+_NOTHING: Final = math.nan
+"""Stands where a list has ended: JSON has none, and it equals nothing."""
 _decode_created: Final = reader(_Created, what="Execution")
 _decode_execution: Final = reader(Execution)
 
@@ -155,18 +158,25 @@ def first_difference(one: bytes, other: bytes) -> str | None:
     return _difference(msgspec.json.decode(one), msgspec.json.decode(other), "$")
 
 
-def _difference(one: Any, other: Any, path: str) -> str | None:
+def _difference(one: Json, other: Json, path: str) -> str | None:
     if isinstance(one, dict) and isinstance(other, dict):
-        left, right = cast("dict[str, Any]", one), cast("dict[str, Any]", other)
-        for key in sorted(left.keys() | right.keys()):
-            if key not in left or key not in right:
-                return f"{path}.{key}"
-            if (found := _difference(left[key], right[key], f"{path}.{key}")) is not None:
-                return found
-        return None
+        return _first_of(_in_objects(one, other, path))
     if isinstance(one, list) and isinstance(other, list):
-        pairs = enumerate(zip_longest(cast("list[Any]", one), cast("list[Any]", other), fillvalue=_NOTHING))
-        differences = (_difference(left, right, f"{path}[{place}]") for place, (left, right) in pairs)
-        return next((found for found in differences if found is not None), None)
+        return _first_of(_in_lists(one, other, path))
     is_same = isinstance(one, bool) == isinstance(other, bool) and one == other
     return None if is_same else path
+
+
+def _in_objects(one: dict[str, Json], other: dict[str, Json], path: str) -> Iterator[str | None]:
+    for key in sorted(one.keys() | other.keys()):
+        inside = f"{path}.{key}"
+        yield _difference(one[key], other[key], inside) if key in one and key in other else inside
+
+
+def _in_lists(one: list[Json], other: list[Json], path: str) -> Iterator[str | None]:
+    for place, (left, right) in enumerate(zip_longest(one, other, fillvalue=_NOTHING)):
+        yield _difference(left, right, f"{path}[{place}]")
+
+
+def _first_of(found: Iterator[str | None]) -> str | None:
+    return next((path for path in found if path is not None), None)

@@ -96,19 +96,22 @@ def from_response(status: int, body: bytes, *, retry_after: str = "", request: s
         wait_s = float(retry_after) if retry_after else None
     except ValueError:
         wait_s = None
-    return from_status(answer, code=status, retry_after_s=wait_s)
+    return from_status(answer, code=status, retry_after_s=wait_s, request=request)
 
 
-def from_status(answer: Status, *, code: int = 0, retry_after_s: float | None = None) -> errors.ApiError:
+def from_status(
+    answer: Status, *, code: int = 0, retry_after_s: float | None = None, request: str = ""
+) -> errors.ApiError:
     """Return the error for a Status, as it stands in a response or in a watch's ERROR event."""
     code = code or answer.code
     if retry_after_s is None and answer.details is not None:
         retry_after_s = answer.details.retry_after_seconds
     message = answer.message or f"HTTP {code} {answer.reason}".strip()
+    class_ = _error_class(code, answer)
     remedy = _WRONG_CREDENTIALS if code == 401 else _who_may(message) if code == 403 else ""
-    return _error_class(code, answer)(
-        message, status=code, reason=answer.reason, retry_after_s=retry_after_s, remedy=remedy
-    )
+    if class_ is errors.Unavailable and request and request not in message:
+        remedy = f" ({request})"
+    return class_(message, status=code, reason=answer.reason, retry_after_s=retry_after_s, remedy=remedy)
 
 
 def no_answer(request: str, cause: BaseException, *, sent: bool = True) -> errors.Unavailable:

@@ -108,6 +108,17 @@ async def test_a_spawn_by_name_is_checked_against_the_schema(client, worker):
     assert [one.metadata.name for one in await client.list()] == ["mine"]
 
 
+async def test_a_function_that_was_registered_anew_is_called_as_it_is_now(client, worker):
+    """Whatever the client remembers of it: arguments that fit only the new one are none that do not fit."""
+    await client.spawn("build", {"target": "x"})
+    with pytest.raises(errors.InvalidArguments, match="unknown size"):
+        await client.spawn("build", {"target": "x", "size": 3})
+    await client.kube.send(requests.delete(FUNCTIONS, client.namespace, "build"))
+    await worker.register(App(group="releases").function(name="build")(lambda target, size: [target] * size))
+    await client.spawn("build", {"target": "x", "size": 3})
+    assert len(await client.list()) == 2
+
+
 async def test_spawn_refuses_a_plain_function(client):
     """The remedy is named."""
     with pytest.raises(TypeError, match=r"@app\.function"):

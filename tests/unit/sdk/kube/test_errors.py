@@ -113,6 +113,12 @@ def test_a_refusal_that_cannot_be_read_is_none(body):
     assert not kube_errors.was_not_processed(error)
 
 
+def test_what_a_server_could_not_do_is_told_with_the_request():
+    """It says itself only that it is busy."""
+    error = kube_errors.from_response(429, status(429, "TooManyRequests", "busy").encode(), request="GET /x")
+    assert (str(error), error.message) == ("busy (GET /x)", "busy")
+
+
 def test_text_that_is_no_status_may_be_kubernetes_own():
     """So it says that nobody serves an API."""
     assert type(kube_errors.from_response(404, b"404 page not found")) is errors.NotFound
