@@ -20,9 +20,12 @@ MAX_NAME_LENGTH: Final = 52
 """The StatefulSet's controller adds 11 characters for a label, and pods a number."""
 TERMINATION_MARGIN_S: Final = 15
 """Beyond the grace: to end runners and give Leases back, also when the API server does not answer."""
+LEAST_MEMORY_BYTES: Final = 256 * 2**20
+"""What a replica needs for itself; beyond that it is for the user's code. The chart refuses less, too."""
 HEALTH_PORT: Final = 8081
 METRICS_PORT: Final = 8080
 _USER: Final = 10001
+_MEMORY: Final = re.compile(r"(\d+(?:\.\d+)?)([kMGT]|[KMGT]i|)", re.ASCII)
 
 
 class Workload(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,6 +62,15 @@ def name_for(app: str, group: str) -> str:
     """Return a name for the objects of an app: of its group, or of its module."""
     text = re.sub(r"[^a-z0-9]+", "-", (group or app.partition(":")[0].partition(".")[0]).lower()).strip("-")
     return text[:MAX_NAME_LENGTH].rstrip("-") or "worker"
+
+
+def memory_bytes(text: str) -> float | None:
+    """Return what a quantity of memory means, as ``1.5Gi``; None if it is none."""
+    found = _MEMORY.fullmatch(text)
+    if found is None:
+        return None
+    power = " kMGT".index(found[2][:1].replace("K", "k") or " ")
+    return float(found[1]) * (1024 if found[2].endswith("i") else 1000) ** power
 
 
 def worker_arguments(workload: Workload) -> list[str]:

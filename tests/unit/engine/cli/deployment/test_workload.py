@@ -3,7 +3,8 @@
 import pytest
 
 from kontinue_engine.cli.deployment.stamps import as_yaml
-from kontinue_engine.cli.deployment.workload import MAX_NAME_LENGTH, Workload, name_for, objects
+from kontinue_engine.cli.deployment.workload import MAX_NAME_LENGTH, Workload, memory_bytes, name_for, objects
+from kontinue_engine.cli.main import main
 
 
 @pytest.mark.parametrize(
@@ -40,3 +41,31 @@ def test_yaml_has_no_anchors() -> None:
     text = as_yaml(objects(Workload(app="app:app", image="x", name="x")))
     assert "&id" not in text
     assert "*id" not in text
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("512", 512), ("1k", 1000), ("2Ki", 2048), ("1.5Gi", 1.5 * 2**30), ("3T", 3e12), ("lots", None), ("1Kib", None)],
+)
+def test_memory_is_read_as_kubernetes_does(text: str, expected: float | None) -> None:
+    """Powers of 1000 and of 1024."""
+    assert memory_bytes(text) == expected
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["app", "--image", "x"],
+        ["app:app"],
+        ["app:app", "--image", "x", "--name", "A_b"],
+        ["app:app", "--image", "x", "--memory", "128Mi"],
+        ["app:app", "--image", "x", "--memory", "lots"],
+        ["app:app", "--image", "x", "--env", "=b"],
+        ["app:app", "--image", "x", "-l", "a=b"],
+        ["app:app", "--image", "x", "--", "--no-such-option"],
+    ],
+)
+def test_what_cannot_work_is_a_usage_error(options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """And nothing is printed that somebody could apply."""
+    assert main(["manifest", *options]) == 2
+    assert capsys.readouterr().out == ""
