@@ -70,7 +70,8 @@ def memory_bytes(text: str) -> float | None:
     if found is None:
         return None
     power = " kMGT".index(found[2][:1].replace("K", "k") or " ")
-    return float(found[1]) * (1024 if found[2].endswith("i") else 1000) ** power
+    base = 1024.0 if found[2].endswith("i") else 1000.0
+    return float(found[1]) * base**power
 
 
 def worker_arguments(workload: Workload) -> list[str]:
