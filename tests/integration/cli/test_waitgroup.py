@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import re
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -95,11 +99,10 @@ async def test_what_goes_wrong_has_a_code_of_its_own(call: Call, group: WaitGrou
     assert said.code == 3
     assert "nothing was ever added to it" in said.err
     await group.add()
-    said = await call("wait", "jobs", "--timeout", "20ms", "-q")
-    assert (said.code, said.err) == (
-        3,
-        f"error: WaitGroup {group.namespace}/jobs is not done after 20ms, its counter is 1\n",
-    )
+    said = await call("wait", "jobs", "--timeout", "0")
+    name = f"{group.namespace}/jobs"
+    assert (said.code, said.err) == (3, f"error: WaitGroup {name} is not done after 0s, its counter is 1\n")
+    assert (await call("wait", "jobs", "--timeout", "20ms", "-q")).code == 3
     assert (await call("add", "jobs", "--holder", "job/x")).code == 1
     assert (await call("add", "jobs", "--delta", "many")).code == 1
     assert (await call("add", "jobs", "--delta", str(2**40))).code == 1
@@ -159,3 +162,72 @@ async def test_a_wait_for_what_is_deleted_ends(call: Call, group: WaitGroup):
     waiting = asyncio.create_task(call("wait", "jobs"))
     await group.delete()
     assert (await waiting).code == 2
+
+
+PAGE = Path(__file__).parents[3] / "docs" / "coordination.md"
+YAML_BLOCK = re.compile(r"^```yaml\n(.*?)^```", re.DOTALL | re.MULTILINE)
+PROGRAMS = {
+    "koncli": f"""exec {sys.executable} -c 'import sys
+from kontinue_engine.cli.koncli import main
+sys.exit(main(sys.argv[1:]))' "$@"
+""",
+    "start-worker": 'echo "$1" >> started\nexec koncli -q waitgroup done batch-jobs\n',
+    "do-work": "echo one >> started\n",
+}
+"""What the containers' commands call: ``koncli``, and an application."""
+
+
+@pytest.fixture
+async def containers(api_server: ApiServer, tmp_path: Path) -> dict[str, list[str]]:
+    """The manifests of docs/coordination.md: both WaitGroups exist; returns the commands of the others by name."""
+    manifests = [one for text in YAML_BLOCK.findall(PAGE.read_text()) for one in yaml.safe_load_all(text)]
+    kinds = {"Job": requests.JOBS, "Deployment": requests.Resource("apps", "v1", "deployments", "Deployment")}
+    kinds["WaitGroup"] = requests.WAIT_GROUPS
+    transport = api_server.transport()
+    for one in manifests:
+        request = requests.create(kinds[one["kind"]], api_server.namespace, one)
+        # Whoever would run Pods is played by the test.
+        is_ours = one["kind"] == "WaitGroup"
+        await transport.send(request if is_ours else msgspec.structs.replace(request, query="dryRun=All"))
+    await transport.close()
+    for name, text in PROGRAMS.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}")
+        (tmp_path / name).chmod(0o755)
+    return {
+        one["metadata"]["name"]: one["spec"]["template"]["spec"]["containers"][0]["command"]
+        for one in manifests
+        if one["kind"] != "WaitGroup"
+    }
+
+
+async def contain(command: list[str], api_server: ApiServer, folder: Path) -> tuple[int, bytes]:
+    """Run a container's command as a process; returns exit status and stdout."""
+    environment = {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}", "KUBECONFIG": str(api_server.kubeconfig)}
+    process = await asyncio.create_subprocess_exec(
+        *command, cwd=folder, env=environment, stdout=asyncio.subprocess.PIPE
+    )
+    said, _ = await process.communicate()
+    return process.returncode or 0, said
+
+
+@pytest.mark.slow
+async def test_parallel_job_processing_runs_as_documented(
+    containers: dict[str, list[str]], api_server: ApiServer, tmp_path: Path
+):
+    """One container adds ten, starts ten workers and waits for all of them."""
+    status, said = await contain(containers["coordinator"], api_server, tmp_path)
+    assert status == 0
+    assert b"waitgroups.konductor.io/batch-jobs done" in said.splitlines()
+    assert sorted((tmp_path / "started").read_text().split(), key=int) == [str(number) for number in range(1, 11)]
+
+
+@pytest.mark.slow
+async def test_dynamic_workers_run_as_documented(
+    containers: dict[str, list[str]], api_server: ApiServer, tmp_path: Path, call: Call
+):
+    """Each adds itself; who waits for the first add waits for them."""
+    waiting = asyncio.create_task(call("wait", "workers", "--for-first-add", "-q"))
+    runs = await asyncio.gather(*(contain(containers["worker"], api_server, tmp_path) for _ in range(3)))
+    assert [status for status, _ in runs] == [0, 0, 0]
+    assert (await waiting).code == 0
+    assert (tmp_path / "started").read_text() == "one\n" * 3

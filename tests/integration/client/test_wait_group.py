@@ -112,6 +112,8 @@ async def test_a_group_that_is_done_opens_again(group: WaitGroup):
     await group.done()
     await group.add(2)
     with pytest.raises(errors.WaitTimeout, match="its counter is 2"):
+        await group.wait(timeout=timedelta())
+    with pytest.raises(errors.WaitTimeout):
         await group.wait(timeout=timedelta(milliseconds=50))
 
 
