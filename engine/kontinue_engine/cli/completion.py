@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from typing import Annotated, Final
 
 import typer
+from typer import _completion_classes
 from typer.completion import completion_init  # type: ignore[attr-defined]  # Typer calls it for its own options
 
 from kontinue_engine.cli.options import hoist_globals, lacks_value
@@ -80,6 +81,8 @@ def answer(words: Sequence[str], build_app: Callable[[Sequence[str]], typer.Type
     if lacks_value(before):
         before = before[-1:]  # what is typed is the option's value; the verb does not matter
     completion_init()
+    # It would load rich, to remove a markup that our texts do not have and that those of users do not mean.
+    _completion_classes._sanitize_help_text = lambda text: text
     # Typer's own protocol; that of fish has one candidate with its description in each line.
     os.environ |= {
         _VARIABLE: "complete_fish",

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from kontinue.api.v1alpha1 import Phase
-
 OK: Final = 0
 ERROR: Final = 1
 USAGE: Final = 2
@@ -17,15 +15,10 @@ TIMEOUT: Final = 124
 DETACHED: Final = 130
 """128 + SIGINT: the user pressed Ctrl-C; what was watched goes on."""
 
-_BY_PHASE: Final = {
-    Phase.COMPLETED: OK,
-    Phase.SKIPPED: OK,
-    Phase.FAILED: FAILED,
-    Phase.CANCELED: CANCELED,
-    Phase.BLOCKED: BLOCKED,
-}
+_BY_PHASE: Final = {"Completed": OK, "Skipped": OK, "Failed": FAILED, "Canceled": CANCELED, "Blocked": BLOCKED}
+"""By the values of ``Phase``, which is not loaded for the verbs that need no more than a code."""
 
 
-def exit_code_of(phase: Phase) -> int:
+def exit_code_of(phase: str) -> int:
     """Return the exit code for an Execution that a verb stopped watching in this phase."""
     return _BY_PHASE.get(phase, ERROR)

@@ -1,7 +1,7 @@
 """Internal. ``kontinue``: finds the verb, loads its module and nothing else, and turns errors into one message.
 
 A verb's module defines ``command`` (or ``app`` with commands below it). Modules are imported only when their verb is
-called, because the client behind most of them costs more than the start of Python.
+called, because the client behind most of them costs more than the start of Python: nothing here imports ``kontinue``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from typing import Annotated, Final
 import msgspec
 import typer
 
-from kontinue.errors import ApiError, KontinueError
 from kontinue_engine.cli import exit_codes, streams
 from kontinue_engine.cli.options import (
     ANYTHING,
@@ -30,9 +29,9 @@ from kontinue_engine.cli.options import (
     OutputFormat,
     color_wanted,
     hoist_globals,
+    is_terminal,
     refuse_others,
 )
-from kontinue_engine.errors import EngineError, first_known
 
 
 class Verb(msgspec.Struct, frozen=True):
@@ -127,11 +126,11 @@ def _run(program: Program, arguments: Sequence[str], usage_error: int) -> int:
         if end.code == exit_codes.USAGE and not isinstance(end.__context__, typer.Exit):
             return usage_error  # Typer has refused the command line; a verb that chooses a code ends by Exit
         return end.code if isinstance(end.code, int) else exit_codes.ERROR
-    except (KontinueError, EngineError, ExceptionGroup) as error:
-        known = first_known(error)
-        if known is None or os.environ.get("KONTINUE_DEBUG"):
+    except Exception as error:
+        text = importlib.import_module(f"{_CLI}.failures").told(error)
+        if not text or os.environ.get("KONTINUE_DEBUG"):
             raise
-        print(f"error: {error_text(known)}", file=sys.stderr)
+        print(f"error: {text}", file=sys.stderr)
         return exit_codes.ERROR
     return exit_codes.OK
 
@@ -144,6 +143,8 @@ def build_app(arguments: Sequence[str], program: Program = KONTINUE) -> typer.Ty
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
+        # Boxes are for people; a script neither reads them nor waits for what draws them.
+        rich_markup_mode="rich" if is_terminal(sys.stdout) or is_terminal(sys.stderr) else None,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_read_globals)
@@ -161,16 +162,6 @@ def build_app(arguments: Sequence[str], program: Program = KONTINUE) -> typer.Ty
 def _epilog(verb: Verb) -> str:
     taken = " ".join(words[0] for name, words in SPELLINGS.items() if name in verb.takes)
     return f"Global options: {taken}. What they mean: kontinue --help"
-
-
-def error_text(error: Exception) -> str:
-    """Return what went wrong, in words; for a refused request, what to check."""
-    text = str(error)
-    if isinstance(error, ApiError) and error.status == 0:
-        text += (
-            "\nIs the server running? `kontinue dev MODULE:APP` starts one; --kubeconfig and --context choose others."
-        )
-    return text
 
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001

@@ -20,9 +20,8 @@ from typing import Annotated, Final
 import msgspec
 import typer
 
-from kontinue.api import labels
-
-_REFERENCE: Final = re.compile(rf"(?P<kind>[a-z]+?)s?(\.v1alpha1)?(\.{re.escape(labels.GROUP)})?/(?P<name>.+)")
+_REFERENCE: Final = re.compile(r"(?P<kind>[a-z]+?)s?(\.v1alpha1)?(\.kontinue\.cloud)?/(?P<name>.+)")
+"""``kontinue.api.labels`` has the group too, but loading it takes longer than many a verb."""
 
 
 _NAMED: Final = {

@@ -18,7 +18,7 @@ import typer
 from kontinue import errors
 from kontinue.errors import KontinueError
 from kontinue.kube.requests import Resource
-from kontinue_engine.cli.main import error_text
+from kontinue_engine.cli.failures import error_text
 from kontinue_engine.cli.objects import format_document
 from kontinue_engine.cli.options import GlobalOptions, OutputFormat
 from kontinue_engine.errors import first_known

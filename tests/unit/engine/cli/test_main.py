@@ -1,5 +1,6 @@
 """The command line as a whole: help, usage errors, and our errors without tracebacks."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -118,6 +119,37 @@ def test_only_what_the_verb_needs_is_loaded(argument: str, forbidden: set[str]) 
     )
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert loaded.strip() == ""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["version"], ["--version"], ["version", "-o", "json"], ["__complete", "--", "sch"]],
+    ids=" ".join,
+)
+def test_what_needs_no_server_loads_nothing_for_one(arguments: list[str]) -> None:
+    """Nor what draws boxes, where nobody looks: a shell waits for each Tab."""
+    heavy = {"kontinue", "asyncio", "ssl", "yaml", "rich", "pydantic", "kubernetes", "aiohttp", "uvloop", "jsonschema"}
+    code = (
+        f"import sys; from kontinue_engine.cli.main import main; assert main({arguments!r}) == 0;"
+        f"print(*({heavy!r} & sys.modules.keys()), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip()
+    assert done.stderr.strip() == ""
+
+
+def test_a_verb_that_lists_loads_no_more_than_the_client(tmp_path: Path) -> None:
+    """What runs functions, draws trees or validates schemas of others stays where it is."""
+    code = (
+        "import sys; from kontinue_engine.cli.main import main; assert main(['get']) == 1;"
+        "print(*(name for name in sys.modules if name.startswith(('rich', 'pydantic', 'kubernetes', 'aiohttp',"
+        "'uvloop', 'kontinue_engine.worker', 'kontinue_engine.apiserver', 'kontinue_engine.pool'))))"
+    )
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+    assert "no Kubernetes API server found" in done.stderr
 
 
 def test_verbs_are_built_by_name() -> None:

@@ -1,0 +1,25 @@
+"""Internal. Errors as people read them. Loaded when there is one: it needs the packages that raise them.
+
+Called by ``kontinue_engine.cli.main``.
+"""
+
+from __future__ import annotations
+
+from kontinue.errors import ApiError
+from kontinue_engine.errors import first_known
+
+
+def told(error: Exception) -> str:
+    """Return what went wrong, in words; empty for what nobody has raised on purpose, which is a bug."""
+    known = first_known(error)
+    return "" if known is None else error_text(known)
+
+
+def error_text(error: Exception) -> str:
+    """Return what went wrong, in words; for a refused request, what to check."""
+    text = str(error)
+    if isinstance(error, ApiError) and error.status == 0:
+        text += (
+            "\nIs the server running? `kontinue dev MODULE:APP` starts one; --kubeconfig and --context choose others."
+        )
+    return text
