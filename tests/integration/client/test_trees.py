@@ -19,6 +19,7 @@ from kontinue.kube import requests
 from kontinue.kube.http import KubeTransport
 from kontinue.kube.requests import Request, Resource
 from played_worker import PlayedWorker, build
+from startable import StartableServer
 
 POD = {"restartPolicy": "Never", "containers": [{"name": "main", "image": "busybox"}]}
 pytestmark = pytest.mark.slow
@@ -153,7 +154,6 @@ async def test_a_watched_tree_follows_each_kind(trees: Trees) -> None:
             async for tree in watcher:
                 if has_come(outline(tree)):
                     break
-        assert watcher.last_error is None
         await client.kube.send(requests.delete(requests.EXECUTIONS, namespace, name))
         async for _ in watcher:
             pass
@@ -214,3 +214,26 @@ async def test_the_tree_of_an_archive_has_its_suspensions(trees: Trees) -> None:
         (1, "Execution", "Pending"),
         (2, "Suspension", "Suspended"),
     ]
+
+
+async def test_a_watched_tree_survives_the_death_of_the_server(restartable_server: StartableServer) -> None:
+    """Why it is not up to date shows meanwhile; what has changed since shows afterwards."""
+    await asyncio.to_thread(restartable_server.start)
+    options = ClientOptions(kubeconfig=str(restartable_server.kubeconfig), qps=None)
+    async with asyncio.timeout(3 * PATIENCE_S), Client(options) as client:
+        worker = PlayedWorker(client.kube, client.namespace)
+        await worker.register()
+        name = (await client.spawn(build, "x")).name
+        async with client.watch_tree(name) as watcher:
+            async for tree in watcher:
+                assert tree.root.phase == "Pending"
+                break
+            await asyncio.to_thread(restartable_server.kill)
+            while watcher.last_error is None:
+                await asyncio.sleep(0.02)
+            assert isinstance(watcher.last_error, errors.Unavailable)
+            await asyncio.to_thread(restartable_server.start)
+            await worker.write(name, Phase.COMPLETED, result=[])
+            async for tree in watcher:
+                if tree.root.phase == "Completed":
+                    break

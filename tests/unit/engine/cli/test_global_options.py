@@ -25,9 +25,9 @@ NAMED = {*PRINTS, "output", "namespace", "context", "kubeconfig"}
 SELECTED = {*NAMED, "selector"}
 LISTED = {*SELECTED, "all_namespaces"}
 TAKES = {
-    **dict.fromkeys(["get", "functions", "suspensions", "schedules", "shards", "replay"], LISTED),
+    **dict.fromkeys(["get", "functions", "suspensions", "schedules", "archive", "shards", "replay"], LISTED),
     **dict.fromkeys(["cancel", "skip", "retry", "resume", "wait", "describe"], SELECTED),
-    **dict.fromkeys(["execute", "result", "bench", "worker"], NAMED),
+    **dict.fromkeys(["execute", "result", "tree", "watch", "logs", "bench", "worker"], NAMED),
     "completion": PRINTS,
     "version": {*PRINTS, "output"},
 }
