@@ -20,9 +20,10 @@ import yaml
 from drawings import ROOT, markdown_table
 
 from kontinue.api.v1alpha1 import ENDED_PHASES, Phase
+from kontinue_engine.arbiter import options as arbiter_options
 from kontinue_engine.cli import exit_codes
 from kontinue_engine.cli.main import VERBS, build_app
-from kontinue_engine.worker.options import build_parser
+from kontinue_engine.worker import options as worker_options
 
 _FIRST: Final = ("execution", "suspension", "scheduledexecution", "function")
 """Kinds that people meet first; the others follow by name."""
@@ -49,11 +50,18 @@ def exit_code_table() -> str:
     return markdown_table(["code", "means", "phase of what was waited for"], rows)
 
 
+_PARSERS: Final = {
+    "kontinue worker run": worker_options.build_parser,
+    "kontinue coordinator run": arbiter_options.build_parser,
+}
+"""Verbs that become another process, which parses its options itself."""
+
+
 def _command(path: str, command: Any) -> Iterator[str]:
     """Yield a verb, and those below it."""
     yield from (f"### {path}", "", _sentences(command.help or ""), "")
-    if path == "kontinue worker run":
-        yield from (_arguments(build_parser()), "")
+    if build := _PARSERS.get(path):
+        yield from (_arguments(build()), "")
         return
     if table := _parameters(command):
         yield from (table, "")
