@@ -107,23 +107,33 @@ async def create_once(send: Send, namespace: str, new: NewExecution | Execution)
         TakenName: there is another one of that name.
         ApiError: the server refuses.
     """
-    name, nonce = new.metadata.name, new.metadata.annotations[labels.NONCE]
     try:
         body = await send(requests.create(requests.EXECUTIONS, namespace, new), repeatable=True)
     except errors.AlreadyExists as error:
-        try:
-            existing = _decode_execution(await send(requests.get(requests.EXECUTIONS, namespace, name)))
-        except errors.NotFound:
-            raise errors.AlreadyExists(
-                f"Execution {namespace}/{name} existed when it was to be created, and was deleted right after: nothing "
-                "was created, spawn it again",
-                status=error.status,
-                reason=error.reason,
-            ) from error
-        if existing.metadata.annotations.get(labels.NONCE) != nonce:
+        existing = await _read_existing(send, namespace, new.metadata.name, error)
+        if existing.metadata.annotations.get(labels.NONCE) != new.metadata.annotations[labels.NONCE]:
             raise TakenName(existing, error) from error
         return existing.metadata
+    except errors.Unavailable as error:
+        raise errors.Unavailable(
+            f"whether Execution {namespace}/{new.metadata.name} was created is not known: {error}",
+            status=error.status,
+            reason=error.reason,
+            retry_after_s=error.retry_after_s,
+        ) from error
     return _decode_created(body).metadata
+
+
+async def _read_existing(send: Send, namespace: str, name: str, error: errors.AlreadyExists) -> Execution:
+    try:
+        return _decode_execution(await send(requests.get(requests.EXECUTIONS, namespace, name)))
+    except errors.NotFound:
+        raise errors.AlreadyExists(
+            f"Execution {namespace}/{name} was there when it was to be created, and is gone now: somebody else's, or "
+            "what this call has created itself. Spawn it again if it is to run",
+            status=error.status,
+            reason=error.reason,
+        ) from error
 
 
 def _check_attachable(

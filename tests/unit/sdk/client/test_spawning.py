@@ -111,7 +111,7 @@ async def test_attach_refuses_other_arguments():
 
 
 async def test_what_was_in_the_way_and_is_gone_is_told():
-    """Nothing was created; to create it now could be the second run of what this spawn has started itself."""
+    """To create it now could be the second run of what this spawn has started itself."""
     server = Server()
     await spawn(server, name="x")
 
@@ -120,8 +120,19 @@ async def test_what_was_in_the_way_and_is_gone_is_told():
             server.objects.clear()
         return await server(request, repeatable=repeatable)
 
-    with pytest.raises(errors.AlreadyExists, match=r"ns/x existed .* and was deleted right after: nothing was created"):
+    with pytest.raises(errors.AlreadyExists, match=r"ns/x was there .* and is gone now: .* Spawn it again"):
         await create_execution(send, "ns", FUNCTION, b"{}", SpawnOptions(name="x", if_exists="attach"))
+
+
+async def test_who_does_not_know_whether_it_was_created_is_told_its_name():
+    """To look for it, or to spawn it again."""
+
+    async def send(request, *, repeatable=None):
+        raise errors.Unavailable("no answer", status=503)
+
+    with pytest.raises(errors.Unavailable, match="whether Execution ns/x was created is not known: no answer") as told:
+        await create_execution(send, "ns", FUNCTION, b"{}", SpawnOptions(name="x"))
+    assert told.value.status == 503
 
 
 @pytest.mark.parametrize(
