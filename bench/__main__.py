@@ -22,7 +22,7 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 import kube
-from bench import archiving, engine, history, holding, long_load, sharded, sleepers, tree_watch, writes
+from bench import archiving, engine, history, holding, long_load, sharded, sleepers, starting, tree_watch, writes
 from bench.figures import Figure, print_table, store
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -64,6 +64,7 @@ PARTS = (
     _on("local", "history", archiving.NAMES["local"], archiving.measure),
     _on("kube", "history", archiving.NAMES["kube"], archiving.measure),
     Part("memory", holding.NAMES, holding.measure),
+    Part("starting", starting.NAMES, starting.measure),
     Part("sleepers", sleepers.NAMES, sleepers.measure),
     Part("tree_watch", tree_watch.NAMES, tree_watch.measure),
     Part("load", long_load.NAMES, long_load.measure, is_named_only=True),

@@ -37,6 +37,8 @@ TARGETS = {
     "kube_step1000_vs_step10": Target(1.3, 1.1, higher_is_better=False),
     "sleepers_supervisor_bytes": Target(None, 2048, higher_is_better=False),
     "sleepers_late_p99_ms": Target(None, 200, higher_is_better=False),
+    "cli_start_ms": Target(None, 300, higher_is_better=False),
+    "cli_verb_start_ms": Target(400, 300, higher_is_better=False),
     "rss_bytes_per_object_100k": Target(None, 3072, higher_is_better=False),
     "rss_bytes_per_object_100k_after_start": Target(None, 3072, higher_is_better=False),
 }
@@ -48,6 +50,7 @@ UNITS = {
     "_vs_pool": "ratio",
     "_vs_raw": "ratio",
     "_vs_step10": "ratio",
+    "_vs_python": "ratio",
     "_vs_originals": "ratio",
     "_bytes": "B",
     "_mib": "MiB",
