@@ -27,11 +27,12 @@ from kontinue import (
     remote,
     step,
 )
-from kontinue.api.v1alpha1 import Execution
+from kontinue.api.v1alpha1 import Execution, Suspension
 from kontinue.client import (
     Client,
     ExecutionHandle,
     ExecutionTree,
+    Job,
     SpawnOptions,
     SyncClient,
     SyncExecutionHandle,
@@ -291,6 +292,10 @@ async def clients_know_types(client: Client) -> None:
     assert_type(await client.trigger_scheduled_execution("nightly"), ExecutionHandle[Any])
     widened: ExecutionHandle[object] = handle
     del widened
+    assert_type((await client.get_tree(handle)).root.job, Job | None)
+    async with client.get_job_logs("job", follow=True) as chunks:
+        async for chunk in chunks:
+            assert_type(chunk, bytes)
 
 
 def sync_clients_know_types(client: SyncClient) -> None:
@@ -307,3 +312,7 @@ def sync_clients_know_types(client: SyncClient) -> None:
     with client.watch_tree(handle) as watcher:
         for tree in watcher:
             assert_type(tree, ExecutionTree)
+    assert_type(client.get_tree("x").root.suspension, Suspension | None)
+    with client.get_job_logs("job", tail_lines=5) as chunks:
+        for chunk in chunks:
+            assert_type(chunk, bytes)
