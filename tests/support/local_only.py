@@ -22,6 +22,7 @@ REASONS = {
         "compacts the history under a server that runs; "
         "tests/integration/client/test_restart.py meets a real 410 after a restart"
     ),
+    "tests/integration/client/test_silent_server.py": "a server that answers nothing",
     "tests/integration/kube/test_config.py": "finds kontinue dev and reads kubeconfigs; sends nothing",
     "tests/integration/kube/test_connections.py": "scripted servers, byte by byte",
     "tests/integration/kube/test_http.py": "a scripted server",

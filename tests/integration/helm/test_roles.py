@@ -33,16 +33,16 @@ from servers import Server
 SOON = timedelta(seconds=40)
 RBAC = "rbac.authorization.k8s.io/v1"
 OURS = ("functions", "executions", "suspensions", "scheduledexecutions", "archivedexecutions", "memopages")
-RESOURCES = (
-    *(("kontinue.cloud", name) for name in OURS),
+OTHERS = {
+    *(("", name) for name in ("secrets", "configmaps", "pods/exec", "serviceaccounts", "persistentvolumeclaims")),
     *(("kontinue.cloud", f"{name}/status") for name in OURS),
-    *(("", name) for name in ("secrets", "configmaps", "pods", "pods/log", "pods/exec", "events", "serviceaccounts")),
-    *(("batch", name) for name in ("jobs", "cronjobs")),
     ("apps", "statefulsets"),
-    ("coordination.k8s.io", "leases"),
+    ("batch", "cronjobs"),
     ("rbac.authorization.k8s.io", "roles"),
     ("rbac.authorization.k8s.io", "rolebindings"),
-)
+}
+"""What is asked for besides what any role has a right to: resources that only some of them, or none, may touch."""
+RESOURCES = sorted(OTHERS | {(right.group, right.resource) for role in Role for right in rights(RULES[role])})
 VERBS = ("get", "list", "watch", "create", "update", "patch", "delete", "deletecollection")
 pytestmark = pytest.mark.slow
 
