@@ -1,8 +1,8 @@
 """Internal. Builds one coordinator and runs it: it stands by until it has the Lease, then looks after the primitives.
 
 Two that work at the same time would do no harm: everything that they write carries the resourceVersion of what they
-have seen. The Lease saves the second one's requests, and tells people who works. Its name and label are no worker
-group's: those have no dots. Called by ``main``, and by ``kontinue dev``.
+have seen. The Lease saves the second one's requests, and tells people who works. Called by ``main`` and
+``kontinue_engine.cli.dev.session``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
-from kontinue.api import labels
+from kontinue.api import konductor_v1, labels
 from kontinue.api.meta import Lease
 from kontinue.kube import requests
 from kontinue.kube.config import KubeConfig, load_config
@@ -33,8 +33,6 @@ from kontinue_engine.worker.pages import Page, Pages, serving
 
 USER_AGENT: Final = "kontinue-coordinator"
 LEASE: Final = "kontinue-coordinator"
-GROUP: Final = "coordinator.konductor.io"
-"""Value of the label of its Lease, as of a worker group's."""
 
 _log = get_logger(__name__)
 
@@ -83,18 +81,25 @@ async def _run(options: CoordinatorOptions, config: KubeConfig, ready: asyncio.E
     # Its own connections: a renewal must not wait for other requests.
     async with _transport(config) as lease_transport:
         lease = HeldLease(
-            lease_transport, config.namespace, LEASE, identity, group=GROUP, clock=clock, times=options.lease
+            lease_transport,
+            config.namespace,
+            LEASE,
+            identity,
+            group=konductor_v1.GROUP,
+            label=labels.COORDINATOR,
+            clock=clock,
+            times=options.lease,
         )
         async with _transport(config, lease.until_valid) as transport, _transport(config) as event_transport:
             events = EventRecorder(event_transport, component=USER_AGENT, instance=identity.shard, clock=clock)
-            watch = LeaseWatch(LeaseBook(GROUP), clock)
+            watch = LeaseWatch(LeaseBook(konductor_v1.GROUP), clock)
             leases = Informer(
                 lease_transport,
                 requests.LEASES,
                 config.namespace,
                 type_=Lease,
                 handler=watch,
-                label_selector=f"{labels.WORKER_GROUP}={GROUP}",
+                label_selector=f"{labels.COORDINATOR}={konductor_v1.GROUP}",
             )
 
             async def lead() -> None:

@@ -84,6 +84,7 @@ class HeldLease:
         name: of the Lease.
         identity: who we are.
         group: worker group: becomes a label.
+        label: which label that is; what has no worker group has another one, lest it be taken for one.
         clock: wall time for people, monotonic time for validity.
         times: how long it lasts, and how often it is renewed.
         process_start: tells when a process of this machine started, None for a dead one.
@@ -99,6 +100,7 @@ class HeldLease:
         group: str,
         clock: Clock,
         times: LeaseTimes,
+        label: str = labels.WORKER_GROUP,
         process_start: Callable[[int], str | None] = process_start,
     ) -> None:
         self.dead_predecessor = ""
@@ -108,6 +110,7 @@ class HeldLease:
         self._namespace = namespace
         self._me = identity
         self._group = group
+        self._label = label
         self._clock = clock
         self._times = times
         self._process_start = process_start
@@ -350,7 +353,7 @@ class HeldLease:
     def _written(self, lease: Lease, spec: LeaseSpec) -> Lease:
         metadata = msgspec.structs.replace(
             lease.metadata,
-            labels={**lease.metadata.labels, labels.WORKER_GROUP: self._group},
+            labels={**lease.metadata.labels, self._label: self._group},
             annotations=self._annotations(lease.metadata.annotations),
         )
         return msgspec.structs.replace(lease, metadata=metadata, spec=spec)
@@ -373,7 +376,7 @@ class HeldLease:
         metadata = ObjectMeta(
             name=self.name,
             namespace=self._namespace,
-            labels={**lease.metadata.labels, labels.WORKER_GROUP: self._group},
+            labels={**lease.metadata.labels, self._label: self._group},
             annotations=self._annotations(lease.metadata.annotations),
         )
         return await self._write(

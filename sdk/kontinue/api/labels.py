@@ -28,6 +28,8 @@ SCHEDULE: Final = "kontinue.cloud/schedule"
 OCCURRENCE: Final = "kontinue.cloud/occurrence"
 """Annotation of an Execution that a schedule has started: the time that it was due, RFC 3339."""
 
+COORDINATOR: Final = "kontinue.cloud/coordinator"
+"""Label of the Lease of a coordinator: API group of what it looks after. It has no worker group."""
 HIDDEN: Final = "kontinue.cloud/hidden"
 """Annotation of a Function that lists leave out by default."""
 STEP: Final = "kontinue.cloud/step"

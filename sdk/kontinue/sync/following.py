@@ -41,14 +41,22 @@ def is_over(group: WaitGroup, *, start: WaitGroup, for_first_add: bool) -> bool:
 
 
 class Following:
-    """Waits of one process for one WaitGroup."""
+    """Waits of one process for one WaitGroup.
 
-    def __init__(self, transport: Transport, namespace: str, name: str) -> None:
+    Args:
+        transport: to the API server.
+        namespace: of the WaitGroup.
+        name: of the WaitGroup.
+        retry_for_s: how long it is tried to be read.
+    """
+
+    def __init__(self, transport: Transport, namespace: str, name: str, *, retry_for_s: float) -> None:
         self.latest: WaitGroup | None = None
         """As last seen by a wait under way, or by the last one."""
         self._transport = transport
         self._namespace = namespace
         self._name = name
+        self._retry_for_s = retry_for_s
         self._waiters: list[_Waiter] = []
         self._task: asyncio.Task[None] | None = None
 
@@ -57,8 +65,10 @@ class Following:
 
         Raises:
             NotFound: there is none.
+            ApiError: the server refuses, or was away for too long.
         """
-        return _decode(await self._transport.send(requests.get(requests.WAIT_GROUPS, self._namespace, self._name)))
+        request = requests.get(requests.WAIT_GROUPS, self._namespace, self._name)
+        return _decode(await self._transport.send(request, retry_for_s=self._retry_for_s))
 
     async def until_done(
         self, *, for_first_add: bool, on_progress: Callable[[WaitGroup], object] | None = None

@@ -54,9 +54,9 @@ class WaitGroup:
         self.namespace = namespace or client.namespace
         self._transport = client.kube
         self._timeout = client.timeout
-        retry_for_s = RETRY_S if client.timeout is None else client.timeout.total_seconds()
-        self._counter = Counter(self._transport, self.namespace, name, retry_for_s=retry_for_s)
-        self._following = Following(self._transport, self.namespace, name)
+        self._retry_for_s = RETRY_S if client.timeout is None else client.timeout.total_seconds()
+        self._counter = Counter(self._transport, self.namespace, name, retry_for_s=self._retry_for_s)
+        self._following = Following(self._transport, self.namespace, name, retry_for_s=self._retry_for_s)
 
     async def create(self, *, ttl: timedelta | None = None) -> StoredWaitGroup:
         """Create it, or return the one that exists, as it is.
@@ -71,7 +71,7 @@ class WaitGroup:
         group = StoredWaitGroup(metadata=ObjectMeta(name=self.name), spec=spec)
         request = requests.create(requests.WAIT_GROUPS, self.namespace, group)
         try:
-            return _decode(await self._transport.send(request, repeatable=True, retry_for_s=RETRY_S))
+            return _decode(await self._transport.send(request, repeatable=True, retry_for_s=self._retry_for_s))
         except errors.AlreadyExists:
             return await self.get()
 
@@ -165,11 +165,12 @@ class WaitGroup:
         Raises:
             NotFound: there is none.
         """
-        await self._transport.send(requests.delete(requests.WAIT_GROUPS, self.namespace, self.name))
+        request = requests.delete(requests.WAIT_GROUPS, self.namespace, self.name)
+        await self._transport.send(request, retry_for_s=self._retry_for_s)
 
     async def _found(self, holder: Holder) -> Holder:
         request = requests.get(_RESOURCES[holder.kind], self.namespace, holder.name)
-        found = _decode_metadata(await self._transport.send(request, retry_for_s=RETRY_S))
+        found = _decode_metadata(await self._transport.send(request, retry_for_s=self._retry_for_s))
         return msgspec.structs.replace(holder, uid=found.metadata.uid)
 
     def _timed_out(self, seen: StoredWaitGroup | None, limit: timedelta) -> errors.WaitTimeout:

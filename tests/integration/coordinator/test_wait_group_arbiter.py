@@ -16,6 +16,7 @@ import pytest
 
 from api_server import ApiServer
 from kontinue import errors
+from kontinue.api import labels
 from kontinue.api.konductor_v1 import WaitGroupPhase
 from kontinue.api.meta import Lease
 from kontinue.client import Client
@@ -283,4 +284,6 @@ async def test_another_process_takes_over_from_a_dead_coordinator_and_gives_the_
                 process.kill()
                 await process.wait()
     body = await world.transport.send(requests.get(requests.LEASES, world.namespace, LEASE))
-    assert msgspec.json.decode(body, type=Lease).spec.holder_identity == ""
+    lease = msgspec.json.decode(body, type=Lease)
+    assert lease.spec.holder_identity == ""
+    assert lease.metadata.labels == {labels.COORDINATOR: "konductor.io"}, "kontinue shards must not take it for a group"
