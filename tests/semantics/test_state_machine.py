@@ -29,14 +29,18 @@ from hypothesis.stateful import (
 )
 
 import machine_programs
+from kontinue.api import labels
 from kontinue.api.meta import parent_of
-from kontinue.api.v1alpha1 import Execution, Phase, Suspension
+from kontinue.api.v1alpha1 import ChildPolicy, Execution, Phase, Suspension
 from kontinue.client import Client
 from kontinue.errors import InvalidPayload, InvalidState
 from kontinue.kube import requests
+from kontinue_engine.controllers.histories import FIRST_LOOK_S
+from kontinue_engine.lifecycle import memo
 from kontinue_engine.lifecycle.conditions import is_stopped
+from kontinue_engine.lifecycle.observed import HISTORY_INCOMPLETE
 from kontinue_engine.testing import TestEnvironment
-from machine_model import PARKING_MS, Run, World
+from machine_model import DELETED, PARKING_MS, Run, World
 
 pytestmark = pytest.mark.slow
 T = TypeVar("T")
@@ -47,10 +51,15 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 MAX_ROOTS = 3
 COLLECTING_MS = 1_000
 """In which the server deletes what belonged to something that is gone."""
+LOOKING_MS = round(FIRST_LOOK_S * 1000)
+"""After which a page that is back is found."""
+SHORT_PAGE = 3
+"""Records of a page, where pages are to be common."""
 MAX_DEATHS = 3
 """Of runners: four in a row without a new record would fail an Execution."""
 YEARS = timedelta(days=3650)
 ENDS = {"Completed", "Failed", "Canceled", "Skipped"}
+_KEPT = {"name", "labels", "annotations", "ownerReferences"}
 _KINDS = {"Sleep": "Suspension", "Manual": "Suspension"}
 """What the status calls what the model calls so."""
 picks = st.integers(0, 10**6)
@@ -62,6 +71,7 @@ class Machine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.runner = asyncio.Runner()
+        self.patch = pytest.MonkeyPatch()
         self.world = World()
         self.names: dict[str, str] = {}
         self.roots = 0
@@ -70,7 +80,7 @@ class Machine(RuleBasedStateMachine):
         self.deleted_ms: int | None = None
         self.was_struck = False
         self.extra: Counter[str] = Counter()
-        self.recorded: dict[str, tuple[Run, int]] = {}
+        self.recorded: dict[str, tuple[Run, int, int]] = {}
         self.phases: dict[str, str] = {}
         self.violations: list[str] = []
         machine_programs.effects.clear()
@@ -86,13 +96,14 @@ class Machine(RuleBasedStateMachine):
                 if hasattr(self, "env"):
                     self.do(_close(self.env))
             self.runner.close()
+            self.patch.undo()
 
     def do(self, work: Coroutine[Any, Any, T]) -> T:
         return self.runner.run(work)
 
-    @initialize(replay=st.booleans(), job=machine_programs.roots())
-    def begin(self, replay: bool, job: dict[str, Any]) -> None:
-        self.replays = replay
+    @initialize(replay=st.booleans(), has_pages=st.booleans(), job=machine_programs.roots())
+    def begin(self, replay: bool, has_pages: bool, job: dict[str, Any]) -> None:
+        self.patch.setattr(memo, "OPEN_RECORDS", SHORT_PAGE if has_pages else memo.OPEN_RECORDS)
         self.env = TestEnvironment(replay=replay, start=START)
         self.env.use(machine_programs.app)
         self.client: Client = self.env.client
@@ -171,6 +182,25 @@ class Machine(RuleBasedStateMachine):
             return
         self.do(retrying)
         run.retries += 1
+        run.runs_anew = False
+        run.restart(is_alone=run.parent is not None)
+        self._settle()
+
+    @precondition(lambda self: self.world.runs and not self.world.is_tied)
+    @rule(pick=picks)
+    def run_anew(self, pick: int) -> None:
+        """Nothing that is done counts any more, in later attempts, too."""
+        run = self._pick(pick, "Failed", "Canceled")
+        retrying = self.client.retry_execution(self.names[run.where], child_policy=ChildPolicy.RETRY_ALL)
+        if run.phase not in ("Failed", "Canceled") or (run.parent is not None and not run.parent.is_terminal):
+            self._refused(retrying)
+            return
+        if not run.may_run_anew:
+            retrying.close()
+            return
+        self.do(retrying)
+        run.retries += 1
+        run.runs_anew = True
         run.restart(is_alone=run.parent is not None)
         self._settle()
 
@@ -201,15 +231,50 @@ class Machine(RuleBasedStateMachine):
         run.told[path] = payload
         self._settle()
 
+    @precondition(lambda self: self._waiting("Job"))
+    @rule(pick=picks)
+    def end_job(self, pick: int) -> None:
+        waiting = self._waiting("Job")
+        _, path, _ = waiting[pick % len(waiting)]
+        self.env.jobs.succeed(path)
+        self.world.answered.add(path)
+        self._settle()
+
     # What goes wrong.
 
-    @precondition(lambda self: self._waiting())
+    @precondition(lambda self: self._waiting("Job"))
     @rule(pick=picks)
-    def delete_suspension(self, pick: int) -> None:
-        waiting = self._waiting()
-        _, path, _ = waiting[pick % len(waiting)]
-        name = self._suspensions()[path].metadata.name
-        self._send(requests.delete(requests.SUSPENSIONS, "default", name))
+    def delete_job(self, pick: int) -> None:
+        """Whoever waits for it is told, whatever dies; unless that is before a word was written."""
+        waiting = self._waiting("Job")
+        run, path, _ = waiting[pick % len(waiting)]
+        self._send(requests.delete(requests.JOBS, "default", self._jobs()[path]))
+        run.told[path] = DELETED
+        self.deleted_ms = self.world.now_ms
+        self._settle()
+
+    @precondition(lambda self: self._paged_waits() and self._is_quiet() and not self._is_any_active())
+    @rule(pick=picks, payload=st.integers(100, 200), is_garbled=st.booleans())
+    def lose_page(self, pick: int, payload: int, is_garbled: bool) -> None:
+        """What needs it to go on is Blocked until it is back as it was."""
+        waiting = self._paged_waits()
+        run, path, page = waiting[pick % len(waiting)]
+        name = page["metadata"]["name"]
+        meta = {key: value for key, value in page["metadata"].items() if key in _KEPT}
+        self._send(requests.delete(requests.MEMO_PAGES, "default", name))
+        if is_garbled:
+            spec = {**page["spec"], "memo": {"build": "", "records": []}}
+            self._send(requests.create(requests.MEMO_PAGES, "default", {**page, "metadata": meta, "spec": spec}))
+        self.restart_worker()
+        self.do(self.client.resume_suspension(self._suspensions()[path].metadata.name, payload))
+        self._settle()
+        found = self.do(self.client.get(self.names[run.where]))
+        assert (found.phase, found.status.reason) == (Phase.BLOCKED, HISTORY_INCOMPLETE), found.status
+        if is_garbled:
+            self._send(requests.delete(requests.MEMO_PAGES, "default", name))
+        self._send(requests.create(requests.MEMO_PAGES, "default", {**page, "metadata": meta}))
+        self._move(LOOKING_MS)
+        run.told[path] = payload
         self._settle()
 
     @precondition(lambda self: self.world.runs and not self.world.is_tied)
@@ -267,6 +332,8 @@ class Machine(RuleBasedStateMachine):
                 self._check_run(run, by_where[where])
         open_ones = self._suspensions()
         assert sorted(open_ones) == sorted(path for _, path, _ in self._waiting())
+        started = [path for run in self.world.runs.values() for path in run.jobs]
+        assert self._without_loose(self._jobs()) == self._without_loose(started)
         self._check_effects()
 
     def _check_run(self, run: Run, found: Execution) -> None:
@@ -331,11 +398,14 @@ class Machine(RuleBasedStateMachine):
         assert all(count >= 0 for count in extra.values()), extra
         if not (self.was_struck or self.deaths):
             assert extra == self.extra
-        for path, (run, before) in self.recorded.items():
-            if path in counted and self._runs_of(path) is run and path in run.done:
+        for path, (run, runs, before) in self.recorded.items():
+            if path in counted and self._runs_of(path) is run and run.runs == runs and path in run.done:
                 assert counted[path] == before, f"{path} has run again"
         self.recorded = {
-            path: (run, counted[path]) for run in self.world.runs.values() for path in run.done if path in counted
+            path: (run, run.runs, counted[path])
+            for run in self.world.runs.values()
+            for path in run.done
+            if path in counted
         }
         self.extra, self.was_struck = extra, False
 
@@ -365,6 +435,13 @@ class Machine(RuleBasedStateMachine):
             broken.clear()
         for _ in range(200):
             self._move(YEARS // timedelta(milliseconds=1))
+            waiting = self._waiting("Job")
+            for _, path, _ in waiting:
+                self.env.jobs.succeed(path)
+                self.world.answered.add(path)
+            if waiting:
+                self._settle()
+                continue
             waiting = self._waiting()
             if not waiting:
                 break
@@ -390,8 +467,8 @@ class Machine(RuleBasedStateMachine):
         runs = [run for run in runs if run.phase in phases] or runs
         return runs[pick % len(runs)]
 
-    def _waiting(self) -> list[tuple[Run, str, str]]:
-        """Return what can be resumed."""
+    def _waiting(self, *kinds: str) -> list[tuple[Run, str, str]]:
+        """Return what waits for somebody, by default what can be resumed."""
         if self.world.is_tied:
             return []
         return [
@@ -399,13 +476,36 @@ class Machine(RuleBasedStateMachine):
             for run in self.world.runs.values()
             if run.is_running
             for path, kind in run.waits.items()
-            if kind in ("Sleep", "Manual")
+            if kind in (kinds or ("Sleep", "Manual"))
         ]
 
     def _suspensions(self) -> dict[str, Suspension]:
         listed = self._send(requests.list_objects(requests.SUSPENSIONS, "default"))
         items = msgspec.json.decode(listed, type=_Suspensions).items
         return {one.spec.display_name: one for one in items if one.is_open}
+
+    def _jobs(self) -> dict[str, str]:
+        """Return the names of Jobs that have not ended, by their paths."""
+        listed = msgspec.json.decode(self._send(requests.list_objects(requests.JOBS, "default")))["items"]
+        return {
+            one["metadata"]["annotations"][labels.DISPLAY_NAME]: one["metadata"]["name"]
+            for one in listed
+            if not one.get("status", {}).get("conditions")
+        }
+
+    def _paged_waits(self) -> list[tuple[Run, str, Any]]:
+        """Return who waits for an answer and has MemoPages: that, where, and a page."""
+        waiting = {self.names[run.where]: (run, path) for run, path, kind in self._waiting() if kind == "Manual"}
+        if not waiting:
+            return []
+        listed = msgspec.json.decode(self._send(requests.list_objects(requests.MEMO_PAGES, "default")))["items"]
+        pages = [(one["spec"]["execution"], one) for one in listed]
+        return [(*waiting[name], page) for name, page in pages if name in waiting]
+
+    def _is_quiet(self) -> bool:
+        """Tell whether nothing happens by itself while a page is missing."""
+        next_ms = self.world.next_ms()
+        return next_ms is None or next_ms > self.world.now_ms + LOOKING_MS
 
     def _refused(self, work: Coroutine[Any, Any, object]) -> None:
         with pytest.raises(InvalidState):

@@ -15,7 +15,7 @@ Program = list[Any]
 
 LONG_SLEEP_MS: Final = 5_000
 """Longer sleeps are Suspensions."""
-TIMED_OUT, FAILED, CANCELED, MAP_FAILED, UNANSWERED = -9, -1, -2, -3, -4
+TIMED_OUT, FAILED, CANCELED, MAP_FAILED, UNANSWERED, DELETED = -9, -1, -2, -3, -4, -5
 """What programs return instead of the value of what went wrong."""
 PARKING_MS: Final = 6_000
 """What has waited for so long has been written."""
@@ -41,10 +41,13 @@ class Run:
         due_ms: path -> when that timer ends.
         told: path -> payload, of what somebody has resumed.
         children: path -> Execution.
+        jobs: paths of the Jobs that it has started, and that have not ended.
         waits: kinds of what it waits for, by path of those that can be resumed.
         moved_ms: when anything of it happened last.
         is_loose: two things happened at the same time, so it may have ended in either way.
         is_alone: it goes on although its parent has ended.
+        runs: how often somebody has had it run anew.
+        runs_anew: each new attempt does.
         earlier: children of runs that it has continued from.
         is_written: whether everything that is done must have been written: children and timers wait for the next write.
         is_unsure: it was ended before they were, so another attempt may find them or not.
@@ -63,7 +66,9 @@ class Run:
         self.due_ms: dict[str, int] = {}
         self.told: dict[str, int] = {}
         self.children: dict[str, Run] = {}
+        self.jobs: set[str] = set()
         self.again: set[str] = set()
+        self.runs, self.runs_anew = 0, False
         self.waits: dict[str, str] = {}
         self.deadline_ms: int | None = None
         self.wakes_ms = 0
@@ -133,6 +138,7 @@ class Run:
         self.phase, self.result, self.is_open = phase, result, False
         self.due_ms.clear()
         self.told.clear()
+        self.jobs.clear()
         self.moved_ms = self.world.now_ms
         for child in self.children.values():
             child.cancel()
@@ -148,6 +154,11 @@ class Run:
             self.world.is_tied |= any(at_ms <= self.world.now_ms for at_ms in self.times_ms())
             self.end("Canceled")
 
+    @property
+    def may_run_anew(self) -> bool:
+        """Whether it has no children: those of two runs would be called the same."""
+        return not _has_children(self.job["body"])
+
     def restart(self, *, is_alone: bool = False) -> None:
         """Give it another attempt, with what is done; ``is_alone`` if its parent has ended."""
         self.is_alone = is_alone
@@ -155,6 +166,12 @@ class Run:
         self.phase, self.result, self.deadline_ms = "", None, None
         self.moved_ms = self.world.now_ms
         self.again = {path for path, child in self.children.items() if path not in self.done and not child.is_good}
+        self._forget_if_anew()
+
+    def _forget_if_anew(self) -> None:
+        if self.runs_anew:
+            self.runs += 1
+            self.done, self.due_ms, self.told, self.jobs = {}, {}, {}, set()
 
     @property
     def is_good(self) -> bool:
@@ -167,6 +184,7 @@ class Run:
             return
         self.phase, self.wakes_ms = "Backoff", self.world.now_ms + self.job["backoff_ms"]
         self.again = {path for path, child in self.children.items() if path not in self.done and not child.is_good}
+        self._forget_if_anew()
 
     def _return(self, value: int) -> None:
         self.total += value
@@ -179,6 +197,7 @@ class Run:
             child.cancel()
             self.earlier.append(child)
         self.done, self.due_ms, self.told, self.children, self.again = {}, {}, {}, {}, set()
+        self.jobs = set()
 
     def _state(self) -> object:
         return (
@@ -244,6 +263,14 @@ class Run:
             del self.due_ms[path]
             return UNANSWERED
         self.waits[path] = "Manual"
+        return None
+
+    def _job(self, path: str) -> int | None:
+        if path in self.told or path in self.world.answered:
+            self.jobs.discard(path)
+            return self.told.get(path, 1)
+        self.jobs.add(path)
+        self.waits[path] = "Job"
         return None
 
     def _child(self, path: str, job: dict[str, Any]) -> int | None:
@@ -324,6 +351,7 @@ class Run:
             self.world.is_tied |= self.due_ms.pop(known) <= self.world.now_ms
         for known in [known for known in self.waits if _is_below(known, path)]:
             del self.waits[known]
+        self.jobs = {known for known in self.jobs if not _is_below(known, path)}
         for known, child in self.children.items():
             if _is_below(known, path) and not child.is_terminal:
                 self.world.note_tie(child)
@@ -337,6 +365,7 @@ class World:
         runs: by where they are; those that were deleted are not among them.
         effects: path -> how often that step must have run.
         broken: services that do not answer.
+        answered: paths of Jobs that succeed.
         loose: where runs were that may have ended in either way.
         is_tied: things that decide about each other happened at the same time. What follows is anybody's guess.
     """
@@ -346,6 +375,7 @@ class World:
         self.runs: dict[str, Run] = {}
         self.effects: Counter[str] = Counter()
         self.broken: set[str] = set()
+        self.answered: set[str] = set()
         self.loose: set[str] = set()
         self.holders: dict[str, Run] = {}
         self.is_tied = False
@@ -396,6 +426,10 @@ class World:
         run.phase = "Deleted"
         for child in (*run.children.values(), *run.earlier):
             self.delete(child)
+
+
+def _has_children(program: Any) -> bool:
+    return isinstance(program, list) and (program[:1] in (["child"], ["map"]) or any(map(_has_children, program)))
 
 
 def _is_below(path: str, top: str) -> bool:

@@ -19,6 +19,8 @@ from kontinue import (
     ChildFailed,
     ExecutionContext,
     FunctionDefinition,
+    JobFailed,
+    JobTemplate,
     NonRetryableError,
     RetryPolicy,
     StepFailed,
@@ -28,11 +30,12 @@ from kontinue import (
     WaitTimeout,
     step,
 )
-from machine_model import CANCELED, FAILED, MAP_FAILED, TIMED_OUT, UNANSWERED, Program
+from machine_model import CANCELED, DELETED, FAILED, MAP_FAILED, TIMED_OUT, UNANSWERED, Program
 
 app = App(group="g")
 effects: Counter[str] = Counter()
 broken: set[str] = set()
+TEMPLATE = JobTemplate(image="busybox", command=["true"])
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,11 @@ async def play(ctx: ExecutionContext, where: str, program: Program) -> int:  # n
                 return await ctx.suspend(int, display_name=where, timeout=_limit(given[0]))
             except SuspendTimeout:
                 return UNANSWERED
+        case "job":
+            try:
+                return int((await ctx.run_job(TEMPLATE, name=where)).succeeded)
+            except JobFailed:
+                return DELETED
         case "child":
             try:
                 return await ctx.execute(definition(given[0]), job_of(where, given[0]))
@@ -162,6 +170,11 @@ def play_in_thread(ctx: SyncExecutionContext, where: str, program: Program) -> i
                 return ctx.suspend(int, display_name=where, timeout=_limit(given[0]))
             except SuspendTimeout:
                 return UNANSWERED
+        case "job":
+            try:
+                return int(ctx.run_job(TEMPLATE, name=where).succeeded)
+            except JobFailed:
+                return DELETED
         case "child":
             try:
                 return ctx.execute(definition(given[0]), job_of(where, given[0]))
@@ -199,6 +212,7 @@ SERVICES = ("stock", "bank")
 waits = st.one_of(
     st.sampled_from([1_000, 3_000, 4_000, 7_000, 60_000, 3_600_000, 864_000_000]).map(lambda ms: ["sleep", ms]),
     st.sampled_from([None, 90_000, 7_200_000]).map(lambda ms: ["suspend", ms]),
+    st.just(["job"]),
 )
 calm = st.one_of(
     st.integers(1, 99).map(lambda number: ["step", number]),

@@ -141,7 +141,11 @@ def join(
             raise PageMissingError(f"MemoPage {name}, number {number} of {chain.count}, is missing")
         found.append(parse_memo(spec.memo))
         digest = spec.previous
-    return found[::-1]
+    found.reverse()
+    held = len(MemoBytes().with_pages(found).records)
+    if held != chain.records:  # bytes and digests do not tell: servers write JSON anew
+        raise PageMissingError(f"the MemoPages of {execution} hold {held} records, and not the {chain.records} written")
+    return found
 
 
 async def with_whole_memo(transport: Transport, execution: Execution) -> Execution:
