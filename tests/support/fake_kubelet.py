@@ -26,6 +26,7 @@ from kontinue.kube import requests
 from kontinue.kube.transport import Transport
 from kontinue_engine.apiserver.main import POD_LOGS
 from kontinue_engine.apiserver.pod_logs import file_name, stamped
+from kontinue_engine.apiserver.server import LocalServer
 
 NODES = requests.Resource("", "v1", "nodes", "Node", namespaced=False)
 
@@ -33,9 +34,10 @@ NODES = requests.Resource("", "v1", "nodes", "Node", namespaced=False)
 class LogFiles:
     """Logs of Pods of the local server."""
 
-    def __init__(self, server: ApiServer) -> None:
+    def __init__(self, server: ApiServer, local: LocalServer | None) -> None:
         self._folder = server.kubeconfig.parent / POD_LOGS
         self._namespace = server.namespace
+        self._local = local
 
     async def take(self, pod: str) -> None:
         """Have a Pod: its log is there, and empty."""
@@ -46,6 +48,12 @@ class LogFiles:
         """Print lines."""
         with (self._folder / file_name(self._namespace, pod)).open("ab") as file:
             file.writelines(stamped(line.encode(), datetime.now(UTC)) + b"\n" for line in lines)
+
+    async def cut(self) -> None:
+        """Break off every connection to the server, which is one of this process."""
+        assert self._local is not None
+        for connection in tuple(self._local._connections):
+            connection.abort()
 
 
 class FakeKubelet:
@@ -149,10 +157,12 @@ class FakeKubelet:
 
 
 @contextlib.asynccontextmanager
-async def pod_printer(server: ApiServer, transport: Transport, folder: Path) -> AsyncIterator[LogFiles | FakeKubelet]:
-    """Return what Pods of the server print through."""
+async def pod_printer(
+    server: ApiServer, transport: Transport, folder: Path, *, local: LocalServer | None = None
+) -> AsyncIterator[LogFiles | FakeKubelet]:
+    """Return what Pods of the server print through; ``local`` is the local server itself, if it is to be cut off."""
     if server.ca_file is None:
-        yield LogFiles(server)
+        yield LogFiles(server, local)
         return
     async with FakeKubelet(transport, server.namespace).serving(folder) as kubelet:
         yield kubelet

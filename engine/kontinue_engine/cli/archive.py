@@ -17,7 +17,14 @@ from kontinue_engine.cli import exit_codes
 from kontinue_engine.cli.archive_table import ArchiveRow, Table, archive_table, archive_text, rows_of
 from kontinue_engine.cli.connection import Connection, connect, run
 from kontinue_engine.cli.objects import format_document, reference
-from kontinue_engine.cli.options import AnyNamesArgument, GlobalOptions, OutputFormat, global_options, table_width
+from kontinue_engine.cli.options import (
+    GlobalOptions,
+    OutputFormat,
+    candidates,
+    execution_name,
+    global_options,
+    table_width,
+)
 
 _TABLE: Final = "application/json;as=Table;g=meta.k8s.io;v=v1"
 _PAGE_LIMIT: Final = 500
@@ -26,7 +33,10 @@ _decode_table: Final = msgspec.json.Decoder(Table).decode
 
 def command(
     ctx: typer.Context,
-    names: AnyNamesArgument = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NAME]...", parser=execution_name, autocompletion=candidates("archived_executions")),
+    ] = None,
     function: Annotated[str, typer.Option(help="Only archives of Executions of this function.")] = "",
     phase: Annotated[Phase | None, typer.Option(case_sensitive=False, help="Only those that ended so.")] = None,
 ) -> None:

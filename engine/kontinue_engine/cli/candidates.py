@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 import typer
 
+from kontinue import archives
 from kontinue.api import labels
 from kontinue.api.meta import ObjectMeta
 from kontinue.api.v1alpha1 import (
@@ -85,6 +86,13 @@ def schedules(ctx: typer.Context) -> list[tuple[str, str]]:
     """Return the names of ScheduledExecutions, each with its function and times."""
     found = _listed(ctx, requests.SCHEDULED_EXECUTIONS, ScheduledExecution)
     return [(one.metadata.name, f"{one.spec.function} at {one.spec.schedule}") for one in found]
+
+
+def archived_executions(ctx: typer.Context) -> list[tuple[str, str]]:
+    """Return the names of roots that have an archive, each with its function."""
+    found = _listed(ctx, requests.ARCHIVED_EXECUTIONS, _Named, only_metadata=True)
+    keyed = [(one, key) for one in found if (key := archives.part_key(one.metadata)) is not None and key.part == 1]
+    return [(key.execution, one.metadata.labels.get(labels.FUNCTION, "")) for one, key in keyed]
 
 
 def wait_groups(ctx: typer.Context) -> list[tuple[str, str]]:

@@ -58,9 +58,12 @@ async def test_archives_are_listed_and_shown(api_server: ApiServer) -> None:
     await transport.close()
 
     async def archive(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return await kontinue("archive", *arguments)
+
+    async def kontinue(*arguments: str) -> subprocess.CompletedProcess[str]:
         return await asyncio.to_thread(
             subprocess.run,
-            [sys.executable, "-m", "kontinue_engine.cli", "archive", *arguments],
+            [sys.executable, "-m", "kontinue_engine.cli", *arguments],
             env={**os.environ, "KUBECONFIG": str(api_server.kubeconfig)},
             capture_output=True,
             text=True,
@@ -87,5 +90,7 @@ async def test_archives_are_listed_and_shown(api_server: ApiServer) -> None:
     assert "Ship it?: resumed by ada" in shown
     objects = json.loads((await archive("order-7", "-o", "json")).stdout)["items"]
     assert [one["kind"] for one in objects] == ["Execution", "Suspension"]
+    completed = await kontinue("__complete", "--", "archive", "or")
+    assert completed.stdout.split() == ["order-7"]
     absent = await archive("absent")
     assert (absent.returncode, "no archive of Execution" in absent.stderr) == (1, True)

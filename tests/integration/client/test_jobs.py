@@ -68,10 +68,14 @@ class Jobs:
 
 
 @pytest.fixture
-async def jobs(api_server: ApiServer, tmp_path: Path) -> AsyncIterator[Jobs]:
+async def jobs(
+    api_server: ApiServer, server_kind: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> AsyncIterator[Jobs]:
     transport = api_server.transport()
     options = ClientOptions(kubeconfig=str(api_server.kubeconfig), qps=None)
-    async with Client(options) as client, pod_printer(api_server, transport, tmp_path) as printer:
+    local = request.getfixturevalue("local_server").server if server_kind == "local" else None
+    printing = pod_printer(api_server, transport, tmp_path, local=local)
+    async with Client(options) as client, printing as printer:
         yield Jobs(api_server, transport, client, printer)
     await transport.close()
 
@@ -166,8 +170,6 @@ async def test_a_log_that_is_left_early_closes_its_connection(jobs: Jobs) -> Non
 
 async def test_a_log_that_is_cut_goes_on_where_it_was(jobs: Jobs) -> None:
     """Nothing is missing, and nothing told twice."""
-    if not isinstance(jobs.printer, FakeKubelet):
-        pytest.skip("nothing but a node cuts logs; a restart of the local server is that of the file's reader")
     job = await jobs.create()
     pod = await jobs.start(job)
     told = b""
