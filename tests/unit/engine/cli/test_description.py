@@ -105,6 +105,7 @@ def test_a_blocked_execution_shows_both_sides_and_the_way_out(make_execution: Ma
     assert text.count("step fetch") == 1
     assert "see above" in text
     assert "kontinue replay x MODULE:APP" in text
+    assert "kontinue retry x --children all" in text
     assert "kontinue cancel x" in text
 
 
