@@ -56,8 +56,11 @@ class Driver:
 
     @property
     def is_settled(self) -> bool:
-        """Whether nothing is left to do before time moves."""
-        return not (self.loop.has_ready or self._outside or self.is_busy_elsewhere())
+        """Whether nothing is left to do before time moves.
+
+        Threads are asked first: what one has to say when it ends is ready before it has ended.
+        """
+        return not (self.is_busy_elsewhere() or self._outside or self.loop.has_ready)
 
     def attach(self) -> None:
         """Take the running loop as the test's. It may be another one than before, if nothing runs on that any more.
