@@ -59,15 +59,16 @@ _CLI: Final = "kontinue_engine.cli"
 
 _ALL: Final = LISTS - {"selector"}
 _PLACE: Final = NAMES - {"output"}
+_IN_PLACE: Final = NOTHING | {"namespace"}
 
 VERBS: Final = (
-    Verb("dev", f"{_CLI}.dev.command", "Run API server and worker on this machine.", _RUN),
+    Verb("dev", f"{_CLI}.dev.command", "Run API server and worker on this machine.", _RUN, _IN_PLACE),
     Verb("worker", f"{_CLI}.worker", "Run functions against any API server.", _RUN, NAMES),
     Verb("coordinator", f"{_CLI}.coordinator", "Look after WaitGroups of konductor.io.", _RUN, LISTS),
-    Verb("apiserver", f"{_CLI}.apiserver", "Run the local API server alone.", _RUN),
+    Verb("apiserver", f"{_CLI}.apiserver", "Run the local API server alone.", _RUN, NOTHING),
     Verb("init", f"{_CLI}.init", "A new project: an app, its test, and an image for a cluster.", _RUN, NOTHING),
     Verb("install", f"{_CLI}.install", "Kinds and roles in a cluster; --dry-run prints YAML.", _RUN, _PLACE),
-    Verb("manifest", f"{_CLI}.manifest", "YAML that runs a worker group in a cluster.", _RUN, NOTHING | {"namespace"}),
+    Verb("manifest", f"{_CLI}.manifest", "YAML that runs a worker group in a cluster.", _RUN, _IN_PLACE),
     Verb("execute", f"{_CLI}.execute", "Run a function; live tree, then its result.", _RUN, NAMES),
     Verb("bench", f"{_CLI}.bench", "Run a function many times: throughput, latency, API writes.", _RUN, NAMES),
     Verb("functions", f"{_CLI}.functions", "List what can be executed.", _LOOK, LISTS),

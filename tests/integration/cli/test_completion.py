@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+import kubectls
 from kontinue_engine.cli.main import VERBS
 
 pytestmark = pytest.mark.slow
@@ -74,6 +75,20 @@ def test_kubectl_is_told_that_no_file_names_follow() -> None:
     done = subprocess.run([program, "schedules", "tr"], capture_output=True, text=True, timeout=60, check=True)
     first, *_, last = done.stdout.splitlines()
     assert (first.split("\t")[0], last) == ("trigger", ":4")
+
+
+def test_kubectl_runs_and_completes_it_as_a_plugin(tmp_path: Path) -> None:
+    """An unmodified kubectl finds both programs on the PATH."""
+    kubectl = kubectls.program(kubectls.ENVIRONMENT)
+    environment = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "HOME": str(tmp_path)}
+    answers = [
+        subprocess.run(
+            [kubectl, *words], env=environment, capture_output=True, text=True, timeout=60, check=True
+        ).stdout
+        for words in (["kontinue", "version"], ["__complete", "kontinue", "schedules", "tr"])
+    ]
+    assert answers[0].startswith("kontinue ")
+    assert answers[1].startswith("trigger\t")
 
 
 SHELLS = {

@@ -26,8 +26,9 @@ def test_a_failure_shows_reason_traceback_and_where_to_look(make_execution: Make
 
 
 def test_blocked_says_how_to_get_out(make_execution: Make) -> None:
-    """A matching worker, or cancel."""
+    """A matching worker, all of it anew, or cancel."""
     text = explain_end(make_execution("x", phase=Phase.BLOCKED, message="step 1 differs"), flags="")
+    assert "kontinue retry x --children all" in text
     assert "kontinue cancel x" in text
 
 

@@ -21,6 +21,7 @@ VALUES = {
     "no_color": ["--no-color"],
 }
 PRINTS = {"quiet", "no_color"}
+IN_PLACE = {*PRINTS, "namespace"}
 NAMED = {*PRINTS, "output", "namespace", "context", "kubeconfig"}
 SELECTED = {*NAMED, "selector"}
 LISTED = {*SELECTED, "all_namespaces"}
@@ -28,10 +29,11 @@ TAKES = {
     **dict.fromkeys(["get", "functions", "suspensions", "schedules", "archive", "shards", "replay"], LISTED),
     **dict.fromkeys(["cancel", "skip", "retry", "resume", "wait", "describe"], SELECTED),
     **dict.fromkeys(["execute", "result", "tree", "watch", "logs", "bench", "worker"], NAMED),
-    "completion": PRINTS,
+    **dict.fromkeys(["init", "apiserver", "completion"], PRINTS),
+    **dict.fromkeys(["dev", "manifest"], IN_PLACE),
     "version": {*PRINTS, "output"},
 }
-"""What a user may expect of each verb that is about Executions and their like."""
+"""What a user may expect of a verb."""
 
 
 @pytest.fixture(autouse=True)
