@@ -39,10 +39,17 @@ class _Asked(msgspec.Struct, eq=False):
 
 
 class _Attempt(msgspec.Struct, frozen=True):
-    """A write that may have been carried out although its answer got lost."""
+    """A write that has failed, and may have been carried out.
+
+    Attributes:
+        counted: what it has said.
+        seen_count: ``operationCount`` before it.
+        is_lost: nobody has answered; else it was refused, if nothing on the way has sent it twice.
+    """
 
     counted: Counted
     seen_count: int
+    is_lost: bool
 
 
 class Counter:
@@ -63,7 +70,7 @@ class Counter:
         name: str,
         *,
         retry_for_s: float,
-        new_id: Callable[[], str] = lambda: uuid.uuid4().hex[:8],
+        new_id: Callable[[], str] = lambda: uuid.uuid4().hex[:12],
     ) -> None:
         self._transport = transport
         self._namespace = namespace
@@ -112,14 +119,13 @@ class Counter:
         write_id = self._new_id()
         ends_s = asyncio.get_running_loop().time() + self._retry_for_s
         backoff = Backoff(first_s=FIRST_PAUSE_S, cap_s=LONGEST_PAUSE_S)
-        lost: _Attempt | None = None
-        failed = False
+        last: _Attempt | None = None
         while True:
             is_current = self._seen is None
             group = self._seen or await self._read(ends_s)
             self._seen = None
-            if lost is not None and self._was_carried_out(group, lost, write_id):
-                _tell(batch, lost.counted.answers)
+            if last is not None and self._was_carried_out(group, last, write_id):
+                _tell(batch, last.counted.answers)
                 return
             counted = counting.count(group.status, operations, write_id=write_id)
             if counted.status == group.status:
@@ -129,41 +135,36 @@ class Counter:
                 continue  # what was refused is judged by the newest status, not by the one that we remember
             try:
                 written = await self._replace(group, counted, ends_s)
-            except errors.Conflict as error:
-                self._give_up_after(ends_s, error, lost)
-                delay_s = backoff.next_s()
-            except errors.Unavailable as error:
-                if not kube_errors.was_not_processed(error):
-                    lost = _Attempt(counted, group.status.operation_count)
-                self._give_up_after(ends_s, error, lost)
-                delay_s = backoff.next_s(at_least_s=error.retry_after_s)
+            except (errors.Conflict, errors.Unavailable) as error:
+                is_lost = isinstance(error, errors.Unavailable) and not kube_errors.was_not_processed(error)
+                last = _Attempt(counted, group.status.operation_count, is_lost)
+                self._give_up_after(ends_s, error, last)
+                await asyncio.sleep(backoff.next_s(at_least_s=error.retry_after_s))
             else:
-                self._wary_for = WARY_FOR if failed else max(0, self._wary_for - 1)
+                self._wary_for = WARY_FOR if last is not None else max(0, self._wary_for - 1)
                 self._seen = None if self._wary_for else written
                 _tell(batch, counted.answers)
                 return
-            failed = True
-            await asyncio.sleep(delay_s)
 
-    def _was_carried_out(self, group: WaitGroup, lost: _Attempt, write_id: str) -> bool:
-        """Tell whether the write whose answer got lost was carried out.
+    def _was_carried_out(self, group: WaitGroup, last: _Attempt, write_id: str) -> bool:
+        """Tell whether a write that has failed was carried out.
 
         Raises:
-            Unavailable: that cannot be told any more.
+            Unavailable: its answer got lost, and that cannot be told any more.
         """
         if counting.has_counted(group.status, {write_id}):
             return True
-        if counting.may_have_forgotten(group.status, since=lost.seen_count):
+        if last.is_lost and counting.may_have_forgotten(group.status, since=last.seen_count):
             raise errors.Unavailable(
                 f"whether the operation on WaitGroup {self._namespace}/{self._name} was counted cannot be told: its "
                 "answer got lost, and more writes have been counted since than the WaitGroup remembers"
             )
         return False
 
-    def _give_up_after(self, ends_s: float, error: errors.ApiError, lost: _Attempt | None) -> None:
+    def _give_up_after(self, ends_s: float, error: errors.ApiError, last: _Attempt) -> None:
         if asyncio.get_running_loop().time() < ends_s:
             return
-        if lost is None:
+        if not last.is_lost:
             raise error
         raise errors.Unavailable(
             f"{error}; whether it was counted is not known. An operation with an id of yours can be repeated: it "
@@ -181,8 +182,9 @@ class Counter:
         body = msgspec.structs.replace(group, status=counted.status)
         request = requests.replace_status(requests.WAIT_GROUPS, self._namespace, self._name, body)
         left_s = max(1.0, ends_s - asyncio.get_running_loop().time())
-        # Tried once: only so is it known whether an answer got lost.
-        return _decode(await self._transport.send(request, retries=False, timeout_s=min(left_s, 30.0)))
+        # Sent once: only so is it known whether an answer got lost.
+        body = await self._transport.send(request, retries=False, repeatable=False, timeout_s=min(left_s, 30.0))
+        return _decode(body)
 
 
 def _tell(batch: Sequence[_Asked], answers: Sequence[int | Exception]) -> None:

@@ -105,6 +105,14 @@ async def test_a_write_whose_answer_is_lost_counts_once(losses: int):
     assert stored.group.counter == 1
 
 
+async def test_a_conflict_with_a_write_of_our_own_is_none():
+    """Something on the way has sent it twice: the second one finds what the first has written."""
+    stored = StoredWaitGroup(WaitGroupStatus(counter=3))
+    stored.after = Failing(errors.Conflict("the object has been modified", status=409, reason="Conflict"), puts=1)
+    assert await counter_of(stored).count(DONE) == 2
+    assert stored.group.counter == 2
+
+
 async def test_a_write_that_was_not_carried_out_is_repeated():
     """No answer, and no id in the status."""
     stored = StoredWaitGroup(WaitGroupStatus(counter=3))
@@ -185,11 +193,13 @@ async def test_who_is_cancelled_before_its_write_is_not_counted():
 def test_processes_that_lose_answers_and_conflict_count_each_operation_once(data: st.DataObject):
     """Whatever gets lost on the way there or back: in the end exactly what was asked for is counted."""
     stored = StoredWaitGroup()
-    fates = data.draw(st.lists(st.sampled_from(["", "", "lost", "not sent"]), max_size=12))
+    fates = data.draw(st.lists(st.sampled_from(["", "", "lost", "sent twice", "not sent"]), max_size=12))
 
     def fate(at: str) -> None:
         if fates and fates[0] == at:
             fates.pop(0)
+            if at == "sent twice":
+                raise errors.Conflict("the object has been modified", status=409, reason="Conflict")
             raise errors.Unavailable("no answer")
 
     def before(request: Request) -> None:
@@ -199,6 +209,7 @@ def test_processes_that_lose_answers_and_conflict_count_each_operation_once(data
     def after(request: Request) -> None:
         if request.method == "PUT":
             fate("lost")
+            fate("sent twice")
             if fates:
                 fates.pop(0)
 
