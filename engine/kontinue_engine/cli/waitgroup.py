@@ -199,7 +199,8 @@ def describe(group: WaitGroup, now: datetime) -> str:
         ("Namespace", meta.namespace),
         ("Phase", group.phase.value),
         ("Counter", str(group.counter)),
-        ("Added", f"{found.added} in all, back to 0 {found.rounds} times"),
+        ("Added", f"{found.added} in all"),
+        ("Rounds", str(found.rounds)),
         ("TTL", group.spec.ttl or "none"),
         ("Age", format_age(meta.creation_timestamp, now)),
     ]
