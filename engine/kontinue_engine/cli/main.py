@@ -56,6 +56,7 @@ _RUN: Final = "Run"
 _LOOK: Final = "Look"
 _CHANGE: Final = "Change"
 _CLI: Final = "kontinue_engine.cli"
+_EVERYWHERE: Final = (NAMES | {"all_namespaces"}) - {"output"}
 
 _ALL: Final = LISTS - {"selector"}
 _PLACE: Final = NAMES - {"output"}
@@ -64,7 +65,7 @@ _IN_PLACE: Final = NOTHING | {"namespace"}
 VERBS: Final = (
     Verb("dev", f"{_CLI}.dev.command", "Run API server and worker on this machine.", _RUN, _IN_PLACE),
     Verb("worker", f"{_CLI}.worker", "Run functions against any API server.", _RUN, NAMES),
-    Verb("coordinator", f"{_CLI}.coordinator", "Look after WaitGroups of konductor.io.", _RUN, LISTS),
+    Verb("coordinator", f"{_CLI}.coordinator", "Look after WaitGroups of konductor.io.", _RUN, _EVERYWHERE),
     Verb("apiserver", f"{_CLI}.apiserver", "Run the local API server alone.", _RUN, NOTHING),
     Verb("init", f"{_CLI}.init", "A new project: an app, its test, and an image for a cluster.", _RUN, NOTHING),
     Verb("install", f"{_CLI}.install", "Kinds and roles in a cluster; --dry-run prints YAML.", _RUN, _PLACE),
