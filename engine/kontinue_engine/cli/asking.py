@@ -5,8 +5,10 @@ Used by ``resume`` and ``execute --interactive``. Ctrl-C or the end of stdin lea
 
 from __future__ import annotations
 
+import signal
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
@@ -19,6 +21,16 @@ from kontinue_engine.cli.options import is_terminal
 def can_ask() -> bool:
     """Tell whether somebody is there to answer."""
     return is_terminal(sys.stdin) and is_terminal(sys.stderr)
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Have Ctrl-C end a question at once: asyncio only cancels a task, which does not run while somebody is asked."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def ask_for(schema: Mapping[str, Any], *, known: Collection[str] = ()) -> Any:
@@ -36,7 +48,8 @@ def _ask(question: Question) -> Any:
             file=sys.stderr,
         )
     while True:
-        text = typer.prompt(_prompt(question), default="", show_default=False, err=True)
+        with interruptible():
+            text = typer.prompt(_prompt(question), default="", show_default=False, err=True)
         try:
             return read_answer(question, text)
         except AnswerError as error:

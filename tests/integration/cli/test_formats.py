@@ -30,8 +30,16 @@ def done(shared: Kontinue) -> str:
 
 def at_terminal(kontinue: Kontinue, *arguments: str, stdin: str = "", columns: int = 80, **env: str) -> tuple[int, str]:
     """What somebody at a terminal sees, and the exit code."""
-    leader, follower = pty.openpty()
+    process, leader = open_terminal(kontinue, *arguments, columns=columns, **env)
     os.write(leader, stdin.encode())
+    seen = b"".join(read_all(leader))
+    os.close(leader)
+    return process.wait(60), seen.decode().replace("\r\n", "\n")
+
+
+def open_terminal(kontinue: Kontinue, *arguments: str, columns: int = 80, **env: str) -> tuple[subprocess.Popen, int]:
+    """Start it at a terminal of its own; return the process, and where to type and to read."""
+    leader, follower = pty.openpty()
     process = subprocess.Popen(
         kontinue.command(*arguments),
         cwd=kontinue.folder,
@@ -41,9 +49,7 @@ def at_terminal(kontinue: Kontinue, *arguments: str, stdin: str = "", columns: i
         stderr=follower,
     )
     os.close(follower)
-    seen = b"".join(read_all(leader))
-    os.close(leader)
-    return process.wait(60), seen.decode().replace("\r\n", "\n")
+    return process, leader
 
 
 def read_all(descriptor: int) -> Iterator[bytes]:
@@ -167,6 +173,26 @@ def test_a_form_asks_for_arguments_and_payloads(shared: Kontinue) -> None:
     assert (script.returncode, "no terminal" in script.stderr) == (2, True)
     missing = shared("execute", "greet")
     assert (missing.returncode, "kontinue execute greet -p name=TEXT" in missing.stderr) == (1, True)
+
+
+def test_a_selection_is_confirmed_or_left_alone(shared: Kontinue) -> None:
+    """Counted and named before; Ctrl-C at the question leaves at once, and nothing is changed."""
+    shared("execute", "-q", "nap", "-p", "seconds=600", "--detach", "--name", "spared")
+    wanted = ("cancel", "-l", "kontinue.cloud/function=nap")
+    process, leader = open_terminal(shared, *wanted)
+    seen = b""
+    for data in read_all(leader):
+        seen += data
+        if b"[y/N]" in seen and b"Interrupted" not in seen:
+            process.send_signal(signal.SIGINT)
+            seen += b"Interrupted"
+    os.close(leader)
+    assert (process.wait(60), b"spared? [y/N]" in seen, b"Traceback" in seen) == (1, True, False)
+    code, text = at_terminal(shared, *wanted, stdin="n\n")
+    assert (code, "Cancel 1 Execution: spared? [y/N]" in text) == (1, True)
+    assert json.loads(shared("get", "spared", "-o", "json").stdout)["status"].get("phase") != "Canceled"
+    code, text = at_terminal(shared, *wanted, stdin="y\n")
+    assert (code, "executions.kontinue.cloud/spared canceled" in text) == (0, True)
 
 
 def test_text_of_any_script_passes_any_locale(shared: Kontinue) -> None:
