@@ -1,0 +1,49 @@
+"""Exit codes of the verbs for primitives."""
+
+from __future__ import annotations
+
+import pytest
+import typer
+
+from kontinue import errors
+from kontinue_engine.cli import primitives
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (errors.NotFound("gone", status=404), 2),
+        (errors.WaitTimeout("too long"), 3),
+        (errors.Forbidden("no", status=403), 4),
+        (errors.Unauthorized("who", status=401), 4),
+        (errors.InvalidState("the counter is 0"), 1),
+        (errors.Unavailable("away"), 1),
+    ],
+)
+def test_scripts_can_tell_errors_apart(error: Exception, code: int, capsys: pytest.CaptureFixture[str]):
+    """As documented; the message goes to stderr."""
+
+    async def fail() -> int:
+        raise error
+
+    with pytest.raises(typer.Exit) as left:
+        primitives.run(fail)
+    assert left.value.exit_code == code
+    said = capsys.readouterr()
+    assert (said.out, said.err.startswith(f"error: {error}")) == ("", True)
+
+
+def test_an_error_among_tasks_is_told_like_one_alone():
+    """What is a bug is not hidden."""
+
+    async def fail_in_a_group() -> int:
+        raise ExceptionGroup("tasks", [errors.NotFound("gone", status=404)])
+
+    async def have_a_bug() -> int:
+        raise ExceptionGroup("tasks", [ValueError("a bug")])
+
+    with pytest.raises(typer.Exit) as left:
+        primitives.run(fail_in_a_group)
+    assert left.value.exit_code == 2
+    with pytest.raises(ExceptionGroup):
+        primitives.run(have_a_bug)
