@@ -53,7 +53,7 @@ COLLECTING_MS = 1_000
 """In which the server deletes what belonged to something that is gone."""
 LOOKING_MS = round(FIRST_LOOK_S * 1000)
 """After which a page that is back is found."""
-SHORT_PAGE = 3
+SHORT_PAGE = 1
 """Records of a page, where pages are to be common."""
 MAX_DEATHS = 3
 """Of runners: four in a row without a new record would fail an Execution."""
@@ -258,7 +258,7 @@ class Machine(RuleBasedStateMachine):
     def lose_page(self, pick: int, payload: int, is_garbled: bool) -> None:
         """What needs it to go on is Blocked until it is back as it was."""
         waiting = self._paged_waits()
-        run, path, page = waiting[pick % len(waiting)]
+        run, path, kind, page = waiting[pick % len(waiting)]
         name = page["metadata"]["name"]
         meta = {key: value for key, value in page["metadata"].items() if key in _KEPT}
         self._send(requests.delete(requests.MEMO_PAGES, "default", name))
@@ -266,7 +266,11 @@ class Machine(RuleBasedStateMachine):
             spec = {**page["spec"], "memo": {"build": "", "records": []}}
             self._send(requests.create(requests.MEMO_PAGES, "default", {**page, "metadata": meta, "spec": spec}))
         self.restart_worker()
-        self.do(self.client.resume_suspension(self._suspensions()[path].metadata.name, payload))
+        if kind == "Job":
+            self.env.jobs.succeed(path)
+        else:
+            name_of_wait = self._suspensions()[path].metadata.name
+            self.do(self.client.resume_suspension(name_of_wait, payload if kind == "Manual" else None))
         self._settle()
         found = self.do(self.client.get(self.names[run.where]))
         assert (found.phase, found.status.reason) == (Phase.BLOCKED, HISTORY_INCOMPLETE), found.status
@@ -274,7 +278,10 @@ class Machine(RuleBasedStateMachine):
             self._send(requests.delete(requests.MEMO_PAGES, "default", name))
         self._send(requests.create(requests.MEMO_PAGES, "default", {**page, "metadata": meta}))
         self._move(LOOKING_MS)
-        run.told[path] = payload
+        if kind == "Job":
+            self.world.answered.add(path)
+        else:
+            run.told[path] = payload
         self._settle()
 
     @precondition(lambda self: self.world.runs and not self.world.is_tied)
@@ -493,9 +500,9 @@ class Machine(RuleBasedStateMachine):
             if not one.get("status", {}).get("conditions")
         }
 
-    def _paged_waits(self) -> list[tuple[Run, str, Any]]:
-        """Return who waits for an answer and has MemoPages: that, where, and a page."""
-        waiting = {self.names[run.where]: (run, path) for run, path, kind in self._waiting() if kind == "Manual"}
+    def _paged_waits(self) -> list[tuple[Run, str, str, Any]]:
+        """Return who waits for somebody and has MemoPages: that, where, for what, and a page."""
+        waiting = {self.names[one[0].where]: one for one in self._waiting("Job", "Sleep", "Manual")}
         if not waiting:
             return []
         listed = msgspec.json.decode(self._send(requests.list_objects(requests.MEMO_PAGES, "default")))["items"]
