@@ -212,7 +212,12 @@ def test_a_reader_that_leaves_is_no_error_to_read(shared: Kontinue, done: str, t
         reading, writing = os.pipe()
         os.close(reading)
         gone = subprocess.run(
-            shared.command(*arguments), cwd=shared.folder, env=shared.env, stdout=writing, stderr=-1, timeout=60
+            shared.command(*arguments),
+            cwd=shared.folder,
+            env=shared.env,
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            timeout=60,
         )
         os.close(writing)
         assert (gone.returncode, gone.stderr) == (1, b"")
