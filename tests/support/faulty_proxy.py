@@ -95,6 +95,8 @@ class FaultyProxy:
         self.url = ""
         self.done: Counter[Fault] = Counter()
         self.late_s = late_s
+        self.asking: set[asyncio.Task[bytes]] = set()
+        """Requests that the server has not answered yet."""
         self._upstream = upstream
         self._seen: Counter[str] = Counter()
 
@@ -154,7 +156,13 @@ class FaultyProxy:
         return True
 
     async def _ask(self, asked: Message) -> bytes:
-        """Return the server's answer as it goes over the wire."""
+        """Return the server's answer as it goes over the wire; it is waited for whether or not somebody wants it."""
+        task = asyncio.create_task(self._fetch(asked))
+        self.asking.add(task)
+        task.add_done_callback(self.asking.discard)
+        return await asyncio.shield(task)
+
+    async def _fetch(self, asked: Message) -> bytes:
         async with self._upstream.request(
             asked.method, asked.target, data=asked.body or None, headers=asked.headers
         ) as response:
@@ -162,37 +170,60 @@ class FaultyProxy:
 
     async def _watch(self, asked: Message, fault: Fault, chance: Random, writer: asyncio.StreamWriter) -> None:
         """Pass a watch on, line by line, until it ends or the fault strikes."""
-        strikes_at = chance.randrange(4)
         if fault in {Fault.LOST_REQUEST, Fault.LOST_ANSWER, Fault.BAD_GATEWAY, Fault.BUSY}:
             writer.write(answer(429 if fault is Fault.BUSY else 502, PAGE))
             return
-        async with self._upstream.request(asked.method, asked.target, headers=asked.headers) as response:
-            if response.status != 200:
-                writer.write(answer(response.status, await response.read()))
-                return
-            writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
-            number = 0
-            async for line in response.content:
-                sent = line
-                if number == strikes_at:
-                    match fault:
-                        case Fault.CUT | Fault.SHORT:
-                            writer.write(chunk(line[: len(line) // 2]))
-                            return
-                        case Fault.GARBLED | Fault.NO_HTTP:
-                            sent = garbled(line[:-1], chance) + b"\n"
-                        case Fault.PAGE:
-                            sent = PAGE + b"\n"
-                        case Fault.TWICE | Fault.TWICE_FIRST:
-                            sent = line + line
-                        case Fault.DELAYED:
-                            await asyncio.sleep(self.late_s)
-                        case _:
-                            pass
-                writer.write(chunk(sent))
-                await writer.drain()
-                number += 1
-            writer.write(chunk(b""))
+        opening = asyncio.ensure_future(self._open(asked))
+        try:
+            response = await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            abort(await opening)
+            raise
+        try:
+            await self._pass_on(response, fault, chance, writer)
+        finally:
+            abort(response)
+
+    async def _open(self, asked: Message) -> aiohttp.ClientResponse:
+        return await self._upstream.request(asked.method, asked.target, headers=asked.headers)
+
+    async def _pass_on(
+        self, response: aiohttp.ClientResponse, fault: Fault, chance: Random, writer: asyncio.StreamWriter
+    ) -> None:
+        strikes_at = chance.randrange(4)
+        if response.status != 200:
+            writer.write(answer(response.status, await response.read()))
+            return
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        number = 0
+        async for line in response.content:
+            sent = line
+            if number == strikes_at:
+                match fault:
+                    case Fault.CUT | Fault.SHORT:
+                        writer.write(chunk(line[: len(line) // 2]))
+                        return
+                    case Fault.GARBLED | Fault.NO_HTTP:
+                        sent = garbled(line[:-1], chance) + b"\n"
+                    case Fault.PAGE:
+                        sent = PAGE + b"\n"
+                    case Fault.TWICE | Fault.TWICE_FIRST:
+                        sent = line + line
+                    case Fault.DELAYED:
+                        await asyncio.sleep(self.late_s)
+                    case _:
+                        pass
+            writer.write(chunk(sent))
+            await writer.drain()
+            number += 1
+        writer.write(chunk(b""))
+
+
+def abort(response: aiohttp.ClientResponse) -> None:
+    """Leave an answer before its end: an orderly end of TLS would outlast the event loop of a test."""
+    if response.connection is not None and response.connection.transport is not None:
+        response.connection.transport.abort()
+    response.close()
 
 
 async def read_message(reader: asyncio.StreamReader) -> Message:
@@ -265,3 +296,4 @@ async def faulty_proxy(server: ApiServer, seed: str, *, late_s: float) -> AsyncI
             for connection in connections:
                 connection.cancel()
             await asyncio.gather(*connections)
+            await asyncio.gather(*proxy.asking, return_exceptions=True)
