@@ -183,8 +183,8 @@ class Counter:
         request = requests.replace_status(requests.WAIT_GROUPS, self._namespace, self._name, body)
         left_s = max(1.0, ends_s - asyncio.get_running_loop().time())
         # Sent once: only so is it known whether an answer got lost.
-        body = await self._transport.send(request, retries=False, repeatable=False, timeout_s=min(left_s, 30.0))
-        return _decode(body)
+        answer = await self._transport.send(request, retries=False, repeatable=False, timeout_s=min(left_s, 30.0))
+        return _decode(answer)
 
 
 def _tell(batch: Sequence[_Asked], answers: Sequence[int | Exception]) -> None:
