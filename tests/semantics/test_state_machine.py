@@ -290,6 +290,8 @@ class Machine(RuleBasedStateMachine):
         """Whoever waits for a child takes it for canceled, whatever dies; unless that is before a word was written."""
         run = self._pick(pick)
         is_awaited = run.parent is not None and not run.parent.is_terminal and not run.is_terminal
+        if run.is_terminal and run.parent is not None and not (run.parent.is_terminal or run.parent.is_written):
+            return  # its parent may ask for it once more
         self._send(requests.delete(requests.EXECUTIONS, "default", self.names[run.where]))
         self.world.delete(run)
         if is_awaited:

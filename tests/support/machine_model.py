@@ -134,7 +134,7 @@ class Run:
 
     def end(self, phase: str, result: int | None = None) -> None:
         """End it, and everything that it has started."""
-        self.is_unsure = not self.is_written and self.world.now_ms - self.moved_ms <= PARKING_MS
+        self.is_unsure = not self.is_written
         self.phase, self.result, self.is_open = phase, result, False
         self.due_ms.clear()
         self.told.clear()
