@@ -33,7 +33,7 @@ CALL = timedelta(seconds=30)
 """Deadline of each call."""
 GRACE_S = 10.0
 """By how much a busy machine may be late."""
-TRY_S = 1.5
+TRY_S = 2.5
 """How long a transport waits for one answer: those that never come cost it."""
 pytestmark = pytest.mark.slow
 
