@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import re
 import shlex
@@ -13,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from job_answers import listed
@@ -21,6 +23,7 @@ from kontinue.kube import requests
 from kontinue.kube.config import load_config
 from kontinue.kube.http import KubeTransport
 from kontinue_engine.cli.dev import job_runner
+from kontinue_engine.cli.dev.processes import start_process
 from scripted_transport import ScriptedTransport
 
 pytestmark = pytest.mark.slow
@@ -170,10 +173,11 @@ async def test_whoever_does_not_want_to_wait_for_the_grace_need_not(
 
     transport = ScriptedTransport()
     transport.answer = answer
-    runner = job_runner.JobRunner(transport, namespace="ns", directory=tmp_path, logs=tmp_path, say=lambda text: None)
+    said: list[str] = []
+    runner = job_runner.JobRunner(transport, namespace="ns", directory=tmp_path, logs=tmp_path, say=said.append)
     running = asyncio.create_task(runner.run())
     async with asyncio.timeout(60):
-        while not (tmp_path / "pid").exists():
+        while not said or not (tmp_path / "pid").exists():  # what is still being started has no grace
             await asyncio.sleep(0.02)
         running.cancel()
         done, _ = await asyncio.wait([running], timeout=0.2)
@@ -181,6 +185,26 @@ async def test_whoever_does_not_want_to_wait_for_the_grace_need_not(
         runner.kill()
         await asyncio.wait([running])
     assert not process_runs(int((tmp_path / "pid").read_text()))
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3, 4])
+async def test_a_start_that_is_cancelled_leaves_no_process(tmp_path: Path, wait_until: WaitUntil, turns: int) -> None:
+    """Whatever is under way: neither the process nor what it has started goes on, and its pipes are closed."""
+    command = ["sh", "-c", "sleep 3600 & sleep 3600"]
+    starting = asyncio.create_task(
+        start_process(command, directory=tmp_path, on_stdout=lambda line: None, on_stderr=lambda line: None)
+    )
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    wait_until("the end of what it started", lambda: not has_processes_in(tmp_path))
+    gc.collect()  # a pipe that was left open would be told now
+
+
+def has_processes_in(folder: Path) -> bool:
+    return any(process.info["cwd"] == str(folder) for process in psutil.process_iter(["cwd"]))
 
 
 @pytest.mark.usefixtures("app")

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import functools
 import os
+import signal
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -89,17 +90,25 @@ async def start_process(
 
     Without an ``environment`` it has ours. With the ``guard_fd`` of a ``group_guard`` its process group dies with us.
     """
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        cwd=directory,
-        env=environment,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        start_new_session=True,
-        preexec_fn=functools.partial(_tie, os.getpid(), guard_fd),
-        limit=MAX_LINE_BYTES,
+    starting = asyncio.create_task(
+        asyncio.create_subprocess_exec(
+            *command,
+            cwd=directory,
+            env=environment,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,
+            preexec_fn=functools.partial(_tie, os.getpid(), guard_fd),
+            limit=MAX_LINE_BYTES,
+        ),
+        name=f"start {command[0]}",
     )
+    try:
+        process = await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        await _end_what_starts(starting)
+        raise
     if process.stdout is None or process.stderr is None:
         raise RuntimeError("a child process without pipes")
     readers = [
@@ -107,6 +116,18 @@ async def start_process(
         asyncio.create_task(_read_lines(process.stderr, on_stderr), name=f"stderr of {process.pid}"),
     ]
     return ChildProcess(process, readers)
+
+
+async def _end_what_starts(starting: asyncio.Task[asyncio.subprocess.Process]) -> None:
+    """Kill a process whose start was cancelled, with its group; asyncio alone would leave its pipes open."""
+    while not starting.done():
+        with contextlib.suppress(asyncio.CancelledError):  # of the caller, who passes on the first one
+            await asyncio.wait([starting])
+    if starting.exception() is None:
+        process = starting.result()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.communicate()
 
 
 def _tie(parent_pid: int, guard_fd: int | None) -> None:
