@@ -32,8 +32,9 @@ class TreeWatcher:
     """A tree that follows the cluster: ``async with`` it, then iterate over its states.
 
     Each iteration gives the newest state; states that nobody waited for are skipped. Transient errors reconnect and
-    show in ``last_error``, fatal ones are raised. It ends when ``stop`` is called or the Execution is deleted; what has
-    been archived has one state. Suspensions and Jobs are left out if they may not be read.
+    show in ``last_error``, fatal ones are raised. It ends when ``stop`` is called or the Execution is deleted, also if
+    another one was created under its name; what has been archived has one state. Suspensions and Jobs are left out if
+    they may not be read.
     """
 
     def __init__(
@@ -62,7 +63,7 @@ class TreeWatcher:
         self._state.set_top(top)
         meta = top.metadata
         itself = self._reflector(requests.EXECUTIONS, meta.namespace, Execution, fields=f"metadata.name={meta.name}")
-        self._start(TOP, self._follow_top(itself))
+        self._start(TOP, self._follow_top(itself, meta.uid))
         for kind, resource in KINDS.items():
             reflector = self._reflector(resource, meta.namespace, kind, label_selector=selector_of(top))
             self._start(kind, self._follow_kind(kind, resource, reflector))
@@ -119,18 +120,23 @@ class TreeWatcher:
         task.add_done_callback(lambda _: self._changed.set())
         self._tasks.append(task)
 
-    async def _follow_top(self, reflector: Reflector[Execution]) -> None:
+    async def _follow_top(self, reflector: Reflector[Execution], uid: str) -> None:
+        """Return when it is gone: another one that is created under its name has a tree of its own."""
         async with aclosing(reflector.follow()) as stream:
             async for news in stream:
                 match news:
                     case Listed(objects=objects):
                         self._unlisted.discard(TOP)
-                        self._state.set_top(objects[0] if objects else None)
-                    case Changed(type=type_, object=found):
-                        self._state.set_top(None if type_ == "DELETED" else found)
+                        found = objects[0] if objects else None
+                    case Changed(type=type_, object=changed):
+                        found = None if type_ == "DELETED" else changed
                     case _:
                         continue
+                is_there = found is not None and found.metadata.uid == uid
+                self._state.set_top(found if is_there else None)
                 self._changed.set()
+                if not is_there:
+                    return
 
     async def _follow_kind(self, kind: type[Member], resource: Resource, reflector: Reflector[Member]) -> None:
         try:
