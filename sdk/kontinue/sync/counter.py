@@ -19,6 +19,7 @@ from kontinue.api.counting import Counted, Operation
 from kontinue.api.konductor_v1 import WaitGroup
 from kontinue.kube import errors as kube_errors
 from kontinue.kube import requests
+from kontinue.kube.answers import reader
 from kontinue.kube.backoff import Backoff
 from kontinue.kube.transport import Transport
 
@@ -26,11 +27,15 @@ FIRST_PAUSE_S: Final = 0.004
 LONGEST_PAUSE_S: Final = 0.064
 """After conflicts, drawn between 0 and a bound that doubles between these. Judgement: about one write to many."""
 
+LEAST_TRY_S: Final = 1.0
+LONGEST_TRY_S: Final = 30.0
+"""Bounds of what one request may take; between them it is the time that is left. Judgement."""
+
 WARY_FOR: Final = 16
 """So many writes after a conflict are not built on what our last one left: else who writes in a row would always be
 faster than those who have to read first, and they would wait until it has finished. Judgement."""
 
-_decode: Final = msgspec.json.Decoder(WaitGroup).decode
+_decode: Final = reader(WaitGroup)
 
 
 class _Asked(msgspec.Struct, eq=False):
@@ -122,7 +127,7 @@ class Counter:
         last: _Attempt | None = None
         while True:
             is_current = self._seen is None
-            group = self._seen or await self._read(ends_s)
+            group = self._seen or await self._read(ends_s, last)
             self._seen = None
             if last is not None and self._was_carried_out(group, last, write_id):
                 _tell(batch, last.counted.answers)
@@ -166,25 +171,39 @@ class Counter:
             return
         if not last.is_lost:
             raise error
-        raise errors.Unavailable(
-            f"{error}; whether it was counted is not known. An operation with an id of yours can be repeated: it "
-            "counts once",
-            status=error.status,
-            reason=error.reason,
-        ) from error
+        raise _unknown(error) from error
 
-    async def _read(self, ends_s: float) -> WaitGroup:
+    async def _read(self, ends_s: float, last: _Attempt | None) -> WaitGroup:
         left_s = max(0.0, ends_s - asyncio.get_running_loop().time())
         request = requests.get(requests.WAIT_GROUPS, self._namespace, self._name)
-        return _decode(await self._transport.send(request, retry_for_s=left_s))
+        try:
+            return _decode(await self._transport.send(request, retry_for_s=left_s, timeout_s=_try_s(left_s)))
+        except errors.Unavailable as error:
+            if last is None or not last.is_lost:
+                raise
+            raise _unknown(error) from error
 
     async def _replace(self, group: WaitGroup, counted: Counted, ends_s: float) -> WaitGroup:
         body = msgspec.structs.replace(group, status=counted.status)
         request = requests.replace_status(requests.WAIT_GROUPS, self._namespace, self._name, body)
-        left_s = max(1.0, ends_s - asyncio.get_running_loop().time())
+        timeout_s = _try_s(ends_s - asyncio.get_running_loop().time())
         # Sent once: only so is it known whether an answer got lost.
-        answer = await self._transport.send(request, retries=False, repeatable=False, timeout_s=min(left_s, 30.0))
-        return _decode(answer)
+        return _decode(await self._transport.send(request, retries=False, repeatable=False, timeout_s=timeout_s))
+
+
+def _try_s(left_s: float) -> float:
+    """Return how long one request may take when so much time is left for all."""
+    return min(max(LEAST_TRY_S, left_s), LONGEST_TRY_S)
+
+
+def _unknown(error: errors.ApiError) -> errors.Unavailable:
+    """Return the error of who gives up after an answer that got lost."""
+    return errors.Unavailable(
+        f"{error}; whether it was counted is not known. An operation with an id of yours can be repeated: it counts "
+        "once",
+        status=error.status,
+        reason=error.reason,
+    )
 
 
 def _tell(batch: Sequence[_Asked], answers: Sequence[int | Exception]) -> None:

@@ -16,11 +16,12 @@ import msgspec
 from kontinue import errors
 from kontinue.api.konductor_v1 import WaitGroup
 from kontinue.kube import requests
+from kontinue.kube.answers import reader
 from kontinue.kube.reflector import REFUSALS, Listed, Reflector
 from kontinue.kube.transport import Transport
 from kontinue.kube.watch import Changed
 
-_decode: Final = msgspec.json.Decoder(WaitGroup).decode
+_decode: Final = reader(WaitGroup)
 
 
 class _Waiter(msgspec.Struct, eq=False):
@@ -77,7 +78,7 @@ class Following:
 
         Args:
             for_first_add: one that nothing was ever added to is not done yet.
-            on_progress: called with each state in which it is not.
+            on_progress: called with each state in which it is not; what it raises ends this wait.
 
         Raises:
             NotFound: it does not exist, or not any more.
@@ -151,7 +152,10 @@ class Following:
         elif is_over(group, start=start, for_first_add=waiter.for_first_add):
             waiter.ended.set_result(group)
         elif waiter.on_progress is not None:
-            waiter.on_progress(group)
+            try:
+                waiter.on_progress(group)
+            except Exception as error:  # noqa: BLE001 - it is the user's, and other waits go on
+                self._fail_one(waiter, error)
 
     def _gone(self, message: str) -> errors.NotFound:
         return errors.NotFound(message, status=404, reason="NotFound")

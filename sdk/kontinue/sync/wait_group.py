@@ -26,7 +26,9 @@ from kontinue.api.konductor_v1 import (
 from kontinue.api.konductor_v1 import WaitGroup as StoredWaitGroup
 from kontinue.api.meta import ObjectMeta, PartialObjectMetadata
 from kontinue.client.client import Client
+from kontinue.client.limits import limited
 from kontinue.kube import requests
+from kontinue.kube.answers import reader
 from kontinue.sync.counter import Counter
 from kontinue.sync.following import Following, is_over
 
@@ -34,8 +36,8 @@ RETRY_S: Final = 30.0
 """How long an operation is tried when the client has no timeout; as the client's other calls."""
 
 _RESOURCES: Final = {HolderKind.POD: requests.PODS, HolderKind.EXECUTION: requests.EXECUTIONS}
-_decode_metadata: Final = msgspec.json.Decoder(PartialObjectMetadata).decode
-_decode: Final = msgspec.json.Decoder(StoredWaitGroup).decode
+_decode_metadata: Final = reader(PartialObjectMetadata)
+_decode: Final = reader(StoredWaitGroup)
 
 
 class WaitGroup:
@@ -47,17 +49,19 @@ class WaitGroup:
     Attributes:
         name: of the WaitGroup.
         namespace: of the WaitGroup.
+        timeout: limit of each call, that of the client; ``wait`` may have one of its own.
     """
 
     def __init__(self, name: str, client: Client, *, namespace: str | None = None) -> None:
         self.name = name
         self.namespace = namespace or client.namespace
         self._transport = client.kube
-        self._timeout = client.timeout
+        self.timeout = client.timeout
         self._retry_for_s = RETRY_S if client.timeout is None else client.timeout.total_seconds()
         self._counter = Counter(self._transport, self.namespace, name, retry_for_s=self._retry_for_s)
         self._following = Following(self._transport, self.namespace, name, retry_for_s=self._retry_for_s)
 
+    @limited
     async def create(self, *, ttl: timedelta | None = None) -> StoredWaitGroup:
         """Create it, or return the one that exists, as it is.
 
@@ -75,6 +79,7 @@ class WaitGroup:
         except errors.AlreadyExists:
             return await self.get()
 
+    @limited
     async def add(
         self, delta: int = 1, *, holder: Holder | None = None, operation_id: str = "", clamp: bool = False
     ) -> int:
@@ -123,14 +128,14 @@ class WaitGroup:
             timeout: no longer than this, 0: look once; None: as long as the client's timeout, or for ever.
             for_first_add: a WaitGroup that nothing was ever added to is done, as documented: wait for the first add,
                 too, where workers add themselves.
-            on_progress: called with each state that it is seen in meanwhile.
+            on_progress: called with each state that it is seen in meanwhile; what it raises ends this wait.
 
         Raises:
             WaitTimeout: it was not done in time; the message tells the counter.
             NotFound: it does not exist, or was deleted meanwhile.
             ApiError: the server refuses.
         """
-        limit = self._timeout if timeout is None else timeout
+        limit = self.timeout if timeout is None else timeout
         if limit is not None and limit <= timedelta():
             group = await self.get()
             if is_over(group, start=group, for_first_add=for_first_add):
@@ -142,6 +147,7 @@ class WaitGroup:
         except TimeoutError as error:
             raise self._timed_out(self._following.latest, limit or timedelta()) from error
 
+    @limited
     async def get(self) -> StoredWaitGroup:
         """Read the whole object.
 
@@ -159,6 +165,7 @@ class WaitGroup:
         group = await self.get()
         return msgspec.structs.replace(group.status, counter=group.counter, phase=group.phase)
 
+    @limited
     async def delete(self) -> None:
         """Delete it; who waits for it gets NotFound.
 

@@ -14,11 +14,12 @@ import yaml
 
 from colours import COLOURS, client_of
 from kontinue import errors
-from kontinue.client import Client, ClientOptions
+from kontinue.client import Client, ClientOptions, SyncClient
+from kontinue.sync import Holder, HolderKind, SyncWaitGroup, WaitGroup
 from played_worker import build
 
 LIMIT = timedelta(seconds=0.2)
-GUARD_S = 30.0
+GUARD_S = 20.0
 """What a test that has failed may take."""
 
 
@@ -69,6 +70,18 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "watch_tree": follow,
 }
 """Method -> one call of it."""
+WAIT_GROUP_CALLS: dict[str, Callable[[Any], Any]] = {
+    "add": lambda group: group.add(),
+    "add for a holder": lambda group: group.add(holder=Holder(kind=HolderKind.POD, name="x")),
+    "create": lambda group: group.create(),
+    "delete": lambda group: group.delete(),
+    "done": lambda group: group.done(),
+    "get": lambda group: group.get(),
+    "status": lambda group: group.status(),
+    "wait": lambda group: group.wait(),
+    "wait that looks once": lambda group: group.wait(timeout=timedelta()),
+}
+"""The same of a WaitGroup."""
 SEND_NOTHING = {"close", "from_kube", "with_namespace", "with_timeout"}
 
 
@@ -98,6 +111,9 @@ def test_every_method_is_called_here() -> None:
     methods = {name for name, _ in inspect.getmembers(Client, callable) if not name.startswith("_")}
     assert {name.partition(" ")[0] for name in CALLS} == methods - SEND_NOTHING
 
+    operations = {name for name, _ in inspect.getmembers(WaitGroup, inspect.isfunction) if not name.startswith("_")}
+    assert {name.partition(" ")[0] for name in WAIT_GROUP_CALLS} == operations
+
 
 @pytest.mark.parametrize("colour", COLOURS)
 async def test_no_call_outlasts_its_limit(colour: str, kubeconfig: Path) -> None:
@@ -111,3 +127,27 @@ async def test_no_call_outlasts_its_limit(colour: str, kubeconfig: Path) -> None
                     await CALLS[name](client)
 
         await asyncio.gather(*map(call, CALLS))
+
+
+async def test_no_call_of_a_wait_group_outlasts_the_limit_of_its_client(kubeconfig: Path) -> None:
+    """Each has one of its own, so that none waits for the write of another."""
+    async with Client(ClientOptions(kubeconfig=str(kubeconfig), qps=None, timeout=LIMIT)) as client:
+
+        async def call(name: str) -> None:
+            with pytest.raises((errors.Unavailable, errors.WaitTimeout)):
+                async with asyncio.timeout(GUARD_S):
+                    await WAIT_GROUP_CALLS[name](WaitGroup("x", client))
+
+        await asyncio.gather(*map(call, WAIT_GROUP_CALLS))
+
+
+async def test_no_call_of_a_synchronous_wait_group_outlasts_the_limit_of_its_client(kubeconfig: Path) -> None:
+    """As the asynchronous one."""
+
+    def call(name: str) -> None:
+        with pytest.raises((errors.Unavailable, errors.WaitTimeout)):
+            WAIT_GROUP_CALLS[name](SyncWaitGroup("x", client))
+
+    with SyncClient(ClientOptions(kubeconfig=str(kubeconfig), qps=None, timeout=LIMIT)) as client:
+        async with asyncio.timeout(GUARD_S):
+            await asyncio.gather(*(asyncio.to_thread(call, name) for name in WAIT_GROUP_CALLS))

@@ -288,6 +288,28 @@ async def test_a_wait_for_one_that_is_deleted_ends(group: WaitGroup, transport: 
         await task
 
 
+async def test_a_progress_that_raises_ends_its_own_wait_and_no_other(
+    group: WaitGroup, transport: KubeTransport, api_server: ApiServer
+):
+    """Waits of a process share a watch, and nothing else."""
+    await group.add(2)
+    meddling = Meddling(transport)
+    shared = of(meddling, api_server)
+
+    def show(seen: Any) -> None:
+        if seen.counter == 1:
+            raise ValueError("no terminal")
+
+    failing = await waiting(shared, meddling, on_progress=show)
+    other = asyncio.create_task(shared.wait(timeout=LONG))
+    await eventually(lambda: meddling.reads)
+    await group.done()
+    with pytest.raises(ValueError, match="no terminal"):
+        await failing
+    await group.done()
+    assert (await other).counter == 0
+
+
 async def test_the_synchronous_twin_does_the_same(api_server: ApiServer):
     """With the same methods and parameters."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
@@ -146,6 +147,45 @@ async def test_who_gives_up_after_a_lost_answer_says_that_it_may_have_counted():
     with pytest.raises(errors.Unavailable, match="whether it was counted is not known"):
         await counter_of(stored, retry_for_s=0.0).count(Operation(delta=-1, id="mine"))
     assert await counter_of(stored).count(Operation(delta=-1, id="mine")) == 0
+
+
+async def test_who_cannot_read_any_more_after_a_lost_answer_says_that_it_may_have_counted():
+    """The server went away after the write, and did not come back in time."""
+    stored = StoredWaitGroup(WaitGroupStatus(counter=1))
+    stored.after = Failing(errors.Unavailable("no answer"), puts=1)
+
+    def fail(request: Request) -> None:
+        if request.method == "GET" and "PUT" in stored.sent:
+            raise errors.Unavailable("refused")
+
+    stored.before = fail
+    with pytest.raises(errors.Unavailable, match="refused; whether it was counted is not known"):
+        await counter_of(stored).count(DONE)
+
+
+async def test_who_cannot_read_before_the_first_write_has_surely_not_counted():
+    """Nothing was sent: the server's own words are enough."""
+    stored = StoredWaitGroup()
+
+    def fail(_: Request) -> None:
+        raise errors.Unavailable("refused")
+
+    stored.before = fail
+    with pytest.raises(errors.Unavailable, match=r"^refused$"):
+        await counter_of(stored).count(ADD)
+
+
+async def test_a_wait_group_of_another_version_is_an_error_that_names_it():
+    """And none of the parser's."""
+
+    class Foreign(StoredWaitGroup):
+        async def send(self, request: Request, **options: Any) -> bytes:
+            """Answer with a counter that is none."""
+            body = json.loads(await super().send(request, **options))
+            return json.dumps({**body, "status": {"counter": "many"}}).encode()
+
+    with pytest.raises(errors.ApiError, match="default/jobs is no WaitGroup as this version"):
+        await counter_of(Foreign()).count(ADD)
 
 
 async def test_a_failure_reaches_all_who_asked_and_does_not_last():
