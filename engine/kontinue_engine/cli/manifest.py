@@ -41,7 +41,13 @@ def command(
 ) -> None:
     """Print what runs a worker group: kontinue manifest app:app --image X | kubectl apply -n NAMESPACE -f -."""
     options = global_options(ctx)
-    _check(app, name, memory)
+    _check(app, name)
+    _quantity(cpu, "--cpu", "500m or 2")
+    if _quantity(memory, "--memory", "1Gi or 512Mi") < workload.LEAST_MEMORY_BYTES:
+        raise typer.BadParameter(
+            f"{memory} is too little: a replica needs 256Mi for itself, and what is beyond that is for your code",
+            param_hint="--memory",
+        )
     found = workload.Workload(
         app=app,
         image=image,
@@ -66,20 +72,19 @@ def command(
         note(options, f"its pods run as ServiceAccount {WORKER_ACCOUNT}, which `kontinue install -n {where}` creates")
 
 
-def _check(app: str, name: str, memory: str) -> None:
+def _check(app: str, name: str) -> None:
     if not all(part.strip() for part in app.partition(":")):
         raise typer.BadParameter(f"{app!r}: write it as module:app, for example app:app", param_hint="MODULE:APP")
     if name and not (is_dns_label(name) and len(name) <= workload.MAX_NAME_LENGTH):
         raise typer.BadParameter(
             f"{name!r}: a-z, 0-9 and '-' inside, at most {workload.MAX_NAME_LENGTH} characters", param_hint="--name"
         )
-    if (wanted := workload.memory_bytes(memory)) is None:
-        raise typer.BadParameter(f"{memory!r}: write it as 1Gi or 512Mi", param_hint="--memory")
-    if wanted < workload.LEAST_MEMORY_BYTES:
-        raise typer.BadParameter(
-            f"{memory} is too little: a replica needs 256Mi for itself, and what is beyond that is for your code",
-            param_hint="--memory",
-        )
+
+
+def _quantity(text: str, option: str, examples: str) -> float:
+    if (found := workload.quantity(text)) is None:
+        raise typer.BadParameter(f"{text!r}: write it as {examples}", param_hint=option)
+    return found
 
 
 def _variables(words: list[str]) -> dict[str, str]:

@@ -43,6 +43,17 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- end -}}
 
+{{/* The container's resources. A server refuses a request of memory above the limit: then the limit is requested. */}}
+{{- define "kontinue-worker.resources" -}}
+{{- $resources := deepCopy (.Values.resources | default dict) -}}
+{{- $requested := dig "requests" "memory" "" $resources -}}
+{{- $limit := dig "limits" "memory" "" $resources -}}
+{{- if and $requested $limit (lt (float64 (include "kontinue-worker.bytes" $limit)) (float64 (include "kontinue-worker.bytes" $requested))) -}}
+{{- $_ := set $resources.requests "memory" $limit -}}
+{{- end -}}
+{{- toYaml $resources -}}
+{{- end -}}
+
 {{/* What no schema can say: values that must fit each other. */}}
 {{- define "kontinue-worker.check" -}}
 {{- if not .Values.image -}}

@@ -117,8 +117,8 @@ async def test_kubectl_takes_what_is_printed(api_server: Any, server_kind: str) 
         objects = [one for one in objects if one["kind"] != "FlowSchema"]
     done = await run(*apply, "--server-side", "--force-conflicts", stdin=yaml.safe_dump_all(objects))
     assert done.returncode == 0, done.stderr
-    for place in ((), ("-n", api_server.namespace)):
-        words = ("manifest", "shop.jobs:app", "--image", "registry.example/shop:1", "--env", "A=b=c", *place)
+    for options in ((), ("-n", api_server.namespace), ("--memory", "300Mi")):
+        words = ("manifest", "shop.jobs:app", "--image", "registry.example/shop:1", "--env", "A=b=c", *options)
         printed = await kontinue(api_server.kubeconfig, *words, "--", "--crash-budget", "5")
         assert printed.returncode == 0, printed.stderr
         done = await run(*apply, stdin=printed.stdout)

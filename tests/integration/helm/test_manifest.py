@@ -21,6 +21,7 @@ OWN_RIGHTS = (
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "defaults": ("replicas=2", {}),
     "one replica that is not sharded": ("replicas=1,sharding=false", {"replicas": 1, "sharding": False}),
+    "little memory": ("resources.limits.memory=300Mi", {"memory": "300Mi"}),
     "everything set": (
         (
             "group=g,appDir=/srv,graceSeconds=60,resources.requests.cpu=2,resources.limits.memory=3Gi,env[0].name=A,"

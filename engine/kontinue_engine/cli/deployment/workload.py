@@ -22,10 +22,11 @@ TERMINATION_MARGIN_S: Final = 15
 """Beyond the grace: to end runners and give Leases back, also when the API server does not answer."""
 LEAST_MEMORY_BYTES: Final = 256 * 2**20
 """What a replica needs for itself; beyond that it is for the user's code. The chart refuses less, too."""
+_REQUESTED_MEMORY: Final = "512Mi"
 HEALTH_PORT: Final = 8081
 METRICS_PORT: Final = 8080
 _USER: Final = 10001
-_MEMORY: Final = re.compile(r"(\d+(?:\.\d+)?)([kMGT]|[KMGT]i|)", re.ASCII)
+_QUANTITY: Final = re.compile(r"(\d+(?:\.\d+)?)(m|[kMGT]|[KMGT]i|)", re.ASCII)
 
 
 class Workload(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,11 +65,13 @@ def name_for(app: str, group: str) -> str:
     return text[:MAX_NAME_LENGTH].rstrip("-") or "worker"
 
 
-def memory_bytes(text: str) -> float | None:
-    """Return what a quantity of memory means, as ``1.5Gi``; None if it is none."""
-    found = _MEMORY.fullmatch(text)
+def quantity(text: str) -> float | None:
+    """Return what a quantity means, as ``1.5Gi`` or ``500m``; None if it is none."""
+    found = _QUANTITY.fullmatch(text)
     if found is None:
         return None
+    if found[2] == "m":
+        return float(found[1]) / 1000
     power = " kMGT".index(found[2][:1].replace("K", "k") or " ")
     base = 1024.0 if found[2].endswith("i") else 1000.0
     return float(found[1]) * base**power
@@ -187,7 +190,10 @@ def _container(workload: Workload) -> dict[str, Any]:
         # Patient: it is only for a worker that answers nothing at all. Without the API server it lives on, fenced.
         "livenessProbe": _probe("/livez", period_s=10, failures=6),
         "readinessProbe": _probe("/readyz", period_s=2, failures=3),
-        "resources": {"requests": {"cpu": workload.cpu, "memory": "512Mi"}, "limits": {"memory": workload.memory}},
+        "resources": {
+            "requests": {"cpu": workload.cpu, "memory": _requested_memory(workload.memory)},
+            "limits": {"memory": workload.memory},
+        },
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,
@@ -195,6 +201,12 @@ def _container(workload: Workload) -> dict[str, Any]:
         },
         "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108 - of the pod, an emptyDir
     }
+
+
+def _requested_memory(limit: str) -> str:
+    """Return the request that fits a limit: a server refuses one above it."""
+    allowed, wanted = quantity(limit), quantity(_REQUESTED_MEMORY)
+    return limit if allowed is not None and wanted is not None and allowed < wanted else _REQUESTED_MEMORY
 
 
 def _probe(path: str, *, period_s: int, failures: int) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import pytest
 
 from kontinue_engine.cli.deployment.stamps import as_yaml
-from kontinue_engine.cli.deployment.workload import MAX_NAME_LENGTH, Workload, memory_bytes, name_for, objects
+from kontinue_engine.cli.deployment.workload import MAX_NAME_LENGTH, Workload, name_for, objects, quantity
 from kontinue_engine.cli.main import main
 
 
@@ -45,11 +45,23 @@ def test_yaml_has_no_anchors() -> None:
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("512", 512), ("1k", 1000), ("2Ki", 2048), ("1.5Gi", 1.5 * 2**30), ("3T", 3e12), ("lots", None), ("1Kib", None)],
+    [
+        *(("512", 512), ("1k", 1000), ("2Ki", 2048), ("1.5Gi", 1.5 * 2**30), ("3T", 3e12), ("500m", 0.5)),
+        *(("lots", None), ("1Kib", None), ("-1", None), ("1mi", None)),
+    ],
 )
-def test_memory_is_read_as_kubernetes_does(text: str, expected: float | None) -> None:
-    """Powers of 1000 and of 1024."""
-    assert memory_bytes(text) == expected
+def test_quantities_are_read_as_kubernetes_does(text: str, expected: float | None) -> None:
+    """Thousandths, powers of 1000 and of 1024."""
+    assert quantity(text) == expected
+
+
+@pytest.mark.parametrize(("limit", "request_"), [("256Mi", "256Mi"), ("0.5Gi", "512Mi"), ("4Gi", "512Mi")])
+def test_no_more_memory_is_requested_than_may_be_used(limit: str, request_: str) -> None:
+    """A server refuses a request above the limit."""
+    *_, stateful_set = objects(Workload(app="app:app", image="x", name="x", memory=limit))
+    (container,) = stateful_set["spec"]["template"]["spec"]["containers"]
+    assert container["resources"]["requests"]["memory"] == request_
+    assert container["resources"]["limits"] == {"memory": limit}
 
 
 @pytest.mark.parametrize(
@@ -60,6 +72,8 @@ def test_memory_is_read_as_kubernetes_does(text: str, expected: float | None) ->
         ["app:app", "--image", "x", "--name", "A_b"],
         ["app:app", "--image", "x", "--memory", "128Mi"],
         ["app:app", "--image", "x", "--memory", "lots"],
+        ["app:app", "--image", "x", "--cpu", "half"],
+        ["app:app", "--image", "x", "--cpu", "-1"],
         ["app:app", "--image", "x", "--env", "=b"],
         ["app:app", "--image", "x", "-l", "a=b"],
         ["app:app", "--image", "x", "--", "--no-such-option"],
