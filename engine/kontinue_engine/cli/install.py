@@ -17,8 +17,9 @@ import typer
 
 from kontinue.api import labels
 from kontinue.api.rights import Role
-from kontinue.errors import Conflict, Forbidden, KontinueError, NotFound
+from kontinue.errors import ConfigError, Conflict, Forbidden, KontinueError, NotFound
 from kontinue.kube import requests
+from kontinue.kube.config import load_config
 from kontinue_engine.apiserver.registry import load_crds
 from kontinue_engine.cli import exit_codes
 from kontinue_engine.cli.connection import Connection, connect, run, say_target
@@ -69,7 +70,9 @@ def command(
     options = global_options(ctx)
     wanted = _roles(roles)
     if dry_run:
-        namespace = options.namespace or "default"
+        namespace = _namespace(options)
+        if not options.namespace:
+            note(options, f"for namespace {namespace}; -n names another one")
         print(as_yaml([*load_crds(), *_of_namespace(namespace, wanted), *_flow(namespace, wanted)]))
         return
 
@@ -82,6 +85,18 @@ def command(
         return exit_codes.OK
 
     run(main)
+
+
+def _namespace(options: GlobalOptions) -> str:
+    """Return the namespace that an install would be about; where no kubeconfig is found, ``default``."""
+    if options.namespace:
+        return options.namespace
+    try:
+        return load_config(kubeconfig=options.kubeconfig, context=options.context).namespace
+    except ConfigError:
+        if options.kubeconfig or options.context:
+            raise
+        return "default"
 
 
 def _roles(text: str) -> list[Role]:
