@@ -37,7 +37,9 @@ ParameterOption = Annotated[
 ArgumentsOption = Annotated[
     str, typer.Option("--args", metavar="JSON|@FILE|-", help="All arguments as a JSON object, from a file, or stdin.")
 ]
-TimeoutOption = Annotated[str, typer.Option("--timeout", metavar="DURATION", help="Stop watching after e.g. 90s, 5m.")]
+TimeoutOption = Annotated[
+    str, typer.Option("--timeout", metavar="DURATION", help="Stop watching after e.g. 90s, 5m; 0 looks once.")
+]
 
 
 def command(

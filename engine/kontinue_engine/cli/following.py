@@ -36,12 +36,16 @@ async def follow(
 ) -> Execution:
     """Show the tree until its root is in one of the phases; return the root then.
 
+    A limit of nothing, or less, looks once.
+
     Raises:
         TimeoutError: it took longer than ``limit``.
         NotFound: there is no such Execution, or it was deleted meanwhile.
     """
     try:
-        async with asyncio.timeout(limit.total_seconds() if limit else None):
+        if limit is not None and limit <= timedelta():
+            return await _look(connection, name, progress, until)
+        async with asyncio.timeout(None if limit is None else limit.total_seconds()):
             outage = Outage(progress, connection.answers)
             async with aclosing(_trees(connection, name, outage)) as trees:
                 async for tree in trees:
@@ -55,6 +59,14 @@ async def follow(
     finally:
         progress.close()
     raise NotFound(f"Execution {name!r} was deleted from namespace {connection.namespace}", status=404)
+
+
+async def _look(connection: Connection, name: str, progress: Progress, until: Collection[Phase]) -> Execution:
+    tree = await connection.client.get_tree(name)
+    progress.show(tree)
+    if tree.root.execution is None or tree.root.execution.phase not in until:
+        raise TimeoutError
+    return tree.root.execution
 
 
 class Outage:
@@ -145,8 +157,9 @@ def say_detached(options: GlobalOptions, name: str, namespace: str) -> int:
 
 def say_timeout(options: GlobalOptions, name: str, timeout: timedelta) -> int:
     """Say on stderr that the time is up and that the Execution goes on; return the exit code."""
+    within = f" within {format_duration(timeout)}" if timeout else ""
     print(
-        f"timeout: {name} has not ended within {format_duration(timeout)} and goes on. "
+        f"timeout: {name} has not ended{within} and goes on. "
         f"Watch it: kontinue tree -w {name}{options.flags()}",
         file=sys.stderr,
     )

@@ -55,12 +55,12 @@ def command(
     async def main() -> int:
         code = exit_codes.OK
         loop = asyncio.get_running_loop()
-        ends_s = loop.time() + limit.total_seconds() if limit else None
+        ends_s = loop.time() + limit.total_seconds() if limit is not None else None
         async with connect(options) as connection:
             left.extend(await choose_names(connection, options, names))
             is_one = bool(names) and len(left) == 1
             while left:
-                left_s = timedelta(seconds=max(1e-3, ends_s - loop.time())) if ends_s else None
+                left_s = None if ends_s is None else timedelta(seconds=ends_s - loop.time())
                 try:
                     phase = await _wait(connection, options, left[0], goal, left_s)
                 except TimeoutError:

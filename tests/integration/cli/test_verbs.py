@@ -191,6 +191,9 @@ def test_several_are_waited_for_together(shared: Kontinue) -> None:
     done = shared("wait", one, sleeper, "--timeout", "300ms")
     assert (done.returncode, done.stdout) == (124, f"{one} Completed\n")
     assert f"timeout: {sleeper} has not ended within 300ms" in done.stderr
+    done = shared("wait", one, sleeper, one, "--timeout", "0")
+    assert (done.returncode, done.stdout) == (124, f"{one} Completed\n")
+    assert f"timeout: {sleeper} has not ended and goes on" in done.stderr
     shared("cancel", sleeper)
 
 
