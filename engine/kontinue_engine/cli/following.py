@@ -159,8 +159,7 @@ def say_timeout(options: GlobalOptions, name: str, timeout: timedelta) -> int:
     """Say on stderr that the time is up and that the Execution goes on; return the exit code."""
     within = f" within {format_duration(timeout)}" if timeout else ""
     print(
-        f"timeout: {name} has not ended{within} and goes on. "
-        f"Watch it: kontinue tree -w {name}{options.flags()}",
+        f"timeout: {name} has not ended{within} and goes on. Watch it: kontinue tree -w {name}{options.flags()}",
         file=sys.stderr,
     )
     return exit_codes.TIMEOUT
