@@ -26,7 +26,8 @@ VERSION_DEPENDENT = (
 )
 """What may differ between interpreters: language, replay, fork and threads. The rest drives whole processes."""
 ENGINE_SUITE = (
-    *(f"tests/integration/{folder}" for folder in ("controllers", "coordinator", "client", "worker", "cli", "kube")),
+    *("tests/integration/controllers", "tests/integration/coordinator", "tests/integration/arbiter"),
+    *(f"tests/integration/{folder}" for folder in ("client", "worker", "cli", "kube")),
     "tests/e2e",
 )
 """What uses an API server without knowing which: it runs against a real one too."""

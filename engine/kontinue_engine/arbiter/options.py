@@ -1,4 +1,4 @@
-"""Internal. What a coordinator is told at start-up: ``CoordinatorOptions``, and the command line that makes them."""
+"""Internal. What a coordinator is told at start-up: ``ArbiterOptions``, and the command line that makes them."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from collections.abc import Sequence
 import msgspec
 
 from kontinue_engine.sharding.leases import LeaseTimes
-from kontinue_engine.worker.pages import LOOPBACK, Address
+from kontinue_engine.worker import shared_options
+from kontinue_engine.worker.pages import Address
 
 
-class CoordinatorOptions(msgspec.Struct, frozen=True, kw_only=True):
+class ArbiterOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Options of one coordinator.
 
     Attributes:
@@ -29,67 +30,37 @@ class CoordinatorOptions(msgspec.Struct, frozen=True, kw_only=True):
     kubeconfig: str | None = None
     context: str | None = None
     lease: LeaseTimes = LeaseTimes(duration_s=15, renew_s=3.0)
-    log_level: str = "info"
+    log_level: str = shared_options.LOG_LEVEL
     health: Address | None = None
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of ``python -m kontinue_engine.arbiter``."""
-    defaults = CoordinatorOptions()
+    defaults = ArbiterOptions()
     parser = argparse.ArgumentParser(
         prog="kontinue coordinator run",
         description="Look after WaitGroups until SIGTERM; of several coordinators one works, the others stand by.",
     )
-    parser.add_argument("-n", "--namespace", help="default: that of the kubeconfig")
+    shared_options.add_server(parser)
     parser.add_argument(
         "-A", "--all-namespaces", action="store_true", help="look after the whole cluster (default: the namespace)"
     )
-    parser.add_argument("--kubeconfig")
-    parser.add_argument("--context")
-    parser.add_argument(
-        "--lease-duration",
-        type=int,
-        default=defaults.lease.duration_s,
-        metavar="SECONDS",
-        help="how long it may be silent before another one takes over (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--lease-renew",
-        type=float,
-        default=defaults.lease.renew_s,
-        metavar="SECONDS",
-        help="between two renewals (default: %(default)g)",
-    )
-    parser.add_argument("--log-level", choices=["debug", "info", "warning", "error"], default=defaults.log_level)
-    parser.add_argument(
-        "--health-port", type=_port, metavar="PORT", help="answer /livez and /readyz there (default: nowhere)"
-    )
-    parser.add_argument(
-        "--health-host", default=LOOPBACK, metavar="ADDRESS", help=f"with --health-port (default: {LOOPBACK})"
-    )
+    shared_options.add_lease(parser, defaults.lease, then="another one takes over")
+    shared_options.add_log_level(parser)
+    shared_options.add_address(parser, "health", answers="/livez and /readyz")
     return parser
 
 
-def parse_options(arguments: Sequence[str]) -> CoordinatorOptions:
+def parse_options(arguments: Sequence[str]) -> ArbiterOptions:
     """Return the options of a command line; exits with status 2 on a usage error."""
     parser = build_parser()
     parsed = parser.parse_args(arguments)
-    try:
-        lease = LeaseTimes(duration_s=parsed.lease_duration, renew_s=parsed.lease_renew)
-    except ValueError as error:
-        parser.error(f"--lease-duration, --lease-renew: {error}")
-    return CoordinatorOptions(
+    return ArbiterOptions(
         namespace=parsed.namespace,
         all_namespaces=parsed.all_namespaces,
         kubeconfig=parsed.kubeconfig,
         context=parsed.context,
-        lease=lease,
+        lease=shared_options.lease_of(parser, parsed),
         log_level=parsed.log_level,
-        health=Address(port=parsed.health_port, host=parsed.health_host) if parsed.health_port else None,
+        health=shared_options.address_of(parsed, "health"),
     )
-
-
-def _port(text: str) -> int:
-    if not text.isdecimal() or not 0 < int(text) < 2**16:
-        raise argparse.ArgumentTypeError(f"{text} is not a port: 1 to 65535")
-    return int(text)

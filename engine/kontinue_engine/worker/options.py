@@ -6,7 +6,6 @@ Parsed with argparse, because a supervisor must not load the CLI's libraries (me
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
@@ -17,7 +16,9 @@ from kontinue.api import durations
 from kontinue.api.v1alpha1 import ExecutionTTL
 from kontinue_engine.sharding.fates import STOPPING_MARGIN_S, STOPPING_S
 from kontinue_engine.sharding.leases import LeaseTimes
-from kontinue_engine.worker.pages import LOOPBACK, Address
+from kontinue_engine.worker import shared_options
+from kontinue_engine.worker.pages import Address
+from kontinue_engine.worker.shared_options import count, positive, seconds
 
 GRACE_S: Final = 3.0
 """How long active work may go on after SIGTERM; what is left is killed and resumed by the next replica (judgement)."""
@@ -80,7 +81,7 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     grace_s: float = GRACE_S
     cancel_grace_s: float = CANCEL_GRACE_S
     max_in_flight: int = 64
-    log_level: str = "info"
+    log_level: str = shared_options.LOG_LEVEL
     health: Address | None = None
     metrics: Address | None = None
 
@@ -93,39 +94,37 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("app", metavar="MODULE:APP", help="the App, for example shop.jobs:app")
     parser.add_argument("--app-dir", default=defaults.app_dir, help="where to import it from (default: here)")
-    parser.add_argument("-n", "--namespace", help="default: that of the kubeconfig")
+    shared_options.add_server(parser)
     parser.add_argument("--group", help="worker group (default: the App's)")
-    parser.add_argument("--kubeconfig")
-    parser.add_argument("--context")
     parser.add_argument("--shard", help="shard id (default: host name)")
-    parser.add_argument("--sync-runners", type=_positive, help="default: one per core")
-    parser.add_argument("--async-runners", type=_positive, default=defaults.async_runners)
+    parser.add_argument("--sync-runners", type=positive, help="default: one per core")
+    parser.add_argument("--async-runners", type=positive, default=defaults.async_runners)
     parser.add_argument(
         "--max-active",
-        type=_positive,
+        type=positive,
         metavar="N",
         help="run at most N Executions at once, those that wait for something aside (default: what runners take)",
     )
     parser.add_argument(
         "--runner-memory-mib",
-        type=_positive,
+        type=positive,
         help="kill a runner above this (default: its part of the container's limit)",
     )
     parser.add_argument(
         "--recycle-after",
-        type=_positive,
+        type=positive,
         metavar="N",
         help="replace a runner once it has started N activations and nothing is active there (default: never)",
     )
     parser.add_argument(
         "--recycle-above-mib",
-        type=_positive,
+        type=positive,
         metavar="MIB",
         help="replace a runner above this once nothing is active there (default: 80%% of what it is killed above)",
     )
     parser.add_argument(
         "--crash-budget",
-        type=_count,
+        type=count,
         default=defaults.crash_budget,
         metavar="N",
         help="runner deaths, out of memory or otherwise, that an Execution survives without a new record "
@@ -136,20 +135,7 @@ def build_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="share the group's Executions with other replicas (default: one runs all)",
     )
-    parser.add_argument(
-        "--lease-duration",
-        type=_positive,
-        default=defaults.lease.duration_s,
-        metavar="SECONDS",
-        help="how long a replica may be silent before it is replaced (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--lease-renew",
-        type=_seconds,
-        default=defaults.lease.renew_s,
-        metavar="SECONDS",
-        help="between two renewals (default: %(default)g)",
-    )
+    shared_options.add_lease(parser, defaults.lease, then="it is replaced")
     parser.add_argument(
         "--take-ownership",
         action="store_true",
@@ -168,27 +154,19 @@ def build_parser() -> argparse.ArgumentParser:
             metavar="DURATION",
             help=f"when Executions without a ttl are {then}, after their end, as 24h (default: never)",
         )
-    parser.add_argument("--grace", type=_seconds, default=defaults.grace_s, metavar="SECONDS")
+    parser.add_argument("--grace", type=seconds, default=defaults.grace_s, metavar="SECONDS")
     parser.add_argument(
         "--cancel-grace",
-        type=_seconds,
+        type=seconds,
         default=defaults.cancel_grace_s,
         metavar="SECONDS",
         help="how long code may clean up after a cancel, a skip or a timeout; then its runner is killed. The same for "
         "all replicas of a group (default: %(default)g)",
     )
-    parser.add_argument("--max-in-flight", type=_positive, default=defaults.max_in_flight, metavar="REQUESTS")
-    parser.add_argument("--log-level", choices=["debug", "info", "warning", "error"], default=defaults.log_level)
-    parser.add_argument(
-        "--health-port", type=_port, metavar="PORT", help="answer /livez and /readyz there (default: nowhere)"
-    )
-    parser.add_argument(
-        "--health-host", default=LOOPBACK, metavar="ADDRESS", help=f"with --health-port (default: {LOOPBACK})"
-    )
-    parser.add_argument("--metrics-port", type=_port, metavar="PORT", help="answer /metrics there (default: nowhere)")
-    parser.add_argument(
-        "--metrics-host", default=LOOPBACK, metavar="ADDRESS", help=f"with --metrics-port (default: {LOOPBACK})"
-    )
+    parser.add_argument("--max-in-flight", type=positive, default=defaults.max_in_flight, metavar="REQUESTS")
+    shared_options.add_log_level(parser)
+    shared_options.add_address(parser, "health", answers="/livez and /readyz")
+    shared_options.add_address(parser, "metrics", answers="/metrics")
     return parser
 
 
@@ -196,14 +174,7 @@ def parse_options(arguments: Sequence[str]) -> WorkerOptions:
     """Return the options of a command line; exits with status 2 on a usage error."""
     parser = build_parser()
     parsed = parser.parse_args(arguments)
-    try:
-        lease = LeaseTimes(
-            duration_s=parsed.lease_duration,
-            renew_s=parsed.lease_renew,
-            stopping_s=max(STOPPING_S, parsed.cancel_grace + STOPPING_MARGIN_S),
-        )
-    except ValueError as error:
-        parser.error(f"--lease-duration, --lease-renew: {error}")
+    stopping_s = max(STOPPING_S, parsed.cancel_grace + STOPPING_MARGIN_S)
     return WorkerOptions(
         app=parsed.app,
         app_dir=parsed.app_dir,
@@ -220,7 +191,7 @@ def parse_options(arguments: Sequence[str]) -> WorkerOptions:
         recycle_above_bytes=parsed.recycle_above_mib * 2**20 if parsed.recycle_above_mib else None,
         crash_budget=parsed.crash_budget,
         sharding=parsed.sharding,
-        lease=lease,
+        lease=shared_options.lease_of(parser, parsed, stopping_s=stopping_s),
         take_ownership=parsed.take_ownership,
         prune=parsed.prune,
         ttl=_ttl(parsed.archive_after, parsed.delete_after),
@@ -228,8 +199,8 @@ def parse_options(arguments: Sequence[str]) -> WorkerOptions:
         cancel_grace_s=parsed.cancel_grace,
         max_in_flight=parsed.max_in_flight,
         log_level=parsed.log_level,
-        health=Address(port=parsed.health_port, host=parsed.health_host) if parsed.health_port else None,
-        metrics=Address(port=parsed.metrics_port, host=parsed.metrics_host) if parsed.metrics_port else None,
+        health=shared_options.address_of(parsed, "health"),
+        metrics=shared_options.address_of(parsed, "metrics"),
     )
 
 
@@ -247,31 +218,3 @@ def _duration(text: str) -> str:
     if length <= timedelta():
         raise argparse.ArgumentTypeError(f"{text} is no length of time; leave the option out for never")
     return text
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
-    return int(text)
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text} is not 0 or more")
-    return int(text)
-
-
-def _port(text: str) -> int:
-    if not text.isdecimal() or not 0 < int(text) < 2**16:
-        raise argparse.ArgumentTypeError(f"{text} is not a port: 1 to 65535")
-    return int(text)
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text} is not a number of seconds")
-    return value

@@ -160,7 +160,7 @@ class Session:
         self._perform(self._supervision.ready(SERVER, time.monotonic()))
 
     async def _coordinate(self, config: KubeConfig) -> None:
-        from kontinue_engine.arbiter.coordinator import look_after  # here: dev starts without it
+        from kontinue_engine.arbiter.process import look_after  # here: dev starts without it
 
         try:
             await look_after(config, self._options.namespace)

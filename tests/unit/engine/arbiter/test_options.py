@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import pytest
 
-from kontinue_engine.arbiter.options import CoordinatorOptions, parse_options
+from kontinue_engine.arbiter.options import ArbiterOptions, parse_options
 from kontinue_engine.sharding.leases import LeaseTimes
+from kontinue_engine.worker import options as worker_options
 from kontinue_engine.worker.pages import Address
 
 
 def test_nothing_need_be_said():
     """Namespace and server are those of the kubeconfig that is found."""
-    assert parse_options([]) == CoordinatorOptions()
+    assert parse_options([]) == ArbiterOptions()
 
 
 def test_everything_can_be_said():
     """As the chart does."""
     words = ["-n", "batch", "-A", "--kubeconfig", "file", "--context", "c", "--log-level", "debug"]
     words += ["--lease-duration", "20", "--lease-renew", "2.5", "--health-port", "8081", "--health-host", "0.0.0.0"]
-    assert parse_options(words) == CoordinatorOptions(
+    assert parse_options(words) == ArbiterOptions(
         namespace="batch",
         all_namespaces=True,
         kubeconfig="file",
@@ -38,3 +39,21 @@ def test_what_cannot_work_is_refused(words: list[str], capsys: pytest.CaptureFix
         parse_options(words)
     assert refused.value.code == 2
     assert words[0] in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--lease-duration", "long"], "long is not a positive number"),
+        (["--lease-renew", "-1"], "-1 is not a number of seconds"),
+        (["--health-port", "http"], "http is not a port: 1 to 65535"),
+    ],
+)
+def test_a_coordinator_says_what_is_wrong_as_a_worker_does(
+    words: list[str], says: str, capsys: pytest.CaptureFixture[str]
+):
+    """One way to read an option."""
+    for parse, more in ((parse_options, []), (worker_options.parse_options, ["shop:app"])):
+        with pytest.raises(SystemExit):
+            parse([*more, *words])
+        assert says in capsys.readouterr().err

@@ -18,7 +18,7 @@ from kontinue.api.meta import Lease
 from kontinue.kube import requests
 from kontinue.kube.config import KubeConfig, load_config
 from kontinue.kube.http import KubeTransport
-from kontinue_engine.arbiter.options import CoordinatorOptions
+from kontinue_engine.arbiter.options import ArbiterOptions
 from kontinue_engine.arbiter.wait_groups import WaitGroupController
 from kontinue_engine.clock import SystemClock
 from kontinue_engine.coordinator.campaign import Campaign
@@ -37,7 +37,7 @@ LEASE: Final = "kontinue-coordinator"
 _log = get_logger(__name__)
 
 
-async def run_coordinator(options: CoordinatorOptions, stop: asyncio.Event) -> None:
+async def run_arbiter(options: ArbiterOptions, stop: asyncio.Event) -> None:
     """Run one coordinator until ``stop`` is set.
 
     Raises:
@@ -75,7 +75,7 @@ async def look_after(config: KubeConfig, namespace: str) -> None:
             tasks.create_task(controller.run(), name="wait groups")
 
 
-async def _run(options: CoordinatorOptions, config: KubeConfig, ready: asyncio.Event) -> None:
+async def _run(options: ArbiterOptions, config: KubeConfig, ready: asyncio.Event) -> None:
     clock = SystemClock()
     identity = local_identity(socket.gethostname())
     # Its own connections: a renewal must not wait for other requests.

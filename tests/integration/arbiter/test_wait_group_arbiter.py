@@ -24,7 +24,7 @@ from kontinue.kube import requests
 from kontinue.kube.http import KubeTransport
 from kontinue.kube.requests import Resource
 from kontinue.sync import Holder, HolderKind, WaitGroup
-from kontinue_engine.arbiter.coordinator import LEASE, USER_AGENT
+from kontinue_engine.arbiter.process import LEASE, USER_AGENT
 from kontinue_engine.arbiter.wait_groups import WaitGroupController
 from kontinue_engine.clock import SystemClock
 from kontinue_engine.kube.events import EventRecorder
