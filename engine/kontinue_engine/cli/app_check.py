@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from kontinue.api.v1alpha1 import Function
+from kontinue.kube import requests
 from kontinue_engine.cli.objects import format_raw
 from kontinue_engine.cli.options import OutputFormat
 from kontinue_engine.cli.signatures import format_signature
@@ -35,4 +36,4 @@ def format_functions(functions: Sequence[Function], output: OutputFormat) -> str
     if output in {OutputFormat.TABLE, OutputFormat.WIDE}:
         return "\n".join(map(format_signature, functions))
     raws = [msgspec.Raw(msgspec.json.encode(one)) for one in functions]
-    return format_raw(raws, output=output, as_list=True, plural="functions")
+    return format_raw(raws, output=output, as_list=True, resource=requests.FUNCTIONS)

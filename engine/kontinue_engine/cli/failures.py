@@ -1,12 +1,27 @@
 """Internal. Errors as people read them. Loaded when there is one: it needs the packages that raise them.
 
-Called by ``kontinue_engine.cli.main``.
+Called by ``kontinue_engine.cli.main``, and by verbs whose exit codes tell errors apart.
 """
 
 from __future__ import annotations
 
+import os
+import sys
+
 from kontinue.errors import ApiError
 from kontinue_engine.errors import first_known
+
+
+def tell(error: Exception) -> None:
+    """Say on stderr what went wrong.
+
+    Raises:
+        Exception: the error itself, if it is a bug, or if somebody looks for one.
+    """
+    text = told(error)
+    if not text or os.environ.get("KONTINUE_DEBUG"):
+        raise error
+    print(f"error: {text}", file=sys.stderr)
 
 
 def told(error: Exception) -> str:

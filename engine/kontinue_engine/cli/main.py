@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 import logging
-import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Final
@@ -129,11 +128,8 @@ def _run(program: Program, arguments: Sequence[str], usage_error: int) -> int:
         if end.code == exit_codes.USAGE and not isinstance(end.__context__, typer.Exit):
             return usage_error  # Typer has refused the command line; a verb that chooses a code ends by Exit
         return end.code if isinstance(end.code, int) else exit_codes.ERROR
-    except Exception as error:
-        text = importlib.import_module(f"{_CLI}.failures").told(error)
-        if not text or os.environ.get("KONTINUE_DEBUG"):
-            raise
-        print(f"error: {text}", file=sys.stderr)
+    except Exception as error:  # noqa: BLE001 - a bug is raised again
+        importlib.import_module(f"{_CLI}.failures").tell(error)
         return exit_codes.ERROR
     return exit_codes.OK
 

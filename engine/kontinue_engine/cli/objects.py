@@ -12,12 +12,11 @@ from typing import Any
 import msgspec
 import yaml
 
-from kontinue.api import labels
 from kontinue.api.v1alpha1 import Execution, Function
 from kontinue.kube import requests
 from kontinue.kube.requests import Resource
 from kontinue_engine.cli.execution_tree import awaited_text, duration_of, progress_text
-from kontinue_engine.cli.options import OutputFormat
+from kontinue_engine.cli.options import GlobalOptions, OutputFormat
 from kontinue_engine.cli.signatures import format_signature
 from kontinue_engine.cli.text import format_age, format_duration, format_table, shorten
 
@@ -28,22 +27,24 @@ def print_objects(
     documents: Sequence[msgspec.Raw], *, output: OutputFormat, as_list: bool, resource: Resource = requests.EXECUTIONS
 ) -> None:
     """Print objects as JSON, YAML or names; see ``format_raw``. Names of none are no line at all."""
-    if text := format_raw(documents, output=output, as_list=as_list, plural=resource.plural):
+    if text := format_raw(documents, output=output, as_list=as_list, resource=resource):
         print(text, flush=True)
 
 
-def format_raw(documents: Sequence[msgspec.Raw], *, output: OutputFormat, as_list: bool, plural: str) -> str:
+def format_raw(
+    documents: Sequence[msgspec.Raw], *, output: OutputFormat, as_list: bool, resource: Resource = requests.EXECUTIONS
+) -> str:
     """Return objects as JSON, YAML or names.
 
     Args:
         documents: the objects as the server sent them.
         output: json, yaml or name.
         as_list: whether to wrap them in a v1 List, as kubectl does, even if it is one.
-        plural: resource, for names: ``executions.kontinue.cloud/NAME``.
+        resource: what they are, for names: ``executions.kontinue.cloud/NAME``.
     """
     values: list[dict[str, Any]] = [msgspec.json.decode(document) for document in documents]
     if output is OutputFormat.NAME:
-        return "\n".join(f"{plural}.{labels.GROUP}/{value['metadata']['name']}" for value in values)
+        return "\n".join(reference(resource, value["metadata"]["name"]) for value in values)
     return format_document(
         {"apiVersion": "v1", "kind": "List", "items": values} if as_list else values[0], output=output
     )
@@ -52,6 +53,14 @@ def format_raw(documents: Sequence[msgspec.Raw], *, output: OutputFormat, as_lis
 def reference(resource: Resource, name: str) -> str:
     """Return an object as ``-o name`` prints it."""
     return f"{resource.plural}.{resource.group}/{name}"
+
+
+def tell(options: GlobalOptions, resource: Resource, name: str, what: str) -> None:
+    """Print what became of an object, for people, or its name; programs that read JSON or YAML are not told."""
+    if options.is_table:
+        print(f"{reference(resource, name)} {what}", flush=True)
+    elif options.output is OutputFormat.NAME:
+        print(reference(resource, name), flush=True)
 
 
 def format_document(document: object, *, output: OutputFormat) -> str:

@@ -21,7 +21,7 @@ from kontinue_engine.cli import exit_codes
 from kontinue_engine.cli.asking import interruptible
 from kontinue_engine.cli.connection import Connection, connect, run, say_target
 from kontinue_engine.cli.executions import fetch_raw, list_objects
-from kontinue_engine.cli.objects import format_document, reference
+from kontinue_engine.cli.objects import format_document, tell
 from kontinue_engine.cli.options import GlobalOptions, OutputFormat, is_terminal, require_choice
 from kontinue_engine.cli.text import plural
 
@@ -91,7 +91,8 @@ def change_each(options: GlobalOptions, names: Sequence[str] | None, change: Cha
                     print(f"error: {error}", file=sys.stderr)
                     continue
                 outcomes += done
-                _tell(options, done)
+                for one in done:
+                    tell(options, one.resource, one.name, one.done)
             await _print_objects(connection, options, outcomes)
         if failures and len(targets) > 1:
             print(f"{failures} of {plural(len(targets), change.what)} left as they were", file=sys.stderr)
@@ -117,14 +118,6 @@ def executions_where(
 def is_live(execution: Execution) -> bool:
     """Tell whether the Execution has not ended."""
     return not execution.phase.is_terminal
-
-
-def _tell(options: GlobalOptions, outcomes: Sequence[Outcome]) -> None:
-    for one in outcomes:
-        if options.is_table:
-            print(f"{reference(one.resource, one.name)} {one.done}", flush=True)
-        elif options.output is OutputFormat.NAME:
-            print(reference(one.resource, one.name), flush=True)
 
 
 async def _print_objects(connection: Connection, options: GlobalOptions, outcomes: Sequence[Outcome]) -> None:

@@ -16,8 +16,9 @@ from kontinue.sync import WaitGroup as WaitGroupClient
 from kontinue_engine.cli.connection import Connection, connect
 from kontinue_engine.cli.execute import duration_option
 from kontinue_engine.cli.executions import list_objects
-from kontinue_engine.cli.options import GlobalOptions, candidates, global_options, is_terminal, note
-from kontinue_engine.cli.primitives import OK, print_list, run, say
+from kontinue_engine.cli.objects import print_objects
+from kontinue_engine.cli.options import GlobalOptions, candidates, global_options, is_terminal, note, table_width
+from kontinue_engine.cli.primitives import OK, run, say
 from kontinue_engine.cli.text import format_age, format_table, format_time
 
 app = typer.Typer(
@@ -132,16 +133,14 @@ def list_(ctx: typer.Context) -> None:
                 msgspec.Raw,
                 label_selector=options.selector,
             )
-        print_list(
-            options,
-            WAIT_GROUPS,
-            page.items,
-            lambda: wait_group_table(
-                [msgspec.json.decode(item, type=WaitGroup) for item in page.items],
-                datetime.now(UTC),
-                with_namespace=options.all_namespaces,
-            ),
-        )
+        if not options.is_table:
+            print_objects(page.items, output=options.output, as_list=True, resource=WAIT_GROUPS)
+        elif page.items:
+            found = [msgspec.json.decode(raw, type=WaitGroup) for raw in page.items]
+            everywhere, width = options.all_namespaces, table_width(options)
+            print(wait_group_table(found, datetime.now(UTC), with_namespace=everywhere, width=width))
+        else:
+            print("No waitgroups found.", file=sys.stderr)
         return OK
 
     run(main)
@@ -179,8 +178,10 @@ def delete(ctx: typer.Context, names: NamesArgument) -> None:
     run(main)
 
 
-def wait_group_table(found: Sequence[WaitGroup], now: datetime, *, with_namespace: bool) -> str:
-    """Return the table of ``kontinue waitgroup list``."""
+def wait_group_table(
+    found: Sequence[WaitGroup], now: datetime, *, with_namespace: bool, width: int | None = None
+) -> str:
+    """Return the table of ``kontinue waitgroup list``, cut to ``width`` columns of a terminal."""
     header = ["NAME", "COUNTER", "PHASE", "ADDED", "TTL", "AGE"]
     rows = []
     for one in found:
@@ -188,7 +189,7 @@ def wait_group_table(found: Sequence[WaitGroup], now: datetime, *, with_namespac
         age = format_age(meta.creation_timestamp, now)
         row = [meta.name, str(one.counter), one.phase.value, str(one.status.added), one.spec.ttl, age]
         rows.append([meta.namespace, *row] if with_namespace else row)
-    return format_table(["NAMESPACE", *header] if with_namespace else header, rows)
+    return format_table(["NAMESPACE", *header] if with_namespace else header, rows, width=width)
 
 
 def describe(group: WaitGroup, now: datetime) -> str:

@@ -39,16 +39,16 @@ def test_the_table_of_executions(make_execution: Make, now: datetime) -> None:
 
 def test_json_and_yaml_keep_what_we_do_not_know() -> None:
     """A newer server's fields are shown."""
-    one = objects.format_raw([RAW], output=OutputFormat.JSON, as_list=False, plural="executions")
+    one = objects.format_raw([RAW], output=OutputFormat.JSON, as_list=False)
     assert msgspec.json.decode(one)["unknown"] == 1
-    many = objects.format_raw([RAW, RAW], output=OutputFormat.YAML, as_list=True, plural="executions")
+    many = objects.format_raw([RAW, RAW], output=OutputFormat.YAML, as_list=True)
     assert yaml.safe_load(many)["kind"] == "List"
     assert len(yaml.safe_load(many)["items"]) == 2
 
 
 def test_names_can_be_piped_to_kubectl() -> None:
     """With resource and group, as kubectl prints them."""
-    assert objects.format_raw([RAW], output=OutputFormat.NAME, as_list=True, plural="executions") == (
+    assert objects.format_raw([RAW], output=OutputFormat.NAME, as_list=True) == (
         "executions.kontinue.cloud/x"
     )
 

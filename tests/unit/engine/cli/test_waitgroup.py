@@ -1,0 +1,35 @@
+"""What ``kontinue waitgroup`` prints."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import msgspec
+import pytest
+
+from kontinue.api.konductor_v1 import WaitGroup, WaitGroupSpec
+from kontinue.api.meta import ObjectMeta
+from kontinue.kube import requests
+from kontinue_engine.cli.objects import print_objects
+from kontinue_engine.cli.options import OutputFormat
+from kontinue_engine.cli.waitgroup import wait_group_table
+
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
+GROUP = WaitGroup(
+    metadata=ObjectMeta(name="jobs", namespace="shop", creation_timestamp=NOW),
+    spec=WaitGroupSpec(ttl="1000h30m15s500ms"),
+)
+
+
+def test_a_list_fits_the_terminal():
+    """As every other table of kontinue; without one it is as wide as it gets."""
+    table = wait_group_table([GROUP], NOW, with_namespace=False, width=50)
+    assert [len(line) <= 50 for line in table.splitlines()] == [True, True]
+    assert GROUP.spec.ttl in wait_group_table([GROUP], NOW, with_namespace=False)
+
+
+def test_names_say_which_api_group_they_are_of(capsys: pytest.CaptureFixture[str]):
+    """So that kubectl takes them as they are."""
+    raw = msgspec.Raw(msgspec.json.encode(GROUP))
+    print_objects([raw], output=OutputFormat.NAME, as_list=True, resource=requests.WAIT_GROUPS)
+    assert capsys.readouterr().out == "waitgroups.konductor.io/jobs\n"
