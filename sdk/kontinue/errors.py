@@ -152,7 +152,10 @@ class StepFailed(RecordedFailure):
 
 
 class ChildFailed(RecordedFailure):
-    """A child Execution failed or was canceled.
+    """A child Execution failed or was canceled, or cannot be started.
+
+    ``is_a(ExecutionCanceled)``: somebody has canceled it; ``is_a(NotFound)``: somebody has deleted it;
+    ``is_a(UnknownFunction)``: no worker group has its function; ``is_a(AlreadyExists)``: its name is taken.
 
     Attributes:
         child: name of the child Execution.

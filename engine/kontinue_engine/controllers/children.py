@@ -29,6 +29,7 @@ from kontinue.api.v1alpha1 import (
 from kontinue.kube import requests
 from kontinue.kube.transport import Transport
 from kontinue_engine.controllers.entries import Entry
+from kontinue_engine.controllers.own_errors import own_error
 from kontinue_engine.controllers.runtime import Scope
 from kontinue_engine.kube.executions import UnreadableError, read_execution
 from kontinue_engine.kube.functions import find_owner
@@ -142,9 +143,7 @@ async def create_child(
     except errors.AlreadyExists:
         return await _find_own(transport, namespace, child)
     except (errors.Invalid, errors.TooLarge, errors.Forbidden, errors.NotFound) as error:
-        raise ChildRejectedError(
-            frames.ErrorInfo(type=f"kontinue.errors.{type(error).__name__}", message=str(error))
-        ) from error
+        raise ChildRejectedError(own_error(type(error), str(error))) from error
 
 
 async def _find_own(transport: Transport, namespace: str, child: Execution) -> Execution | None:
@@ -152,11 +151,8 @@ async def _find_own(transport: Transport, namespace: str, child: Execution) -> E
     try:
         return await _find_or_clear(transport, namespace, child)
     except UnreadableError as error:
-        info = frames.ErrorInfo(
-            type="kontinue.errors.AlreadyExists",
-            message=f"{error}: delete it if it is a leftover, or give the child another name by options(name=...)",
-        )
-        raise ChildRejectedError(info) from error
+        message = f"{error}: delete it if it is a leftover, or give the child another name by options(name=...)"
+        raise ChildRejectedError(own_error(errors.AlreadyExists, message)) from error
 
 
 async def _find_or_clear(transport: Transport, namespace: str, child: Execution) -> Execution | None:
@@ -201,7 +197,7 @@ def _taken(child: Execution) -> frames.ErrorInfo:
         f"Execution {child.metadata.name} exists already, with another owner, function or arguments: "
         "delete it if it is a leftover, or give the child another name by options(name=...)"
     )
-    return frames.ErrorInfo(type="kontinue.errors.AlreadyExists", message=message)
+    return own_error(errors.AlreadyExists, message)
 
 
 def _stuck(child: Execution, finalizers: Sequence[str]) -> frames.ErrorInfo:
@@ -209,7 +205,7 @@ def _stuck(child: Execution, finalizers: Sequence[str]) -> frames.ErrorInfo:
         f"Execution {child.metadata.name} exists already, a leftover that waits for its finalizers "
         f"{', '.join(finalizers)}: find out who has to remove them, or give the child another name by options(name=...)"
     )
-    return frames.ErrorInfo(type="kontinue.errors.AlreadyExists", message=message)
+    return own_error(errors.AlreadyExists, message)
 
 
 async def find_group(transport: Transport, *, namespace: str, function: str) -> str:
@@ -229,7 +225,7 @@ async def find_group(transport: Transport, *, namespace: str, function: str) -> 
         )
     else:
         message = f"Function {function} does not say which worker group owns it: delete it, and it is registered anew"
-    raise ChildRejectedError(frames.ErrorInfo(type="kontinue.errors.UnknownFunction", message=message))
+    raise ChildRejectedError(own_error(errors.UnknownFunction, message))
 
 
 def outcome_of(*, name: str, uid: str, status: ExecutionStatus, now_ms: int) -> frames.ChildFinished:
@@ -242,7 +238,7 @@ def outcome_of(*, name: str, uid: str, status: ExecutionStatus, now_ms: int) -> 
     elif status.phase is Phase.FAILED:
         error = _failure_of(status, attempt)
     else:
-        error = frames.ErrorInfo(type="kontinue.errors.ExecutionCanceled", message=status.message or "Canceled")
+        error = own_error(errors.ExecutionCanceled, status.message or "Canceled")
     return frames.ChildFinished(
         name=name,
         uid=uid,

@@ -22,6 +22,7 @@ from kontinue_engine.controllers.histories import Histories
 from kontinue_engine.controllers.jobs import Jobs
 from kontinue_engine.controllers.observation import Observation
 from kontinue_engine.controllers.offspring import Offspring
+from kontinue_engine.controllers.own_errors import own_error
 from kontinue_engine.controllers.runtime import FENCE_POLL_S, Runtime
 from kontinue_engine.controllers.suspensions import Suspensions
 from kontinue_engine.kube import executions
@@ -255,7 +256,7 @@ class ExecutionController:
             return  # not even the failure: an operator has to look at the CRD; the next start tries again
         self.activations.kill(entry)
         reason = "InvalidResult" if isinstance(news.outcome, frames.Completed) else "StatusRefused"
-        info = frames.ErrorInfo(type=f"kontinue.errors.{type(error).__name__}", message=str(error))
+        info = own_error(type(error), str(error))
         entry.news = News(outcome=frames.Failed(0, reason, info))
         self._runtime.queue.add(entry.uid)
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Mapping
-from typing import Final
 
 from kontinue import errors
 from kontinue.api import labels
@@ -19,6 +18,7 @@ from kontinue.api.v1alpha1 import ChildPolicy, Phase
 from kontinue.kube.backoff import Backoff
 from kontinue_engine.controllers import begun
 from kontinue_engine.controllers.entries import AwaitedJob, Entry, Rest
+from kontinue_engine.controllers.own_errors import own_error
 from kontinue_engine.controllers.runtime import Runtime
 from kontinue_engine.kube import jobs
 from kontinue_engine.kube.followed_jobs import FollowedJob, FollowedJobs, follow_jobs
@@ -28,8 +28,6 @@ from kontinue_engine.lifecycle.retrying import child_policy_of, policy_of
 from kontinue_engine.lifecycle.statuses import next_attempt
 from kontinue_engine.telemetry.logs import get_logger
 from kontinue_engine.wire import frames
-
-_BASES: Final = ["kontinue.errors.ApiError", "kontinue.errors.KontinueError"]
 
 _Key = tuple[str, str]
 _log = get_logger(__name__)
@@ -288,8 +286,7 @@ class Jobs:
         if entry.jobs.get(step) is awaited and entry.activation is not None:
             del entry.jobs[step]
             entry.known_jobs.pop((awaited.command.kind, awaited.command.name), None)
-            name = f"kontinue.errors.{kind}"
-            info = frames.ErrorInfo(type=name, message=message, types=[name, *_BASES])
+            info = own_error(getattr(errors, kind), message)
             self._runtime.send_to(entry, frames.StepRejected(entry.activation.number, step, info))
 
     async def _deliver(self, entry: Entry, step: str, awaited: AwaitedJob, found: JobView) -> None:

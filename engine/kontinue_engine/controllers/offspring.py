@@ -20,6 +20,7 @@ from kontinue_engine.controllers import begun, child_retries, children
 from kontinue_engine.controllers.abroad import Abroad, AwayChild
 from kontinue_engine.controllers.cancels import Cancels
 from kontinue_engine.controllers.entries import Entry, Rest
+from kontinue_engine.controllers.own_errors import own_error
 from kontinue_engine.controllers.runtime import Runtime
 from kontinue_engine.kube import executions
 from kontinue_engine.lifecycle.child_notes import Stage, is_asked_by_parent, run_epoch_of, stage_of, stages_before
@@ -33,7 +34,6 @@ from kontinue_engine.wire import frames
 
 CANCELED_MESSAGE: Final = "Canceled by its parent"
 _EXECUTION: Final = requests.EXECUTIONS.kind
-_DELETED: Final = [f"kontinue.errors.{kind}" for kind in ("NotFound", "ApiError", "KontinueError")]
 LOOK_AGAIN_S: Final = 0.1
 """Until a child that has ended while it was looked for is looked for again. Judgement."""
 
@@ -235,7 +235,7 @@ class Offspring:
             attempt=attempt,
             phase=Phase.CANCELED.value,
             finished_at_ms=self._runtime.clock.now_ms(),
-            error=frames.ErrorInfo(type=_DELETED[0], message=f"Execution {name} was deleted", types=_DELETED),
+            error=own_error(errors.NotFound, f"Execution {name} was deleted"),
         )
 
     def _on_missing(self, parent: Entry, child: AwayChild, found: Execution | None) -> None:

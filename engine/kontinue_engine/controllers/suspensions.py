@@ -20,6 +20,7 @@ from kontinue.api.meta import ObjectMeta, OwnerReference
 from kontinue.api.v1alpha1 import PAYLOAD_INVALID, Phase, Suspension, SuspensionKind, SuspensionSpec
 from kontinue.kube.backoff import Backoff
 from kontinue_engine.controllers.entries import AwaitedSuspension, Entry, Rest
+from kontinue_engine.controllers.own_errors import own_error
 from kontinue_engine.controllers.runtime import FATAL, Runtime
 from kontinue_engine.kube import suspensions
 from kontinue_engine.kube.events import execution_reference
@@ -128,7 +129,7 @@ class Suspensions:
         except suspensions.SuspensionUnusableError as error:
             if entry.suspensions.get(step) is awaited and entry.activation is not None:
                 del entry.suspensions[step]
-                info = frames.ErrorInfo(type="kontinue.errors.ContextError", message=str(error))
+                info = own_error(errors.ContextError, str(error))
                 runtime.send_to(entry, frames.StepRejected(entry.activation.number, step, info))
             return None
 
