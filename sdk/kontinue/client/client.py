@@ -628,7 +628,8 @@ class Client:
             uids = frozenset({top.metadata.uid})
         wanted = resuming.of_owners(found, uids)
         if not wanted:
-            what = "nor does anything below it" if recursive else "what it has started may (recursive)"
+            what = "what it has started may: recursive=True (`kontinue resume -r`)"
+            what = "nor does anything below it" if recursive else what
             raise errors.InvalidState(f"Execution {target} waits for nothing that can be resumed; {what}")
         if payload is not None and not any(map(resuming.reads_payload, wanted)):
             raise errors.InvalidPayload(f"nothing that Execution {target} waits for reads a payload")

@@ -31,7 +31,10 @@ def check_retry(execution: Execution, parent: Execution | None, policy: ChildPol
     if execution.phase not in RETRYABLE_PHASES and not must_be_canceled(execution, policy):
         remedy = ""
         if execution.phase is Phase.BLOCKED:
-            remedy = ". Its records would block it again: policy RetryAll runs everything anew; or cancel it first"
+            remedy = (
+                ". Its records would block it again: child policy RetryAll runs everything anew; or cancel it first "
+                "(`kontinue retry NAME --children all`; `kontinue cancel NAME`)"
+            )
         raise InvalidState(f"{where} cannot be retried: it is {execution.phase}, not Failed or Canceled{remedy}")
     if execution.is_retry_requested:
         raise InvalidState(f"{where}: a retry was asked for already, and has not begun yet")
@@ -49,7 +52,7 @@ def warn_of_failed(target: Target, children: Sequence[Execution]) -> None:
         more = f" and {len(failed) - _SHOWN} more" if len(failed) > _SHOWN else ""
         _log.warning(
             "Execution %s is retried with its children as they ended, and fails again where it asks for %s%s: "
-            "child policy RetryFailed retries them",
+            "child policy RetryFailed retries them (`--children failed`)",
             target,
             ", ".join(failed[:_SHOWN]),
             more,

@@ -144,7 +144,8 @@ def _check_attachable(
     if options.if_exists != "attach":
         message = (
             f"{where} exists already (function {found.function!r}, phase {existing.phase}): choose another "
-            "name, or spawn it with if_exists='attach' to wait for the one that exists"
+            "name, or wait for the one that exists: SpawnOptions(if_exists='attach') in Python, "
+            f"`kontinue wait {existing.metadata.name}` in a shell"
         )
     elif found.function != wanted.function:
         message = (

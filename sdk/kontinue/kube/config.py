@@ -66,31 +66,45 @@ def load_config(
     home_file = Path(environ.get("HOME") or "~") / ".kube" / "config"
     with contextlib.suppress(RuntimeError):
         home_file = home_file.expanduser()
+    start_dir = Path(start_dir or "")
     variable = [Path(part) for part in environ.get("KUBECONFIG", "").split(os.pathsep) if part]
     found: KubeConfig | None
     if kubeconfig is not None:
-        found = _from_files([Path(kubeconfig)], context, "--kubeconfig")
+        found = _from_files([Path(kubeconfig)], context, "kubeconfig")
     elif context is not None:
-        found = _from_files(variable or [home_file], context, "--context")
+        found = _of_context(context, variable or [home_file], start_dir)
     elif variable:
         found = _from_files(variable, None, "KUBECONFIG")
     else:
-        found = _search(Path(start_dir or Path.cwd()), environ, home_file)
+        found = _search(start_dir, environ, home_file)
     return msgspec.structs.replace(found, namespace=namespace) if namespace else found
+
+
+def _of_context(context: str, paths: list[Path], start_dir: Path) -> KubeConfig:
+    if not any(path.is_file() for path in paths):
+        of_dev = _dev_kubeconfig(start_dir)
+        remedy = f"; without a context the server of kontinue dev is used ({of_dev})" if of_dev else ""
+        raise ConfigError(
+            f"context {context!r}: no such file: {', '.join(map(str, paths))}. "
+            f"KUBECONFIG or --kubeconfig names another one{remedy}"
+        )
+    return _from_files(paths, context, "context")
+
+
+def _dev_kubeconfig(start_dir: Path) -> Path | None:
+    """Return the kubeconfig of the ``kontinue dev`` that belongs to a folder, whether it runs or not."""
+    folders = (start_dir.absolute(), *start_dir.absolute().parents)
+    return next((path for folder in folders if (path := folder / DEV_KUBECONFIG).is_file()), None)
 
 
 def _search(start_dir: Path, environ: Mapping[str, str], home_file: Path) -> KubeConfig:
     tried = ["KUBECONFIG: not set"]
-    for folder in (start_dir.absolute(), *start_dir.absolute().parents):
-        path = folder / DEV_KUBECONFIG
-        if not path.is_file():
-            continue
+    if path := _dev_kubeconfig(start_dir):
         found = _from_files([path], None, "kontinue dev")
         # While dev restarts its server, a command must wait for it, and not go to another cluster.
         if _answers(found.server) or _dev_runs(path.parent):
             return found
         tried.append(f"{path}: {_address(found.server)} does not answer (is `kontinue dev` running?)")
-        break
     else:
         tried.append(f"{DEV_KUBECONFIG} in {start_dir.absolute()} and its parents: no such file")
     if environ.get("KUBERNETES_SERVICE_HOST"):
@@ -220,7 +234,7 @@ def _from_files(paths: list[Path], context: str | None, why: str) -> KubeConfig:
     name = context or next((file.current_context for _, file in files if file.current_context), "")
     source = f"{why} ({os.pathsep.join(map(str, existing))}, context {name!r})"
     if not name:
-        raise ConfigError(f"{source}: there is no current-context; choose one with --context")
+        raise ConfigError(f"{source}: there is no current-context; choose one by the option context (--context)")
     chosen = _entry([(path, file.contexts) for path, file in files], "context", name, source)[1].context
     cluster_name = chosen.cluster or ""
     cluster_path, named = _entry([(path, file.clusters) for path, file in files], "cluster", cluster_name, source)

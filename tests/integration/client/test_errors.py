@@ -123,6 +123,8 @@ async def test_what_is_said_to_a_suspension_may_be_an_invalid_payload(client: An
     assert resumed.metadata.name == "ask"
     with pytest.raises(errors.InvalidState, match=r"Suspension .*/ask is completed already by Client"):
         await client.resume_suspension("ask", {"ok": True})
+    with pytest.raises(errors.InvalidState, match=r"what it has started may: recursive=True \(`kontinue resume -r`\)"):
+        await client.resume_execution(handle)
 
 
 async def test_what_a_function_does_not_return_is_an_invalid_result(client: Any) -> None:

@@ -80,7 +80,7 @@ async def test_a_taken_name_is_an_error_with_a_remedy():
     """By default somebody else's Execution is not ours."""
     server = Server()
     await spawn(server, name="x")
-    with pytest.raises(errors.AlreadyExists, match=r"ns/x exists already .* if_exists='attach'"):
+    with pytest.raises(errors.AlreadyExists, match=r"ns/x exists already .*if_exists='attach'.*`kontinue wait x`"):
         await spawn(server, name="x")
 
 

@@ -164,8 +164,19 @@ def test_unusable_kubeconfig_says_what_is_wrong(tmp_path, home, text, message):
 def test_missing_kubeconfig_is_an_error_not_a_fallback(tmp_path, home):
     """Who names a file does not want another one."""
     kubeconfig(tmp_path / "home/.kube/config", "http://home")
-    with pytest.raises(ConfigError, match="no such file"):
+    with pytest.raises(ConfigError, match="^kubeconfig: no such file: .*none$"):
         load_config(kubeconfig=tmp_path / "none", environ=home)
+
+
+def test_a_context_without_a_kubeconfig_says_where_it_was_looked_for(tmp_path, home):
+    """Not in that of a ``kontinue dev``, which has one context only and is found without."""
+    dev = kubeconfig(tmp_path / ".kontinue/kubeconfig", "http://127.0.0.1:9")
+    with pytest.raises(ConfigError, match=r"^context 'foo': no such file: .*\.kube/config\. KUBECONFIG or") as caught:
+        load_config(context="foo", environ=home, start_dir=tmp_path / "below")
+    assert str(caught.value).endswith(f"; without a context the server of kontinue dev is used ({dev})")
+    dev.unlink()
+    with pytest.raises(ConfigError, match="names another one$"):
+        load_config(context="foo", environ=home, start_dir=tmp_path)
 
 
 def test_a_proxy_is_refused_rather_than_bypassed(tmp_path, home):
