@@ -317,7 +317,9 @@ async def test_only_what_ended_badly_can_be_retried(client, worker):
     with pytest.raises(errors.InvalidState, match="it is Pending, not Failed or Canceled"):
         await client.retry_execution(handle.name)
     await worker.write(handle.name, Phase.BLOCKED)
-    with pytest.raises(errors.InvalidState, match=r"it is Blocked.*RetryAll runs everything anew; or cancel it first .*--children all"):
+    with pytest.raises(
+        errors.InvalidState, match=r"it is Blocked.*RetryAll runs everything anew; or cancel it first .*--children all"
+    ):
         await client.retry_execution(handle)
     with pytest.raises(errors.NotFound):
         await client.retry_execution("none")
