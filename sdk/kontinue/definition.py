@@ -110,7 +110,8 @@ class FunctionDefinition(Generic[P, R_co]):
 
         Args:
             name: name of the Execution; None lets kontinue choose. A parent that uses one again gets the same child, if
-                function and arguments are the same.
+                function and arguments are the same; a client gets AlreadyExists, and attaches only by
+                ``SpawnOptions(if_exists="attach")``, with a spawn by name.
             retry: replaces the function's policy.
             timeout: replaces the function's limits, both of them.
             ttl: when it is archived and deleted once it has ended; replaces the function's. For roots only.

@@ -26,7 +26,7 @@ from kontinue.client.ending import Operations, encode_result, end_execution
 from kontinue.client.functions import FunctionDirectory
 from kontinue.client.handle import ExecutionHandle
 from kontinue.client.job_logs import JobLogs, LogOptions
-from kontinue.client.limits import limit, limited
+from kontinue.client.limits import limit, limited, limited_write
 from kontinue.client.options import ClientOptions, SpawnOptions
 from kontinue.client.retrying import check_retry, must_be_canceled, warn_of_failed
 from kontinue.client.selectors import execution_filter
@@ -200,7 +200,6 @@ class Client:
             f"spawn takes a function definition or a name, got {function!r}: decorate it with @app.function"
         )
 
-    @limited
     async def _spawn_definition(
         self, definition: FunctionDefinition[..., R], args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> ExecutionHandle[R]:
@@ -215,11 +214,11 @@ class Client:
                 path=error.path,
             ) from None
         call = definition.call_options
-        function = await self._functions.find(self.namespace, definition.name)
         options = SpawnOptions(name=call.name, retry=call.retry, timeout=call.timeout, ttl=call.ttl, mutex=call.mutex)
-        return await self._create(function, arguments, options, definition.codec.decode_result)
+        async with limit(self.timeout, "spawn"):
+            function = await self._functions.find(self.namespace, definition.name)
+            return await self._create(function, arguments, options, definition.codec.decode_result)
 
-    @limited
     async def _spawn_named(
         self,
         name: str,
@@ -229,14 +228,15 @@ class Client:
         options: SpawnOptions = _NO_SPAWN_OPTIONS,
     ) -> ExecutionHandle[Any]:
         namespace = options.namespace or self.namespace
-        function = await self._functions.find(namespace, name)
-        try:
-            encoded = argument_check.encode_for(function, arguments)
-        except errors.InvalidArguments:
-            function = await self._functions.refresh(namespace, name)  # it may be another one since it was read
-            encoded = argument_check.encode_for(function, arguments)
         wanted: Any = Any if result is None else result
-        return await self._create(function, encoded, options, codec.codec_for(wanted).decode)
+        async with limit(self.timeout, "spawn"):
+            function = await self._functions.find(namespace, name)
+            try:
+                encoded = argument_check.encode_for(function, arguments)
+            except errors.InvalidArguments:
+                function = await self._functions.refresh(namespace, name)  # it may be another one since it was read
+                encoded = argument_check.encode_for(function, arguments)
+            return await self._create(function, encoded, options, codec.codec_for(wanted).decode)
 
     async def _create(
         self, function: Function, arguments: bytes, options: SpawnOptions, decode: Callable[[bytes], R]
@@ -472,7 +472,7 @@ class Client:
 
     # Acting.
 
-    @limited
+    @limited_write
     async def cancel(self, execution: Ref, *, message: str = "Canceled by client") -> None:
         """Cancel an Execution and everything that it started. Final at once; the code is stopped right after.
 
@@ -487,7 +487,7 @@ class Client:
 
         await self._end(target, Phase.CANCELED, operations)
 
-    @limited
+    @limited_write
     async def skip(self, execution: Ref, *, result: object = None, message: str = "Skipped by client") -> None:
         """End an Execution as if it had returned ``result``: whoever waits for it gets that, and goes on.
 
@@ -522,7 +522,7 @@ class Client:
             target, phase, read=lambda: self._get_living(target), send=self._send, operations=operations
         )
 
-    @limited
+    @limited_write
     async def retry_execution(
         self, execution: Ref, *, child_policy: ChildPolicy | str = ChildPolicy.RETRY_FAILED
     ) -> None:
@@ -574,7 +574,7 @@ class Client:
         """
         return await resuming.fetch(self._send, namespace or self.namespace, name)
 
-    @limited
+    @limited_write
     async def resume_suspension(
         self, suspension: Suspension | str, payload: object = None, *, namespace: str | None = None
     ) -> None:
@@ -596,7 +596,7 @@ class Client:
             meta = suspension.metadata
             await resuming.resume(self._send, meta.namespace, meta.name, payload, uid=meta.uid)
 
-    @limited
+    @limited_write
     async def resume_execution(
         self, execution: Ref, *, recursive: bool = False, payload: object = None
     ) -> Sequence[Suspension]:
@@ -667,7 +667,7 @@ class Client:
         where = self.namespace if namespace is None else namespace
         return await schedules.fetch_all(self._send, where, function=function, wanted_labels=labels or {})
 
-    @limited
+    @limited_write
     async def suspend_scheduled_execution(self, schedule: ScheduledExecution | str) -> None:
         """Start nothing more by a schedule, given as object or name. What runs goes on.
 
@@ -676,7 +676,7 @@ class Client:
         """
         await schedules.set_suspended(self._send, await self._schedule(schedule), suspend=True)
 
-    @limited
+    @limited_write
     async def resume_scheduled_execution(self, schedule: ScheduledExecution | str) -> None:
         """Start by a schedule again, from the next occurrence on; what was due meanwhile is not made up for.
 
@@ -860,6 +860,6 @@ class Client:
 
     async def _send(self, request: Request, *, repeatable: bool | None = None) -> bytes:
         retry_for_s = RETRY_S if self.timeout is None else self.timeout.total_seconds()
-        async with limit(self.timeout, f"{request.method} {request.path}"):
+        async with limit(self.timeout, f"{request.method} {request.path}", writes=request.method != "GET"):
             await self._shared.throttle.wait()
             return await self._shared.transport.send(request, repeatable=repeatable, retry_for_s=retry_for_s)

@@ -1,6 +1,7 @@
 """The limit of time of one call of a client, however many requests it takes, and however often each is tried.
 
-Called by ``kontinue.client.client``. Waits have limits of their own, and another error (``WaitTimeout``).
+Called by ``kontinue.client.client`` and ``kontinue.sync``. Waits have limits of their own, and another error
+(``WaitTimeout``).
 """
 
 from __future__ import annotations
@@ -29,19 +30,42 @@ LimitedT = TypeVar("LimitedT", bound=Limited)
 def limited(
     method: Callable[Concatenate[LimitedT, P], Coroutine[Any, Any, T]],
 ) -> Callable[Concatenate[LimitedT, P], Coroutine[Any, Any, T]]:
-    """Make a method end within its client's ``timeout``; then it raises Unavailable."""
+    """Make a method that changes nothing end within its client's ``timeout``; then it raises Unavailable."""
+    return _limited(method, writes=False)
 
+
+def limited_write(
+    method: Callable[Concatenate[LimitedT, P], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate[LimitedT, P], Coroutine[Any, Any, T]]:
+    """Make a method that changes something end within its client's ``timeout``; then it raises Unavailable."""
+    return _limited(method, writes=True)
+
+
+def _limited(
+    method: Callable[Concatenate[LimitedT, P], Coroutine[Any, Any, T]], *, writes: bool
+) -> Callable[Concatenate[LimitedT, P], Coroutine[Any, Any, T]]:
     @functools.wraps(method)
     async def call(client: LimitedT, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        async with limit(client.timeout, method.__name__.strip("_")):
+        async with limit(client.timeout, method.__name__, writes=writes):
             return await method(client, *args, **kwargs)
 
     return call
 
 
 @asynccontextmanager
-async def limit(timeout: timedelta | None, what: str) -> AsyncGenerator[None, None]:  # noqa: ASYNC109 - is one
+async def limit(
+    timeout: timedelta | None,  # noqa: ASYNC109 - is one
+    what: str,
+    *,
+    writes: bool = False,
+) -> AsyncGenerator[None, None]:
     """End what is within after ``timeout``; None: never.
+
+    Args:
+        timeout: limit of time.
+        what: is limited, for people.
+        writes: whether it changes something. What knows better what is in doubt when it is cut off adds a note to the
+            CancelledError that ends it.
 
     Raises:
         Unavailable: the time is over.
@@ -57,7 +81,7 @@ async def limit(timeout: timedelta | None, what: str) -> AsyncGenerator[None, No
     except TimeoutError as error:
         if not scope.expired():
             raise
-        raise errors.Unavailable(
-            f"{what}: the API server has not answered within the client's timeout of {limit_s:g} s; what was to be "
-            "changed may have been changed"
-        ) from error
+        in_doubt = ["what was to be changed may have been changed"] if writes else []
+        in_doubt += getattr(error.__cause__, "__notes__", [])
+        over = f"{what}: the API server has not answered within the client's timeout of {limit_s:g} s"
+        raise errors.Unavailable("; ".join([over, *in_doubt])) from error

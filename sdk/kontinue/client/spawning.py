@@ -6,6 +6,7 @@ so a create whose answer was lost can be repeated: AlreadyExists with our own no
 
 from __future__ import annotations
 
+import asyncio
 import math
 import secrets
 from collections.abc import Coroutine, Iterator
@@ -107,6 +108,19 @@ async def create_once(send: Send, namespace: str, new: NewExecution | Execution)
         TakenName: there is another one of that name.
         ApiError: the server refuses.
     """
+    doubt = f"whether Execution {namespace}/{new.metadata.name} was created is not known"
+    try:
+        return await _create_or_recognise(send, namespace, new)
+    except asyncio.CancelledError as error:
+        error.add_note(doubt)  # kontinue.client.limits tells it, if it was the limit of time that has cut this off
+        raise
+    except errors.Unavailable as error:
+        raise errors.Unavailable(
+            f"{doubt}: {error}", status=error.status, reason=error.reason, retry_after_s=error.retry_after_s
+        ) from error
+
+
+async def _create_or_recognise(send: Send, namespace: str, new: NewExecution | Execution) -> ObjectMeta:
     try:
         body = await send(requests.create(requests.EXECUTIONS, namespace, new), repeatable=True)
     except errors.AlreadyExists as error:
@@ -114,13 +128,6 @@ async def create_once(send: Send, namespace: str, new: NewExecution | Execution)
         if existing.metadata.annotations.get(labels.NONCE) != new.metadata.annotations[labels.NONCE]:
             raise TakenName(existing, error) from error
         return existing.metadata
-    except errors.Unavailable as error:
-        raise errors.Unavailable(
-            f"whether Execution {namespace}/{new.metadata.name} was created is not known: {error}",
-            status=error.status,
-            reason=error.reason,
-            retry_after_s=error.retry_after_s,
-        ) from error
     return _decode_created(body).metadata
 
 

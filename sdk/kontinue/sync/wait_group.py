@@ -26,7 +26,7 @@ from kontinue.api.konductor_v1 import (
 from kontinue.api.konductor_v1 import WaitGroup as StoredWaitGroup
 from kontinue.api.meta import ObjectMeta, PartialObjectMetadata
 from kontinue.client.client import Client
-from kontinue.client.limits import limited
+from kontinue.client.limits import limited, limited_write
 from kontinue.kube import requests
 from kontinue.kube.answers import reader
 from kontinue.sync.counter import Counter
@@ -61,7 +61,7 @@ class WaitGroup:
         self._counter = Counter(self._transport, self.namespace, name, retry_for_s=self._retry_for_s)
         self._following = Following(self._transport, self.namespace, name, retry_for_s=self._retry_for_s)
 
-    @limited
+    @limited_write
     async def create(self, *, ttl: timedelta | None = None) -> StoredWaitGroup:
         """Create it, or return the one that exists, as it is.
 
@@ -79,7 +79,7 @@ class WaitGroup:
         except errors.AlreadyExists:
             return await self.get()
 
-    @limited
+    @limited_write
     async def add(
         self, delta: int = 1, *, holder: Holder | None = None, operation_id: str = "", clamp: bool = False
     ) -> int:
@@ -165,7 +165,7 @@ class WaitGroup:
         group = await self.get()
         return msgspec.structs.replace(group.status, counter=group.counter, phase=group.phase)
 
-    @limited
+    @limited_write
     async def delete(self) -> None:
         """Delete it; who waits for it gets NotFound.
 

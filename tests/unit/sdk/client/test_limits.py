@@ -7,18 +7,24 @@ from datetime import timedelta
 import pytest
 
 from kontinue import errors
-from kontinue.client import Client
+from kontinue.client import Client, SpawnOptions
 from kontinue.client.throttle import Throttle
 from scripted_transport import ScriptedTransport
 from virtual_time import elapsed_s, virtual_time
 
+FUNCTION = b'{"metadata":{"name":"build"},"spec":{"name":"build","workerGroup":"g"}}'
 EXECUTION = {"metadata": {"name": "x", "namespace": "ns", "uid": "u"}, "spec": {"function": "f"}}
 
 
 class Slow(ScriptedTransport):
-    """Answers after three seconds."""
+    """Answers after three seconds; ``begun`` has each request from its beginning on."""
+
+    def __init__(self):
+        super().__init__()
+        self.begun = []
 
     async def send(self, request, **options):
+        self.begun.append(request)
         await asyncio.sleep(3)
         return await super().send(request, **options)
 
@@ -39,6 +45,41 @@ async def test_a_call_of_several_requests_has_one_limit():
     assert elapsed_s() - began_s == 5
     await client.with_timeout(None).cancel("x")
     await client.with_timeout(timedelta(seconds=7)).cancel("x")
+
+
+@virtual_time
+async def test_a_call_that_only_reads_leaves_nothing_in_doubt():
+    """Nothing was to be changed."""
+    client = client_of(Slow(), timedelta(seconds=2))
+    with pytest.raises(errors.Unavailable, match=r"get: .* within the client's timeout of 2 s$"):
+        await client.get("x")
+    with pytest.raises(errors.Unavailable, match=r"GET /apis/.* within the client's timeout of 2 s$"):
+        _ = [one async for one in client.iterate()]
+
+
+@pytest.mark.parametrize("name", [None, "nightly-7"])
+@virtual_time
+async def test_a_spawn_that_is_cut_off_names_what_it_may_have_created(name):
+    """Somebody can look at it by that name."""
+    transport = Slow()
+    client = client_of(transport, timedelta(seconds=5))
+    transport.answer = lambda _: FUNCTION
+    with pytest.raises(errors.Unavailable) as caught:
+        await client.spawn("build", {}, options=SpawnOptions(name=name))
+    created = json.loads(transport.begun[-1].body)["metadata"]["name"]
+    assert created == (name or created)
+    assert str(caught.value) == (
+        "spawn: the API server has not answered within the client's timeout of 5 s; "
+        f"whether Execution ns/{created} was created is not known"
+    )
+
+
+@virtual_time
+async def test_a_spawn_that_is_cut_off_before_its_write_leaves_nothing_in_doubt():
+    """It was still asking for the function."""
+    client = client_of(Slow(), timedelta(seconds=2))
+    with pytest.raises(errors.Unavailable, match=r"spawn: .* timeout of 2 s$"):
+        await client.spawn("build", {})
 
 
 @virtual_time
