@@ -40,7 +40,12 @@ _BY_STATUS: Final[dict[int, type[errors.ApiError]]] = {
     429: errors.Unavailable,
 }
 _MAX_TEXT: Final = 500
-"""Bytes shown of an answer that is not a Status, such as a proxy's HTML page. Judgement."""
+"""Bytes shown of an answer that is not a Status. Judgement."""
+_MAX_PAGE: Final = 160
+"""The same of HTML, whose beginning has the title and little else that helps. Judgement."""
+_PAGE: Final = " (a page of HTML: this is no Kubernetes API server, or something stands between)"
+_BARRED: Final = frozenset({401, 403})
+"""A page with one of these is a proxy's that wants a login: the next try would get it, too."""
 _DENIED: Final = re.compile(
     r"cannot (?P<verb>\w+) resource \"(?P<resource>[^\"]+)\" in API group \"(?P<group>[^\"]*)\""
     r"(?: in the namespace \"(?P<namespace>[^\"]+)\")?"
@@ -89,6 +94,10 @@ def from_response(status: int, body: bytes, *, retry_after: str = "", request: s
         answer = _decoder.decode(body)
     except msgspec.MsgspecError:
         message = f"{request}: HTTP {status}: {_excerpt(body)}".lstrip(": ")
+        if _is_page(body):
+            message += _PAGE
+            if status < 500 and status not in _BARRED:
+                return errors.Unavailable(message)
         if _is_broken(status, body):
             return errors.Unavailable(f"{message} (the answer is cut or spoilt)")
         answer = Status(message=message)
@@ -169,8 +178,13 @@ def _is_broken(status: int, body: bytes) -> bool:
     return body.lstrip().startswith(b"{") or b"\0" in body or (status == 409 and not body)
 
 
+def _is_page(body: bytes) -> bool:
+    return body.lstrip().startswith(b"<")
+
+
 def _excerpt(body: bytes) -> str:
-    return body[:_MAX_TEXT].decode("utf-8", "replace").strip() or "no body"
+    shown = body[: _MAX_PAGE if _is_page(body) else _MAX_TEXT]
+    return " ".join(shown.decode("utf-8", "replace").split()) or "no body"
 
 
 def _who_may(message: str) -> str:

@@ -113,6 +113,33 @@ def test_a_refusal_that_cannot_be_read_is_none(body):
     assert not kube_errors.was_not_processed(error)
 
 
+PAGE = b"""<!DOCTYPE HTML>
+<html lang="en">
+    <head><title>Error response</title></head>
+</html>
+"""
+
+
+@pytest.mark.parametrize("code", [400, 404, 409, 422])
+def test_a_page_of_html_is_no_answer_of_an_api_server(code):
+    """Another program listens there, or a proxy answers: one line says so, and nobody takes an object for gone."""
+    error = kube_errors.from_response(code, PAGE, request="GET /x")
+    assert type(error) is errors.Unavailable
+    assert kube_errors.is_worth_retrying(error)
+    assert str(error) == (
+        f'GET /x: HTTP {code}: <!DOCTYPE HTML> <html lang="en"> <head><title>Error response</title></head> </html> '
+        "(a page of HTML: this is no Kubernetes API server, or something stands between)"
+    )
+
+
+def test_a_page_of_html_that_refuses_somebody_is_told_as_one():
+    """A proxy may ask for a login: another try would get the same."""
+    error = kube_errors.from_response(403, PAGE, request="GET /x")
+    assert type(error) is errors.Forbidden
+    assert "this is no Kubernetes API server" in str(error)
+    assert "\n" not in str(error)
+
+
 def test_what_a_server_could_not_do_is_told_with_the_request():
     """It says itself only that it is busy."""
     error = kube_errors.from_response(429, status(429, "TooManyRequests", "busy").encode(), request="GET /x")
