@@ -16,7 +16,7 @@ import msgspec
 import typer
 
 from kontinue.api import labels
-from kontinue.api.rights import Role
+from kontinue.api.rights import INSTALLED, Role
 from kontinue.errors import ConfigError, Conflict, Forbidden, KontinueError, NotFound
 from kontinue.kube import requests
 from kontinue.kube.config import load_config
@@ -58,8 +58,12 @@ class Outcome(enum.StrEnum):
 def command(
     ctx: typer.Context,
     roles: Annotated[
-        str, typer.Option(metavar="ROLE,...", help="Which Roles to create in the namespace; empty for none.")
-    ] = ",".join(Role),
+        str,
+        typer.Option(
+            metavar="ROLE,...",
+            help=f"Which Roles to create in the namespace, of {', '.join(Role)}; empty for none.",
+        ),
+    ] = ",".join(INSTALLED),
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print YAML for kubectl apply; ask no server.")] = False,  # noqa: FBT002
     allow_downgrade: Annotated[  # noqa: FBT002
         bool, typer.Option("--allow-downgrade", help="Replace kinds of a newer kontinue; their new fields are lost.")

@@ -1,8 +1,8 @@
-"""Who may do what in a namespace: the roles worker, client and operator, as rules of Kubernetes RBAC. Pure data.
+"""Who may do what in a namespace: roles for workers, clients and others, as rules of Kubernetes RBAC. Pure data.
 
 The namespace is the border of trust, because RBAC knows no labels. ``kontinue install`` creates the roles,
 ``kontinue doctor`` asks the server for each right, and an error of a client names the roles that grant what it lacked.
-The worker's are those of the chart's Role, which a test compares.
+The worker's and the coordinator's are those of their charts' Roles, which tests compare.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from kontinue.api import labels
+from kontinue.api import konductor_v1, labels
 
 
 class Role(enum.StrEnum):
@@ -22,6 +22,7 @@ class Role(enum.StrEnum):
     WORKER = "worker"
     CLIENT = "client"
     OPERATOR = "operator"
+    COORDINATOR = "coordinator"
 
     @property
     def object_name(self) -> str:
@@ -87,6 +88,9 @@ _CLIENT: Final = (
     # Who runs what, and what happened.
     Rule("coordination.k8s.io", ("leases",), _READ),
     Rule("", ("events",), ("list",)),
+    # Counts and waits. Holders are Pods and Executions, which it reads anyway.
+    Rule(konductor_v1.GROUP, ("waitgroups",), (*_READ, "create", "delete")),
+    Rule(konductor_v1.GROUP, ("waitgroups/status",), ("update",)),
 )
 
 _OPERATOR: Final = (
@@ -97,7 +101,26 @@ _OPERATOR: Final = (
     Rule(labels.GROUP, ("executions", "scheduledexecutions"), ("patch",)),
 )
 
-RULES: Final[dict[Role, tuple[Rule, ...]]] = {Role.WORKER: _WORKER, Role.CLIENT: _CLIENT, Role.OPERATOR: _OPERATOR}
+_COORDINATOR: Final = (
+    # Which of several works.
+    Rule("coordination.k8s.io", ("leases",), (*_READ, "create", "update")),
+    # Deletes what has been done for its ttl, takes off what belonged to holders that are gone.
+    Rule(konductor_v1.GROUP, ("waitgroups",), ("list", "watch", "delete")),
+    Rule(konductor_v1.GROUP, ("waitgroups/status",), ("update",)),
+    # Whether those that hold a part of a counter still live.
+    Rule("", ("pods",), _READ),
+    Rule(labels.GROUP, ("executions",), _READ),
+    Rule("", ("events",), ("create", "patch")),
+)
+
+RULES: Final[dict[Role, tuple[Rule, ...]]] = {
+    Role.WORKER: _WORKER,
+    Role.CLIENT: _CLIENT,
+    Role.OPERATOR: _OPERATOR,
+    Role.COORDINATOR: _COORDINATOR,
+}
+INSTALLED: Final = (Role.WORKER, Role.CLIENT, Role.OPERATOR)
+"""What a namespace gets that nobody has named roles for. A coordinator is not needed in each."""
 
 
 def rights(rules: Sequence[Rule]) -> Iterator[Right]:
@@ -109,5 +132,5 @@ def rights(rules: Sequence[Rule]) -> Iterator[Right]:
 
 
 def roles_with(right: Right) -> list[Role]:
-    """Return the roles that have a right."""
-    return [role for role, rules in RULES.items() if right in rights(rules)]
+    """Return the roles that have a right, of those that every namespace gets."""
+    return [role for role in INSTALLED if right in rights(RULES[role])]

@@ -15,6 +15,7 @@ from typing import Final
 import msgspec
 
 from kontinue import errors
+from kontinue.api import konductor_v1
 from kontinue.api.rights import Right, roles_with
 
 TRANSIENT_STATUSES: Final = frozenset({429, 500, 502, 503, 504})
@@ -71,6 +72,9 @@ class Status(msgspec.Struct, frozen=True):
 _WRONG_CERTIFICATE: Final = (
     ". Its certificate is not signed by what the kubeconfig trusts (certificate-authority-data), or is that of another "
     "host: the address or the authority is wrong, or something stands between"
+)
+_OF_CHART: Final = (
+    ". The chart kontinue-coordinator makes Roles that grant it, too: one of its own, and -user for those who count"
 )
 _WRONG_CREDENTIALS: Final = (
     ": the API server does not accept these credentials. Renew the token or certificate of the kubeconfig's user "
@@ -200,7 +204,8 @@ def _who_may(message: str) -> str:
     *others, last = (role.object_name for role in roles)
     names = f"{', '.join(others)} and {last}" if others else last
     is_or_are = "Role {} grants" if len(roles) == 1 else "Roles {} grant"
-    return f". The {is_or_are.format(names)} it there (`kontinue install`): bind this user to one by a RoleBinding"
+    remedy = f". The {is_or_are.format(names)} it there (`kontinue install`): bind this user to one by a RoleBinding"
+    return remedy + _OF_CHART if denied["group"] == konductor_v1.GROUP else remedy
 
 
 def _error_class(code: int, answer: Status) -> type[errors.ApiError]:

@@ -16,7 +16,7 @@ import yaml
 import kubectls
 from accounts import kubeconfig_of
 from api import PATIENCE_S, execution, unique
-from kontinue.api.rights import RULES, Role, rights
+from kontinue.api.rights import INSTALLED, RULES, rights
 from kontinue.errors import Conflict, Invalid, NotFound
 from kontinue.kube import requests
 from kontinue.kube.config import load_config
@@ -27,6 +27,7 @@ pytestmark = pytest.mark.slow
 
 FLOW = "/apis/flowcontrol.apiserver.k8s.io/v1/flowschemas/{}.kontinue-worker"
 ROLES = "/apis/rbac.authorization.k8s.io/v1/namespaces/{}/roles"
+BINDINGS = "/apis/rbac.authorization.k8s.io/v1/namespaces/{}/rolebindings"
 
 
 async def run(*words: str | Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
@@ -77,7 +78,8 @@ async def test_roles_are_created_once_and_kinds_that_are_current_are_left_alone(
         for one in found["items"]
     }
     wanted = {
-        role.object_name: {(right.group, right.resource, right.verb) for right in rights(RULES[role])} for role in Role
+        role.object_name: {(right.group, right.resource, right.verb) for right in rights(RULES[role])}
+        for role in INSTALLED
     }
     assert granted == wanted
 
@@ -95,6 +97,21 @@ async def test_another_namespace_is_created_with_the_roles_that_are_asked_for(ap
     finally:
         await transport.close()
     assert [one["metadata"]["name"] for one in found["items"]] == ["kontinue-client"]
+
+
+async def test_a_coordinator_gets_its_account_and_its_role_where_one_is_to_run(api_server: Any) -> None:
+    """Not otherwise: it may delete WaitGroups."""
+    done = await kontinue(api_server.kubeconfig, "install", "--roles", "coordinator")
+    assert done.returncode == 0, done.stderr
+    names = ("serviceaccount", "role", "rolebinding")
+    assert done.stdout.splitlines()[-3:] == [f"{name}/kontinue-coordinator created" for name in names]
+    transport = api_server.transport()
+    try:
+        found = await read(transport, f"{BINDINGS.format(api_server.namespace)}/kontinue-coordinator")
+    finally:
+        await transport.close()
+    assert [(one["kind"], one["name"]) for one in found["subjects"]] == [("ServiceAccount", "kontinue-coordinator")]
+    assert (found["roleRef"]["kind"], found["roleRef"]["name"]) == ("Role", "kontinue-coordinator")
 
 
 async def test_kubectl_takes_what_is_printed(api_server: Any, server_kind: str) -> None:

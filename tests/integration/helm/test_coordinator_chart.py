@@ -18,11 +18,14 @@ import yaml
 import chart
 import kubectls
 from api import MERGE_PATCH, Api, execution
+from kontinue.api.konductor_v1 import GROUP
+from kontinue.api.rights import Role
 from kontinue.client import Client, ClientOptions
 from kontinue.errors import KontinueError, NotFound
 from kontinue.kube import requests
 from kontinue.sync import Holder, HolderKind, WaitGroup
 from kontinue_engine.arbiter.options import parse_options
+from kontinue_engine.cli.deployment.rights import COORDINATOR_ACCOUNT, role_objects
 from polling import eventually
 from service_accounts import granted, log_in
 
@@ -202,15 +205,33 @@ async def test_coordinator_and_users_live_with_their_roles_and_use_each_right(wo
         path = world.api.path("kontinue.cloud/v1alpha1/executions")
         assert (await world.api.send("POST", path, execution("build")))[0] == 201
         await group.add(holder=Holder(kind=HolderKind.EXECUTION, name="build"))
+        waiting = asyncio.create_task(group.wait(timeout=timedelta(seconds=60)))
+        watching = ((GROUP, "waitgroups"), "watch")
+        await eventually(lambda: watching in world.asked_by("user"))  # before there is nothing to wait for any more
         ended = {"status": {"phase": "Completed"}}
         await world.api.send("PATCH", f"{path}/build/status", ended, content_type=MERGE_PATCH)
-        await group.wait(timeout=timedelta(seconds=60))
+        await waiting
         for _ in range(2):  # the second Event of a kind raises the count of the first
             await worker_dies(world, group)
         await eventually(lambda: needed - at_its_end <= world.asked_by("locks-kontinue-coordinator"))
         await group.delete()
     assert world.asked_by("locks-kontinue-coordinator") == needed
     assert world.asked_by("user") == set(granted(one(world.objects, "Role", suffix="user")))
+
+
+def test_the_roles_of_an_installation_are_those_of_the_chart() -> None:
+    """The coordinator's to the last right; who counts and waits has also the rights of a client."""
+    name = COORDINATOR_ACCOUNT
+    rendered = render("--set", f"fullnameOverride={name}", namespace="shop")
+    ours = {each["kind"]: each for each in role_objects(Role.COORDINATOR, "shop", {})}
+    assert set(granted(ours["Role"])) == set(granted(one(rendered, "Role")))
+    for part in ("subjects", "roleRef"):
+        assert ours["RoleBinding"][part] == one(rendered, "RoleBinding")[part]
+    assert ours["ServiceAccount"]["metadata"]["name"] == one(rendered, "ServiceAccount")["metadata"]["name"]
+    (client,) = role_objects(Role.CLIENT, "shop", {})
+    users = set(granted(one(rendered, "Role", suffix="user")))
+    assert users <= set(granted(client))
+    assert {each for each in granted(client) if each[0][0] == GROUP} <= users
 
 
 async def is_missing(group: WaitGroup) -> bool:

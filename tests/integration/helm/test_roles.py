@@ -25,6 +25,7 @@ from kontinue.api.rights import RULES, Right, Role, rights
 from kontinue.api.v1alpha1 import ExecutionSpec, Phase, ScheduledExecution, ScheduledExecutionSpec
 from kontinue.client import Client, ClientOptions
 from kontinue.kube import requests
+from kontinue.sync import Holder, HolderKind, WaitGroup
 from kontinue_engine.cli.deployment.rights import role_objects
 from kontinue_engine.kube import played_jobs
 from played_worker import PlayedWorker, build
@@ -152,6 +153,19 @@ async def test_a_client_does_its_work_by_its_role(house: House, tmp_path: Path) 
     assert (await client.get_suspension(f"{handle.name}-2")).is_open
     assert len(await client.list_scheduled_executions()) == 1
     assert await logs_of_a_job(house, tmp_path) == "built\n"
+
+
+async def test_a_client_counts_and_waits_by_its_role(house: House) -> None:
+    """It creates a WaitGroup, binds counts to an Execution, waits and deletes."""
+    client = house.clients[Role.CLIENT]
+    handle = await client.spawn(build, "amd64")
+    group = WaitGroup("jobs", client)
+    await group.create()
+    await group.add(holder=Holder(kind=HolderKind.EXECUTION, name=handle.name))
+    waiting = asyncio.create_task(group.wait(timeout=SOON))
+    await group.done(holder=Holder(kind=HolderKind.EXECUTION, name=handle.name))
+    assert (await waiting).counter == 0
+    await group.delete()
 
 
 async def logs_of_a_job(house: House, folder: Path) -> str:

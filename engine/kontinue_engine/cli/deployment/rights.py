@@ -13,19 +13,24 @@ _RBAC: Final = "rbac.authorization.k8s.io"
 _FLOW_CONTROL: Final = "flowcontrol.apiserver.k8s.io"
 WORKER_ACCOUNT: Final = "kontinue-worker"
 """ServiceAccount that ``install`` creates and the pods of ``manifest`` use."""
+COORDINATOR_ACCOUNT: Final = "kontinue-coordinator"
+"""The same for a coordinator, if its role is asked for."""
+_ACCOUNTS: Final = {Role.WORKER: WORKER_ACCOUNT, Role.COORDINATOR: COORDINATOR_ACCOUNT}
+"""Roles of processes of ours; people and services are bound to the others by who knows them."""
 
 
 def role_objects(role: Role, namespace: str, labels_: dict[str, str]) -> list[dict[str, Any]]:
-    """Return the Role; for workers also the ServiceAccount that has it."""
+    """Return the Role; for workers and coordinators also the ServiceAccount that has it."""
     metadata = {"name": role.object_name, "namespace": namespace, "labels": labels_}
     rules = [
         {"apiGroups": [rule.group], "resources": list(rule.resources), "verbs": list(rule.verbs)}
         for rule in RULES[role]
     ]
     found = {"apiVersion": f"{_RBAC}/v1", "kind": "Role", "metadata": metadata, "rules": rules}
-    if role is not Role.WORKER:
+    name = _ACCOUNTS.get(role)
+    if name is None:
         return [found]
-    account = {**metadata, "name": WORKER_ACCOUNT}
+    account = {**metadata, "name": name}
     return [
         {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": account},
         found,
@@ -34,7 +39,7 @@ def role_objects(role: Role, namespace: str, labels_: dict[str, str]) -> list[di
             "kind": "RoleBinding",
             "metadata": account,
             "roleRef": {"apiGroup": _RBAC, "kind": "Role", "name": role.object_name},
-            "subjects": [{"kind": "ServiceAccount", "name": WORKER_ACCOUNT, "namespace": namespace}],
+            "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": namespace}],
         },
     ]
 

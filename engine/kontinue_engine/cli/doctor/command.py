@@ -9,7 +9,7 @@ import msgspec
 import typer
 import yaml
 
-from kontinue.api.rights import Role
+from kontinue.api.rights import INSTALLED, Role
 from kontinue.errors import ConfigError
 from kontinue_engine.cli import exit_codes
 from kontinue_engine.cli.connection import connect, run
@@ -21,7 +21,9 @@ from kontinue_engine.cli.options import GlobalOptions, OutputFormat, global_opti
 
 def command(
     ctx: typer.Context,
-    role: Annotated[Role | None, typer.Option(help="Whose rights you must have. Default: those of any role.")] = None,
+    role: Annotated[
+        Role | None, typer.Option(help="Whose rights you must have. Default: those of worker, client or operator.")
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, help="Objects of each kind to look at.")] = 2000,
 ) -> None:
     """Say what is wrong with server, rights, kinds, workers and Executions, and what to do about it."""
@@ -37,7 +39,7 @@ def command(
                     connection.transport,
                     connection.config,
                     namespace=namespace,
-                    roles=[role] if role else list(Role),
+                    roles=[role] if role else INSTALLED,
                     limit=limit,
                 )
                 findings = judge(await observer.observe())

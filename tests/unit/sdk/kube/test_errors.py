@@ -64,6 +64,9 @@ DENIED = 'executions.kontinue.cloud "x" is forbidden: User "ada" cannot {} resou
         ("patch", "scheduledexecutions", "kontinue.cloud", "The Role kontinue-operator grants it there"),
         ("get", "pods/log", "", "The Roles kontinue-client and kontinue-operator grant it"),
         ("get", "secrets", "", "No role of kontinue grants that"),
+        ("watch", "waitgroups", "konductor.io", "The Roles kontinue-client and kontinue-operator grant it there"),
+        ("update", "waitgroups/status", "konductor.io", "The Roles kontinue-client and kontinue-operator grant it"),
+        ("patch", "waitgroups", "konductor.io", "No role of kontinue grants that"),
     ],
 )
 def test_what_is_forbidden_names_the_roles_that_grant_it(verb, resource, group, remedy):
@@ -72,6 +75,19 @@ def test_what_is_forbidden_names_the_roles_that_grant_it(verb, resource, group, 
     error = kube_errors.from_response(403, status(403, "Forbidden", message).encode())
     assert error.message == message
     assert str(error).startswith(f"{message}. {remedy}")
+
+
+def test_what_is_forbidden_of_konductor_names_the_chart_that_grants_it_too():
+    """Whoever has only the coordinator's chart has no role of ``kontinue install``."""
+    chart = "the chart kontinue-coordinator"
+    for verb, resource, group, is_named in (
+        ("list", "waitgroups", "konductor.io", True),
+        ("patch", "waitgroups", "konductor.io", False),
+        ("list", "executions", "kontinue.cloud", False),
+    ):
+        message = DENIED.format(verb, resource, group) + ' in the namespace "shop"'
+        error = kube_errors.from_response(403, status(403, "Forbidden", message).encode())
+        assert (chart in str(error)) is is_named
 
 
 def test_what_is_forbidden_in_all_namespaces_asks_for_one():

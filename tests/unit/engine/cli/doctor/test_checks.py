@@ -13,7 +13,7 @@ import pytest
 
 from kontinue.api import labels
 from kontinue.api.meta import Condition, Lease, LeaseSpec, ObjectMeta, OwnerReference
-from kontinue.api.rights import RULES, Right, Role, rights
+from kontinue.api.rights import INSTALLED, RULES, Right, Role, rights
 from kontinue.api.v1alpha1 import (
     Execution,
     Function,
@@ -90,7 +90,7 @@ def seen(**changes: Any) -> Observed:
         now_s=1000.0,
         identity=identity,
         rights=EVERYTHING,
-        roles=tuple(Role),
+        roles=INSTALLED,
         kinds=kinds(),
         leases=(lease("kontinue-leader.g"),),
         functions=(function("f"),),

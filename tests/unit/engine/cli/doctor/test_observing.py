@@ -9,7 +9,7 @@ from urllib.parse import parse_qs
 import msgspec
 import pytest
 
-from kontinue.api.rights import Role
+from kontinue.api.rights import INSTALLED
 from kontinue.errors import Forbidden, NotFound
 from kontinue.kube.config import KubeConfig
 from kontinue.kube.requests import Request
@@ -56,7 +56,7 @@ async def observe(answers: Callable[[Request], bytes], limit_: int) -> tuple[Obs
     transport = ScriptedTransport()
     transport.answer = answers
     config = KubeConfig(server="https://x:6443", namespace="shop", source="test")
-    observer = Observer(transport, config, namespace="shop", roles=list(Role), limit=limit_)
+    observer = Observer(transport, config, namespace="shop", roles=INSTALLED, limit=limit_)
     return await observer.observe(), transport.sent
 
 
