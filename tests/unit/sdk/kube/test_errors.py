@@ -79,7 +79,7 @@ def test_what_is_forbidden_names_the_roles_that_grant_it(verb, resource, group, 
 
 def test_what_is_forbidden_of_konductor_names_the_chart_that_grants_it_too():
     """Whoever has only the coordinator's chart has no role of ``kontinue install``."""
-    chart = "the chart kontinue-coordinator"
+    chart = "The chart kontinue-coordinator makes Roles that grant it"
     for verb, resource, group, is_named in (
         ("list", "waitgroups", "konductor.io", True),
         ("patch", "waitgroups", "konductor.io", False),
