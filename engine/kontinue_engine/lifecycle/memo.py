@@ -44,6 +44,7 @@ class MemoBytes(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         build: digest of the code that wrote it last.
+        refused_by: digest of the code that has not matched it since, or empty.
         records: JSON of each record behind the pages, in ``seq`` order.
         timers: step id -> wake time (ms since the epoch) of timers that have no record yet.
         begun: step id -> which child, Job or Pod (``mark_of``) is known to have been there, of steps that have no
@@ -61,6 +62,7 @@ class MemoBytes(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     build: str = ""
+    refused_by: str = ""
     records: tuple[bytes, ...] = ()
     timers: Mapping[str, int] = {}
     begun: Mapping[str, str] = {}
@@ -121,6 +123,7 @@ class MemoBytes(msgspec.Struct, frozen=True, kw_only=True):
         memo = msgspec.structs.replace(
             self,
             build=build,
+            refused_by="",
             records=(*self.records, *(record.json for record in records)),
             timers=timers,
             begun=begun or self.begun,
@@ -226,6 +229,10 @@ class MemoBytes(msgspec.Struct, frozen=True, kw_only=True):
         """Return the memo of the last attempt: if somebody asks for another one, it says where to cut."""
         return msgspec.structs.replace(self, blamed=tuple(blamed))
 
+    def refused(self, *, by: str) -> MemoBytes:
+        """Return the memo of one that code of the build ``by`` does not match."""
+        return msgspec.structs.replace(self, refused_by=by)
+
     def with_pages(self, pages: Sequence[MemoBytes]) -> MemoBytes:
         """Return the whole memo, as if it had never been closed; ``pages`` are all of them, in order."""
         records: list[bytes] = []
@@ -252,6 +259,8 @@ class MemoBytes(msgspec.Struct, frozen=True, kw_only=True):
     def encode(self) -> msgspec.Raw:
         """Return the JSON of ``status.state``, or of a page."""
         parts = [b'{"build":', msgspec.json.encode(self.build), b',"records":[', b",".join(self.records), b"]"]
+        if self.refused_by:
+            parts += [b',"refusedBy":', msgspec.json.encode(self.refused_by)]
         if self.timers:
             parts += [b',"timers":', msgspec.json.encode(self.timers)]
         if self.begun:
@@ -277,6 +286,7 @@ class _StoredMemo(msgspec.Struct, frozen=True):
     """``status.state`` without a look into its records."""
 
     build: str = ""
+    refused_by: str = msgspec.field(name="refusedBy", default="")
     records: list[msgspec.Raw] = []
     timers: dict[str, int] = {}
     begun: dict[str, str] = {}
@@ -315,6 +325,7 @@ def parse_memo(state: msgspec.Raw | msgspec.UnsetType, pages: MemoPagesStatus | 
     records = tuple(bytes(record) for record in stored.records)
     return MemoBytes(
         build=stored.build,
+        refused_by=stored.refused_by,
         records=records,
         timers=stored.timers,
         begun=stored.begun,

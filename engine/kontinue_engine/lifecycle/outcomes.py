@@ -118,7 +118,7 @@ def _block(observed: Observed, worker: Worker, now_ms: int, outcome: frames.Mism
 def _blocked(
     observed: Observed, worker: Worker, now_ms: int, *, reason: str, message: str, waiting: WaitingFor
 ) -> Plan:
-    memo = observed.memo.extended(build=worker.build)
+    memo = observed.memo.refused(by=worker.build)
     status = written(
         observed,
         worker,

@@ -33,7 +33,7 @@ def start(observed: Observed, worker: Worker, now_ms: int) -> Plan:
         if status.waiting_for == waiting:
             return NOTHING
         return Plan(status=msgspec.structs.replace(status, phase=observed.phase, waiting_for=waiting))
-    if observed.phase is Phase.BLOCKED and observed.memo.build == worker.build:
+    if observed.phase is Phase.BLOCKED and observed.memo.refused_by == worker.build:
         if status.reason != HISTORY_INCOMPLETE:
             return NOTHING
         if not observed.has_history:

@@ -323,11 +323,23 @@ def test_other_arguments_in_one_build_are_explained(recorded_by: str, is_explain
 
 def test_a_blocked_execution_is_tried_again_once_per_build() -> None:
     """The same build would block again; another one may match."""
-    memo = MemoBytes(build="b1")
+    memo = MemoBytes(build="b0", refused_by="b1")
     observed = observe(inherited=True, memo=memo, status=status(Phase.BLOCKED, owner=THEIRS))
     assert decide(observed, WORKER, NOW_MS) == plans.NOTHING
-    newer = msgspec.structs.replace(WORKER, build="b2")
-    assert written(decide(observed, newer, NOW_MS)).phase is Phase.EXECUTING
+    for other in ("b0", "b2"):
+        worker = msgspec.structs.replace(WORKER, build=other)
+        assert written(decide(observed, worker, NOW_MS)).phase is Phase.EXECUTING
+
+
+def test_what_is_blocked_still_says_which_build_has_recorded_it() -> None:
+    """A build that does not match has recorded nothing: whoever replays it later is told of the one that has."""
+    outcome = frames.Mismatched(1, step="1", recorded="step a", requested="step b")
+    memo = MemoBytes(build="b0", records=(b"{}",))
+    blocked = written(decide(observe(activation=RUNNING, memo=memo, news=News(outcome=outcome)), WORKER, NOW_MS))
+    stored = parse_memo(blocked.state)
+    assert (stored.build, stored.refused_by) == ("b0", "b1")
+    goes_on = stored.extended(build="b2", started={"2": 5})
+    assert (goes_on.build, goes_on.refused_by) == ("b2", "")
 
 
 def test_a_history_that_is_not_whole_blocks_with_a_reason_of_its_own_until_it_is() -> None:

@@ -61,7 +61,7 @@ def test_one_that_ran_before_keeps_its_phase_and_memo_and_is_not_claimed() -> No
 @pytest.mark.parametrize("phase", [Phase.CANCELED, Phase.BLOCKED])
 def test_a_closed_gate_keeps_nothing_else_from_happening(phase: Phase) -> None:
     """A canceled one is stopped, a blocked one is left alone."""
-    plan = decide(observe(status=owned(3, phase), memo=MemoBytes().extended(build="b1")), WORKER, NOW_MS)
+    plan = decide(observe(status=owned(3, phase), memo=MemoBytes().refused(by="b1")), WORKER, NOW_MS)
     if phase is Phase.CANCELED:
         assert plan.status is not None
         assert is_stopped(plan.status.conditions)
