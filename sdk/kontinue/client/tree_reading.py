@@ -5,7 +5,6 @@ The kinds stand here once, for who reads a tree and for who follows one (``konti
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
@@ -15,6 +14,7 @@ from kontinue.api import labels
 from kontinue.api.batch import Job
 from kontinue.api.meta import ObjectList
 from kontinue.api.v1alpha1 import Execution, Suspension
+from kontinue.client.together import all_of
 from kontinue.client.tree import Member, root_of
 from kontinue.kube import requests
 from kontinue.kube.answers import reader
@@ -45,7 +45,7 @@ def selector_of(top: Execution) -> str:
 
 async def fetch_below(send: Callable[[Request], Awaitable[bytes]], top: Execution) -> list[Member]:
     """Read everything that belongs to the root of an Execution, that itself aside."""
-    found = await asyncio.gather(*(_fetch_kind(send, top, kind) for kind in KINDS))
+    found = await all_of(_fetch_kind(send, top, kind) for kind in KINDS)
     return [member for members in found for member in members]
 
 

@@ -25,6 +25,7 @@ from kontinue.api.v1alpha1 import (
     ScheduledExecution,
     Suspension,
 )
+from kontinue.client.together import all_of
 from kontinue.errors import ApiError, NotFound, Unauthorized
 from kontinue.kube import requests
 from kontinue.kube.config import KubeConfig
@@ -165,7 +166,7 @@ class Observer:
             async with slots:
                 return bool((await self._review(_ACCESS_REVIEW, body))["status"]["allowed"])
 
-        return dict(zip(wanted, await asyncio.gather(*map(ask, wanted)), strict=True))
+        return dict(zip(wanted, await all_of(map(ask, wanted)), strict=True))
 
     async def _kinds(self) -> dict[str, dict[str, Any] | None]:
         found: dict[str, dict[str, Any] | None] = {}
