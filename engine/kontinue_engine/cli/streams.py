@@ -27,13 +27,17 @@ def prepare() -> None:
 
 
 def _let_through(stream: TextIO) -> None:
-    """A terminal shows what it can; a file or a pipe gets UTF-8 as from kubectl, for JSON is nothing else."""
-    if not isinstance(stream, io.TextIOWrapper) or _is_utf8(stream.encoding):
+    """A terminal shows what it can; a file or a pipe gets UTF-8 as from kubectl, for JSON is nothing else.
+
+    Names of files that are no text in this locale go out as the bytes that they are, on stderr as escapes.
+    """
+    if not isinstance(stream, io.TextIOWrapper):
         return
-    if is_terminal(stream):
+    if is_terminal(stream) and not _is_utf8(stream.encoding):
         stream.reconfigure(errors="replace")
     else:
-        stream.reconfigure(encoding="utf-8")
+        errors = "surrogateescape" if stream.errors == "strict" else stream.errors  # given no word, it is strict again
+        stream.reconfigure(encoding="utf-8", errors=errors)
 
 
 def _is_utf8(encoding: str) -> bool:

@@ -202,6 +202,16 @@ def test_text_of_any_script_passes_any_locale(shared: Kontinue) -> None:
     result = shared.command("result", "zoe")
     piped = subprocess.run(result, cwd=shared.folder, env=latin, capture_output=True, timeout=60)
     assert (piped.returncode, piped.stdout.decode()) == (0, '"hello Zoë 名"\n')
+    (shared.folder / "zoë").write_bytes(shared.kubeconfig.read_bytes())
+    ascii_only = {name: value for name, value in latin.items() if name != "PYTHONIOENCODING"}
+    started = subprocess.run(
+        shared.command("execute", "greet", "-p", "name=Ada", "--kubeconfig", "zoë"),
+        cwd=shared.folder,
+        env=ascii_only,
+        capture_output=True,
+        timeout=60,
+    )
+    assert (started.returncode, started.stdout.decode()) == (0, '"hello Ada"\n')
     code, seen = at_terminal(shared, "result", "zoe", PYTHONIOENCODING="ascii", PYTHONUTF8="0")
     assert (code, seen) == (0, '"hello Zo? ?"\n')
 
