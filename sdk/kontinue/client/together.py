@@ -20,7 +20,7 @@ async def all_of(coroutines: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     """
     try:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one, name=one.__qualname__) for one in coroutines]
+            tasks = [group.create_task(one, name=f"together, {number}") for number, one in enumerate(coroutines)]
     except ExceptionGroup as failed:
         first = failed.exceptions[0]
     else:
