@@ -171,7 +171,7 @@ async def test_it_is_tried_once_for_each_build_and_goes_on_with_one_that_matches
     """Trying it costs nothing but a look; what has matched before is done once."""
     run = await blocked_by(env, other_name)
     await env.restart_worker(deployed(other_kind)[0])
-    with pytest.raises(ExecutionBlocked, match="recorded by build test-1; requested child pack .* by build test-3"):
+    with pytest.raises(ExecutionBlocked, match=r"recorded by build test-1; requested child pack .* by build test-3"):
         await run.result()
     version = (await run.get()).metadata.resource_version
     await env.advance(timedelta(days=1))
