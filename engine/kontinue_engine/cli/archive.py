@@ -60,11 +60,11 @@ def command(
 
 
 async def _show(connection: Connection, options: GlobalOptions, names: Sequence[str]) -> None:
+    if not options.is_table:
+        print(_objects_of([await connection.client.get_archive(name) for name in names], options.output))
+        return
     for number, name in enumerate(names):
         archive = await connection.client.get_archive(name)
-        if not options.is_table:
-            print(_objects_of(archive, options.output))
-            continue
         rows = await _fetch_rows(connection, options, f"spec.execution={archive.root.metadata.name}")
         row = next((one for one in rows if one.name == archive.name), None)
         if number:
@@ -72,11 +72,11 @@ async def _show(connection: Connection, options: GlobalOptions, names: Sequence[
         print(archive_text(archive, row, datetime.now(UTC), color=options.colors_on(sys.stdout)))
 
 
-def _objects_of(archive: Archive, output: OutputFormat) -> str:
-    """Return all objects of an archive, as they were."""
+def _objects_of(archives: Sequence[Archive], output: OutputFormat) -> str:
+    """Return all objects of some archives as they were, in one List; or the archives' names."""
     if output is OutputFormat.NAME:
-        return reference(requests.ARCHIVED_EXECUTIONS, archive.name)
-    objects = (*archive.executions, *archive.suspensions, *archive.pages)
+        return "\n".join(reference(requests.ARCHIVED_EXECUTIONS, archive.name) for archive in archives)
+    objects = [one for archive in archives for one in (*archive.executions, *archive.suspensions, *archive.pages)]
     items = [msgspec.json.decode(msgspec.json.encode(one)) for one in objects]
     return format_document({"apiVersion": "v1", "kind": "List", "items": items}, output=output)
 

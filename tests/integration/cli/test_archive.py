@@ -90,6 +90,10 @@ async def test_archives_are_listed_and_shown(api_server: ApiServer) -> None:
     assert "Ship it?: resumed by ada" in shown
     objects = json.loads((await archive("order-7", "-o", "json")).stdout)["items"]
     assert [one["kind"] for one in objects] == ["Execution", "Suspension"]
+    both = json.loads((await archive("bill-1", "order-7", "-o", "json")).stdout)
+    assert (both["kind"], len(both["items"])) == ("List", 4)
+    assert [one["metadata"]["name"] for one in both["items"] if one["kind"] == "Execution"] == ["bill-1", "order-7"]
+    assert len((await archive("bill-1", "order-7", "-o", "name")).stdout.splitlines()) == 2
     completed = await kontinue("__complete", "--", "archive", "or")
     assert completed.stdout.split() == ["order-7"]
     absent = await archive("absent")
