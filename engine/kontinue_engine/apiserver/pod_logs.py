@@ -151,10 +151,15 @@ class _Sending:
         if not self._options.follow:
             return
         yield from _whole_lines(self._file)
-        if self._path.is_file() and self._path.stat().st_ino != os.fstat(self._file.fileno()).st_ino:
-            self._file.close()
-            self._file = self._path.open("rb")
-            yield from _whole_lines(self._file)
+        try:
+            if self._path.stat().st_ino == os.fstat(self._file.fileno()).st_ino:
+                return
+            newer = self._path.open("rb")
+        except FileNotFoundError:  # between the two steps of a rotation: it is there the next time
+            return
+        self._file.close()
+        self._file = newer
+        yield from _whole_lines(self._file)
 
     def _chunks(self, lines: Iterable[bytes]) -> Iterator[bytes]:
         part: list[bytes] = []

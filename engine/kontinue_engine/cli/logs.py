@@ -1,8 +1,8 @@
 """Internal. ``kontinue logs NAME``: what an Execution, its children and their Jobs printed.
 
 Lines of functions come from the log files of ``kontinue dev`` or, where there are none, from the Pods of the workers;
-those of Jobs from their Pods (``pod_lines``). Which Executions belong to the tree is asked of the server; while it is
-away, names alone decide.
+those of Jobs, and of Pods that functions run, from these Pods (``pod_lines``). Which Executions belong to the tree is
+asked of the server; while it is away, names alone decide.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ WORKER_LOGS: Final = "worker*.jsonl"
 _POLL_S: Final = 0.3
 _LATE_S: Final = 1.0
 """How long the last lines of a worker may take on their way. Judgement."""
-_JOB: Final = "Job "
+_RUN_PODS: Final = "Pods that functions run"
 _KEPT_UNKNOWN: Final = 5000
 """Lines of Executions that the tree does not know yet: a child prints before its creation is seen here."""
 _MAX_READ_BYTES: Final = 8 * 1024 * 1024
@@ -216,13 +216,16 @@ class _Printing:
         async with self._connection.client.watch_tree(self._name) as watcher, asyncio.TaskGroup() as tasks:
             latest = _Latest()
             watching = tasks.create_task(latest.keep(watcher), name="watch tree")
-            followed: dict[str, asyncio.Task[None]] = {}
+            pods = _FollowedPods(tasks)
+            pods.of_jobs[_RUN_PODS] = tasks.create_task(
+                self._pods.follow_run_pods(lambda: latest.tree, latest.ended, self._print_one), name=_RUN_PODS
+            )
             while True:
-                tree, is_over = latest.tree, latest.is_over
+                tree, is_over = latest.tree, latest.ended.is_set()
                 if tree is not None:
                     for fields in self._lines.learn(tree):
-                        _print_fields(self._options, fields)
-                    self._follow_pods(tree, tasks, followed, with_workers=tails is None)
+                        self._print_one(fields)
+                    self._follow_pods(tree, pods, with_workers=tails is None)
                 if tails is not None and read is not None and tree is not None:
                     _print_new(self._options, self._lines, read())
                     read = tails.read
@@ -230,54 +233,73 @@ class _Printing:
                 if is_over:
                     break
                 await asyncio.sleep(_POLL_S)
-            jobs = [task for key, task in followed.items() if key.startswith(_JOB)]
-            if jobs:
-                await asyncio.wait(jobs, timeout=LAST_LINES_S)
-            if tails is None:
-                await asyncio.sleep(_LATE_S)
-            for task in (watching, *followed.values()):
-                task.cancel()
+            watching.cancel()
+            await pods.end()
         sys.stdout.flush()
 
-    def _follow_pods(
-        self,
-        tree: ExecutionTree,
-        tasks: asyncio.TaskGroup,
-        followed: dict[str, asyncio.Task[None]],
-        *,
-        with_workers: bool,
-    ) -> None:
+    def _follow_pods(self, tree: ExecutionTree, pods: _FollowedPods, *, with_workers: bool) -> None:
         """Begin to follow the Pods that are new in the tree."""
+        for job in jobs_of(tree):
+            if job not in pods.of_jobs:
+                following = self._pods.follow_job(job, self._print_one)
+                pods.of_jobs[job] = pods.tasks.create_task(following, name=f"Job {job}")
+        for worker in workers_of(tree) if with_workers else ():
+            if worker not in pods.of_workers:
+                following = self._pods.follow_worker(worker, begin_of(tree), self._print_chosen, pods.over)
+                pods.of_workers[worker] = pods.tasks.create_task(following, name=f"worker {worker}")
 
-        def print_one(fields: Mapping[str, Any]) -> None:
+    def _print_one(self, fields: Mapping[str, Any]) -> None:
+        _print_fields(self._options, fields)
+
+    def _print_chosen(self, fields: Mapping[str, Any]) -> None:
+        if _is_shown(fields) and self._lines.choose(fields):
             _print_fields(self._options, fields)
 
-        def print_chosen(fields: Mapping[str, Any]) -> None:
-            if _is_shown(fields) and self._lines.choose(fields):
-                _print_fields(self._options, fields)
 
-        for job in jobs_of(tree):
-            if (key := f"{_JOB}{job}") not in followed:
-                followed[key] = tasks.create_task(self._pods.follow_job(job, print_one), name=key)
-        for worker in workers_of(tree) if with_workers else ():
-            if (key := f"worker {worker}") not in followed:
-                following = self._pods.follow_worker(worker, begin_of(tree), print_chosen)
-                followed[key] = tasks.create_task(following, name=key)
+class _FollowedPods:
+    """Whose Pods are followed, by name.
+
+    Attributes:
+        over: workers tell what they have printed by now, and no more.
+    """
+
+    def __init__(self, tasks: asyncio.TaskGroup) -> None:
+        self.tasks = tasks
+        self.over = asyncio.Event()
+        self.of_jobs: dict[str, asyncio.Task[None]] = {}
+        self.of_workers: dict[str, asyncio.Task[None]] = {}
+
+    async def end(self) -> None:
+        """Wait for what was printed until the Execution has ended."""
+        _, late = await asyncio.wait(self.of_jobs.values(), timeout=LAST_LINES_S)
+        for task in late:
+            task.cancel()
+        if self.of_workers:
+            await asyncio.sleep(_LATE_S)
+            self.over.set()
+            await asyncio.wait(self.of_workers.values())
 
 
 class _Latest:
-    """The newest state of a watched tree."""
+    """The newest state of a watched tree.
+
+    Attributes:
+        ended: the Execution has ended, or is gone.
+    """
 
     def __init__(self) -> None:
         self.tree: ExecutionTree | None = None
-        self.is_over = False
+        self.ended = asyncio.Event()
 
     async def keep(self, watcher: TreeWatcher) -> None:
         """Take each state, until the watch ends."""
         async for tree in watcher:
             self.tree = tree
-            self.is_over = tree.root.phase in ENDED_PHASES
-        self.is_over = True
+            if tree.root.phase in ENDED_PHASES:
+                self.ended.set()
+            else:
+                self.ended.clear()
+        self.ended.set()
 
 
 def _print_new(options: GlobalOptions, lines: TreeFilter, new: Iterator[Mapping[str, Any]]) -> None:

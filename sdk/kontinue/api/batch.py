@@ -132,7 +132,9 @@ class PodSpec(ApiStruct, frozen=True):
 
     containers: list[Container] = []
     init_containers: list[Container] = []
+    ephemeral_containers: list[Container] = []
     node_name: str = ""
+    restart_policy: str = "Always"
 
 
 class PodStatus(ApiStruct, frozen=True):
@@ -143,6 +145,7 @@ class PodStatus(ApiStruct, frozen=True):
     message: str = ""
     container_statuses: list[ContainerStatus] = []
     init_container_statuses: list[ContainerStatus] = []
+    ephemeral_container_statuses: list[ContainerStatus] = []
 
 
 class Pod(ApiObject, frozen=True):
@@ -166,7 +169,28 @@ class Pod(ApiObject, frozen=True):
         first = self.spec.containers[0].name if self.spec.containers else ""
         return self.metadata.annotations.get(DEFAULT_CONTAINER) or first
 
+    def has_container(self, name: str) -> bool:
+        """Tell whether one of its containers has this name."""
+        spec = self.spec
+        return any(one.name == name for one in (*spec.containers, *spec.init_containers, *spec.ephemeral_containers))
+
     def state_of(self, container: str) -> ContainerState:
         """Return where a container is; an empty state if nobody has said so yet."""
-        found = (*self.status.container_statuses, *self.status.init_container_statuses)
+        status = self.status
+        found = (
+            *status.container_statuses,
+            *status.init_container_statuses,
+            *status.ephemeral_container_statuses,
+        )
         return next((one.state for one in found if one.name == container), ContainerState())
+
+    def is_over(self, container: str) -> bool:
+        """Tell whether a container has ended and is not started again in this Pod."""
+        if self.has_ended:
+            return True
+        ended = self.state_of(container).terminated
+        if ended is None:
+            return False
+        is_init = any(one.name == container for one in self.spec.init_containers)
+        policy = self.spec.restart_policy
+        return policy == "Never" or (ended.exit_code == 0 and (policy == "OnFailure" or is_init))

@@ -62,14 +62,14 @@ class JobLogs:
             raise errors.WaitTimeout(f"Job {self._where} has started no Pod within {self._limit_s:g} s") from error
         self.pod = pod.metadata.name
         self.container = pod.container(self._options.container)
-        if not self._options.follow and not has_begun(pod, self.container):
+        if not self._options.follow and pod.has_container(self.container) and not has_begun(pod, self.container):
             why = pod.state_of(self.container).waiting
             reason = f" ({why.reason})" if why is not None and why.reason else ""
             raise errors.InvalidState(
                 f"container {self.container} of Pod {self._namespace}/{self.pod} has not started yet{reason}: "
                 "follow=True waits for it"
             )
-        log = PodLog(self._transport, self._send, pod, self.container, tail_lines=self._options.tail_lines)
+        log = PodLog(self._transport, pod, self.container, tail_lines=self._options.tail_lines)
         self._chunks = log.follow() if self._options.follow else log.read(limit_s=self._limit_s)
         return self
 

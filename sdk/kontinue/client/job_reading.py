@@ -1,4 +1,7 @@
-"""Reads Jobs and their Pods for a client. Called by ``Client.get_job`` and ``kontinue.client.job_logs``."""
+"""Reads Jobs and their Pods for a client.
+
+Called by ``Client.get_job``, ``kontinue.client.job_logs`` and ``kontinue logs``.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +49,11 @@ async def fetch_pod(send: Send, namespace: str, name: str) -> Pod | None:
 
 async def fetch_pods(send: Send, namespace: str, job: str) -> Sequence[Pod]:
     """Read the Pods that a Job has started, the first one first."""
-    selector = f"{JOB_NAME_LABEL}={labels.label_value(job)}"
+    return await fetch_selected_pods(send, namespace, f"{JOB_NAME_LABEL}={labels.label_value(job)}")
+
+
+async def fetch_selected_pods(send: Send, namespace: str, selector: str) -> Sequence[Pod]:
+    """Read the Pods with certain labels, the oldest one first."""
     body = await send(requests.list_objects(requests.PODS, namespace, label_selector=selector))
     return sorted(
         _decode_pods(body).items, key=lambda pod: (pod.metadata.creation_timestamp or _EARLY, pod.metadata.name)

@@ -203,6 +203,10 @@ async def test_what_has_printed_nothing_yet_is_told_from_what_is_not_there(jobs:
         await text_of(client.get_job_logs(name_of(job), pod="another"))
     with pytest.raises(errors.InvalidState, match=f"container side of Pod .*{pod} has not started yet: follow=True"):
         await text_of(client.get_job_logs(name_of(job), container="side"))
+    for follow in (False, True):  # while the Pod runs
+        with pytest.raises(errors.Invalid, match=f"container none is not valid for pod {pod}"):
+            async with asyncio.timeout(PATIENCE_S):
+                await text_of(client.get_job_logs(name_of(job), container="none", follow=follow))
     await jobs.end(job)
     with pytest.raises(errors.Invalid, match=f"container none is not valid for pod {pod}"):
         await text_of(client.get_job_logs(name_of(job), container="none"))
