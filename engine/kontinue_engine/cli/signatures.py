@@ -1,19 +1,28 @@
 """Internal. A Function's JSON Schemas as one line that a programmer reads: ``build(target: string, opt: integer = 2)``.
 
-Pure. Also makes the command line that calls a function, with a placeholder for each required parameter.
+Pure. Also makes the command line that calls a function, with placeholders for all that is required.
 """
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from kontinue.api.v1alpha1 import Function
 
-_PLACEHOLDERS = {"integer": "1", "number": "1.5", "boolean": "true", "array": "[]", "object": "{}", "null": "null"}
+_SAMPLES: Final = {"integer": 1, "number": 1.5, "boolean": True, "null": None}
+_FORMATS: Final = {
+    "date": "2030-01-31",
+    "date-time": "2030-01-31T12:00:00Z",
+    "time": "12:00:00Z",
+    "duration": "PT1H",
+    "uuid": "00000000-0000-0000-0000-000000000000",
+}
+_MAX_DEPTH: Final = 4
+"""Levels of placeholders within one another: a type may require itself. Judgement: deeper ones nobody reads."""
 
 
 def format_signature(function: Function) -> str:
@@ -36,7 +45,7 @@ def example_command(function: Function) -> str:
     schema = decode_schema(function.spec.arguments)
     required = set(schema.get("required", ()))
     words = [
-        f"-p {name}={shlex.quote(placeholder(property_schema, schema))}"
+        f"-p {name}={shlex.quote(_as_text(_sample(property_schema, schema)))}"
         for name, property_schema in properties(schema).items()
         if name in required
     ]
@@ -89,12 +98,30 @@ def type_name(schema: Mapping[str, Any], root: Mapping[str, Any]) -> str:
     return str(declared or "any")
 
 
-def placeholder(schema: Mapping[str, Any], root: Mapping[str, Any]) -> str:
-    """Return a text that ``-p`` takes for a schema, to be replaced."""
+def _sample(schema: Mapping[str, Any], root: Mapping[str, Any], depth: int = 0) -> Any:
+    """Return a value that a schema takes, with what it requires inside, to be replaced."""
     schema = resolved(dict(schema), root)
     if "enum" in schema:
-        return str(schema["enum"][0])
-    return _PLACEHOLDERS.get(str(schema.get("type")), "TEXT")
+        return schema["enum"][0]
+    if options := schema.get("anyOf") or schema.get("oneOf"):
+        optional = depth > 0 and {"type": "null"} in options
+        return None if optional else _sample(options[0], root, depth)
+    kind = schema.get("type")
+    if kind in {"object", "array"} and depth >= _MAX_DEPTH:
+        return {} if kind == "object" else []
+    if kind == "object":
+        required, members = schema.get("required", ()), properties({**schema, "$defs": root.get("$defs", {})})
+        return {name: _sample(member, root, depth + 1) for name, member in members.items() if name in required}
+    if kind == "array":
+        first = schema.get("prefixItems", [])
+        items = [*first, *[schema.get("items", {})] * (schema.get("minItems", 0) - len(first))]
+        return [_sample(item, root, depth + 1) for item in items]
+    return _SAMPLES.get(str(kind), _FORMATS.get(str(schema.get("format")), "TEXT"))
+
+
+def _as_text(value: Any) -> str:
+    """Return a value as ``-p`` takes it."""
+    return value if isinstance(value, str) else _json(value)
 
 
 def _json(value: Any) -> str:
