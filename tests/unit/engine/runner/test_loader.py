@@ -57,6 +57,14 @@ def test_an_app_is_loaded_and_described(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("spec", "source", "message"),
     [
+        (
+            "../w/app:app",
+            "",
+            "name the module as an import does, and its folder by --app-dir: app:app --app-dir ../w",
+        ),
+        ("./app.py:app", "", "'./app.py' is a path: name the module as an import does: app:app"),
+        (".app:app", "", "'.app' is no name of a module: name it as an import does, for example app:app"),
+        ("app.:app", "", "'app.' is no name of a module: name it as an import does, for example app:app"),
         ("broken", "", "'broken' does not name an App: write module:attribute, for example tasks:app"),
         ("borken:app", "", "there is no module 'borken' in {root}; did you mean 'broken'?"),
         ("zzz:app", "", "there is no module 'zzz' in {root}; modules there: broken"),
