@@ -6,6 +6,7 @@ What changes from then on (``-w``) is printed by ``kontinue_engine.cli.watched_r
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -15,8 +16,9 @@ import typer
 from kontinue.api.v1alpha1 import Execution, Phase
 from kontinue.client import archived
 from kontinue.client.selectors import Filter, execution_filter
+from kontinue.errors import NotFound
 from kontinue.kube import requests
-from kontinue_engine.cli import exit_codes
+from kontinue_engine.cli import exit_codes, failures
 from kontinue_engine.cli.connection import Connection, connect, run
 from kontinue_engine.cli.executions import fetch_raw, list_objects
 from kontinue_engine.cli.objects import execution_table, print_objects
@@ -60,8 +62,7 @@ def command(
                 fields = f"metadata.name={names[0]}" if names else selectors.fields
                 await watch_executions(connection, options, namespace, labels=label_selector, fields=fields)
             if names:
-                transport, where = connection.transport, connection.namespace
-                raws = [msgspec.Raw(await fetch_raw(transport, requests.EXECUTIONS, where, name)) for name in names]
+                raws = await _by_name(connection, names)
             else:
                 page = await list_objects(
                     connection.transport,
@@ -74,10 +75,24 @@ def command(
                 raws = page.items
                 if with_archived:
                     raws += await _archived(connection, namespace, wanted)
-        _print(options, raws, namespace, as_list=not names or len(names) > 1)
-        return exit_codes.OK
+        if raws or not names:
+            _print(options, raws, namespace, as_list=not names or len(names) > 1)
+        return exit_codes.ERROR if len(raws) < len(names or ()) else exit_codes.OK
 
     run(main)
+
+
+async def _by_name(connection: Connection, names: Sequence[str]) -> list[msgspec.Raw]:
+    """Return what there is of these names; which there are not is said on stderr."""
+    found = []
+    for name in names:
+        try:
+            raw = await fetch_raw(connection.transport, requests.EXECUTIONS, connection.namespace, name)
+        except NotFound as error:
+            failures.tell(error)
+        else:
+            found.append(msgspec.Raw(raw))
+    return found
 
 
 def _print(options: GlobalOptions, raws: list[msgspec.Raw], namespace: str, *, as_list: bool) -> None:

@@ -195,6 +195,15 @@ def test_a_selection_is_confirmed_or_left_alone(shared: Kontinue) -> None:
     assert (code, "executions.kontinue.cloud/spared canceled" in text) == (0, True)
 
 
+def test_a_name_that_does_not_exist_hides_no_other(shared: Kontinue, done: str) -> None:
+    """As with kubectl: what there is is shown, what there is not is an error."""
+    some = shared("get", "nope", done, "-o", "name")
+    assert (some.returncode, some.stdout) == (1, f"executions.kontinue.cloud/{done}\n")
+    assert some.stderr.startswith("error: Execution 'nope' not found in namespace default.")
+    none = shared("get", "nope", "neither")
+    assert (none.returncode, none.stdout, none.stderr.count("error: ")) == (1, "", 2)
+
+
 def test_text_of_any_script_passes_any_locale(shared: Kontinue) -> None:
     """A pipe carries UTF-8; a terminal of another encoding shows what it can, and nothing fails."""
     shared("execute", "-q", "greet", "--args", "-", "--name", "zoe", stdin='{"name": "Zoë 名"}')
