@@ -15,7 +15,6 @@ from kontinue.kube import requests
 from kontinue.kube.config import KubeConfig, load_config
 from kontinue.kube.http import KubeTransport
 from kontinue_engine.cli.options import GlobalOptions, note
-from kontinue_engine.cli.text import server_address
 
 _PROBE_S = 1.0
 _SAY_AFTER_S = 2.0
@@ -50,7 +49,7 @@ class _TellingTransport(KubeTransport):
     def _say(self) -> None:
         if not self._is_told:
             self._is_told = True
-            note(self._options, f"no answer from {server_address(self.config.server)} yet, still trying")
+            note(self._options, f"no answer from {self.config.address} yet, still trying")
 
 
 class Connection(msgspec.Struct, frozen=True):
@@ -94,7 +93,7 @@ def say_target(options: GlobalOptions, connection: Connection, action: str) -> N
     """Say on stderr what is about to be changed, and where."""
     config = connection.config
     source = f", found by {config.source}" if config.source else ""
-    note(options, f"{action} in namespace {config.namespace} on {server_address(config.server)}{source}")
+    note(options, f"{action} in namespace {config.namespace} on {config.address}{source}")
 
 
 def run(main: Callable[[], Coroutine[None, None, int]], *, on_interrupt: Callable[[], int] | None = None) -> None:

@@ -11,7 +11,6 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Final
-from urllib.parse import urlsplit
 
 from kontinue.api import durations
 from kontinue.api.v1alpha1 import Phase
@@ -218,12 +217,6 @@ def plural(count: int, one: str, many: str = "") -> str:
 def indent(text: str, prefix: str) -> str:
     """Return ``text`` with ``prefix`` before each line."""
     return "\n".join(prefix + line for line in text.rstrip("\n").split("\n"))
-
-
-def server_address(url: str) -> str:
-    """Return scheme, host and port of a server's URL: the local server carries its token in the path."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 
 def _one_line(text: str) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from urllib.parse import urlsplit
 
 import msgspec
 
 
 class KubeConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything needed to reach one API server.
+    """Everything needed to reach one API server. What is shown of it, as by ``repr``, has no secret.
 
     Attributes:
         server: base URL.
@@ -33,3 +34,16 @@ class KubeConfig(msgspec.Struct, frozen=True, kw_only=True):
     insecure: bool = False
     tls_server_name: str = ""
     source: str = ""
+
+    @property
+    def address(self) -> str:
+        """Scheme, host and port of the server: the path of a local server's URL is a secret."""
+        parts = urlsplit(self.server)
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{name}={value!r}" for name, value in self.__rich_repr__())
+        return f"{type(self).__name__}({shown})"
+
+    def __rich_repr__(self) -> list[tuple[str, str]]:
+        return [("server", self.address), ("namespace", self.namespace), ("source", self.source)]

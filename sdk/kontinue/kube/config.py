@@ -104,7 +104,7 @@ def _search(start_dir: Path, environ: Mapping[str, str], home_file: Path) -> Kub
         # While dev restarts its server, a command must wait for it, and not go to another cluster.
         if _answers(found.server) or _dev_runs(path.parent):
             return found
-        tried.append(f"{path}: {_address(found.server)} does not answer (is `kontinue dev` running?)")
+        tried.append(f"{path}: {found.address} does not answer (is `kontinue dev` running?)")
     else:
         tried.append(f"{DEV_KUBECONFIG} in {start_dir.absolute()} and its parents: no such file")
     if environ.get("KUBERNETES_SERVICE_HOST"):
@@ -118,12 +118,6 @@ def _search(start_dir: Path, environ: Mapping[str, str], home_file: Path) -> Kub
         f"no Kubernetes API server found. Tried:\n{listing}\n"
         "Start one with `kontinue dev`, or name one by --kubeconfig, --context or KUBECONFIG."
     )
-
-
-def _address(server: str) -> str:
-    """Return scheme, host and port: the path of a local server's URL is a secret."""
-    parts = urlsplit(server)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 
 def _answers(server: str) -> bool:

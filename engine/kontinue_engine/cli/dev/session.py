@@ -29,7 +29,6 @@ from kontinue_engine.cli.dev.log_files import LogFile
 from kontinue_engine.cli.dev.source_watch import POLL_S, SourceWatch
 from kontinue_engine.cli.dev.supervision import SERVER
 from kontinue_engine.cli.signatures import example_command, format_signature
-from kontinue_engine.cli.text import server_address
 from kontinue_engine.processes import describe_exit
 
 MAX_BLOCKED: Final = 3
@@ -238,7 +237,7 @@ class Session:
         state = DevState(
             app=self._options.app,
             namespace=self._options.namespace,
-            url=server_address(self._config.server) if self._config else "",
+            url=self._config.address if self._config else "",
             kubeconfig=str(self._data_dir.kubeconfig),
             dev_pid=os.getpid(),
             server_pid=self._pid(SERVER),
@@ -251,7 +250,7 @@ class Session:
 
     def _say_server(self, config: KubeConfig) -> None:
         self._console.say(f"kontinue dev {self._options.app}")
-        self._console.field("server", f"{server_address(config.server)} (pid {self._pid(SERVER) or '?'})")
+        self._console.field("server", f"{config.address} (pid {self._pid(SERVER) or '?'})")
         self._console.field("kubectl", f"export KUBECONFIG={shlex.quote(str(self._data_dir.kubeconfig))}")
         self._console.field("logs", f"{_shown(self._data_dir.logs)}/*.jsonl")
 

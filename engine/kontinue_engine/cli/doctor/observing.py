@@ -33,7 +33,6 @@ from kontinue.kube.transport import Transport
 from kontinue_engine.apiserver.registry import load_crds
 from kontinue_engine.cli.doctor import pods
 from kontinue_engine.cli.doctor.observed import ExecutionFacts, Identity, Observed, PodFacts, ServerFacts
-from kontinue_engine.cli.text import server_address
 
 _RETRY_FOR_S: Final = 5.0
 _VERSION_S: Final = 10.0
@@ -78,9 +77,7 @@ class Observer:
 
     async def observe(self) -> Observed:
         """Look at everything."""
-        server = ServerFacts(
-            address=server_address(self._config.server), source=self._config.source, namespace=self._namespace
-        )
+        server = ServerFacts(address=self._config.address, source=self._config.source, namespace=self._namespace)
         answered = await self._attempt("server", self._version())
         if answered is None:
             return Observed(server=server, now=datetime.now(UTC), now_s=time.monotonic(), refusals=self._refusals)

@@ -78,12 +78,6 @@ def test_colours_appear_only_when_wanted() -> None:
     assert text.paint_phase("Failed", Phase.FAILED, color=True) == "\x1b[31mFailed\x1b[0m"
 
 
-def test_the_address_of_a_server_shows_no_secret() -> None:
-    """The local server's token stands in the path of its URL."""
-    assert text.server_address("http://127.0.0.1:6470/secret-token") == "http://127.0.0.1:6470"
-    assert text.server_address("https://user:password@host/x") == "https://host"
-
-
 @pytest.mark.parametrize(
     ("seconds", "shown"), [(300, "in 5m00s"), (0.5, "in 500ms"), (0, "now"), (-0.5, "now"), (-12, "12s ago")]
 )

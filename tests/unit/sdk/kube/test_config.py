@@ -164,7 +164,7 @@ def test_unusable_kubeconfig_says_what_is_wrong(tmp_path, home, text, message):
 def test_missing_kubeconfig_is_an_error_not_a_fallback(tmp_path, home):
     """Who names a file does not want another one."""
     kubeconfig(tmp_path / "home/.kube/config", "http://home")
-    with pytest.raises(ConfigError, match="^kubeconfig: no such file: .*none$"):
+    with pytest.raises(ConfigError, match=r"^kubeconfig: no such file: .*none$"):
         load_config(kubeconfig=tmp_path / "none", environ=home)
 
 
@@ -175,7 +175,7 @@ def test_a_context_without_a_kubeconfig_says_where_it_was_looked_for(tmp_path, h
         load_config(context="foo", environ=home, start_dir=tmp_path / "below")
     assert str(caught.value).endswith(f"; without a context the server of kontinue dev is used ({dev})")
     dev.unlink()
-    with pytest.raises(ConfigError, match="names another one$"):
+    with pytest.raises(ConfigError, match=r"names another one$"):
         load_config(context="foo", environ=home, start_dir=tmp_path)
 
 
@@ -184,3 +184,18 @@ def test_a_proxy_is_refused_rather_than_bypassed(tmp_path, home):
     path = kubeconfig(tmp_path / "a", "http://a", cluster={"proxy-url": "http://proxy"})
     with pytest.raises(ConfigError, match="proxies are not supported"):
         load_config(kubeconfig=path, environ=home)
+
+
+def test_the_address_of_a_server_shows_no_secret():
+    """The local server's token stands in the path of its URL."""
+    assert config.KubeConfig(server="http://127.0.0.1:6470/secret-token").address == "http://127.0.0.1:6470"
+    assert config.KubeConfig(server="https://user:password@host/x").address == "https://host"
+
+
+def test_what_is_shown_of_a_config_has_no_secret():
+    """It gets into logs, into tracebacks with the values of variables, and into what a test prints that fails."""
+    found = config.KubeConfig(
+        server="http://127.0.0.1:6470/SECRET", namespace="shop", token="SECRET", client_key_data="SECRET", source="dev"
+    )
+    assert repr(found) == "KubeConfig(server='http://127.0.0.1:6470', namespace='shop', source='dev')"
+    assert dict(found.__rich_repr__()) == {"server": "http://127.0.0.1:6470", "namespace": "shop", "source": "dev"}
