@@ -729,8 +729,8 @@ class Client:
 
         Args:
             name: of the Job.
-            follow: go on until the container has ended. It also waits until there is a Pod and its container has
-                started, and a connection that is cut is opened anew where it was.
+            follow: go on until the container has ended and is not started again in its Pod. It also waits until there
+                is a Pod and its container has started, and a connection that is cut is opened anew where it was.
             container: which one of the Pod's; None: the one that it says is its default, or the first one.
             tail_lines: begin with the last so many lines; None: with the first one.
             pod: name of one of its Pods; None: the first one that it has started.
