@@ -1,7 +1,7 @@
 """Internal. What stands behind a failure: the step whose exception it repeats, or the child that failed. Pure.
 
 The exception of a step is recorded in the memo; the attempt that it ended carries only StepFailed and where that was
-raised. Used by ``description`` and ``following``.
+raised. Used by ``description``, ``following``, ``dev`` and ``doctor``.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ _KINDS: Final = {
     f"{type_.__module__}.{type_.__qualname__}": kind
     for type_, kind in ((errors.StepFailed, RecordKind.STEP), (errors.ChildFailed, RecordKind.CHILD))
 }
+_DELETED: Final = f"{errors.NotFound.__module__}.{errors.NotFound.__qualname__}"
+"""What a child has ended by that somebody has deleted (``kontinue_engine.controllers.offspring``)."""
 
 _MISMATCH: Final = re.compile(
     r"(?P<where>.*): recorded (?P<recorded>.*?)(?:, recorded (?P<old>by build .*))?"
@@ -67,9 +69,13 @@ def explain_cause(execution: Execution, error: ExecutionError, *, flags: str) ->
     where = f" (called at {record.line})" if record.line else ""
     lines = [f"Step {record.name}{where} raised:"]
     if record.child is not None:
-        outcome = "was canceled" if record.child.phase == "Canceled" else "failed"
-        look = f"kontinue describe {record.child.name}{flags}"
-        lines = [f"Child {record.child.name} of function {record.name}{where} {outcome}. Look at it: {look}"]
+        is_canceled = record.child.phase == "Canceled"
+        outcome = "was canceled" if is_canceled else "failed"
+        remedy = f"Look at it: kontinue describe {record.child.name}{flags}"
+        if is_canceled and record.error.type == _DELETED:
+            outcome = "was deleted"
+            remedy = f"A new attempt starts it anew: kontinue retry {execution.metadata.name}{flags}"
+        lines = [f"Child {record.child.name} of function {record.name}{where} {outcome}. {remedy}"]
     elif not record.error.traceback:
         lines.append(f"    {record.error.type}: {record.error.message}")
     if record.error.traceback:
@@ -94,9 +100,13 @@ def blocked_report(name: str, message: str, flags: str) -> str:
         message: of its status, when it was blocked.
         flags: global options to repeat in the commands.
     """
+    return f"{name} is Blocked: {split_mismatch(message)}\n{indent(ways_out(name, flags), '  ')}"
+
+
+def ways_out(name: str, flags: str) -> str:
+    """Return what can be done about a Blocked Execution, with commands to paste. Same arguments as above."""
     return (
-        f"{name} is Blocked: {split_mismatch(message)}\n"
-        "  It goes on when the code matches again: undo the edit, or start over:\n"
-        f"    kontinue retry {name} --children all{flags}    # anew, with the code as it is now\n"
-        f"    kontinue cancel {name}{flags}"
+        "It goes on when the code matches its records again: undo the edit, or run a build that does. Or:\n"
+        f"  kontinue retry {name} --children all{flags}    # anew, with the code as it is now\n"
+        f"  kontinue cancel {name}{flags}"
     )

@@ -16,7 +16,7 @@ from kontinue.api.v1alpha1 import ENDED_PHASES, Execution, Phase
 from kontinue.client.tree import ExecutionTree
 from kontinue.errors import ApiError, NotFound, Unavailable
 from kontinue_engine.cli import exit_codes
-from kontinue_engine.cli.causes import explain_cause, split_mismatch
+from kontinue_engine.cli.causes import explain_cause, split_mismatch, ways_out
 from kontinue_engine.cli.connection import Connection
 from kontinue_engine.cli.options import GlobalOptions
 from kontinue_engine.cli.progress import Progress
@@ -133,11 +133,7 @@ def explain_end(execution: Execution, *, flags: str) -> str:
     if error and (cause := explain_cause(execution, error, flags=flags)):
         lines.append(cause)
     if phase is Phase.BLOCKED:
-        lines.append(
-            "Its code no longer matches what it has recorded. Start a worker whose code does, "
-            f"run all of it anew: kontinue retry {name}{flags} --children all, "
-            f"or give it up: kontinue cancel {name}{flags}"
-        )
+        lines.append(ways_out(name, flags))
     lines.append(f"More: kontinue describe {name}{flags}")
     return "\n".join(lines)
 

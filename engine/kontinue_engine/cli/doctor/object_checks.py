@@ -10,7 +10,7 @@ from typing import Final
 from kontinue import archives
 from kontinue.api.meta import parent_of
 from kontinue.api.v1alpha1 import Phase, SuspensionKind
-from kontinue_engine.cli.causes import split_mismatch
+from kontinue_engine.cli.causes import split_mismatch, ways_out
 from kontinue_engine.cli.doctor.findings import Finding, error, ok, warning
 from kontinue_engine.cli.doctor.group_checks import Groups, groups_of
 from kontinue_engine.cli.doctor.observed import ExecutionFacts, Observed
@@ -49,8 +49,7 @@ def _check_execution(one: ExecutionFacts, groups: Groups) -> Iterator[Finding]:
         yield error(
             "executions",
             f"is Blocked: the code does not match what it has recorded\n{split_mismatch(one.message)}",
-            f"run the code that it was started with, or kontinue cancel {command}; kontinue describe {command} shows "
-            "its steps",
+            f"{ways_out(one.name, f' -n {one.namespace}')}\n  kontinue describe {command}    # its steps",
             about=about,
         )
     if one.phase is Phase.PENDING and _is_older(one.created, PENDING_FOR, seen):

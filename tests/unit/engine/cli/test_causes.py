@@ -7,7 +7,7 @@ import msgspec
 
 from kontinue.api.v1alpha1 import Execution, ExecutionAttempt, ExecutionError, Phase
 from kontinue.replay.records import ChildOutcome, Memo, Record, RecordedError, RecordKind
-from kontinue_engine.cli.causes import blocked_report, explain_cause, split_mismatch
+from kontinue_engine.cli.causes import blocked_report, explain_cause, split_mismatch, ways_out
 from kontinue_engine.cli.description import describe_execution
 from kontinue_engine.cli.following import explain_end
 
@@ -61,6 +61,20 @@ def test_a_failed_child_is_named_with_the_way_to_look_at_it(make_execution: Make
     )
 
 
+def test_a_child_that_was_deleted_is_not_to_be_looked_at(make_execution: Make) -> None:
+    """There is nothing left to describe; a new attempt starts another one."""
+    gone = RecordedError(type="kontinue.errors.NotFound", message="Execution x-charge-1 was deleted")
+    child = record(1, RecordKind.CHILD, "", child=ChildOutcome(name="x-charge-1", phase="Canceled"))
+    error = ExecutionError(type="kontinue.errors.ChildFailed", message=f"{gone.type}: {gone.message}")
+    execution = failed(make_execution, error, msgspec.structs.replace(child, error=gone))
+    assert explain_cause(execution, error, flags=" -n demo") == (
+        "Child x-charge-1 of function charge (called at app.py:7) was deleted. "
+        "A new attempt starts it anew: kontinue retry x -n demo"
+    )
+    raised = msgspec.structs.replace(child, error=gone, child=ChildOutcome(name="x-charge-1", phase="Failed"))
+    assert "failed. Look at it" in explain_cause(failed(make_execution, error, raised), error, flags="")
+
+
 def test_an_error_of_the_function_itself_has_no_other_cause(make_execution: Make) -> None:
     """Even if a step failed with the same words before."""
     own = ExecutionError(type="builtins.ValueError", message="builtins.ValueError: no luck")
@@ -89,4 +103,5 @@ def test_a_report_of_what_is_blocked_ends_with_commands_to_paste() -> None:
     assert lines[:3] == ["x is Blocked: step 1:", "  recorded:  a", "  requested: b, by build c"]
     assert lines[4].startswith("    kontinue retry x --children all -n shop ")
     assert lines[5] == "    kontinue cancel x -n shop"
+    assert [line.removeprefix("  ") for line in lines[3:]] == ways_out("x", " -n shop").splitlines()
     assert blocked_report("x", "gone", "").startswith("x is Blocked: gone\n")

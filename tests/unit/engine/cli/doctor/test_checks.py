@@ -28,6 +28,7 @@ from kontinue.api.v1alpha1 import (
     WaitingFor,
 )
 from kontinue_engine.apiserver.registry import load_crds
+from kontinue_engine.cli.causes import ways_out
 from kontinue_engine.cli.doctor.checks import CHECKS, judge
 from kontinue_engine.cli.doctor.findings import MAX_PER_CHECK, Finding, Severity, format_findings
 from kontinue_engine.cli.doctor.object_checks import HUGE_BYTES, LARGE_BYTES
@@ -300,7 +301,8 @@ def test_blocked_crashing_and_large_ones_are_named() -> None:
     found = only(executions=(live(phase=Phase.BLOCKED, message="step 1: recorded a; requested b"),))
     assert (found.severity, found.object) == (Severity.ERROR, "executions/x")
     assert "recorded a; requested b" in found.what
-    assert "kontinue cancel x -n shop" in found.remedy
+    assert ways_out("x", " -n shop") in found.remedy
+    assert "kontinue describe x -n shop" in found.remedy
     assert "2 runners died" in only(executions=(live(crashes=2),)).what
     assert problems(executions=(live(crashes=1),)) == []
     assert only(executions=(live(size=LARGE_BYTES),)).severity is Severity.WARNING
