@@ -97,16 +97,17 @@ async def end_job(
     succeeded: bool,
     reason: str = "",
     message: str = "",
+    started_at: datetime | None = None,
     now: datetime,
 ) -> None:
-    """Say that a Job has ended; nothing happens if it is gone."""
+    """Say that a Job has ended, and since when it has run, or that it took no time; nothing happens if it is gone."""
     kinds = ("SuccessCriteriaMet", "Complete") if succeeded else ("FailureTarget", "Failed")
     when = _time(now)
     conditions = [
         {"type": kind, "status": "True", "reason": reason, "message": message, "lastTransitionTime": when}
         for kind in kinds
     ]
-    status: dict[str, Any] = {"conditions": conditions, "startTime": when}
+    status: dict[str, Any] = {"conditions": conditions, "startTime": _time(started_at or now)}
     status |= {"succeeded": 1, "completionTime": when} if succeeded else {"failed": 1}
     await _report(transport, requests.JOBS, namespace, name, status)
 

@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -81,13 +82,13 @@ def result(kontinue: Kontinue, name: str) -> Any:
     return json.loads(kontinue("result", name).stdout)
 
 
-def pod_statuses(kontinue: Kontinue) -> list[Any]:
-    """Return the statuses of all Pods."""
+def statuses(kontinue: Kontinue, resource: requests.Resource) -> list[Any]:
+    """Return the statuses of all Pods, or all Jobs."""
 
     async def read() -> list[Any]:
         transport = KubeTransport(load_config(kubeconfig=kontinue.kubeconfig), user_agent="test")
         try:
-            return [pod["status"] for pod in await listed(transport, "default", requests.PODS, "")]
+            return [one["status"] for one in await listed(transport, "default", resource, "")]
         finally:
             await transport.close()
 
@@ -114,22 +115,25 @@ def test_commands_run_as_local_processes(kontinue: Kontinue, start_dev: Callable
 
 
 @pytest.mark.usefixtures("app")
-def test_a_pod_tells_since_when_it_runs(
+def test_a_pod_and_its_job_tell_since_when_they_run(
     kontinue: Kontinue, start_dev: Callable[..., Dev], wait_until: WaitUntil
 ) -> None:
-    """It is Running while its process is, and its end tells both times."""
+    """The Pod is Running while its process is, and the ends tell both times."""
     start_dev("--jobs", "process").ready()
     name = spawn(kontinue, "job", script="until test -e go; do sleep 0.05; done; echo gone")
-    wait_until("the Pod", lambda: [status.get("phase") for status in pod_statuses(kontinue)] == ["Running"])
-    (status,) = pod_statuses(kontinue)
+    wait_until("the Pod", lambda: [pod.get("phase") for pod in statuses(kontinue, requests.PODS)] == ["Running"])
+    (status,) = statuses(kontinue, requests.PODS)
     running = status["containerStatuses"][0]["state"]["running"]
+    wait_until("another second", lambda: f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}" > running["startedAt"])
     (kontinue.folder / "go").touch()
     assert result(kontinue, name)[0] == "True"
     assert "| gone\n" in kontinue("logs", name).stdout
-    (ended,) = pod_statuses(kontinue)
+    (ended,) = statuses(kontinue, requests.PODS)
     assert ended["phase"] == "Succeeded"
     terminated = ended["containerStatuses"][0]["state"]["terminated"]
-    assert running["startedAt"] == ended["startTime"] == terminated["startedAt"] <= terminated["finishedAt"]
+    assert running["startedAt"] == ended["startTime"] == terminated["startedAt"] < terminated["finishedAt"]
+    (job,) = statuses(kontinue, requests.JOBS)
+    assert job["startTime"] <= running["startedAt"] < job["completionTime"]
 
 
 @pytest.mark.usefixtures("app")

@@ -133,6 +133,7 @@ class JobRunner:
     async def _play_job(self, name: str, job: dict[str, Any]) -> None:
         limit = job["spec"].get("backoffLimit", 6)
         backoff = Backoff()
+        started_at = datetime.now(UTC)
         for number in range(1, limit + 2):
             pod = await played_jobs.start_pod(self._transport, namespace=self._namespace, job=job, number=number)
             ended = await self._play_pod(pod, job["spec"]["template"]["spec"])
@@ -147,6 +148,7 @@ class JobRunner:
             succeeded=succeeded,
             reason="" if succeeded else "BackoffLimitExceeded",
             message="" if succeeded else "Job has reached the specified backoff limit",
+            started_at=started_at,
             now=datetime.now(UTC),
         )
 
