@@ -119,6 +119,7 @@ class ContainerStatus(ApiStruct, frozen=True):
     name: str
     restart_count: int = 0
     state: ContainerState = ContainerState()
+    last_state: ContainerState = ContainerState()
 
 
 class Container(ApiStruct, frozen=True):
@@ -143,13 +144,14 @@ class PodStatus(ApiStruct, frozen=True):
     phase: str = ""
     reason: str = ""
     message: str = ""
+    conditions: list[Condition] = []
     container_statuses: list[ContainerStatus] = []
     init_container_statuses: list[ContainerStatus] = []
     ephemeral_container_statuses: list[ContainerStatus] = []
 
 
 class Pod(ApiObject, frozen=True):
-    """A Pod, as far as somebody reads it who wants its logs."""
+    """A Pod, as far as somebody reads it who wants its logs, or to know why it does not run."""
 
     metadata: ObjectMeta
     spec: PodSpec = PodSpec()

@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from kontinue.api.meta import ObjectMeta
+from kontinue.api.batch import Pod
 from kontinue_engine.cli.deployment.workload import APP_NAME
 from kontinue_engine.cli.doctor.findings import Finding, error, ok, warning
 from kontinue_engine.cli.doctor.observed import Observed, PodFacts
@@ -20,43 +20,9 @@ STARTING_FOR: Final = timedelta(minutes=2)
 _ON_ITS_WAY: Final = {"", "ContainerCreating", "PodInitializing"}
 
 
-class _Reason(msgspec.Struct, rename="camel"):
-    reason: str = ""
-    message: str = ""
-    exit_code: int | None = None
-
-
-class _State(msgspec.Struct, rename="camel"):
-    waiting: _Reason | None = None
-    terminated: _Reason | None = None
-
-
-class _Container(msgspec.Struct, rename="camel"):
-    state: _State = msgspec.field(default_factory=_State)
-    last_state: _State = msgspec.field(default_factory=_State)
-    restart_count: int = 0
-
-
-class _Condition(msgspec.Struct):
-    type: str
-    status: str
-    message: str = ""
-
-
-class _Status(msgspec.Struct, rename="camel"):
-    phase: str = ""
-    conditions: list[_Condition] = []
-    container_statuses: list[_Container] = []
-
-
-class _Pod(msgspec.Struct):
-    metadata: ObjectMeta
-    status: _Status = msgspec.field(default_factory=_Status)
-
-
 def pod_facts(raw: msgspec.Raw) -> PodFacts:
     """Return what matters of a Pod."""
-    pod = msgspec.json.decode(raw, type=_Pod)
+    pod = msgspec.json.decode(raw, type=Pod)
     containers = pod.status.container_statuses
     waiting = [one.state.waiting for one in containers if one.state.waiting]
     problems = [f"{one.reason}: {one.message}".rstrip(": ") for one in waiting if one.reason not in _ON_ITS_WAY]

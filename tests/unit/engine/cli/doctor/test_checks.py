@@ -237,7 +237,9 @@ def test_lists_that_were_cut_are_named() -> None:
 def pod(status: dict[str, Any]) -> PodFacts:
     created = (NOW - timedelta(hours=1)).isoformat()
     metadata = {"name": "shop-0", "namespace": "shop", "creationTimestamp": created}
-    return pod_facts(msgspec.Raw(msgspec.json.encode({"metadata": metadata, "status": status})))
+    containers = [{"name": "worker", **one} for one in status.get("containerStatuses", ())]
+    document = {"metadata": metadata, "status": {**status, "containerStatuses": containers}}
+    return pod_facts(msgspec.Raw(msgspec.json.encode(document)))
 
 
 def test_pods_that_do_not_start_are_errors_and_those_that_start_anew_warnings() -> None:
