@@ -180,10 +180,11 @@ def test_edited_code_is_used_by_a_restarted_worker(kontinue: Kontinue, dev: Dev,
     module.write_text(good + "\nthis is no Python\n")
     wait_until("the mistake", lambda: "it did not become ready" in dev.output.read_text())
     assert "app.py changed: restarting the worker" in dev.output.read_text()
-    module.write_text(good.replace("hello {name}", "good day {name}"))
+    module.write_text(good.replace("hello {name}", "good day {name}").replace("def approve(", "def agree("))
     wait_until("a new worker", lambda: dev.is_ready() and dev.state().workers[0].pid != state.workers[0].pid)
     assert kontinue("execute", "-q", "greet", "-p", "name=x").stdout == '"good day x"\n'
     assert kontinue("wait", name, "--timeout", "20s").stdout == "Completed\n"
+    wait_until("the functions that there are now", lambda: "agree() -> boolean" in dev.output.read_text())
 
 
 def test_an_edit_that_blocks_an_execution_shows_both_sides_and_how_to_start_over(

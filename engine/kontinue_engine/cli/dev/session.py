@@ -52,6 +52,7 @@ class Session:
         self._finished: asyncio.Future[str | None]
         self._tasks: asyncio.TaskGroup
         self._announced = False
+        self._signatures: list[str] = []
         self._jobs: asyncio.Task[None] | None = None
         self._coordinator: asyncio.Task[None] | None = None
         self._job_runner: JobRunner | None = None
@@ -225,9 +226,9 @@ class Session:
         self._perform(self._supervision.ready(name, time.monotonic()))
         pids = ", ".join(f"{runner.pid} ({runner.colour})" for runner in runners)
         self._console.field(name, f"ready, pid {self._pid(name) or '?'}, runners {pids or 'none yet'}")
-        if not self._announced and len(self._runners) == len(self._workers):
+        if len(self._runners) == len(self._workers):
+            self._tasks.create_task(self._say_functions(is_first=not self._announced), name="say functions")
             self._announced = True
-            self._tasks.create_task(self._say_functions(), name="say functions")
 
     def _pid(self, name: str) -> int | None:
         process = self._processes.get(name)
@@ -254,15 +255,20 @@ class Session:
         self._console.field("kubectl", f"export KUBECONFIG={shlex.quote(str(self._data_dir.kubeconfig))}")
         self._console.field("logs", f"{_shown(self._data_dir.logs)}/*.jsonl")
 
-    async def _say_functions(self) -> None:
+    async def _say_functions(self, *, is_first: bool) -> None:
+        """Say which functions there are, and after a restart if they are others, so that one knows when to go on."""
         functions: list[Function] = []
         if self._config is not None:
             try:
                 functions = await asyncio.to_thread(server_api.fetch_functions, self._config, self._options.namespace)
             except OSError as error:
                 self._console.warn(f"cannot list the Functions: {error}")
-        for number, function in enumerate(functions):
-            self._console.field("" if number else "functions", format_signature(function))
+        signatures = [format_signature(function) for function in functions]
+        for number, signature in enumerate(signatures if signatures != self._signatures else ()):
+            self._console.field("" if number else "functions", signature)
+        self._signatures = signatures
+        if not is_first:
+            return
         for function in functions[:1]:
             self._console.field("try", example_command(function) + self._flags)
         if len(self._workers) > 1:
