@@ -87,7 +87,10 @@ def unknown_function(name: str, namespace: str, registered: list[Function]) -> e
     if registered:
         groups = Counter(function.spec.worker_group for function in registered)
         seen = ", ".join(f"{group} ({count})" for group, count in sorted(groups.items()))
-        hint += f" Groups with functions there: {seen}. Is the worker that has {name!r} running?"
+        hint += (
+            f" Groups with functions there: {seen}. Is the worker that has {name!r} running? "
+            "If you have just written it: `kontinue dev` takes seconds to load an edit."
+        )
     else:
         hint += " No worker has registered any function there: start one, for example with `kontinue dev module:app`."
     return errors.UnknownFunction(

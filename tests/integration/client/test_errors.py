@@ -55,6 +55,7 @@ async def test_a_function_that_nobody_has_is_unknown(client: Any) -> None:
         await client.spawn("bulid", {"target": "x"})
     assert (caught.value.function, caught.value.suggestion) == ("bulid", "build")
     assert re.search(r"no function 'bulid' in namespace .*Did you mean 'build'\? .*releases \(1\)", str(caught.value))
+    assert str(caught.value).endswith("If you have just written it: `kontinue dev` takes seconds to load an edit.")
 
 
 async def test_arguments_that_do_not_fit_are_invalid(client: Any) -> None:
