@@ -6,6 +6,7 @@ import asyncio
 import json
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,12 +15,15 @@ import pytest
 import yaml
 
 from accounts import kubeconfig_of
-from api import Api, execution, unique
-from kontinue.api import labels
+from api import PATIENCE_S, Api, execution, unique
+from kontinue.api import konductor_v1, labels
+from kontinue.api.rights import Role
+from kontinue_engine.cli.deployment.rights import role_objects
 
 pytestmark = pytest.mark.slow
 
 EXECUTIONS = "kontinue.cloud/v1alpha1/executions"
+RBAC = "/apis/rbac.authorization.k8s.io/v1"
 SCHEDULES = "kontinue.cloud/v1alpha1/scheduledexecutions"
 
 
@@ -92,7 +96,41 @@ async def test_somebody_without_rights_is_told_what_is_missing(kube_server: Any,
     unread = {check for check, findings in found.items() if any("could not be" in one["what"] for one in findings)}
     assert unread == {
         *("kinds", "functions", "executions", "leases", "suspensions", "scheduledexecutions", "archives", "pods"),
+        "waitgroups",
     }
+    kube_server.leave(namespace)
+
+
+async def test_counts_that_need_a_coordinator_are_found_while_there_is_none(kube_server: Any, tmp_path: Path) -> None:
+    """By a client's rights, who sees no Leases of other namespaces; what keeps one here ends it."""
+    namespace = unique("doctor")
+    kube_server.request("POST", "/api/v1/namespaces", {"metadata": {"name": namespace}})
+    kubeconfig = kubeconfig_of(kube_server, namespace, "ada", tmp_path)
+    (role,) = role_objects(Role.CLIENT, namespace, {})
+    kube_server.request("POST", f"{RBAC}/namespaces/{namespace}/roles", role)
+    subjects = [{"kind": "ServiceAccount", "name": "ada", "namespace": namespace}]
+    bound = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": role["metadata"]["name"]}
+    binding = {"metadata": {"name": "ada"}, "roleRef": bound, "subjects": subjects}
+    kube_server.request("POST", f"{RBAC}/namespaces/{namespace}/rolebindings", binding)
+    groups = f"/apis/{konductor_v1.API_VERSION}/namespaces/{namespace}/waitgroups"
+    body = {"apiVersion": konductor_v1.API_VERSION, "kind": "WaitGroup", "metadata": {"name": "jobs"}}
+    created = kube_server.request("POST", groups, body)
+    holders = [{"kind": "Pod", "name": "worker-0", "uid": "u", "count": 3}]
+    status = {"counter": 3, "phase": "Waiting", "added": 3, "holders": holders}
+    kube_server.request("PUT", f"{groups}/jobs/status", {**created, "status": status})
+    async with asyncio.timeout(PATIENCE_S):  # the authorizer learns of the Role by a watch
+        while (seen := await doctor(kubeconfig))[1]["rights"][0]["severity"] != "ok":
+            pass
+    (found,) = seen[1]["waitgroups"]
+    assert (found["severity"], found["object"]) == ("warning", "waitgroups/jobs")
+    assert "1 holder with 3 of its counter" in found["what"]
+    now = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    spec = {"holderIdentity": "c-0", "leaseDurationSeconds": 3600, "acquireTime": now, "renewTime": now}
+    meta = {"name": "kontinue-coordinator", "labels": {labels.COORDINATOR: konductor_v1.GROUP}}
+    leases = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
+    kube_server.request("POST", leases, {"metadata": meta, "spec": spec})
+    (found,) = (await doctor(kubeconfig))[1]["waitgroups"]
+    assert (found["severity"], namespace in found["what"]) == ("ok", True)
     kube_server.leave(namespace)
 
 

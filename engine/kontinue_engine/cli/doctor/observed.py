@@ -76,12 +76,28 @@ class PodFacts(msgspec.Struct, frozen=True, kw_only=True):
     last_exit: int | None = None
 
 
+class WaitGroupFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What matters of a WaitGroup.
+
+    Attributes:
+        holders: how many Pods and Executions hold a part of its counter.
+        held: what they hold together.
+    """
+
+    name: str
+    namespace: str
+    holders: int
+    held: int
+
+
 class Observed(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that was seen.
 
     Attributes:
         rights: what we may do, by right.
         kinds: CustomResourceDefinitions by name: None for one that is not there.
+        coordinators: Leases of those who look after WaitGroups.
+        sees_all_coordinators: whether those of other namespaces are among them.
         now: by the server's clock, as far as that is known.
         now_s: monotonic, for books of Leases.
         refusals: part -> why it could not be read; ``server`` and ``credentials`` stand for everything.
@@ -102,6 +118,9 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     executions: Sequence[ExecutionFacts] | None = None
     schedules: Sequence[ScheduledExecution] | None = None
     archives: Sequence[ObjectMeta] | None = None
+    wait_groups: Sequence[WaitGroupFacts] | None = None
+    coordinators: Sequence[Lease] | None = None
+    sees_all_coordinators: bool = False
     refusals: Mapping[str, str] = {}
     cut: Mapping[str, int] = {}
 

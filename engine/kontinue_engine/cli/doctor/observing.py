@@ -26,13 +26,20 @@ from kontinue.api.v1alpha1 import (
     Suspension,
 )
 from kontinue.client.together import all_of
-from kontinue.errors import ApiError, NotFound, Unauthorized
+from kontinue.errors import ApiError, Forbidden, NotFound, Unauthorized
 from kontinue.kube import requests
 from kontinue.kube.config import KubeConfig
 from kontinue.kube.transport import Transport
 from kontinue_engine.apiserver.registry import load_crds
-from kontinue_engine.cli.doctor import pods
-from kontinue_engine.cli.doctor.observed import ExecutionFacts, Identity, Observed, PodFacts, ServerFacts
+from kontinue_engine.cli.doctor import pods, wait_groups
+from kontinue_engine.cli.doctor.observed import (
+    ExecutionFacts,
+    Identity,
+    Observed,
+    PodFacts,
+    ServerFacts,
+    WaitGroupFacts,
+)
 
 _RETRY_FOR_S: Final = 5.0
 _VERSION_S: Final = 10.0
@@ -74,6 +81,7 @@ class Observer:
         self._limit = limit
         self._refusals: dict[str, str] = {}
         self._cut: dict[str, int] = {}
+        self._sees_all_coordinators = False
 
     async def observe(self) -> Observed:
         """Look at everything."""
@@ -92,6 +100,9 @@ class Observer:
             )
             worker_pods = tasks.create_task(self._attempt("pods", self._worker_pods()), name="pods")
             archives = tasks.create_task(self._attempt("archives", self._archives()), name="archives")
+            groups = tasks.create_task(self._attempt("waitgroups", self._wait_groups()), name="wait groups")
+            # Under the name of all Leases: who may not see these may not see those.
+            coordinators = tasks.create_task(self._attempt("leases", self._coordinators()), name="coordinators")
             objects = tasks.create_task(self._live_objects(), name="live objects")
         leases, suspensions, executions = objects.result()
         return Observed(
@@ -109,6 +120,9 @@ class Observer:
             executions=executions,
             schedules=schedules.result(),
             archives=archives.result(),
+            wait_groups=groups.result(),
+            coordinators=coordinators.result(),
+            sees_all_coordinators=self._sees_all_coordinators,
             refusals=self._refusals,
             cut=self._cut,
         )
@@ -194,6 +208,24 @@ class Observer:
         found = self._pages(requests.ARCHIVED_EXECUTIONS, only_metadata=True)
         return [msgspec.json.decode(raw, type=PartialObjectMetadata).metadata async for raw in found]
 
+    async def _wait_groups(self) -> list[WaitGroupFacts]:
+        return [wait_groups.wait_group_facts(raw) async for raw in self._pages(requests.WAIT_GROUPS)]
+
+    async def _coordinators(self) -> list[Lease]:
+        """Return the Leases of coordinators: of one that works for all namespaces it stands in any of them."""
+        try:
+            found = await self._coordinators_in("")
+        except Forbidden:
+            if not self._namespace:
+                raise
+            return await self._coordinators_in(self._namespace)
+        self._sees_all_coordinators = True
+        return found
+
+    async def _coordinators_in(self, namespace: str) -> list[Lease]:
+        found = self._pages(requests.LEASES, namespace=namespace, label_selector=wait_groups.COORDINATORS)
+        return [msgspec.json.decode(raw, type=Lease) async for raw in found]
+
     async def _list(
         self, resource: requests.Resource, type_: type[T], *, label_selector: str = "", field_selector: str = ""
     ) -> list[T] | None:
@@ -207,6 +239,7 @@ class Observer:
         self,
         resource: requests.Resource,
         *,
+        namespace: str | None = None,
         page: int = _PAGE,
         label_selector: str = "",
         field_selector: str = "",
@@ -216,7 +249,7 @@ class Observer:
         while True:
             request = requests.list_objects(
                 resource,
-                self._namespace,
+                self._namespace if namespace is None else namespace,
                 label_selector=label_selector,
                 field_selector=field_selector,
                 limit=min(page, self._limit - count),

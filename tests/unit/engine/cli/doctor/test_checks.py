@@ -32,7 +32,14 @@ from kontinue_engine.cli.causes import ways_out
 from kontinue_engine.cli.doctor.checks import CHECKS, judge
 from kontinue_engine.cli.doctor.findings import MAX_PER_CHECK, Finding, Severity, format_findings
 from kontinue_engine.cli.doctor.object_checks import HUGE_BYTES, LARGE_BYTES
-from kontinue_engine.cli.doctor.observed import ExecutionFacts, Identity, Observed, PodFacts, ServerFacts
+from kontinue_engine.cli.doctor.observed import (
+    ExecutionFacts,
+    Identity,
+    Observed,
+    PodFacts,
+    ServerFacts,
+    WaitGroupFacts,
+)
 from kontinue_engine.cli.doctor.observing import execution_facts
 from kontinue_engine.cli.doctor.pods import pod_facts
 from kontinue_engine.schedules.deciding import READY
@@ -402,3 +409,41 @@ def test_the_document_lists_every_check() -> None:
     listed = re.findall(r"^\| (\w+) \|", document.partition("## What it looks at")[2], re.MULTILINE)
     named = [check.__name__.removeprefix("check_") for check in CHECKS]
     assert listed == ["check", *(name for name in named if name != "reading")]
+
+
+WITH_HOLDERS = WaitGroupFacts(name="jobs", namespace="shop", holders=2, held=5)
+
+
+def coordinated(**changes: Any) -> dict[str, Any]:
+    """Return a world with a WaitGroup whose counts are bound, and the only Lease of a coordinator."""
+    kept = changes.pop("kept", lease("kontinue-coordinator"))
+    return {"wait_groups": (WITH_HOLDERS,), "coordinators": (kept,), "sees_all_coordinators": True, **changes}
+
+
+def test_counts_of_holders_need_a_coordinator() -> None:
+    """Nobody else takes off what the dead have left."""
+    found = only(**coordinated(coordinators=()))
+    assert (found.severity, found.object) == (Severity.ERROR, "waitgroups/jobs")
+    assert "2 holders with 5 of its counter" in found.what
+    assert "kontinue coordinator run -n shop" in found.remedy
+    for gone in (lease("kontinue-coordinator", age=41), lease("kontinue-coordinator", "")):
+        assert only(**coordinated(kept=gone)).severity is Severity.ERROR
+    assert problems(**coordinated()) == []
+
+
+def test_who_sees_only_one_namespace_is_not_told_that_no_coordinator_works() -> None:
+    """One that looks after all namespaces has its Lease in any of them."""
+    found = only(**coordinated(coordinators=(), sees_all_coordinators=False))
+    assert (found.severity, "you may not see" in found.what) == (Severity.WARNING, True)
+    elsewhere = lease("kontinue-coordinator")
+    elsewhere = msgspec.structs.replace(elsewhere, metadata=ObjectMeta(name="kontinue-coordinator", namespace="infra"))
+    assert problems(**coordinated(kept=elsewhere)) == []
+
+
+def test_nothing_is_said_of_coordinators_where_nobody_needs_one() -> None:
+    """Counting needs none; on a local server ``kontinue dev`` does what one does, without a Lease."""
+    free = WaitGroupFacts(name="jobs", namespace="shop", holders=0, held=0)
+    assert problems(**coordinated(coordinators=(), wait_groups=(free,))) == []
+    local = msgspec.structs.replace(SERVER, version="v1.36.0+kontinue")
+    assert problems(**coordinated(coordinators=(), server=local)) == []
+    assert problems(**coordinated(coordinators=None)) == []

@@ -97,3 +97,33 @@ async def test_a_refusal_is_noted_and_the_rest_is_looked_at(part: str) -> None:
     assert any(f"cannot list {part}" in finding.what for finding in judge(seen))
     assert seen.functions is not None
     assert {finding.severity for finding in judge(seen) if f"cannot list {part}" in finding.what} == {Severity.WARNING}
+
+
+@pytest.mark.parametrize("may_see_all", [True, False])
+async def test_coordinators_are_looked_for_in_all_namespaces_as_far_as_that_is_allowed(may_see_all: bool) -> None:
+    """One that works for all of them has its Lease in any; that others cannot be seen is no refusal to report."""
+
+    def refuse(request: Request) -> bytes:
+        if request.path == "/apis/coordination.k8s.io/v1/leases" and not may_see_all:
+            raise Forbidden("cannot list leases", status=403, reason="Forbidden")
+        return answer(request)
+
+    seen, _ = await observe(refuse, 5)
+    assert seen.sees_all_coordinators is may_see_all
+    assert seen.coordinators is not None
+    assert "leases" not in seen.refusals
+
+
+async def test_of_wait_groups_only_what_holders_have_is_kept() -> None:
+    """Who has done everything holds nothing."""
+
+    def with_holders(request: Request) -> bytes:
+        body = msgspec.json.decode(answer(request))
+        if request.path.endswith("/waitgroups"):
+            holders = [{"kind": "Pod", "name": f"w-{count}", "uid": "u", "count": count} for count in (2, 0, 3)]
+            body["items"][0]["status"] = {"counter": 9, "holders": holders}
+        return msgspec.json.encode(body)
+
+    seen, _ = await observe(with_holders, 1)
+    assert seen.wait_groups is not None
+    assert [(one.name, one.holders, one.held) for one in seen.wait_groups] == [("x-0", 2, 5)]
