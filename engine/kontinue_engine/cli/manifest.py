@@ -1,6 +1,7 @@
 """Internal. ``kontinue manifest module:app --image X``: the YAML that runs a worker group, on stdout.
 
-Asks no server and imports no module: the App is in the image. What it prints is made by
+Asks no server and imports no module: the App is in the image, and the same words print the same everywhere, also where
+what the App needs is not installed. So it cannot know the App's group. What it prints is made by
 ``kontinue_engine.cli.deployment.workload``; the rights that its pods need come from ``kontinue install``.
 """
 
@@ -15,6 +16,7 @@ from kontinue_engine.cli.deployment import workload
 from kontinue_engine.cli.deployment.rights import WORKER_ACCOUNT
 from kontinue_engine.cli.deployment.stamps import as_yaml
 from kontinue_engine.cli.options import global_options, note
+from kontinue_engine.runner import loader
 from kontinue_engine.worker.options import parse_options
 
 
@@ -25,7 +27,7 @@ def command(
     extra: Annotated[
         list[str] | None, typer.Argument(metavar="[-- OPTIONS]", help="Further options of `kontinue worker run`.")
     ] = None,
-    name: Annotated[str, typer.Option(help="Of all objects. Default: the group, or the module.")] = "",
+    name: Annotated[str, typer.Option(help="Of all objects. Default: --group, or the module's.")] = "",
     group: Annotated[str, typer.Option(help="Worker group. Default: the App's.")] = "",
     replicas: Annotated[int, typer.Option(min=0)] = 2,
     sharding: Annotated[bool, typer.Option(help="Share the group's Executions; else one replica runs all.")] = True,  # noqa: FBT002
@@ -41,7 +43,7 @@ def command(
 ) -> None:
     """Print what runs a worker group: kontinue manifest app:app --image X | kubectl apply -n NAMESPACE -f -."""
     options = global_options(ctx)
-    _check(app, name)
+    _check(app, name, image)
     _quantity(cpu, "--cpu", "500m or 2")
     if _quantity(memory, "--memory", "1Gi or 512Mi") < workload.LEAST_MEMORY_BYTES:
         raise typer.BadParameter(
@@ -67,14 +69,24 @@ def command(
     )
     parse_options(workload.worker_arguments(found)[2:])  # leaves with its own message
     print(as_yaml(workload.objects(found)))
+    if not (name or group):
+        told = f"everything is named {found.name!r}, after the module, and takes the place of what is named so"
+        note(options, f"{told}: --name NAME keeps apps of one namespace apart")
     if service_account == WORKER_ACCOUNT:
         where = options.namespace or "NAMESPACE"
         note(options, f"its pods run as ServiceAccount {WORKER_ACCOUNT}, which `kontinue install -n {where}` creates")
 
 
-def _check(app: str, name: str) -> None:
-    if not all(part.strip() for part in app.partition(":")):
+def _check(app: str, name: str, image: str) -> None:
+    module, colon, attribute = app.partition(":")
+    if not (module.strip() and colon and attribute.strip()):
         raise typer.BadParameter(f"{app!r}: write it as module:app, for example app:app", param_hint="MODULE:APP")
+    try:
+        loader.check_name(module, attribute)
+    except loader.LoadError as error:
+        raise typer.BadParameter(error.message, param_hint="MODULE:APP") from error
+    if image.split() != [image]:
+        raise typer.BadParameter(f"{image!r} is no name of an image", param_hint="--image")
     if name and not (is_dns_label(name) and len(name) <= workload.MAX_NAME_LENGTH):
         raise typer.BadParameter(
             f"{name!r}: a-z, 0-9 and '-' inside, at most {workload.MAX_NAME_LENGTH} characters", param_hint="--name"

@@ -52,15 +52,19 @@ def load_app(spec: str, app_dir: str) -> App:
     module_name, colon, attribute = spec.partition(":")
     if not (module_name and colon and attribute):
         raise LoadError(f"{spec!r} does not name an App: write module:attribute, for example tasks:app")
-    _check_name(module_name, attribute)
+    check_name(module_name, attribute)
     root = os.path.realpath(app_dir)
     if root not in sys.path[:1]:
         sys.path.insert(0, root)
     return _app_of(_import_module(module_name, root), attribute)
 
 
-def _check_name(module: str, attribute: str) -> None:
-    """Refuse what Python would take for a relative import, or for a strange name."""
+def check_name(module: str, attribute: str) -> None:
+    """Refuse what Python would take for a relative import, or for a strange name.
+
+    Raises:
+        LoadError: it is a path, or has empty parts.
+    """
     folder, _, file = module.rpartition("/")
     if "/" in module:
         where = "" if folder in {"", "."} else f" --app-dir {folder}"

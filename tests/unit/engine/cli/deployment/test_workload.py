@@ -69,6 +69,10 @@ def test_no_more_memory_is_requested_than_may_be_used(limit: str, request_: str)
     [
         ["app", "--image", "x"],
         ["app:app"],
+        ["../w/app:app", "--image", "x"],
+        [".app:app", "--image", "x"],
+        ["app:app", "--image", "shop 1"],
+        ["app:app", "--image", ""],
         ["app:app", "--image", "x", "--name", "A_b"],
         ["app:app", "--image", "x", "--memory", "128Mi"],
         ["app:app", "--image", "x", "--memory", "lots"],
@@ -83,3 +87,15 @@ def test_what_cannot_work_is_a_usage_error(options: list[str], capsys: pytest.Ca
     """And nothing is printed that somebody could apply."""
     assert main(["manifest", *options]) == 2
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("options", "is_told"), [([], True), (["--name", "shop"], False), (["--group", "shop"], False), (["-q"], False)]
+)
+def test_whoever_names_nothing_is_told_after_what_it_is_named(
+    options: list[str], is_told: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The next app of the namespace whose module is called app, too, would take its place."""
+    assert main(["manifest", "app:app", "--image", "x", *options]) == 0
+    told = "everything is named 'app', after the module, and takes the place of what is named so: --name NAME"
+    assert (told in capsys.readouterr().err) is is_told
