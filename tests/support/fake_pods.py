@@ -27,12 +27,14 @@ class FakePods:
         is_away: no Pod can be read.
         refusal: of each request for a log; None: it is answered.
         opened: how many logs were asked for.
+        looks: how many requests there were for Pods.
     """
 
     def __init__(self) -> None:
         self.is_away = False
         self.refusal: Exception | None = None
         self.opened = 0
+        self.looks = 0
         self._pods: dict[str, dict[str, Any]] = {}
         self._lines: dict[str, list[tuple[str, str]]] = {}
         self._cuts: dict[str, Exception | None] = {}
@@ -66,6 +68,7 @@ class FakePods:
 
     async def send(self, request: Request, **_: Any) -> bytes:
         """Answer a request for one Pod, or for those with a label."""
+        self.looks += 1
         await asyncio.sleep(0)
         if self.is_away:
             raise errors.Unavailable(f"GET {request.path}: nobody there")

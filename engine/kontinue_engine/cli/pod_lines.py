@@ -145,7 +145,8 @@ class PodLines:
                     if is_last:
                         return
                     with suppress(TimeoutError):
-                        await asyncio.wait_for(ended.wait(), POLL_S)
+                        async with asyncio.timeout(POLL_S):
+                            await ended.wait()
         except* ApiError as group:
             self._say(f"Pods that functions run: {group.exceptions[0]}")
 

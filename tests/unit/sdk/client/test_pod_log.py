@@ -104,16 +104,17 @@ async def test_another_pod_of_the_same_name_is_not_followed(pods: FakePods) -> N
 async def test_the_timeout_of_a_client_does_not_limit_what_is_followed(pods: FakePods) -> None:
     """The server may be away for longer, also when the Pod is read."""
     pods.put("p", labels={JOB_NAME_LABEL: "j"})
-    client = Client.from_kube(pods, "ns").with_timeout(timedelta(seconds=0.3))
+    client = Client.from_kube(pods, "ns").with_timeout(timedelta(seconds=30))
     async with client.get_job_logs("j", follow=True) as chunks:
         told = Told(chunks)
         pods.print("p", ONE)
         await told.has(b"one\n")
-        pods.is_away = True
+        client.timeout = timedelta(microseconds=1)
+        pods.is_away, pods.refusal, seen = True, Unavailable("nobody there"), pods.looks
         pods.end_answer("p", Unavailable("cut"))
-        await asyncio.sleep(0.4)  # longer than the timeout
+        await told.until(lambda: pods.looks > seen + 2)
         assert not told.task.done()
-        pods.is_away = False
+        pods.is_away, pods.refusal = False, None
         pods.print("p", TWO)
         pods.put("p", state=DONE, phase="Succeeded")
         await told.has(b"one\ntwo\n")
