@@ -21,7 +21,7 @@ from kontinue_engine.cli import exit_codes
 from kontinue_engine.cli.connection import Connection, connect, run
 from kontinue_engine.cli.execute import duration_option
 from kontinue_engine.cli.executions import fetch_execution, list_objects, with_whole_memo
-from kontinue_engine.cli.options import GlobalOptions, execution_name, global_options, note
+from kontinue_engine.cli.options import GlobalOptions, execution_name, global_options, note, table_width
 from kontinue_engine.cli.replay_report import Report, format_reports, report_of
 from kontinue_engine.errors import AppLoadFailedError, MemoUnreadableError
 from kontinue_engine.kube import memo_pages
@@ -95,7 +95,13 @@ def _print(reports: Sequence[Report], options: GlobalOptions, loaded: Loaded) ->
     if reports:
         places = {report.namespace for report in reports}
         with_namespace = options.all_namespaces or len(places) > 1
-        text = format_reports(reports, output=options.output, build=loaded.build, with_namespace=with_namespace)
+        text = format_reports(
+            reports,
+            output=options.output,
+            build=loaded.build,
+            with_namespace=with_namespace,
+            width=table_width(options),
+        )
         print(text, end="\n" if text else "")
     is_good = all(report.verdict.finding is Finding.REPLAYS for report in reports)
     return exit_codes.OK if is_good else exit_codes.ERROR

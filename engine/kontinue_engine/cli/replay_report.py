@@ -49,7 +49,9 @@ def report_of(execution: Execution, verdict: Verdict) -> Report:
     )
 
 
-def format_reports(reports: Sequence[Report], *, output: OutputFormat, build: str, with_namespace: bool) -> str:
+def format_reports(
+    reports: Sequence[Report], *, output: OutputFormat, build: str, with_namespace: bool, width: int | None = None
+) -> str:
     """Return all of it as text.
 
     Args:
@@ -57,6 +59,7 @@ def format_reports(reports: Sequence[Report], *, output: OutputFormat, build: st
         output: as names: those that do not replay.
         build: of the code that they were replayed against.
         with_namespace: whether the table says where they are.
+        width: of the terminal that the table is to fit; None cuts nothing.
     """
     match output:
         case OutputFormat.JSON:
@@ -67,7 +70,7 @@ def format_reports(reports: Sequence[Report], *, output: OutputFormat, build: st
         case OutputFormat.NAME:
             return "\n".join(report.name for report in reports if report.verdict.finding is not Finding.REPLAYS)
         case OutputFormat.TABLE | OutputFormat.WIDE:
-            table = _table(reports, wide=output is OutputFormat.WIDE, with_namespace=with_namespace)
+            table = _table(reports, wide=output is OutputFormat.WIDE, with_namespace=with_namespace, width=width)
             differing = [report for report in reports if report.verdict.finding is Finding.DIFFERS]
             return "\n\n".join([table, *(describe(one.name, one.verdict, build=build) for one in differing)])
 
@@ -78,7 +81,7 @@ def _flat(report: Report) -> dict[str, object]:
     return {**{name: value for name, value in fields.items() if name != "verdict"}, **verdict}
 
 
-def _table(reports: Sequence[Report], *, wide: bool, with_namespace: bool) -> str:
+def _table(reports: Sequence[Report], *, wide: bool, with_namespace: bool, width: int | None) -> str:
     header = ["NAME", "FUNCTION", "PHASE", "RECORDS", "FINDING", *(["RECORDED-BY"] if wide else []), ""]
     rows = []
     for report in reports:
@@ -94,4 +97,4 @@ def _table(reports: Sequence[Report], *, wide: bool, with_namespace: bool) -> st
             about if wide or verdict.finding is not Finding.REPLAYS else shorten(about, _MAX_CELL),
         ]
         rows.append([report.namespace, *row] if with_namespace else row)
-    return format_table(["NAMESPACE", *header] if with_namespace else header, rows)
+    return format_table(["NAMESPACE", *header] if with_namespace else header, rows, width=width)

@@ -216,21 +216,23 @@ def _events(namespace: str, by_name: Mapping[str, Lease], events: Iterable[Event
     return sorted(ours, key=lambda event: event.at.isoformat() if event.at else "")[-MAX_EVENTS:]
 
 
-def format_views(views: Sequence[GroupView], now: datetime, *, wide: bool, with_namespace: bool) -> str:
-    """Return all groups as text."""
-    return "\n\n".join(_format_view(view, now, wide=wide, with_namespace=with_namespace) for view in views)
+def format_views(
+    views: Sequence[GroupView], now: datetime, *, wide: bool, with_namespace: bool, width: int | None = None
+) -> str:
+    """Return all groups as text, their tables cut to ``width`` columns of a terminal."""
+    return "\n\n".join(_format_view(view, now, wide=wide, with_namespace=with_namespace, width=width) for view in views)
 
 
-def _format_view(view: GroupView, now: datetime, *, wide: bool, with_namespace: bool) -> str:
+def _format_view(view: GroupView, now: datetime, *, wide: bool, with_namespace: bool, width: int | None) -> str:
     name = f"{view.namespace}/{view.group}" if with_namespace else view.group
     headline = f"Group {name}: {_headline(view, now)}"
-    parts = [f"{headline}\n{_shard_table(view, now, wide=wide)}" if view.shards else headline]
+    parts = [f"{headline}\n{_shard_table(view, now, wide=wide, width=width)}" if view.shards else headline]
     if wide and view.mutexes:
         rows = [[mutex.mutex, mutex.holder, format_age(mutex.since, now)] for mutex in view.mutexes]
-        parts.append(format_table(["MUTEX", "HOLDER", "HELD-FOR"], rows))
+        parts.append(format_table(["MUTEX", "HOLDER", "HELD-FOR"], rows, width=width))
     if view.events:
         rows = [[format_age(event.at, now), event.reason, event.message] for event in view.events]
-        parts.append(format_table(["AGE", "EVENT", "MESSAGE"], rows))
+        parts.append(format_table(["AGE", "EVENT", "MESSAGE"], rows, width=width))
     return "\n\n".join(parts)
 
 
@@ -245,7 +247,7 @@ def _headline(view: GroupView, now: datetime) -> str:
     return f"not sharded, {leader} runs all of it{renewed}" if leader else "nobody runs it"
 
 
-def _shard_table(view: GroupView, now: datetime, *, wide: bool) -> str:
+def _shard_table(view: GroupView, now: datetime, *, wide: bool, width: int | None) -> str:
     header = ["SHARD", "STATE", "LEADER", "RENEWED", *(phase.upper() for phase in LIVE_PHASES), "HOST", "BUILD"]
     if wide:
         header += ["PID", "POD", "INCARNATION", "HELD-FOR", "DURATION", "LEASE"]
@@ -265,7 +267,7 @@ def _shard_table(view: GroupView, now: datetime, *, wide: bool) -> str:
             held_for = format_age(shard.acquired_at, now) if shard.acquired_at else ""
             row += [str(shard.pid or ""), shard.pod_uid, shard.incarnation, held_for, duration, shard.lease]
         rows.append(row)
-    return format_table(header, rows)
+    return format_table(header, rows, width=width)
 
 
 def _renewed(shard: ShardView, now: datetime) -> str:

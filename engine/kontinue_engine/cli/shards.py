@@ -26,7 +26,7 @@ from kontinue.kube import requests
 from kontinue_engine.cli import exit_codes
 from kontinue_engine.cli.connection import Connection, connect, run
 from kontinue_engine.cli.executions import list_objects
-from kontinue_engine.cli.options import OutputFormat, global_options, is_terminal
+from kontinue_engine.cli.options import GlobalOptions, OutputFormat, global_options, is_terminal, table_width
 from kontinue_engine.cli.shard_view import LIVE_PHASES, GroupKey, GroupView, build_views, format_views, group_of
 from kontinue_engine.sharding.lease_book import LeaseBook
 
@@ -56,7 +56,7 @@ def command(
                     print(_CLEAR, end="")
                 if views or options.output not in _TEXT:
                     now = datetime.now(UTC)
-                    print(_format(views, options.output, now, with_namespace=options.all_namespaces), flush=True)
+                    print(_format(views, options, now), flush=True)
                 else:
                     _say_nothing_found(group, namespace)
                 if not watch:
@@ -137,9 +137,11 @@ class _Look:
         return page.items
 
 
-def _format(views: Sequence[GroupView], output: OutputFormat, now: datetime, *, with_namespace: bool) -> str:
+def _format(views: Sequence[GroupView], options: GlobalOptions, now: datetime) -> str:
+    output = options.output
     if output in _TEXT:
-        return format_views(views, now, wide=output is OutputFormat.WIDE, with_namespace=with_namespace)
+        wide, everywhere, width = output is OutputFormat.WIDE, options.all_namespaces, table_width(options)
+        return format_views(views, now, wide=wide, with_namespace=everywhere, width=width)
     if output is OutputFormat.NAME:
         names = [shard.lease for view in views for shard in view.shards if shard.lease]
         return "\n".join(f"{requests.LEASES.plural}.{requests.LEASES.group}/{name}" for name in names)

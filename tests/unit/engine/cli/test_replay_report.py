@@ -94,3 +94,11 @@ def test_a_memo_of_another_version_has_no_build() -> None:
         status=ExecutionStatus(state=msgspec.Raw(b'{"build":5}')),
     )
     assert report_of(odd, UNCHECKED).build == ""
+
+
+def test_the_table_fits_the_terminal() -> None:
+    """What is wrong is cut, not what it is about; -o wide shows all of it."""
+    table = format_reports(REPORTS, output=OutputFormat.TABLE, build="b2", with_namespace=False, width=64)
+    lines = table.splitlines()[:4]
+    assert max(map(len, lines)) <= 64
+    assert [line.split()[0] for line in lines[1:]] == ["one", "two", "three"]

@@ -147,3 +147,20 @@ def test_the_last_events_of_the_groups_leases_are_shown() -> None:
 def test_leases_of_others_belong_to_no_group() -> None:
     """Every controller of a cluster has some."""
     assert group_of(ObjectMeta(name="kube-scheduler", namespace="kube-system")) is None
+
+
+def test_tables_fit_the_terminal() -> None:
+    """Without one they are as wide as they get."""
+    host = "host-of-a-cluster-whose-names-are-long.example"
+    event = Event(
+        metadata=ObjectMeta(name="e", namespace="default"),
+        involved_object=ObjectReference(name=LEADER),
+        reason="LeaderElected",
+        message="a message that is long enough for two lines of a terminal, and then goes on " * 2,
+    )
+    view = look(lease(LEADER, "w-0", incarnation="of-w-0"), shard("w-0", host=host), events=(event,))
+    narrow = format_views([view], NOW, wide=False, with_namespace=False, width=120).splitlines()[1:]
+    assert max(map(len, narrow)) <= 120
+    whole = format_views([view], NOW, wide=False, with_namespace=False)
+    assert host in whole
+    assert event.message.strip() in whole
