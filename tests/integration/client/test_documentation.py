@@ -13,7 +13,7 @@ BLOCK = re.compile(r"^```python\n# (\w+\.py)\n(.*?)^```", re.DOTALL | re.MULTILI
 
 
 def test_the_programs_of_the_clients_page_run(tmp_path: Path, server_kind: str) -> None:
-    """A script and a service, in both colours."""
+    """A script and a service, in both colours, and one that acts on what runs."""
     for name, code in BLOCK.findall(DOCUMENT.read_text()):
         (tmp_path / name).write_text(code)
     with Cluster(tmp_path / "cluster", "shop:app", app_dir=tmp_path, server=server_kind) as cluster:
@@ -35,3 +35,4 @@ def test_the_programs_of_the_clients_page_run(tmp_path: Path, server_kind: str) 
         printed = ["['order-7/0', 'order-7/1']", "['order-8/0']", *["pack Completed"] * 2, "Execution Completed "]
         assert run("script.py") == printed
         assert run("service.py") == ["['order-0/0']"]
+        assert run("acting.py") == ["Canceled", "order-9 delivered", "order-10 was picked up"]
