@@ -34,6 +34,12 @@ def work(folder: str, what: str, times: int = 0) -> int:
     return stumble(folder, what, times)
 
 
+@step
+async def work_on_loop(folder: str, what: str, times: int = 0) -> int:
+    """Several of them end in the order in which they begin; in threads a failure may overtake a success beside it."""
+    return stumble(folder, what, times)
+
+
 @app.function(retry=AT_ONCE)
 def plain(folder: str, times: int) -> int:
     """Without a context, by the default of the function."""
@@ -44,7 +50,7 @@ def plain(folder: str, times: int) -> int:
 async def stepwise(ctx: ExecutionContext, folder: str) -> list[int]:
     """Several branches, one of which fails in two attempts."""
     first = await ctx.step(work, folder, "first")
-    rest = await asyncio.gather(ctx.step(work, folder, "good"), ctx.step(work, folder, "bad", 2))
+    rest = await asyncio.gather(ctx.step(work_on_loop, folder, "good"), ctx.step(work_on_loop, folder, "bad", 2))
     return [first, *rest, await ctx.step(work, folder, "last")]
 
 
