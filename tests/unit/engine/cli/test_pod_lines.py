@@ -137,15 +137,6 @@ async def test_a_worker_without_a_pod_is_told_of_once(reading: Reading) -> None:
     assert reading.said == ["worker w-0 is no Pod: its lines are where its output goes"]
 
 
-async def test_followed_lines_of_a_job_have_the_times_of_their_printing(reading: Reading) -> None:
-    """Not those of their reading."""
-    found: list[Mapping[str, Any]] = []
-    pod = reading.pods.put("j-1", state=DONE, phase="Succeeded")
-    reading.pods.print("j-1", (stamp(1), "one\n"), (stamp(2), "two\n"))
-    await reading.lines._follow(pod, "j", found.append)
-    assert [(fields["time"], fields["text"]) for fields in found] == [(stamp(1), "one"), (stamp(2), "two")]
-
-
 def put_run_pod(pods: FakePods, name: str, *, owner: str, **more: Any) -> None:
     """Create a Pod as ``ctx.run_pod`` does."""
     owners = [{"apiVersion": labels.API_VERSION, "kind": "Execution", "name": "root", "uid": owner, "controller": True}]
@@ -182,3 +173,14 @@ async def test_pods_that_functions_run_are_followed(reading: Reading) -> None:
     async with asyncio.timeout(30):
         await following
     assert reading.said == []
+
+
+async def test_followed_lines_have_the_times_of_their_printing(reading: Reading) -> None:
+    """Not those of their reading."""
+    found: list[Mapping[str, Any]] = []
+    put_run_pod(reading.pods, "p", owner="uid-root", state=DONE, phase="Succeeded")
+    reading.pods.print("p", (stamp(1), "one\n"), (stamp(2), "two\n"))
+    ended, tree = asyncio.Event(), tree_of()
+    ended.set()
+    await reading.lines.follow_run_pods(lambda: tree, ended, found.append)
+    assert [(fields["time"], fields["text"]) for fields in found] == [(stamp(1), "one"), (stamp(2), "two")]
