@@ -54,7 +54,9 @@ class StampedLog:
 
     def begin(self) -> None:
         """Another answer follows, from ``since`` on."""
-        self._known = sum(self._told.values(), Counter())
+        self._known = Counter[_Key]()
+        for told in self._told.values():
+            self._known.update(told)
         self._known_open = self._open
         self._head = b""
         self._is_text = False
