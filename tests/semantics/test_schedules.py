@@ -23,6 +23,11 @@ async def report(ctx: ExecutionContext) -> str:
     return f"{begin:%d %H:%M}"
 
 
+@app.function
+def price(article: str, *, count: int = 1) -> str:
+    return f"{count} {article}"
+
+
 @pytest.fixture
 async def env() -> AsyncIterator[TestEnvironment]:
     async with TestEnvironment(start=BEFORE_SUMMER_TIME) as environment:
@@ -30,12 +35,14 @@ async def env() -> AsyncIterator[TestEnvironment]:
         yield environment
 
 
-async def schedule(env: TestEnvironment, cron: str, zone: str) -> None:
+async def schedule(
+    env: TestEnvironment, cron: str, zone: str, *, function: str = "report", **arguments: object
+) -> None:
     body = {
         "apiVersion": labels.API_VERSION,
         "kind": "ScheduledExecution",
         "metadata": {"name": "nightly"},
-        "spec": {"schedule": cron, "timeZone": zone, "function": "report", "arguments": {}},
+        "spec": {"schedule": cron, "timeZone": zone, "function": function, "arguments": arguments},
     }
     await env.client.kube.send(requests.create(requests.SCHEDULED_EXECUTIONS, "default", body))
 
@@ -49,3 +56,19 @@ async def test_a_schedule_runs_at_its_local_times_over_a_change_of_the_clocks(en
     await env.advance(timedelta(hours=2))
     results = sorted(bytes(one.status.result).decode() for one in await env.client.list(function="report"))
     assert results == ['"28 05:00"', '"29 04:00"', '"30 04:00"', '"31 04:00"']
+
+
+async def test_a_schedule_whose_arguments_do_not_fit_starts_nothing_and_says_why(env: TestEnvironment) -> None:
+    """Where people look: in its condition. Once they fit, what is due starts."""
+    await schedule(env, "0 6 * * *", "UTC", function="price", article="hat", count="many")
+    await env.advance(timedelta(days=2))
+    found = await env.client.get_scheduled_execution("nightly")
+    (ready,) = found.status.conditions
+    assert (ready.status, ready.reason) == ("False", "InvalidArguments")
+    assert ready.message == "price: $.count: expected integer, got 'many'"
+    assert await env.client.list(function="price") == []
+    fits = {"spec": {"arguments": {"article": "hat", "count": 3}}}
+    await env.client.kube.send(requests.merge_patch(requests.SCHEDULED_EXECUTIONS, "default", "nightly", fits))
+    await env.advance(timedelta(minutes=1))
+    (run,) = await env.client.list(function="price")
+    assert bytes(run.status.result) == b'"3 hat"'

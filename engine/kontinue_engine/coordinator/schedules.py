@@ -22,6 +22,7 @@ from kontinue.api.scheduling import SCHEDULE_KIND, build_scheduled_run
 from kontinue.api.v1alpha1 import (
     ExecutionDefaults,
     ExecutionTTL,
+    Function,
     ScheduledExecution,
     ScheduledExecutionSpec,
     ScheduledExecutionStatus,
@@ -97,6 +98,7 @@ class ScheduleDuty:
         namespace: of the group.
         group: worker group.
         owns: tells whether the group has a function.
+        functions: those of the group's code, by name: what their arguments are.
         defaults: function -> its defaults.
         ttl: of Executions for which nobody has said anything else.
         clock: wall time.
@@ -111,6 +113,7 @@ class ScheduleDuty:
         group: str,
         owns: Callable[[str], bool],
         clock: Clock,
+        functions: Mapping[str, Function] | None = None,
         defaults: Mapping[str, ExecutionDefaults] | None = None,
         ttl: ExecutionTTL | None = None,
     ) -> None:
@@ -120,6 +123,7 @@ class ScheduleDuty:
         self._group = group
         self._owns = owns
         self._clock = clock
+        self._functions = functions or {}
         self._queue: WorkQueue[str] = WorkQueue()
         self._failures: dict[str, Backoff] = {}
         self._schedules = _Schedules(self._queue)
@@ -178,7 +182,8 @@ class ScheduleDuty:
             if await find_owner(self._transport, namespace=self._namespace, function=function) is not None:
                 return
             problem = f"no worker group owns function {function}"
-        observed = Observed(schedule=schedule, runs=self._runs.of(uid), problem=problem)
+        misfit = misfit_of(self._functions.get(schedule.spec.function), schedule.spec.arguments)
+        observed = Observed(schedule=schedule, runs=self._runs.of(uid), problem=problem, misfit=misfit)
         plan = decide(observed, self._clock.now())
         for run in plan.delete:
             await self._delete(run)
@@ -303,6 +308,19 @@ class _Runs:
             else:
                 runs[obj.metadata.uid] = obj
             self._queue.add(uid)
+
+
+def misfit_of(function: Function | None, arguments: msgspec.Raw) -> str:
+    """Return why a function does not take the arguments of a schedule; empty if it does, or nobody here knows it."""
+    if function is None:
+        return ""
+    from kontinue.client.arguments import check_stored  # here: 5 MB, for leaders of groups that have schedules
+
+    try:
+        check_stored(function, arguments)
+    except errors.InvalidArguments as error:
+        return str(error)
+    return ""
 
 
 def run_of(run: ScheduledRun, defaults: Mapping[str, ExecutionDefaults], ttl: ExecutionTTL | None) -> Run:

@@ -55,11 +55,13 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
         schedule: the object.
         runs: its Executions.
         problem: why its function cannot be run by anybody; empty if it can.
+        misfit: why its function does not take its arguments; empty if it does.
     """
 
     schedule: ScheduledExecution
     runs: Sequence[Run] = ()
     problem: str = ""
+    misfit: str = ""
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -116,6 +118,8 @@ def _decide_start(observed: Observed, now: datetime) -> Plan:
         return _stand_still(observed, now, "InvalidSchedule", "it names no time in the next 50 years")
     if observed.problem:
         return _stand_still(observed, now, "UnknownFunction", observed.problem, next_=due)
+    if observed.misfit:
+        return _stand_still(observed, now, "InvalidArguments", observed.misfit, next_=due)
     if due > now:
         return Plan(status=_status(observed, now, next_=due), look_again=due)
     return _take_up(observed, now, cron, due)

@@ -132,6 +132,7 @@ class Leadership:
             namespace=runtime.scope.namespace,
             group=runtime.scope.group,
             owns=runtime.owns,
+            functions={function.spec.name: function for function in self._functions.wanted.values()},
             defaults=runtime.scope.defaults,
             ttl=runtime.scope.ttl,
             clock=runtime.clock,

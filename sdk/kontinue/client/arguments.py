@@ -2,7 +2,7 @@
 
 Calls by definition do not come here: their codec knows the types. The check finds unknown and missing names by
 itself; with ``jsonschema_rs`` at hand everything else is checked too, else the worker finds it when the function
-starts. Called by ``kontinue.client.client.Client.spawn``.
+starts. Called by ``kontinue.client.client.Client.spawn``, and for schedules by clients and by who leads their group.
 """
 
 from __future__ import annotations
@@ -52,6 +52,11 @@ def encode_for(function: Function, arguments: object) -> bytes:
         _check_names(name, schema, value)
         _check_values(name, schema, value)
     return data
+
+
+def check_stored(function: Function, arguments: bytes) -> None:
+    """Check the arguments that an object carries, as JSON; raises like ``encode_for``."""
+    encode_for(function, msgspec.json.decode(arguments))
 
 
 class _Schema(msgspec.Struct, frozen=True):

@@ -695,10 +695,16 @@ class Client:
         Raises:
             NotFound: there is no such ScheduledExecution.
             UnknownFunction: no worker registered its function.
+            InvalidArguments: the function does not take the arguments of the schedule.
         """
         found = await self._schedule(schedule)
         namespace = found.metadata.namespace
         function = await self._functions.find(namespace, found.spec.function)
+        try:
+            argument_check.check_stored(function, found.spec.arguments)
+        except errors.InvalidArguments:
+            function = await self._functions.refresh(namespace, found.spec.function)  # it may be another one by now
+            argument_check.check_stored(function, found.spec.arguments)
         metadata = await schedules.trigger(self._send, found, function)
         return self._handle(namespace, metadata, codec.codec_for(Any).decode)
 

@@ -19,13 +19,13 @@ from kontinue.kube.requests import SCHEDULED_EXECUTIONS
 from played_worker import PlayedWorker
 
 
-def schedule(name, function="build", **metadata):
+def schedule(name, function="build", arguments=b'{"target":"amd64"}', **metadata):
     return ScheduledExecution(
         metadata=ObjectMeta(name=name, **metadata),
         spec=ScheduledExecutionSpec(
             schedule="0 3 * * *",
             function=function,
-            arguments=msgspec.Raw(b'{"target":"amd64"}'),
+            arguments=msgspec.Raw(arguments),
             execution_defaults=ExecutionDefaults(retry=ExecutionRetry(retries=2)),
         ),
     )
@@ -107,4 +107,13 @@ async def test_a_schedule_of_a_function_that_nobody_has_is_not_started(client):
     await create(client, "nightly", function="bulid")
     with pytest.raises(errors.UnknownFunction, match="Did you mean 'build'"):
         await client.trigger_scheduled_execution("nightly")
+    assert await client.list() == []
+
+
+async def test_a_schedule_whose_arguments_do_not_fit_is_not_started(client):
+    """Each Execution would fail for it: the error says where, and nothing is created."""
+    await create(client, "nightly", arguments=b'{"target":7}')
+    with pytest.raises(errors.InvalidArguments, match="expected string, got 7") as caught:
+        await client.trigger_scheduled_execution("nightly")
+    assert caught.value.path == "$.target"
     assert await client.list() == []

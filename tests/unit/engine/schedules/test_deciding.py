@@ -61,7 +61,7 @@ def applied(observed: Observed, plan: Plan) -> Observed:
     changed = observed.schedule
     if plan.status is not None:
         changed = msgspec.structs.replace(changed, status=plan.status)
-    return Observed(schedule=changed, runs=runs, problem=observed.problem)
+    return Observed(schedule=changed, runs=runs, problem=observed.problem, misfit=observed.misfit)
 
 
 def ready(plan: Plan) -> tuple[str, str]:
@@ -205,6 +205,17 @@ def test_a_function_that_nobody_has_is_waited_for():
     assert plan.status.next_schedule_time == at("10:10")
     owned = msgspec.structs.replace(applied(unowned, plan), problem="")
     assert decide(owned, at("10:13")).start == at("10:10")
+
+
+def test_arguments_that_do_not_fit_keep_everything_from_being_started():
+    """Each Execution would fail for the same: what is due stays due until they fit."""
+    refused = Observed(schedule=schedule(), misfit="report: $.day: expected integer, got 'today'")
+    plan = decide(refused, at("10:12"))
+    assert ready(plan) == ("False", "InvalidArguments")
+    assert plan.status is not None
+    assert plan.status.conditions[0].message == refused.misfit
+    mended = msgspec.structs.replace(applied(refused, plan), misfit="")
+    assert decide(mended, at("10:13")).start == at("10:10")
 
 
 def test_history_keeps_the_youngest_that_have_stopped():
