@@ -119,7 +119,8 @@ class Following:
                         case Listed(objects=[group, *_]):
                             self._show(group, is_list=True)
                         case Listed():
-                            self._fail(self._gone(f"there is no WaitGroup {self._namespace}/{self._name}"))
+                            # Missing, or of a version that cannot be read, which a list leaves out: the answer tells.
+                            self._show(await self.read(), is_list=True)
                         case Changed(type="DELETED"):
                             self._fail(self._gone(f"WaitGroup {self._namespace}/{self._name} was deleted"))
                         case Changed(object=group):

@@ -278,6 +278,19 @@ async def test_one_that_does_not_exist_is_not_found(transport: KubeTransport, ap
             await call()
 
 
+async def test_a_wait_for_one_of_another_version_says_so(
+    group: WaitGroup, transport: KubeTransport, api_server: ApiServer
+):
+    """It is there, and cannot be read: that is not the same as a missing one."""
+
+    class Foreign(Meddling):
+        async def send(self, request: Request, **options: Any) -> bytes:
+            return (await super().send(request, **options)).replace(b'"kind":"WaitGroup"', b'"kind":7')
+
+    with pytest.raises(errors.ApiError, match="jobs is no WaitGroup as this version of kontinue knows it"):
+        await of(Foreign(transport), api_server).wait(timeout=LONG)
+
+
 async def test_a_wait_for_one_that_is_deleted_ends(group: WaitGroup, transport: KubeTransport, api_server: ApiServer):
     """Nobody waits for ever for what is gone."""
     await group.add()
