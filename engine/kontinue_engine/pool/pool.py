@@ -333,7 +333,7 @@ class Pool:
         for event in events:
             match event:
                 case frames.Ready():
-                    self._supply.ready()
+                    self._supply.ready(runner)
                 case frames.LoadFailed():
                     self._supply.load_failed(event.message, event.traceback)
                 case frames.ThreadLeft():

@@ -93,6 +93,7 @@ class Supply:
         self._slots: list[_Slot] = []
         self._next_number = 1
         self._timers: set[asyncio.TimerHandle] = set()
+        self._has_started = False
         self._is_stopping = False
         self._changed = asyncio.Event()
 
@@ -109,6 +110,7 @@ class Supply:
                 raise self._load_failure
             self._changed.clear()
             await self._changed.wait()
+        self._has_started = True
         return self.app
 
     async def stop(self) -> None:
@@ -131,9 +133,11 @@ class Supply:
 
     # Runners.
 
-    def ready(self) -> None:
+    def ready(self, runner: RunnerProcess) -> None:
         """A runner has become READY."""
         self._changed.set()
+        if self._has_started:  # the worker says which are there when it begins
+            _log.info("runner ready", runner=runner.pid, colour=runner.colour)
 
     def load_failed(self, message: str, traceback: str) -> None:
         """The user's module does not load, in the zygote or in a runner that imports it itself."""

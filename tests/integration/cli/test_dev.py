@@ -36,6 +36,18 @@ def test_it_says_what_runs_and_how_to_use_it(dev: Dev, wait_until: WaitUntil) ->
     assert token not in text + (dev.data_dir / "dev.json").read_text()
 
 
+def test_a_runner_that_replaces_another_one_is_named(dev: Dev, wait_until: WaitUntil) -> None:
+    """By its pid, as the first ones: somebody may want to kill that one, too."""
+    first = dev.ready().workers[0].runners[0].pid
+    replaced = re.compile(r"runner ready .*runner=(\d+) colour=sync\n")
+    assert replaced.search(dev.output.read_text()) is None
+    os.kill(first, signal.SIGKILL)
+    wait_until("its successor", lambda: replaced.search(dev.output.read_text()) is not None)
+    (successor,) = map(int, replaced.findall(dev.output.read_text()))
+    assert successor != first
+    os.kill(successor, 0)
+
+
 def test_ctrl_c_stops_everything_and_a_restart_continues(
     kontinue: Kontinue, start_dev: Callable[..., Dev], process_runs: ProcessRuns
 ) -> None:
