@@ -48,9 +48,7 @@ def test_json_and_yaml_keep_what_we_do_not_know() -> None:
 
 def test_names_can_be_piped_to_kubectl() -> None:
     """With resource and group, as kubectl prints them."""
-    assert objects.format_raw([RAW], output=OutputFormat.NAME, as_list=True) == (
-        "executions.kontinue.cloud/x"
-    )
+    assert objects.format_raw([RAW], output=OutputFormat.NAME, as_list=True) == ("executions.kontinue.cloud/x")
 
 
 def test_a_pending_execution_says_for_whom_it_waits(make_execution: Make, now: datetime) -> None:
