@@ -6,7 +6,9 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
+from typing import IO, Any
 
 import yaml
 
@@ -15,14 +17,23 @@ RUN_MAIN = "import sys; from kontinue_engine.apiserver.main import main; sys.exi
 
 
 class ServerProcess:
-    """One server process on a data folder."""
+    """One server process on a data folder.
+
+    Attributes:
+        ready: the first line that it has written, or an empty one.
+        lines: those after it, as they come; all of them once the process has ended.
+    """
 
     def __init__(self, data_dir: Path, port: int = 0, *, fault: str = "") -> None:
         self.data_dir = data_dir
         command = command_of(data_dir, "--port", str(port), fault=fault)
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        assert self._process.stdout is not None
-        self.ready = json.loads(self._process.stdout.readline() or "{}")
+        stdout, self._process.stdout = self._process.stdout, None  # read here, not by communicate()
+        assert stdout is not None
+        self.ready = json.loads(stdout.readline() or "{}")
+        self.lines: list[dict[str, Any]] = []
+        self._reader = threading.Thread(target=self._read, args=(stdout,), daemon=True)
+        self._reader.start()
 
     @property
     def pid(self) -> int:
@@ -55,9 +66,14 @@ class ServerProcess:
         self._process.communicate(timeout=START_TIMEOUT_S)
 
     def wait(self) -> int:
-        output, self.errors = self._process.communicate(timeout=START_TIMEOUT_S)
-        self.lines = [json.loads(line) for line in output.splitlines()]
+        _, self.errors = self._process.communicate(timeout=START_TIMEOUT_S)
+        self._reader.join(START_TIMEOUT_S)
         return self._process.returncode
+
+    def _read(self, stdout: IO[bytes]) -> None:
+        with stdout:
+            for line in stdout:
+                self.lines.append(json.loads(line))
 
 
 def command_of(data_dir: Path, *options: str, fault: str = "") -> list[str]:

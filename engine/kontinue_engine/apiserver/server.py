@@ -109,6 +109,7 @@ class LocalServer:
             self._registry,
             write_counts=lambda: self._writer.counts,
             watch_count=lambda: self._hub.count,
+            storage_problem=self._writer.storage_problem,
             backup=lambda: backup.answer(self._store, created_at=self._clock.now().isoformat(timespec="seconds")),
         )
         authenticator = access.Authenticator(token)

@@ -22,7 +22,8 @@ TEXT: Final = "text/plain; charset=utf-8"
 METRICS_TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
 _HEALTH: Final = frozenset({"healthz", "livez", "readyz"})
 _CHECKS: Final = ("ping", "storage")
-"""What health is made of; a server that answers has both, as it ends when its storage fails for good."""
+"""What health is made of. A server that answers lives, as it ends when its storage fails for good; it is not ready
+while that refuses writes, as of a full disk."""
 _ADDRESS: Final = "127.0.0.1"
 
 
@@ -35,11 +36,13 @@ class Documents:
         *,
         write_counts: Callable[[], Mapping[tuple[str, str], int]],
         watch_count: Callable[[], int],
+        storage_problem: Callable[[], str],
         backup: Callable[[], Answer],
     ) -> None:
         self._registry = registry
         self._write_counts = write_counts
         self._watch_count = watch_count
+        self._storage_problem = storage_problem
         self._backup = backup
         self._build()
 
@@ -56,7 +59,8 @@ class Documents:
         if path == "/backup" and request.method == "GET":
             return self._backup()
         if path.split("/")[1] in _HEALTH:
-            return _health(path, request.query)
+            problem = self._storage_problem() if path.startswith("/readyz") else ""
+            return _health(path, request.query, {"storage": problem} if problem else {})
         if path == "/openapi/v2":
             return Response(200, *openapi.document_v2(request.headers.get(b"accept", b"").decode("latin-1")))
         if self._built_from is not self._registry.resources:
@@ -117,14 +121,17 @@ def _takes_any_method(path: str) -> bool:
     return path == "/" or path.startswith("/openapi/v3")
 
 
-def _health(path: str, query: str) -> Response:
+def _health(path: str, query: str, problems: Mapping[str, str]) -> Response:
     probe, _, check = path[1:].partition("/")
-    if check:
-        return Response(200, b"ok", TEXT) if check in _CHECKS else Response(404, b"404 page not found\n", TEXT)
-    if "verbose" not in requests.parse_query(query):
+    if check and check not in _CHECKS:
+        return Response(404, b"404 page not found\n", TEXT)
+    if check in problems:
+        return Response(500, f"internal server error: {problems[check]}\n".encode(), TEXT)
+    if check or not (problems or "verbose" in requests.parse_query(query)):
         return Response(200, b"ok", TEXT)
-    lines = [*(f"[+]{check} ok" for check in _CHECKS), f"{probe} check passed\n"]
-    return Response(200, "\n".join(lines).encode(), TEXT)
+    lines = [f"[-]{one} failed: {problems[one]}" if one in problems else f"[+]{one} ok" for one in _CHECKS]
+    lines.append(f"{probe} check {'failed' if problems else 'passed'}\n")
+    return Response(500 if problems else 200, "\n".join(lines).encode(), TEXT)
 
 
 def _build(found: Sequence[ResourceInfo], schemas: openapi.OpenApi) -> dict[str, bytes]:

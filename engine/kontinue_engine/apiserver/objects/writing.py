@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import msgspec
@@ -37,6 +37,8 @@ MAX_GENERATED_NAMES: Final = 8
 """As in kube-apiserver."""
 MAX_OBJECT_BYTES: Final = 1536 * 1024
 """As etcd has it; kube-apiserver passes its refusal on as 500."""
+REFUSED_FOR: Final = timedelta(minutes=1)
+"""So long a refusal of the storage counts: that a small write finds room says nothing of the next one. Judgement."""
 _CHANGED_BY_REVISION: Final = frozenset(
     {"customresourcedefinitions.apiextensions.k8s.io", "leases.coordination.k8s.io", "poddisruptionbudgets.policy"}
 )
@@ -74,6 +76,13 @@ class Writer:
         self._judge = Judge(store, registry, now=self.now_text)
         self.tracker = Tracker(registry, now=self.now_text)
         self.counts: Counter[tuple[str, str]] = Counter()
+        self._refused: tuple[datetime, str] | None = None
+
+    def storage_problem(self) -> str:
+        """Return why the storage has lately refused a write; empty if it has not."""
+        if self._refused is None or self._now() - self._refused[0] > REFUSED_FOR:
+            return ""
+        return self._refused[1]
 
     async def create_object(
         self,
@@ -273,6 +282,7 @@ class Writer:
         try:
             revs = await self._storage.commit((write,))
         except StorageFailedError as error:
+            self._refused = self._now(), str(error)
             raise statuses.storage_failed(str(error)) from error
         return revs[0]
 

@@ -7,6 +7,7 @@ Leases are read before Executions: what they name then was alive, or is being cl
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from datetime import UTC, datetime
@@ -90,6 +91,7 @@ class Observer:
         if answered is None:
             return Observed(server=server, now=datetime.now(UTC), now_s=time.monotonic(), refusals=self._refusals)
         version, latency_s = answered
+        await self._attempt("readiness", self._readiness())
         identity = await self._attempt("identity", self._identity())
         async with asyncio.TaskGroup() as tasks:
             granted = tasks.create_task(self._attempt("rights", self._rights()), name="rights")
@@ -144,6 +146,12 @@ class Observer:
             answer = await self._transport.send(request, retries=False, timeout_s=_VERSION_S)
             fastest_s = min(fastest_s, time.monotonic() - begin_s)
         return str(msgspec.json.decode(answer).get("gitVersion", "")), fastest_s
+
+    async def _readiness(self) -> None:
+        """Raise what keeps the server from its work; who may not ask has learned nothing."""
+        request = requests.Request("GET", "/readyz", accept="*/*")
+        with contextlib.suppress(Forbidden, NotFound):
+            await self._transport.send(request, retries=False, timeout_s=_VERSION_S)
 
     async def _identity(self) -> Identity:
         body = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}

@@ -44,6 +44,13 @@ def check_server(seen: Observed) -> Iterator[Finding]:
         )
         return
     yield ok("server", f"{where}{source}; {server.version}, {format_duration(timedelta(seconds=server.latency_s))}")
+    if refusal := seen.refusals.get("readiness"):
+        yield error(
+            "server",
+            f"it is not ready: {refusal}",
+            "what it does not store waits: is its disk full, or its store away? "
+            "`kubectl get --raw '/readyz?verbose'` says what it is",
+        )
     if server.latency_s > SLOW_S:
         yield warning(
             "server",
@@ -132,7 +139,7 @@ def check_kinds(seen: Observed) -> Iterator[Finding]:
 def check_reading(seen: Observed) -> Iterator[Finding]:
     """Say what could not be looked at, or not to its end."""
     # Lists of kinds that are not installed fail, and `kinds` has said why.
-    known = {"server", "credentials", "identity", "rights", "kinds"}
+    known = {"server", "credentials", "readiness", "identity", "rights", "kinds"}
     if seen.kinds is not None and None in seen.kinds.values():
         known.update(crd["spec"]["names"]["plural"] for crd in load_crds())
         known.add("archives")

@@ -146,6 +146,14 @@ def test_a_server_that_does_not_answer_is_all_there_is_to_say() -> None:
     assert "--context" in found.remedy
 
 
+def test_a_server_that_is_not_ready_says_why() -> None:
+    """It answers, and yet stores nothing: all waits look as if a worker were missing."""
+    found = only(refusals={"readiness": "HTTP 500: [-]storage failed: disk full"})
+    assert (found.check, found.severity) == ("server", Severity.ERROR)
+    assert "disk full" in found.what
+    assert "/readyz?verbose" in found.remedy
+
+
 def test_credentials_that_are_not_accepted_are_all_there_is_to_say() -> None:
     """Nothing else could be asked."""
     (found,) = judge(Observed(server=SERVER, now=NOW, now_s=0.0, refusals={"credentials": "401"}))

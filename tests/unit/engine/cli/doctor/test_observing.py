@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from kontinue.api.rights import INSTALLED
-from kontinue.errors import Forbidden, NotFound
+from kontinue.errors import Forbidden, NotFound, Unavailable
 from kontinue.kube.config import KubeConfig
 from kontinue.kube.requests import Request
 from kontinue_engine.cli.doctor.checks import judge
@@ -127,3 +127,23 @@ async def test_of_wait_groups_only_what_holders_have_is_kept() -> None:
     seen, _ = await observe(with_holders, 1)
     assert seen.wait_groups is not None
     assert [(one.name, one.holders, one.held) for one in seen.wait_groups] == [("x-0", 2, 5)]
+
+
+@pytest.mark.parametrize(
+    ("refusal", "noted"),
+    [
+        (Unavailable("HTTP 500: [-]storage failed: disk full", status=500), "HTTP 500: [-]storage failed: disk full"),
+        (Forbidden("who are you", status=403), None),
+        (NotFound("no such path", status=404), None),
+    ],
+)
+async def test_a_server_is_asked_whether_it_is_ready(refusal: Exception, noted: str | None) -> None:
+    """Who may not ask, or asks something that does not know, has learned nothing."""
+
+    def refuse(request: Request) -> bytes:
+        if request.path == "/readyz":
+            raise refusal
+        return answer(request)
+
+    seen, _ = await observe(refuse, 7)
+    assert seen.refusals.get("readiness") == noted
