@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from kontinue_engine.apiserver import server as server_module
 from kontinue_engine.apiserver.objects import object_store
 from kontinue_engine.apiserver.registry import load_crds
 from kontinue_engine.apiserver.server import LocalServer, ServerFailedError
-from kontinue_engine.apiserver.storage.protocol import Change, Write
+from kontinue_engine.apiserver.storage.memory_storage import MemoryStorage
+from kontinue_engine.apiserver.storage.protocol import Change, StorageFailedError, Write
 from kontinue_engine.apiserver.storage.sqlite_file import MEMORY
 from kontinue_engine.apiserver.storage.sqlite_storage import SqliteStorage
 
@@ -54,6 +56,39 @@ async def test_events_expire_an_hour_after_they_were_last_seen(connect: Any, mon
         await api.eventually(f"{EVENTS}/quiet", 404)
         assert (await api.send("GET", f"{EVENTS}/repeated"))[0] == 200
         assert (await api.send("GET", f"{api.configmaps}/kept"))[0] == 200
+        await api.close()
+
+
+class FullDisk(MemoryStorage):
+    """Takes what it is given, unless ``is_full``."""
+
+    is_full = False
+
+    def commit(self, writes: Sequence[Write]) -> asyncio.Future[list[int]]:
+        if not self.is_full:
+            return super().commit(writes)
+        refused = asyncio.get_running_loop().create_future()
+        refused.set_exception(StorageFailedError("database or disk is full"))
+        return refused
+
+
+async def test_a_server_is_not_ready_for_a_minute_after_its_storage_has_refused_a_write(connect: Any) -> None:
+    """It lives, and a write that finds room in between says nothing of the next one."""
+    storage, clock = FullDisk(), SetClock()
+    async with LocalServer(storage, token="t", clock=clock) as server:
+        api = connect(server.url, "t")
+        assert await api.send("GET", "/readyz") == (200, b"ok")
+        storage.is_full = True
+        assert (await api.send("POST", api.configmaps, {"metadata": {"name": "large"}}))[0] == 500
+        storage.is_full = False
+        assert (await api.send("POST", api.configmaps, {"metadata": {"name": "small"}}))[0] == 201
+        said = b"[+]ping ok\n[-]storage failed: database or disk is full\nreadyz check failed\n"
+        assert await api.send("GET", "/readyz") == (500, said)
+        assert await api.send("GET", "/readyz/storage") == (500, b"internal server error: database or disk is full\n")
+        for path in ("/readyz/ping", "/livez", "/livez/storage", "/healthz"):
+            assert await api.send("GET", path) == (200, b"ok")
+        clock.time += timedelta(seconds=61)
+        assert await api.send("GET", "/readyz") == (200, b"ok")
         await api.close()
 
 
