@@ -48,7 +48,7 @@ class HolderKind(enum.StrEnum):
 class Holder(ApiStruct, frozen=True):
     """Somebody whose end releases what it holds; uid tells it from a later one of the same name."""
 
-    kind: Annotated[HolderKind, Meta(description="Pod or Execution, in the WaitGroup's namespace.")]
+    kind: Annotated[HolderKind, Meta(description="Pod or Execution, in the same namespace.")]
     name: Annotated[str, Meta(max_length=253, description="Its name.")]
     uid: Annotated[str, Meta(max_length=64, description="Its uid.")] = ""
 

@@ -1,0 +1,337 @@
+"""A Semaphore, asynchronously: create it, acquire one of its permits, give it back. Called by users and by the CLI.
+
+A client asks by a Permit object and watches it; the coordinator grants, in the order of creation
+(docs/adr/0028-grants-stand-in-one-object.md). Nobody is granted anything while no coordinator runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager
+from datetime import timedelta
+from typing import Final
+
+import msgspec
+
+from kontinue import errors
+from kontinue.api import durations
+from kontinue.api.child_names import child_name, label_value
+from kontinue.api.konductor_semaphores import (
+    Permit,
+    PermitPhase,
+    PermitSpec,
+    SemaphoreSpec,
+    SemaphoreStatus,
+)
+from kontinue.api.konductor_semaphores import Semaphore as StoredSemaphore
+from kontinue.api.konductor_v1 import Holder
+from kontinue.api.meta import ObjectMeta, OwnerReference
+from kontinue.client.client import Client
+from kontinue.kube import requests
+from kontinue.kube.reflector import REFUSALS, Listed, Reflector
+from kontinue.kube.watch import Changed
+from kontinue.sync.held import Held
+from kontinue.sync.holders import found_holder
+
+RETRY_S: Final = 30.0
+"""How long a request is tried when the client has no timeout; as the client's other calls."""
+WITHDRAW_S: Final = 10.0
+"""How long a Permit that nobody waits for any more is tried to be deleted. Judgement."""
+DECIDE_S: Final = 10.0
+"""How long somebody who only tries waits for the coordinator's decision. Judgement."""
+DEFAULT_TTL: Final = timedelta(minutes=10)
+"""As documented: of a permit that says nothing, of a Semaphore that says nothing."""
+SEMAPHORE_LABEL: Final = "semaphore"
+"""Documented label of Permits."""
+
+_decode: Final = msgspec.json.Decoder(StoredSemaphore).decode
+_decode_permit: Final = msgspec.json.Decoder(Permit).decode
+
+
+class HeldPermit:
+    """A permit that was granted.
+
+    Attributes:
+        name: of the Permit.
+        holder: who has it.
+        permit: as it was when it was granted.
+    """
+
+    def __init__(self, permit: Permit, release: Callable[[], Awaitable[bool]]) -> None:
+        self.name = permit.metadata.name
+        self.holder = permit.spec.holder
+        self.permit = permit
+        self._release = release
+
+    async def release(self) -> bool:
+        """Give it back; return whether it was still held: False if it has expired, or was taken away, meanwhile.
+
+        Raises:
+            ApiError: the server refuses, or was away for too long.
+        """
+        return await self._release()
+
+
+class Semaphore:
+    """One Semaphore of an API server. It need not exist yet. Any number of tasks may share it.
+
+    Attributes:
+        name: of the Semaphore.
+        namespace: of the Semaphore.
+    """
+
+    def __init__(self, name: str, client: Client, *, namespace: str | None = None) -> None:
+        self.name = name
+        self.namespace = namespace or client.namespace
+        self._transport = client.kube
+        self._timeout = client.timeout
+        self._retry_for_s = RETRY_S if client.timeout is None else client.timeout.total_seconds()
+
+    async def create(self, permits: int = 1, *, ttl: timedelta | None = None) -> StoredSemaphore:
+        """Create it, or return the one that exists, as it is.
+
+        Args:
+            permits: how many may hold one at the same time.
+            ttl: how long a permit that says nothing itself is held at most.
+
+        Raises:
+            ApiError: the server refuses, for example 0 permits.
+        """
+        spec = SemaphoreSpec(permits=permits, ttl=durations.format_(ttl) if ttl else "")
+        semaphore = StoredSemaphore(metadata=ObjectMeta(name=self.name), spec=spec)
+        request = requests.create(requests.SEMAPHORES, self.namespace, semaphore)
+        try:
+            return _decode(await self._transport.send(request, repeatable=True, retry_for_s=self._retry_for_s))
+        except errors.AlreadyExists:
+            return await self.get()
+
+    async def acquire(
+        self,
+        *,
+        holder: str = "",
+        timeout: timedelta | None = None,  # noqa: ASYNC109 - part of the API
+        ttl: timedelta | None = None,
+        bound_to: Holder | None = None,
+    ) -> HeldPermit:
+        """Wait for a permit, behind those who asked before.
+
+        Whoever stops waiting, by the timeout or by being cancelled, withdraws.
+
+        Args:
+            holder: who asks; the host's name by default.
+            timeout: no longer than this, 0: only if one is free; None: as long as the client's timeout, or for ever.
+            ttl: how long it is held at most. None: as the Semaphore says, or ten minutes; for ever where it is bound.
+            bound_to: a Pod or an Execution of the namespace, whose end gives it back. Without a uid it is the one
+                that has the name now.
+
+        Raises:
+            WaitTimeout: none was free in time; Held, if the timeout is 0.
+            InvalidState: the coordinator has denied it, or somebody has deleted the Permit.
+            NotFound: there is no such Semaphore, or no such Pod or Execution.
+            ApiError: the server refuses.
+        """
+        semaphore = await self.get()
+        limit = self._timeout if timeout is None else timeout
+        no_wait = limit is not None and limit <= timedelta()
+        if bound_to is not None:
+            bound_to = await found_holder(self._transport, self.namespace, bound_to, retry_for_s=self._retry_for_s)
+        if ttl is None and bound_to is None and not semaphore.spec.ttl:
+            ttl = DEFAULT_TTL
+        spec = PermitSpec(
+            semaphore=self.name,
+            holder=holder or socket.gethostname(),
+            ttl=durations.format_(ttl) if ttl else "",
+            bound_to=bound_to,
+            no_wait=no_wait,
+        )
+        permit = _new_permit(semaphore, spec, uuid.uuid4().hex[:12])
+        try:
+            granted = await self._granted(permit, limit=limit, no_wait=no_wait)
+        except BaseException:
+            # Also one whose creation was not answered any more.
+            await self._withdraw(permit.metadata.name)
+            raise
+        return HeldPermit(granted, lambda: self._given_back(granted))
+
+    @asynccontextmanager
+    async def hold(
+        self,
+        *,
+        holder: str = "",
+        timeout: timedelta | None = None,  # noqa: ASYNC109 - part of the API
+        ttl: timedelta | None = None,
+        bound_to: Holder | None = None,
+    ) -> AsyncIterator[HeldPermit]:
+        """Hold a permit for the length of a ``with`` block; see ``acquire``.
+
+        Raises:
+            InvalidState: at the end of a block that was successful: the permit had expired meanwhile, so others may
+                have had theirs beside it.
+        """
+        held = await self.acquire(holder=holder, timeout=timeout, ttl=ttl, bound_to=bound_to)
+        try:
+            yield held
+        except BaseException:
+            await self._withdraw(held.name)
+            raise
+        if not await asyncio.shield(asyncio.ensure_future(held.release())):
+            raise errors.InvalidState(
+                f"the permit of Semaphore {self.namespace}/{self.name} has ended before the work that it was for: "
+                "choose a longer ttl, or bind it to its Pod"
+            )
+
+    async def release(self, holder: str = "") -> str:
+        """Give back the oldest permit of a holder, the host's name by default; return the name of its Permit.
+
+        Raises:
+            NotFound: the holder has none.
+            ApiError: the server refuses.
+        """
+        holder = holder or socket.gethostname()
+        held = [one for one in await self.permits() if one.spec.holder == holder]
+        held = [one for one in held if one.status.phase is PermitPhase.GRANTED]
+        if not held:
+            raise errors.NotFound(
+                f"{holder} holds no permit of Semaphore {self.namespace}/{self.name}", status=404, reason="NotFound"
+            )
+        oldest = min(held, key=lambda one: (one.status.acquired_at or one.metadata.creation_timestamp, one.metadata.name))
+        await self._delete(oldest, retry_for_s=self._retry_for_s)
+        return oldest.metadata.name
+
+    async def permits(self) -> Sequence[Permit]:
+        """Read its Permits: those that hold one, those that wait, and those that are over.
+
+        Raises:
+            NotFound: there is no such Semaphore.
+        """
+        semaphore = await self.get()
+        request = requests.list_objects(
+            requests.PERMITS, self.namespace, field_selector=f"spec.semaphore={self.name}"
+        )
+        listed = msgspec.json.decode(
+            await self._transport.send(request, retry_for_s=self._retry_for_s), type=_PermitList
+        )
+        return [one for one in listed.items if one.belongs_to(semaphore)]
+
+    async def get(self) -> StoredSemaphore:
+        """Read the whole object.
+
+        Raises:
+            NotFound: there is none.
+        """
+        request = requests.get(requests.SEMAPHORES, self.namespace, self.name)
+        return _decode(await self._transport.send(request, retry_for_s=self._retry_for_s))
+
+    async def status(self) -> SemaphoreStatus:
+        """Read the status; without phase and numbers while no coordinator has seen it.
+
+        Raises:
+            NotFound: there is no such Semaphore.
+        """
+        return (await self.get()).status
+
+    async def delete(self) -> None:
+        """Delete it, and with it its Permits.
+
+        Raises:
+            NotFound: there is none.
+        """
+        request = requests.delete(requests.SEMAPHORES, self.namespace, self.name)
+        await self._transport.send(request, retry_for_s=self._retry_for_s)
+
+    async def _granted(self, permit: Permit, *, limit: timedelta | None, no_wait: bool) -> Permit:
+        patience = DECIDE_S if no_wait else None if limit is None else limit.total_seconds()
+        try:
+            async with asyncio.timeout(patience):
+                await self._ask(permit)
+                decided = await self._decided(permit.metadata.name)
+        except TimeoutError as error:
+            raise self._timed_out(limit or timedelta(), no_wait=no_wait) from error
+        if decided.status.phase is PermitPhase.GRANTED:
+            return decided
+        if no_wait and decided.status.phase is PermitPhase.DENIED:
+            raise Held(f"no permit of Semaphore {self.namespace}/{self.name} is free")
+        why = decided.status.message or "it has expired already"
+        raise errors.InvalidState(f"Permit {self.namespace}/{decided.metadata.name} is not granted: {why}")
+
+    async def _ask(self, permit: Permit) -> None:
+        request = requests.create(requests.PERMITS, self.namespace, permit)
+        try:
+            await self._transport.send(request, repeatable=True, retry_for_s=self._retry_for_s)
+        except errors.AlreadyExists:
+            return  # ours: its answer got lost
+
+    async def _decided(self, name: str) -> Permit:
+        reflector = Reflector(
+            self._transport,
+            requests.PERMITS,
+            self.namespace,
+            type_=Permit,
+            field_selector=f"metadata.name={name}",
+            fatal=REFUSALS,
+        )
+        async with aclosing(reflector.follow()) as stream:
+            async for news in stream:
+                match news:
+                    case Listed(objects=[permit, *_]) | Changed(type="ADDED" | "MODIFIED", object=permit):
+                        if permit.status.phase is not None:
+                            return permit
+                    case Listed() | Changed(type="DELETED"):
+                        break
+                    case _:
+                        pass
+        await self.get()  # or NotFound: its Permits are deleted with it
+        raise errors.InvalidState(f"Permit {self.namespace}/{name} was deleted while it waited")
+
+    async def _withdraw(self, name: str) -> None:
+        request = requests.delete(requests.PERMITS, self.namespace, name)
+        with contextlib.suppress(errors.KontinueError):  # then it ends with its ttl
+            await asyncio.shield(
+                asyncio.ensure_future(self._transport.send(request, repeatable=True, retry_for_s=WITHDRAW_S))
+            )
+
+    async def _given_back(self, permit: Permit) -> bool:
+        meta = permit.metadata
+        request = requests.get(requests.PERMITS, self.namespace, meta.name)
+        try:
+            stored = _decode_permit(await self._transport.send(request, retry_for_s=self._retry_for_s))
+            if stored.metadata.uid != meta.uid:
+                return False
+            await self._delete(stored, retry_for_s=self._retry_for_s)
+        except errors.NotFound:
+            return False
+        return stored.status.phase is PermitPhase.GRANTED
+
+    async def _delete(self, permit: Permit, *, retry_for_s: float) -> None:
+        meta = permit.metadata
+        request = requests.delete(requests.PERMITS, self.namespace, meta.name, uid=meta.uid)
+        await self._transport.send(request, retry_for_s=retry_for_s)
+
+    def _timed_out(self, limit: timedelta, *, no_wait: bool) -> errors.WaitTimeout:
+        what = f"Semaphore {self.namespace}/{self.name}"
+        if no_wait:
+            return errors.WaitTimeout(f"nobody has decided about a permit of {what}: does a coordinator run?")
+        return errors.WaitTimeout(f"no permit of {what} was free within {durations.format_(limit)}")
+
+
+class _PermitList(msgspec.Struct, frozen=True):
+    items: list[Permit] = []
+
+
+def _new_permit(semaphore: StoredSemaphore, spec: PermitSpec, token: str) -> Permit:
+    meta = semaphore.metadata
+    owner = OwnerReference(
+        api_version=semaphore.api_version, kind=semaphore.kind, name=meta.name, uid=meta.uid, controller=True
+    )
+    return Permit(
+        metadata=ObjectMeta(
+            name=child_name(meta.name, spec.holder, suffix=token),
+            labels={SEMAPHORE_LABEL: label_value(meta.name)},
+            owner_references=[owner],
+        ),
+        spec=spec,
+    )
