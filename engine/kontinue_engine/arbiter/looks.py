@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import Final
+from typing import Final, Protocol
 
 from kontinue import errors
-from kontinue.api.meta import ApiObject, ObjectReference
+from kontinue.api.meta import ObjectMeta, ObjectReference
 from kontinue_engine.kube.work_queue import WorkQueue
 from kontinue_engine.telemetry.logs import get_logger
 
@@ -61,7 +61,26 @@ class Looks:
                 self.queue.done(key)
 
 
-def reference(subject: ApiObject) -> ObjectReference:
+class Subject(Protocol):
+    """Any API object."""
+
+    @property
+    def metadata(self) -> ObjectMeta:
+        """Name, uid and version are read."""
+        ...
+
+    @property
+    def api_version(self) -> str:
+        """For Events."""
+        ...
+
+    @property
+    def kind(self) -> str:
+        """For Events."""
+        ...
+
+
+def reference(subject: Subject) -> ObjectReference:
     """Return how an Event names an object."""
     meta = subject.metadata
     return ObjectReference(
@@ -69,7 +88,7 @@ def reference(subject: ApiObject) -> ObjectReference:
     )
 
 
-def is_newer(subject: ApiObject, known: ApiObject | None) -> bool:
+def is_newer(subject: Subject, known: Subject | None) -> bool:
     """Tell whether an object takes the place of what is known: not what a late watch shows after an answer."""
     if known is None or known.metadata.uid != subject.metadata.uid:
         return True

@@ -19,8 +19,9 @@ from kontinue.kube import requests
 from kontinue.kube.config import KubeConfig, load_config
 from kontinue.kube.http import KubeTransport
 from kontinue_engine.arbiter.options import ArbiterOptions
+from kontinue_engine.arbiter.semaphores import SemaphoreController
 from kontinue_engine.arbiter.wait_groups import WaitGroupController
-from kontinue_engine.clock import SystemClock
+from kontinue_engine.clock import Clock, SystemClock
 from kontinue_engine.coordinator.campaign import Campaign
 from kontinue_engine.coordinator.lease_watch import LeaseWatch
 from kontinue_engine.kube.events import EventRecorder
@@ -69,10 +70,9 @@ async def look_after(config: KubeConfig, namespace: str) -> None:
     clock = SystemClock()
     async with _transport(config) as transport:
         events = EventRecorder(transport, component=USER_AGENT, instance=socket.gethostname(), clock=clock)
-        controller = WaitGroupController(transport, namespace=namespace, events=events, clock=clock)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(events.run(), name="events")
-            tasks.create_task(controller.run(), name="wait groups")
+            tasks.create_task(_control(transport, namespace, events, clock), name="controllers")
 
 
 async def _run(options: ArbiterOptions, config: KubeConfig, ready: asyncio.Event) -> None:
@@ -104,7 +104,7 @@ async def _run(options: ArbiterOptions, config: KubeConfig, ready: asyncio.Event
 
             async def lead() -> None:
                 namespace = "" if options.all_namespaces else config.namespace
-                await WaitGroupController(transport, namespace=namespace, events=events, clock=clock).run()
+                await _control(transport, namespace, events, clock)
 
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(events.run(), name="events")
@@ -113,6 +113,14 @@ async def _run(options: ArbiterOptions, config: KubeConfig, ready: asyncio.Event
                 ready.set()
                 _log.info("coordinator ready", lease=LEASE)
                 await Campaign(lease, watch, clock, events, lead).run()
+
+
+async def _control(transport: KubeTransport, namespace: str, events: EventRecorder, clock: Clock) -> None:
+    """Run a controller for each kind until cancelled."""
+    async with asyncio.TaskGroup() as tasks:
+        for controller in (WaitGroupController, SemaphoreController):
+            running = controller(transport, namespace=namespace, events=events, clock=clock).run()
+            tasks.create_task(running, name=controller.__name__)
 
 
 @asynccontextmanager

@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from kontinue import errors
-from kontinue.api.konductor_semaphores import Grant, Permit, Semaphore, SemaphoreStatus
+from kontinue.api.konductor_semaphores import Grant, Permit, PermitPhase, Semaphore, SemaphoreStatus
 from kontinue.api.meta import PartialObjectMetadata
 from kontinue.kube import requests
 from kontinue.kube.transport import Transport
@@ -140,7 +140,7 @@ class SemaphoreController:
         except (errors.Conflict, errors.NotFound):
             return
         self._permits.update(stored)
-        if stored.status.phase is semaphores.PermitPhase.EXPIRED:
+        if stored.status.phase is PermitPhase.EXPIRED:
             message = f"{meta.name} of {permit.spec.holder} was held for its whole ttl: its permit is free again"
             self._events.record(reference(semaphore), "Warning", PERMIT_EXPIRED, message)
 

@@ -1,7 +1,26 @@
 """Coordination primitives of ``konductor.io/v1`` for Python: docs/coordination.md."""
 
+from kontinue.api.konductor_semaphores import PermitPhase, SemaphorePhase, SemaphoreStatus
 from kontinue.api.konductor_v1 import Holder, HolderKind, WaitGroupPhase, WaitGroupStatus
+from kontinue.sync.held import Held
+from kontinue.sync.semaphore import HeldPermit, Semaphore
+from kontinue.sync.sync_semaphore import SyncHeldPermit, SyncSemaphore
 from kontinue.sync.sync_wait_group import SyncWaitGroup
 from kontinue.sync.wait_group import WaitGroup
 
-__all__ = ["Holder", "HolderKind", "SyncWaitGroup", "WaitGroup", "WaitGroupPhase", "WaitGroupStatus"]
+__all__ = [
+    "Held",
+    "HeldPermit",
+    "Holder",
+    "HolderKind",
+    "PermitPhase",
+    "Semaphore",
+    "SemaphorePhase",
+    "SemaphoreStatus",
+    "SyncHeldPermit",
+    "SyncSemaphore",
+    "SyncWaitGroup",
+    "WaitGroup",
+    "WaitGroupPhase",
+    "WaitGroupStatus",
+]

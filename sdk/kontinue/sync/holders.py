@@ -9,10 +9,11 @@ import msgspec
 from kontinue.api.konductor_v1 import Holder, HolderKind
 from kontinue.api.meta import PartialObjectMetadata
 from kontinue.kube import requests
+from kontinue.kube.answers import reader
 from kontinue.kube.transport import Transport
 
 _RESOURCES: Final = {HolderKind.POD: requests.PODS, HolderKind.EXECUTION: requests.EXECUTIONS}
-_decode: Final = msgspec.json.Decoder(PartialObjectMetadata).decode
+_decode: Final = reader(PartialObjectMetadata)
 
 
 async def found_holder(transport: Transport, namespace: str, holder: Holder, *, retry_for_s: float) -> Holder:

@@ -13,7 +13,7 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from datetime import timedelta
-from typing import Final
+from typing import Final, Self
 
 import msgspec
 
@@ -31,7 +31,9 @@ from kontinue.api.konductor_semaphores import Semaphore as StoredSemaphore
 from kontinue.api.konductor_v1 import Holder
 from kontinue.api.meta import ObjectMeta, OwnerReference
 from kontinue.client.client import Client
+from kontinue.client.limits import limited
 from kontinue.kube import requests
+from kontinue.kube.answers import reader
 from kontinue.kube.reflector import REFUSALS, Listed, Reflector
 from kontinue.kube.watch import Changed
 from kontinue.sync.held import Held
@@ -48,12 +50,18 @@ DEFAULT_TTL: Final = timedelta(minutes=10)
 SEMAPHORE_LABEL: Final = "semaphore"
 """Documented label of Permits."""
 
-_decode: Final = msgspec.json.Decoder(StoredSemaphore).decode
-_decode_permit: Final = msgspec.json.Decoder(Permit).decode
+
+class _PermitList(msgspec.Struct, frozen=True):
+    items: list[Permit] | None = None
+
+
+_decode: Final = reader(StoredSemaphore)
+_decode_permit: Final = reader(Permit)
+_decode_permits: Final = reader(_PermitList, what="list of Permits")
 
 
 class HeldPermit:
-    """A permit that was granted.
+    """A permit that was granted. As a context manager it is given back at the end of the block.
 
     Attributes:
         name: of the Permit.
@@ -75,6 +83,27 @@ class HeldPermit:
         """
         return await self._release()
 
+    async def __aenter__(self) -> Self:
+        """Hold it."""
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: object, traceback: object) -> None:
+        """Give it back.
+
+        Raises:
+            InvalidState: the block was successful, but the permit had ended meanwhile: others may have had theirs.
+        """
+        # Whoever is cancelled here, once more maybe, still gives it back.
+        ending = asyncio.ensure_future(self.release())
+        if kind is not None:
+            with contextlib.suppress(errors.KontinueError):  # then it ends with its ttl
+                await asyncio.shield(ending)
+        elif not await asyncio.shield(ending):
+            raise errors.InvalidState(
+                f"Permit {self.permit.metadata.namespace}/{self.name} has ended before the work that it was for: "
+                "choose a longer ttl, or bind it to its Pod"
+            )
+
 
 class Semaphore:
     """One Semaphore of an API server. It need not exist yet. Any number of tasks may share it.
@@ -82,15 +111,17 @@ class Semaphore:
     Attributes:
         name: of the Semaphore.
         namespace: of the Semaphore.
+        timeout: limit of each call, that of the client; ``acquire`` may have one of its own.
     """
 
     def __init__(self, name: str, client: Client, *, namespace: str | None = None) -> None:
         self.name = name
         self.namespace = namespace or client.namespace
         self._transport = client.kube
-        self._timeout = client.timeout
+        self.timeout = client.timeout
         self._retry_for_s = RETRY_S if client.timeout is None else client.timeout.total_seconds()
 
+    @limited
     async def create(self, permits: int = 1, *, ttl: timedelta | None = None) -> StoredSemaphore:
         """Create it, or return the one that exists, as it is.
 
@@ -134,26 +165,21 @@ class Semaphore:
             NotFound: there is no such Semaphore, or no such Pod or Execution.
             ApiError: the server refuses.
         """
-        semaphore = await self.get()
-        limit = self._timeout if timeout is None else timeout
+        limit = self.timeout if timeout is None else timeout
         no_wait = limit is not None and limit <= timedelta()
-        if bound_to is not None:
-            bound_to = await found_holder(self._transport, self.namespace, bound_to, retry_for_s=self._retry_for_s)
-        if ttl is None and bound_to is None and not semaphore.spec.ttl:
-            ttl = DEFAULT_TTL
-        spec = PermitSpec(
-            semaphore=self.name,
-            holder=holder or socket.gethostname(),
-            ttl=durations.format_(ttl) if ttl else "",
-            bound_to=bound_to,
-            no_wait=no_wait,
-        )
-        permit = _new_permit(semaphore, spec, uuid.uuid4().hex[:12])
+        patience = DECIDE_S if no_wait else None if limit is None else limit.total_seconds()
+        token = uuid.uuid4().hex[:12]
+        name = child_name(self.name, holder := holder or socket.gethostname(), suffix=token)
+        scope = asyncio.timeout(patience)
         try:
-            granted = await self._granted(permit, limit=limit, no_wait=no_wait)
-        except BaseException:
+            async with scope:
+                await self._ask(name, holder=holder, ttl=ttl, bound_to=bound_to, no_wait=no_wait)
+                granted = self._granted(await self._decided(name))
+        except BaseException as error:
             # Also one whose creation was not answered any more.
-            await self._withdraw(permit.metadata.name)
+            await self._withdraw(name)
+            if isinstance(error, TimeoutError) and scope.expired():
+                raise self._timed_out(limit or timedelta(), no_wait=no_wait) from error
             raise
         return HeldPermit(granted, lambda: self._given_back(granted))
 
@@ -172,18 +198,10 @@ class Semaphore:
             InvalidState: at the end of a block that was successful: the permit had expired meanwhile, so others may
                 have had theirs beside it.
         """
-        held = await self.acquire(holder=holder, timeout=timeout, ttl=ttl, bound_to=bound_to)
-        try:
+        async with await self.acquire(holder=holder, timeout=timeout, ttl=ttl, bound_to=bound_to) as held:
             yield held
-        except BaseException:
-            await self._withdraw(held.name)
-            raise
-        if not await asyncio.shield(asyncio.ensure_future(held.release())):
-            raise errors.InvalidState(
-                f"the permit of Semaphore {self.namespace}/{self.name} has ended before the work that it was for: "
-                "choose a longer ttl, or bind it to its Pod"
-            )
 
+    @limited
     async def release(self, holder: str = "") -> str:
         """Give back the oldest permit of a holder, the host's name by default; return the name of its Permit.
 
@@ -198,10 +216,11 @@ class Semaphore:
             raise errors.NotFound(
                 f"{holder} holds no permit of Semaphore {self.namespace}/{self.name}", status=404, reason="NotFound"
             )
-        oldest = min(held, key=lambda one: (one.status.acquired_at or one.metadata.creation_timestamp, one.metadata.name))
+        oldest = min(held, key=lambda one: (str(one.status.acquired_at), one.metadata.name))
         await self._delete(oldest, retry_for_s=self._retry_for_s)
         return oldest.metadata.name
 
+    @limited
     async def permits(self) -> Sequence[Permit]:
         """Read its Permits: those that hold one, those that wait, and those that are over.
 
@@ -209,14 +228,11 @@ class Semaphore:
             NotFound: there is no such Semaphore.
         """
         semaphore = await self.get()
-        request = requests.list_objects(
-            requests.PERMITS, self.namespace, field_selector=f"spec.semaphore={self.name}"
-        )
-        listed = msgspec.json.decode(
-            await self._transport.send(request, retry_for_s=self._retry_for_s), type=_PermitList
-        )
-        return [one for one in listed.items if one.belongs_to(semaphore)]
+        request = requests.list_objects(requests.PERMITS, self.namespace, field_selector=f"spec.semaphore={self.name}")
+        listed = _decode_permits(await self._transport.send(request, retry_for_s=self._retry_for_s))
+        return [one for one in listed.items or () if one.belongs_to(semaphore)]
 
+    @limited
     async def get(self) -> StoredSemaphore:
         """Read the whole object.
 
@@ -226,6 +242,7 @@ class Semaphore:
         request = requests.get(requests.SEMAPHORES, self.namespace, self.name)
         return _decode(await self._transport.send(request, retry_for_s=self._retry_for_s))
 
+    @limited
     async def status(self) -> SemaphoreStatus:
         """Read the status; without phase and numbers while no coordinator has seen it.
 
@@ -234,6 +251,7 @@ class Semaphore:
         """
         return (await self.get()).status
 
+    @limited
     async def delete(self) -> None:
         """Delete it, and with it its Permits.
 
@@ -243,27 +261,29 @@ class Semaphore:
         request = requests.delete(requests.SEMAPHORES, self.namespace, self.name)
         await self._transport.send(request, retry_for_s=self._retry_for_s)
 
-    async def _granted(self, permit: Permit, *, limit: timedelta | None, no_wait: bool) -> Permit:
-        patience = DECIDE_S if no_wait else None if limit is None else limit.total_seconds()
-        try:
-            async with asyncio.timeout(patience):
-                await self._ask(permit)
-                decided = await self._decided(permit.metadata.name)
-        except TimeoutError as error:
-            raise self._timed_out(limit or timedelta(), no_wait=no_wait) from error
-        if decided.status.phase is PermitPhase.GRANTED:
-            return decided
-        if no_wait and decided.status.phase is PermitPhase.DENIED:
-            raise Held(f"no permit of Semaphore {self.namespace}/{self.name} is free")
-        why = decided.status.message or "it has expired already"
-        raise errors.InvalidState(f"Permit {self.namespace}/{decided.metadata.name} is not granted: {why}")
-
-    async def _ask(self, permit: Permit) -> None:
-        request = requests.create(requests.PERMITS, self.namespace, permit)
+    async def _ask(
+        self, name: str, *, holder: str, ttl: timedelta | None, bound_to: Holder | None, no_wait: bool
+    ) -> None:
+        semaphore = await self.get()
+        if bound_to is not None:
+            bound_to = await found_holder(self._transport, self.namespace, bound_to, retry_for_s=self._retry_for_s)
+        if ttl is None and bound_to is None and not semaphore.spec.ttl:
+            ttl = DEFAULT_TTL
+        length = durations.format_(ttl) if ttl else ""
+        spec = PermitSpec(semaphore=self.name, holder=holder, ttl=length, bound_to=bound_to, no_wait=no_wait)
+        request = requests.create(requests.PERMITS, self.namespace, _new_permit(name, semaphore, spec))
         try:
             await self._transport.send(request, repeatable=True, retry_for_s=self._retry_for_s)
         except errors.AlreadyExists:
             return  # ours: its answer got lost
+
+    def _granted(self, decided: Permit) -> Permit:
+        if decided.status.phase is PermitPhase.GRANTED:
+            return decided
+        if decided.spec.no_wait and decided.status.phase is PermitPhase.DENIED:
+            raise Held(f"no permit of Semaphore {self.namespace}/{self.name} is free")
+        why = decided.status.message or "it has expired already"
+        raise errors.InvalidState(f"Permit {self.namespace}/{decided.metadata.name} is not granted: {why}")
 
     async def _decided(self, name: str) -> Permit:
         reflector = Reflector(
@@ -291,7 +311,7 @@ class Semaphore:
         request = requests.delete(requests.PERMITS, self.namespace, name)
         with contextlib.suppress(errors.KontinueError):  # then it ends with its ttl
             await asyncio.shield(
-                asyncio.ensure_future(self._transport.send(request, repeatable=True, retry_for_s=WITHDRAW_S))
+                asyncio.ensure_future(self._transport.send(request, retry_for_s=WITHDRAW_S, timeout_s=WITHDRAW_S))
             )
 
     async def _given_back(self, permit: Permit) -> bool:
@@ -318,20 +338,10 @@ class Semaphore:
         return errors.WaitTimeout(f"no permit of {what} was free within {durations.format_(limit)}")
 
 
-class _PermitList(msgspec.Struct, frozen=True):
-    items: list[Permit] = []
-
-
-def _new_permit(semaphore: StoredSemaphore, spec: PermitSpec, token: str) -> Permit:
+def _new_permit(name: str, semaphore: StoredSemaphore, spec: PermitSpec) -> Permit:
     meta = semaphore.metadata
     owner = OwnerReference(
         api_version=semaphore.api_version, kind=semaphore.kind, name=meta.name, uid=meta.uid, controller=True
     )
-    return Permit(
-        metadata=ObjectMeta(
-            name=child_name(meta.name, spec.holder, suffix=token),
-            labels={SEMAPHORE_LABEL: label_value(meta.name)},
-            owner_references=[owner],
-        ),
-        spec=spec,
-    )
+    labels = {SEMAPHORE_LABEL: label_value(meta.name)}
+    return Permit(metadata=ObjectMeta(name=name, labels=labels, owner_references=[owner]), spec=spec)

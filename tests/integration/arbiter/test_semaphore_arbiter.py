@@ -1,0 +1,243 @@
+"""The coordinator of ``konductor.io`` grants permits of Semaphores: never too many, in order, and takes them back."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import pytest
+
+from api_server import ApiServer
+from arbiter_world import ArbiterWorld
+from kontinue import errors
+from kontinue.kube import requests
+from kontinue.sync import Held, HeldPermit, PermitPhase, Semaphore, SemaphorePhase
+from kontinue_engine.arbiter.semaphores import SemaphoreController
+from polling import eventually
+
+LONG = timedelta(seconds=60)
+SHORT = timedelta(milliseconds=50)
+
+
+@pytest.fixture
+async def world(api_server: ApiServer) -> AsyncIterator[ArbiterWorld]:
+    transport = api_server.transport()
+    yield ArbiterWorld(transport, api_server.namespace)
+    await transport.close()
+
+
+async def semaphore(world: ArbiterWorld, permits: int, *, ttl: timedelta | None = None) -> Semaphore:
+    """Create ``db``."""
+    subject = Semaphore("db", world.client)
+    await subject.create(permits, ttl=ttl)
+    return subject
+
+
+async def in_use(subject: Semaphore) -> int:
+    """Return how many permits are held."""
+    return (await subject.status()).in_use or 0
+
+
+async def waiting(subject: Semaphore) -> int:
+    """Return how many Permits wait."""
+    return (await subject.status()).waiting
+
+
+async def queued(subject: Semaphore, holder: str, *, behind: int) -> asyncio.Task[HeldPermit]:
+    """Start to acquire; return once the coordinator has seen it."""
+    task = asyncio.create_task(subject.acquire(holder=holder, timeout=LONG))
+    await eventually(lambda: _waits(subject, behind + 1))
+    return task
+
+
+async def _waits(subject: Semaphore, number: int) -> bool:
+    return await waiting(subject) == number
+
+
+async def _in_use(subject: Semaphore, number: int) -> bool:
+    return await in_use(subject) == number
+
+
+async def test_a_fresh_semaphore_is_ready(world: ArbiterWorld):
+    """As kubectl is documented to show it."""
+    subject = await semaphore(world, 3)
+    async with world.looked_after(SemaphoreController):
+        await eventually(lambda: _is_ready(subject))
+    status = await subject.status()
+    assert (status.in_use, status.available, status.granted) == (0, 3, [])
+
+
+async def _is_ready(subject: Semaphore) -> bool:
+    return (await subject.status()).phase is SemaphorePhase.READY
+
+
+async def test_permits_are_granted_in_the_order_in_which_they_were_asked_for(world: ArbiterWorld):
+    """Within one second, too, and whatever the holders are called; what is given back goes to the next."""
+    subject = await semaphore(world, 1)
+    granted: list[str] = []
+    async with world.looked_after(SemaphoreController):
+        first = await subject.acquire(holder="first", timeout=LONG)
+        assert (await subject.status()).phase is SemaphorePhase.FULL
+        tasks = [await queued(subject, holder, behind=place) for place, holder in enumerate("zyxa")]
+
+        async def use(task: asyncio.Task[HeldPermit]) -> None:
+            async with await task as held:
+                granted.append(held.holder)
+
+        users = [asyncio.create_task(use(task)) for task in tasks]
+        assert await first.release()
+        await asyncio.gather(*users)
+        await eventually(lambda: _in_use(subject, 0))
+    assert granted == list("zyxa")
+
+
+async def test_twenty_clients_never_hold_more_than_five_while_coordinators_die(world: ArbiterWorld):
+    """Two work at the same time, and each is killed in the middle and replaced; a ledger is the judge."""
+    subject = await semaphore(world, 5)
+    inside = most = done = 0
+    stop, full = asyncio.Event(), asyncio.Event()
+
+    async def work(number: int) -> None:
+        nonlocal inside, most, done
+        async with subject.hold(holder=f"worker-{number}", timeout=LONG):
+            inside += 1
+            most = max(most, inside)
+            if inside == 5:
+                full.set()
+            await full.wait()
+            await asyncio.sleep(0.005)
+            inside -= 1
+        done += 1
+
+    def has_done(target: int) -> bool:
+        return stop.is_set() or done >= target
+
+    async def coordinate(every: int) -> None:
+        while not stop.is_set():
+            async with world.looked_after(SemaphoreController):
+                await eventually(functools.partial(has_done, done + every))
+
+    coordinators = [asyncio.create_task(coordinate(every)) for every in (3, 4)]
+    await asyncio.gather(*(work(number) for number in range(20)))
+    stop.set()
+    await asyncio.gather(*coordinators)
+    assert (done, inside) == (20, 0)
+    assert most == 5
+
+
+async def test_fewer_permits_take_none_away_but_grant_none(world: ArbiterWorld):
+    """More are granted at once."""
+    subject = await semaphore(world, 2)
+    async with world.looked_after(SemaphoreController):
+        held = [await subject.acquire(timeout=LONG) for _ in range(2)]
+        await _set_permits(world, 1)
+        third = await queued(subject, "third", behind=0)
+        await held[0].release()
+        await eventually(lambda: _in_use(subject, 1))
+        assert not third.done()
+        assert (await subject.status()).available == 0
+        await _set_permits(world, 2)
+        await third
+
+
+async def _set_permits(world: ArbiterWorld, permits: int) -> None:
+    patch = {"spec": {"permits": permits}}
+    await world.transport.send(requests.merge_patch(requests.SEMAPHORES, world.namespace, "db", patch))
+
+
+async def test_a_permit_ends_with_its_ttl(world: ArbiterWorld):
+    """It goes to the next, its holder is told when it gives it back, and an Event tells the others."""
+    subject = await semaphore(world, 1, ttl=timedelta(hours=1))
+    async with world.looked_after(SemaphoreController):
+        first = await subject.acquire(holder="first", ttl=SHORT, timeout=LONG)
+        second = await subject.acquire(holder="second", timeout=LONG)
+        assert second.permit.status.expires_at is not None, "the Semaphore's"
+        phases = {one.spec.holder: one.status.phase for one in await subject.permits()}
+        assert phases == {"first": PermitPhase.EXPIRED, "second": PermitPhase.GRANTED}
+        assert not await first.release()
+        await eventually(lambda: world.events("PermitExpired"))
+        with pytest.raises(errors.InvalidState, match="has ended before the work"):
+            await _lose(world, second)
+
+
+async def _lose(world: ArbiterWorld, held: HeldPermit) -> None:
+    async with held:
+        await world.transport.send(requests.delete(requests.PERMITS, world.namespace, held.name))
+
+
+async def test_a_permit_ends_with_its_pod_or_execution(world: ArbiterWorld):
+    """Those that wait, too; an Event tells."""
+    subject = await semaphore(world, 2)
+    pod, build = await world.pod("worker-0"), await world.execution("build")
+    async with world.looked_after(SemaphoreController):
+        held = [await subject.acquire(bound_to=one, timeout=LONG) for one in (pod, build)]
+        assert [one.permit.status.expires_at for one in held] == [None, None]
+        bound = asyncio.create_task(subject.acquire(bound_to=pod, timeout=LONG))
+        await eventually(lambda: _waits(subject, 1))
+        free = await queued(subject, "free", behind=1)
+        await world.transport.send(requests.delete(requests.PODS, world.namespace, "worker-0"))
+        await free
+        with pytest.raises(errors.InvalidState, match="was deleted while it waited"):
+            await bound
+        await world.set_phase(requests.EXECUTIONS, "build", "Failed")
+        await eventually(lambda: _in_use(subject, 1))
+        await eventually(lambda: _are_told(world, 3))
+
+
+async def _are_told(world: ArbiterWorld, number: int) -> bool:
+    return len(await world.events("HolderGone")) == number
+
+
+async def test_who_only_tries_is_denied_at_once(world: ArbiterWorld):
+    """And leaves nothing behind."""
+    subject = await semaphore(world, 1)
+    async with world.looked_after(SemaphoreController):
+        held = await subject.acquire(timeout=timedelta())
+        with pytest.raises(Held, match="no permit of Semaphore"):
+            await subject.acquire(timeout=timedelta())
+        assert [one.metadata.name for one in await subject.permits()] == [held.name]
+
+
+async def test_who_stops_waiting_withdraws(world: ArbiterWorld):
+    """By the timeout, or by being cancelled; the next one is not held up."""
+    subject = await semaphore(world, 1)
+    async with world.looked_after(SemaphoreController):
+        held = await subject.acquire(timeout=LONG)
+        with pytest.raises(errors.WaitTimeout, match="was free within 50ms"):
+            await subject.acquire(timeout=SHORT)
+        task = await queued(subject, "cancelled", behind=0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert [one.metadata.name for one in await subject.permits()] == [held.name]
+        await held.release()
+        await (await subject.acquire(timeout=LONG)).release()
+
+
+async def test_an_edited_status_is_put_right(world: ArbiterWorld):
+    """Whoever has been told of a grant counts."""
+    subject = await semaphore(world, 1)
+    async with world.looked_after(SemaphoreController):
+        held = await subject.acquire(timeout=LONG)
+        patch = {"status": {"granted": [], "inUse": 0, "available": 1, "phase": "Ready"}}
+        request = requests.merge_patch(requests.SEMAPHORES, world.namespace, "db", patch, subresource="status")
+        await world.transport.send(request)
+        with pytest.raises(Held):
+            await subject.acquire(timeout=timedelta())
+        await eventually(lambda: _in_use(subject, 1))
+        assert [one.name for one in (await subject.status()).granted] == [held.name]
+
+
+async def test_a_semaphore_that_is_deleted_ends_the_waits_for_it(world: ArbiterWorld):
+    """Its Permits go with it; one that is made again begins empty."""
+    subject = await semaphore(world, 1)
+    async with world.looked_after(SemaphoreController):
+        await subject.acquire(timeout=LONG)
+        task = await queued(subject, "late", behind=0)
+        await subject.delete()
+        with pytest.raises((errors.NotFound, errors.InvalidState)):
+            await task
+        await subject.create(1)
+        await subject.acquire(timeout=LONG)
