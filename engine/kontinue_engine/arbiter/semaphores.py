@@ -88,9 +88,13 @@ class SemaphoreController:
     def _forget(self, key: Key) -> None:
         self._semaphores.pop(key, None)
         self._looks.queue.forget(key)
+        self._looks.queue.add(key)
 
     async def _look_at(self, key: Key) -> None:
         semaphore = self._semaphores.get(key)
+        strays = [one for one in self._permits.of(key) if one.is_stray_of(semaphore)]
+        if strays:
+            await self._delete_strays(key, strays)
         if semaphore is None:
             return
         permits = [one for one in self._permits.of(key) if one.belongs_to(semaphore)]
@@ -101,12 +105,22 @@ class SemaphoreController:
         if plan.status is not None:
             await self._write(semaphore, plan.status)
         writes = [self._tell(semaphore, one) for one in plan.permits]
-        writes += [self._delete(semaphore, one, gone=gone) for one in plan.delete]
+        writes += [self._end(semaphore, one, gone=gone) for one in plan.delete]
         for outcome in await asyncio.gather(*writes, return_exceptions=True):
             if outcome is not None:
                 raise outcome
         if plan.look_again_at is not None:
             self._looks.again_at(key, plan.look_again_at, now=now)
+
+    async def _delete_strays(self, key: Key, strays: Sequence[Permit]) -> None:
+        """Delete Permits of a Semaphore that is gone, if it is: who waits is not to wait for a garbage collector."""
+        try:
+            uid = _decode_metadata(await self._transport.send(requests.get(requests.SEMAPHORES, *key))).metadata.uid
+        except errors.NotFound:
+            uid = ""
+        for one in strays:
+            if one.owner_uid != uid:
+                await self._delete(one)
 
     async def _is_abandoned(self, permit: Permit) -> bool:
         bound_to = permit.spec.bound_to
@@ -144,7 +158,12 @@ class SemaphoreController:
             message = f"{meta.name} of {permit.spec.holder} was held for its whole ttl: its permit is free again"
             self._events.record(reference(semaphore), "Warning", PERMIT_EXPIRED, message)
 
-    async def _delete(self, semaphore: Semaphore, permit: Permit, *, gone: Collection[str]) -> None:
+    async def _end(self, semaphore: Semaphore, permit: Permit, *, gone: Collection[str]) -> None:
+        if await self._delete(permit) and permit.metadata.uid in gone:
+            message = f"{permit.spec.bound_to} has ended: its Permit {permit.metadata.name} is deleted"
+            self._events.record(reference(semaphore), "Warning", HOLDER_GONE, message)
+
+    async def _delete(self, permit: Permit) -> bool:
         meta = permit.metadata
         request = requests.delete(
             requests.PERMITS, meta.namespace, meta.name, uid=meta.uid, resource_version=meta.resource_version
@@ -152,10 +171,8 @@ class SemaphoreController:
         try:
             await self._transport.send(request)
         except (errors.Conflict, errors.NotFound):
-            return
-        if meta.uid in gone:
-            message = f"{permit.spec.bound_to} has ended: its Permit {meta.name} is deleted"
-            self._events.record(reference(semaphore), "Warning", HOLDER_GONE, message)
+            return False
+        return True
 
 
 class _Permits:

@@ -15,7 +15,7 @@ from kontinue_engine.cli import exit_codes
 from kontinue_engine.cli.main import VERBS, Program, run_program
 
 NAMESPACE_VARIABLE: Final = "KONDUCTOR_NAMESPACE"
-_SHARED: Final = frozenset({"waitgroup", "version"})
+_SHARED: Final = frozenset({"waitgroup", "semaphore", "version"})
 KONCLI: Final = Program(
     "koncli",
     "Coordinate workloads by primitives of konductor.io.",
@@ -32,16 +32,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def translated(arguments: Sequence[str], *, namespace: str) -> list[str]:
-    """Return a command line of the original's as one of ours.
+    """Return a command line of the original's as one of ours. Nothing behind ``--`` is touched.
 
     Args:
         arguments: without the program's name.
         namespace: to work in, unless the command line names one; empty for that of the configuration found.
     """
     words: list[str] = []
+    command: list[str] = []
     queue = list(arguments)
     while queue:
         word = queue.pop(0)
+        if word == "--":
+            command = [word, *queue]
+            break
         if word == "--log-level":
             del queue[:1]
         elif word in {"-v", "--verbose"} or word.startswith("--log-level="):
@@ -56,4 +60,4 @@ def translated(arguments: Sequence[str], *, namespace: str) -> list[str]:
     names_one = any(word in {"-n", "--namespace"} or word.startswith(("--namespace=", "-n=")) for word in words)
     if namespace and not names_one and words and not words[0].startswith("__"):
         words = ["-n", namespace, *words]
-    return words
+    return words + command

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from kontinue import errors
 from kontinue.kube.requests import Resource
+from kontinue.sync import NoPermit
 from kontinue_engine.cli import connection, failures
 from kontinue_engine.cli.objects import format_document, tell
 from kontinue_engine.cli.options import GlobalOptions, OutputFormat
@@ -21,9 +22,12 @@ ERROR: Final = 1
 NOT_FOUND: Final = 2
 TIMEOUT: Final = 3
 FORBIDDEN: Final = 4
+HELD: Final = 5
+"""Somebody else has it, and nobody wanted to wait."""
 
 _CODES: Final = (
     (errors.NotFound, NOT_FOUND),
+    (NoPermit, HELD),
     (errors.WaitTimeout, TIMEOUT),
     (errors.Forbidden, FORBIDDEN),
     (errors.Unauthorized, FORBIDDEN),

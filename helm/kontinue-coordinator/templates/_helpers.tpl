@@ -51,7 +51,16 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 - apiGroups: [konductor.io]
   resources: [waitgroups/status]
   verbs: [update]
-# Whether those that hold a part of a counter still live.
+- apiGroups: [konductor.io]
+  resources: [semaphores]
+  verbs: [get, list, watch]
+- apiGroups: [konductor.io]
+  resources: [permits]
+  verbs: [get, list, watch, delete]
+- apiGroups: [konductor.io]
+  resources: [semaphores/status, permits/status]
+  verbs: [update]
+# Whether those that hold a part of a counter, or a permit, still live.
 - apiGroups: [""]
   resources: [pods]
   verbs: [get, list, watch]

@@ -91,6 +91,9 @@ _CLIENT: Final = (
     # Counts and waits. Holders are Pods and Executions, which it reads anyway.
     Rule(konductor_v1.GROUP, ("waitgroups",), (*_READ, "create", "delete")),
     Rule(konductor_v1.GROUP, ("waitgroups/status",), ("update",)),
+    # Asks for permits, which a coordinator grants.
+    Rule(konductor_v1.GROUP, ("semaphores",), ("get", "list", "create", "delete")),
+    Rule(konductor_v1.GROUP, ("permits",), (*_READ, "create", "delete")),
 )
 
 _OPERATOR: Final = (
@@ -107,7 +110,11 @@ _COORDINATOR: Final = (
     # Deletes what has been done for its ttl, takes off what belonged to holders that are gone.
     Rule(konductor_v1.GROUP, ("waitgroups",), ("list", "watch", "delete")),
     Rule(konductor_v1.GROUP, ("waitgroups/status",), ("update",)),
-    # Whether those that hold a part of a counter still live.
+    # Grants permits, deletes those of holders that are gone.
+    Rule(konductor_v1.GROUP, ("semaphores",), _READ),
+    Rule(konductor_v1.GROUP, ("permits",), (*_READ, "delete")),
+    Rule(konductor_v1.GROUP, ("semaphores/status", "permits/status"), ("update",)),
+    # Whether those that hold a part of a counter, or a permit, still live.
     Rule("", ("pods",), _READ),
     Rule(labels.GROUP, ("executions",), _READ),
     Rule("", ("events",), ("create", "patch")),

@@ -2,17 +2,16 @@
 
 from kontinue.api.konductor_semaphores import PermitPhase, SemaphorePhase, SemaphoreStatus
 from kontinue.api.konductor_v1 import Holder, HolderKind, WaitGroupPhase, WaitGroupStatus
-from kontinue.sync.held import Held
-from kontinue.sync.semaphore import HeldPermit, Semaphore
+from kontinue.sync.semaphore import HeldPermit, NoPermit, Semaphore
 from kontinue.sync.sync_semaphore import SyncHeldPermit, SyncSemaphore
 from kontinue.sync.sync_wait_group import SyncWaitGroup
 from kontinue.sync.wait_group import WaitGroup
 
 __all__ = [
-    "Held",
     "HeldPermit",
     "Holder",
     "HolderKind",
+    "NoPermit",
     "PermitPhase",
     "Semaphore",
     "SemaphorePhase",

@@ -1,4 +1,4 @@
-"""Finds the Pod or Execution that a name means now. Called by the clients of primitives that can be bound to one."""
+"""Finds the Pod or the Execution that something is bound to. Called by ``kontinue.sync``'s primitives."""
 
 from __future__ import annotations
 
@@ -13,17 +13,16 @@ from kontinue.kube.answers import reader
 from kontinue.kube.transport import Transport
 
 _RESOURCES: Final = {HolderKind.POD: requests.PODS, HolderKind.EXECUTION: requests.EXECUTIONS}
-_decode: Final = reader(PartialObjectMetadata)
+_decode_metadata: Final = reader(PartialObjectMetadata)
 
 
-async def found_holder(transport: Transport, namespace: str, holder: Holder, *, retry_for_s: float) -> Holder:
-    """Return a holder with its uid; one that has a uid already is not looked for.
+async def found(holder: Holder, transport: Transport, namespace: str, *, retry_for_s: float) -> Holder:
+    """Return a holder with the uid of what has its name now.
 
     Raises:
-        NotFound: there is none of the name.
+        NotFound: there is none.
+        ApiError: the server refuses.
     """
-    if holder.uid:
-        return holder
     request = requests.get(_RESOURCES[holder.kind], namespace, holder.name)
-    found = _decode(await transport.send(request, retry_for_s=retry_for_s))
-    return msgspec.structs.replace(holder, uid=found.metadata.uid)
+    metadata = _decode_metadata(await transport.send(request, retry_for_s=retry_for_s)).metadata
+    return msgspec.structs.replace(holder, uid=metadata.uid)

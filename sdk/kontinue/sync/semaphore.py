@@ -31,17 +31,16 @@ from kontinue.api.konductor_semaphores import Semaphore as StoredSemaphore
 from kontinue.api.konductor_v1 import Holder
 from kontinue.api.meta import ObjectMeta, OwnerReference
 from kontinue.client.client import Client
-from kontinue.client.limits import limited
+from kontinue.client.limits import limited, limited_write
 from kontinue.kube import requests
 from kontinue.kube.answers import reader
 from kontinue.kube.reflector import REFUSALS, Listed, Reflector
 from kontinue.kube.watch import Changed
-from kontinue.sync.held import Held
-from kontinue.sync.holders import found_holder
+from kontinue.sync.holders import found
 
 RETRY_S: Final = 30.0
 """How long a request is tried when the client has no timeout; as the client's other calls."""
-WITHDRAW_S: Final = 10.0
+WITHDRAW_S: Final = 5.0
 """How long a Permit that nobody waits for any more is tried to be deleted. Judgement."""
 DECIDE_S: Final = 10.0
 """How long somebody who only tries waits for the coordinator's decision. Judgement."""
@@ -58,6 +57,10 @@ class _PermitList(msgspec.Struct, frozen=True):
 _decode: Final = reader(StoredSemaphore)
 _decode_permit: Final = reader(Permit)
 _decode_permits: Final = reader(_PermitList, what="list of Permits")
+
+
+class NoPermit(errors.WaitTimeout):
+    """None was free, and nobody wanted to wait."""
 
 
 class HeldPermit:
@@ -121,7 +124,7 @@ class Semaphore:
         self.timeout = client.timeout
         self._retry_for_s = RETRY_S if client.timeout is None else client.timeout.total_seconds()
 
-    @limited
+    @limited_write
     async def create(self, permits: int = 1, *, ttl: timedelta | None = None) -> StoredSemaphore:
         """Create it, or return the one that exists, as it is.
 
@@ -160,7 +163,7 @@ class Semaphore:
                 that has the name now.
 
         Raises:
-            WaitTimeout: none was free in time; Held, if the timeout is 0.
+            WaitTimeout: none was free in time; NoPermit, if the timeout is 0.
             InvalidState: the coordinator has denied it, or somebody has deleted the Permit.
             NotFound: there is no such Semaphore, or no such Pod or Execution.
             ApiError: the server refuses.
@@ -171,13 +174,13 @@ class Semaphore:
         token = uuid.uuid4().hex[:12]
         name = child_name(self.name, holder := holder or socket.gethostname(), suffix=token)
         scope = asyncio.timeout(patience)
+        asking = asyncio.ensure_future(self._ask(name, holder=holder, ttl=ttl, bound_to=bound_to, no_wait=no_wait))
         try:
             async with scope:
-                await self._ask(name, holder=holder, ttl=ttl, bound_to=bound_to, no_wait=no_wait)
+                await asyncio.shield(asking)
                 granted = self._granted(await self._decided(name))
         except BaseException as error:
-            # Also one whose creation was not answered any more.
-            await self._withdraw(name)
+            await asyncio.shield(asyncio.ensure_future(self._withdraw(name, asking)))
             if isinstance(error, TimeoutError) and scope.expired():
                 raise self._timed_out(limit or timedelta(), no_wait=no_wait) from error
             raise
@@ -201,7 +204,7 @@ class Semaphore:
         async with await self.acquire(holder=holder, timeout=timeout, ttl=ttl, bound_to=bound_to) as held:
             yield held
 
-    @limited
+    @limited_write
     async def release(self, holder: str = "") -> str:
         """Give back the oldest permit of a holder, the host's name by default; return the name of its Permit.
 
@@ -251,7 +254,7 @@ class Semaphore:
         """
         return (await self.get()).status
 
-    @limited
+    @limited_write
     async def delete(self) -> None:
         """Delete it, and with it its Permits.
 
@@ -265,8 +268,8 @@ class Semaphore:
         self, name: str, *, holder: str, ttl: timedelta | None, bound_to: Holder | None, no_wait: bool
     ) -> None:
         semaphore = await self.get()
-        if bound_to is not None:
-            bound_to = await found_holder(self._transport, self.namespace, bound_to, retry_for_s=self._retry_for_s)
+        if bound_to is not None and not bound_to.uid:
+            bound_to = await found(bound_to, self._transport, self.namespace, retry_for_s=self._retry_for_s)
         if ttl is None and bound_to is None and not semaphore.spec.ttl:
             ttl = DEFAULT_TTL
         length = durations.format_(ttl) if ttl else ""
@@ -281,7 +284,7 @@ class Semaphore:
         if decided.status.phase is PermitPhase.GRANTED:
             return decided
         if decided.spec.no_wait and decided.status.phase is PermitPhase.DENIED:
-            raise Held(f"no permit of Semaphore {self.namespace}/{self.name} is free")
+            raise NoPermit(f"no permit of Semaphore {self.namespace}/{self.name} is free")
         why = decided.status.message or "it has expired already"
         raise errors.InvalidState(f"Permit {self.namespace}/{decided.metadata.name} is not granted: {why}")
 
@@ -307,12 +310,16 @@ class Semaphore:
         await self.get()  # or NotFound: its Permits are deleted with it
         raise errors.InvalidState(f"Permit {self.namespace}/{name} was deleted while it waited")
 
-    async def _withdraw(self, name: str) -> None:
+    async def _withdraw(self, name: str, asking: asyncio.Future[None]) -> None:
+        # What is still being created could be created after it was deleted.
+        await asyncio.wait([asking], timeout=WITHDRAW_S)
+        if not asking.done():
+            asking.cancel()
+        elif (error := asking.exception()) is not None and isinstance(error, errors.ApiError) and error.status:
+            return  # refused
         request = requests.delete(requests.PERMITS, self.namespace, name)
         with contextlib.suppress(errors.KontinueError):  # then it ends with its ttl
-            await asyncio.shield(
-                asyncio.ensure_future(self._transport.send(request, retry_for_s=WITHDRAW_S, timeout_s=WITHDRAW_S))
-            )
+            await self._transport.send(request, retry_for_s=WITHDRAW_S, timeout_s=WITHDRAW_S)
 
     async def _given_back(self, permit: Permit) -> bool:
         meta = permit.metadata

@@ -30,7 +30,7 @@ from kontinue.kube import requests
 from kontinue.kube.answers import reader
 from kontinue.sync.counter import Counter
 from kontinue.sync.following import Following, is_over
-from kontinue.sync.holders import found_holder
+from kontinue.sync.holders import found
 
 RETRY_S: Final = 30.0
 """How long an operation is tried when the client has no timeout; as the client's other calls."""
@@ -99,8 +99,8 @@ class WaitGroup:
             raise errors.InvalidState(f"delta {delta} is out of range: the counter is an int32")
         if len(operation_id) > MAX_OPERATION_ID:
             raise errors.InvalidState(f"operation id {operation_id!r} is longer than {MAX_OPERATION_ID} characters")
-        if holder is not None:
-            holder = await found_holder(self._transport, self.namespace, holder, retry_for_s=self._retry_for_s)
+        if holder is not None and not holder.uid:
+            holder = await found(holder, self._transport, self.namespace, retry_for_s=self._retry_for_s)
         return await self._counter.count(Operation(delta=delta, id=operation_id, holder=holder, clamp=clamp))
 
     async def done(

@@ -4,16 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import inspect
+import os
+import re
+import sys
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
+import yaml
 
 from api_server import ApiServer
 from arbiter_world import ArbiterWorld
 from kontinue import errors
+from kontinue.client import ClientOptions, SyncClient
 from kontinue.kube import requests
-from kontinue.sync import Held, HeldPermit, PermitPhase, Semaphore, SemaphorePhase
+from kontinue.sync import (
+    HeldPermit,
+    NoPermit,
+    PermitPhase,
+    Semaphore,
+    SemaphorePhase,
+    SyncHeldPermit,
+    SyncSemaphore,
+)
 from kontinue_engine.arbiter.semaphores import SemaphoreController
 from polling import eventually
 
@@ -195,7 +210,7 @@ async def test_who_only_tries_is_denied_at_once(world: ArbiterWorld):
     subject = await semaphore(world, 1)
     async with world.looked_after(SemaphoreController):
         held = await subject.acquire(timeout=timedelta())
-        with pytest.raises(Held, match="no permit of Semaphore"):
+        with pytest.raises(NoPermit, match="no permit of Semaphore"):
             await subject.acquire(timeout=timedelta())
         assert [one.metadata.name for one in await subject.permits()] == [held.name]
 
@@ -207,10 +222,16 @@ async def test_who_stops_waiting_withdraws(world: ArbiterWorld):
         held = await subject.acquire(timeout=LONG)
         with pytest.raises(errors.WaitTimeout, match="was free within 50ms"):
             await subject.acquire(timeout=SHORT)
+        await eventually(lambda: _waits(subject, 0))
         task = await queued(subject, "cancelled", behind=0)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
+        hasty = asyncio.create_task(subject.acquire(timeout=LONG))
+        await asyncio.sleep(0)
+        hasty.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await hasty
         assert [one.metadata.name for one in await subject.permits()] == [held.name]
         await held.release()
         await (await subject.acquire(timeout=LONG)).release()
@@ -224,7 +245,7 @@ async def test_an_edited_status_is_put_right(world: ArbiterWorld):
         patch = {"status": {"granted": [], "inUse": 0, "available": 1, "phase": "Ready"}}
         request = requests.merge_patch(requests.SEMAPHORES, world.namespace, "db", patch, subresource="status")
         await world.transport.send(request)
-        with pytest.raises(Held):
+        with pytest.raises(NoPermit):
             await subject.acquire(timeout=timedelta())
         await eventually(lambda: _in_use(subject, 1))
         assert [one.name for one in (await subject.status()).granted] == [held.name]
@@ -241,3 +262,47 @@ async def test_a_semaphore_that_is_deleted_ends_the_waits_for_it(world: ArbiterW
             await task
         await subject.create(1)
         await subject.acquire(timeout=LONG)
+
+
+async def test_the_program_of_the_documentation_runs(world: ArbiterWorld, api_server: ApiServer, tmp_path: Path):
+    """That of docs/semaphores.md, as it stands there; its manifest, too."""
+    page = (Path(__file__).parents[3] / "docs" / "semaphores.md").read_text()
+    (program,) = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    (manifest,) = re.findall(r"^```yaml\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    await world.transport.send(requests.create(requests.SEMAPHORES, world.namespace, yaml.safe_load(manifest)))
+    (tmp_path / "migrate.py").write_text(program)
+    async with world.looked_after(SemaphoreController):
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "migrate.py"),
+            cwd=tmp_path,
+            env={**os.environ, "KUBECONFIG": str(api_server.kubeconfig)},
+            stdout=asyncio.subprocess.PIPE,
+        )
+        printed, _ = await process.communicate()
+    assert (process.returncode, printed) == (0, b"all done\n")
+
+
+async def test_the_synchronous_twin_does_the_same(world: ArbiterWorld, api_server: ApiServer):
+    """With the same methods and parameters."""
+
+    def methods(of_: type) -> dict[str, list[str]]:
+        found = inspect.getmembers(of_, inspect.isfunction)
+        return {name: list(inspect.signature(one).parameters) for name, one in found if name[0] != "_"}
+
+    assert methods(SyncSemaphore) == methods(Semaphore)
+    assert methods(SyncHeldPermit) == methods(HeldPermit)
+
+    def use() -> list[object]:
+        with SyncClient(ClientOptions(kubeconfig=str(api_server.kubeconfig), qps=None)) as client:
+            db = SyncSemaphore("db", client)
+            db.create(2)
+            with db.hold(holder="block", timeout=LONG) as held:
+                seen: list[object] = [held.holder, len(db.permits())]
+            seen += [db.acquire(timeout=LONG).release()]
+            kept = db.acquire(holder="me", timeout=LONG)
+            seen += [db.release("me") == kept.name, db.get().spec.permits, db.status().phase]
+            db.delete()
+            return seen
+
+    async with world.looked_after(SemaphoreController):
+        assert await asyncio.to_thread(use) == ["block", 1, True, True, 2, SemaphorePhase.READY]

@@ -23,7 +23,7 @@ from kontinue.api.rights import Role
 from kontinue.client import Client, ClientOptions
 from kontinue.errors import KontinueError, NotFound
 from kontinue.kube import requests
-from kontinue.sync import Holder, HolderKind, WaitGroup
+from kontinue.sync import Holder, HolderKind, Semaphore, WaitGroup
 from kontinue_engine.arbiter.options import parse_options
 from kontinue_engine.cli.deployment.rights import COORDINATOR_ACCOUNT, role_objects
 from polling import eventually
@@ -187,6 +187,22 @@ async def worker_dies(world: World, group: WaitGroup) -> None:
     await group.wait(timeout=timedelta(seconds=60))
 
 
+async def semaphore_is_used(world: World, client: Client) -> None:
+    """Acquire a permit that is given back, and one whose Pod ends."""
+    db = Semaphore("db", client)
+    await db.create()
+    await client.kube.send(requests.list_objects(requests.SEMAPHORES, world.api.namespace))
+    async with db.hold(timeout=timedelta(seconds=60)):
+        assert len(await db.permits()) == 1
+    pod = {"metadata": {"name": "worker-1"}, "spec": {"containers": [{"name": "main", "image": "worker"}]}}
+    status, answer = await world.api.send("POST", world.api.path("pods"), pod)
+    assert status == 201, answer
+    await db.acquire(bound_to=Holder(kind=HolderKind.POD, name="worker-1"), timeout=timedelta(seconds=60))
+    await world.api.send("DELETE", world.api.path("pods", "worker-1"))
+    await db.acquire(timeout=timedelta(seconds=60))
+    await db.delete()
+
+
 async def test_coordinator_and_users_live_with_their_roles_and_use_each_right(world: World) -> None:
     """Each right of the two Roles was used, and nothing was refused."""
     needed = set(granted(one(world.objects, "Role")))
@@ -213,6 +229,7 @@ async def test_coordinator_and_users_live_with_their_roles_and_use_each_right(wo
         await waiting
         for _ in range(2):  # the second Event of a kind raises the count of the first
             await worker_dies(world, group)
+        await semaphore_is_used(world, client)
         await eventually(lambda: needed - at_its_end <= world.asked_by("locks-kontinue-coordinator"))
         await group.delete()
     assert world.asked_by("locks-kontinue-coordinator") == needed

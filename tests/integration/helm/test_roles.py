@@ -25,7 +25,7 @@ from kontinue.api.rights import RULES, Right, Role, rights
 from kontinue.api.v1alpha1 import ExecutionSpec, Phase, ScheduledExecution, ScheduledExecutionSpec
 from kontinue.client import Client, ClientOptions
 from kontinue.kube import requests
-from kontinue.sync import Holder, HolderKind, WaitGroup
+from kontinue.sync import Holder, HolderKind, Semaphore, WaitGroup
 from kontinue_engine.cli.deployment.rights import role_objects
 from kontinue_engine.kube import played_jobs
 from played_worker import PlayedWorker, build
@@ -166,6 +166,17 @@ async def test_a_client_counts_and_waits_by_its_role(house: House) -> None:
     await group.done(holder=Holder(kind=HolderKind.EXECUTION, name=handle.name))
     assert (await waiting).counter == 0
     await group.delete()
+
+
+async def test_a_client_asks_for_permits_by_its_role(house: House) -> None:
+    """It creates a Semaphore, asks, withdraws and deletes; nobody grants anything here."""
+    client = house.clients[Role.CLIENT]
+    db = Semaphore("db", client)
+    await db.create()
+    with pytest.raises(errors.WaitTimeout):
+        await db.acquire(timeout=timedelta(milliseconds=200))
+    assert await db.permits() == []
+    await db.delete()
 
 
 async def logs_of_a_job(house: House, folder: Path) -> str:

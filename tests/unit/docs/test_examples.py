@@ -45,6 +45,7 @@ EXECUTED_BY = {
     "retention.md": "semantics/test_retention.py",
     "retries.md": "integration/testing/test_documentation.py",
     "schedules.md": "e2e/test_schedules.py",
+    "semaphores.md": "integration/arbiter/test_semaphore_arbiter.py",
     "sharding.md": "integration/testing/test_fragments.py",
     "suspensions.md": "integration/testing/test_documentation.py",
     "testing.md": "integration/testing/test_documentation.py",

@@ -16,6 +16,7 @@ from kontinue_engine.cli.koncli import KONCLI, main, translated
         (["waitgroup", "list", "-o", "text"], ["waitgroup", "list", "-o", "table"]),
         (["waitgroup", "list", "--output=text"], ["waitgroup", "list", "-o", "table"]),
         (["waitgroup", "list", "-o", "json"], ["waitgroup", "list", "-o", "json"]),
+        (["semaphore", "with", "a", "-v", "--", "b", "-v"], ["semaphore", "with", "a", "--", "b", "-v"]),
     ],
 )
 def test_what_only_the_originals_documents_know_is_understood(given: list[str], taken: list[str]):
@@ -31,7 +32,7 @@ def test_the_namespace_of_the_environment_counts_unless_the_line_names_one():
 
 def test_only_primitives_are_koncli_verbs():
     """Executions are kontinue's."""
-    assert {verb.name for verb in KONCLI.verbs} == {"waitgroup", "version"}
+    assert {verb.name for verb in KONCLI.verbs} == {"waitgroup", "semaphore", "version"}
 
 
 def test_a_line_that_makes_no_sense_is_1(capsys: pytest.CaptureFixture[str]):

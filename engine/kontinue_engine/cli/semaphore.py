@@ -1,0 +1,300 @@
+"""Internal. ``kontinue semaphore`` and ``koncli semaphore``: let a number of holders at most work at the same time."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Annotated
+
+import msgspec
+import typer
+
+from kontinue.api.konductor_semaphores import Permit, Semaphore
+from kontinue.api.konductor_v1 import Holder, HolderKind
+from kontinue.kube.requests import SEMAPHORES
+from kontinue.sync import Semaphore as SemaphoreClient
+from kontinue_engine.cli.commands import run_command
+from kontinue_engine.cli.connection import Connection, connect
+from kontinue_engine.cli.execute import duration_option
+from kontinue_engine.cli.executions import list_objects
+from kontinue_engine.cli.objects import print_objects
+from kontinue_engine.cli.options import GlobalOptions, candidates, global_options, note, table_width
+from kontinue_engine.cli.primitives import OK, run, say
+from kontinue_engine.cli.text import format_age, format_table, format_time
+
+app = typer.Typer(
+    help="Let a number of holders at most do something at the same time. Exit codes: 0 ok, 1 error, 2 not found, "
+    "3 timeout, 4 forbidden, 5 none is free.",
+    no_args_is_help=True,
+)
+
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", autocompletion=candidates("semaphores"))]
+NamesArgument = Annotated[list[str], typer.Argument(metavar="NAME...", autocompletion=candidates("semaphores"))]
+HolderOption = Annotated[
+    str,
+    typer.Option(metavar="TEXT", envvar=["KONDUCTOR_HOLDER_ID", "HOSTNAME"], help="Who; the host's name by default."),
+]
+TimeoutOption = Annotated[
+    str,
+    typer.Option(
+        metavar="DURATION",
+        envvar="KONDUCTOR_TIMEOUT",
+        help="Give up after e.g. 30m; 0 only if one is free. Default: never.",
+    ),
+]
+PermitTtlOption = Annotated[
+    str,
+    typer.Option(
+        metavar="DURATION",
+        help="It is taken back after that. Default: as the Semaphore says, or 10m; none with --bound-to.",
+    ),
+]
+BoundOption = Annotated[
+    str,
+    typer.Option(
+        metavar="KIND/NAME",
+        help="Give it back when pod/NAME or execution/NAME has ended.",
+    ),
+]
+
+
+@app.command("create")
+def create(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME")],
+    permits: Annotated[int, typer.Option(help="How many may hold one at the same time.", min=1)] = 1,
+    ttl: Annotated[str, typer.Option(metavar="DURATION", help="How long a permit is held at most.")] = "",
+) -> None:
+    """Create a Semaphore; one that exists is left as it is."""
+    options, length = global_options(ctx), duration_option(ttl, "--ttl")
+
+    async def main() -> int:
+        async with connect(options) as connection:
+            found = await _client(connection, name).create(permits, ttl=length)
+        say(options, SEMAPHORES, name, "exists", _fields(found))
+        return OK
+
+    run(main)
+
+
+@app.command("acquire")
+def acquire(
+    ctx: typer.Context,
+    name: NameArgument,
+    timeout: TimeoutOption = "",
+    wait_duration: Annotated[str, typer.Option(hidden=True, help="The same as --timeout.")] = "",
+    ttl: PermitTtlOption = "",
+    holder: HolderOption = "",
+    bound_to: BoundOption = "",
+) -> None:
+    """Wait for a permit, behind those who asked before; it is held until it is released."""
+    options, limit = global_options(ctx), duration_option(timeout or wait_duration, "--timeout")
+    length, bound = duration_option(ttl, "--ttl"), _bound_to(bound_to)
+
+    async def main() -> int:
+        async with connect(options) as connection:
+            client = _client(connection, name)
+            await _say_if_full(options, client)
+            held = await client.acquire(holder=holder, timeout=limit, ttl=length, bound_to=bound)
+        fields = {"holder": held.holder, "permit": held.name}
+        say(options, SEMAPHORES, name, f"acquired by {held.holder}: permit {held.name}", fields)
+        return OK
+
+    run(main)
+
+
+@app.command("release")
+def release(ctx: typer.Context, name: NameArgument, holder: HolderOption = "") -> None:
+    """Give back the oldest permit of a holder."""
+    options = global_options(ctx)
+
+    async def main() -> int:
+        async with connect(options) as connection:
+            permit = await _client(connection, name).release(holder)
+        say(options, SEMAPHORES, name, f"released permit {permit}", {"permit": permit})
+        return OK
+
+    run(main)
+
+
+@app.command("with")
+def with_(
+    ctx: typer.Context,
+    name: NameArgument,
+    command: Annotated[list[str], typer.Argument(metavar="-- COMMAND...")],
+    timeout: TimeoutOption = "",
+    ttl: PermitTtlOption = "",
+    holder: HolderOption = "",
+    bound_to: BoundOption = "",
+) -> None:
+    """Run a command while a permit is held; its exit status is the exit code."""
+    options, limit = global_options(ctx), duration_option(timeout, "--timeout")
+    length, bound = duration_option(ttl, "--ttl"), _bound_to(bound_to)
+
+    async def main() -> int:
+        async with connect(options) as connection:
+            client = _client(connection, name)
+            await _say_if_full(options, client)
+            async with client.hold(holder=holder, timeout=limit, ttl=length, bound_to=bound):
+                return await run_command(command)
+
+    run(main)
+
+
+@app.command("list")
+def list_(ctx: typer.Context) -> None:
+    """List Semaphores."""
+    options = global_options(ctx)
+
+    async def main() -> int:
+        async with connect(options) as connection:
+            page = await list_objects(
+                connection.transport,
+                SEMAPHORES,
+                "" if options.all_namespaces else connection.namespace,
+                msgspec.Raw,
+                label_selector=options.selector,
+            )
+        if not options.is_table:
+            print_objects(page.items, output=options.output, as_list=True, resource=SEMAPHORES)
+        elif page.items:
+            found = [msgspec.json.decode(raw, type=Semaphore) for raw in page.items]
+            everywhere, width = options.all_namespaces, table_width(options)
+            print(semaphore_table(found, datetime.now(UTC), with_namespace=everywhere, width=width))
+        else:
+            print("No semaphores found.", file=sys.stderr)
+        return OK
+
+    run(main)
+
+
+@app.command("status")
+def status(ctx: typer.Context, name: NameArgument) -> None:
+    """Show a Semaphore, who holds its permits and who waits."""
+    options = global_options(ctx)
+
+    async def main() -> int:
+        async with connect(options) as connection:
+            client = _client(connection, name)
+            found, permits = await client.get(), await client.permits()
+        if options.is_table:
+            print(describe(found, permits, datetime.now(UTC)))
+        else:
+            say(options, SEMAPHORES, name, "", _fields(found) | {"holders": [_holder_fields(one) for one in permits]})
+        return OK
+
+    run(main)
+
+
+@app.command("delete")
+def delete(ctx: typer.Context, names: NamesArgument) -> None:
+    """Delete Semaphores with their Permits; who waits for one of them is told that it is gone."""
+    options = global_options(ctx)
+
+    async def main() -> int:
+        async with connect(options) as connection:
+            for name in names:
+                await _client(connection, name).delete()
+                say(options, SEMAPHORES, name, "deleted", {})
+        return OK
+
+    run(main)
+
+
+def semaphore_table(
+    found: Sequence[Semaphore], now: datetime, *, with_namespace: bool, width: int | None = None
+) -> str:
+    """Return the table of ``kontinue semaphore list``, cut to ``width`` columns of a terminal."""
+    header = ["NAME", "PERMITS", "IN-USE", "AVAILABLE", "PHASE", "WAITING", "TTL", "AGE"]
+    rows = []
+    for one in found:
+        meta, told = one.metadata, one.status
+        row = [meta.name, str(one.spec.permits), _text(told.in_use), _text(told.available), _phase(one)]
+        row += [str(told.waiting), one.spec.ttl, format_age(meta.creation_timestamp, now)]
+        rows.append([meta.namespace, *row] if with_namespace else row)
+    return format_table(["NAMESPACE", *header] if with_namespace else header, rows, width=width)
+
+
+def describe(found: Semaphore, permits: Sequence[Permit], now: datetime) -> str:
+    """Return what ``kontinue semaphore status`` prints."""
+    meta, told = found.metadata, found.status
+    lines = [
+        ("Name", meta.name),
+        ("Namespace", meta.namespace),
+        ("Phase", _phase(found) or "unknown: no coordinator has seen it"),
+        ("Permits", str(found.spec.permits)),
+        ("In use", _text(told.in_use)),
+        ("Waiting", str(told.waiting)),
+        ("TTL", found.spec.ttl or "none"),
+        ("Age", format_age(meta.creation_timestamp, now)),
+    ]
+    text = "\n".join(f"{f'{title}:':<12}{value}" for title, value in lines)
+    if not permits:
+        return text
+    header = ["HOLDER", "PHASE", "BOUND-TO", "EXPIRES", "PERMIT"]
+    rows = [
+        [
+            one.spec.holder,
+            _permit_phase(one),
+            str(one.spec.bound_to or ""),
+            "" if one.status.expires_at is None else format_time(one.status.expires_at),
+            one.metadata.name,
+        ]
+        for one in permits
+    ]
+    return f"{text}\n\n{format_table(header, rows)}"
+
+
+async def _say_if_full(options: GlobalOptions, client: SemaphoreClient) -> None:
+    found = await client.get()
+    if found.status.available == 0:
+        told = found.status
+        note(
+            options,
+            f"Semaphore {client.name}: {_text(told.in_use)} of {found.spec.permits} in use, "
+            f"{told.waiting} wait already",
+        )
+
+
+def _client(connection: Connection, name: str) -> SemaphoreClient:
+    return SemaphoreClient(name, connection.client)
+
+
+def _bound_to(text: str) -> Holder | None:
+    if not text:
+        return None
+    kind, _, name = text.partition("/")
+    kinds = {one.value.lower(): one for one in HolderKind}
+    if kind.lower() not in kinds or not name:
+        raise typer.BadParameter(f"{text!r} is neither pod/NAME nor execution/NAME", param_hint="--bound-to")
+    return Holder(kind=kinds[kind.lower()], name=name)
+
+
+def _phase(found: Semaphore) -> str:
+    return "" if found.status.phase is None else found.status.phase.value
+
+
+def _permit_phase(permit: Permit) -> str:
+    return "Waiting" if permit.status.phase is None else permit.status.phase.value
+
+
+def _text(number: int | None) -> str:
+    return "" if number is None else str(number)
+
+
+def _fields(found: Semaphore) -> dict[str, object]:
+    told = found.status
+    fields: dict[str, object] = {"permits": found.spec.permits, "in-use": told.in_use, "available": told.available}
+    return fields | {"waiting": told.waiting, "phase": _phase(found), "ttl": found.spec.ttl}
+
+
+def _holder_fields(permit: Permit) -> dict[str, object]:
+    bound, expires_at = permit.spec.bound_to, permit.status.expires_at
+    fields: dict[str, object] = {"holder": permit.spec.holder, "phase": _permit_phase(permit)}
+    fields["permit"] = permit.metadata.name
+    if bound is not None:
+        fields["boundTo"] = {"kind": bound.kind.value, "name": bound.name}
+    if expires_at is not None:
+        fields["expiresAt"] = format_time(expires_at)
+    return fields
