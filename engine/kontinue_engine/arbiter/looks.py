@@ -1,14 +1,13 @@
-"""Internal. What controllers of this package share: looks at keys that are asked for, and how Events name an object."""
+"""Internal. Looks at objects that are asked for, several at once, one at a time each. Used by ``families``."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import Final, Protocol
+from typing import Final
 
 from kontinue import errors
-from kontinue.api.meta import ObjectMeta, ObjectReference
 from kontinue_engine.kube.work_queue import WorkQueue
 from kontinue_engine.telemetry.logs import get_logger
 
@@ -59,38 +58,3 @@ class Looks:
                 self.queue.add_after(key, RETRY_S)
             finally:
                 self.queue.done(key)
-
-
-class Subject(Protocol):
-    """Any API object."""
-
-    @property
-    def metadata(self) -> ObjectMeta:
-        """Name, uid and version are read."""
-        ...
-
-    @property
-    def api_version(self) -> str:
-        """For Events."""
-        ...
-
-    @property
-    def kind(self) -> str:
-        """For Events."""
-        ...
-
-
-def reference(subject: Subject) -> ObjectReference:
-    """Return how an Event names an object."""
-    meta = subject.metadata
-    return ObjectReference(
-        api_version=subject.api_version, kind=subject.kind, namespace=meta.namespace, name=meta.name, uid=meta.uid
-    )
-
-
-def is_newer(subject: Subject, known: Subject | None) -> bool:
-    """Tell whether an object takes the place of what is known: not what a late watch shows after an answer."""
-    if known is None or known.metadata.uid != subject.metadata.uid:
-        return True
-    versions = [one.metadata.resource_version for one in (subject, known)]
-    return not all(one.isdecimal() for one in versions) or int(versions[0]) >= int(versions[1])

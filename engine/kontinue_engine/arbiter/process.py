@@ -18,6 +18,7 @@ from kontinue.api.meta import Lease
 from kontinue.kube import requests
 from kontinue.kube.config import KubeConfig, load_config
 from kontinue.kube.http import KubeTransport
+from kontinue_engine.arbiter.barriers import BarrierController
 from kontinue_engine.arbiter.options import ArbiterOptions
 from kontinue_engine.arbiter.semaphores import SemaphoreController
 from kontinue_engine.arbiter.wait_groups import WaitGroupController
@@ -118,7 +119,7 @@ async def _run(options: ArbiterOptions, config: KubeConfig, ready: asyncio.Event
 async def _control(transport: KubeTransport, namespace: str, events: EventRecorder, clock: Clock) -> None:
     """Run a controller for each kind until cancelled."""
     async with asyncio.TaskGroup() as tasks:
-        for controller in (WaitGroupController, SemaphoreController):
+        for controller in (WaitGroupController, SemaphoreController, BarrierController):
             running = controller(transport, namespace=namespace, events=events, clock=clock).run()
             tasks.create_task(running, name=controller.__name__)
 

@@ -120,14 +120,11 @@ class Permit(ApiObject, frozen=True):
         return self.status.phase in {PermitPhase.DENIED, PermitPhase.EXPIRED}
 
     @property
-    def owner_uid(self) -> str:
-        """Uid of the Semaphore that owns it; empty if none does."""
-        return next((one.uid for one in self.metadata.owner_references if one.kind == "Semaphore"), "")
+    def parent(self) -> str:
+        """Name of its Semaphore."""
+        return self.spec.semaphore
 
     def belongs_to(self, semaphore: Semaphore) -> bool:
         """Tell whether it asks for a permit of this Semaphore, not of an earlier one of the same name."""
-        return self.spec.semaphore == semaphore.metadata.name and self.owner_uid in {"", semaphore.metadata.uid}
-
-    def is_stray_of(self, semaphore: Semaphore | None) -> bool:
-        """Tell whether it belongs to another Semaphore than the one that exists, if any."""
-        return bool(self.owner_uid) and (semaphore is None or self.owner_uid != semaphore.metadata.uid)
+        owners = (one for one in self.metadata.owner_references if one.kind == semaphore.kind)
+        return self.parent == semaphore.metadata.name and all(one.uid == semaphore.metadata.uid for one in owners)

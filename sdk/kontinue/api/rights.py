@@ -94,6 +94,9 @@ _CLIENT: Final = (
     # Asks for permits, which a coordinator grants.
     Rule(konductor_v1.GROUP, ("semaphores",), ("get", "list", "create", "delete")),
     Rule(konductor_v1.GROUP, ("permits",), (*_READ, "create", "delete")),
+    # Arrives, and waits. What somebody has left at an earlier Barrier of the same name is deleted.
+    Rule(konductor_v1.GROUP, ("barriers",), (*_READ, "create", "delete")),
+    Rule(konductor_v1.GROUP, ("arrivals",), ("get", "create", "delete")),
 )
 
 _OPERATOR: Final = (
@@ -111,9 +114,13 @@ _COORDINATOR: Final = (
     Rule(konductor_v1.GROUP, ("waitgroups",), ("list", "watch", "delete")),
     Rule(konductor_v1.GROUP, ("waitgroups/status",), ("update",)),
     # Grants permits, deletes those of holders that are gone.
-    Rule(konductor_v1.GROUP, ("semaphores",), _READ),
+    Rule(konductor_v1.GROUP, ("semaphores",), ("list", "watch")),
     Rule(konductor_v1.GROUP, ("permits",), (*_READ, "delete")),
     Rule(konductor_v1.GROUP, ("semaphores/status", "permits/status"), ("update",)),
+    # Counts Arrivals, deletes those at a Barrier that is gone.
+    Rule(konductor_v1.GROUP, ("barriers",), ("list", "watch")),
+    Rule(konductor_v1.GROUP, ("arrivals",), ("list", "watch", "delete")),
+    Rule(konductor_v1.GROUP, ("barriers/status", "arrivals/status"), ("update",)),
     # Whether those that hold a part of a counter, or a permit, still live.
     Rule("", ("pods",), _READ),
     Rule(labels.GROUP, ("executions",), _READ),

@@ -34,9 +34,8 @@ from kontinue.client.client import Client
 from kontinue.client.limits import limited, limited_write
 from kontinue.kube import requests
 from kontinue.kube.answers import reader
-from kontinue.kube.reflector import REFUSALS, Listed, Reflector
-from kontinue.kube.watch import Changed
-from kontinue.sync.holders import found
+from kontinue.sync.holders import found as found_holder
+from kontinue.sync.watching import states
 
 RETRY_S: Final = 30.0
 """How long a request is tried when the client has no timeout; as the client's other calls."""
@@ -269,7 +268,7 @@ class Semaphore:
     ) -> None:
         semaphore = await self.get()
         if bound_to is not None and not bound_to.uid:
-            bound_to = await found(bound_to, self._transport, self.namespace, retry_for_s=self._retry_for_s)
+            bound_to = await found_holder(bound_to, self._transport, self.namespace, retry_for_s=self._retry_for_s)
         if ttl is None and bound_to is None and not semaphore.spec.ttl:
             ttl = DEFAULT_TTL
         length = durations.format_(ttl) if ttl else ""
@@ -289,24 +288,12 @@ class Semaphore:
         raise errors.InvalidState(f"Permit {self.namespace}/{decided.metadata.name} is not granted: {why}")
 
     async def _decided(self, name: str) -> Permit:
-        reflector = Reflector(
-            self._transport,
-            requests.PERMITS,
-            self.namespace,
-            type_=Permit,
-            field_selector=f"metadata.name={name}",
-            fatal=REFUSALS,
-        )
-        async with aclosing(reflector.follow()) as stream:
-            async for news in stream:
-                match news:
-                    case Listed(objects=[permit, *_]) | Changed(type="ADDED" | "MODIFIED", object=permit):
-                        if permit.status.phase is not None:
-                            return permit
-                    case Listed() | Changed(type="DELETED"):
-                        break
-                    case _:
-                        pass
+        async with aclosing(states(self._transport, requests.PERMITS, self.namespace, name, Permit)) as found:
+            async for permit in found:
+                if permit is None:
+                    break
+                if permit.status.phase is not None:
+                    return permit
         await self.get()  # or NotFound: its Permits are deleted with it
         raise errors.InvalidState(f"Permit {self.namespace}/{name} was deleted while it waited")
 

@@ -96,6 +96,13 @@ def _stays_completed(new: Any, old: Any) -> bool:
     )
 
 
+def _has_quorum_within_expected(new: Any, old: Any) -> bool:
+    """A Barrier can be opened by those that it expects."""
+    del old
+    quorum, expected = new.get("quorum"), new.get("expected")
+    return not (isinstance(quorum, int) and isinstance(expected, int)) or quorum <= expected
+
+
 RULES: Final[dict[str, Predicate]] = {
     "!has(oldSelf.status) || has(self.status)": lambda new, old: "status" not in old or "status" in new,
     "!has(oldSelf.phase) || has(self.phase)": lambda new, old: "phase" not in old or "phase" in new,
@@ -113,6 +120,7 @@ RULES: Final[dict[str, Predicate]] = {
     " || (has(self.conditions) && self.conditions.exists(c, c.type == 'PayloadInvalid' && c.status == 'True'))": (
         _stays_completed
     ),
+    "!has(self.quorum) || self.quorum <= self.expected": _has_quorum_within_expected,
     **dict(map(_immutable, ("arguments", "timeout", "ttl", "mutex"))),
     **dict(map(_immutable, ("execution", "kind", "displayName", "description", "payloadSchema"))),
     **dict(map(_immutable_retry, ("backoff", "multiplier", "maxBackoff", "jitter", "nonRetryable"))),

@@ -1,0 +1,275 @@
+"""Internal. What controllers of parents and children share: Semaphores with Permits, Barriers with Arrivals.
+
+Level-based, as ``wait_groups``: each look takes the newest states that the watches have shown, or that our own writes
+were answered with. Children of a parent that is gone are deleted at once, as who waits for one is not to wait for a
+garbage collector. Extended by ``semaphores`` and ``barriers``.
+"""
+
+from __future__ import annotations
+
+import abc
+import asyncio
+from collections.abc import Sequence
+from typing import Final, Generic, Literal, Protocol, TypeVar
+
+import msgspec
+
+from kontinue import errors
+from kontinue.api.meta import ObjectMeta, ObjectReference, PartialObjectMetadata
+from kontinue.kube import requests
+from kontinue.kube.answers import reader
+from kontinue.kube.requests import Resource
+from kontinue.kube.transport import Transport
+from kontinue.kube.watch import EventType
+from kontinue_engine.arbiter.looks import Key, Looks
+from kontinue_engine.clock import Clock
+from kontinue_engine.kube.events import EventRecorder
+from kontinue_engine.kube.informer import Informer
+
+
+class _List(msgspec.Struct, frozen=True):
+    items: list[PartialObjectMetadata] | None = None
+
+
+_decode_list: Final = reader(_List, what="list of objects")
+
+
+class Parent(Protocol):
+    """An object that has children."""
+
+    @property
+    def metadata(self) -> ObjectMeta:
+        """Name, uid and version are read."""
+        ...
+
+
+class Child(Protocol):
+    """An object that names its parent."""
+
+    @property
+    def metadata(self) -> ObjectMeta:
+        """Name, uid, version and owners are read."""
+        ...
+
+    @property
+    def parent(self) -> str:
+        """Name of its parent, in the same namespace."""
+        ...
+
+
+P = TypeVar("P", bound=Parent)
+C = TypeVar("C", bound=Child)
+
+
+class Kinds(msgspec.Struct, Generic[P, C], frozen=True):
+    """The two kinds of a family."""
+
+    parent: Resource
+    parent_type: type[P]
+    child: Resource
+    child_type: type[C]
+
+
+class FamilyController(abc.ABC, Generic[P, C]):
+    """Looks after the objects of two kinds in a namespace, or in all.
+
+    Args:
+        transport: to the API server.
+        kinds: which.
+        namespace: where; empty for everywhere.
+        events: tells people.
+        clock: wall time.
+    """
+
+    def __init__(
+        self, transport: Transport, kinds: Kinds[P, C], *, namespace: str, events: EventRecorder, clock: Clock
+    ) -> None:
+        self._transport = transport
+        self._kinds = kinds
+        self._events = events
+        self._clock = clock
+        self._parents: dict[Key, P] = {}
+        self._decode_parent = reader(kinds.parent_type)
+        self._decode_child = reader(kinds.child_type)
+        self._looks = Looks(kinds.parent.plural, self._look_at)
+        self._children: Children[C] = Children(self._looks)
+        self._informer = Informer(transport, kinds.parent, namespace, type_=kinds.parent_type, handler=self)
+        self._child_informer = Informer(
+            transport, kinds.child, namespace, type_=kinds.child_type, handler=self._children
+        )
+
+    @abc.abstractmethod
+    async def look_at(self, key: Key, parent: P, children: Sequence[C]) -> None:
+        """Do what is to be done about a parent and the children that belong to it."""
+
+    async def run(self) -> None:
+        """Look after them until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._child_informer.run(), name=self._kinds.child.plural)
+            tasks.create_task(self._informer.run(), name=self._kinds.parent.plural)
+            await self._child_informer.synced.wait()
+            tasks.create_task(self._looks.run(), name=f"{self._kinds.parent.plural}/looks")
+
+    def on_list(self, objects: Sequence[P], *, initial: bool) -> None:
+        """Take all parents."""
+        del initial
+        found = {_key(one): one for one in objects}
+        for key in self._parents.keys() - found.keys():
+            self._forget(key)
+        for one in found.values():
+            self._take(one)
+
+    def on_event(self, type: EventType, obj: P) -> None:  # noqa: A002 - the wire's word
+        """Take one change of a parent."""
+        if type == "DELETED":
+            self._forget(_key(obj))
+        else:
+            self._take(obj)
+
+    async def write(self, parent: P) -> P | None:
+        """Write the status of a parent; return it as it is stored.
+
+        None if it has changed meanwhile: the watch shows what stands there instead.
+        """
+        meta = parent.metadata
+        request = requests.replace_status(self._kinds.parent, meta.namespace, meta.name, parent)
+        try:
+            stored = self._decode_parent(await self._transport.send(request))
+        except (errors.Conflict, errors.NotFound):
+            return None
+        if _key(stored) in self._parents:
+            self._take(stored)
+        return stored
+
+    async def write_child(self, child: C) -> C | None:
+        """Write the status of a child, unless it has changed; return it as it is stored."""
+        meta = child.metadata
+        request = requests.replace_status(self._kinds.child, meta.namespace, meta.name, child)
+        try:
+            stored = self._decode_child(await self._transport.send(request))
+        except (errors.Conflict, errors.NotFound):
+            return None
+        self._children.update(stored)
+        return stored
+
+    async def delete_child(self, child: C) -> bool:
+        """Delete a child, unless it has changed; return whether it is gone."""
+        meta = child.metadata
+        request = requests.delete(
+            self._kinds.child, meta.namespace, meta.name, uid=meta.uid, resource_version=meta.resource_version
+        )
+        try:
+            await self._transport.send(request)
+        except (errors.Conflict, errors.NotFound):
+            return False
+        return True
+
+    def tell(self, parent: P, type: Literal["Normal", "Warning"], reason: str, message: str) -> None:  # noqa: A002 - the wire's word
+        """Record an Event about a parent."""
+        meta, kind = parent.metadata, self._kinds.parent
+        about = ObjectReference(
+            api_version=kind.api_version, kind=kind.kind, namespace=meta.namespace, name=meta.name, uid=meta.uid
+        )
+        self._events.record(about, type, reason, message)
+
+    async def _look_at(self, key: Key) -> None:
+        parent = self._parents.get(key)
+        uid = None if parent is None else parent.metadata.uid
+        owned = [(one, self._owner(one)) for one in self._children.of(key)]
+        strays = [one for one, owner in owned if owner and owner != uid]
+        if strays:
+            await self._delete_strays(key, strays)
+        if parent is not None:
+            await self.look_at(key, parent, [one for one, owner in owned if owner in {"", uid}])
+
+    def _owner(self, child: C) -> str:
+        kind = self._kinds.parent.kind
+        return next((one.uid for one in child.metadata.owner_references if one.kind == kind), "")
+
+    async def _delete_strays(self, key: Key, strays: Sequence[C]) -> None:
+        """Delete children whose parent is gone, if it is: the watches may be late."""
+        namespace, name = key
+        request = requests.list_objects(self._kinds.parent, namespace, field_selector=f"metadata.name={name}")
+        living = {one.metadata.uid for one in _decode_list(await self._transport.send(request)).items or ()}
+        for one in strays:
+            if self._owner(one) not in living:
+                await self.delete_child(one)
+
+    def _take(self, parent: P) -> None:
+        key = _key(parent)
+        if _is_newer(parent, self._parents.get(key)):
+            self._parents[key] = parent
+            self._looks.queue.add(key)
+
+    def _forget(self, key: Key) -> None:
+        self._parents.pop(key, None)
+        self._looks.queue.forget(key)
+        self._looks.queue.add(key)
+
+
+class Children(Generic[C]):
+    """All children by their parent; handler of their watch."""
+
+    def __init__(self, looks: Looks) -> None:
+        self._looks = looks
+        self._by_parent: dict[Key, dict[str, C]] = {}
+
+    def of(self, key: Key) -> Sequence[C]:
+        """Return those of a parent."""
+        return list(self._by_parent.get(key, {}).values())
+
+    def groups(self) -> Sequence[tuple[Key, Sequence[C]]]:
+        """Return all, by their parent."""
+        return [(key, list(children.values())) for key, children in self._by_parent.items()]
+
+    def on_list(self, objects: Sequence[C], *, initial: bool) -> None:
+        """Take all of them."""
+        del initial
+        found = {_key(one) for one in objects}
+        known = [one for children in self._by_parent.values() for one in children.values()]
+        for one in known:
+            if _key(one) not in found:
+                self.on_event("DELETED", one)
+        for one in objects:
+            self.take(one)
+
+    def on_event(self, type: EventType, obj: C) -> None:  # noqa: A002 - the wire's word
+        """Take one change."""
+        if type != "DELETED":
+            self.take(obj)
+            return
+        key = _parent_of(obj)
+        children = self._by_parent.get(key, {})
+        children.pop(obj.metadata.name, None)
+        if not children:
+            self._by_parent.pop(key, None)
+        self._looks.queue.add(key)
+
+    def take(self, child: C) -> None:
+        """Take one as it is now."""
+        key = _parent_of(child)
+        children = self._by_parent.setdefault(key, {})
+        if _is_newer(child, children.get(child.metadata.name)):
+            children[child.metadata.name] = child
+            self._looks.queue.add(key)
+
+    def update(self, child: C) -> None:
+        """Take one that we have written, unless it has been deleted meanwhile."""
+        if child.metadata.name in self._by_parent.get(_parent_of(child), {}):
+            self.take(child)
+
+
+def _key(subject: Parent | Child) -> Key:
+    return subject.metadata.namespace, subject.metadata.name
+
+
+def _parent_of(child: Child) -> Key:
+    return child.metadata.namespace, child.parent
+
+
+def _is_newer(subject: Parent | Child, known: Parent | Child | None) -> bool:
+    """Tell whether an object takes the place of what is known: not what a late watch shows after an answer."""
+    if known is None or known.metadata.uid != subject.metadata.uid:
+        return True
+    versions = [one.metadata.resource_version for one in (subject, known)]
+    return not all(one.isdecimal() for one in versions) or int(versions[0]) >= int(versions[1])

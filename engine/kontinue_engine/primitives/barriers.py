@@ -1,0 +1,114 @@
+"""Internal. What the coordinator does about one Barrier and its Arrivals. Pure: time is an argument.
+
+Open and Failed are final, and written only over a state in which neither was. That it has failed is said only of all
+Arrivals that there are when its time is over: one that came in time counts, however late it is seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Final
+
+import msgspec
+
+from kontinue.api import durations
+from kontinue.api.konductor_barriers import (
+    MAX_EXPECTED,
+    Arrival,
+    ArrivalPhase,
+    ArrivalStatus,
+    Barrier,
+    BarrierPhase,
+    BarrierStatus,
+)
+
+SECOND: Final = timedelta(seconds=1)
+"""What a creationTimestamp leaves out, at most."""
+LONGEST: Final = timedelta(days=36_500)
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to be done now.
+
+    Attributes:
+        status: to be written; None if it may stay.
+        recorded: Arrivals with the status that is to be written.
+        look_again_at: when something is due although nothing has changed.
+        needs_all: its time is over: decide again about all Arrivals that there are now.
+        bad_timeout: why ``spec.timeout`` cannot be followed; empty if it can.
+    """
+
+    status: BarrierStatus | None = None
+    recorded: tuple[Arrival, ...] = ()
+    look_again_at: datetime | None = None
+    needs_all: bool = False
+    bad_timeout: str = ""
+
+
+def decide(barrier: Barrier, arrivals: Sequence[Arrival], *, are_all: bool, now: datetime) -> Plan:
+    """Return what is to be done about a Barrier.
+
+    Args:
+        barrier: as it is stored.
+        arrivals: those that belong to it.
+        are_all: they were read from the server after now; else there may be more than have been seen.
+        now: wall time.
+    """
+    timeout, bad_timeout = _timeout(barrier)
+    started_at = barrier.status.started_at or _started_at(barrier, now)
+    in_order = sorted(arrivals, key=_turn)
+    status = msgspec.structs.replace(
+        barrier.status,
+        arrived=len(in_order),
+        phase=barrier.status.phase or BarrierPhase.WAITING,
+        arrivals=[one.spec.holder for one in in_order[:MAX_EXPECTED]],
+        started_at=started_at,
+    )
+    ends_at = None if timeout is None else started_at + timeout
+    needs_all = False
+    if status.phase is BarrierPhase.WAITING:
+        if sum(_is_in_time(one, ends_at) for one in in_order) >= barrier.required:
+            status = msgspec.structs.replace(status, phase=BarrierPhase.OPEN, opened_at=now)
+        elif ends_at is not None and ends_at <= now:
+            needs_all = not are_all
+            if are_all:
+                status = msgspec.structs.replace(status, phase=BarrierPhase.FAILED)
+    is_waiting = status.phase is BarrierPhase.WAITING
+    return Plan(
+        status=None if status == barrier.status else status,
+        recorded=tuple(_recorded(one, now) for one in in_order if one.status.phase is None),
+        look_again_at=ends_at if is_waiting and not needs_all else None,
+        needs_all=needs_all,
+        bad_timeout=bad_timeout,
+    )
+
+
+def _started_at(barrier: Barrier, now: datetime) -> datetime:
+    """Return when it was created: its own time is in whole seconds, so somebody who looks at once knows better."""
+    created = barrier.metadata.creation_timestamp or now
+    return max(created, min(now, created + SECOND))
+
+
+def _is_in_time(arrival: Arrival, ends_at: datetime | None) -> bool:
+    created = arrival.metadata.creation_timestamp
+    return ends_at is None or created is None or created <= ends_at
+
+
+def _recorded(arrival: Arrival, now: datetime) -> Arrival:
+    arrived_at = arrival.metadata.creation_timestamp or now
+    return msgspec.structs.replace(arrival, status=ArrivalStatus(phase=ArrivalPhase.RECORDED, arrived_at=arrived_at))
+
+
+def _turn(arrival: Arrival) -> tuple[float, str]:
+    created = arrival.metadata.creation_timestamp
+    return created.timestamp() if created is not None else 0.0, arrival.metadata.name
+
+
+def _timeout(barrier: Barrier) -> tuple[timedelta | None, str]:
+    if not barrier.spec.timeout:
+        return None, ""
+    try:
+        return min(durations.parse(barrier.spec.timeout), LONGEST), ""
+    except ValueError as error:
+        return None, str(error)

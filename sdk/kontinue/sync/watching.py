@@ -1,0 +1,38 @@
+"""One object as it changes. Called by ``kontinue.sync.semaphore`` and ``barrier``, which wait for what it becomes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import TypeVar
+
+from kontinue.kube.reflector import REFUSALS, HasMetadata, Listed, Reflector
+from kontinue.kube.requests import Resource
+from kontinue.kube.transport import Transport
+from kontinue.kube.watch import Changed
+
+T = TypeVar("T", bound=HasMetadata)
+
+
+async def states(
+    transport: Transport, resource: Resource, namespace: str, name: str, type_: type[T]
+) -> AsyncGenerator[T | None, None]:
+    """Yield an object as it is, and again whenever it has changed; None where there is none, or none any more.
+
+    Raises:
+        ApiError: the server refuses to be watched.
+    """
+    reflector = Reflector(
+        transport, resource, namespace, type_=type_, field_selector=f"metadata.name={name}", fatal=REFUSALS
+    )
+    async with aclosing(reflector.follow()) as stream:
+        async for news in stream:
+            match news:
+                case Listed(objects=[one, *_]):
+                    yield one
+                case Listed() | Changed(type="DELETED"):
+                    yield None
+                case Changed(object=one):
+                    yield one
+                case _:
+                    pass
