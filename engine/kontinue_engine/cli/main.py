@@ -82,6 +82,7 @@ VERBS: Final = (
     Verb("schedules", f"{_CLI}.schedules", "What is started at which times; suspend, resume, trigger.", _LOOK, LISTS),
     Verb("archive", f"{_CLI}.archive", "What has been archived, and what is in it.", _LOOK, LISTS),
     Verb("waitgroup", f"{_CLI}.waitgroup", "Count workers under way, wait until all are done.", _CHANGE, LISTS),
+    Verb("barrier", f"{_CLI}.barrier", "Let a known number wait for each other.", _CHANGE, LISTS),
     Verb("semaphore", f"{_CLI}.semaphore", "Let so many work at the same time, and no more.", _CHANGE, LISTS),
     Verb("wait", f"{_CLI}.wait", "Wait until an Execution has ended.", _LOOK, SELECTS),
     Verb("doctor", f"{_CLI}.doctor.command", "What is wrong with server, workers and Executions.", _LOOK, _ALL),

@@ -52,7 +52,7 @@ class BarrierStatus(ApiStruct, frozen=True):
     arrived: Annotated[Arrived | None, Meta(description="How many have arrived.")] = None
     phase: Annotated[BarrierPhase | None, Meta(description="Waiting, then Open or Failed, for good.")] = None
     arrivals: Annotated[
-        list[Annotated[str, Meta(max_length=MAX_NAME)]],
+        list[str],
         Meta(max_length=MAX_EXPECTED, description="The holders of the first arrivals."),
     ] = []
     opened_at: Annotated[datetime | None, Meta(description="When it was opened.")] = None

@@ -230,9 +230,8 @@ class Barrier:
             return errors.WaitTimeout(f"{what} could not be read within {durations.format_(limit)}")
         if seen.status.phase is None:
             return errors.WaitTimeout(f"no coordinator has looked after {what}: does one run?")
-        return errors.WaitTimeout(
-            f"{what} is not open after {durations.format_(limit)}: {seen.status.arrived} of {seen.required} have arrived"
-        )
+        counted = f"{seen.status.arrived} of {seen.required} have arrived"
+        return errors.WaitTimeout(f"{what} is not open after {durations.format_(limit)}: {counted}")
 
 
 def _is_open(barrier: StoredBarrier) -> bool:

@@ -23,7 +23,7 @@ from kontinue.api.rights import Role
 from kontinue.client import Client, ClientOptions
 from kontinue.errors import KontinueError, NotFound
 from kontinue.kube import requests
-from kontinue.sync import Holder, HolderKind, Semaphore, WaitGroup
+from kontinue.sync import Barrier, Holder, HolderKind, Semaphore, WaitGroup
 from kontinue_engine.arbiter.options import parse_options
 from kontinue_engine.cli.deployment.rights import COORDINATOR_ACCOUNT, role_objects
 from polling import eventually
@@ -203,6 +203,27 @@ async def semaphore_is_used(world: World, client: Client) -> None:
     await db.delete()
 
 
+async def barrier_is_used(world: World, client: Client) -> None:
+    """Arrive at one, and at one that is made again; what is left of the first one is deleted by somebody."""
+    start = Barrier("start", client)
+    await start.create(1)
+    await client.kube.send(requests.list_objects(requests.BARRIERS, world.api.namespace))
+    await start.arrive("me")
+    await start.arrive("me")
+    await start.wait(timeout=timedelta(seconds=60))
+    await client.kube.send(requests.delete(requests.ARRIVALS, world.api.namespace, "start-me"))
+    await start.delete()
+    asked = (("konductor.io", "arrivals"), "delete")
+
+    async def stray_is_deleted() -> bool:
+        owner = {"apiVersion": "konductor.io/v1", "kind": "Barrier", "name": "start", "uid": "gone", "controller": True}
+        body = {"metadata": {"name": "stray", "ownerReferences": [owner]}, "spec": {"barrier": "start", "holder": "x"}}
+        await world.api.send("POST", world.api.path("konductor.io/v1/arrivals"), body)
+        return asked in world.asked_by("locks-kontinue-coordinator")
+
+    await eventually(stray_is_deleted)
+
+
 async def test_coordinator_and_users_live_with_their_roles_and_use_each_right(world: World) -> None:
     """Each right of the two Roles was used, and nothing was refused."""
     needed = set(granted(one(world.objects, "Role")))
@@ -230,6 +251,7 @@ async def test_coordinator_and_users_live_with_their_roles_and_use_each_right(wo
         for _ in range(2):  # the second Event of a kind raises the count of the first
             await worker_dies(world, group)
         await semaphore_is_used(world, client)
+        await barrier_is_used(world, client)
         await eventually(lambda: needed - at_its_end <= world.asked_by("locks-kontinue-coordinator"))
         await group.delete()
     assert world.asked_by("locks-kontinue-coordinator") == needed

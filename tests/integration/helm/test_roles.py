@@ -25,7 +25,7 @@ from kontinue.api.rights import RULES, Right, Role, rights
 from kontinue.api.v1alpha1 import ExecutionSpec, Phase, ScheduledExecution, ScheduledExecutionSpec
 from kontinue.client import Client, ClientOptions
 from kontinue.kube import requests
-from kontinue.sync import Holder, HolderKind, Semaphore, WaitGroup
+from kontinue.sync import Barrier, Holder, HolderKind, Semaphore, WaitGroup
 from kontinue_engine.cli.deployment.rights import role_objects
 from kontinue_engine.kube import played_jobs
 from played_worker import PlayedWorker, build
@@ -177,6 +177,18 @@ async def test_a_client_asks_for_permits_by_its_role(house: House) -> None:
         await db.acquire(timeout=timedelta(milliseconds=200))
     assert await db.permits() == []
     await db.delete()
+
+
+async def test_a_client_arrives_by_its_role(house: House) -> None:
+    """It creates a Barrier, arrives, waits and deletes; nobody opens anything here."""
+    client = house.clients[Role.CLIENT]
+    start = Barrier("start", client)
+    await start.create(2)
+    await start.arrive("me")
+    assert (await start.arrive("me")).spec.holder == "me"
+    with pytest.raises(errors.WaitTimeout):
+        await start.wait(timeout=timedelta(milliseconds=200))
+    await start.delete()
 
 
 async def logs_of_a_job(house: House, folder: Path) -> str:

@@ -30,6 +30,7 @@ BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 EXECUTED_BY = {
     "README.md": "integration/client/test_readme.py",
     "approvals.md": "integration/testing/test_documentation.py",
+    "barriers.md": "integration/arbiter/test_barrier_arbiter.py",
     "canceling.md": "integration/testing/test_documentation.py",
     "changing-code.md": "integration/testing/test_changing_code.py",
     "client.md": "integration/client/test_documentation.py",
