@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import socket
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from datetime import timedelta
 from typing import Final, Self
@@ -193,7 +193,7 @@ class Semaphore:
         timeout: timedelta | None = None,  # noqa: ASYNC109 - part of the API
         ttl: timedelta | None = None,
         bound_to: Holder | None = None,
-    ) -> AsyncIterator[HeldPermit]:
+    ) -> AsyncGenerator[HeldPermit]:
         """Hold a permit for the length of a ``with`` block; see ``acquire``.
 
         Raises:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Self
@@ -82,7 +82,7 @@ class SyncSemaphore:
         timeout: timedelta | None = None,
         ttl: timedelta | None = None,
         bound_to: Holder | None = None,
-    ) -> Iterator[SyncHeldPermit]:
+    ) -> Generator[SyncHeldPermit]:
         """Hold a permit for the length of a ``with`` block; see ``Semaphore.hold``."""
         with self.acquire(holder=holder, timeout=timeout, ttl=ttl, bound_to=bound_to) as held:
             yield held

@@ -194,6 +194,10 @@ async def semaphore_is_used(world: World, client: Client) -> None:
     await client.kube.send(requests.list_objects(requests.SEMAPHORES, world.api.namespace))
     async with db.hold(timeout=timedelta(seconds=60)):
         assert len(await db.permits()) == 1
+        queued = asyncio.create_task(db.acquire(timeout=timedelta(seconds=60)))
+        watching = ((GROUP, "permits"), "watch")
+        await eventually(lambda: watching in world.asked_by("user"))
+    await (await queued).release()
     pod = {"metadata": {"name": "worker-1"}, "spec": {"containers": [{"name": "main", "image": "worker"}]}}
     status, answer = await world.api.send("POST", world.api.path("pods"), pod)
     assert status == 201, answer
@@ -208,16 +212,21 @@ async def barrier_is_used(world: World, client: Client) -> None:
     start = Barrier("start", client)
     await start.create(1)
     await client.kube.send(requests.list_objects(requests.BARRIERS, world.api.namespace))
-    await start.arrive("me")
-    await start.arrive("me")
-    await start.wait(timeout=timedelta(seconds=60))
+    waiting = asyncio.create_task(start.wait(timeout=timedelta(seconds=60)))
+    watching = ((GROUP, "barriers"), "watch")
+    await eventually(lambda: watching in world.asked_by("user"))
+    for _ in range(2):
+        await start.arrive("me")
+    await waiting
     await client.kube.send(requests.delete(requests.ARRIVALS, world.api.namespace, "start-me"))
     await start.delete()
     asked = (("konductor.io", "arrivals"), "delete")
 
     async def stray_is_deleted() -> bool:
         owner = {"apiVersion": "konductor.io/v1", "kind": "Barrier", "name": "start", "uid": "gone", "controller": True}
-        body = {"metadata": {"name": "stray", "ownerReferences": [owner]}, "spec": {"barrier": "start", "holder": "x"}}
+        body: dict[str, Any] = {"apiVersion": owner["apiVersion"], "kind": "Arrival"}
+        body["metadata"] = {"name": "stray", "ownerReferences": [owner]}
+        body["spec"] = {"barrier": "start", "holder": "x"}
         await world.api.send("POST", world.api.path("konductor.io/v1/arrivals"), body)
         return asked in world.asked_by("locks-kontinue-coordinator")
 
