@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
+from api_server import ApiServer
 from kontinue.client import Client
 from kontinue.kube import requests
 from kontinue.kube.http import KubeTransport
@@ -70,3 +72,16 @@ class ArbiterWorld:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def start_coordinator(api_server: ApiServer) -> asyncio.subprocess.Process:
+    """Start a coordinator as a process, which gives way within seconds when it dies; return once it is ready."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "kontinue_engine.arbiter", "--kubeconfig", str(api_server.kubeconfig)),
+        *("--lease-duration", "7", "--lease-renew", "0.5"),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    while b"coordinator ready" not in (line := await process.stdout.readline()):
+        assert line, "the coordinator has ended"
+    return process

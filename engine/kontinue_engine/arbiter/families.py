@@ -10,17 +10,19 @@ from __future__ import annotations
 import abc
 import asyncio
 from collections.abc import Sequence
-from typing import Final, Generic, Literal, Protocol, TypeVar
+from typing import Final, Generic, Literal, TypeVar
 
 import msgspec
 
 from kontinue import errors
-from kontinue.api.meta import ObjectMeta, ObjectReference, PartialObjectMetadata
+from kontinue.api.meta import ObjectReference, PartialObjectMetadata
 from kontinue.kube import requests
 from kontinue.kube.answers import reader
+from kontinue.kube.reflector import HasMetadata
 from kontinue.kube.requests import Resource
 from kontinue.kube.transport import Transport
 from kontinue.kube.watch import EventType
+from kontinue_engine.arbiter.children import Child, Children, is_newer, key_of
 from kontinue_engine.arbiter.looks import Key, Looks
 from kontinue_engine.clock import Clock
 from kontinue_engine.kube.events import EventRecorder
@@ -34,30 +36,7 @@ class _List(msgspec.Struct, frozen=True):
 _decode_list: Final = reader(_List, what="list of objects")
 
 
-class Parent(Protocol):
-    """An object that has children."""
-
-    @property
-    def metadata(self) -> ObjectMeta:
-        """Name, uid and version are read."""
-        ...
-
-
-class Child(Protocol):
-    """An object that names its parent."""
-
-    @property
-    def metadata(self) -> ObjectMeta:
-        """Name, uid, version and owners are read."""
-        ...
-
-    @property
-    def parent(self) -> str:
-        """Name of its parent, in the same namespace."""
-        ...
-
-
-P = TypeVar("P", bound=Parent)
+P = TypeVar("P", bound=HasMetadata)
 C = TypeVar("C", bound=Child)
 
 
@@ -113,7 +92,7 @@ class FamilyController(abc.ABC, Generic[P, C]):
     def on_list(self, objects: Sequence[P], *, initial: bool) -> None:
         """Take all parents."""
         del initial
-        found = {_key(one): one for one in objects}
+        found = {key_of(one): one for one in objects}
         for key in self._parents.keys() - found.keys():
             self._forget(key)
         for one in found.values():
@@ -122,7 +101,7 @@ class FamilyController(abc.ABC, Generic[P, C]):
     def on_event(self, type: EventType, obj: P) -> None:  # noqa: A002 - the wire's word
         """Take one change of a parent."""
         if type == "DELETED":
-            self._forget(_key(obj))
+            self._forget(key_of(obj))
         else:
             self._take(obj)
 
@@ -137,7 +116,7 @@ class FamilyController(abc.ABC, Generic[P, C]):
             stored = self._decode_parent(await self._transport.send(request))
         except (errors.Conflict, errors.NotFound):
             return None
-        if _key(stored) in self._parents:
+        if key_of(stored) in self._parents:
             self._take(stored)
         return stored
 
@@ -196,8 +175,8 @@ class FamilyController(abc.ABC, Generic[P, C]):
                 await self.delete_child(one)
 
     def _take(self, parent: P) -> None:
-        key = _key(parent)
-        if _is_newer(parent, self._parents.get(key)):
+        key = key_of(parent)
+        if is_newer(parent, self._parents.get(key)):
             self._parents[key] = parent
             self._looks.queue.add(key)
 
@@ -205,71 +184,3 @@ class FamilyController(abc.ABC, Generic[P, C]):
         self._parents.pop(key, None)
         self._looks.queue.forget(key)
         self._looks.queue.add(key)
-
-
-class Children(Generic[C]):
-    """All children by their parent; handler of their watch."""
-
-    def __init__(self, looks: Looks) -> None:
-        self._looks = looks
-        self._by_parent: dict[Key, dict[str, C]] = {}
-
-    def of(self, key: Key) -> Sequence[C]:
-        """Return those of a parent."""
-        return list(self._by_parent.get(key, {}).values())
-
-    def groups(self) -> Sequence[tuple[Key, Sequence[C]]]:
-        """Return all, by their parent."""
-        return [(key, list(children.values())) for key, children in self._by_parent.items()]
-
-    def on_list(self, objects: Sequence[C], *, initial: bool) -> None:
-        """Take all of them."""
-        del initial
-        found = {_key(one) for one in objects}
-        known = [one for children in self._by_parent.values() for one in children.values()]
-        for one in known:
-            if _key(one) not in found:
-                self.on_event("DELETED", one)
-        for one in objects:
-            self.take(one)
-
-    def on_event(self, type: EventType, obj: C) -> None:  # noqa: A002 - the wire's word
-        """Take one change."""
-        if type != "DELETED":
-            self.take(obj)
-            return
-        key = _parent_of(obj)
-        children = self._by_parent.get(key, {})
-        children.pop(obj.metadata.name, None)
-        if not children:
-            self._by_parent.pop(key, None)
-        self._looks.queue.add(key)
-
-    def take(self, child: C) -> None:
-        """Take one as it is now."""
-        key = _parent_of(child)
-        children = self._by_parent.setdefault(key, {})
-        if _is_newer(child, children.get(child.metadata.name)):
-            children[child.metadata.name] = child
-            self._looks.queue.add(key)
-
-    def update(self, child: C) -> None:
-        """Take one that we have written, unless it has been deleted meanwhile."""
-        if child.metadata.name in self._by_parent.get(_parent_of(child), {}):
-            self.take(child)
-
-
-def _key(subject: Parent | Child) -> Key:
-    return subject.metadata.namespace, subject.metadata.name
-
-
-def _parent_of(child: Child) -> Key:
-    return child.metadata.namespace, child.parent
-
-
-def _is_newer(subject: Parent | Child, known: Parent | Child | None) -> bool:
-    """Tell whether an object takes the place of what is known: not what a late watch shows after an answer."""
-    if known is None or known.metadata.uid != subject.metadata.uid:
-        return True
-    versions = [one.metadata.resource_version for one in (subject, known)]
-    return not all(one.isdecimal() for one in versions) or int(versions[0]) >= int(versions[1])

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated
 
 import msgspec
 import typer
 
-from kontinue.api.konductor_semaphores import Permit, Semaphore
+from kontinue.api.konductor_semaphores import Semaphore
 from kontinue.api.konductor_v1 import Holder, HolderKind
 from kontinue.kube.requests import SEMAPHORES
 from kontinue.sync import Semaphore as SemaphoreClient
@@ -21,7 +20,7 @@ from kontinue_engine.cli.executions import list_objects
 from kontinue_engine.cli.objects import print_objects
 from kontinue_engine.cli.options import GlobalOptions, candidates, global_options, note, table_width
 from kontinue_engine.cli.primitives import OK, run, say
-from kontinue_engine.cli.text import format_age, format_table, format_time
+from kontinue_engine.cli.semaphore_text import describe, fields, holder_fields, semaphore_table
 
 app = typer.Typer(
     help="Let a number of holders at most do something at the same time. Exit codes: 0 ok, 1 error, 2 not found, "
@@ -72,7 +71,7 @@ def create(
     async def main() -> int:
         async with connect(options) as connection:
             found = await _client(connection, name).create(permits, ttl=length)
-        say(options, SEMAPHORES, name, "exists", _fields(found))
+        say(options, SEMAPHORES, name, "exists", fields(found))
         return OK
 
     run(main)
@@ -97,8 +96,8 @@ def acquire(
             client = _client(connection, name)
             await _say_if_full(options, client)
             held = await client.acquire(holder=holder, timeout=limit, ttl=length, bound_to=bound)
-        fields = {"holder": held.holder, "permit": held.name}
-        say(options, SEMAPHORES, name, f"acquired by {held.holder}: permit {held.name}", fields)
+        told = {"holder": held.holder, "permit": held.name}
+        say(options, SEMAPHORES, name, f"acquired by {held.holder}: permit {held.name}", told)
         return OK
 
     run(main)
@@ -181,7 +180,7 @@ def status(ctx: typer.Context, name: NameArgument) -> None:
         if options.is_table:
             print(describe(found, permits, datetime.now(UTC)))
         else:
-            say(options, SEMAPHORES, name, "", _fields(found) | {"holders": [_holder_fields(one) for one in permits]})
+            say(options, SEMAPHORES, name, "", fields(found) | {"holders": [holder_fields(one) for one in permits]})
         return OK
 
     run(main)
@@ -202,58 +201,13 @@ def delete(ctx: typer.Context, names: NamesArgument) -> None:
     run(main)
 
 
-def semaphore_table(
-    found: Sequence[Semaphore], now: datetime, *, with_namespace: bool, width: int | None = None
-) -> str:
-    """Return the table of ``kontinue semaphore list``, cut to ``width`` columns of a terminal."""
-    header = ["NAME", "PERMITS", "IN-USE", "AVAILABLE", "PHASE", "WAITING", "TTL", "AGE"]
-    rows = []
-    for one in found:
-        meta, told = one.metadata, one.status
-        row = [meta.name, str(one.spec.permits), _text(told.in_use), _text(told.available), _phase(one)]
-        row += [str(told.waiting), one.spec.ttl, format_age(meta.creation_timestamp, now)]
-        rows.append([meta.namespace, *row] if with_namespace else row)
-    return format_table(["NAMESPACE", *header] if with_namespace else header, rows, width=width)
-
-
-def describe(found: Semaphore, permits: Sequence[Permit], now: datetime) -> str:
-    """Return what ``kontinue semaphore status`` prints."""
-    meta, told = found.metadata, found.status
-    lines = [
-        ("Name", meta.name),
-        ("Namespace", meta.namespace),
-        ("Phase", _phase(found) or "unknown: no coordinator has seen it"),
-        ("Permits", str(found.spec.permits)),
-        ("In use", _text(told.in_use)),
-        ("Waiting", str(told.waiting)),
-        ("TTL", found.spec.ttl or "none"),
-        ("Age", format_age(meta.creation_timestamp, now)),
-    ]
-    text = "\n".join(f"{f'{title}:':<12}{value}" for title, value in lines)
-    if not permits:
-        return text
-    header = ["HOLDER", "PHASE", "BOUND-TO", "EXPIRES", "PERMIT"]
-    rows = [
-        [
-            one.spec.holder,
-            _permit_phase(one),
-            str(one.spec.bound_to or ""),
-            "" if one.status.expires_at is None else format_time(one.status.expires_at),
-            one.metadata.name,
-        ]
-        for one in permits
-    ]
-    return f"{text}\n\n{format_table(header, rows)}"
-
-
 async def _say_if_full(options: GlobalOptions, client: SemaphoreClient) -> None:
     found = await client.get()
     if found.status.available == 0:
         told = found.status
         note(
             options,
-            f"Semaphore {client.name}: {_text(told.in_use)} of {found.spec.permits} in use, "
-            f"{told.waiting} wait already",
+            f"Semaphore {client.name}: {told.in_use} of {found.spec.permits} in use, {told.waiting} wait already",
         )
 
 
@@ -269,32 +223,3 @@ def _bound_to(text: str) -> Holder | None:
     if kind.lower() not in kinds or not name:
         raise typer.BadParameter(f"{text!r} is neither pod/NAME nor execution/NAME", param_hint="--bound-to")
     return Holder(kind=kinds[kind.lower()], name=name)
-
-
-def _phase(found: Semaphore) -> str:
-    return "" if found.status.phase is None else found.status.phase.value
-
-
-def _permit_phase(permit: Permit) -> str:
-    return "Waiting" if permit.status.phase is None else permit.status.phase.value
-
-
-def _text(number: int | None) -> str:
-    return "" if number is None else str(number)
-
-
-def _fields(found: Semaphore) -> dict[str, object]:
-    told = found.status
-    fields: dict[str, object] = {"permits": found.spec.permits, "in-use": told.in_use, "available": told.available}
-    return fields | {"waiting": told.waiting, "phase": _phase(found), "ttl": found.spec.ttl}
-
-
-def _holder_fields(permit: Permit) -> dict[str, object]:
-    bound, expires_at = permit.spec.bound_to, permit.status.expires_at
-    fields: dict[str, object] = {"holder": permit.spec.holder, "phase": _permit_phase(permit)}
-    fields["permit"] = permit.metadata.name
-    if bound is not None:
-        fields["boundTo"] = {"kind": bound.kind.value, "name": bound.name}
-    if expires_at is not None:
-        fields["expiresAt"] = format_time(expires_at)
-    return fields

@@ -4,7 +4,8 @@ from kontinue.api.konductor_barriers import BarrierPhase, BarrierStatus
 from kontinue.api.konductor_semaphores import PermitPhase, SemaphorePhase, SemaphoreStatus
 from kontinue.api.konductor_v1 import Holder, HolderKind, WaitGroupPhase, WaitGroupStatus
 from kontinue.sync.barrier import Barrier
-from kontinue.sync.semaphore import HeldPermit, NoPermit, Semaphore
+from kontinue.sync.permits import HeldPermit, NoPermit
+from kontinue.sync.semaphore import Semaphore
 from kontinue.sync.sync_barrier import SyncBarrier
 from kontinue.sync.sync_semaphore import SyncHeldPermit, SyncSemaphore
 from kontinue.sync.sync_wait_group import SyncWaitGroup

@@ -10,16 +10,16 @@ import asyncio
 import contextlib
 import socket
 import uuid
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from datetime import timedelta
-from typing import Final, Self
+from typing import Final
 
 import msgspec
 
 from kontinue import errors
 from kontinue.api import durations
-from kontinue.api.child_names import child_name, label_value
+from kontinue.api.child_names import child_name
 from kontinue.api.konductor_semaphores import (
     Permit,
     PermitPhase,
@@ -29,12 +29,13 @@ from kontinue.api.konductor_semaphores import (
 )
 from kontinue.api.konductor_semaphores import Semaphore as StoredSemaphore
 from kontinue.api.konductor_v1 import Holder
-from kontinue.api.meta import ObjectMeta, OwnerReference
+from kontinue.api.meta import ObjectMeta
 from kontinue.client.client import Client
 from kontinue.client.limits import limited, limited_write
 from kontinue.kube import requests
 from kontinue.kube.answers import reader
 from kontinue.sync.holders import found as found_holder
+from kontinue.sync.permits import HeldPermit, NoPermit, new_permit
 from kontinue.sync.watching import states
 
 RETRY_S: Final = 30.0
@@ -45,8 +46,6 @@ DECIDE_S: Final = 10.0
 """How long somebody who only tries waits for the coordinator's decision. Judgement."""
 DEFAULT_TTL: Final = timedelta(minutes=10)
 """As documented: of a permit that says nothing, of a Semaphore that says nothing."""
-SEMAPHORE_LABEL: Final = "semaphore"
-"""Documented label of Permits."""
 
 
 class _PermitList(msgspec.Struct, frozen=True):
@@ -56,55 +55,6 @@ class _PermitList(msgspec.Struct, frozen=True):
 _decode: Final = reader(StoredSemaphore)
 _decode_permit: Final = reader(Permit)
 _decode_permits: Final = reader(_PermitList, what="list of Permits")
-
-
-class NoPermit(errors.WaitTimeout):
-    """None was free, and nobody wanted to wait."""
-
-
-class HeldPermit:
-    """A permit that was granted. As a context manager it is given back at the end of the block.
-
-    Attributes:
-        name: of the Permit.
-        holder: who has it.
-        permit: as it was when it was granted.
-    """
-
-    def __init__(self, permit: Permit, release: Callable[[], Awaitable[bool]]) -> None:
-        self.name = permit.metadata.name
-        self.holder = permit.spec.holder
-        self.permit = permit
-        self._release = release
-
-    async def release(self) -> bool:
-        """Give it back; return whether it was still held: False if it has expired, or was taken away, meanwhile.
-
-        Raises:
-            ApiError: the server refuses, or was away for too long.
-        """
-        return await self._release()
-
-    async def __aenter__(self) -> Self:
-        """Hold it."""
-        return self
-
-    async def __aexit__(self, kind: type[BaseException] | None, error: object, traceback: object) -> None:
-        """Give it back.
-
-        Raises:
-            InvalidState: the block was successful, but the permit had ended meanwhile: others may have had theirs.
-        """
-        # Whoever is cancelled here, once more maybe, still gives it back.
-        ending = asyncio.ensure_future(self.release())
-        if kind is not None:
-            with contextlib.suppress(errors.KontinueError):  # then it ends with its ttl
-                await asyncio.shield(ending)
-        elif not await asyncio.shield(ending):
-            raise errors.InvalidState(
-                f"Permit {self.permit.metadata.namespace}/{self.name} has ended before the work that it was for: "
-                "choose a longer ttl, or bind it to its Pod"
-            )
 
 
 class Semaphore:
@@ -273,7 +223,7 @@ class Semaphore:
             ttl = DEFAULT_TTL
         length = durations.format_(ttl) if ttl else ""
         spec = PermitSpec(semaphore=self.name, holder=holder, ttl=length, bound_to=bound_to, no_wait=no_wait)
-        request = requests.create(requests.PERMITS, self.namespace, _new_permit(name, semaphore, spec))
+        request = requests.create(requests.PERMITS, self.namespace, new_permit(name, semaphore, spec))
         try:
             await self._transport.send(request, repeatable=True, retry_for_s=self._retry_for_s)
         except errors.AlreadyExists:
@@ -330,12 +280,3 @@ class Semaphore:
         if no_wait:
             return errors.WaitTimeout(f"nobody has decided about a permit of {what}: does a coordinator run?")
         return errors.WaitTimeout(f"no permit of {what} was free within {durations.format_(limit)}")
-
-
-def _new_permit(name: str, semaphore: StoredSemaphore, spec: PermitSpec) -> Permit:
-    meta = semaphore.metadata
-    owner = OwnerReference(
-        api_version=semaphore.api_version, kind=semaphore.kind, name=meta.name, uid=meta.uid, controller=True
-    )
-    labels = {SEMAPHORE_LABEL: label_value(meta.name)}
-    return Permit(metadata=ObjectMeta(name=name, labels=labels, owner_references=[owner]), spec=spec)

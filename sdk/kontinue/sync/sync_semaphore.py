@@ -12,7 +12,8 @@ from kontinue.api.konductor_semaphores import Semaphore as StoredSemaphore
 from kontinue.api.konductor_v1 import Holder
 from kontinue.client.event_thread import EventThread
 from kontinue.client.sync_client import SyncClient, parts_of
-from kontinue.sync.semaphore import HeldPermit, Semaphore
+from kontinue.sync.permits import HeldPermit
+from kontinue.sync.semaphore import Semaphore
 
 
 class SyncHeldPermit:

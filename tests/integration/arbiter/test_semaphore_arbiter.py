@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from api_server import ApiServer
-from arbiter_world import ArbiterWorld
+from arbiter_world import ArbiterWorld, start_coordinator
 from kontinue import errors
 from kontinue.client import ClientOptions, SyncClient
 from kontinue.kube import requests
@@ -140,6 +140,40 @@ async def test_twenty_clients_never_hold_more_than_five_while_coordinators_die(w
     await asyncio.gather(*coordinators)
     assert (done, inside) == (20, 0)
     assert most == 5
+
+
+@pytest.mark.slow
+async def test_a_coordinator_that_is_killed_is_replaced_and_what_it_had_granted_counts(
+    world: ArbiterWorld, api_server: ApiServer
+):
+    """As processes, which know of each other by the Lease alone; one dies while all work and many wait."""
+    subject = await semaphore(world, 5)
+    inside = most = 0
+    killed = asyncio.Event()
+
+    async def work(number: int) -> None:
+        nonlocal inside, most
+        async with subject.hold(holder=f"worker-{number}", timeout=2 * LONG):
+            inside += 1
+            most = max(most, inside)
+            await killed.wait()
+            await asyncio.sleep(0.005)
+            inside -= 1
+
+    coordinators = [await start_coordinator(api_server)]
+    try:
+        working = [asyncio.create_task(work(number)) for number in range(20)]
+        await eventually(lambda: inside == 5)
+        coordinators.append(await start_coordinator(api_server))
+        coordinators[0].kill()
+        killed.set()
+        await asyncio.gather(*working)
+    finally:
+        for process in coordinators:
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
+    assert (most, inside) == (5, 0)
 
 
 async def test_fewer_permits_take_none_away_but_grant_none(world: ArbiterWorld):
