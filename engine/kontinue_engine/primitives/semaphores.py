@@ -2,7 +2,7 @@
 
 A grant counts once it stands in the Semaphore's status, which is written only as long as nobody else has written it;
 a Permit is told so afterwards. A grant is taken out only when its Permit is certainly gone, or stored as over. So no
-two coordinators can ever grant too much (docs/adr/0028-grants-stand-in-one-object.md).
+two coordinators can ever grant too much (docs/adr/0029-grants-stand-in-one-object.md).
 """
 
 from __future__ import annotations

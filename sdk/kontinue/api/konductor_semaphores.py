@@ -1,7 +1,7 @@
 """``konductor.io/v1``: Semaphore and Permit as frozen structs; the CRDs are generated from them.
 
 Who holds a permit stands in the Semaphore's own status: one value, changed by conditional writes of the coordinator
-alone, so that there are never more of them than there may be (docs/adr/0028-grants-stand-in-one-object.md).
+alone, so that there are never more of them than there may be (docs/adr/0029-grants-stand-in-one-object.md).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A Semaphore, asynchronously: create it, acquire one of its permits, give it back. Called by users and by the CLI.
 
 A client asks by a Permit object and watches it; the coordinator grants, in the order of creation
-(docs/adr/0028-grants-stand-in-one-object.md). Nobody is granted anything while no coordinator runs.
+(docs/adr/0029-grants-stand-in-one-object.md). Nobody is granted anything while no coordinator runs.
 """
 
 from __future__ import annotations
