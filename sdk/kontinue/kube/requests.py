@@ -61,6 +61,7 @@ MEMO_PAGES: Final = Resource("kontinue.cloud", "v1alpha1", "memopages", "MemoPag
 ARCHIVED_EXECUTIONS: Final = Resource("kontinue.cloud", "v1alpha1", "archivedexecutions", "ArchivedExecution")
 FUNCTIONS: Final = Resource("kontinue.cloud", "v1alpha1", "functions", "Function")
 WAIT_GROUPS: Final = Resource("konductor.io", "v1", "waitgroups", "WaitGroup")
+MUTEXES: Final = Resource("konductor.io", "v1", "mutexes", "Mutex")
 LEASES: Final = Resource("coordination.k8s.io", "v1", "leases", "Lease")
 EVENTS: Final = Resource("", "v1", "events", "Event")
 JOBS: Final = Resource("batch", "v1", "jobs", "Job")

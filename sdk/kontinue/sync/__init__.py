@@ -1,7 +1,23 @@
-"""Coordination primitives of ``konductor.io/v1`` for Python: docs/coordination.md."""
+"""Coordination primitives of ``konductor.io/v1`` for Python: docs/coordination.md, docs/locks.md."""
 
+from kontinue.api.konductor_locks import MutexPhase
 from kontinue.api.konductor_v1 import Holder, HolderKind, WaitGroupPhase, WaitGroupStatus
+from kontinue.sync.held import Lock, Scope
+from kontinue.sync.mutex import Mutex
+from kontinue.sync.sync_mutex import SyncMutex
 from kontinue.sync.sync_wait_group import SyncWaitGroup
 from kontinue.sync.wait_group import WaitGroup
 
-__all__ = ["Holder", "HolderKind", "SyncWaitGroup", "WaitGroup", "WaitGroupPhase", "WaitGroupStatus"]
+__all__ = [
+    "Holder",
+    "HolderKind",
+    "Lock",
+    "Mutex",
+    "MutexPhase",
+    "Scope",
+    "SyncMutex",
+    "SyncWaitGroup",
+    "WaitGroup",
+    "WaitGroupPhase",
+    "WaitGroupStatus",
+]

@@ -19,24 +19,22 @@ from kontinue.api.konductor_v1 import (
     MAX_COUNTER,
     MAX_OPERATION_ID,
     Holder,
-    HolderKind,
     WaitGroupSpec,
     WaitGroupStatus,
 )
 from kontinue.api.konductor_v1 import WaitGroup as StoredWaitGroup
-from kontinue.api.meta import ObjectMeta, PartialObjectMetadata
+from kontinue.api.meta import ObjectMeta
 from kontinue.client.client import Client
 from kontinue.client.limits import limited, limited_write
 from kontinue.kube import requests
 from kontinue.kube.answers import reader
 from kontinue.sync.counter import Counter
 from kontinue.sync.following import Following, is_over
+from kontinue.sync.holders import found
 
 RETRY_S: Final = 30.0
 """How long an operation is tried when the client has no timeout; as the client's other calls."""
 
-_RESOURCES: Final = {HolderKind.POD: requests.PODS, HolderKind.EXECUTION: requests.EXECUTIONS}
-_decode_metadata: Final = reader(PartialObjectMetadata)
 _decode: Final = reader(StoredWaitGroup)
 
 
@@ -102,7 +100,7 @@ class WaitGroup:
         if len(operation_id) > MAX_OPERATION_ID:
             raise errors.InvalidState(f"operation id {operation_id!r} is longer than {MAX_OPERATION_ID} characters")
         if holder is not None and not holder.uid:
-            holder = await self._found(holder)
+            holder = await found(holder, self._transport, self.namespace, retry_for_s=self._retry_for_s)
         return await self._counter.count(Operation(delta=delta, id=operation_id, holder=holder, clamp=clamp))
 
     async def done(
@@ -174,11 +172,6 @@ class WaitGroup:
         """
         request = requests.delete(requests.WAIT_GROUPS, self.namespace, self.name)
         await self._transport.send(request, retry_for_s=self._retry_for_s)
-
-    async def _found(self, holder: Holder) -> Holder:
-        request = requests.get(_RESOURCES[holder.kind], self.namespace, holder.name)
-        found = _decode_metadata(await self._transport.send(request, retry_for_s=self._retry_for_s))
-        return msgspec.structs.replace(holder, uid=found.metadata.uid)
 
     def _timed_out(self, seen: StoredWaitGroup | None, limit: timedelta) -> errors.WaitTimeout:
         what = f"WaitGroup {self.namespace}/{self.name}"

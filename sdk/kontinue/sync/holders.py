@@ -1,0 +1,28 @@
+"""Finds the Pod or the Execution that something is bound to. Called by ``kontinue.sync``'s primitives."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from kontinue.api.konductor_v1 import Holder, HolderKind
+from kontinue.api.meta import PartialObjectMetadata
+from kontinue.kube import requests
+from kontinue.kube.answers import reader
+from kontinue.kube.transport import Transport
+
+_RESOURCES: Final = {HolderKind.POD: requests.PODS, HolderKind.EXECUTION: requests.EXECUTIONS}
+_decode_metadata: Final = reader(PartialObjectMetadata)
+
+
+async def found(holder: Holder, transport: Transport, namespace: str, *, retry_for_s: float) -> Holder:
+    """Return a holder with the uid of what has its name now.
+
+    Raises:
+        NotFound: there is none.
+        ApiError: the server refuses.
+    """
+    request = requests.get(_RESOURCES[holder.kind], namespace, holder.name)
+    metadata = _decode_metadata(await transport.send(request, retry_for_s=retry_for_s)).metadata
+    return msgspec.structs.replace(holder, uid=metadata.uid)
