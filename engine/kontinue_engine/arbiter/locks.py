@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from typing import Final, TypeVar
+from typing import TypeVar
 
 from kontinue.api.konductor_v1 import Holder
 from kontinue.api.locking import Grant, LockKind, Patience
@@ -48,9 +48,7 @@ class LockController(Caretaker[T]):
         events: EventRecorder,
         clock: Clock,
     ) -> None:
-        super().__init__(
-            transport, resource, kind.object_type, namespace=namespace, events=events, clock=clock
-        )
+        super().__init__(transport, resource, kind.object_type, namespace=namespace, events=events, clock=clock)
         self._kind = kind
         self._patience: dict[Key, Patience] = {}
 

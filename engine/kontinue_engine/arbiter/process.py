@@ -14,13 +14,16 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from kontinue.api import konductor_v1, labels
+from kontinue.api.konductor_locks import MUTEXES
 from kontinue.api.meta import Lease
 from kontinue.kube import requests
 from kontinue.kube.config import KubeConfig, load_config
 from kontinue.kube.http import KubeTransport
+from kontinue.kube.transport import Transport
+from kontinue_engine.arbiter.locks import LockController
 from kontinue_engine.arbiter.options import ArbiterOptions
 from kontinue_engine.arbiter.wait_groups import WaitGroupController
-from kontinue_engine.clock import SystemClock
+from kontinue_engine.clock import Clock, SystemClock
 from kontinue_engine.coordinator.campaign import Campaign
 from kontinue_engine.coordinator.lease_watch import LeaseWatch
 from kontinue_engine.kube.events import EventRecorder
@@ -69,10 +72,9 @@ async def look_after(config: KubeConfig, namespace: str) -> None:
     clock = SystemClock()
     async with _transport(config) as transport:
         events = EventRecorder(transport, component=USER_AGENT, instance=socket.gethostname(), clock=clock)
-        controller = WaitGroupController(transport, namespace=namespace, events=events, clock=clock)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(events.run(), name="events")
-            tasks.create_task(controller.run(), name="wait groups")
+            tasks.create_task(_look_after_all(transport, namespace, events, clock), name="primitives")
 
 
 async def _run(options: ArbiterOptions, config: KubeConfig, ready: asyncio.Event) -> None:
@@ -104,7 +106,7 @@ async def _run(options: ArbiterOptions, config: KubeConfig, ready: asyncio.Event
 
             async def lead() -> None:
                 namespace = "" if options.all_namespaces else config.namespace
-                await WaitGroupController(transport, namespace=namespace, events=events, clock=clock).run()
+                await _look_after_all(transport, namespace, events, clock)
 
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(events.run(), name="events")
@@ -113,6 +115,14 @@ async def _run(options: ArbiterOptions, config: KubeConfig, ready: asyncio.Event
                 ready.set()
                 _log.info("coordinator ready", lease=LEASE)
                 await Campaign(lease, watch, clock, events, lead).run()
+
+
+async def _look_after_all(transport: Transport, namespace: str, events: EventRecorder, clock: Clock) -> None:
+    wait_groups = WaitGroupController(transport, namespace=namespace, events=events, clock=clock)
+    mutexes = LockController(transport, requests.MUTEXES, MUTEXES, namespace=namespace, events=events, clock=clock)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(wait_groups.run(), name="wait groups")
+        tasks.create_task(mutexes.run(), name="mutexes")
 
 
 @asynccontextmanager

@@ -35,9 +35,7 @@ class WaitGroupController(Caretaker[WaitGroup]):
     """
 
     def __init__(self, transport: Transport, *, namespace: str, events: EventRecorder, clock: Clock) -> None:
-        super().__init__(
-            transport, requests.WAIT_GROUPS, WaitGroup, namespace=namespace, events=events, clock=clock
-        )
+        super().__init__(transport, requests.WAIT_GROUPS, WaitGroup, namespace=namespace, events=events, clock=clock)
         self._told_ttl: dict[Key, str] = {}
 
     def holders_of(self, found: WaitGroup) -> Iterable[Holder]:

@@ -21,6 +21,7 @@ from kontinue.api.konductor_v1 import Holder
 from kontinue.api.locking import Claim
 from kontinue.api.meta import ObjectMeta
 from kontinue.client.client import Client
+from kontinue.client.limits import limited
 from kontinue.kube import requests
 from kontinue.kube.answers import reader
 from kontinue.kube.transport import Transport
@@ -40,18 +41,20 @@ class Mutex:
     Attributes:
         name: of the Mutex.
         namespace: of the Mutex.
+        timeout: limit of each call, that of the client; ``lock`` and ``held`` may have one of their own.
     """
 
     def __init__(self, name: str, client: Client, *, namespace: str | None = None) -> None:
         self.name = name
         self.namespace = namespace or client.namespace
         self._transport = client.kube
-        self._timeout = client.timeout
+        self.timeout = client.timeout
         self._retry_for_s = RETRY_S if client.timeout is None else client.timeout.total_seconds()
         self._locker = Locker(
             self._transport, requests.MUTEXES, MUTEXES, self.namespace, name, retry_for_s=self._retry_for_s
         )
 
+    @limited
     async def create(self, *, ttl: timedelta | None = None) -> StoredMutex:
         """Create it, or return the one that exists, as it is.
 
@@ -123,6 +126,7 @@ class Mutex:
         """
         return Lock(await self._take(timeout, ttl, holder, on_progress))
 
+    @limited
     async def unlock(self, lock: Lock | None = None, *, holder: str | Holder = "", token: int | None = None) -> None:
         """Unlock it.
 
@@ -141,6 +145,7 @@ class Mutex:
         else:
             await self._locker.give_back("", holder_name(holder), token)
 
+    @limited
     async def is_locked(self) -> bool:
         """Tell whether somebody holds it.
 
@@ -149,6 +154,7 @@ class Mutex:
         """
         return bool((await self.get()).status.holder)
 
+    @limited
     async def get(self) -> StoredMutex:
         """Read the whole object.
 
@@ -157,6 +163,7 @@ class Mutex:
         """
         return await self._locker.changes.read()
 
+    @limited
     async def delete(self) -> None:
         """Delete it, if it exists; who holds it or waits for it is told.
 
@@ -178,7 +185,7 @@ class Mutex:
         return await self._locker.take(
             claim,
             ttl=lambda state: ttl or ttl_of(state.spec.ttl),
-            limit=self._timeout if limit is None else limit,
+            limit=self.timeout if limit is None else limit,
             on_progress=on_progress,
         )
 
