@@ -39,7 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
     defaults = ArbiterOptions()
     parser = argparse.ArgumentParser(
         prog="kontinue coordinator run",
-        description="Look after WaitGroups until SIGTERM; of several coordinators one works, the others stand by.",
+        description="Look after primitives of konductor.io until SIGTERM; of several one works, the others stand by.",
     )
     shared_options.add_server(parser)
     parser.add_argument(

@@ -100,6 +100,11 @@ def wait_groups(ctx: typer.Context) -> list[tuple[str, str]]:
     return [(one.metadata.name, "") for one in _listed(ctx, requests.WAIT_GROUPS, _Named, only_metadata=True)]
 
 
+def mutexes(ctx: typer.Context) -> list[tuple[str, str]]:
+    """Return the names of Mutexes."""
+    return [(one.metadata.name, "") for one in _listed(ctx, requests.MUTEXES, _Named, only_metadata=True)]
+
+
 def _listed(ctx: typer.Context, resource: requests.Resource, type_: type[T], **selection: Any) -> list[T]:
     # While a line is completed no callback runs: the global options are what the parser has found so far.
     given = ctx.find_root().params

@@ -64,7 +64,7 @@ _IN_PLACE: Final = NOTHING | {"namespace"}
 VERBS: Final = (
     Verb("dev", f"{_CLI}.dev.command", "Run API server and worker on this machine.", _RUN, _IN_PLACE),
     Verb("worker", f"{_CLI}.worker", "Run functions against any API server.", _RUN, NAMES),
-    Verb("coordinator", f"{_CLI}.coordinator", "Look after WaitGroups of konductor.io.", _RUN, _EVERYWHERE),
+    Verb("coordinator", f"{_CLI}.coordinator", "Look after primitives of konductor.io.", _RUN, _EVERYWHERE),
     Verb("apiserver", f"{_CLI}.apiserver", "Run the local API server alone.", _RUN, NOTHING),
     Verb("init", f"{_CLI}.init", "A new project: an app, its test, and an image for a cluster.", _RUN, NOTHING),
     Verb("install", f"{_CLI}.install", "Kinds and roles in a cluster; --dry-run prints YAML.", _RUN, _PLACE),
@@ -81,6 +81,7 @@ VERBS: Final = (
     Verb("suspensions", f"{_CLI}.suspensions", "What Executions wait for: long sleeps, and somebody.", _LOOK, LISTS),
     Verb("schedules", f"{_CLI}.schedules", "What is started at which times; suspend, resume, trigger.", _LOOK, LISTS),
     Verb("archive", f"{_CLI}.archive", "What has been archived, and what is in it.", _LOOK, LISTS),
+    Verb("mutex", f"{_CLI}.mutex", "One at a time holds it: lock, unlock, run a command with it.", _CHANGE, LISTS),
     Verb("waitgroup", f"{_CLI}.waitgroup", "Count workers under way, wait until all are done.", _CHANGE, LISTS),
     Verb("wait", f"{_CLI}.wait", "Wait until an Execution has ended.", _LOOK, SELECTS),
     Verb("doctor", f"{_CLI}.doctor.command", "What is wrong with server, workers and Executions.", _LOOK, _ALL),

@@ -49,9 +49,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
   resources: [waitgroups]
   verbs: [list, watch, delete]
 - apiGroups: [konductor.io]
-  resources: [waitgroups/status]
+  resources: [mutexes]
+  verbs: [list, watch]
+- apiGroups: [konductor.io]
+  resources: [waitgroups/status, mutexes/status]
   verbs: [update]
-# Whether those that hold a part of a counter still live.
+# Whether those that hold something still live.
 - apiGroups: [""]
   resources: [pods]
   verbs: [get, list, watch]

@@ -28,6 +28,9 @@ T = TypeVar("T", bound=HasMetadata)
 LEAVE_WITHIN_S: Final = 5.0
 """Who gives up leaves the queue, if the server answers within this; else others find that he does not take his turn."""
 
+RENEW_AFTER: Final = 1 / 3
+"""Of its ttl, a lock is renewed: two lost renewals do not cost it. Judgement."""
+
 
 class Taken(msgspec.Struct, Generic[T], frozen=True):
     """A lock that was taken.
@@ -159,7 +162,7 @@ class Locker(Generic[T]):
                 if grant.ttl is None:
                     state = await self._followed.newer(state, within_s=None)
                     continue
-                left_s = begun_s + grant.ttl.total_seconds() / 3 - loop.time()
+                left_s = begun_s + grant.ttl.total_seconds() * RENEW_AFTER - loop.time()
                 if left_s > 0:
                     state = await self._followed.newer(state, within_s=left_s)
                     continue
