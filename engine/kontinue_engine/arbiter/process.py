@@ -74,7 +74,7 @@ async def look_after(config: KubeConfig, namespace: str) -> None:
         events = EventRecorder(transport, component=USER_AGENT, instance=socket.gethostname(), clock=clock)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(events.run(), name="events")
-            tasks.create_task(_look_after_all(transport, namespace, events, clock), name="primitives")
+            tasks.create_task(look_after_all(transport, namespace, events, clock), name="primitives")
 
 
 async def _run(options: ArbiterOptions, config: KubeConfig, ready: asyncio.Event) -> None:
@@ -106,7 +106,7 @@ async def _run(options: ArbiterOptions, config: KubeConfig, ready: asyncio.Event
 
             async def lead() -> None:
                 namespace = "" if options.all_namespaces else config.namespace
-                await _look_after_all(transport, namespace, events, clock)
+                await look_after_all(transport, namespace, events, clock)
 
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(events.run(), name="events")
@@ -117,7 +117,8 @@ async def _run(options: ArbiterOptions, config: KubeConfig, ready: asyncio.Event
                 await Campaign(lease, watch, clock, events, lead).run()
 
 
-async def _look_after_all(transport: Transport, namespace: str, events: EventRecorder, clock: Clock) -> None:
+async def look_after_all(transport: Transport, namespace: str, events: EventRecorder, clock: Clock) -> None:
+    """Look after the primitives of a namespace, or of all if it is empty, until cancelled."""
     wait_groups = WaitGroupController(transport, namespace=namespace, events=events, clock=clock)
     mutexes = LockController(transport, requests.MUTEXES, MUTEXES, namespace=namespace, events=events, clock=clock)
     async with asyncio.TaskGroup() as tasks:

@@ -47,7 +47,8 @@ def test_check_names_a_stale_file_and_writes_nothing(
     assert "execution.yaml is out of date" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
     assert tool.main([]) == 0
-    kinds = ["archivedexecution", "execution", "function", "memopage", "scheduledexecution", "suspension", "waitgroup"]
+    kinds = ["archivedexecution", "execution", "function", "memopage", "mutex", "scheduledexecution", "suspension"]
+    kinds.append("waitgroup")
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"{kind}.yaml" for kind in kinds]
     assert tool.main(["--check"]) == 0
     capsys.readouterr()
@@ -58,7 +59,8 @@ def test_check_names_a_stale_file_and_writes_nothing(
 def test_names_are_those_that_users_type(tool: ModuleType):
     """Short names and the category of all our kinds."""
     names = [tool.build_crd(kind)["spec"]["names"] for kind in tool.KINDS]
-    assert [name["shortNames"][0] for name in names] == ["kfn", "kex", "ksus", "ksched", "kmemo", "karch", "kwg"]
+    short_names = ["kfn", "kex", "ksus", "ksched", "kmemo", "karch", "kwg", "kmx"]
+    assert [name["shortNames"][0] for name in names] == short_names
     assert all(name["categories"] == ["kontinue"] for name in names)
 
 
