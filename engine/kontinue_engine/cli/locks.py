@@ -6,8 +6,9 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Annotated, Final
 
 import typer
@@ -64,22 +65,31 @@ async def run_held(scope: Scope, command: Sequence[str]) -> int:
         except OSError as error:
             print(f"error: {command[0]}: {error.strerror}", file=sys.stderr)
             return NOT_STARTED
-        loop = asyncio.get_running_loop()
-        for number in _PASSED_ON:
-            loop.add_signal_handler(number, _signal, process, number)
-        try:
-            status = await process.wait()
-        except asyncio.CancelledError:
-            await _end(process)
-            raise
-        finally:
-            for number in _PASSED_ON:
-                loop.remove_signal_handler(number)
+        with _passing_on(process):
+            try:
+                status = await process.wait()
+            except asyncio.CancelledError:
+                await _end(process)
+                raise
     return status if status >= 0 else _BY_SIGNAL - status
 
 
 def _environment(lock: Lock) -> dict[str, str]:
     return {**os.environ, "KONDUCTOR_HOLDER_ID": lock.holder, "KONDUCTOR_TOKEN": str(lock.token)}
+
+
+@contextmanager
+def _passing_on(process: asyncio.subprocess.Process) -> Iterator[None]:
+    """Hand signals on to the command, which is in a group of its own so that it can be ended as a whole."""
+    loop = asyncio.get_running_loop()
+    is_told = threading.current_thread() is threading.main_thread()  # no other thread hears of signals
+    for number in _PASSED_ON if is_told else ():
+        loop.add_signal_handler(number, _signal, process, number)
+    try:
+        yield
+    finally:
+        for number in _PASSED_ON if is_told else ():
+            loop.remove_signal_handler(number)
 
 
 def _signal(process: asyncio.subprocess.Process, number: int) -> None:
