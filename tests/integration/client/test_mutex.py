@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import re
+import sys
 import threading
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -284,3 +288,18 @@ def hold_in_threads(api_server: ApiServer) -> None:
             raise ValueError("no")
         with pytest.raises(errors.LockLost, match="deleted"), mutex.held(holder="a"):
             mutex.delete()
+
+
+async def test_the_program_of_the_documentation_runs(api_server: ApiServer, tmp_path: Path):
+    """That of docs/locks.md, as it stands there."""
+    page = Path(__file__).parents[3] / "docs" / "locks.md"
+    (program,) = re.findall(r"^```python\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+    (tmp_path / "deploy.py").write_text(program)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "deploy.py"),
+        cwd=tmp_path,
+        env={**os.environ, "KUBECONFIG": str(api_server.kubeconfig)},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    printed, _ = await process.communicate()
+    assert (process.returncode, printed) == (0, b"version 1 with token 1\nversion 2 with token 2\n")
