@@ -51,17 +51,21 @@ class Scope:
         locker: of the object.
         take: takes the lock.
         on_loss: called once it is lost, before the body is cancelled.
+        release: gives it back, told what its holder has raised; None: it is just released.
     """
 
     def __init__(
         self,
         locker: Locker[Any],
         take: Callable[[], Awaitable[Taken[Any]]],
-        on_loss: Callable[[Lock], object] | None,
+        on_loss: Callable[[Lock], object] | None = None,
+        *,
+        release: Callable[[Lock, BaseException | None], Awaitable[None]] | None = None,
     ) -> None:
         self._locker = locker
         self._take = take
         self._on_loss = on_loss
+        self._release = release or self._give_back
         self._lock: Lock | None = None
         self._keeping: asyncio.Task[None] | None = None
         self._body: asyncio.Task[Any] | None = None
@@ -75,8 +79,11 @@ class Scope:
         self._keeping = asyncio.create_task(self._keep(taken, lock), name=f"kontinue keeps {lock.id}")
         return lock
 
-    async def end(self) -> None:
+    async def end(self, error: BaseException | None = None) -> None:
         """Stop renewing it, and release it.
+
+        Args:
+            error: what its holder has raised.
 
         Raises:
             LockLost: it was lost meanwhile.
@@ -91,7 +98,7 @@ class Scope:
             keeping.result()
         lock.check()
         try:
-            await self._locker.give_back(lock.id, lock.holder)
+            await self._release(lock, error)
         except (errors.Held, errors.InvalidState, errors.NotFound) as error:
             raise errors.LockLost(f"{error}: the lock has ended before it was released") from error
 
@@ -111,11 +118,15 @@ class Scope:
         if self._has_cancelled and body is not None:
             is_ours = body.uncancel() <= self._cancelling and kind is asyncio.CancelledError
         try:
-            await self.end()
+            await self.end(error)
         except errors.KontinueError as failure:
             if error is None or is_ours:
                 raise failure from None
         return False
+
+    async def _give_back(self, lock: Lock, error: BaseException | None) -> None:
+        del error
+        await self._locker.give_back(lock.id, lock.holder)
 
     async def _keep(self, taken: Taken[Any], lock: Lock) -> None:
         why = await self._locker.keep(taken)

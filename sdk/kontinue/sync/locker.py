@@ -46,6 +46,12 @@ class Taken(msgspec.Struct, Generic[T], frozen=True):
     since_s: float
 
 
+class _Wish(msgspec.Struct, Generic[T], frozen=True):
+    claim: Claim
+    ttl: Callable[[T], timedelta | None]
+    before: Callable[[T], None] | None
+
+
 class Locker(Generic[T]):
     """Locks of one object, for one process.
 
@@ -80,6 +86,7 @@ class Locker(Generic[T]):
         ttl: Callable[[T], timedelta | None],
         limit: timedelta | None,
         on_progress: Callable[[T], object] | None = None,
+        before: Callable[[T], None] | None = None,
     ) -> Taken[T]:
         """Wait until it is the claim's turn, and take it.
 
@@ -88,6 +95,7 @@ class Locker(Generic[T]):
             ttl: how long it lasts, from the object.
             limit: how long to wait; 0: not at all; None: for ever.
             on_progress: called with each state in which somebody else is first.
+            before: called with each state before it is asked for; may raise, and it is not asked for any more.
 
         Raises:
             Held: somebody else is first, and ``limit`` is 0.
@@ -96,8 +104,9 @@ class Locker(Generic[T]):
             NotFound: it does not exist, or was deleted meanwhile.
             ApiError: the server refuses.
         """
+        wish = _Wish(claim, ttl, before)
         if limit is not None and limit <= timedelta():
-            return await self._take_now(claim, ttl)
+            return await self._take_now(wish)
         seen: list[T] = []
 
         def progress(state: T) -> None:
@@ -107,7 +116,7 @@ class Locker(Generic[T]):
 
         try:
             async with asyncio.timeout(None if limit is None else limit.total_seconds()):
-                return await self._wait(claim, ttl, progress)
+                return await self._wait(wish, progress)
         except TimeoutError as error:
             await self._leave(claim)
             raise errors.WaitTimeout(self._not_in_time(limit or timedelta(), seen, claim)) from error
@@ -180,52 +189,52 @@ class Locker(Generic[T]):
                     )
                 )
 
-    async def _take_now(self, claim: Claim, ttl: Callable[[T], timedelta | None]) -> Taken[T]:
+    async def _take_now(self, wish: _Wish[T]) -> Taken[T]:
         begun_s = asyncio.get_running_loop().time()
 
         def change(state: T) -> T:
-            changed = self._asked(state, claim, ttl, frozenset())
-            if self._kind.locks_of(changed).held_by(claim.id) is None:
+            changed = self._asked(state, wish, frozenset())
+            if self._kind.locks_of(changed).held_by(wish.claim.id) is None:
                 raise errors.Held(f"{self._what} {self._who(state)}")
             return changed
 
         state = await self.changes.apply(change)
-        grant = self._kind.locks_of(state).held_by(claim.id)
+        grant = self._kind.locks_of(state).held_by(wish.claim.id)
         if grant is None:  # written, and taken away in the same moment
             raise errors.Held(f"{self._what} {self._who(state)}")
         return Taken(grant, state, begun_s)
 
-    async def _wait(
-        self, claim: Claim, ttl: Callable[[T], timedelta | None], on_progress: Callable[[T], object]
-    ) -> Taken[T]:
+    async def _wait(self, wish: _Wish[T], on_progress: Callable[[T], object]) -> Taken[T]:
         loop = asyncio.get_running_loop()
         patience = Patience()
         begun_s = loop.time()
-        state = await self.changes.apply(lambda state: self._asked(state, claim, ttl, frozenset()))
-        if (grant := self._kind.locks_of(state).held_by(claim.id)) is not None:
+        state = await self.changes.apply(lambda state: self._asked(state, wish, frozenset()))
+        if (grant := self._kind.locks_of(state).held_by(wish.claim.id)) is not None:
             return Taken(grant, state, begun_s)
         async with self._followed:
             while True:
                 locks = self._kind.locks_of(state)
                 overdue = patience.look(locks, now=datetime.now(UTC), now_s=loop.time())
                 waits = {one.id for one in locks.waiters}
-                if overdue.marks or claim.id not in waits or claim in locking.turns(locks):
+                if overdue.marks or wish.claim.id not in waits or wish.claim in locking.turns(locks):
                     marks, begun_s = overdue.marks, loop.time()
-                    state = await self.changes.apply(self._asking(claim, ttl, marks), seen=state)
-                    if (grant := self._kind.locks_of(state).held_by(claim.id)) is not None:
+                    state = await self.changes.apply(self._asking(wish, marks), seen=state)
+                    if (grant := self._kind.locks_of(state).held_by(wish.claim.id)) is not None:
                         return Taken(grant, state, begun_s)
                     continue
                 on_progress(state)
                 state = await self._followed.newer(state, within_s=overdue.next_s)
 
-    def _asking(self, claim: Claim, ttl: Callable[[T], timedelta | None], marks: frozenset[Mark]) -> Callable[[T], T]:
-        return lambda state: self._asked(state, claim, ttl, marks)
+    def _asking(self, wish: _Wish[T], marks: frozenset[Mark]) -> Callable[[T], T]:
+        return lambda state: self._asked(state, wish, marks)
 
-    def _asked(self, state: T, claim: Claim, ttl: Callable[[T], timedelta | None], marks: frozenset[Mark]) -> T:
+    def _asked(self, state: T, wish: _Wish[T], marks: frozenset[Mark]) -> T:
+        if wish.before is not None:
+            wish.before(state)
         locks = locking.without_overdue(self._kind.locks_of(state), marks)
         try:
             locks = locking.asked(
-                locks, claim, ttl=ttl(state), now=datetime.now(UTC), most_waiters=self._kind.most_waiters
+                locks, wish.claim, ttl=wish.ttl(state), now=datetime.now(UTC), most_waiters=self._kind.most_waiters
             )
         except errors.InvalidState as error:
             raise errors.InvalidState(f"{self._what}: {error}") from error

@@ -1,41 +1,27 @@
 """A Mutex, asynchronously: one at a time holds it, the others take it in turn. Called by users and by the CLI.
 
-The writes and waits are ``kontinue.sync.locker``'s, what a holder sees is ``kontinue.sync.held``'s.
+What it shares with others is ``kontinue.sync.lockable``'s, what a holder sees is ``kontinue.sync.held``'s.
 """
 
 from __future__ import annotations
 
-import os
-import socket
-import uuid
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import timedelta
-from typing import Final
 
-from kontinue import errors
 from kontinue.api import durations
-from kontinue.api.konductor_locks import MAX_HOLDER, MUTEXES, MutexSpec, ttl_of
+from kontinue.api.konductor_locks import MUTEXES, MutexSpec, ttl_of
 from kontinue.api.konductor_locks import Mutex as StoredMutex
 from kontinue.api.konductor_v1 import Holder
-from kontinue.api.locking import Claim
 from kontinue.api.meta import ObjectMeta
 from kontinue.client.client import Client
 from kontinue.client.limits import limited
 from kontinue.kube import requests
-from kontinue.kube.answers import reader
-from kontinue.kube.transport import Transport
 from kontinue.sync.held import Lock, Scope
-from kontinue.sync.holders import found
-from kontinue.sync.locker import Locker, Taken
-
-RETRY_S: Final = 30.0
-"""How long an operation is tried when the client has no timeout; as the client's other calls."""
-
-_decode: Final = reader(StoredMutex)
+from kontinue.sync.lockable import Lockable, holder_name
+from kontinue.sync.locker import Taken
 
 
-class Mutex:
+class Mutex(Lockable[StoredMutex]):
     """One Mutex of an API server. It need not exist yet.
 
     Attributes:
@@ -45,16 +31,8 @@ class Mutex:
     """
 
     def __init__(self, name: str, client: Client, *, namespace: str | None = None) -> None:
-        self.name = name
-        self.namespace = namespace or client.namespace
-        self._transport = client.kube
-        self.timeout = client.timeout
-        self._retry_for_s = RETRY_S if client.timeout is None else client.timeout.total_seconds()
-        self._locker = Locker(
-            self._transport, requests.MUTEXES, MUTEXES, self.namespace, name, retry_for_s=self._retry_for_s
-        )
+        super().__init__(name, client, namespace=namespace, resource=requests.MUTEXES, kind=MUTEXES)
 
-    @limited
     async def create(self, *, ttl: timedelta | None = None) -> StoredMutex:
         """Create it, or return the one that exists, as it is.
 
@@ -65,13 +43,7 @@ class Mutex:
             ApiError: the server refuses.
         """
         spec = MutexSpec(ttl=durations.format_(ttl) if ttl else "")
-        request = requests.create(
-            requests.MUTEXES, self.namespace, StoredMutex(metadata=ObjectMeta(name=self.name), spec=spec)
-        )
-        try:
-            return _decode(await self._transport.send(request, repeatable=True, retry_for_s=self._retry_for_s))
-        except errors.AlreadyExists:
-            return await self.get()
+        return await self._create(StoredMutex(metadata=ObjectMeta(name=self.name), spec=spec))
 
     def held(
         self,
@@ -96,7 +68,7 @@ class Mutex:
         """
 
         async def take() -> Taken[StoredMutex]:
-            return await self._take(timeout, ttl, holder, on_progress)
+            return await self._locked(timeout, ttl, holder, on_progress)
 
         return Scope(self._locker, take, on_loss)
 
@@ -124,7 +96,7 @@ class Mutex:
             NotFound: there is no such Mutex, or it was deleted meanwhile; or no such holder.
             ApiError: the server refuses.
         """
-        return Lock(await self._take(timeout, ttl, holder, on_progress))
+        return Lock(await self._locked(timeout, ttl, holder, on_progress))
 
     @limited
     async def unlock(self, lock: Lock | None = None, *, holder: str | Holder = "", token: int | None = None) -> None:
@@ -154,65 +126,11 @@ class Mutex:
         """
         return bool((await self.get()).status.holder)
 
-    @limited
-    async def get(self) -> StoredMutex:
-        """Read the whole object.
-
-        Raises:
-            NotFound: there is none.
-        """
-        return await self._locker.changes.read()
-
-    @limited
-    async def delete(self) -> None:
-        """Delete it, if it exists; who holds it or waits for it is told.
-
-        Raises:
-            ApiError: the server refuses.
-        """
-        with suppress(errors.NotFound):
-            request = requests.delete(requests.MUTEXES, self.namespace, self.name)
-            await self._transport.send(request, retry_for_s=self._retry_for_s)
-
-    async def _take(
+    async def _locked(
         self,
         limit: timedelta | None,
         ttl: timedelta | None,
         holder: str | Holder,
         on_progress: Callable[[StoredMutex], object] | None,
     ) -> Taken[StoredMutex]:
-        claim = await claim_of(holder, self._transport, self.namespace, retry_for_s=self._retry_for_s)
-        return await self._locker.take(
-            claim,
-            ttl=lambda state: ttl or ttl_of(state.spec.ttl),
-            limit=self.timeout if limit is None else limit,
-            on_progress=on_progress,
-        )
-
-
-def holder_name(holder: str | Holder) -> str:
-    """Return what a holder is called by in the status.
-
-    Raises:
-        InvalidState: it is too long.
-    """
-    name = str(holder) or os.environ.get("KONDUCTOR_HOLDER_ID", "") or socket.gethostname()
-    if isinstance(holder, Holder):
-        name = f"{holder.kind.value.lower()}/{holder.name}"
-    if len(name) > MAX_HOLDER:
-        raise errors.InvalidState(f"holder {name[:40]!r}... is longer than {MAX_HOLDER} characters")
-    return name
-
-
-async def claim_of(
-    holder: str | Holder, transport: Transport, namespace: str, *, retry_for_s: float, is_shared: bool = False
-) -> Claim:
-    """Return a new claim of somebody; a Pod or an Execution without a uid is the one that has the name now.
-
-    Raises:
-        NotFound: there is none.
-    """
-    bound = holder if isinstance(holder, Holder) else None
-    if bound is not None and not bound.uid:
-        bound = await found(bound, transport, namespace, retry_for_s=retry_for_s)
-    return Claim(id=uuid.uuid4().hex, holder=holder_name(holder), bound_to=bound, is_shared=is_shared)
+        return await self._take(limit, lambda state: ttl or ttl_of(state.spec.ttl), holder, on_progress)

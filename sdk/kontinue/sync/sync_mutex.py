@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 
@@ -41,7 +41,7 @@ class SyncMutex:
         holder: str | Holder = "",
         on_loss: Callable[[Lock], object] | None = None,
         on_progress: Callable[[StoredMutex], object] | None = None,
-    ) -> Iterator[Lock]:
+    ) -> Generator[Lock]:
         """Hold it in a ``with``; see ``Mutex.held``. A thread cannot be cancelled: look at ``Lock.check()``.
 
         The callbacks run on the client's own thread. ``LockLost`` is raised at the end, too.
