@@ -7,9 +7,9 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from typing import Annotated, Final
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Annotated, Final, Self
 
 import typer
 
@@ -59,37 +59,64 @@ async def run_held(scope: Scope, command: Sequence[str]) -> int:
         LockLost: the lock was lost, and the command was ended, or had just ended.
         KontinueError: the lock could not be taken.
     """
-    async with scope as lock:
+    with _Signals() as signals:
         try:
-            process = await asyncio.create_subprocess_exec(*command, env=_environment(lock), process_group=0)
-        except OSError as error:
-            print(f"error: {command[0]}: {error.strerror}", file=sys.stderr)
-            return NOT_STARTED
-        with _passing_on(process):
-            try:
-                status = await process.wait()
-            except asyncio.CancelledError:
-                await _end(process)
+            async with scope as lock:
+                status = await _run(command, lock, signals)
+        except asyncio.CancelledError:
+            if signals.ended_by is None:
                 raise
+            status = -signals.ended_by
     return status if status >= 0 else _BY_SIGNAL - status
+
+
+async def _run(command: Sequence[str], lock: Lock, signals: _Signals) -> int:
+    try:
+        process = await asyncio.create_subprocess_exec(*command, env=_environment(lock), process_group=0)
+    except OSError as error:
+        print(f"error: {command[0]}: {error.strerror}", file=sys.stderr)
+        return NOT_STARTED
+    signals.process = process
+    try:
+        return await process.wait()
+    except asyncio.CancelledError:
+        await _end(process)
+        raise
 
 
 def _environment(lock: Lock) -> dict[str, str]:
     return {**os.environ, "KONDUCTOR_HOLDER_ID": lock.holder, "KONDUCTOR_TOKEN": str(lock.token)}
 
 
-@contextmanager
-def _passing_on(process: asyncio.subprocess.Process) -> Iterator[None]:
-    """Hand signals on to the command, which is in a group of its own so that it can be ended as a whole."""
-    loop = asyncio.get_running_loop()
-    is_told = threading.current_thread() is threading.main_thread()  # no other thread hears of signals
-    for number in _PASSED_ON if is_told else ():
-        loop.add_signal_handler(number, _signal, process, number)
-    try:
-        yield
-    finally:
-        for number in _PASSED_ON if is_told else ():
-            loop.remove_signal_handler(number)
+class _Signals:
+    """Hands signals on to the command, which is in a group of its own so that it can be ended as a whole.
+
+    Before there is a command, they end the wait for the lock: it leaves the queue.
+    """
+
+    def __init__(self) -> None:
+        self.process: asyncio.subprocess.Process | None = None
+        self.ended_by: int | None = None
+        self._task: asyncio.Task[object] | None = None
+        # No other thread hears of signals.
+        self._numbers = _PASSED_ON if threading.current_thread() is threading.main_thread() else ()
+
+    def __enter__(self) -> Self:
+        self._task = asyncio.current_task()
+        for number in self._numbers:
+            asyncio.get_running_loop().add_signal_handler(number, self._take, number)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number in self._numbers:
+            asyncio.get_running_loop().remove_signal_handler(number)
+
+    def _take(self, number: int) -> None:
+        if self.process is not None:
+            _signal(self.process, number)
+        elif self.ended_by is None and self._task is not None:
+            self.ended_by = number
+            self._task.cancel()
 
 
 def _signal(process: asyncio.subprocess.Process, number: int) -> None:

@@ -158,3 +158,21 @@ async def test_signals_are_passed_on_to_the_command(mutex: Mutex, api_server: Ap
     assert await process.wait() == 3
     lock = await mutex.lock(holder="next", timeout=timedelta())
     assert lock.token == 2
+
+
+@pytest.mark.slow
+async def test_a_signal_ends_the_wait_for_the_lock(mutex: Mutex, api_server: ApiServer):
+    """And whoever waits behind does not have to find out that nobody is there any more."""
+    await mutex.create()
+    held = await mutex.lock(holder="first")
+    process = await start(api_server, "true")
+    await eventually(lambda: number_waiting(mutex, 1))
+    process.send_signal(signal.SIGTERM)
+    assert await process.wait() == 128 + 15
+    assert await number_waiting(mutex, 0)
+    await mutex.unlock(held)
+
+
+async def number_waiting(mutex: Mutex, number: int) -> bool:
+    """Tell whether so many wait."""
+    return len((await mutex.get()).status.waiters) == number
