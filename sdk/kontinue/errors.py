@@ -18,6 +18,8 @@ KontinueError
 ├── ExecutionFailed, ExecutionCanceled, ExecutionBlocked   how an Execution ended, seen by a client
 ├── UnknownFunction              no such Function; with a suggestion
 ├── InvalidState                 the object's phase does not allow this
+├── Held                         a lock belongs to somebody else; the message names him
+├── LockLost                     a lock that was held has ended before it was released
 ├── ConfigError                  no server found, or a kubeconfig that cannot be used
 └── ApiError                     the API server's answer: .status .reason .message
     ├── NotFound, AlreadyExists, Conflict, Forbidden, Unauthorized, Invalid, Gone, TooLarge
@@ -49,6 +51,7 @@ __all__ = [
     "ExecutionTimedOut",
     "Forbidden",
     "Gone",
+    "Held",
     "Invalid",
     "InvalidArguments",
     "InvalidPayload",
@@ -57,6 +60,7 @@ __all__ = [
     "JobFailed",
     "KontinueError",
     "LimitExceeded",
+    "LockLost",
     "NonRetryableError",
     "NotFound",
     "RecordedFailure",
@@ -263,6 +267,14 @@ class UnknownFunction(KontinueError):
 
 class InvalidState(KontinueError):
     """The object's phase does not allow the operation, for example a cancel of a completed Execution."""
+
+
+class Held(KontinueError):
+    """A lock belongs to somebody else: it cannot be had now, or it is not yours to release. The message names him."""
+
+
+class LockLost(KontinueError):
+    """A lock that was held has ended before it was released: it has expired, or somebody has taken it away."""
 
 
 class ConfigError(KontinueError):

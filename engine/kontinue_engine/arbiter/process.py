@@ -14,11 +14,14 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from kontinue.api import konductor_v1, labels
+from kontinue.api.konductor_locks import MUTEXES
 from kontinue.api.meta import Lease
 from kontinue.kube import requests
 from kontinue.kube.config import KubeConfig, load_config
 from kontinue.kube.http import KubeTransport
+from kontinue.kube.transport import Transport
 from kontinue_engine.arbiter.barriers import BarrierController
+from kontinue_engine.arbiter.locks import LockController
 from kontinue_engine.arbiter.options import ArbiterOptions
 from kontinue_engine.arbiter.semaphores import SemaphoreController
 from kontinue_engine.arbiter.wait_groups import WaitGroupController
@@ -73,7 +76,7 @@ async def look_after(config: KubeConfig, namespace: str) -> None:
         events = EventRecorder(transport, component=USER_AGENT, instance=socket.gethostname(), clock=clock)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(events.run(), name="events")
-            tasks.create_task(_control(transport, namespace, events, clock), name="controllers")
+            tasks.create_task(look_after_all(transport, namespace, events, clock), name="primitives")
 
 
 async def _run(options: ArbiterOptions, config: KubeConfig, ready: asyncio.Event) -> None:
@@ -105,7 +108,7 @@ async def _run(options: ArbiterOptions, config: KubeConfig, ready: asyncio.Event
 
             async def lead() -> None:
                 namespace = "" if options.all_namespaces else config.namespace
-                await _control(transport, namespace, events, clock)
+                await look_after_all(transport, namespace, events, clock)
 
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(events.run(), name="events")
@@ -116,10 +119,14 @@ async def _run(options: ArbiterOptions, config: KubeConfig, ready: asyncio.Event
                 await Campaign(lease, watch, clock, events, lead).run()
 
 
-async def _control(transport: KubeTransport, namespace: str, events: EventRecorder, clock: Clock) -> None:
-    """Run a controller for each kind until cancelled."""
+async def look_after_all(transport: Transport, namespace: str, events: EventRecorder, clock: Clock) -> None:
+    """Look after the primitives of a namespace, or of all if it is empty, until cancelled."""
+    wait_groups = WaitGroupController(transport, namespace=namespace, events=events, clock=clock)
+    mutexes = LockController(transport, requests.MUTEXES, MUTEXES, namespace=namespace, events=events, clock=clock)
     async with asyncio.TaskGroup() as tasks:
-        for controller in (WaitGroupController, SemaphoreController, BarrierController):
+        tasks.create_task(wait_groups.run(), name="wait groups")
+        tasks.create_task(mutexes.run(), name="mutexes")
+        for controller in (SemaphoreController, BarrierController):
             running = controller(transport, namespace=namespace, events=events, clock=clock).run()
             tasks.create_task(running, name=controller.__name__)
 

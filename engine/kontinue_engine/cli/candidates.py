@@ -100,6 +100,11 @@ def wait_groups(ctx: typer.Context) -> list[tuple[str, str]]:
     return [(one.metadata.name, "") for one in _listed(ctx, requests.WAIT_GROUPS, _Named, only_metadata=True)]
 
 
+def mutexes(ctx: typer.Context) -> list[tuple[str, str]]:
+    """Return the names of Mutexes."""
+    return [(one.metadata.name, "") for one in _listed(ctx, requests.MUTEXES, _Named, only_metadata=True)]
+
+
 def semaphores(ctx: typer.Context) -> list[tuple[str, str]]:
     """Return the names of Semaphores."""
     return [(one.metadata.name, "") for one in _listed(ctx, requests.SEMAPHORES, _Named, only_metadata=True)]

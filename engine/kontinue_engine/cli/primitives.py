@@ -6,15 +6,22 @@ those of the verbs about Executions (``exit_codes``).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
-from typing import Any, Final
+import sys
+from collections.abc import Callable, Coroutine, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final, Protocol, TypeVar
+
+import msgspec
+import typer
 
 from kontinue import errors
+from kontinue.api.konductor_v1 import Holder, HolderKind
 from kontinue.kube.requests import Resource
 from kontinue.sync import NoPermit
 from kontinue_engine.cli import connection, failures
-from kontinue_engine.cli.objects import format_document, tell
-from kontinue_engine.cli.options import GlobalOptions, OutputFormat
+from kontinue_engine.cli.executions import list_objects
+from kontinue_engine.cli.objects import format_document, print_objects, tell
+from kontinue_engine.cli.options import GlobalOptions, OutputFormat, global_options, is_terminal, note, table_width
 from kontinue_engine.errors import first_known
 
 OK: Final = 0
@@ -23,7 +30,10 @@ NOT_FOUND: Final = 2
 TIMEOUT: Final = 3
 FORBIDDEN: Final = 4
 HELD: Final = 5
-"""Somebody else has it, and nobody wanted to wait."""
+"""Somebody else has it."""
+
+T = TypeVar("T")
+T_contra = TypeVar("T_contra", contravariant=True)
 
 _CODES: Final = (
     (errors.NotFound, NOT_FOUND),
@@ -31,6 +41,7 @@ _CODES: Final = (
     (errors.WaitTimeout, TIMEOUT),
     (errors.Forbidden, FORBIDDEN),
     (errors.Unauthorized, FORBIDDEN),
+    (errors.Held, HELD),
 )
 
 
@@ -53,3 +64,71 @@ def say(options: GlobalOptions, resource: Resource, name: str, what: str, fields
     tell(options, resource, name, what)
     if not options.is_table and options.output is not OutputFormat.NAME:
         print(format_document({resource.kind.lower(): name, **fields}, output=options.output))
+
+
+class Table(Protocol[T_contra]):
+    """Makes a table of objects, cut to ``width`` columns of a terminal."""
+
+    def __call__(
+        self, found: Sequence[T_contra], now: datetime, *, with_namespace: bool, width: int | None = None
+    ) -> str:
+        """Return it."""
+        ...
+
+
+def print_list(ctx: typer.Context, resource: Resource, object_type: type[T], table: Table[T]) -> None:
+    """List the objects of a kind, and leave: as the server sent them, or as a table."""
+    options = global_options(ctx)
+
+    async def main() -> int:
+        everywhere = options.all_namespaces
+        async with connection.connect(options) as connected:
+            namespace = "" if everywhere else connected.namespace
+            page = await list_objects(
+                connected.transport, resource, namespace, msgspec.Raw, label_selector=options.selector
+            )
+        if not options.is_table:
+            print_objects(page.items, output=options.output, as_list=True, resource=resource)
+        elif page.items:
+            found = [msgspec.json.decode(raw, type=object_type) for raw in page.items]
+            print(table(found, datetime.now(UTC), with_namespace=everywhere, width=table_width(options)))
+        else:
+            print(f"No {resource.plural} found.", file=sys.stderr)
+        return OK
+
+    run(main)
+
+
+def bound_holder(text: str) -> Holder:
+    """Return ``pod/NAME`` or ``execution/NAME`` as a holder."""
+    kind, _, name = text.partition("/")
+    kinds = {one.value.lower(): one for one in HolderKind}
+    kinds |= {f"{word}s": one for word, one in kinds.items()}
+    found = kinds.get(kind.lower())
+    if found is None or not name:
+        raise typer.BadParameter(f"{text!r} is neither pod/NAME nor execution/NAME", param_hint="--holder")
+    return Holder(kind=found, name=name)
+
+
+class Progress:
+    """Says on stderr what a wait still waits for: on a terminal in one line, else in a line for each change."""
+
+    def __init__(self, options: GlobalOptions) -> None:
+        self._options = options
+        self._is_terminal = is_terminal(sys.stderr)
+        self._said = ""
+
+    def show(self, text: str) -> None:
+        """Say it, unless it was said last."""
+        if self._options.quiet or text == self._said:
+            return
+        self._said = text
+        if self._is_terminal:
+            print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+        else:
+            note(self._options, text)
+
+    def end(self) -> None:
+        """Leave the line."""
+        if self._said and self._is_terminal:
+            print(file=sys.stderr, flush=True)

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Annotated
 
-import msgspec
 import typer
 
-from kontinue.api.konductor_v1 import Holder, HolderKind, WaitGroup
+from kontinue.api.konductor_v1 import Holder, WaitGroup
 from kontinue.kube.requests import WAIT_GROUPS
 from kontinue.sync import WaitGroup as WaitGroupClient
 from kontinue_engine.cli.connection import Connection, connect
 from kontinue_engine.cli.execute import duration_option
-from kontinue_engine.cli.executions import list_objects
-from kontinue_engine.cli.objects import print_objects
-from kontinue_engine.cli.options import GlobalOptions, candidates, global_options, is_terminal, note, table_width
-from kontinue_engine.cli.primitives import OK, run, say
+from kontinue_engine.cli.options import candidates, global_options
+from kontinue_engine.cli.primitives import OK, Progress, bound_holder, print_list, run, say
 from kontinue_engine.cli.text import format_age, format_table, format_time
 
 app = typer.Typer(
@@ -104,13 +100,15 @@ def wait(
 ) -> None:
     """Wait until the counter is 0."""
     options, limit = global_options(ctx), duration_option(timeout, "--timeout")
-    progress = _Progress(options)
+    progress = Progress(options)
 
     async def main() -> int:
         async with connect(options) as connection:
             group = _client(connection, name)
             try:
-                ended = await group.wait(timeout=limit, for_first_add=for_first_add, on_progress=progress.show)
+                ended = await group.wait(
+                    timeout=limit, for_first_add=for_first_add, on_progress=lambda group: progress.show(_missing(group))
+                )
             finally:
                 progress.end()
         say(options, WAIT_GROUPS, name, "done", _fields(ended))
@@ -122,28 +120,7 @@ def wait(
 @app.command("list")
 def list_(ctx: typer.Context) -> None:
     """List WaitGroups."""
-    options = global_options(ctx)
-
-    async def main() -> int:
-        async with connect(options) as connection:
-            page = await list_objects(
-                connection.transport,
-                WAIT_GROUPS,
-                "" if options.all_namespaces else connection.namespace,
-                msgspec.Raw,
-                label_selector=options.selector,
-            )
-        if not options.is_table:
-            print_objects(page.items, output=options.output, as_list=True, resource=WAIT_GROUPS)
-        elif page.items:
-            found = [msgspec.json.decode(raw, type=WaitGroup) for raw in page.items]
-            everywhere, width = options.all_namespaces, table_width(options)
-            print(wait_group_table(found, datetime.now(UTC), with_namespace=everywhere, width=width))
-        else:
-            print("No waitgroups found.", file=sys.stderr)
-        return OK
-
-    run(main)
+    print_list(ctx, WAIT_GROUPS, WaitGroup, wait_group_table)
 
 
 @app.command("status")
@@ -214,29 +191,6 @@ def describe(group: WaitGroup, now: datetime) -> str:
     return f"{text}\n\n{format_table(['HOLDER', 'NAME', 'COUNT'], rows)}"
 
 
-class _Progress:
-    """Says on stderr what a wait still waits for: on a terminal in one line, else in a line for each change."""
-
-    def __init__(self, options: GlobalOptions) -> None:
-        self._options = options
-        self._is_terminal = is_terminal(sys.stderr)
-        self._said = ""
-
-    def show(self, group: WaitGroup) -> None:
-        text = f"WaitGroup {group.metadata.name}: {group.counter} of {group.status.added} to be done"
-        if self._options.quiet or text == self._said:
-            return
-        self._said = text
-        if self._is_terminal:
-            print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
-        else:
-            note(self._options, text)
-
-    def end(self) -> None:
-        if self._said and self._is_terminal:
-            print(file=sys.stderr, flush=True)
-
-
 def _count(ctx: typer.Context, name: str, change: Callable[[WaitGroupClient], Awaitable[int]], *, delta: int) -> None:
     options = global_options(ctx)
 
@@ -253,16 +207,12 @@ def _client(connection: Connection, name: str) -> WaitGroupClient:
     return WaitGroupClient(name, connection.client)
 
 
+def _missing(group: WaitGroup) -> str:
+    return f"WaitGroup {group.metadata.name}: {group.counter} of {group.status.added} to be done"
+
+
 def _holder(text: str) -> Holder | None:
-    if not text:
-        return None
-    kind, slash, name = text.rpartition("/")
-    kinds = {one.value.lower(): one for one in HolderKind}
-    kinds |= {f"{word}s": one for word, one in kinds.items()}
-    found = kinds.get(kind.lower()) if slash else HolderKind.POD
-    if found is None or not name:
-        raise typer.BadParameter(f"{text!r} is neither pod/NAME nor execution/NAME", param_hint="--holder")
-    return Holder(kind=found, name=name)
+    return bound_holder(text if "/" in text else f"pod/{text}") if text else None
 
 
 def _fields(group: WaitGroup) -> dict[str, object]:

@@ -49,7 +49,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
   resources: [waitgroups]
   verbs: [list, watch, delete]
 - apiGroups: [konductor.io]
-  resources: [waitgroups/status]
+  resources: [mutexes]
+  verbs: [list, watch]
+- apiGroups: [konductor.io]
+  resources: [waitgroups/status, mutexes/status]
   verbs: [update]
 - apiGroups: [konductor.io]
   resources: [semaphores]
@@ -69,7 +72,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 - apiGroups: [konductor.io]
   resources: [barriers/status, arrivals/status]
   verbs: [update]
-# Whether those that hold a part of a counter, or a permit, still live.
+# Whether those that hold something still live.
 - apiGroups: [""]
   resources: [pods]
   verbs: [get, list, watch]

@@ -89,8 +89,8 @@ _CLIENT: Final = (
     Rule("coordination.k8s.io", ("leases",), _READ),
     Rule("", ("events",), ("list",)),
     # Counts and waits. Holders are Pods and Executions, which it reads anyway.
-    Rule(konductor_v1.GROUP, ("waitgroups",), (*_READ, "create", "delete")),
-    Rule(konductor_v1.GROUP, ("waitgroups/status",), ("update",)),
+    Rule(konductor_v1.GROUP, ("waitgroups", "mutexes"), (*_READ, "create", "delete")),
+    Rule(konductor_v1.GROUP, ("waitgroups/status", "mutexes/status"), ("update",)),
     # Asks for permits, which a coordinator grants.
     Rule(konductor_v1.GROUP, ("semaphores",), ("get", "list", "create", "delete")),
     Rule(konductor_v1.GROUP, ("permits",), (*_READ, "create", "delete")),
@@ -112,7 +112,8 @@ _COORDINATOR: Final = (
     Rule("coordination.k8s.io", ("leases",), (*_READ, "create", "update")),
     # Deletes what has been done for its ttl, takes off what belonged to holders that are gone.
     Rule(konductor_v1.GROUP, ("waitgroups",), ("list", "watch", "delete")),
-    Rule(konductor_v1.GROUP, ("waitgroups/status",), ("update",)),
+    Rule(konductor_v1.GROUP, ("mutexes",), ("list", "watch")),
+    Rule(konductor_v1.GROUP, ("waitgroups/status", "mutexes/status"), ("update",)),
     # Grants permits, deletes those of holders that are gone.
     Rule(konductor_v1.GROUP, ("semaphores",), ("list", "watch")),
     Rule(konductor_v1.GROUP, ("permits",), (*_READ, "delete")),

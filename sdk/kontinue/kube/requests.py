@@ -61,6 +61,7 @@ MEMO_PAGES: Final = Resource("kontinue.cloud", "v1alpha1", "memopages", "MemoPag
 ARCHIVED_EXECUTIONS: Final = Resource("kontinue.cloud", "v1alpha1", "archivedexecutions", "ArchivedExecution")
 FUNCTIONS: Final = Resource("kontinue.cloud", "v1alpha1", "functions", "Function")
 WAIT_GROUPS: Final = Resource("konductor.io", "v1", "waitgroups", "WaitGroup")
+MUTEXES: Final = Resource("konductor.io", "v1", "mutexes", "Mutex")
 SEMAPHORES: Final = Resource("konductor.io", "v1", "semaphores", "Semaphore")
 PERMITS: Final = Resource("konductor.io", "v1", "permits", "Permit")
 BARRIERS: Final = Resource("konductor.io", "v1", "barriers", "Barrier")

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import json
 import signal
-import sys
 from collections.abc import AsyncIterator
 from datetime import timedelta
-from typing import Any
 
 import msgspec
 import pytest
@@ -19,82 +15,13 @@ from kontinue import errors
 from kontinue.api import labels
 from kontinue.api.konductor_v1 import WaitGroupPhase
 from kontinue.api.meta import Lease
-from kontinue.client import Client
 from kontinue.kube import requests
-from kontinue.kube.http import KubeTransport
-from kontinue.kube.requests import Resource
 from kontinue.sync import Holder, HolderKind, WaitGroup
-from kontinue_engine.arbiter.process import LEASE, USER_AGENT
-from kontinue_engine.arbiter.wait_groups import WaitGroupController
-from kontinue_engine.clock import SystemClock
-from kontinue_engine.kube.events import EventRecorder
+from kontinue_engine.arbiter.process import LEASE
+from looked_after import World, start_coordinator
 from polling import eventually
 
 LONG = timedelta(seconds=60)
-
-
-class World:
-    """A namespace, seen by a user.
-
-    Attributes:
-        transport: to its API server.
-        client: kontinue's.
-    """
-
-    def __init__(self, transport: KubeTransport, namespace: str) -> None:
-        self.transport = transport
-        self.namespace = namespace
-        self.client = Client.from_kube(transport, namespace)
-
-    async def group(self, name: str, *, ttl: timedelta | None = None) -> WaitGroup:
-        """Create a WaitGroup."""
-        group = WaitGroup(name, self.client)
-        await group.create(ttl=ttl)
-        return group
-
-    async def create(self, resource: Resource, name: str, spec: dict[str, Any]) -> Holder:
-        """Create a Pod or an Execution; return it as a holder."""
-        body = {
-            "apiVersion": resource.api_version,
-            "kind": resource.kind,
-            "metadata": {"name": name},
-            "spec": spec,
-        }
-        created = json.loads(await self.transport.send(requests.create(resource, self.namespace, body)))
-        return Holder(kind=HolderKind(resource.kind), name=name, uid=created["metadata"]["uid"])
-
-    async def pod(self, name: str) -> Holder:
-        """Create a Pod that nobody runs."""
-        spec = {"containers": [{"name": "main", "image": "worker"}], "terminationGracePeriodSeconds": 0}
-        return await self.create(requests.PODS, name, spec)
-
-    async def execution(self, name: str) -> Holder:
-        """Create an Execution that nobody runs."""
-        return await self.create(requests.EXECUTIONS, name, {"function": "work"})
-
-    async def set_phase(self, resource: Resource, name: str, phase: str) -> None:
-        """Write a phase, as a kubelet or a worker does."""
-        patch = {"status": {"phase": phase}}
-        await self.transport.send(requests.merge_patch(resource, self.namespace, name, patch, subresource="status"))
-
-    async def events(self, reason: str) -> list[str]:
-        """Return the messages of Events."""
-        body = await self.transport.send(requests.list_objects(requests.EVENTS, self.namespace))
-        return [one["message"] for one in json.loads(body)["items"] if one["reason"] == reason]
-
-    @contextlib.asynccontextmanager
-    async def looked_after(self) -> AsyncIterator[None]:
-        """Have a coordinator work meanwhile."""
-        clock = SystemClock()
-        events = EventRecorder(self.transport, component=USER_AGENT, instance="test", clock=clock)
-        controller = WaitGroupController(self.transport, namespace=self.namespace, events=events, clock=clock)
-        tasks = [asyncio.create_task(one) for one in (events.run(), controller.run())]
-        try:
-            yield
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
 
 
 @pytest.fixture
@@ -246,18 +173,6 @@ async def _has_no_end(group: WaitGroup) -> bool:
     return (await group.get()).status.done_at is None
 
 
-async def _start(api_server: ApiServer) -> asyncio.subprocess.Process:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-m", "kontinue_engine.arbiter", "--kubeconfig", str(api_server.kubeconfig)),
-        stdout=asyncio.subprocess.PIPE,
-    )
-    assert process.stdout is not None
-    while b"coordinator ready" not in (line := await process.stdout.readline()):
-        assert line, "the coordinator has ended"
-    return process
-
-
 @pytest.mark.slow
 async def test_another_process_takes_over_from_a_dead_coordinator_and_gives_the_lease_back(
     world: World, api_server: ApiServer
@@ -266,12 +181,12 @@ async def test_another_process_takes_over_from_a_dead_coordinator_and_gives_the_
     group = await world.group("jobs")
     await group.add(holder=await world.pod("worker-0"))
     await group.add(holder=await world.pod("worker-1"))
-    first = await _start(api_server)
+    first = await start_coordinator(api_server)
     second = None
     try:
         await world.transport.send(requests.delete(requests.PODS, world.namespace, "worker-0"))
         await eventually(lambda: _counts(group, 1))
-        second = await _start(api_server)
+        second = await start_coordinator(api_server)
         first.kill()
         await first.wait()
         await world.transport.send(requests.delete(requests.PODS, world.namespace, "worker-1"))

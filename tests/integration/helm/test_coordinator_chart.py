@@ -23,7 +23,7 @@ from kontinue.api.rights import Role
 from kontinue.client import Client, ClientOptions
 from kontinue.errors import KontinueError, NotFound
 from kontinue.kube import requests
-from kontinue.sync import Barrier, Holder, HolderKind, Semaphore, WaitGroup
+from kontinue.sync import Barrier, Holder, HolderKind, Mutex, Semaphore, WaitGroup
 from kontinue_engine.arbiter.options import parse_options
 from kontinue_engine.cli.deployment.rights import COORDINATOR_ACCOUNT, role_objects
 from polling import eventually
@@ -261,6 +261,7 @@ async def test_coordinator_and_users_live_with_their_roles_and_use_each_right(wo
             await worker_dies(world, group)
         await semaphore_is_used(world, client)
         await barrier_is_used(world, client)
+        await use_mutex(Mutex("deploy", client), client, world)
         await eventually(lambda: needed - at_its_end <= world.asked_by("locks-kontinue-coordinator"))
         await group.delete()
     assert world.asked_by("locks-kontinue-coordinator") == needed
@@ -280,6 +281,24 @@ def test_the_roles_of_an_installation_are_those_of_the_chart() -> None:
     users = set(granted(one(rendered, "Role", suffix="user")))
     assert users <= set(granted(client))
     assert {each for each in granted(client) if each[0][0] == GROUP} <= users
+
+
+async def use_mutex(mutex: Mutex, client: Client, world: World) -> None:
+    """Do with a Mutex what a user may do; first let the coordinator write its phase."""
+    await mutex.create()
+    await eventually(lambda: is_settled(mutex))
+    held = await mutex.lock(holder="a")
+    waiting = asyncio.create_task(mutex.lock(holder="b"))
+    await eventually(lambda: ((GROUP, "mutexes"), "watch") in world.asked_by("user"))
+    await mutex.unlock(held)
+    await waiting
+    await client.kube.send(requests.list_objects(requests.MUTEXES, mutex.namespace))
+    await mutex.delete()
+
+
+async def is_settled(mutex: Mutex) -> bool:
+    """Tell whether its phase has been written."""
+    return (await mutex.get()).status.phase is not None
 
 
 async def is_missing(group: WaitGroup) -> bool:

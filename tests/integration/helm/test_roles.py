@@ -25,7 +25,7 @@ from kontinue.api.rights import RULES, Right, Role, rights
 from kontinue.api.v1alpha1 import ExecutionSpec, Phase, ScheduledExecution, ScheduledExecutionSpec
 from kontinue.client import Client, ClientOptions
 from kontinue.kube import requests
-from kontinue.sync import Barrier, Holder, HolderKind, Semaphore, WaitGroup
+from kontinue.sync import Barrier, Holder, HolderKind, Mutex, Semaphore, WaitGroup
 from kontinue_engine.cli.deployment.rights import role_objects
 from kontinue_engine.kube import played_jobs
 from played_worker import PlayedWorker, build
@@ -156,7 +156,7 @@ async def test_a_client_does_its_work_by_its_role(house: House, tmp_path: Path) 
 
 
 async def test_a_client_counts_and_waits_by_its_role(house: House) -> None:
-    """It creates a WaitGroup, binds counts to an Execution, waits and deletes."""
+    """It creates a WaitGroup, binds counts to an Execution, waits and deletes; and the same with a Mutex."""
     client = house.clients[Role.CLIENT]
     handle = await client.spawn(build, "amd64")
     group = WaitGroup("jobs", client)
@@ -166,6 +166,11 @@ async def test_a_client_counts_and_waits_by_its_role(house: House) -> None:
     await group.done(holder=Holder(kind=HolderKind.EXECUTION, name=handle.name))
     assert (await waiting).counter == 0
     await group.delete()
+    mutex = Mutex("deploy", client)
+    await mutex.create()
+    async with mutex.held(holder=Holder(kind=HolderKind.EXECUTION, name=handle.name)) as lock:
+        assert lock.token == 1
+    await mutex.delete()
 
 
 async def test_a_client_asks_for_permits_by_its_role(house: House) -> None:

@@ -32,6 +32,8 @@ PROVOKED_BY = {
         IN_FUNCTIONS,
     ),
     "Forbidden": "integration/helm/test_roles.py",
+    "Held": "integration/client/test_mutex.py",
+    "LockLost": "integration/client/test_mutex.py",
     "Gone": "integration/kube/test_http.py",
     "LimitExceeded": "semantics/test_histories.py",
 }

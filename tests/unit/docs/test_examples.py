@@ -39,6 +39,7 @@ EXECUTED_BY = {
     "from-temporal.md": "integration/testing/test_documentation.py",
     "coordination.md": "integration/client/test_wait_group.py",
     "jobs.md": "integration/testing/test_documentation.py",
+    "locks.md": "integration/client/test_mutex.py",
     "long-histories.md": "integration/testing/test_documentation.py",
     "mutexes-and-limits.md": "integration/testing/test_fragments.py",
     "observability.md": "integration/worker/test_observability_documentation.py",

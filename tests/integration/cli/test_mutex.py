@@ -1,0 +1,178 @@
+"""``koncli mutex``, which is ``kontinue mutex`` too, against an API server; no coordinator runs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import timedelta
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from api_server import ApiServer
+from kontinue.client import Client
+from kontinue.sync import Mutex
+from kontinue_engine.cli import koncli
+from polling import eventually
+
+NAME = "mutexes.konductor.io/deploy"
+
+Call = Callable[..., Awaitable["Said"]]
+
+
+class Said(msgspec.Struct, frozen=True):
+    """What a command line gave."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def call(api_server: ApiServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Call:
+    """Run ``koncli mutex`` as holder ``me``; returns exit code, stdout and stderr."""
+    monkeypatch.setenv("KONDUCTOR_HOLDER_ID", "me")
+
+    async def run(*words: str) -> Said:
+        verb, *others = words
+        arguments = ["mutex", verb, "--kubeconfig", str(api_server.kubeconfig), *others]
+        code = await asyncio.to_thread(koncli.main, arguments)
+        captured = capsys.readouterr()
+        # A machine that is slow enough is told of on stderr, see cli.connection.
+        err = [line for line in captured.err.splitlines(keepends=True) if not line.startswith("no answer from")]
+        return Said(code, captured.out, "".join(err))
+
+    return run
+
+
+@pytest.fixture
+async def mutex(api_server: ApiServer) -> AsyncIterator[Mutex]:
+    """``deploy``, as somebody else sees it; it does not exist yet."""
+    transport = api_server.transport()
+    yield Mutex("deploy", Client.from_kube(transport, api_server.namespace))
+    await transport.close()
+
+
+async def test_a_mutex_is_created_locked_unlocked_and_deleted(call: Call, mutex: Mutex):
+    """Each verb says what it has done in one line; repeating create and delete is no error."""
+    for _ in range(2):
+        assert await call("create", "deploy", "--ttl", "1h") == Said(0, f"{NAME} exists\n", "")
+    assert await call("lock", "deploy") == Said(0, f"{NAME} locked by me, token 1\n", "")
+    header, row = (line.split() for line in (await call("list")).out.splitlines())
+    assert header == ["NAME", "HOLDER", "PHASE", "LOCKED", "WAITERS", "TOKEN", "AGE"]
+    assert row[:3] == ["deploy", "me", "Locked"]
+    assert "Holder:     me" in (await call("status", "deploy")).out
+    found = json.loads((await call("status", "deploy", "-o", "json")).out)
+    assert (found["mutex"], found["holder"], found["token"], found["ttl"]) == ("deploy", "me", 1, "1h")
+    assert await call("unlock", "deploy") == Said(0, f"{NAME} unlocked\n", "")
+    locked = await call("lock", "deploy", "--holder", "you", "-o", "json")
+    assert json.loads(locked.out) == {"mutex": "deploy", "holder": "you", "token": 2}
+    for _ in range(2):
+        assert await call("delete", "deploy") == Said(0, f"{NAME} deleted\n", "")
+    assert await call("list") == Said(0, "", "No mutexes found.\n")
+
+
+async def test_what_goes_wrong_has_a_code_of_its_own(call: Call, mutex: Mutex):
+    """5 for what somebody else holds, 3 for a timeout, 2 for what is not there, 1 for other errors."""
+    for verb in ("lock", "unlock", "status"):
+        assert (await call(verb, "deploy")).code == 2
+    await mutex.create()
+    assert (await call("unlock", "deploy")).code == 1
+    held = await mutex.lock(holder="you")
+    assert (await call("lock", "deploy", "--timeout", "0")).code == 5
+    said = await call("unlock", "deploy")
+    assert (said.code, "is held by you, not by me" in said.err) == (5, True)
+    said = await call("lock", "deploy", "--timeout", "50ms")
+    assert (said.code, "was not to be had within 50ms: it is held by you" in said.err) == (3, True)
+    assert "Mutex deploy: held by you, 1 waiting\n" in said.err
+    assert (await call("unlock", "deploy", "--holder", "you", "--token", "7")).code == 5
+    assert (await call("lock", "deploy", "--holder", "pod/nobody")).code == 2
+    assert (await call("lock", "deploy", "--holder", "pod/")).code == 1
+    assert (await call("lock", "deploy", "--timeout", "soon")).code == 1
+    await mutex.unlock(held)
+
+
+async def test_a_command_runs_while_it_is_locked(call: Call, mutex: Mutex, tmp_path: Path):
+    """Its exit code is passed on, it knows the token, and the Mutex is free afterwards, however it ended."""
+    await mutex.create()
+    script = 'echo "$KONDUCTOR_TOKEN $KONDUCTOR_HOLDER_ID" > "$0"; exit 7'
+    said = await call("with", "deploy", "--ttl", "1m", "--", "sh", "-c", script, str(tmp_path / "said"))
+    assert said.code == 7
+    assert (tmp_path / "said").read_text() == "1 me\n"
+    assert not await mutex.is_locked()
+    assert (await call("with", "deploy", "--", "true")).code == 0
+    assert (await call("with", "deploy", "--", "sh", "-c", "kill -9 $$")).code == 128 + 9
+    said = await call("with", "deploy", "--", str(tmp_path / "missing"))
+    assert (said.code, said.err) == (127, f"error: {tmp_path}/missing: No such file or directory\n")
+    assert not await mutex.is_locked()
+    held = await mutex.lock(holder="you")
+    assert (await call("with", "deploy", "--timeout", "0", "--", "true")).code == 5
+    await mutex.unlock(held)
+
+
+async def start(api_server: ApiServer, *command: str) -> asyncio.subprocess.Process:
+    """Start ``koncli mutex with deploy`` as a process."""
+    program = "import sys; from kontinue_engine.cli.koncli import main; sys.exit(main(sys.argv[1:]))"
+    words = ("mutex", "with", "--kubeconfig", str(api_server.kubeconfig), "deploy", "--", *command)
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", program, *words), stderr=asyncio.subprocess.PIPE, env={**os.environ}
+    )
+
+
+@pytest.mark.slow
+async def test_a_command_whose_lock_is_lost_is_ended(mutex: Mutex, api_server: ApiServer, tmp_path: Path):
+    """With all that it has started: somebody else may hold the Mutex by now."""
+    await mutex.create()
+    process = await start(
+        api_server, "sh", "-c", 'sleep 600 & echo $! > "$0.new"; mv "$0.new" "$0"; wait', f"{tmp_path}/pid"
+    )
+    await eventually((tmp_path / "pid").exists)
+    await mutex.delete()
+    _, said = await process.communicate()
+    assert process.returncode == 1
+    assert b"was deleted" in said
+    await eventually(lambda: not is_running(int((tmp_path / "pid").read_text())))
+
+
+def is_running(pid: int) -> bool:
+    """Tell whether a process runs, and is not a zombie."""
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.slow
+async def test_signals_are_passed_on_to_the_command(mutex: Mutex, api_server: ApiServer, tmp_path: Path):
+    """It ends in its own way, and the Mutex is free then."""
+    await mutex.create()
+    script = 'trap "exit 3" TERM; touch "$0"; while :; do sleep 0.05; done'
+    process = await start(api_server, "sh", "-c", script, f"{tmp_path}/ready")
+    await eventually((tmp_path / "ready").exists)
+    process.send_signal(signal.SIGTERM)
+    assert await process.wait() == 3
+    lock = await mutex.lock(holder="next", timeout=timedelta())
+    assert lock.token == 2
+
+
+@pytest.mark.slow
+async def test_a_signal_ends_the_wait_for_the_lock(mutex: Mutex, api_server: ApiServer):
+    """And whoever waits behind does not have to find out that nobody is there any more."""
+    await mutex.create()
+    held = await mutex.lock(holder="first")
+    process = await start(api_server, "true")
+    await eventually(lambda: number_waiting(mutex, 1))
+    process.send_signal(signal.SIGTERM)
+    assert await process.wait() == 128 + 15
+    assert await number_waiting(mutex, 0)
+    await mutex.unlock(held)
+
+
+async def number_waiting(mutex: Mutex, number: int) -> bool:
+    """Tell whether so many wait."""
+    return len((await mutex.get()).status.waiters) == number
