@@ -13,7 +13,7 @@ from kontinue.api.konductor_semaphores import Semaphore
 from kontinue.api.konductor_v1 import Holder, HolderKind
 from kontinue.kube.requests import SEMAPHORES
 from kontinue.sync import Semaphore as SemaphoreClient
-from kontinue_engine.cli.commands import run_command
+from kontinue_engine.cli.commands import Signals, ended_by_signals, run_command
 from kontinue_engine.cli.connection import Connection, connect
 from kontinue_engine.cli.execute import duration_option
 from kontinue_engine.cli.executions import list_objects
@@ -91,7 +91,7 @@ def acquire(
     options, limit = global_options(ctx), duration_option(timeout or wait_duration, "--timeout")
     length, bound = duration_option(ttl, "--ttl"), _bound_to(bound_to)
 
-    async def main() -> int:
+    async def main(_: Signals) -> int:
         async with connect(options) as connection:
             client = _client(connection, name)
             await _say_if_full(options, client)
@@ -100,7 +100,7 @@ def acquire(
         say(options, SEMAPHORES, name, f"acquired by {held.holder}: permit {held.name}", told)
         return OK
 
-    run(main)
+    run(lambda: ended_by_signals(main))
 
 
 @app.command("release")
@@ -131,14 +131,14 @@ def with_(
     options, limit = global_options(ctx), duration_option(timeout, "--timeout")
     length, bound = duration_option(ttl, "--ttl"), _bound_to(bound_to)
 
-    async def main() -> int:
+    async def main(signals: Signals) -> int:
         async with connect(options) as connection:
             client = _client(connection, name)
             await _say_if_full(options, client)
             async with client.hold(holder=holder, timeout=limit, ttl=length, bound_to=bound):
-                return await run_command(command)
+                return await run_command(command, signals)
 
-    run(main)
+    run(lambda: ended_by_signals(main))
 
 
 @app.command("list")

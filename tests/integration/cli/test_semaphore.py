@@ -136,6 +136,21 @@ async def test_a_command_runs_while_a_permit_is_held(
     assert await db.permits() == []
 
 
+async def test_who_is_told_to_end_while_it_waits_withdraws(db: Semaphore, api_server: ApiServer):
+    """As a Pod that is deleted; the command is not run."""
+    await db.create()
+    held = await db.acquire(timeout=LONG)
+    process = await asyncio.create_subprocess_exec(*with_permit(api_server), "true")
+    await eventually(lambda: _waits(db))
+    process.send_signal(signal.SIGTERM)
+    assert await process.wait() == 128 + signal.SIGTERM
+    assert [one.metadata.name for one in await db.permits()] == [held.name]
+
+
+async def _waits(db: Semaphore) -> bool:
+    return (await db.status()).waiting == 1
+
+
 @pytest.mark.parametrize(("command", "code"), [(["sh", "-c", "exit 3"], 3), (["/no/such/command"], 127)])
 async def test_the_code_of_a_command_is_that_of_the_verb(
     db: Semaphore, api_server: ApiServer, command: list[str], code: int
