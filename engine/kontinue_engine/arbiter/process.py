@@ -21,6 +21,7 @@ from kontinue.kube.config import KubeConfig, load_config
 from kontinue.kube.http import KubeTransport
 from kontinue.kube.transport import Transport
 from kontinue_engine.arbiter.locks import LockController
+from kontinue_engine.arbiter.onces import OnceController
 from kontinue_engine.arbiter.options import ArbiterOptions
 from kontinue_engine.arbiter.wait_groups import WaitGroupController
 from kontinue_engine.clock import Clock, SystemClock
@@ -121,9 +122,11 @@ async def look_after_all(transport: Transport, namespace: str, events: EventReco
     """Look after the primitives of a namespace, or of all if it is empty, until cancelled."""
     wait_groups = WaitGroupController(transport, namespace=namespace, events=events, clock=clock)
     mutexes = LockController(transport, requests.MUTEXES, MUTEXES, namespace=namespace, events=events, clock=clock)
+    onces = OnceController(transport, namespace=namespace, events=events, clock=clock)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(wait_groups.run(), name="wait groups")
         tasks.create_task(mutexes.run(), name="mutexes")
+        tasks.create_task(onces.run(), name="onces")
 
 
 @asynccontextmanager

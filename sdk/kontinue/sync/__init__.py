@@ -1,10 +1,12 @@
 """Coordination primitives of ``konductor.io/v1`` for Python: docs/coordination.md, docs/locks.md."""
 
-from kontinue.api.konductor_locks import MutexPhase
+from kontinue.api.konductor_locks import MutexPhase, OncePhase
 from kontinue.api.konductor_v1 import Holder, HolderKind, WaitGroupPhase, WaitGroupStatus
 from kontinue.sync.held import Lock, Scope
 from kontinue.sync.mutex import Mutex
+from kontinue.sync.once import Once
 from kontinue.sync.sync_mutex import SyncMutex
+from kontinue.sync.sync_once import SyncOnce
 from kontinue.sync.sync_wait_group import SyncWaitGroup
 from kontinue.sync.wait_group import WaitGroup
 
@@ -14,8 +16,11 @@ __all__ = [
     "Lock",
     "Mutex",
     "MutexPhase",
+    "Once",
+    "OncePhase",
     "Scope",
     "SyncMutex",
+    "SyncOnce",
     "SyncWaitGroup",
     "WaitGroup",
     "WaitGroupPhase",

@@ -23,7 +23,7 @@ from kontinue.api.rights import Role
 from kontinue.client import Client, ClientOptions
 from kontinue.errors import KontinueError, NotFound
 from kontinue.kube import requests
-from kontinue.sync import Holder, HolderKind, Mutex, WaitGroup
+from kontinue.sync import Holder, HolderKind, Lock, Mutex, Once, WaitGroup
 from kontinue_engine.arbiter.options import parse_options
 from kontinue_engine.cli.deployment.rights import COORDINATOR_ACCOUNT, role_objects
 from polling import eventually
@@ -214,6 +214,7 @@ async def test_coordinator_and_users_live_with_their_roles_and_use_each_right(wo
         for _ in range(2):  # the second Event of a kind raises the count of the first
             await worker_dies(world, group)
         await use_mutex(Mutex("deploy", client), client, world)
+        await use_once(Once("migrate", client), Once("short", client), client, world)
         await eventually(lambda: needed - at_its_end <= world.asked_by("locks-kontinue-coordinator"))
         await group.delete()
     assert world.asked_by("locks-kontinue-coordinator") == needed
@@ -248,13 +249,32 @@ async def use_mutex(mutex: Mutex, client: Client, world: World) -> None:
     await mutex.delete()
 
 
-async def is_settled(mutex: Mutex) -> bool:
+async def use_once(once: Once, short: Once, client: Client, world: World) -> None:
+    """Do with a Once what a user may do; one with a ttl is deleted by the coordinator."""
+
+    async def work(_: Lock) -> None:
+        waiting.append(asyncio.create_task(once.do(work)))
+        await eventually(lambda: ((GROUP, "onces"), "watch") in world.asked_by("user"))
+
+    waiting: list[asyncio.Task[bool]] = []
+    await once.create()
+    await eventually(lambda: is_settled(once))
+    assert await once.do(work)
+    assert not await waiting[0]
+    await client.kube.send(requests.list_objects(requests.ONCES, once.namespace))
+    await once.delete()
+    await short.create(ttl=timedelta(milliseconds=1))
+    await short.do(lambda _: asyncio.sleep(0))
+    await eventually(lambda: is_missing(short))
+
+
+async def is_settled(found: Mutex | Once) -> bool:
     """Tell whether its phase has been written."""
-    return (await mutex.get()).status.phase is not None
+    return (await found.get()).status.phase is not None
 
 
-async def is_missing(group: WaitGroup) -> bool:
-    """Tell whether a WaitGroup is gone."""
+async def is_missing(group: WaitGroup | Once) -> bool:
+    """Tell whether something is gone."""
     try:
         await group.get()
     except NotFound:

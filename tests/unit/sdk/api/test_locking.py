@@ -9,7 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kontinue import errors
-from kontinue.api.konductor_locks import MUTEXES, Mutex, MutexStatus, ttl_of
+from kontinue.api.konductor_locks import (
+    MUTEXES,
+    ONCES,
+    Mutex,
+    MutexStatus,
+    Once,
+    OncePhase,
+    executed,
+    failed,
+    ttl_of,
+)
 from kontinue.api.konductor_v1 import Holder, HolderKind
 from kontinue.api.locking import (
     CLOCKS_DIFFER,
@@ -171,6 +181,26 @@ def test_a_mutex_keeps_its_locks_as_they_are(steps: list[tuple[str, int, bool]])
         mutex = MUTEXES.with_locks(mutex, locks)
         assert MUTEXES.locks_of(mutex) == locks
         assert MUTEXES.with_locks(mutex, locks) == mutex
+
+
+@given(STEPS)
+def test_a_once_keeps_its_tries_and_is_executed_once(steps: list[tuple[str, int, bool]]):
+    """Whoever fails or dies leaves it to the next; once somebody has done it nobody holds it or waits."""
+    once = Once(metadata=ObjectMeta(name="migrate"))
+    for verb, who, is_done in steps:
+        locks = ONCES.locks_of(once)
+        if verb == "ask":
+            once = ONCES.with_locks(once, ask(locks, str(who), ttl=TTL))
+        elif (held := locks.held_by(str(who))) is not None:
+            after = executed(once, NOW) if is_done else failed(once, "no")
+            assert after.phase is (OncePhase.EXECUTED if is_done else OncePhase.FAILED)
+            assert (after.status.executor, after.status.token) == (held.holder if is_done else "", held.token)
+            once = after
+        assert once.phase is once.status.phase or once.status.phase is None
+        assert ONCES.with_locks(once, ONCES.locks_of(once)).phase is once.phase
+        if once.status.executed:
+            assert ONCES.locks_of(once) == Locks(token=once.status.token)
+            break
 
 
 def test_a_mutex_that_the_original_has_locked_is_locked():
