@@ -296,9 +296,28 @@ ONCE: Final = Kind(
     ),
 )
 
+RW_MUTEX: Final = Kind(
+    struct=konductor_locks.RWMutex,
+    plural="rwmutexes",
+    short_name="krw",
+    group=konductor_v1.GROUP,
+    version=konductor_v1.VERSION,
+    has_status=True,
+    selectable_fields=(".status.phase",),
+    columns=(
+        _column("WriteHolder", "string", ".status.writeHolder", "Who may write."),
+        _column("Phase", "string", ".status.phase", "Unlocked, ReadLocked or WriteLocked."),
+        _column("Locked", "date", ".status.lockedAt", "Since when."),
+        _AGE,
+        _column("Readers", "string", ".status.readHolders", "Who may read.", priority=1),
+        _column("Token", "integer", ".status.token", "Grows with each lock.", priority=1),
+        _column("Waiters", "string", ".status.waiters[*].holder", "Who waits.", priority=1),
+    ),
+)
+
 KINDS: Final = (
     *(FUNCTION, EXECUTION, SUSPENSION, SCHEDULED_EXECUTION, MEMO_PAGE, ARCHIVED_EXECUTION),
-    *(WAIT_GROUP, MUTEX, ONCE),
+    *(WAIT_GROUP, MUTEX, RW_MUTEX, ONCE),
 )
 
 

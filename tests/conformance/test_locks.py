@@ -11,6 +11,7 @@ from api import MERGE_PATCH, Api, unique
 
 MUTEXES = "konductor.io/v1/mutexes"
 ONCES = "konductor.io/v1/onces"
+RW_MUTEXES = "konductor.io/v1/rwmutexes"
 
 
 async def created(api: Api, path: str, kind: str, **fields: Any) -> tuple[str, dict[str, Any]]:
@@ -94,3 +95,16 @@ async def test_a_once_is_printed_with_its_executor(api: Api) -> None:
     _, table = await api.send("GET", path, Accept="application/json;as=Table;v=v1;g=meta.k8s.io")
     cells = dict(zip([one["name"] for one in table["columnDefinitions"]], table["rows"][0]["cells"], strict=True))
     assert (cells["Executed"], cells["Executor"], cells["Phase"]) == (True, "me", "Executed")
+
+
+async def test_an_rwmutex_is_printed_with_its_holders(api: Api) -> None:
+    """``kubectl get rwmutexes -o wide`` shows who reads, as text."""
+    path, _ = await created(api, RW_MUTEXES, "RWMutex")
+    for status in ({"phase": "Locked"}, {"readHolders": ["x" * 254]}, {"locks": [{"token": -1}]}):
+        answer = await api.send("PATCH", f"{path}/status", {"status": status}, content_type=MERGE_PATCH)
+        assert answer[0] == 422
+    patch = {"status": {"readHolders": ["a", "b"], "phase": "ReadLocked"}}
+    assert (await api.send("PATCH", f"{path}/status", patch, content_type=MERGE_PATCH))[0] == 200
+    _, table = await api.send("GET", path, Accept="application/json;as=Table;v=v1;g=meta.k8s.io")
+    cells = dict(zip([one["name"] for one in table["columnDefinitions"]], table["rows"][0]["cells"], strict=True))
+    assert (cells["Phase"], cells["Readers"]) == ("ReadLocked", '["a","b"]')

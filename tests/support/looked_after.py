@@ -15,7 +15,7 @@ from kontinue.client import Client
 from kontinue.kube import requests
 from kontinue.kube.http import KubeTransport
 from kontinue.kube.requests import Resource
-from kontinue.sync import Holder, HolderKind, Mutex, Once, WaitGroup
+from kontinue.sync import Holder, HolderKind, Mutex, Once, RWMutex, WaitGroup
 from kontinue_engine.arbiter.process import USER_AGENT, look_after_all
 from kontinue_engine.clock import SystemClock
 from kontinue_engine.kube.events import EventRecorder
@@ -44,6 +44,12 @@ class World:
         """Create a Mutex."""
         mutex = Mutex(name, self.client)
         await mutex.create(ttl=ttl)
+        return mutex
+
+    async def rw_mutex(self, name: str) -> RWMutex:
+        """Create an RWMutex."""
+        mutex = RWMutex(name, self.client)
+        await mutex.create()
         return mutex
 
     async def once(self, name: str, *, ttl: timedelta | None = None) -> Once:

@@ -14,14 +14,14 @@ import typer
 
 from kontinue_engine.cli.options import global_options
 
-app = typer.Typer(help="Look after WaitGroups, Mutexes and Onces of konductor.io: holders that end, times to live.")
+app = typer.Typer(help="Look after WaitGroups and locks of konductor.io: holders that end, times to live.")
 
 _PASS_ON: Final = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
 
 
 @app.callback()
 def coordinator() -> None:
-    """Look after WaitGroups, Mutexes and Onces of konductor.io: holders that end, times to live."""
+    """Look after WaitGroups and locks of konductor.io: holders that end, times to live."""
 
 
 @app.command("run", context_settings=_PASS_ON)

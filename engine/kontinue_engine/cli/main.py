@@ -83,6 +83,7 @@ VERBS: Final = (
     Verb("archive", f"{_CLI}.archive", "What has been archived, and what is in it.", _LOOK, LISTS),
     Verb("mutex", f"{_CLI}.mutex", "One at a time holds it: lock, unlock, run a command with it.", _CHANGE, LISTS),
     Verb("once", f"{_CLI}.once", "Done once, whoever does it: run a command unless it has been done.", _CHANGE, LISTS),
+    Verb("rwmutex", f"{_CLI}.rwmutex", "Many read at a time, or one writes.", _CHANGE, LISTS),
     Verb("waitgroup", f"{_CLI}.waitgroup", "Count workers under way, wait until all are done.", _CHANGE, LISTS),
     Verb("wait", f"{_CLI}.wait", "Wait until an Execution has ended.", _LOOK, SELECTS),
     Verb("doctor", f"{_CLI}.doctor.command", "What is wrong with server, workers and Executions.", _LOOK, _ALL),

@@ -49,10 +49,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
   resources: [waitgroups, onces]
   verbs: [list, watch, delete]
 - apiGroups: [konductor.io]
-  resources: [mutexes]
+  resources: [mutexes, rwmutexes]
   verbs: [list, watch]
 - apiGroups: [konductor.io]
-  resources: [waitgroups/status, mutexes/status, onces/status]
+  resources: [waitgroups/status, mutexes/status, onces/status, rwmutexes/status]
   verbs: [update]
 # Whether those that hold something still live.
 - apiGroups: [""]

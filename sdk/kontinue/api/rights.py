@@ -89,8 +89,8 @@ _CLIENT: Final = (
     Rule("coordination.k8s.io", ("leases",), _READ),
     Rule("", ("events",), ("list",)),
     # Counts and waits. Holders are Pods and Executions, which it reads anyway.
-    Rule(konductor_v1.GROUP, ("waitgroups", "mutexes", "onces"), (*_READ, "create", "delete")),
-    Rule(konductor_v1.GROUP, ("waitgroups/status", "mutexes/status", "onces/status"), ("update",)),
+    Rule(konductor_v1.GROUP, ("waitgroups", "mutexes", "onces", "rwmutexes"), (*_READ, "create", "delete")),
+    Rule(konductor_v1.GROUP, ("waitgroups/status", "mutexes/status", "onces/status", "rwmutexes/status"), ("update",)),
 )
 
 _OPERATOR: Final = (
@@ -106,8 +106,8 @@ _COORDINATOR: Final = (
     Rule("coordination.k8s.io", ("leases",), (*_READ, "create", "update")),
     # Deletes what has been done for its ttl, takes off what belonged to holders that are gone.
     Rule(konductor_v1.GROUP, ("waitgroups", "onces"), ("list", "watch", "delete")),
-    Rule(konductor_v1.GROUP, ("mutexes",), ("list", "watch")),
-    Rule(konductor_v1.GROUP, ("waitgroups/status", "mutexes/status", "onces/status"), ("update",)),
+    Rule(konductor_v1.GROUP, ("mutexes", "rwmutexes"), ("list", "watch")),
+    Rule(konductor_v1.GROUP, ("waitgroups/status", "mutexes/status", "onces/status", "rwmutexes/status"), ("update",)),
     # Whether those that hold a part of a counter still live.
     Rule("", ("pods",), _READ),
     Rule(labels.GROUP, ("executions",), _READ),

@@ -63,6 +63,7 @@ FUNCTIONS: Final = Resource("kontinue.cloud", "v1alpha1", "functions", "Function
 WAIT_GROUPS: Final = Resource("konductor.io", "v1", "waitgroups", "WaitGroup")
 MUTEXES: Final = Resource("konductor.io", "v1", "mutexes", "Mutex")
 ONCES: Final = Resource("konductor.io", "v1", "onces", "Once")
+RW_MUTEXES: Final = Resource("konductor.io", "v1", "rwmutexes", "RWMutex")
 LEASES: Final = Resource("coordination.k8s.io", "v1", "leases", "Lease")
 EVENTS: Final = Resource("", "v1", "events", "Event")
 JOBS: Final = Resource("batch", "v1", "jobs", "Job")

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import timedelta
 
-from kontinue import errors
 from kontinue.api.konductor_locks import Once as StoredOnce
 from kontinue.api.konductor_v1 import Holder
 from kontinue.client.sync_client import SyncClient, parts_of
 from kontinue.sync.held import Lock
 from kontinue.sync.once import LEASE, AlreadyExecutedError, Once
+from kontinue.sync.sync_mutex import within
 
 
 class SyncOnce:
@@ -44,16 +43,10 @@ class SyncOnce:
         """Do the work unless it has been done; see ``Once.do``. A thread cannot be cancelled: ask ``Lock.check()``."""
         scope = self._once.running(timeout=timeout, lease=lease, holder=holder, on_progress=on_progress)
         try:
-            lock = self._thread.run(scope.begin())
+            with within(scope, self._thread) as lock:
+                work(lock)
         except AlreadyExecutedError:
             return False
-        try:
-            work(lock)
-        except BaseException as error:
-            with suppress(errors.KontinueError):  # what the work has raised goes first
-                self._thread.run(scope.end(error))
-            raise
-        self._thread.run(scope.end())
         return True
 
     def is_executed(self) -> bool:

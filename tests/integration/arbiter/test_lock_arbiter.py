@@ -14,7 +14,7 @@ from api_server import ApiServer
 from kontinue import errors
 from kontinue.api.konductor_locks import MutexPhase, OncePhase
 from kontinue.kube import requests
-from kontinue.sync import Lock, Mutex, Once
+from kontinue.sync import Lock, Mutex, Once, RWMutex
 from looked_after import World, start_coordinator
 from polling import eventually
 
@@ -95,6 +95,25 @@ async def test_who_is_edited_away_does_not_hold_it_any_more(world: World):
         await eventually(lambda: is_free(mutex))
     status = (await mutex.get()).status
     assert (status.expires_at, status.lock_id, status.token) == (None, "", 2)
+
+
+async def test_a_reader_that_ends_does_not_end_the_others(world: World):
+    """One has expired, one was a Pod; the third reads on, and the writer waits for him alone."""
+    mutex = await world.rw_mutex("catalog")
+    pod = await world.pod("worker-0")
+    await mutex.rlock(holder="dead", ttl=timedelta(milliseconds=1))
+    await mutex.rlock(holder=pod)
+    alive = await mutex.rlock(holder="alive")
+    async with world.looked_after():
+        await world.transport.send(requests.delete(requests.PODS, world.namespace, "worker-0"))
+        await eventually(lambda: reads_alone(mutex, "alive"))
+    await mutex.unlock(alive)
+    assert (await mutex.lock(timeout=timedelta())).token == 4
+
+
+async def reads_alone(mutex: RWMutex, holder: str) -> bool:
+    """Tell whether nobody else reads."""
+    return (await mutex.get()).status.read_holders == [holder]
 
 
 async def test_a_once_is_deleted_when_it_was_executed_for_its_ttl(world: World):

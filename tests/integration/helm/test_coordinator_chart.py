@@ -23,7 +23,8 @@ from kontinue.api.rights import Role
 from kontinue.client import Client, ClientOptions
 from kontinue.errors import KontinueError, NotFound
 from kontinue.kube import requests
-from kontinue.sync import Holder, HolderKind, Lock, Mutex, Once, WaitGroup
+from kontinue.kube.requests import Resource
+from kontinue.sync import Holder, HolderKind, Lock, Mutex, Once, RWMutex, WaitGroup
 from kontinue_engine.arbiter.options import parse_options
 from kontinue_engine.cli.deployment.rights import COORDINATOR_ACCOUNT, role_objects
 from polling import eventually
@@ -213,7 +214,8 @@ async def test_coordinator_and_users_live_with_their_roles_and_use_each_right(wo
         await waiting
         for _ in range(2):  # the second Event of a kind raises the count of the first
             await worker_dies(world, group)
-        await use_mutex(Mutex("deploy", client), client, world)
+        await use_mutex(Mutex("deploy", client), requests.MUTEXES, client, world)
+        await use_mutex(RWMutex("catalog", client), requests.RW_MUTEXES, client, world)
         await use_once(Once("migrate", client), Once("short", client), client, world)
         await eventually(lambda: needed - at_its_end <= world.asked_by("locks-kontinue-coordinator"))
         await group.delete()
@@ -236,16 +238,16 @@ def test_the_roles_of_an_installation_are_those_of_the_chart() -> None:
     assert {each for each in granted(client) if each[0][0] == GROUP} <= users
 
 
-async def use_mutex(mutex: Mutex, client: Client, world: World) -> None:
+async def use_mutex(mutex: Mutex | RWMutex, resource: Resource, client: Client, world: World) -> None:
     """Do with a Mutex what a user may do; first let the coordinator write its phase."""
     await mutex.create()
     await eventually(lambda: is_settled(mutex))
     held = await mutex.lock(holder="a")
     waiting = asyncio.create_task(mutex.lock(holder="b"))
-    await eventually(lambda: ((GROUP, "mutexes"), "watch") in world.asked_by("user"))
+    await eventually(lambda: ((GROUP, resource.plural), "watch") in world.asked_by("user"))
     await mutex.unlock(held)
     await waiting
-    await client.kube.send(requests.list_objects(requests.MUTEXES, mutex.namespace))
+    await client.kube.send(requests.list_objects(resource, mutex.namespace))
     await mutex.delete()
 
 
@@ -268,7 +270,7 @@ async def use_once(once: Once, short: Once, client: Client, world: World) -> Non
     await eventually(lambda: is_missing(short))
 
 
-async def is_settled(found: Mutex | Once) -> bool:
+async def is_settled(found: Mutex | RWMutex | Once) -> bool:
     """Tell whether its phase has been written."""
     return (await found.get()).status.phase is not None
 

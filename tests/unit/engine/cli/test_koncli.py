@@ -31,7 +31,7 @@ def test_the_namespace_of_the_environment_counts_unless_the_line_names_one():
 
 def test_only_primitives_are_koncli_verbs():
     """Executions are kontinue's."""
-    assert {verb.name for verb in KONCLI.verbs} == {"mutex", "once", "version", "waitgroup"}
+    assert {verb.name for verb in KONCLI.verbs} == {"mutex", "once", "rwmutex", "version", "waitgroup"}
 
 
 def test_a_line_that_makes_no_sense_is_1(capsys: pytest.CaptureFixture[str]):
