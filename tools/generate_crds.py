@@ -276,6 +276,45 @@ MUTEX: Final = Kind(
     ),
 )
 
+ONCE: Final = Kind(
+    struct=konductor_locks.Once,
+    plural="onces",
+    short_name="konce",
+    group=konductor_v1.GROUP,
+    version=konductor_v1.VERSION,
+    has_status=True,
+    selectable_fields=(".status.phase",),
+    columns=(
+        _column("Executed", "boolean", ".status.executed", "Whether it has been done."),
+        _column("Executor", "string", ".status.executor", "Who has done it, or does it now."),
+        _column("Phase", "string", ".status.phase", "Pending, Running, Executed, or Failed."),
+        _column("ExecutedAt", "date", ".status.executedAt", "When it was done."),
+        _AGE,
+        _column("Tries", "integer", ".status.token", "How often it was begun.", priority=1),
+        _column("Failure", "string", ".status.failure", "What the last try has raised.", priority=1),
+        _column("TTL", "string", ".spec.ttl", "Deleted when it has been Executed for so long.", priority=1),
+    ),
+)
+
+RW_MUTEX: Final = Kind(
+    struct=konductor_locks.RWMutex,
+    plural="rwmutexes",
+    short_name="krw",
+    group=konductor_v1.GROUP,
+    version=konductor_v1.VERSION,
+    has_status=True,
+    selectable_fields=(".status.phase",),
+    columns=(
+        _column("WriteHolder", "string", ".status.writeHolder", "Who may write."),
+        _column("Phase", "string", ".status.phase", "Unlocked, ReadLocked or WriteLocked."),
+        _column("Locked", "date", ".status.lockedAt", "Since when."),
+        _AGE,
+        _column("Readers", "string", ".status.readHolders", "Who may read.", priority=1),
+        _column("Token", "integer", ".status.token", "Grows with each lock.", priority=1),
+        _column("Waiters", "string", ".status.waiters[*].holder", "Who waits.", priority=1),
+    ),
+)
+
 SEMAPHORE: Final = Kind(
     struct=konductor_semaphores.Semaphore,
     plural="semaphores",
@@ -359,7 +398,7 @@ ARRIVAL: Final = Kind(
 
 KINDS: Final = (
     *(FUNCTION, EXECUTION, SUSPENSION, SCHEDULED_EXECUTION, MEMO_PAGE, ARCHIVED_EXECUTION),
-    *(WAIT_GROUP, MUTEX, SEMAPHORE, PERMIT, BARRIER, ARRIVAL),
+    *(WAIT_GROUP, MUTEX, RW_MUTEX, ONCE, SEMAPHORE, PERMIT, BARRIER, ARRIVAL),
 )
 
 

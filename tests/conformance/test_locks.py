@@ -1,4 +1,4 @@
-"""Mutexes of ``konductor.io``: what is refused, how they are found and printed, and how two who want one meet."""
+"""Locks of ``konductor.io``: what is refused, how they are found and printed, and how two who want one meet."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import pytest
 from api import MERGE_PATCH, Api, unique
 
 MUTEXES = "konductor.io/v1/mutexes"
+ONCES = "konductor.io/v1/onces"
+RW_MUTEXES = "konductor.io/v1/rwmutexes"
 
 
 async def created(api: Api, path: str, kind: str, **fields: Any) -> tuple[str, dict[str, Any]]:
@@ -80,3 +82,29 @@ async def test_a_mutex_is_found_by_short_name_and_printed_with_its_holder(api: A
     assert (cells["Holder"], cells["Phase"], cells["Waiters"]) == ("me", "Locked", "you")
     _, found = await api.send("GET", f"{api.path(MUTEXES)}?fieldSelector=status.phase%3DLocked")
     assert [one["metadata"]["name"] for one in found["items"]] == [path.rpartition("/")[2]]
+
+
+async def test_a_once_is_printed_with_its_executor(api: Api) -> None:
+    """``kubectl get onces`` shows whether it was done, and by whom."""
+    path, _ = await created(api, ONCES, "Once")
+    for status, code in (({"phase": "Done"}, 422), ({"executed": "yes"}, 422), ({"failure": "x" * 1025}, 422)):
+        answer = await api.send("PATCH", f"{path}/status", {"status": status}, content_type=MERGE_PATCH)
+        assert answer[0] == code
+    patch = {"status": {"executed": True, "executor": "me", "phase": "Executed"}}
+    assert (await api.send("PATCH", f"{path}/status", patch, content_type=MERGE_PATCH))[0] == 200
+    _, table = await api.send("GET", path, Accept="application/json;as=Table;v=v1;g=meta.k8s.io")
+    cells = dict(zip([one["name"] for one in table["columnDefinitions"]], table["rows"][0]["cells"], strict=True))
+    assert (cells["Executed"], cells["Executor"], cells["Phase"]) == (True, "me", "Executed")
+
+
+async def test_an_rwmutex_is_printed_with_its_holders(api: Api) -> None:
+    """``kubectl get rwmutexes -o wide`` shows who reads, as text."""
+    path, _ = await created(api, RW_MUTEXES, "RWMutex")
+    for status in ({"phase": "Locked"}, {"readHolders": ["x" * 254]}, {"locks": [{"token": -1}]}):
+        answer = await api.send("PATCH", f"{path}/status", {"status": status}, content_type=MERGE_PATCH)
+        assert answer[0] == 422
+    patch = {"status": {"readHolders": ["a", "b"], "phase": "ReadLocked"}}
+    assert (await api.send("PATCH", f"{path}/status", patch, content_type=MERGE_PATCH))[0] == 200
+    _, table = await api.send("GET", path, Accept="application/json;as=Table;v=v1;g=meta.k8s.io")
+    cells = dict(zip([one["name"] for one in table["columnDefinitions"]], table["rows"][0]["cells"], strict=True))
+    assert (cells["Phase"], cells["Readers"]) == ("ReadLocked", '["a","b"]')

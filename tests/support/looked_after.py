@@ -15,7 +15,7 @@ from kontinue.client import Client
 from kontinue.kube import requests
 from kontinue.kube.http import KubeTransport
 from kontinue.kube.requests import Resource
-from kontinue.sync import Holder, HolderKind, Mutex, WaitGroup
+from kontinue.sync import Holder, HolderKind, Mutex, Once, RWMutex, WaitGroup
 from kontinue_engine.arbiter.process import USER_AGENT, look_after_all
 from kontinue_engine.clock import SystemClock
 from kontinue_engine.kube.events import EventRecorder
@@ -45,6 +45,18 @@ class World:
         mutex = Mutex(name, self.client)
         await mutex.create(ttl=ttl)
         return mutex
+
+    async def rw_mutex(self, name: str) -> RWMutex:
+        """Create an RWMutex."""
+        mutex = RWMutex(name, self.client)
+        await mutex.create()
+        return mutex
+
+    async def once(self, name: str, *, ttl: timedelta | None = None) -> Once:
+        """Create a Once."""
+        once = Once(name, self.client)
+        await once.create(ttl=ttl)
+        return once
 
     async def create(self, resource: Resource, name: str, spec: dict[str, Any]) -> Holder:
         """Create a Pod or an Execution; return it as a holder."""

@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from kontinue.api import konductor_v1, labels
-from kontinue.api.konductor_locks import MUTEXES
+from kontinue.api.konductor_locks import MUTEXES, RWMUTEXES
 from kontinue.api.meta import Lease
 from kontinue.kube import requests
 from kontinue.kube.config import KubeConfig, load_config
@@ -22,6 +22,7 @@ from kontinue.kube.http import KubeTransport
 from kontinue.kube.transport import Transport
 from kontinue_engine.arbiter.barriers import BarrierController
 from kontinue_engine.arbiter.locks import LockController
+from kontinue_engine.arbiter.onces import OnceController
 from kontinue_engine.arbiter.options import ArbiterOptions
 from kontinue_engine.arbiter.semaphores import SemaphoreController
 from kontinue_engine.arbiter.wait_groups import WaitGroupController
@@ -123,9 +124,15 @@ async def look_after_all(transport: Transport, namespace: str, events: EventReco
     """Look after the primitives of a namespace, or of all if it is empty, until cancelled."""
     wait_groups = WaitGroupController(transport, namespace=namespace, events=events, clock=clock)
     mutexes = LockController(transport, requests.MUTEXES, MUTEXES, namespace=namespace, events=events, clock=clock)
+    rw_mutexes = LockController(
+        transport, requests.RW_MUTEXES, RWMUTEXES, namespace=namespace, events=events, clock=clock
+    )
+    onces = OnceController(transport, namespace=namespace, events=events, clock=clock)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(wait_groups.run(), name="wait groups")
         tasks.create_task(mutexes.run(), name="mutexes")
+        tasks.create_task(rw_mutexes.run(), name="rwmutexes")
+        tasks.create_task(onces.run(), name="onces")
         for controller in (SemaphoreController, BarrierController):
             running = controller(transport, namespace=namespace, events=events, clock=clock).run()
             tasks.create_task(running, name=controller.__name__)

@@ -15,7 +15,7 @@ from kontinue_engine.cli import exit_codes
 from kontinue_engine.cli.main import VERBS, Program, run_program
 
 NAMESPACE_VARIABLE: Final = "KONDUCTOR_NAMESPACE"
-_SHARED: Final = frozenset({"barrier", "mutex", "semaphore", "version", "waitgroup"})
+_SHARED: Final = frozenset({"barrier", "mutex", "once", "rwmutex", "semaphore", "version", "waitgroup"})
 KONCLI: Final = Program(
     "koncli",
     "Coordinate workloads by primitives of konductor.io.",

@@ -52,8 +52,21 @@ def holder_of(text: str) -> str | Holder:
     return bound_holder(text) if text.partition("/")[0].lower() in _KINDS and "/" in text else text
 
 
-async def run_held(scope: Scope, command: Sequence[str]) -> int:
+class CommandFailedError(Exception):
+    """The command that a lock is held for has ended with another exit status than 0."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"exit status {status}" if status >= 0 else f"ended by signal {-status}")
+        self.status = status
+
+
+async def run_held(scope: Scope, command: Sequence[str], *, must_succeed: bool = False) -> int:
     """Run a command while a lock is held; return its exit status. Once the lock is lost the command is ended.
+
+    Args:
+        scope: of the lock.
+        command: what to run.
+        must_succeed: any exit status but 0 is a failure of what the lock is held for.
 
     Raises:
         LockLost: the lock was lost, and the command was ended, or had just ended.
@@ -63,6 +76,10 @@ async def run_held(scope: Scope, command: Sequence[str]) -> int:
         try:
             async with scope as lock:
                 status = await _run(command, lock, signals)
+                if must_succeed and status:
+                    raise CommandFailedError(status)
+        except CommandFailedError as failure:
+            status = failure.status
         except asyncio.CancelledError:
             if signals.ended_by is None:
                 raise

@@ -82,6 +82,8 @@ VERBS: Final = (
     Verb("schedules", f"{_CLI}.schedules", "What is started at which times; suspend, resume, trigger.", _LOOK, LISTS),
     Verb("archive", f"{_CLI}.archive", "What has been archived, and what is in it.", _LOOK, LISTS),
     Verb("mutex", f"{_CLI}.mutex", "One at a time holds it: lock, unlock, run a command with it.", _CHANGE, LISTS),
+    Verb("once", f"{_CLI}.once", "Done once, whoever does it: run a command unless it has been done.", _CHANGE, LISTS),
+    Verb("rwmutex", f"{_CLI}.rwmutex", "Many read at a time, or one writes.", _CHANGE, LISTS),
     Verb("waitgroup", f"{_CLI}.waitgroup", "Count workers under way, wait until all are done.", _CHANGE, LISTS),
     Verb("barrier", f"{_CLI}.barrier", "Let a known number wait for each other.", _CHANGE, LISTS),
     Verb("semaphore", f"{_CLI}.semaphore", "Let so many work at the same time, and no more.", _CHANGE, LISTS),

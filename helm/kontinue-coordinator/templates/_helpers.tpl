@@ -46,13 +46,13 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{/* What it needs wherever it looks after something: a test compares it with what it asks for. */}}
 {{- define "kontinue-coordinator.rules" -}}
 - apiGroups: [konductor.io]
-  resources: [waitgroups]
+  resources: [waitgroups, onces]
   verbs: [list, watch, delete]
 - apiGroups: [konductor.io]
-  resources: [mutexes]
+  resources: [mutexes, rwmutexes]
   verbs: [list, watch]
 - apiGroups: [konductor.io]
-  resources: [waitgroups/status, mutexes/status]
+  resources: [waitgroups/status, mutexes/status, onces/status, rwmutexes/status]
   verbs: [update]
 - apiGroups: [konductor.io]
   resources: [semaphores]

@@ -84,13 +84,13 @@ class LockKind(msgspec.Struct, Generic[T], frozen=True):
         object_type: of the objects.
         locks_of: reads them.
         with_locks: writes them, and all that follows from them.
-        most_waiters: how many may wait.
+        most: how many may hold it or wait for it.
     """
 
     object_type: type[T]
     locks_of: Callable[[T], Locks]
     with_locks: Callable[[T, Locks], T]
-    most_waiters: int
+    most: int
 
 
 def turns(locks: Locks) -> tuple[Claim, ...]:
@@ -105,17 +105,18 @@ def turns(locks: Locks) -> tuple[Claim, ...]:
     return tuple(found)
 
 
-def asked(locks: Locks, claim: Claim, *, ttl: timedelta | None, now: datetime, most_waiters: int) -> Locks:
+def asked(locks: Locks, claim: Claim, *, ttl: timedelta | None, now: datetime, most: int) -> Locks:
     """Return the locks after somebody has asked: he holds it, or waits. Asking again changes nothing.
 
     Raises:
-        InvalidState: too many wait already.
+        InvalidState: too many hold it or wait already.
     """
     if locks.held_by(claim.id) is not None:
         return locks
     if all(one.id != claim.id for one in locks.waiters):
-        if len(locks.waiters) >= most_waiters:
-            raise errors.InvalidState(f"{len(locks.waiters)} are waiting already: no more can")
+        present = len(locks.grants) + len(locks.waiters)
+        if present >= most:
+            raise errors.InvalidState(f"{present} hold it or wait for it already: no more can")
         locks = msgspec.structs.replace(locks, waiters=(*locks.waiters, claim))
     if all(one.id != claim.id for one in turns(locks)):
         return locks

@@ -89,8 +89,8 @@ _CLIENT: Final = (
     Rule("coordination.k8s.io", ("leases",), _READ),
     Rule("", ("events",), ("list",)),
     # Counts and waits. Holders are Pods and Executions, which it reads anyway.
-    Rule(konductor_v1.GROUP, ("waitgroups", "mutexes"), (*_READ, "create", "delete")),
-    Rule(konductor_v1.GROUP, ("waitgroups/status", "mutexes/status"), ("update",)),
+    Rule(konductor_v1.GROUP, ("waitgroups", "mutexes", "onces", "rwmutexes"), (*_READ, "create", "delete")),
+    Rule(konductor_v1.GROUP, ("waitgroups/status", "mutexes/status", "onces/status", "rwmutexes/status"), ("update",)),
     # Asks for permits, which a coordinator grants.
     Rule(konductor_v1.GROUP, ("semaphores",), ("get", "list", "create", "delete")),
     Rule(konductor_v1.GROUP, ("permits",), (*_READ, "create", "delete")),
@@ -111,9 +111,9 @@ _COORDINATOR: Final = (
     # Which of several works.
     Rule("coordination.k8s.io", ("leases",), (*_READ, "create", "update")),
     # Deletes what has been done for its ttl, takes off what belonged to holders that are gone.
-    Rule(konductor_v1.GROUP, ("waitgroups",), ("list", "watch", "delete")),
-    Rule(konductor_v1.GROUP, ("mutexes",), ("list", "watch")),
-    Rule(konductor_v1.GROUP, ("waitgroups/status", "mutexes/status"), ("update",)),
+    Rule(konductor_v1.GROUP, ("waitgroups", "onces"), ("list", "watch", "delete")),
+    Rule(konductor_v1.GROUP, ("mutexes", "rwmutexes"), ("list", "watch")),
+    Rule(konductor_v1.GROUP, ("waitgroups/status", "mutexes/status", "onces/status", "rwmutexes/status"), ("update",)),
     # Grants permits, deletes those of holders that are gone.
     Rule(konductor_v1.GROUP, ("semaphores",), ("list", "watch")),
     Rule(konductor_v1.GROUP, ("permits",), (*_READ, "delete")),

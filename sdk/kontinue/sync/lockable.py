@@ -89,12 +89,13 @@ class Lockable(Generic[T]):
         on_progress: Callable[[T], object] | None,
         *,
         before: Callable[[T], None] | None = None,
+        is_shared: bool = False,
     ) -> Taken[T]:
         bound = holder if isinstance(holder, Holder) else None
         if bound is not None and not bound.uid:
             bound = await found(bound, self._transport, self.namespace, retry_for_s=self._retry_for_s)
         return await self._locker.take(
-            Claim(id=uuid.uuid4().hex, holder=holder_name(holder), bound_to=bound),
+            Claim(id=uuid.uuid4().hex, holder=holder_name(holder), bound_to=bound, is_shared=is_shared),
             ttl=ttl,
             limit=self.timeout if limit is None else limit,
             on_progress=on_progress,

@@ -233,9 +233,7 @@ class Locker(Generic[T]):
             wish.before(state)
         locks = locking.without_overdue(self._kind.locks_of(state), marks)
         try:
-            locks = locking.asked(
-                locks, wish.claim, ttl=wish.ttl(state), now=datetime.now(UTC), most_waiters=self._kind.most_waiters
-            )
+            locks = locking.asked(locks, wish.claim, ttl=wish.ttl(state), now=datetime.now(UTC), most=self._kind.most)
         except errors.InvalidState as error:
             raise errors.InvalidState(f"{self._what}: {error}") from error
         return self._with(state, locks)

@@ -9,9 +9,23 @@ from datetime import timedelta
 from kontinue import errors
 from kontinue.api.konductor_locks import Mutex as StoredMutex
 from kontinue.api.konductor_v1 import Holder
+from kontinue.client.event_thread import EventThread
 from kontinue.client.sync_client import SyncClient, parts_of
-from kontinue.sync.held import Lock
+from kontinue.sync.held import Lock, Scope
 from kontinue.sync.mutex import Mutex
+
+
+@contextmanager
+def within(scope: Scope, thread: EventThread) -> Generator[Lock]:
+    """Hold a lock in a ``with``; what the body raises goes first."""
+    lock = thread.run(scope.begin())
+    try:
+        yield lock
+    except BaseException as error:
+        with suppress(errors.KontinueError):
+            thread.run(scope.end(error))
+        raise
+    thread.run(scope.end())
 
 
 class SyncMutex:
@@ -47,14 +61,8 @@ class SyncMutex:
         The callbacks run on the client's own thread. ``LockLost`` is raised at the end, too.
         """
         scope = self._mutex.held(timeout=timeout, ttl=ttl, holder=holder, on_loss=on_loss, on_progress=on_progress)
-        lock = self._thread.run(scope.begin())
-        try:
+        with within(scope, self._thread) as lock:
             yield lock
-        except BaseException:
-            with suppress(errors.KontinueError):  # what the body has raised goes first
-                self._thread.run(scope.end())
-            raise
-        self._thread.run(scope.end())
 
     def lock(
         self,

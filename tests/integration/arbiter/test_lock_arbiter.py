@@ -11,9 +11,10 @@ from datetime import timedelta
 import pytest
 
 from api_server import ApiServer
-from kontinue.api.konductor_locks import MutexPhase
+from kontinue import errors
+from kontinue.api.konductor_locks import MutexPhase, OncePhase
 from kontinue.kube import requests
-from kontinue.sync import Mutex
+from kontinue.sync import Lock, Mutex, Once, RWMutex
 from looked_after import World, start_coordinator
 from polling import eventually
 
@@ -96,11 +97,68 @@ async def test_who_is_edited_away_does_not_hold_it_any_more(world: World):
     assert (status.expires_at, status.lock_id, status.token) == (None, "", 2)
 
 
+async def test_a_reader_that_ends_does_not_end_the_others(world: World):
+    """One has expired, one was a Pod; the third reads on, and the writer waits for him alone."""
+    mutex = await world.rw_mutex("catalog")
+    pod = await world.pod("worker-0")
+    await mutex.rlock(holder="dead", ttl=timedelta(milliseconds=1))
+    await mutex.rlock(holder=pod)
+    alive = await mutex.rlock(holder="alive")
+    async with world.looked_after():
+        await world.transport.send(requests.delete(requests.PODS, world.namespace, "worker-0"))
+        await eventually(lambda: reads_alone(mutex, "alive"))
+    await mutex.unlock(alive)
+    assert (await mutex.lock(timeout=timedelta())).token == 4
+
+
+async def reads_alone(mutex: RWMutex, holder: str) -> bool:
+    """Tell whether nobody else reads."""
+    return (await mutex.get()).status.read_holders == [holder]
+
+
+async def test_a_once_is_deleted_when_it_was_executed_for_its_ttl(world: World):
+    """Not before it was executed, and not one that is to be kept; a try whose holder has ended is free."""
+    moment = timedelta(milliseconds=1)
+    short, pending, kept = [
+        await world.once(name, ttl=ttl) for name, ttl in (("a", moment), ("b", moment), ("c", None))
+    ]
+    pod = await world.pod("worker-0")
+    is_inside = asyncio.Event()
+
+    async def nothing(_: Lock) -> None:
+        pass
+
+    async def work(_: Lock) -> None:
+        is_inside.set()
+        await asyncio.Event().wait()
+
+    async with world.looked_after():
+        for once in (short, kept):
+            assert await once.do(nothing)
+        await eventually(lambda: is_gone(short))
+        doing = asyncio.create_task(pending.do(work, holder=pod))
+        await is_inside.wait()
+        await world.transport.send(requests.delete(requests.PODS, world.namespace, "worker-0"))
+        with pytest.raises(errors.LockLost):
+            await doing
+    assert (await pending.get()).status.phase is OncePhase.PENDING
+    assert await kept.is_executed()
+
+
+async def is_gone(once: Once) -> bool:
+    """Tell whether it does not exist any more."""
+    try:
+        await once.get()
+    except errors.NotFound:
+        return True
+    return False
+
+
 HOLD = """
 import asyncio, sys
 from datetime import timedelta
 from kontinue.client import Client, ClientOptions
-from kontinue.sync import Mutex
+from kontinue.sync import Lock, Mutex, Once
 
 async def main():
     async with Client(ClientOptions(kubeconfig=sys.argv[1])) as client:

@@ -302,4 +302,4 @@ async def test_the_program_of_the_documentation_runs(api_server: ApiServer, tmp_
         stdout=asyncio.subprocess.PIPE,
     )
     printed, _ = await process.communicate()
-    assert (process.returncode, printed) == (0, b"version 1 with token 1\nversion 2 with token 2\n")
+    assert (process.returncode, printed) == (0, b"migrated in try 1\nversion 1 with token 1\nversion 2 with token 2\n")

@@ -23,7 +23,8 @@ from kontinue.api.rights import Role
 from kontinue.client import Client, ClientOptions
 from kontinue.errors import KontinueError, NotFound
 from kontinue.kube import requests
-from kontinue.sync import Barrier, Holder, HolderKind, Mutex, Semaphore, WaitGroup
+from kontinue.kube.requests import Resource
+from kontinue.sync import Barrier, Holder, HolderKind, Lock, Mutex, Once, RWMutex, Semaphore, WaitGroup
 from kontinue_engine.arbiter.options import parse_options
 from kontinue_engine.cli.deployment.rights import COORDINATOR_ACCOUNT, role_objects
 from polling import eventually
@@ -261,7 +262,9 @@ async def test_coordinator_and_users_live_with_their_roles_and_use_each_right(wo
             await worker_dies(world, group)
         await semaphore_is_used(world, client)
         await barrier_is_used(world, client)
-        await use_mutex(Mutex("deploy", client), client, world)
+        await use_mutex(Mutex("deploy", client), requests.MUTEXES, client, world)
+        await use_mutex(RWMutex("catalog", client), requests.RW_MUTEXES, client, world)
+        await use_once(Once("migrate", client), Once("short", client), client, world)
         await eventually(lambda: needed - at_its_end <= world.asked_by("locks-kontinue-coordinator"))
         await group.delete()
     assert world.asked_by("locks-kontinue-coordinator") == needed
@@ -283,26 +286,45 @@ def test_the_roles_of_an_installation_are_those_of_the_chart() -> None:
     assert {each for each in granted(client) if each[0][0] == GROUP} <= users
 
 
-async def use_mutex(mutex: Mutex, client: Client, world: World) -> None:
+async def use_mutex(mutex: Mutex | RWMutex, resource: Resource, client: Client, world: World) -> None:
     """Do with a Mutex what a user may do; first let the coordinator write its phase."""
     await mutex.create()
     await eventually(lambda: is_settled(mutex))
     held = await mutex.lock(holder="a")
     waiting = asyncio.create_task(mutex.lock(holder="b"))
-    await eventually(lambda: ((GROUP, "mutexes"), "watch") in world.asked_by("user"))
+    await eventually(lambda: ((GROUP, resource.plural), "watch") in world.asked_by("user"))
     await mutex.unlock(held)
     await waiting
-    await client.kube.send(requests.list_objects(requests.MUTEXES, mutex.namespace))
+    await client.kube.send(requests.list_objects(resource, mutex.namespace))
     await mutex.delete()
 
 
-async def is_settled(mutex: Mutex) -> bool:
+async def use_once(once: Once, short: Once, client: Client, world: World) -> None:
+    """Do with a Once what a user may do; one with a ttl is deleted by the coordinator."""
+
+    async def work(_: Lock) -> None:
+        waiting.append(asyncio.create_task(once.do(work)))
+        await eventually(lambda: ((GROUP, "onces"), "watch") in world.asked_by("user"))
+
+    waiting: list[asyncio.Task[bool]] = []
+    await once.create()
+    await eventually(lambda: is_settled(once))
+    assert await once.do(work)
+    assert not await waiting[0]
+    await client.kube.send(requests.list_objects(requests.ONCES, once.namespace))
+    await once.delete()
+    await short.create(ttl=timedelta(milliseconds=1))
+    await short.do(lambda _: asyncio.sleep(0))
+    await eventually(lambda: is_missing(short))
+
+
+async def is_settled(found: Mutex | RWMutex | Once) -> bool:
     """Tell whether its phase has been written."""
-    return (await mutex.get()).status.phase is not None
+    return (await found.get()).status.phase is not None
 
 
-async def is_missing(group: WaitGroup) -> bool:
-    """Tell whether a WaitGroup is gone."""
+async def is_missing(group: WaitGroup | Once) -> bool:
+    """Tell whether something is gone."""
     try:
         await group.get()
     except NotFound:

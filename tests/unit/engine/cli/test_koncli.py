@@ -32,7 +32,7 @@ def test_the_namespace_of_the_environment_counts_unless_the_line_names_one():
 
 def test_only_primitives_are_koncli_verbs():
     """Executions are kontinue's."""
-    verbs = {"barrier", "mutex", "semaphore", "version", "waitgroup"}
+    verbs = {"barrier", "mutex", "once", "rwmutex", "semaphore", "version", "waitgroup"}
     assert {verb.name for verb in KONCLI.verbs} == verbs
 
 

@@ -4,12 +4,26 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from kontinue import errors
-from kontinue.api.konductor_locks import MUTEXES, Mutex, MutexStatus, ttl_of
+from kontinue.api.konductor_locks import (
+    MUTEXES,
+    ONCES,
+    RWMUTEXES,
+    Mutex,
+    MutexStatus,
+    Once,
+    OncePhase,
+    RWMutex,
+    RWMutexStatus,
+    executed,
+    failed,
+    ttl_of,
+)
 from kontinue.api.konductor_v1 import Holder, HolderKind
 from kontinue.api.locking import (
     CLOCKS_DIFFER,
@@ -37,7 +51,7 @@ def claim(name: str, *, shared: bool = False) -> Claim:
 
 def ask(locks: Locks, name: str, *, shared: bool = False, ttl: timedelta | None = None) -> Locks:
     """Ask as somebody."""
-    return asked(locks, claim(name, shared=shared), ttl=ttl, now=NOW, most_waiters=5)
+    return asked(locks, claim(name, shared=shared), ttl=ttl, now=NOW, most=5)
 
 
 def holding(locks: Locks) -> list[str]:
@@ -74,16 +88,16 @@ def test_readers_share_and_a_writer_is_not_overtaken():
 def test_too_many_waiters_are_refused():
     """The object must stay small."""
     locks = Locks()
-    for name in "abcdef":
+    for name in "abcde":
         locks = ask(locks, name)
-    with pytest.raises(errors.InvalidState, match="5 are waiting already"):
-        ask(locks, "g")
+    with pytest.raises(errors.InvalidState, match="5 hold it or wait for it already"):
+        ask(locks, "f")
 
 
 def test_what_is_bound_ends_with_its_holder():
     """Whether he holds it or waits."""
     pod = Holder(kind=HolderKind.POD, name="p", uid="u")
-    locks = ask(asked(Locks(), Claim(id="a", holder="p", bound_to=pod), ttl=None, now=NOW, most_waiters=5), "b")
+    locks = ask(asked(Locks(), Claim(id="a", holder="p", bound_to=pod), ttl=None, now=NOW, most=5), "b")
     assert holding(without_bound(locks, {"other"})) == ["p"]
     assert without_bound(locks, {"u"}).grants == ()
 
@@ -171,6 +185,52 @@ def test_a_mutex_keeps_its_locks_as_they_are(steps: list[tuple[str, int, bool]])
         mutex = MUTEXES.with_locks(mutex, locks)
         assert MUTEXES.locks_of(mutex) == locks
         assert MUTEXES.with_locks(mutex, locks) == mutex
+
+
+@given(STEPS)
+def test_an_rwmutex_keeps_its_locks_as_they_are(steps: list[tuple[str, int, bool]]):
+    """What is written is what is read; the documented fields say who reads and who writes."""
+    mutex = RWMutex(metadata=ObjectMeta(name="catalog"))
+    for verb, who, shared in steps:
+        locks, name = RWMUTEXES.locks_of(mutex), str(who)
+        locks = left(locks, name) if verb in ("leave", "lose") else ask(locks, name, shared=shared, ttl=TTL)
+        mutex = RWMUTEXES.with_locks(mutex, locks)
+        assert RWMUTEXES.locks_of(mutex) == locks
+        status = mutex.status
+        assert [*status.read_holders, *filter(None, [status.write_holder])] == holding(locks)
+        assert not (status.read_holders and status.write_holder)
+        assert status.phase is mutex.phase
+
+
+def test_readers_and_writers_that_others_have_written_count_as_they_stand():
+    """The original's clients write the documented fields alone; people remove names by hand."""
+    mutex = RWMutex(metadata=ObjectMeta(name="catalog"), status=RWMutexStatus(read_holders=["old", "old"]))
+    locks = RWMUTEXES.locks_of(mutex)
+    assert (holding(locks), holding(ask(locks, "w"))) == (["old"], ["old"])
+    mutex = RWMUTEXES.with_locks(mutex, ask(locks, "r", shared=True))
+    assert mutex.status.read_holders == ["old", "r"]
+    edited = msgspec.structs.replace(mutex, status=msgspec.structs.replace(mutex.status, read_holders=["r"]))
+    assert holding(RWMUTEXES.locks_of(edited)) == ["r"]
+
+
+@given(STEPS)
+def test_a_once_keeps_its_tries_and_is_executed_once(steps: list[tuple[str, int, bool]]):
+    """Whoever fails or dies leaves it to the next; once somebody has done it nobody holds it or waits."""
+    once = Once(metadata=ObjectMeta(name="migrate"))
+    for verb, who, is_done in steps:
+        locks = ONCES.locks_of(once)
+        if verb == "ask":
+            once = ONCES.with_locks(once, ask(locks, str(who), ttl=TTL))
+        elif (held := locks.held_by(str(who))) is not None:
+            after = executed(once, NOW) if is_done else failed(once, "no")
+            assert after.phase is (OncePhase.EXECUTED if is_done else OncePhase.FAILED)
+            assert (after.status.executor, after.status.token) == (held.holder if is_done else "", held.token)
+            once = after
+        assert once.phase is once.status.phase or once.status.phase is None
+        assert ONCES.with_locks(once, ONCES.locks_of(once)).phase is once.phase
+        if once.status.executed:
+            assert ONCES.locks_of(once) == Locks(token=once.status.token)
+            break
 
 
 def test_a_mutex_that_the_original_has_locked_is_locked():

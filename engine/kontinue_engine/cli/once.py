@@ -1,0 +1,190 @@
+"""Internal. ``kontinue once`` and ``koncli once``: the first who comes does it, the others wait until it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from kontinue.api.konductor_locks import Once
+from kontinue.kube.requests import ONCES
+from kontinue.sync import Once as OnceClient
+from kontinue.sync.once import LEASE, AlreadyExecutedError
+from kontinue_engine.cli.connection import Connection, connect
+from kontinue_engine.cli.execute import duration_option
+from kontinue_engine.cli.locks import CommandArgument, HolderOption, TimeoutOption, holder_of, run_held
+from kontinue_engine.cli.options import candidates, global_options
+from kontinue_engine.cli.primitives import OK, Progress, print_list, run, say
+from kontinue_engine.cli.text import format_age, format_table, format_time
+
+app = typer.Typer(
+    help="Done once, whoever does it. Exit codes: 0 ok, 1 error, 2 not found, 3 timeout, 4 forbidden, 5 done by "
+    "another now.",
+    no_args_is_help=True,
+)
+
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", autocompletion=candidates("onces"))]
+NamesArgument = Annotated[list[str], typer.Argument(metavar="NAME...", autocompletion=candidates("onces"))]
+IgnoredTimeout = Annotated[str, typer.Option("--timeout", hidden=True, help="As the original takes it.")]
+
+
+@app.command("create")
+def create(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME")],
+    ttl: Annotated[str, typer.Option(metavar="DURATION", help="Delete it once it was Executed for so long.")] = "",
+    timeout: IgnoredTimeout = "",
+) -> None:
+    """Create a Once; one that exists is left as it is."""
+    del timeout
+    options, length = global_options(ctx), duration_option(ttl, "--ttl")
+
+    async def main() -> int:
+        async with connect(options) as connection:
+            once = await _client(connection, name).create(ttl=length)
+        say(options, ONCES, name, "exists", _fields(once))
+        return OK
+
+    run(main)
+
+
+@app.command("do", context_settings={"ignore_unknown_options": True})
+def do(
+    ctx: typer.Context,
+    name: NameArgument,
+    command: CommandArgument,
+    holder: HolderOption = "",
+    timeout: TimeoutOption = "",
+    lease: Annotated[
+        str, typer.Option(metavar="DURATION", help="Who is silent for so long is believed dead. Default: 30s.")
+    ] = "",
+) -> None:
+    """Run a command unless it has been done, and leave with its exit code. Any but 0 is Failed: it may be tried again.
+
+    While somebody else does it, wait. The command finds the number of the try in KONDUCTOR_TOKEN.
+    """
+    options, limit = global_options(ctx), duration_option(timeout, "--timeout")
+    who, length = holder_of(holder), duration_option(lease, "--lease") or LEASE
+    progress = Progress(options)
+
+    async def main() -> int:
+        async with connect(options) as connection:
+            scope = _client(connection, name).running(
+                timeout=limit, lease=length, holder=who, on_progress=lambda state: progress.show(_doing(state))
+            )
+            try:
+                return await run_held(scope, command, must_succeed=True)
+            except AlreadyExecutedError:
+                pass
+            finally:
+                progress.end()
+        say(options, ONCES, name, "has been executed", {"executed": True})
+        return OK
+
+    run(main)
+
+
+@app.command("check")
+def check(ctx: typer.Context, name: NameArgument, timeout: IgnoredTimeout = "") -> None:
+    """Say whether it has been executed; the exit code is 0 in both cases."""
+    del timeout
+    options = global_options(ctx)
+
+    async def main() -> int:
+        async with connect(options) as connection:
+            once = await _client(connection, name).get()
+        what = "has been executed" if once.status.executed else "has not been executed"
+        say(options, ONCES, name, what, _fields(once))
+        return OK
+
+    run(main)
+
+
+@app.command("list")
+def list_(ctx: typer.Context, timeout: IgnoredTimeout = "") -> None:
+    """List Onces."""
+    del timeout
+    print_list(ctx, ONCES, Once, once_table)
+
+
+@app.command("status")
+def status(ctx: typer.Context, name: NameArgument) -> None:
+    """Show whether it was done, by whom, and what has failed."""
+    options = global_options(ctx)
+
+    async def main() -> int:
+        async with connect(options) as connection:
+            once = await _client(connection, name).get()
+        if options.is_table:
+            print(describe(once, datetime.now(UTC)))
+        else:
+            say(options, ONCES, name, "", _fields(once))
+        return OK
+
+    run(main)
+
+
+@app.command("delete")
+def delete(ctx: typer.Context, names: NamesArgument, timeout: IgnoredTimeout = "") -> None:
+    """Delete Onces; one that does not exist is no error."""
+    del timeout
+    options = global_options(ctx)
+
+    async def main() -> int:
+        async with connect(options) as connection:
+            for name in names:
+                await _client(connection, name).delete()
+                say(options, ONCES, name, "deleted", {})
+        return OK
+
+    run(main)
+
+
+def once_table(found: Sequence[Once], now: datetime, *, with_namespace: bool, width: int | None = None) -> str:
+    """Return the table of ``kontinue once list``, cut to ``width`` columns of a terminal."""
+    header = ["NAME", "EXECUTED", "EXECUTOR", "PHASE", "TRIES", "AGE"]
+    rows = []
+    for one in found:
+        meta, status = one.metadata, one.status
+        row = [meta.name, str(status.executed).lower(), status.executor, one.phase.value, str(status.token)]
+        row.append(format_age(meta.creation_timestamp, now))
+        rows.append([meta.namespace, *row] if with_namespace else row)
+    return format_table(["NAMESPACE", *header] if with_namespace else header, rows, width=width)
+
+
+def describe(once: Once, now: datetime) -> str:
+    """Return what ``kontinue once status`` prints."""
+    meta, found = once.metadata, once.status
+    lines = [
+        ("Name", meta.name),
+        ("Namespace", meta.namespace),
+        ("Phase", once.phase.value),
+        ("Executor", found.executor or "nobody"),
+        ("Tries", str(found.token)),
+        ("TTL", once.spec.ttl or "none"),
+        ("Age", format_age(meta.creation_timestamp, now)),
+    ]
+    lines += [("Executed", format_time(found.executed_at))] if found.executed_at else []
+    lines += [("Failure", found.failure)] if found.failure else []
+    lines += [("Waiting", ", ".join(one.holder for one in found.waiters))] if found.waiters else []
+    return "\n".join(f"{f'{title}:':<12}{value}" for title, value in lines)
+
+
+def _doing(once: Once) -> str:
+    return (
+        f"Once {once.metadata.name}: {once.status.executor or 'somebody'} does it, {len(once.status.waiters)} waiting"
+    )
+
+
+def _client(connection: Connection, name: str) -> OnceClient:
+    return OnceClient(name, connection.client)
+
+
+def _fields(once: Once) -> dict[str, object]:
+    found = once.status
+    fields: dict[str, object] = {"executed": found.executed, "executor": found.executor, "phase": once.phase.value}
+    fields |= {"tries": found.token, "failure": found.failure, "ttl": once.spec.ttl}
+    fields["executedAt"] = None if found.executed_at is None else format_time(found.executed_at)
+    return fields

@@ -1,0 +1,239 @@
+"""Internal. ``kontinue rwmutex`` and ``koncli rwmutex``: many read at a time, or one writes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from kontinue.api.konductor_locks import RWMutex
+from kontinue.kube.requests import RW_MUTEXES
+from kontinue.sync import Lock
+from kontinue.sync import RWMutex as RWMutexClient
+from kontinue_engine.cli.connection import Connection, connect
+from kontinue_engine.cli.execute import duration_option
+from kontinue_engine.cli.locks import CommandArgument, HolderOption, TimeoutOption, TtlOption, holder_of, run_held
+from kontinue_engine.cli.options import candidates, global_options
+from kontinue_engine.cli.primitives import OK, Progress, print_list, run, say
+from kontinue_engine.cli.text import format_age, format_table, format_time
+
+app = typer.Typer(
+    help="Many read at a time, or one writes. Exit codes: 0 ok, 1 error, 2 not found, 3 timeout, 4 forbidden, "
+    "5 held by another.",
+    no_args_is_help=True,
+)
+
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", autocompletion=candidates("rw_mutexes"))]
+NamesArgument = Annotated[list[str], typer.Argument(metavar="NAME...", autocompletion=candidates("rw_mutexes"))]
+TokenOption = Annotated[
+    int | None, typer.Option(metavar="N", help="Only the lock with this token, not a later one of the same holder.")
+]
+
+
+@app.command("create")
+def create(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME")],
+    ttl: Annotated[
+        str, typer.Option(metavar="DURATION", help="A lock that is not renewed for so long ends. Default: never.")
+    ] = "",
+) -> None:
+    """Create an RWMutex; one that exists is left as it is."""
+    options, length = global_options(ctx), duration_option(ttl, "--ttl")
+
+    async def main() -> int:
+        async with connect(options) as connection:
+            mutex = await _client(connection, name).create(ttl=length)
+        say(options, RW_MUTEXES, name, "exists", _fields(mutex))
+        return OK
+
+    run(main)
+
+
+@app.command("lock")
+def lock(
+    ctx: typer.Context, name: NameArgument, holder: HolderOption = "", timeout: TimeoutOption = "", ttl: TtlOption = ""
+) -> None:
+    """Lock it to write, once nobody reads or writes, and leave it locked; it is not renewed."""
+    _lock(ctx, name, holder, timeout, ttl, is_shared=False)
+
+
+@app.command("rlock")
+def rlock(
+    ctx: typer.Context, name: NameArgument, holder: HolderOption = "", timeout: TimeoutOption = "", ttl: TtlOption = ""
+) -> None:
+    """Lock it to read, once nobody writes or has asked to before, and leave it locked; it is not renewed."""
+    _lock(ctx, name, holder, timeout, ttl, is_shared=True)
+
+
+@app.command("unlock")
+def unlock(ctx: typer.Context, name: NameArgument, holder: HolderOption = "", token: TokenOption = None) -> None:
+    """Unlock it, for its reader or writer."""
+    options, who = global_options(ctx), holder_of(holder)
+
+    async def main() -> int:
+        async with connect(options) as connection:
+            await _client(connection, name).unlock(holder=who, token=token)
+        say(options, RW_MUTEXES, name, "unlocked", {})
+        return OK
+
+    run(main)
+
+
+@app.command("with", context_settings={"ignore_unknown_options": True})
+def with_(
+    ctx: typer.Context,
+    name: NameArgument,
+    command: CommandArgument,
+    holder: HolderOption = "",
+    timeout: TimeoutOption = "",
+    ttl: TtlOption = "",
+    read: Annotated[bool, typer.Option("--read", help="Together with other readers.")] = False,  # noqa: FBT002
+) -> None:
+    """Run a command while it is locked, to write or with --read to read, and leave with its exit code.
+
+    It is renewed; once it is lost, the command ends.
+
+    The command finds the lock's token in KONDUCTOR_TOKEN.
+    """
+    options, limit = global_options(ctx), duration_option(timeout, "--timeout")
+    who, length = holder_of(holder), duration_option(ttl, "--ttl")
+    progress = Progress(options)
+
+    async def main() -> int:
+        async with connect(options) as connection:
+            mutex = _client(connection, name)
+            hold = mutex.reading if read else mutex.held
+            scope = hold(timeout=limit, ttl=length, holder=who, on_progress=lambda state: progress.show(_before(state)))
+            try:
+                return await run_held(scope, command)
+            finally:
+                progress.end()
+
+    run(main)
+
+
+@app.command("list")
+def list_(ctx: typer.Context) -> None:
+    """List RWMutexes."""
+    print_list(ctx, RW_MUTEXES, RWMutex, rw_mutex_table)
+
+
+@app.command("status")
+def status(ctx: typer.Context, name: NameArgument) -> None:
+    """Show who holds it, since when and until when, and who waits."""
+    options = global_options(ctx)
+
+    async def main() -> int:
+        async with connect(options) as connection:
+            mutex = await _client(connection, name).get()
+        if options.is_table:
+            print(describe(mutex, datetime.now(UTC)))
+        else:
+            say(options, RW_MUTEXES, name, "", _fields(mutex))
+        return OK
+
+    run(main)
+
+
+@app.command("delete")
+def delete(ctx: typer.Context, names: NamesArgument) -> None:
+    """Delete RWMutexes; one that does not exist is no error. Who holds one, or waits for it, is told."""
+    options = global_options(ctx)
+
+    async def main() -> int:
+        async with connect(options) as connection:
+            for name in names:
+                await _client(connection, name).delete()
+                say(options, RW_MUTEXES, name, "deleted", {})
+        return OK
+
+    run(main)
+
+
+def rw_mutex_table(found: Sequence[RWMutex], now: datetime, *, with_namespace: bool, width: int | None = None) -> str:
+    """Return the table of ``kontinue rwmutex list``, cut to ``width`` columns of a terminal."""
+    header = ["NAME", "WRITEHOLDER", "READERS", "PHASE", "LOCKED", "WAITERS", "AGE"]
+    rows = []
+    for one in found:
+        meta, status = one.metadata, one.status
+        locked = format_age(status.locked_at, now) if status.locked_at else ""
+        row = [meta.name, status.write_holder, str(len(status.read_holders)), one.phase.value, locked]
+        row += [str(len(status.waiters)), format_age(meta.creation_timestamp, now)]
+        rows.append([meta.namespace, *row] if with_namespace else row)
+    return format_table(["NAMESPACE", *header] if with_namespace else header, rows, width=width)
+
+
+def describe(mutex: RWMutex, now: datetime) -> str:
+    """Return what ``kontinue rwmutex status`` prints."""
+    meta, found = mutex.metadata, mutex.status
+    lines = [
+        ("Name", meta.name),
+        ("Namespace", meta.namespace),
+        ("Phase", mutex.phase.value),
+        ("TTL", mutex.spec.ttl or "none"),
+        ("Age", format_age(meta.creation_timestamp, now)),
+    ]
+    text = "\n".join(f"{f'{title}:':<12}{value}" for title, value in lines)
+    rows = [
+        [one.holder, _verb(shared=one.shared), str(one.token), format_time(one.expires_at) if one.expires_at else ""]
+        for one in found.locks
+    ]
+    rows += [[one.holder, f"waits to {_verb(shared=one.shared)}", "", ""] for one in found.waiters]
+    return f"{text}\n\n{format_table(['HOLDER', 'TO', 'TOKEN', 'EXPIRES'], rows)}" if rows else text
+
+
+def _verb(*, shared: bool) -> str:
+    return "read" if shared else "write"
+
+
+def _lock(ctx: typer.Context, name: str, holder: str, timeout: str, ttl: str, *, is_shared: bool) -> None:
+    options, limit = global_options(ctx), duration_option(timeout, "--timeout")
+    who, length = holder_of(holder), duration_option(ttl, "--ttl")
+    progress, verb = Progress(options), "read" if is_shared else "write"
+
+    async def main() -> int:
+        async with connect(options) as connection:
+            mutex = _client(connection, name)
+            take = mutex.rlock if is_shared else mutex.lock
+            try:
+                locked = await take(
+                    timeout=limit, ttl=length, holder=who, on_progress=lambda state: progress.show(_before(state))
+                )
+            finally:
+                progress.end()
+        say(
+            options,
+            RW_MUTEXES,
+            name,
+            f"locked to {verb} by {locked.holder}, token {locked.token}",
+            _lock_fields(locked),
+        )
+        return OK
+
+    run(main)
+
+
+def _before(mutex: RWMutex) -> str:
+    found = mutex.status
+    readers = f"read by {', '.join(found.read_holders)}" if found.read_holders else "free, but not ours yet"
+    who = f"held by {found.write_holder}" if found.write_holder else readers
+    return f"RWMutex {mutex.metadata.name}: {who}, {len(found.waiters)} waiting"
+
+
+def _client(connection: Connection, name: str) -> RWMutexClient:
+    return RWMutexClient(name, connection.client)
+
+
+def _lock_fields(lock: Lock) -> dict[str, object]:
+    return {"holder": lock.holder, "token": lock.token}
+
+
+def _fields(mutex: RWMutex) -> dict[str, object]:
+    found = mutex.status
+    fields: dict[str, object] = {"writeHolder": found.write_holder, "readers": list(found.read_holders)}
+    fields |= {"phase": mutex.phase.value, "token": found.token, "ttl": mutex.spec.ttl}
+    fields["waiters"] = [one.holder for one in found.waiters]
+    return fields
