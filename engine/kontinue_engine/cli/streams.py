@@ -33,6 +33,8 @@ def _let_through(stream: TextIO) -> None:
     """
     if not isinstance(stream, io.TextIOWrapper):
         return
+    if stream.write_through:  # PYTHONUNBUFFERED: a newline would be a write of its own, and processes share pipes
+        stream.reconfigure(write_through=False, line_buffering=True)
     if is_terminal(stream) and not _is_utf8(stream.encoding):
         stream.reconfigure(errors="replace")
     else:

@@ -27,3 +27,27 @@ def test_what_no_encoding_carries_is_no_error_of_an_error(monkeypatch: pytest.Mo
     streams.prepare()
     print("\ud83d", file=sys.stderr, flush=True)
     assert buffer.getvalue() == b"\\ud83d\n"
+
+
+class Unbuffered(io.RawIOBase):
+    """A pipe of a process that has PYTHONUNBUFFERED, as most images of containers set it; keeps each write."""
+
+    def __init__(self) -> None:
+        self.writes: list[bytes] = []
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: object) -> int:
+        self.writes.append(bytes(data))  # type: ignore[call-overload]
+        return len(self.writes[-1])
+
+
+def test_a_line_is_one_write_without_buffers_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines of several processes that share a pipe stay whole; a text and its newline came apart."""
+    raw = Unbuffered()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, write_through=True))  # type: ignore[arg-type]
+    streams.prepare()
+    print("counter", 9)
+    print("done")
+    assert raw.writes == [b"counter 9\n", b"done\n"]
