@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated
 
-import msgspec
 import typer
 
 from kontinue.api.konductor_barriers import Barrier, BarrierPhase
@@ -15,10 +13,8 @@ from kontinue.kube.requests import BARRIERS
 from kontinue.sync import Barrier as BarrierClient
 from kontinue_engine.cli.connection import Connection, connect
 from kontinue_engine.cli.execute import duration_option
-from kontinue_engine.cli.executions import list_objects
-from kontinue_engine.cli.objects import print_objects
-from kontinue_engine.cli.options import candidates, global_options, note, table_width
-from kontinue_engine.cli.primitives import OK, run, say
+from kontinue_engine.cli.options import candidates, global_options, note
+from kontinue_engine.cli.primitives import OK, print_list, run, say
 from kontinue_engine.cli.text import format_age, format_table, format_time
 
 app = typer.Typer(
@@ -130,28 +126,7 @@ def wait(
 @app.command("list")
 def list_(ctx: typer.Context) -> None:
     """List Barriers."""
-    options = global_options(ctx)
-
-    async def main() -> int:
-        async with connect(options) as connection:
-            page = await list_objects(
-                connection.transport,
-                BARRIERS,
-                "" if options.all_namespaces else connection.namespace,
-                msgspec.Raw,
-                label_selector=options.selector,
-            )
-        if not options.is_table:
-            print_objects(page.items, output=options.output, as_list=True, resource=BARRIERS)
-        elif page.items:
-            found = [msgspec.json.decode(raw, type=Barrier) for raw in page.items]
-            everywhere, width = options.all_namespaces, table_width(options)
-            print(barrier_table(found, datetime.now(UTC), with_namespace=everywhere, width=width))
-        else:
-            print("No barriers found.", file=sys.stderr)
-        return OK
-
-    run(main)
+    print_list(ctx, BARRIERS, Barrier, barrier_table)
 
 
 @app.command("status")

@@ -99,14 +99,14 @@ def print_list(ctx: typer.Context, resource: Resource, object_type: type[T], tab
     run(main)
 
 
-def bound_holder(text: str) -> Holder:
-    """Return ``pod/NAME`` or ``execution/NAME`` as a holder."""
+def bound_holder(text: str, *, option: str = "--holder") -> Holder:
+    """Return what ``option`` says, ``pod/NAME`` or ``execution/NAME``, as a holder."""
     kind, _, name = text.partition("/")
     kinds = {one.value.lower(): one for one in HolderKind}
     kinds |= {f"{word}s": one for word, one in kinds.items()}
     found = kinds.get(kind.lower())
     if found is None or not name:
-        raise typer.BadParameter(f"{text!r} is neither pod/NAME nor execution/NAME", param_hint="--holder")
+        raise typer.BadParameter(f"{text!r} is neither pod/NAME nor execution/NAME", param_hint=option)
     return Holder(kind=found, name=name)
 
 

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import sys
 from datetime import UTC, datetime
 from typing import Annotated
 
-import msgspec
 import typer
 
 from kontinue.api.konductor_semaphores import Semaphore
-from kontinue.api.konductor_v1 import Holder, HolderKind
+from kontinue.api.konductor_v1 import Holder
 from kontinue.kube.requests import SEMAPHORES
 from kontinue.sync import Semaphore as SemaphoreClient
 from kontinue_engine.cli.commands import Signals, ended_by_signals, run_command
 from kontinue_engine.cli.connection import Connection, connect
 from kontinue_engine.cli.execute import duration_option
-from kontinue_engine.cli.executions import list_objects
-from kontinue_engine.cli.objects import print_objects
-from kontinue_engine.cli.options import GlobalOptions, candidates, global_options, note, table_width
-from kontinue_engine.cli.primitives import OK, run, say
+from kontinue_engine.cli.options import GlobalOptions, candidates, global_options, note
+from kontinue_engine.cli.primitives import OK, bound_holder, print_list, run, say
 from kontinue_engine.cli.semaphore_text import describe, fields, holder_fields, semaphore_table
 
 app = typer.Typer(
@@ -144,28 +140,7 @@ def with_(
 @app.command("list")
 def list_(ctx: typer.Context) -> None:
     """List Semaphores."""
-    options = global_options(ctx)
-
-    async def main() -> int:
-        async with connect(options) as connection:
-            page = await list_objects(
-                connection.transport,
-                SEMAPHORES,
-                "" if options.all_namespaces else connection.namespace,
-                msgspec.Raw,
-                label_selector=options.selector,
-            )
-        if not options.is_table:
-            print_objects(page.items, output=options.output, as_list=True, resource=SEMAPHORES)
-        elif page.items:
-            found = [msgspec.json.decode(raw, type=Semaphore) for raw in page.items]
-            everywhere, width = options.all_namespaces, table_width(options)
-            print(semaphore_table(found, datetime.now(UTC), with_namespace=everywhere, width=width))
-        else:
-            print("No semaphores found.", file=sys.stderr)
-        return OK
-
-    run(main)
+    print_list(ctx, SEMAPHORES, Semaphore, semaphore_table)
 
 
 @app.command("status")
@@ -216,10 +191,4 @@ def _client(connection: Connection, name: str) -> SemaphoreClient:
 
 
 def _bound_to(text: str) -> Holder | None:
-    if not text:
-        return None
-    kind, _, name = text.partition("/")
-    kinds = {one.value.lower(): one for one in HolderKind}
-    if kind.lower() not in kinds or not name:
-        raise typer.BadParameter(f"{text!r} is neither pod/NAME nor execution/NAME", param_hint="--bound-to")
-    return Holder(kind=kinds[kind.lower()], name=name)
+    return bound_holder(text, option="--bound-to") if text else None
