@@ -270,7 +270,10 @@ class InvalidState(KontinueError):
 
 
 class Held(KontinueError):
-    """A lock belongs to somebody else: it cannot be had now, or it is not yours to release. The message names him."""
+    """A lock belongs to somebody else: it cannot be had now, or it is not yours to release. The message names him.
+
+    Also: no permit of a Semaphore is free, and it was not to be waited for.
+    """
 
 
 class LockLost(KontinueError):

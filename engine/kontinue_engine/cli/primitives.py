@@ -17,7 +17,6 @@ import typer
 from kontinue import errors
 from kontinue.api.konductor_v1 import Holder, HolderKind
 from kontinue.kube.requests import Resource
-from kontinue.sync import NoPermit
 from kontinue_engine.cli import connection, failures
 from kontinue_engine.cli.executions import list_objects
 from kontinue_engine.cli.objects import format_document, print_objects, tell
@@ -37,7 +36,6 @@ T_contra = TypeVar("T_contra", contravariant=True)
 
 _CODES: Final = (
     (errors.NotFound, NOT_FOUND),
-    (NoPermit, HELD),
     (errors.WaitTimeout, TIMEOUT),
     (errors.Forbidden, FORBIDDEN),
     (errors.Unauthorized, FORBIDDEN),

@@ -8,7 +8,7 @@ from kontinue.sync.barrier import Barrier
 from kontinue.sync.held import Lock, Scope
 from kontinue.sync.mutex import Mutex
 from kontinue.sync.once import Once
-from kontinue.sync.permits import HeldPermit, NoPermit
+from kontinue.sync.permits import HeldPermit
 from kontinue.sync.rwmutex import RWMutex
 from kontinue.sync.semaphore import Semaphore
 from kontinue.sync.sync_barrier import SyncBarrier
@@ -29,7 +29,6 @@ __all__ = [
     "Lock",
     "Mutex",
     "MutexPhase",
-    "NoPermit",
     "Once",
     "OncePhase",
     "PermitPhase",

@@ -16,10 +16,6 @@ SEMAPHORE_LABEL: Final = "semaphore"
 """Documented label of Permits."""
 
 
-class NoPermit(errors.WaitTimeout):
-    """None was free, and nobody wanted to wait."""
-
-
 class HeldPermit:
     """A permit that was granted. As a context manager it is given back at the end of the block.
 

@@ -35,7 +35,7 @@ from kontinue.client.limits import limited, limited_write
 from kontinue.kube import requests
 from kontinue.kube.answers import reader
 from kontinue.sync.holders import found as found_holder
-from kontinue.sync.permits import HeldPermit, NoPermit, new_permit
+from kontinue.sync.permits import HeldPermit, new_permit
 from kontinue.sync.watching import states
 
 RETRY_S: Final = 30.0
@@ -112,7 +112,8 @@ class Semaphore:
                 that has the name now.
 
         Raises:
-            WaitTimeout: none was free in time; NoPermit, if the timeout is 0.
+            Held: none is free, and the timeout is 0.
+            WaitTimeout: none was free in time.
             InvalidState: the coordinator has denied it, or somebody has deleted the Permit.
             NotFound: there is no such Semaphore, or no such Pod or Execution.
             ApiError: the server refuses.
@@ -233,7 +234,7 @@ class Semaphore:
         if decided.status.phase is PermitPhase.GRANTED:
             return decided
         if decided.spec.no_wait and decided.status.phase is PermitPhase.DENIED:
-            raise NoPermit(f"no permit of Semaphore {self.namespace}/{self.name} is free")
+            raise errors.Held(f"no permit of Semaphore {self.namespace}/{self.name} is free")
         why = decided.status.message or "it has expired already"
         raise errors.InvalidState(f"Permit {self.namespace}/{decided.metadata.name} is not granted: {why}")
 

@@ -20,15 +20,7 @@ from arbiter_world import ArbiterWorld, start_coordinator
 from kontinue import errors
 from kontinue.client import ClientOptions, SyncClient
 from kontinue.kube import requests
-from kontinue.sync import (
-    HeldPermit,
-    NoPermit,
-    PermitPhase,
-    Semaphore,
-    SemaphorePhase,
-    SyncHeldPermit,
-    SyncSemaphore,
-)
+from kontinue.sync import HeldPermit, PermitPhase, Semaphore, SemaphorePhase, SyncHeldPermit, SyncSemaphore
 from kontinue_engine.arbiter.semaphores import SemaphoreController
 from polling import eventually
 
@@ -244,7 +236,7 @@ async def test_who_only_tries_is_denied_at_once(world: ArbiterWorld):
     subject = await semaphore(world, 1)
     async with world.looked_after(SemaphoreController):
         held = await subject.acquire(timeout=timedelta())
-        with pytest.raises(NoPermit, match="no permit of Semaphore"):
+        with pytest.raises(errors.Held, match="no permit of Semaphore"):
             await subject.acquire(timeout=timedelta())
         assert [one.metadata.name for one in await subject.permits()] == [held.name]
 
@@ -279,7 +271,7 @@ async def test_an_edited_status_is_put_right(world: ArbiterWorld):
         patch = {"status": {"granted": [], "inUse": 0, "available": 1, "phase": "Ready"}}
         request = requests.merge_patch(requests.SEMAPHORES, world.namespace, "db", patch, subresource="status")
         await world.transport.send(request)
-        with pytest.raises(NoPermit):
+        with pytest.raises(errors.Held):
             await subject.acquire(timeout=timedelta())
         await eventually(lambda: _in_use(subject, 1))
         assert [one.name for one in (await subject.status()).granted] == [held.name]
