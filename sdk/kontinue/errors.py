@@ -19,6 +19,7 @@ KontinueError
 ├── UnknownFunction              no such Function; with a suggestion
 ├── InvalidState                 the object's phase does not allow this
 ├── Held                         a lock belongs to somebody else; the message names him
+├── AlreadyExecuted              what is to be done once has been done
 ├── LockLost                     a lock that was held has ended before it was released
 ├── ConfigError                  no server found, or a kubeconfig that cannot be used
 └── ApiError                     the API server's answer: .status .reason .message
@@ -35,6 +36,7 @@ from collections.abc import Sequence
 from typing import Any
 
 __all__ = [
+    "AlreadyExecuted",
     "AlreadyExists",
     "ApiError",
     "ChildFailed",
@@ -274,6 +276,10 @@ class Held(KontinueError):
 
     Also: no permit of a Semaphore is free, and it was not to be waited for.
     """
+
+
+class AlreadyExecuted(KontinueError):
+    """A Once has been executed: nothing is to be done."""
 
 
 class LockLost(KontinueError):

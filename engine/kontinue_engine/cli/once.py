@@ -8,10 +8,11 @@ from typing import Annotated
 
 import typer
 
+from kontinue import errors
 from kontinue.api.konductor_locks import Once
 from kontinue.kube.requests import ONCES
 from kontinue.sync import Once as OnceClient
-from kontinue.sync.once import LEASE, AlreadyExecutedError
+from kontinue.sync.once import LEASE
 from kontinue_engine.cli.connection import Connection, connect
 from kontinue_engine.cli.execute import duration_option
 from kontinue_engine.cli.locks import CommandArgument, HolderOption, TimeoutOption, holder_of, run_held
@@ -76,7 +77,7 @@ def do(
             )
             try:
                 return await run_held(scope, command, must_succeed=True)
-            except AlreadyExecutedError:
+            except errors.AlreadyExecuted:
                 pass
             finally:
                 progress.end()

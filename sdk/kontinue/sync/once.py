@@ -25,10 +25,6 @@ LEASE: Final = timedelta(seconds=30)
 """How long after the death of whoever does it the next one tries. Judgement."""
 
 
-class AlreadyExecutedError(Exception):
-    """It has been done: nothing is to be done."""
-
-
 class Once(Lockable[StoredOnce]):
     """One Once of an API server. It need not exist yet.
 
@@ -81,12 +77,15 @@ class Once(Lockable[StoredOnce]):
             NotFound: there is no such Once, or it was deleted meanwhile.
             ApiError: the server refuses.
         """
+        is_ours = False
         try:
             async with self.running(timeout=timeout, lease=lease, holder=holder, on_progress=on_progress) as lock:
+                is_ours = True
                 await work(lock)
-        except AlreadyExecutedError:
-            return False
-        return True
+        except errors.AlreadyExecuted:
+            if is_ours:
+                raise  # of another Once, which the work has entered
+        return is_ours
 
     def running(
         self,
@@ -105,11 +104,11 @@ class Once(Lockable[StoredOnce]):
             on_progress: as in ``do``.
 
         Raises:
-            AlreadyExecutedError: when it is entered: it has been done.
+            AlreadyExecuted: when it is entered: it has been done.
         """
 
         async def take() -> Taken[StoredOnce]:
-            return await self._take(timeout, lambda _: lease, holder, on_progress, before=_refuse_executed)
+            return await self._take(timeout, lambda _: lease, holder, on_progress, before=self._refuse_executed)
 
         return Scope(self._locker, take, release=self._finish)
 
@@ -141,7 +140,6 @@ class Once(Lockable[StoredOnce]):
 
         await self._locker.changes.apply(change)
 
-
-def _refuse_executed(state: StoredOnce) -> None:
-    if state.status.executed:
-        raise AlreadyExecutedError
+    def _refuse_executed(self, state: StoredOnce) -> None:
+        if state.status.executed:
+            raise errors.AlreadyExecuted(f"Once {self.namespace}/{self.name} has been executed")

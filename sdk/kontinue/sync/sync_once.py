@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 
+from kontinue import errors
 from kontinue.api.konductor_locks import Once as StoredOnce
 from kontinue.api.konductor_v1 import Holder
 from kontinue.client.sync_client import SyncClient, parts_of
 from kontinue.sync.held import Lock
-from kontinue.sync.once import LEASE, AlreadyExecutedError, Once
+from kontinue.sync.once import LEASE, Once
 from kontinue.sync.sync_mutex import within
 
 
@@ -42,12 +43,15 @@ class SyncOnce:
     ) -> bool:
         """Do the work unless it has been done; see ``Once.do``. A thread cannot be cancelled: ask ``Lock.check()``."""
         scope = self._once.running(timeout=timeout, lease=lease, holder=holder, on_progress=on_progress)
+        is_ours = False
         try:
             with within(scope, self._thread) as lock:
+                is_ours = True
                 work(lock)
-        except AlreadyExecutedError:
-            return False
-        return True
+        except errors.AlreadyExecuted:
+            if is_ours:
+                raise  # of another Once, which the work has entered
+        return is_ours
 
     def is_executed(self) -> bool:
         """Tell whether it has been done; see ``Once.is_executed``."""

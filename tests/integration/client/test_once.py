@@ -106,6 +106,21 @@ async def test_who_does_not_wait_is_told_who_does_it(once: Once):
     assert await once.do(work, holder="me")
 
 
+async def test_one_that_has_been_done_is_not_entered_again(once: Once, transport: KubeTransport, api_server: ApiServer):
+    """Not even inside of another one, which fails by it: that has not been done."""
+    assert await once.do(nothing)
+    other = Once("seed", Client.from_kube(transport, api_server.namespace))
+    await other.create()
+
+    async def work(_: Lock) -> None:
+        async with once.running():
+            pytest.fail("it has been done")
+
+    with pytest.raises(errors.AlreadyExecuted, match=r"Once .*/migrate has been executed"):
+        await other.do(work)
+    assert not await other.is_executed()
+
+
 async def test_a_crash_in_the_middle_is_not_executed(once: Once, api_server: ApiServer):
     """The process is killed: the next one does it, once the lease is over."""
     script = (

@@ -32,6 +32,7 @@ PROVOKED_BY = {
         IN_FUNCTIONS,
     ),
     "Forbidden": "integration/helm/test_roles.py",
+    "AlreadyExecuted": "integration/client/test_once.py",
     "Held": "integration/client/test_mutex.py",
     "LockLost": "integration/client/test_mutex.py",
     "Gone": "integration/kube/test_http.py",
