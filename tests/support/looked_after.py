@@ -26,6 +26,7 @@ class World:
 
     Attributes:
         transport: to its API server.
+        namespace: its name.
         client: kontinue's.
     """
 
@@ -104,10 +105,10 @@ class World:
 
 
 async def start_coordinator(api_server: ApiServer) -> asyncio.subprocess.Process:
-    """Start a coordinator of its own; return once it is ready."""
+    """Start a coordinator as a process, which gives way within seconds when it dies; return once it is ready."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-m", "kontinue_engine.arbiter", "--kubeconfig", str(api_server.kubeconfig)),
+        *(sys.executable, "-m", "kontinue_engine.arbiter", "--kubeconfig", str(api_server.kubeconfig)),
+        *("--lease-duration", "7", "--lease-renew", "0.5"),
         stdout=asyncio.subprocess.PIPE,
     )
     assert process.stdout is not None

@@ -16,12 +16,11 @@ import pytest
 import yaml
 
 from api_server import ApiServer
-from arbiter_world import ArbiterWorld, start_coordinator
 from kontinue import errors
 from kontinue.client import ClientOptions, SyncClient
 from kontinue.kube import requests
 from kontinue.sync import HeldPermit, PermitPhase, Semaphore, SemaphorePhase, SyncHeldPermit, SyncSemaphore
-from kontinue_engine.arbiter.semaphores import SemaphoreController
+from looked_after import World, start_coordinator
 from polling import eventually
 
 LONG = timedelta(seconds=60)
@@ -29,13 +28,13 @@ SHORT = timedelta(milliseconds=50)
 
 
 @pytest.fixture
-async def world(api_server: ApiServer) -> AsyncIterator[ArbiterWorld]:
+async def world(api_server: ApiServer) -> AsyncIterator[World]:
     transport = api_server.transport()
-    yield ArbiterWorld(transport, api_server.namespace)
+    yield World(transport, api_server.namespace)
     await transport.close()
 
 
-async def semaphore(world: ArbiterWorld, permits: int, *, ttl: timedelta | None = None) -> Semaphore:
+async def semaphore(world: World, permits: int, *, ttl: timedelta | None = None) -> Semaphore:
     """Create ``db``."""
     subject = Semaphore("db", world.client)
     await subject.create(permits, ttl=ttl)
@@ -67,10 +66,10 @@ async def _in_use(subject: Semaphore, number: int) -> bool:
     return await in_use(subject) == number
 
 
-async def test_a_fresh_semaphore_is_ready(world: ArbiterWorld):
+async def test_a_fresh_semaphore_is_ready(world: World):
     """As kubectl is documented to show it."""
     subject = await semaphore(world, 3)
-    async with world.looked_after(SemaphoreController):
+    async with world.looked_after():
         await eventually(lambda: _is_ready(subject))
     status = await subject.status()
     assert (status.in_use, status.available, status.granted) == (0, 3, [])
@@ -80,11 +79,11 @@ async def _is_ready(subject: Semaphore) -> bool:
     return (await subject.status()).phase is SemaphorePhase.READY
 
 
-async def test_permits_are_granted_in_the_order_in_which_they_were_asked_for(world: ArbiterWorld):
+async def test_permits_are_granted_in_the_order_in_which_they_were_asked_for(world: World):
     """Within one second, too, and whatever the holders are called; what is given back goes to the next."""
     subject = await semaphore(world, 1)
     granted: list[str] = []
-    async with world.looked_after(SemaphoreController):
+    async with world.looked_after():
         first = await subject.acquire(holder="first", timeout=LONG)
         assert (await subject.status()).phase is SemaphorePhase.FULL
         tasks = [await queued(subject, holder, behind=place) for place, holder in enumerate("zyxa")]
@@ -100,7 +99,7 @@ async def test_permits_are_granted_in_the_order_in_which_they_were_asked_for(wor
     assert granted == list("zyxa")
 
 
-async def test_twenty_clients_never_hold_more_than_five_while_coordinators_die(world: ArbiterWorld):
+async def test_twenty_clients_never_hold_more_than_five_while_coordinators_die(world: World):
     """Two work at the same time, and each is killed in the middle and replaced; a ledger is the judge."""
     subject = await semaphore(world, 5)
     inside = most = done = 0
@@ -123,7 +122,7 @@ async def test_twenty_clients_never_hold_more_than_five_while_coordinators_die(w
 
     async def coordinate(every: int) -> None:
         while not stop.is_set():
-            async with world.looked_after(SemaphoreController):
+            async with world.looked_after():
                 await eventually(functools.partial(has_done, done + every))
 
     coordinators = [asyncio.create_task(coordinate(every)) for every in (3, 4)]
@@ -136,7 +135,7 @@ async def test_twenty_clients_never_hold_more_than_five_while_coordinators_die(w
 
 @pytest.mark.slow
 async def test_a_coordinator_that_is_killed_is_replaced_and_what_it_had_granted_counts(
-    world: ArbiterWorld, api_server: ApiServer
+    world: World, api_server: ApiServer
 ):
     """As processes, which know of each other by the Lease alone; one dies while all work and many wait."""
     subject = await semaphore(world, 5)
@@ -168,10 +167,10 @@ async def test_a_coordinator_that_is_killed_is_replaced_and_what_it_had_granted_
     assert (most, inside) == (5, 0)
 
 
-async def test_fewer_permits_take_none_away_but_grant_none(world: ArbiterWorld):
+async def test_fewer_permits_take_none_away_but_grant_none(world: World):
     """More are granted at once."""
     subject = await semaphore(world, 2)
-    async with world.looked_after(SemaphoreController):
+    async with world.looked_after():
         held = [await subject.acquire(timeout=LONG) for _ in range(2)]
         await _set_permits(world, 1)
         third = await queued(subject, "third", behind=0)
@@ -183,15 +182,15 @@ async def test_fewer_permits_take_none_away_but_grant_none(world: ArbiterWorld):
         await third
 
 
-async def _set_permits(world: ArbiterWorld, permits: int) -> None:
+async def _set_permits(world: World, permits: int) -> None:
     patch = {"spec": {"permits": permits}}
     await world.transport.send(requests.merge_patch(requests.SEMAPHORES, world.namespace, "db", patch))
 
 
-async def test_a_permit_ends_with_its_ttl(world: ArbiterWorld):
+async def test_a_permit_ends_with_its_ttl(world: World):
     """It goes to the next, its holder is told when it gives it back, and an Event tells the others."""
     subject = await semaphore(world, 1, ttl=timedelta(hours=1))
-    async with world.looked_after(SemaphoreController):
+    async with world.looked_after():
         first = await subject.acquire(holder="first", ttl=SHORT, timeout=LONG)
         second = await subject.acquire(holder="second", timeout=LONG)
         assert second.permit.status.expires_at is not None, "the Semaphore's"
@@ -203,16 +202,16 @@ async def test_a_permit_ends_with_its_ttl(world: ArbiterWorld):
             await _lose(world, second)
 
 
-async def _lose(world: ArbiterWorld, held: HeldPermit) -> None:
+async def _lose(world: World, held: HeldPermit) -> None:
     async with held:
         await world.transport.send(requests.delete(requests.PERMITS, world.namespace, held.name))
 
 
-async def test_a_permit_ends_with_its_pod_or_execution(world: ArbiterWorld):
+async def test_a_permit_ends_with_its_pod_or_execution(world: World):
     """Those that wait, too; an Event tells."""
     subject = await semaphore(world, 2)
     pod, build = await world.pod("worker-0"), await world.execution("build")
-    async with world.looked_after(SemaphoreController):
+    async with world.looked_after():
         held = [await subject.acquire(bound_to=one, timeout=LONG) for one in (pod, build)]
         assert [one.permit.status.expires_at for one in held] == [None, None]
         bound = asyncio.create_task(subject.acquire(bound_to=pod, timeout=LONG))
@@ -227,24 +226,24 @@ async def test_a_permit_ends_with_its_pod_or_execution(world: ArbiterWorld):
         await eventually(lambda: _are_told(world, 3))
 
 
-async def _are_told(world: ArbiterWorld, number: int) -> bool:
+async def _are_told(world: World, number: int) -> bool:
     return len(await world.events("HolderGone")) == number
 
 
-async def test_who_only_tries_is_denied_at_once(world: ArbiterWorld):
+async def test_who_only_tries_is_denied_at_once(world: World):
     """And leaves nothing behind."""
     subject = await semaphore(world, 1)
-    async with world.looked_after(SemaphoreController):
+    async with world.looked_after():
         held = await subject.acquire(timeout=timedelta())
         with pytest.raises(errors.Held, match="no permit of Semaphore"):
             await subject.acquire(timeout=timedelta())
         assert [one.metadata.name for one in await subject.permits()] == [held.name]
 
 
-async def test_who_stops_waiting_withdraws(world: ArbiterWorld):
+async def test_who_stops_waiting_withdraws(world: World):
     """By the timeout, or by being cancelled; the next one is not held up."""
     subject = await semaphore(world, 1)
-    async with world.looked_after(SemaphoreController):
+    async with world.looked_after():
         held = await subject.acquire(timeout=LONG)
         with pytest.raises(errors.WaitTimeout, match="was free within 50ms"):
             await subject.acquire(timeout=SHORT)
@@ -263,10 +262,10 @@ async def test_who_stops_waiting_withdraws(world: ArbiterWorld):
         await (await subject.acquire(timeout=LONG)).release()
 
 
-async def test_an_edited_status_is_put_right(world: ArbiterWorld):
+async def test_an_edited_status_is_put_right(world: World):
     """Whoever has been told of a grant counts."""
     subject = await semaphore(world, 1)
-    async with world.looked_after(SemaphoreController):
+    async with world.looked_after():
         held = await subject.acquire(timeout=LONG)
         patch = {"status": {"granted": [], "inUse": 0, "available": 1, "phase": "Ready"}}
         request = requests.merge_patch(requests.SEMAPHORES, world.namespace, "db", patch, subresource="status")
@@ -277,10 +276,10 @@ async def test_an_edited_status_is_put_right(world: ArbiterWorld):
         assert [one.name for one in (await subject.status()).granted] == [held.name]
 
 
-async def test_a_semaphore_that_is_deleted_ends_the_waits_for_it(world: ArbiterWorld):
+async def test_a_semaphore_that_is_deleted_ends_the_waits_for_it(world: World):
     """Its Permits go with it; one that is made again begins empty."""
     subject = await semaphore(world, 1)
-    async with world.looked_after(SemaphoreController):
+    async with world.looked_after():
         await subject.acquire(timeout=LONG)
         task = await queued(subject, "late", behind=0)
         await subject.delete()
@@ -290,14 +289,14 @@ async def test_a_semaphore_that_is_deleted_ends_the_waits_for_it(world: ArbiterW
         await subject.acquire(timeout=LONG)
 
 
-async def test_the_program_of_the_documentation_runs(world: ArbiterWorld, api_server: ApiServer, tmp_path: Path):
+async def test_the_program_of_the_documentation_runs(world: World, api_server: ApiServer, tmp_path: Path):
     """That of docs/semaphores.md, as it stands there; its manifest, too."""
     page = (Path(__file__).parents[3] / "docs" / "semaphores.md").read_text()
     (program,) = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
     (manifest,) = re.findall(r"^```yaml\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
     await world.transport.send(requests.create(requests.SEMAPHORES, world.namespace, yaml.safe_load(manifest)))
     (tmp_path / "migrate.py").write_text(program)
-    async with world.looked_after(SemaphoreController):
+    async with world.looked_after():
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "migrate.py"),
             cwd=tmp_path,
@@ -308,7 +307,7 @@ async def test_the_program_of_the_documentation_runs(world: ArbiterWorld, api_se
     assert (process.returncode, printed) == (0, b"all done\n")
 
 
-async def test_the_synchronous_twin_does_the_same(world: ArbiterWorld, api_server: ApiServer):
+async def test_the_synchronous_twin_does_the_same(world: World, api_server: ApiServer):
     """With the same methods and parameters."""
 
     def methods(of_: type) -> dict[str, list[str]]:
@@ -330,5 +329,5 @@ async def test_the_synchronous_twin_does_the_same(world: ArbiterWorld, api_serve
             db.delete()
             return seen
 
-    async with world.looked_after(SemaphoreController):
+    async with world.looked_after():
         assert await asyncio.to_thread(use) == ["block", 1, True, True, 2, SemaphorePhase.READY]

@@ -11,10 +11,9 @@ import msgspec
 import pytest
 
 from api_server import ApiServer
-from arbiter_world import ArbiterWorld
 from kontinue.sync import Barrier
-from kontinue_engine.arbiter.barriers import BarrierController
 from kontinue_engine.cli import koncli, main
+from looked_after import World
 from polling import eventually
 
 NAME = "barriers.konductor.io/start"
@@ -35,8 +34,8 @@ Call = Callable[..., Awaitable[Said]]
 async def start(api_server: ApiServer) -> AsyncIterator[Barrier]:
     """``start``, as somebody else sees it, in a namespace with a coordinator; it does not exist yet."""
     transport = api_server.transport()
-    world = ArbiterWorld(transport, api_server.namespace)
-    async with world.looked_after(BarrierController):
+    world = World(transport, api_server.namespace)
+    async with world.looked_after():
         yield Barrier("start", world.client)
     await transport.close()
 

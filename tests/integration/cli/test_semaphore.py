@@ -14,10 +14,9 @@ import msgspec
 import pytest
 
 from api_server import ApiServer
-from arbiter_world import ArbiterWorld
 from kontinue.sync import PermitPhase, Semaphore
-from kontinue_engine.arbiter.semaphores import SemaphoreController
 from kontinue_engine.cli import koncli, main
+from looked_after import World
 from polling import eventually
 
 LONG = timedelta(seconds=60)
@@ -36,17 +35,17 @@ Call = Callable[..., Awaitable[Said]]
 
 
 @pytest.fixture
-async def world(api_server: ApiServer) -> AsyncIterator[ArbiterWorld]:
+async def world(api_server: ApiServer) -> AsyncIterator[World]:
     """A namespace with a coordinator."""
     transport = api_server.transport()
-    world = ArbiterWorld(transport, api_server.namespace)
-    async with world.looked_after(SemaphoreController):
+    world = World(transport, api_server.namespace)
+    async with world.looked_after():
         yield world
     await transport.close()
 
 
 @pytest.fixture
-def db(world: ArbiterWorld) -> Semaphore:
+def db(world: World) -> Semaphore:
     """``db``, as somebody else sees it; it does not exist yet."""
     return Semaphore("db", world.client)
 
@@ -122,7 +121,7 @@ def with_permit(api_server: ApiServer) -> list[str]:
 
 
 async def test_a_command_runs_while_a_permit_is_held(
-    db: Semaphore, world: ArbiterWorld, api_server: ApiServer, tmp_path: Path
+    db: Semaphore, world: World, api_server: ApiServer, tmp_path: Path
 ):
     """Its exit status is the exit code; a signal reaches it, and the permit is given back after its end."""
     await db.create()
