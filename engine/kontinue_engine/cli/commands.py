@@ -1,19 +1,23 @@
 """Internal. Runs a command for a verb that holds something meanwhile, and ends verbs that wait when a signal comes.
 
-Called by ``kontinue_engine.cli.semaphore``: who is told to end gives back what it holds, and waits for nothing more.
+Called by ``semaphore`` and ``locks``: who is told to end gives back what it holds, and waits for nothing more.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import threading
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
 import typer
 
+GRACE_S: Final = 10.0
+"""Between SIGTERM and SIGKILL to a command whose lock is lost. Judgement: somebody else may hold it already."""
 NOT_STARTED: Final = 127
 """As a shell says it."""
 _BY_SIGNAL: Final = 128
@@ -48,8 +52,9 @@ async def ended_by_signals(work: Callable[[Signals], Coroutine[Any, Any, int]]) 
     task = asyncio.ensure_future(work(signals))
 
     def cancel(number: int) -> None:
+        if not received:  # what is given back then is not cancelled
+            task.cancel()
         received.append(number)
-        task.cancel()
 
     signals.hand_to(cancel)
     loop = asyncio.get_running_loop()
@@ -64,30 +69,64 @@ async def ended_by_signals(work: Callable[[Signals], Coroutine[Any, Any, int]]) 
         return _BY_SIGNAL + received[0]
 
 
-async def run_command(words: Sequence[str], signals: Signals) -> int:
-    """Run a command to its end and return its exit status, 128 + the signal that ended it.
+async def run_command(
+    words: Sequence[str], signals: Signals, *, environment: Mapping[str, str] | None = None, own_group: bool = False
+) -> int:
+    """Run a command to its end and return its exit status; below 0: the signal that has ended it.
 
-    What is held is given back only after the command has ended: SIGTERM and SIGHUP are passed on, SIGINT is left to
-    it, as a terminal sends that to both.
+    What is held is given back only after the command has ended: signals are passed on to it. Whoever is cancelled has
+    the command ended.
+
+    Args:
+        words: the command.
+        signals: those of this process.
+        environment: of the command; None: ours.
+        own_group: have it, and all that it starts, in a process group of its own, which is signalled and ended as a
+            whole but cannot read from the terminal. Else SIGINT is left to it, as a terminal sends that to both.
     """
     signals.keep()
     loop = asyncio.get_running_loop()
     if is_main := threading.current_thread() is threading.main_thread():
-        loop.add_signal_handler(signal.SIGINT, lambda: None)
+        loop.add_signal_handler(signal.SIGINT, signals.receive if own_group else _ignore, signal.SIGINT)
     try:
-        process = await asyncio.create_subprocess_exec(*words)
-        signals.hand_to(partial(_pass_on, process))
-        status = await process.wait()
+        process = await asyncio.create_subprocess_exec(*words, env=environment, process_group=0 if own_group else None)
+        send = partial(_send, process, own_group)
+        signals.hand_to(send)
+        return await _ended(process, send)
     except OSError as error:
-        typer.echo(f"error: {words[0]} cannot be started: {error.strerror}", err=True)
+        typer.echo(f"error: {words[0]}: {error.strerror}", err=True)
         return NOT_STARTED
     finally:
         signals.keep()
         if is_main:
             loop.remove_signal_handler(signal.SIGINT)
-    return _BY_SIGNAL - status if status < 0 else status
 
 
-def _pass_on(process: asyncio.subprocess.Process, number: int) -> None:
-    if process.returncode is None:
+def exit_code(status: int) -> int:
+    """Return how a shell says the exit status of a command."""
+    return status if status >= 0 else _BY_SIGNAL - status
+
+
+async def _ended(process: asyncio.subprocess.Process, send: Callable[[int], None]) -> int:
+    try:
+        return await process.wait()
+    except asyncio.CancelledError:
+        send(signal.SIGTERM)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(GRACE_S):
+                await process.wait()
+        send(signal.SIGKILL)
+        await process.wait()
+        raise
+
+
+def _send(process: asyncio.subprocess.Process, own_group: bool, number: int) -> None:  # noqa: FBT001
+    if own_group:  # others of the group may live on
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+    elif process.returncode is None:
         process.send_signal(number)
+
+
+def _ignore(_: int) -> None:
+    pass

@@ -11,9 +11,10 @@ from kontinue.api.konductor_semaphores import Semaphore
 from kontinue.api.konductor_v1 import Holder
 from kontinue.kube.requests import SEMAPHORES
 from kontinue.sync import Semaphore as SemaphoreClient
-from kontinue_engine.cli.commands import Signals, ended_by_signals, run_command
+from kontinue_engine.cli.commands import Signals, ended_by_signals, exit_code, run_command
 from kontinue_engine.cli.connection import Connection, connect
 from kontinue_engine.cli.execute import duration_option
+from kontinue_engine.cli.locks import CommandArgument, TimeoutOption
 from kontinue_engine.cli.options import GlobalOptions, candidates, global_options, note
 from kontinue_engine.cli.primitives import OK, bound_holder, print_list, run, say
 from kontinue_engine.cli.semaphore_text import describe, fields, holder_fields, semaphore_table
@@ -29,14 +30,6 @@ NamesArgument = Annotated[list[str], typer.Argument(metavar="NAME...", autocompl
 HolderOption = Annotated[
     str,
     typer.Option(metavar="TEXT", envvar=["KONDUCTOR_HOLDER_ID", "HOSTNAME"], help="Who; the host's name by default."),
-]
-TimeoutOption = Annotated[
-    str,
-    typer.Option(
-        metavar="DURATION",
-        envvar="KONDUCTOR_TIMEOUT",
-        help="Give up after e.g. 30m; 0 only if one is free. Default: never.",
-    ),
 ]
 PermitTtlOption = Annotated[
     str,
@@ -117,7 +110,7 @@ def release(ctx: typer.Context, name: NameArgument, holder: HolderOption = "") -
 def with_(
     ctx: typer.Context,
     name: NameArgument,
-    command: Annotated[list[str], typer.Argument(metavar="-- COMMAND...")],
+    command: CommandArgument,
     timeout: TimeoutOption = "",
     ttl: PermitTtlOption = "",
     holder: HolderOption = "",
@@ -132,7 +125,7 @@ def with_(
             client = _client(connection, name)
             await _say_if_full(options, client)
             async with client.hold(holder=holder, timeout=limit, ttl=length, bound_to=bound):
-                return await run_command(command, signals)
+                return exit_code(await run_command(command, signals))
 
     run(lambda: ended_by_signals(main))
 
