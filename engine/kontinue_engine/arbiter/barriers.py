@@ -57,7 +57,7 @@ class BarrierController(FamilyController[Barrier, Arrival]):
             if isinstance(outcome, BaseException):
                 raise outcome
         if plan.look_again_at is not None:
-            self._looks.again_at(key, plan.look_again_at, now=now)
+            self._looks.again_in(key, (plan.look_again_at - now).total_seconds())
 
     async def _all(self, barrier: Barrier) -> Sequence[Arrival]:
         meta = barrier.metadata

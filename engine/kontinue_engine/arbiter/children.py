@@ -11,6 +11,7 @@ from typing import Generic, Protocol, TypeVar
 from kontinue.api.meta import ObjectMeta
 from kontinue.kube.reflector import HasMetadata
 from kontinue.kube.watch import EventType
+from kontinue_engine.arbiter.caretaker import key_of
 from kontinue_engine.arbiter.looks import Key, Looks
 
 
@@ -81,11 +82,6 @@ class Children(Generic[C]):
         """Take one that we have written, unless it has been deleted meanwhile."""
         if child.metadata.name in self._by_parent.get(_parent_of(child), {}):
             self.take(child)
-
-
-def key_of(subject: HasMetadata) -> Key:
-    """Return where an object is."""
-    return subject.metadata.namespace, subject.metadata.name
 
 
 def _parent_of(child: Child) -> Key:

@@ -10,20 +10,20 @@ from __future__ import annotations
 import abc
 import asyncio
 from collections.abc import Sequence
-from typing import Final, Generic, Literal, TypeVar
+from typing import Final, Generic, TypeVar
 
 import msgspec
 
 from kontinue import errors
-from kontinue.api.meta import ObjectReference, PartialObjectMetadata
+from kontinue.api.meta import PartialObjectMetadata
 from kontinue.kube import requests
 from kontinue.kube.answers import reader
 from kontinue.kube.reflector import HasMetadata
 from kontinue.kube.requests import Resource
 from kontinue.kube.transport import Transport
-from kontinue.kube.watch import EventType
-from kontinue_engine.arbiter.children import Child, Children, is_newer, key_of
-from kontinue_engine.arbiter.looks import Key, Looks
+from kontinue_engine.arbiter.caretaker import Caretaker, key_of
+from kontinue_engine.arbiter.children import Child, Children, is_newer
+from kontinue_engine.arbiter.looks import Key
 from kontinue_engine.clock import Clock
 from kontinue_engine.kube.events import EventRecorder
 from kontinue_engine.kube.informer import Informer
@@ -49,7 +49,7 @@ class Kinds(msgspec.Struct, Generic[P, C], frozen=True):
     child_type: type[C]
 
 
-class FamilyController(abc.ABC, Generic[P, C]):
+class FamilyController(Caretaker[P], Generic[P, C]):
     """Looks after the objects of two kinds in a namespace, or in all.
 
     Args:
@@ -63,16 +63,11 @@ class FamilyController(abc.ABC, Generic[P, C]):
     def __init__(
         self, transport: Transport, kinds: Kinds[P, C], *, namespace: str, events: EventRecorder, clock: Clock
     ) -> None:
-        self._transport = transport
+        super().__init__(transport, kinds.parent, kinds.parent_type, namespace=namespace, events=events, clock=clock)
         self._kinds = kinds
-        self._events = events
-        self._clock = clock
-        self._parents: dict[Key, P] = {}
         self._decode_parent = reader(kinds.parent_type)
         self._decode_child = reader(kinds.child_type)
-        self._looks = Looks(kinds.parent.plural, self._look_at)
         self._children: Children[C] = Children(self._looks)
-        self._informer = Informer(transport, kinds.parent, namespace, type_=kinds.parent_type, handler=self)
         self._child_informer = Informer(
             transport, kinds.child, namespace, type_=kinds.child_type, handler=self._children
         )
@@ -89,34 +84,16 @@ class FamilyController(abc.ABC, Generic[P, C]):
             await self._child_informer.synced.wait()
             tasks.create_task(self._looks.run(), name=f"{self._kinds.parent.plural}/looks")
 
-    def on_list(self, objects: Sequence[P], *, initial: bool) -> None:
-        """Take all parents."""
-        del initial
-        found = {key_of(one): one for one in objects}
-        for key in self._parents.keys() - found.keys():
-            self._forget(key)
-        for one in found.values():
-            self._take(one)
-
-    def on_event(self, type: EventType, obj: P) -> None:  # noqa: A002 - the wire's word
-        """Take one change of a parent."""
-        if type == "DELETED":
-            self._forget(key_of(obj))
-        else:
-            self._take(obj)
-
     async def write(self, parent: P) -> P | None:
         """Write the status of a parent; return it as it is stored.
 
         None if it has changed meanwhile: the watch shows what stands there instead.
         """
-        meta = parent.metadata
-        request = requests.replace_status(self._kinds.parent, meta.namespace, meta.name, parent)
         try:
-            stored = self._decode_parent(await self._transport.send(request))
+            stored = self._decode_parent(await self.send_status(parent))
         except (errors.Conflict, errors.NotFound):
             return None
-        if key_of(stored) in self._parents:
+        if key_of(stored) in self._objects:
             self._take(stored)
         return stored
 
@@ -143,16 +120,8 @@ class FamilyController(abc.ABC, Generic[P, C]):
             return False
         return True
 
-    def tell(self, parent: P, type: Literal["Normal", "Warning"], reason: str, message: str) -> None:  # noqa: A002 - the wire's word
-        """Record an Event about a parent."""
-        meta, kind = parent.metadata, self._kinds.parent
-        about = ObjectReference(
-            api_version=kind.api_version, kind=kind.kind, namespace=meta.namespace, name=meta.name, uid=meta.uid
-        )
-        self._events.record(about, type, reason, message)
-
-    async def _look_at(self, key: Key) -> None:
-        parent = self._parents.get(key)
+    async def _look(self, key: Key) -> None:
+        parent = self._objects.get(key)
         uid = None if parent is None else parent.metadata.uid
         owned = [(one, self._owner(one)) for one in self._children.of(key)]
         strays = [one for one, owner in owned if owner and owner != uid]
@@ -174,13 +143,10 @@ class FamilyController(abc.ABC, Generic[P, C]):
             if self._owner(one) not in living:
                 await self.delete_child(one)
 
-    def _take(self, parent: P) -> None:
-        key = key_of(parent)
-        if is_newer(parent, self._parents.get(key)):
-            self._parents[key] = parent
-            self._looks.queue.add(key)
+    def _take(self, found: P) -> None:
+        if is_newer(found, self._objects.get(key_of(found))):
+            super()._take(found)
 
     def _forget(self, key: Key) -> None:
-        self._parents.pop(key, None)
-        self._looks.queue.forget(key)
-        self._looks.queue.add(key)
+        super()._forget(key)
+        self._looks.queue.add(key)  # its children may be left

@@ -15,7 +15,9 @@ from kontinue.api.locking import Grant, LockKind, Patience
 from kontinue.kube.reflector import HasMetadata
 from kontinue.kube.requests import Resource
 from kontinue.kube.transport import Transport
-from kontinue_engine.arbiter.caretaker import EXPIRED, HOLDER_GONE, LOOK_AGAIN_S, Caretaker, Key
+from kontinue_engine.arbiter.caretaker import EXPIRED, HOLDER_GONE
+from kontinue_engine.arbiter.held import HeldCaretaker
+from kontinue_engine.arbiter.looks import Key
 from kontinue_engine.clock import Clock
 from kontinue_engine.kube.events import EventRecorder
 from kontinue_engine.primitives import locks
@@ -26,7 +28,7 @@ T = TypeVar("T", bound=HasMetadata)
 _log = get_logger(__name__)
 
 
-class LockController(Caretaker[T]):
+class LockController(HeldCaretaker[T]):
     """Looks after the locks of one kind in a namespace, or in all.
 
     Args:
@@ -69,11 +71,11 @@ class LockController(Caretaker[T]):
         plan = locks.decide(stored, gone=await self.gone(found), overdue=overdue.marks)
         wanted = self._kind.with_locks(found, plan.locks)
         if wanted != found:
-            await self.write(wanted)
+            await self.send_status(wanted)
             self._tell(found, plan.gone, HOLDER_GONE, "its holder has ended")
             self._tell(found, plan.expired, EXPIRED, "it was not renewed in time")
             return None  # the watch shows it as it is now
-        return None if overdue.next_s is None else min(overdue.next_s, max(overdue.next_s / 2, LOOK_AGAIN_S))
+        return overdue.next_s
 
     def _tell(self, found: T, ended: Sequence[Grant], reason: str, why: str) -> None:
         for one in ended:

@@ -1,10 +1,9 @@
-"""Internal. Looks at objects that are asked for, several at once, one at a time each. Used by ``families``."""
+"""Internal. Looks at objects that are asked for, several at once, one at a time each. Used by ``caretaker``."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from datetime import datetime
 from typing import Final
 
 from kontinue import errors
@@ -43,10 +42,9 @@ class Looks:
             for number in range(LOOKS_AT_ONCE):
                 tasks.create_task(self._run(), name=f"{self._kind}/{number}")
 
-    def again_at(self, key: Key, due: datetime, *, now: datetime) -> None:
+    def again_in(self, key: Key, due_s: float) -> None:
         """Look at one again when something is due."""
-        left_s = (due - now).total_seconds()
-        self.queue.add_after(key, min(left_s, max(left_s / 2, LOOK_AGAIN_S)))
+        self.queue.add_after(key, min(due_s, max(due_s / 2, LOOK_AGAIN_S)))
 
     async def _run(self) -> None:
         while True:

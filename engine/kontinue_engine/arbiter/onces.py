@@ -8,8 +8,9 @@ from __future__ import annotations
 from kontinue.api.konductor_locks import ONCES, Once
 from kontinue.kube import requests
 from kontinue.kube.transport import Transport
-from kontinue_engine.arbiter.caretaker import EXPIRED, Key, until
+from kontinue_engine.arbiter.caretaker import EXPIRED
 from kontinue_engine.arbiter.locks import LockController
+from kontinue_engine.arbiter.looks import Key
 from kontinue_engine.clock import Clock
 from kontinue_engine.kube.events import EventRecorder
 from kontinue_engine.primitives import onces
@@ -34,7 +35,7 @@ class OnceController(LockController[Once]):
         if ends_at is None:
             return await super().look_at(key, found)
         if now < ends_at:
-            return until(ends_at, now)
+            return (ends_at - now).total_seconds()
         await self.delete(found)
         self.tell(found, "Normal", EXPIRED, f"deleted: it was Executed for {found.spec.ttl}")
         return None

@@ -18,6 +18,7 @@ from kontinue.api.meta import PartialObjectMetadata
 from kontinue.kube import requests
 from kontinue.kube.answers import reader
 from kontinue.kube.transport import Transport
+from kontinue_engine.arbiter.caretaker import HOLDER_GONE
 from kontinue_engine.arbiter.families import FamilyController, Kinds
 from kontinue_engine.arbiter.holders import Holders
 from kontinue_engine.arbiter.looks import Key
@@ -25,7 +26,6 @@ from kontinue_engine.clock import Clock
 from kontinue_engine.kube.events import EventRecorder
 from kontinue_engine.primitives import semaphores
 
-HOLDER_GONE: Final = "HolderGone"
 PERMIT_EXPIRED: Final = "PermitExpired"
 
 _KINDS: Final = Kinds(requests.SEMAPHORES, Semaphore, requests.PERMITS, Permit)
@@ -60,7 +60,7 @@ class SemaphoreController(FamilyController[Semaphore, Permit]):
             if outcome is not None:
                 raise outcome
         if plan.look_again_at is not None:
-            self._looks.again_at(key, plan.look_again_at, now=now)
+            self._looks.again_in(key, (plan.look_again_at - now).total_seconds())
 
     async def _is_abandoned(self, permit: Permit) -> bool:
         bound_to = permit.spec.bound_to

@@ -13,7 +13,9 @@ import msgspec
 from kontinue.api.konductor_v1 import Holder, WaitGroup, WaitGroupHolder
 from kontinue.kube import requests
 from kontinue.kube.transport import Transport
-from kontinue_engine.arbiter.caretaker import EXPIRED, HOLDER_GONE, Caretaker, Key, until
+from kontinue_engine.arbiter.caretaker import EXPIRED, HOLDER_GONE
+from kontinue_engine.arbiter.held import HeldCaretaker
+from kontinue_engine.arbiter.looks import Key
 from kontinue_engine.clock import Clock
 from kontinue_engine.kube.events import EventRecorder
 from kontinue_engine.primitives import wait_groups
@@ -24,7 +26,7 @@ INVALID_TTL: Final = "InvalidTTL"
 _log = get_logger(__name__)
 
 
-class WaitGroupController(Caretaker[WaitGroup]):
+class WaitGroupController(HeldCaretaker[WaitGroup]):
     """Looks after the WaitGroups of a namespace, or of all.
 
     Args:
@@ -57,9 +59,9 @@ class WaitGroupController(Caretaker[WaitGroup]):
             await self.delete(found)
             self.tell(found, "Normal", EXPIRED, f"deleted: it was Done for {found.spec.ttl}")
         if plan.status is not None:
-            await self.write(msgspec.structs.replace(found, status=plan.status))
+            await self.send_status(msgspec.structs.replace(found, status=plan.status))
             self._tell_released(found, plan.released)
-        return None if plan.look_again_at is None else until(plan.look_again_at, now)
+        return None if plan.look_again_at is None else (plan.look_again_at - now).total_seconds()
 
     def _tell_released(self, found: WaitGroup, released: Sequence[WaitGroupHolder]) -> None:
         for one in released:
