@@ -11,6 +11,7 @@ import pytest
 
 from api import PATIENCE_S
 from api_server import ApiServer
+from colours import COLOURS, client_of
 from kontinue import archives, errors
 from kontinue.api import labels
 from kontinue.api.v1alpha1 import Execution, Phase
@@ -84,10 +85,10 @@ class Trees:
         return name
 
 
-@pytest.fixture
-async def trees(api_server: ApiServer) -> AsyncIterator[Trees]:
+@pytest.fixture(params=COLOURS)
+async def trees(request: pytest.FixtureRequest, api_server: ApiServer) -> AsyncIterator[Trees]:
     transport = api_server.transport()
-    async with Client(ClientOptions(kubeconfig=str(api_server.kubeconfig), qps=None)) as client:
+    async with client_of(request.param, ClientOptions(kubeconfig=str(api_server.kubeconfig), qps=None)) as client:
         yield Trees(client, transport)
     await transport.close()
 
@@ -159,6 +160,7 @@ async def test_a_watched_tree_follows_each_kind(trees: Trees) -> None:
             pass
 
 
+@pytest.mark.parametrize("trees", ["async"], indirect=True)  # the test takes the place of its requests
 async def test_what_may_not_be_read_is_left_out_and_said(
     trees: Trees, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
