@@ -22,6 +22,7 @@ from kontinue.archives import Archive, ArchiveError, MissingPartsError, PartKey
 from kontinue.client.reading import Send, fetch_pages
 from kontinue.client.selectors import Filter
 from kontinue.kube import requests
+from kontinue.kube.answers import reader
 
 PAGE_SIZE: Final = 20
 """Archives of half a mebibyte each."""
@@ -42,8 +43,8 @@ class _MetadataList(msgspec.Struct, frozen=True):
     """None where there are none: kube-apiserver writes null for an empty list of metadata."""
 
 
-_decode_page: Final = msgspec.json.Decoder(ObjectList[ArchivedExecution]).decode
-_decode_metadata: Final = msgspec.json.Decoder(_MetadataList).decode
+_decode_page: Final = reader(ObjectList[ArchivedExecution], what="list of ArchivedExecutions")
+_decode_metadata: Final = reader(_MetadataList, what="list of metadata")
 
 
 async def find(send: Send, namespace: str, name: str, *, uid: str = "", root: str = "") -> Archive | None:
