@@ -40,7 +40,7 @@ async def nobody(ctx: ExecutionContext) -> str:
 async def nap(ctx: ExecutionContext, seconds: float) -> str:
     before = ctx.now()
     await ctx.sleep(timedelta(seconds=seconds), display_name="bake")
-    return f"{(ctx.now() - before).total_seconds():.0f}"
+    return f"{(ctx.now() - before).total_seconds()}"
 
 
 @app.function

@@ -15,7 +15,6 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from typing import Final, TypeVar
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -216,7 +215,7 @@ class _Replica:
 
     def _say_missing(self, what: str, error: NotFound) -> StartupError:
         return StartupError(
-            f"cannot {what} in namespace {self._config.namespace} at {_public(self._config.server)}: "
+            f"cannot {what} in namespace {self._config.namespace} at {self._config.address}: "
             f"{error}. Create the namespace, and install the CRDs (kontinue install)"
         )
 
@@ -398,7 +397,7 @@ class _Replica:
         identity = self._identity
         _log.info(
             "worker ready",
-            server=_public(self._config.server),
+            server=self._config.address,
             sharding=self._options.sharding,
             incarnation=identity.incarnation,
             pid=identity.pid,
@@ -447,12 +446,6 @@ def _check_shard(shard: str) -> None:
             "'.', because it becomes a label and part of a Lease name. Change --shard, or the host name that it is by "
             "default"
         )
-
-
-def _public(server: str) -> str:
-    """Return the address without its path: that of the local server carries the token."""
-    parts = urlsplit(server)
-    return f"{parts.scheme}://{parts.netloc}"
 
 
 def _start(tasks: asyncio.TaskGroup, works: Mapping[str, Coroutine[None, None, None]]) -> list[asyncio.Task[None]]:

@@ -6,9 +6,10 @@ the archive of its root; its name tells which that may be, if kontinue has chose
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Iterable
 from typing import Final
 
 import msgspec
@@ -18,11 +19,10 @@ from kontinue.api import labels
 from kontinue.api.meta import ListMeta, ObjectList, PartialObjectMetadata, parent_of
 from kontinue.api.v1alpha1 import RETRYABLE_PHASES, ArchivedExecution, Execution, Phase
 from kontinue.archives import Archive, ArchiveError, MissingPartsError, PartKey
+from kontinue.client.reading import Send, fetch_pages
 from kontinue.client.selectors import Filter
 from kontinue.kube import requests
-from kontinue.kube.requests import Request
-
-Send = Callable[[Request], Awaitable[bytes]]
+from kontinue.kube.answers import reader
 
 PAGE_SIZE: Final = 20
 """Archives of half a mebibyte each."""
@@ -43,8 +43,8 @@ class _MetadataList(msgspec.Struct, frozen=True):
     """None where there are none: kube-apiserver writes null for an empty list of metadata."""
 
 
-_decode_page: Final = msgspec.json.Decoder(ObjectList[ArchivedExecution]).decode
-_decode_metadata: Final = msgspec.json.Decoder(_MetadataList).decode
+_decode_page: Final = reader(ObjectList[ArchivedExecution], what="list of ArchivedExecutions")
+_decode_metadata: Final = reader(_MetadataList, what="list of metadata")
 
 
 async def find(send: Send, namespace: str, name: str, *, uid: str = "", root: str = "") -> Archive | None:
@@ -138,22 +138,18 @@ async def _read(send: Send, first: ArchivedExecution) -> Archive | None:
 async def _living_roots(send: Send, namespace: str) -> set[str]:
     """Return the uids of roots that live, or may have been retried since they were archived."""
     found: set[str] = set()
-    token = ""
-    while True:
-        request = requests.list_objects(
-            requests.EXECUTIONS,
-            namespace,
-            label_selector=f"!{labels.ROOT}",
-            field_selector=_NOT_FINAL,
-            limit=_METADATA_PAGE_SIZE,
-            continue_token=token,
-            only_metadata=True,
-        )
-        page = _decode_metadata(await send(request))
+    async for page in fetch_pages(
+        send,
+        requests.EXECUTIONS,
+        _decode_metadata,
+        namespace=namespace,
+        size=_METADATA_PAGE_SIZE,
+        label_selector=f"!{labels.ROOT}",
+        field_selector=_NOT_FINAL,
+        only_metadata=True,
+    ):
         found.update(one.metadata.uid for one in page.items or ())
-        token = page.metadata.continue_
-        if not token:
-            return found
+    return found
 
 
 def _selectors(wanted: Filter) -> tuple[str, str]:
@@ -204,51 +200,42 @@ async def _roots_of_child(send: Send, namespace: str, name: str) -> Iterable[str
     if _MADE_BY_US.search(name) is None:
         return ()
     found: set[str] = set()
-    token = ""
-    while True:
-        request = requests.list_objects(
-            requests.ARCHIVED_EXECUTIONS,
-            namespace,
-            limit=_METADATA_PAGE_SIZE,
-            continue_token=token,
-            only_metadata=True,
-        )
-        try:
-            page = _decode_metadata(await send(request))
-        except errors.NotFound:
-            return ()
-        for one in page.items or ():
-            key = archives.part_key(one.metadata)
-            if key is not None and key.part == 1 and name.startswith(key.execution[:_SURELY_KEPT].rstrip("-.")):
-                found.add(key.execution)
-        token = page.metadata.continue_
-        if not token:
-            return sorted(found - {name})
+    pages = fetch_pages(
+        send,
+        requests.ARCHIVED_EXECUTIONS,
+        _decode_metadata,
+        namespace=namespace,
+        size=_METADATA_PAGE_SIZE,
+        only_metadata=True,
+    )
+    try:
+        async for page in pages:
+            for one in page.items or ():
+                key = archives.part_key(one.metadata)
+                if key is not None and key.part == 1 and name.startswith(key.execution[:_SURELY_KEPT].rstrip("-.")):
+                    found.add(key.execution)
+    except errors.NotFound:
+        return ()
+    return sorted(found - {name})
 
 
 async def _pages(
     send: Send, namespace: str, label_selector: str, field_selector: str
 ) -> AsyncIterator[ArchivedExecution]:
     """Yield parts; none where the kind is not installed."""
-    token = ""
-    while True:
-        request = requests.list_objects(
-            requests.ARCHIVED_EXECUTIONS,
-            namespace,
-            label_selector=label_selector,
-            field_selector=field_selector,
-            limit=PAGE_SIZE,
-            continue_token=token,
-        )
-        try:
-            page = _decode_page(await send(request))
-        except errors.NotFound:
-            return
-        for part in page.items:
-            yield part
-        token = page.metadata.continue_
-        if not token:
-            return
+    pages = fetch_pages(
+        send,
+        requests.ARCHIVED_EXECUTIONS,
+        _decode_page,
+        namespace=namespace,
+        size=PAGE_SIZE,
+        label_selector=label_selector,
+        field_selector=field_selector,
+    )
+    with contextlib.suppress(errors.NotFound):
+        async for page in pages:
+            for part in page.items:
+                yield part
 
 
 def not_found(error: errors.NotFound, reason: errors.Forbidden | MissingPartsError) -> errors.NotFound:

@@ -28,6 +28,7 @@ from kontinue.client.handle import ExecutionHandle
 from kontinue.client.job_logs import JobLogs, LogOptions
 from kontinue.client.limits import limit, limited, limited_write
 from kontinue.client.options import ClientOptions, SpawnOptions
+from kontinue.client.reading import fetch_named, fetch_pages
 from kontinue.client.retrying import check_retry, must_be_canceled, warn_of_failed
 from kontinue.client.selectors import execution_filter
 from kontinue.client.spawning import create_execution
@@ -365,23 +366,18 @@ class Client:
         )
         where, selectors = self.namespace if namespace is None else namespace, wanted.selectors()
         living: set[str] = set()
-        token = ""
-        while True:
-            request = requests.list_objects(
-                requests.EXECUTIONS,
-                where,
-                label_selector=selectors.labels,
-                field_selector=selectors.fields,
-                limit=PAGE_SIZE,
-                continue_token=token,
-            )
-            page = _decode_page(await self._send(request))
+        async for page in fetch_pages(
+            self._send,
+            requests.EXECUTIONS,
+            _decode_page,
+            namespace=where,
+            size=PAGE_SIZE,
+            label_selector=selectors.labels,
+            field_selector=selectors.fields,
+        ):
             for execution in page.items:
                 living.add(execution.metadata.uid)
                 yield execution
-            token = page.metadata.continue_
-            if not token:
-                break
         if include_archived:
             async for execution in archived.iterate(self._send, where, wanted):
                 if execution.metadata.uid not in living:  # else it was archived since
@@ -857,12 +853,7 @@ class Client:
                 return Target(metadata.namespace, metadata.name, metadata.uid, version)
 
     async def _get(self, namespace: str, name: str) -> Execution:
-        try:
-            return _decode_execution(await self._send(requests.get(requests.EXECUTIONS, namespace, name)))
-        except errors.NotFound as error:
-            raise errors.NotFound(
-                f"no Execution {name!r} in namespace {namespace!r} ({error})", status=error.status, reason=error.reason
-            ) from error
+        return await fetch_named(self._send, requests.EXECUTIONS, _decode_execution, namespace=namespace, name=name)
 
     async def _send(self, request: Request, *, repeatable: bool | None = None) -> bytes:
         retry_for_s = RETRY_S if self.timeout is None else self.timeout.total_seconds()

@@ -16,8 +16,8 @@ from typing import Self
 from kontinue import errors
 from kontinue.api.batch import JOB_NAME_LABEL, Pod
 from kontinue.client import job_reading
-from kontinue.client.job_reading import Send
 from kontinue.client.pod_log import POLL_S, PodLog, has_begun
+from kontinue.client.reading import Send
 from kontinue.kube.transport import Transport
 
 

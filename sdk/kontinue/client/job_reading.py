@@ -5,7 +5,7 @@ Called by ``Client.get_job``, ``kontinue.client.job_logs`` and ``kontinue logs``
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -13,11 +13,9 @@ from kontinue import errors
 from kontinue.api import labels
 from kontinue.api.batch import JOB_NAME_LABEL, Job, Pod
 from kontinue.api.meta import ObjectList
+from kontinue.client.reading import Send, fetch_named
 from kontinue.kube import requests
 from kontinue.kube.answers import reader
-from kontinue.kube.requests import Request
-
-Send = Callable[[Request], Awaitable[bytes]]
 
 _decode_job: Final = reader(Job)
 _decode_pod: Final = reader(Pod)
@@ -31,12 +29,7 @@ async def fetch(send: Send, namespace: str, name: str) -> Job:
     Raises:
         NotFound: there is none of that name.
     """
-    try:
-        return _decode_job(await send(requests.get(requests.JOBS, namespace, name)))
-    except errors.NotFound as error:
-        raise errors.NotFound(
-            f"no Job {name!r} in namespace {namespace!r} ({error})", status=error.status, reason=error.reason
-        ) from error
+    return await fetch_named(send, requests.JOBS, _decode_job, namespace=namespace, name=name)
 
 
 async def fetch_pod(send: Send, namespace: str, name: str) -> Pod | None:

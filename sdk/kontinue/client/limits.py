@@ -82,6 +82,6 @@ async def limit(
         if not scope.expired():
             raise
         in_doubt = ["what was to be changed may have been changed"] if writes else []
-        in_doubt += getattr(error.__cause__, "__notes__", [])
+        in_doubt += getattr(error.__context__, "__notes__", [])  # Python 3.11.2 names no cause
         over = f"{what}: the API server has not answered within the client's timeout of {limit_s:g} s"
         raise errors.Unavailable("; ".join([over, *in_doubt])) from error

@@ -24,6 +24,7 @@ from kontinue.api.v1alpha1 import (
     SuspensionStatus,
 )
 from kontinue.client.arguments import first_problem
+from kontinue.client.reading import fetch_named, fetch_pages
 from kontinue.kube import requests
 from kontinue.kube.answers import reader
 from kontinue.kube.patching import patch_as_seen
@@ -44,32 +45,21 @@ async def fetch(send: Send, namespace: str, name: str) -> Suspension:
     Raises:
         NotFound: there is none of that name.
     """
-    try:
-        return _decode(await send(requests.get(requests.SUSPENSIONS, namespace, name)))
-    except errors.NotFound as error:
-        raise errors.NotFound(
-            f"no Suspension {name!r} in namespace {namespace!r} ({error})", status=error.status, reason=error.reason
-        ) from error
+    return await fetch_named(send, requests.SUSPENSIONS, _decode, namespace=namespace, name=name)
 
 
 async def fetch_open(send: Send, namespace: str, *, label: str, value: str) -> Sequence[Suspension]:
     """Read the open Suspensions that carry a label."""
-    found: list[Suspension] = []
-    token = ""
-    while True:
-        request = requests.list_objects(
-            requests.SUSPENSIONS,
-            namespace,
-            label_selector=f"{label}={labels.label_value(value)}",
-            field_selector=OPEN_SUSPENSIONS_SELECTOR,
-            limit=PAGE_SIZE,
-            continue_token=token,
-        )
-        page = _decode_page(await send(request))
-        found += page.items
-        token = page.metadata.continue_
-        if not token:
-            return found
+    pages = fetch_pages(
+        send,
+        requests.SUSPENSIONS,
+        _decode_page,
+        namespace=namespace,
+        size=PAGE_SIZE,
+        label_selector=f"{label}={labels.label_value(value)}",
+        field_selector=OPEN_SUSPENSIONS_SELECTOR,
+    )
+    return [one async for page in pages for one in page.items]
 
 
 def of_owners(suspensions: Iterable[Suspension], uids: frozenset[str]) -> Sequence[Suspension]:

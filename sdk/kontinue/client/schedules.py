@@ -14,6 +14,7 @@ from kontinue.api import labels
 from kontinue.api.meta import ObjectList, ObjectMeta
 from kontinue.api.scheduling import build_scheduled_run
 from kontinue.api.v1alpha1 import Function, ScheduledExecution
+from kontinue.client.reading import fetch_named, fetch_pages
 from kontinue.client.spawning import Send, create_once
 from kontinue.kube import requests
 from kontinue.kube.answers import reader
@@ -30,14 +31,7 @@ async def fetch(send: Send, namespace: str, name: str) -> ScheduledExecution:
     Raises:
         NotFound: there is none of that name.
     """
-    try:
-        return _decode(await send(requests.get(requests.SCHEDULED_EXECUTIONS, namespace, name)))
-    except errors.NotFound as error:
-        raise errors.NotFound(
-            f"no ScheduledExecution {name!r} in namespace {namespace!r} ({error})",
-            status=error.status,
-            reason=error.reason,
-        ) from error
+    return await fetch_named(send, requests.SCHEDULED_EXECUTIONS, _decode, namespace=namespace, name=name)
 
 
 async def fetch_all(
@@ -45,17 +39,16 @@ async def fetch_all(
 ) -> Sequence[ScheduledExecution]:
     """Read those of a function (None: of any) that carry the labels, sorted by namespace and name."""
     selector = ",".join(f"{key}={value}" for key, value in wanted_labels.items())
-    found: list[ScheduledExecution] = []
-    token = ""
-    while True:
-        request = requests.list_objects(
-            requests.SCHEDULED_EXECUTIONS, namespace, label_selector=selector, limit=PAGE_SIZE, continue_token=token
-        )
-        page = _decode_page(await send(request))
-        found += [one for one in page.items if function is None or one.spec.function == function]
-        token = page.metadata.continue_
-        if not token:
-            return sorted(found, key=lambda one: (one.metadata.namespace, one.metadata.name))
+    pages = fetch_pages(
+        send,
+        requests.SCHEDULED_EXECUTIONS,
+        _decode_page,
+        namespace=namespace,
+        size=PAGE_SIZE,
+        label_selector=selector,
+    )
+    found = [one async for page in pages for one in page.items if function is None or one.spec.function == function]
+    return sorted(found, key=lambda one: (one.metadata.namespace, one.metadata.name))
 
 
 async def set_suspended(send: Send, schedule: ScheduledExecution, *, suspend: bool) -> None:

@@ -6,7 +6,7 @@ The kinds stand here once, for who reads a tree and for who follows one (``konti
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any, Final
 
 from kontinue import errors
@@ -14,11 +14,12 @@ from kontinue.api import labels
 from kontinue.api.batch import Job
 from kontinue.api.meta import ObjectList
 from kontinue.api.v1alpha1 import Execution, Suspension
+from kontinue.client.reading import Send, fetch_pages
 from kontinue.client.together import all_of
 from kontinue.client.tree import Member, root_of
 from kontinue.kube import requests
 from kontinue.kube.answers import reader
-from kontinue.kube.requests import Request, Resource
+from kontinue.kube.requests import Resource
 
 PAGE_SIZE: Final = 500
 KINDS: Final[dict[type[Member], Resource]] = {
@@ -43,34 +44,30 @@ def selector_of(top: Execution) -> str:
     return f"{labels.ROOT}={labels.label_value(root_of(top))}"
 
 
-async def fetch_below(send: Callable[[Request], Awaitable[bytes]], top: Execution) -> list[Member]:
+async def fetch_below(send: Send, top: Execution) -> list[Member]:
     """Read everything that belongs to the root of an Execution, that itself aside."""
     found = await all_of(_fetch_kind(send, top, kind) for kind in KINDS)
     return [member for members in found for member in members]
 
 
-async def _fetch_kind(send: Callable[[Request], Awaitable[bytes]], top: Execution, kind: type[Member]) -> list[Member]:
+async def _fetch_kind(send: Send, top: Execution, kind: type[Member]) -> list[Member]:
     found: list[Member] = []
-    token = ""
-    while True:
-        request = requests.list_objects(
-            KINDS[kind],
-            top.metadata.namespace,
-            label_selector=selector_of(top),
-            limit=PAGE_SIZE,
-            continue_token=token,
-        )
-        try:
-            page = _decoders[kind](await send(request))
-        except (errors.Forbidden, errors.NotFound) as error:
-            if kind not in EXTRAS:
-                raise
-            warn_left_out(KINDS[kind], error)
-            return found
-        found += page.items
-        token = page.metadata.continue_
-        if not token:
-            return found
+    pages = fetch_pages(
+        send,
+        KINDS[kind],
+        _decoders[kind],
+        namespace=top.metadata.namespace,
+        size=PAGE_SIZE,
+        label_selector=selector_of(top),
+    )
+    try:
+        async for page in pages:
+            found += page.items
+    except (errors.Forbidden, errors.NotFound) as error:
+        if kind not in EXTRAS:
+            raise
+        warn_left_out(KINDS[kind], error)
+    return found
 
 
 def warn_left_out(resource: Resource, error: errors.ApiError) -> None:

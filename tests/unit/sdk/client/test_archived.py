@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 import msgspec
 import pytest
 
-from kontinue import archives
+from kontinue import archives, errors
 from kontinue.api import labels
 from kontinue.api.v1alpha1 import ArchivedExecution, Execution, Phase
 from kontinue.archives import ArchiveError, MissingPartsError
@@ -161,3 +161,13 @@ async def test_what_can_not_be_retried_is_not_looked_for() -> None:
     assert await listed(shelf, Phase.COMPLETED) == []
     assert await listed(shelf) == ["failed"]
     assert "executions" not in shelf.requests
+
+
+async def test_an_archive_of_another_version_of_the_kind_is_an_error_of_ours() -> None:
+    """It says what to look at, as every other answer that does not fit."""
+
+    async def send(request: Request) -> bytes:
+        return b'{"metadata":{},"items":[{"metadata":{"name":"x"},"spec":5}]}'
+
+    with pytest.raises(errors.ApiError, match="no list of ArchivedExecutions as this version of kontinue knows it"):
+        await archived.find(send, "ns", "x")
