@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Callable
 import msgspec
 
 from kontinue import errors
-from kontinue.api.konductor_v1 import WaitGroup, WaitGroupStatus
+from kontinue.api.konductor.wait_groups import WaitGroup, WaitGroupStatus
 from kontinue.api.meta import ObjectMeta
 from kontinue.kube.requests import Request
 

@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from kontinue.api.konductor_barriers import Arrival, Barrier, BarrierPhase
+from kontinue.api.konductor.barriers import Arrival, Barrier, BarrierPhase
 from kontinue.kube import requests
 from kontinue.kube.answers import reader
 from kontinue.kube.transport import Transport

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import TypeVar
 
 from kontinue import errors
-from kontinue.api.konductor_v1 import Holder
+from kontinue.api.konductor.group import Holder
 from kontinue.kube import requests
 from kontinue.kube.reflector import HasMetadata
 from kontinue.kube.requests import Resource

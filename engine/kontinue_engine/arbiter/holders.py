@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from kontinue import errors
-from kontinue.api.konductor_v1 import Holder, HolderKind
+from kontinue.api.konductor.group import Holder, HolderKind
 from kontinue.api.meta import ApiStruct, ObjectMeta, PartialObjectMetadata
 from kontinue.api.v1alpha1 import LIVE_PHASES_SELECTOR, TERMINAL_PHASES
 from kontinue.kube import requests

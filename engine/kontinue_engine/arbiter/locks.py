@@ -10,8 +10,8 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
-from kontinue.api.konductor_v1 import Holder
-from kontinue.api.locking import Grant, LockKind, Patience
+from kontinue.api.konductor.group import Holder
+from kontinue.api.konductor.locking import Grant, LockKind, Patience
 from kontinue.kube.reflector import HasMetadata
 from kontinue.kube.requests import Resource
 from kontinue.kube.transport import Transport

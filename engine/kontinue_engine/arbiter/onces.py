@@ -5,7 +5,7 @@ Built by ``process``.
 
 from __future__ import annotations
 
-from kontinue.api.konductor_locks import ONCES, Once
+from kontinue.api.konductor.onces import ONCES, Once
 from kontinue.kube import requests
 from kontinue.kube.transport import Transport
 from kontinue_engine.arbiter.caretaker import EXPIRED

@@ -13,8 +13,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
-from kontinue.api import konductor_v1, labels
-from kontinue.api.konductor_locks import MUTEXES, RWMUTEXES
+from kontinue.api import labels
+from kontinue.api.konductor import group
+from kontinue.api.konductor.mutexes import MUTEXES
+from kontinue.api.konductor.rwmutexes import RWMUTEXES
 from kontinue.api.meta import Lease
 from kontinue.kube import requests
 from kontinue.kube.config import KubeConfig, load_config
@@ -90,21 +92,21 @@ async def _run(options: ArbiterOptions, config: KubeConfig, ready: asyncio.Event
             config.namespace,
             LEASE,
             identity,
-            group=konductor_v1.GROUP,
+            group=group.GROUP,
             label=labels.COORDINATOR,
             clock=clock,
             times=options.lease,
         )
         async with _transport(config, lease.until_valid) as transport, _transport(config) as event_transport:
             events = EventRecorder(event_transport, component=USER_AGENT, instance=identity.shard, clock=clock)
-            watch = LeaseWatch(LeaseBook(konductor_v1.GROUP), clock)
+            watch = LeaseWatch(LeaseBook(group.GROUP), clock)
             leases = Informer(
                 lease_transport,
                 requests.LEASES,
                 config.namespace,
                 type_=Lease,
                 handler=watch,
-                label_selector=f"{labels.COORDINATOR}={konductor_v1.GROUP}",
+                label_selector=f"{labels.COORDINATOR}={group.GROUP}",
             )
 
             async def lead() -> None:

@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from kontinue import errors
-from kontinue.api.konductor_semaphores import Grant, Permit, PermitPhase, Semaphore
+from kontinue.api.konductor.semaphores import Grant, Permit, PermitPhase, Semaphore
 from kontinue.api.meta import PartialObjectMetadata
 from kontinue.kube import requests
 from kontinue.kube.answers import reader

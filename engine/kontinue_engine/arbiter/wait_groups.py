@@ -10,7 +10,8 @@ from typing import Final
 
 import msgspec
 
-from kontinue.api.konductor_v1 import Holder, WaitGroup, WaitGroupHolder
+from kontinue.api.konductor.group import Holder
+from kontinue.api.konductor.wait_groups import WaitGroup, WaitGroupHolder
 from kontinue.kube import requests
 from kontinue.kube.transport import Transport
 from kontinue_engine.arbiter.caretaker import EXPIRED, HOLDER_GONE

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from kontinue.api.konductor_barriers import Barrier, BarrierPhase
+from kontinue.api.konductor.barriers import Barrier, BarrierPhase
 from kontinue.kube.requests import BARRIERS
 from kontinue.sync import Barrier as BarrierClient
 from kontinue_engine.cli.connection import Connection, connect

@@ -8,7 +8,7 @@ from typing import Annotated, Final
 
 import typer
 
-from kontinue.api.konductor_v1 import Holder
+from kontinue.api.konductor.group import Holder
 from kontinue.sync import Lock, Scope
 from kontinue_engine.cli.commands import Signals, ended_by_signals, exit_code, run_command
 from kontinue_engine.cli.primitives import bound_holder

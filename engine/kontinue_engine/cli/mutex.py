@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from kontinue.api.konductor_locks import Mutex
+from kontinue.api.konductor.mutexes import Mutex
 from kontinue.kube.requests import MUTEXES
 from kontinue.sync import Lock
 from kontinue.sync import Mutex as MutexClient

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from kontinue import errors
-from kontinue.api.konductor_locks import Once
+from kontinue.api.konductor.onces import Once
 from kontinue.kube.requests import ONCES
 from kontinue.sync import Once as OnceClient
 from kontinue.sync.once import LEASE

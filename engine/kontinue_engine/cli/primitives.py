@@ -15,7 +15,7 @@ import msgspec
 import typer
 
 from kontinue import errors
-from kontinue.api.konductor_v1 import Holder, HolderKind
+from kontinue.api.konductor.group import Holder, HolderKind
 from kontinue.kube.requests import Resource
 from kontinue_engine.cli import connection, failures
 from kontinue_engine.cli.executions import list_objects

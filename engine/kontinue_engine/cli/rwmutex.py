@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from kontinue.api.konductor_locks import RWMutex
+from kontinue.api.konductor.rwmutexes import RWMutex
 from kontinue.kube.requests import RW_MUTEXES
 from kontinue.sync import Lock
 from kontinue.sync import RWMutex as RWMutexClient

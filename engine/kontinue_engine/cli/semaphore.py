@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from kontinue.api.konductor_semaphores import Semaphore
-from kontinue.api.konductor_v1 import Holder
+from kontinue.api.konductor.group import Holder
+from kontinue.api.konductor.semaphores import Semaphore
 from kontinue.kube.requests import SEMAPHORES
 from kontinue.sync import Semaphore as SemaphoreClient
 from kontinue_engine.cli.commands import Signals, ended_by_signals, exit_code, run_command

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from kontinue.api.konductor_semaphores import Permit, Semaphore
+from kontinue.api.konductor.semaphores import Permit, Semaphore
 from kontinue_engine.cli.text import format_age, format_table, format_time
 
 

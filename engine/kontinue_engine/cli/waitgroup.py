@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from kontinue.api.konductor_v1 import Holder, WaitGroup
+from kontinue.api.konductor.group import Holder
+from kontinue.api.konductor.wait_groups import WaitGroup
 from kontinue.kube.requests import WAIT_GROUPS
 from kontinue.sync import WaitGroup as WaitGroupClient
 from kontinue_engine.cli.connection import Connection, connect

@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from kontinue.api import durations
-from kontinue.api.konductor_barriers import (
+from kontinue.api.konductor.barriers import (
     MAX_EXPECTED,
     Arrival,
     ArrivalPhase,

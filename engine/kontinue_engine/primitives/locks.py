@@ -1,7 +1,7 @@
 """Internal. What the coordinator does about the locks of one object. Pure: time and who is gone are arguments.
 
-Clients take and release (``kontinue.api.locking``). Here is what none of them can be trusted with: locks of holders
-that have ended, and locks that nobody renews while nobody waits for them.
+Clients take and release (``kontinue.api.konductor.locking``). Here is what none of them can be trusted with: locks of
+holders that have ended, and locks that nobody renews while nobody waits for them.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from collections.abc import Collection
 
 import msgspec
 
-from kontinue.api import locking
-from kontinue.api.locking import Grant, Locks, Mark
+from kontinue.api.konductor import locking
+from kontinue.api.konductor.locking import Grant, Locks, Mark
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,7 +34,7 @@ def decide(locks: Locks, *, gone: Collection[str], overdue: Collection[Mark]) ->
     Args:
         locks: as they are stored.
         gone: uids of holders that have ended or do not exist.
-        overdue: what has ended by time (``kontinue.api.locking.Patience``).
+        overdue: what has ended by time (``kontinue.api.konductor.locking.Patience``).
     """
     living = locking.without_bound(locks, gone)
     left = locking.without_overdue(living, overdue)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from kontinue.api.konductor_locks import Once, ttl_of
+from kontinue.api.konductor.locks import ttl_of
+from kontinue.api.konductor.onces import Once
 
 
 def ends_at(once: Once) -> datetime | None:

@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from kontinue.api import durations
-from kontinue.api.konductor_semaphores import (
+from kontinue.api.konductor.semaphores import (
     Grant,
     Permit,
     PermitPhase,

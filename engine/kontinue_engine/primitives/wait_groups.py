@@ -1,7 +1,7 @@
 """Internal. What the coordinator does about one WaitGroup. Pure: time and who is gone are arguments.
 
-Clients count (``kontinue.api.counting``). Here is what none of them can be trusted with: counts of holders that have
-ended, what follows from a counter that somebody has edited, and the end of its time to live.
+Clients count (``kontinue.api.konductor.counting``). Here is what none of them can be trusted with: counts of
+holders that have ended, what follows from a counter that somebody has edited, and the end of its time to live.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from kontinue.api import counting, durations
-from kontinue.api.konductor_v1 import WaitGroup, WaitGroupHolder, WaitGroupStatus
+from kontinue.api import durations
+from kontinue.api.konductor import counting
+from kontinue.api.konductor.wait_groups import WaitGroup, WaitGroupHolder, WaitGroupStatus
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):

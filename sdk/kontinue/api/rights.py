@@ -13,7 +13,8 @@ from typing import Final
 
 import msgspec
 
-from kontinue.api import konductor_v1, labels
+from kontinue.api import labels
+from kontinue.api.konductor import group
 
 
 class Role(enum.StrEnum):
@@ -89,14 +90,14 @@ _CLIENT: Final = (
     Rule("coordination.k8s.io", ("leases",), _READ),
     Rule("", ("events",), ("list",)),
     # Counts and waits. Holders are Pods and Executions, which it reads anyway.
-    Rule(konductor_v1.GROUP, ("waitgroups", "mutexes", "onces", "rwmutexes"), (*_READ, "create", "delete")),
-    Rule(konductor_v1.GROUP, ("waitgroups/status", "mutexes/status", "onces/status", "rwmutexes/status"), ("update",)),
+    Rule(group.GROUP, ("waitgroups", "mutexes", "onces", "rwmutexes"), (*_READ, "create", "delete")),
+    Rule(group.GROUP, ("waitgroups/status", "mutexes/status", "onces/status", "rwmutexes/status"), ("update",)),
     # Asks for permits, which a coordinator grants.
-    Rule(konductor_v1.GROUP, ("semaphores",), ("get", "list", "create", "delete")),
-    Rule(konductor_v1.GROUP, ("permits",), (*_READ, "create", "delete")),
+    Rule(group.GROUP, ("semaphores",), ("get", "list", "create", "delete")),
+    Rule(group.GROUP, ("permits",), (*_READ, "create", "delete")),
     # Arrives, and waits. What somebody has left at an earlier Barrier of the same name is deleted.
-    Rule(konductor_v1.GROUP, ("barriers",), (*_READ, "create", "delete")),
-    Rule(konductor_v1.GROUP, ("arrivals",), ("get", "create", "delete")),
+    Rule(group.GROUP, ("barriers",), (*_READ, "create", "delete")),
+    Rule(group.GROUP, ("arrivals",), ("get", "create", "delete")),
 )
 
 _OPERATOR: Final = (
@@ -111,17 +112,17 @@ _COORDINATOR: Final = (
     # Which of several works.
     Rule("coordination.k8s.io", ("leases",), (*_READ, "create", "update")),
     # Deletes what has been done for its ttl, takes off what belonged to holders that are gone.
-    Rule(konductor_v1.GROUP, ("waitgroups", "onces"), ("list", "watch", "delete")),
-    Rule(konductor_v1.GROUP, ("mutexes", "rwmutexes"), ("list", "watch")),
-    Rule(konductor_v1.GROUP, ("waitgroups/status", "mutexes/status", "onces/status", "rwmutexes/status"), ("update",)),
+    Rule(group.GROUP, ("waitgroups", "onces"), ("list", "watch", "delete")),
+    Rule(group.GROUP, ("mutexes", "rwmutexes"), ("list", "watch")),
+    Rule(group.GROUP, ("waitgroups/status", "mutexes/status", "onces/status", "rwmutexes/status"), ("update",)),
     # Grants permits, deletes those of holders that are gone.
-    Rule(konductor_v1.GROUP, ("semaphores",), ("list", "watch")),
-    Rule(konductor_v1.GROUP, ("permits",), (*_READ, "delete")),
-    Rule(konductor_v1.GROUP, ("semaphores/status", "permits/status"), ("update",)),
+    Rule(group.GROUP, ("semaphores",), ("list", "watch")),
+    Rule(group.GROUP, ("permits",), (*_READ, "delete")),
+    Rule(group.GROUP, ("semaphores/status", "permits/status"), ("update",)),
     # Counts Arrivals, deletes those at a Barrier that is gone.
-    Rule(konductor_v1.GROUP, ("barriers",), ("list", "watch")),
-    Rule(konductor_v1.GROUP, ("arrivals",), ("list", "watch", "delete")),
-    Rule(konductor_v1.GROUP, ("barriers/status", "arrivals/status"), ("update",)),
+    Rule(group.GROUP, ("barriers",), ("list", "watch")),
+    Rule(group.GROUP, ("arrivals",), ("list", "watch", "delete")),
+    Rule(group.GROUP, ("barriers/status", "arrivals/status"), ("update",)),
     # Whether those that hold a part of a counter, or a permit, still live.
     Rule("", ("pods",), _READ),
     Rule(labels.GROUP, ("executions",), _READ),

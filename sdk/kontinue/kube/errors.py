@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 
 from kontinue import errors
-from kontinue.api import konductor_v1
+from kontinue.api.konductor import group
 from kontinue.api.rights import Right, roles_with
 
 TRANSIENT_STATUSES: Final = frozenset({429, 500, 502, 503, 504})
@@ -205,7 +205,7 @@ def _who_may(message: str) -> str:
     names = f"{', '.join(others)} and {last}" if others else last
     is_or_are = "Role {} grants" if len(roles) == 1 else "Roles {} grant"
     remedy = f". The {is_or_are.format(names)} it there (`kontinue install`): bind this user to one by a RoleBinding"
-    return remedy + _OF_CHART if denied["group"] == konductor_v1.GROUP else remedy
+    return remedy + _OF_CHART if denied["group"] == group.GROUP else remedy
 
 
 def _error_class(code: int, answer: Status) -> type[errors.ApiError]:

@@ -1,9 +1,12 @@
 """Coordination primitives of ``konductor.io/v1`` for Python: docs/coordination.md and its neighbours."""
 
-from kontinue.api.konductor_barriers import BarrierPhase, BarrierStatus
-from kontinue.api.konductor_locks import MutexPhase, OncePhase, RWMutexPhase
-from kontinue.api.konductor_semaphores import PermitPhase, SemaphorePhase, SemaphoreStatus
-from kontinue.api.konductor_v1 import Holder, HolderKind, WaitGroupPhase, WaitGroupStatus
+from kontinue.api.konductor.barriers import BarrierPhase, BarrierStatus
+from kontinue.api.konductor.group import Holder, HolderKind
+from kontinue.api.konductor.mutexes import MutexPhase
+from kontinue.api.konductor.onces import OncePhase
+from kontinue.api.konductor.rwmutexes import RWMutexPhase
+from kontinue.api.konductor.semaphores import PermitPhase, SemaphorePhase, SemaphoreStatus
+from kontinue.api.konductor.wait_groups import WaitGroupPhase, WaitGroupStatus
 from kontinue.sync.barrier import Barrier
 from kontinue.sync.held import Lock, Scope
 from kontinue.sync.mutex import Mutex

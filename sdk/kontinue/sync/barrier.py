@@ -14,9 +14,9 @@ from typing import Final
 
 from kontinue import errors
 from kontinue.api import durations
-from kontinue.api.child_names import child_name, label_value
-from kontinue.api.konductor_barriers import Arrival, ArrivalSpec, BarrierPhase, BarrierSpec, BarrierStatus
-from kontinue.api.konductor_barriers import Barrier as StoredBarrier
+from kontinue.api.konductor.barriers import Arrival, ArrivalSpec, BarrierPhase, BarrierSpec, BarrierStatus
+from kontinue.api.konductor.barriers import Barrier as StoredBarrier
+from kontinue.api.konductor.child_names import child_name, label_value
 from kontinue.api.meta import ObjectMeta, OwnerReference
 from kontinue.client.client import Client
 from kontinue.client.limits import limited, limited_write

@@ -1,7 +1,7 @@
 """Writes operations on one WaitGroup: what is asked for while a write is under way goes into the next one, together.
 
-What operations do is ``kontinue.api.counting``'s business; here are the conditional writes, their conflicts, and
-answers that get lost (docs/adr/0023-operations-count-once.md). Called by ``kontinue.sync.wait_group``.
+What operations do is ``kontinue.api.konductor.counting``'s business; here are the conditional writes, their
+conflicts, and answers that get lost (docs/adr/0023-operations-count-once.md). Called by ``kontinue.sync.wait_group``.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Final
 import msgspec
 
 from kontinue import errors
-from kontinue.api import counting
-from kontinue.api.counting import Counted, Operation
-from kontinue.api.konductor_v1 import WaitGroup
+from kontinue.api.konductor import counting
+from kontinue.api.konductor.counting import Counted, Operation
+from kontinue.api.konductor.wait_groups import WaitGroup
 from kontinue.kube import errors as kube_errors
 from kontinue.kube import requests
 from kontinue.kube.answers import reader

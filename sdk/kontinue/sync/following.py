@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from kontinue import errors
-from kontinue.api.konductor_v1 import WaitGroup
+from kontinue.api.konductor.wait_groups import WaitGroup
 from kontinue.kube import requests
 from kontinue.kube.answers import reader
 from kontinue.kube.reflector import REFUSALS, Listed, Reflector

@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from kontinue.api.konductor_v1 import Holder, HolderKind
+from kontinue.api.konductor.group import Holder, HolderKind
 from kontinue.api.meta import PartialObjectMetadata
 from kontinue.kube import requests
 from kontinue.kube.answers import reader

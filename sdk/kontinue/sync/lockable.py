@@ -14,9 +14,9 @@ from datetime import timedelta
 from typing import Final, Generic, TypeVar
 
 from kontinue import errors
-from kontinue.api.konductor_locks import MAX_HOLDER
-from kontinue.api.konductor_v1 import Holder
-from kontinue.api.locking import Claim, LockKind
+from kontinue.api.konductor.group import Holder
+from kontinue.api.konductor.locking import Claim, LockKind
+from kontinue.api.konductor.locks import MAX_HOLDER
 from kontinue.client.client import Client
 from kontinue.client.limits import limited
 from kontinue.kube import requests

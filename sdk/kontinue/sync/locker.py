@@ -1,7 +1,7 @@
 """Takes, renews and gives back locks of one object. Called by ``kontinue.sync.mutex``, for all who hold and wait.
 
-What may change hands when is ``kontinue.api.locking``'s business; here are the writes, the watch and the clock. Who
-waits needs no coordinator: he ends what has expired before him himself.
+What may change hands when is ``kontinue.api.konductor.locking``'s business; here are the writes, the watch and the
+clock. Who waits needs no coordinator: he ends what has expired before him himself.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from typing import Final, Generic, TypeVar
 import msgspec
 
 from kontinue import errors
-from kontinue.api import durations, locking
-from kontinue.api.locking import Claim, Grant, LockKind, Mark, Patience
+from kontinue.api import durations
+from kontinue.api.konductor import locking
+from kontinue.api.konductor.locking import Claim, Grant, LockKind, Mark, Patience
 from kontinue.kube.reflector import HasMetadata
 from kontinue.kube.requests import Resource
 from kontinue.kube.transport import Transport

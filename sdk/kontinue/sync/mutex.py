@@ -9,9 +9,10 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from kontinue.api import durations
-from kontinue.api.konductor_locks import MUTEXES, MutexSpec, ttl_of
-from kontinue.api.konductor_locks import Mutex as StoredMutex
-from kontinue.api.konductor_v1 import Holder
+from kontinue.api.konductor.group import Holder
+from kontinue.api.konductor.locks import ttl_of
+from kontinue.api.konductor.mutexes import MUTEXES, MutexSpec
+from kontinue.api.konductor.mutexes import Mutex as StoredMutex
 from kontinue.api.meta import ObjectMeta
 from kontinue.client.client import Client
 from kontinue.client.limits import limited

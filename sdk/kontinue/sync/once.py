@@ -11,9 +11,9 @@ from typing import Final
 
 from kontinue import errors
 from kontinue.api import durations
-from kontinue.api.konductor_locks import ONCES, OnceSpec, executed, failed, once_locks
-from kontinue.api.konductor_locks import Once as StoredOnce
-from kontinue.api.konductor_v1 import Holder
+from kontinue.api.konductor.group import Holder
+from kontinue.api.konductor.onces import ONCES, OnceSpec, executed, failed, once_locks
+from kontinue.api.konductor.onces import Once as StoredOnce
 from kontinue.api.meta import ObjectMeta
 from kontinue.client.client import Client
 from kontinue.kube import requests

@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable
 from typing import Final, Self
 
 from kontinue import errors
-from kontinue.api.child_names import label_value
-from kontinue.api.konductor_semaphores import Permit, PermitSpec, Semaphore
+from kontinue.api.konductor.child_names import label_value
+from kontinue.api.konductor.semaphores import Permit, PermitSpec, Semaphore
 from kontinue.api.meta import ObjectMeta, OwnerReference
 
 SEMAPHORE_LABEL: Final = "semaphore"

@@ -9,9 +9,10 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from kontinue.api import durations
-from kontinue.api.konductor_locks import RWMUTEXES, RWMutexSpec, ttl_of
-from kontinue.api.konductor_locks import RWMutex as StoredRWMutex
-from kontinue.api.konductor_v1 import Holder
+from kontinue.api.konductor.group import Holder
+from kontinue.api.konductor.locks import ttl_of
+from kontinue.api.konductor.rwmutexes import RWMUTEXES, RWMutexSpec
+from kontinue.api.konductor.rwmutexes import RWMutex as StoredRWMutex
 from kontinue.api.meta import ObjectMeta
 from kontinue.client.client import Client
 from kontinue.client.limits import limited

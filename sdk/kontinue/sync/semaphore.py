@@ -19,16 +19,10 @@ import msgspec
 
 from kontinue import errors
 from kontinue.api import durations
-from kontinue.api.child_names import child_name
-from kontinue.api.konductor_semaphores import (
-    Permit,
-    PermitPhase,
-    PermitSpec,
-    SemaphoreSpec,
-    SemaphoreStatus,
-)
-from kontinue.api.konductor_semaphores import Semaphore as StoredSemaphore
-from kontinue.api.konductor_v1 import Holder
+from kontinue.api.konductor.child_names import child_name
+from kontinue.api.konductor.group import Holder
+from kontinue.api.konductor.semaphores import Permit, PermitPhase, PermitSpec, SemaphoreSpec, SemaphoreStatus
+from kontinue.api.konductor.semaphores import Semaphore as StoredSemaphore
 from kontinue.api.meta import ObjectMeta
 from kontinue.client.client import Client
 from kontinue.client.limits import limited, limited_write

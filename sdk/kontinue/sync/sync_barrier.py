@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 
-from kontinue.api.konductor_barriers import Arrival, BarrierStatus
-from kontinue.api.konductor_barriers import Barrier as StoredBarrier
+from kontinue.api.konductor.barriers import Arrival, BarrierStatus
+from kontinue.api.konductor.barriers import Barrier as StoredBarrier
 from kontinue.client.sync_client import SyncClient, parts_of
 from kontinue.sync.barrier import Barrier
 

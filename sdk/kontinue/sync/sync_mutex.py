@@ -7,8 +7,8 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 
 from kontinue import errors
-from kontinue.api.konductor_locks import Mutex as StoredMutex
-from kontinue.api.konductor_v1 import Holder
+from kontinue.api.konductor.group import Holder
+from kontinue.api.konductor.mutexes import Mutex as StoredMutex
 from kontinue.client.event_thread import EventThread
 from kontinue.client.sync_client import SyncClient, parts_of
 from kontinue.sync.held import Lock, Scope

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from kontinue import errors
-from kontinue.api.konductor_locks import Once as StoredOnce
-from kontinue.api.konductor_v1 import Holder
+from kontinue.api.konductor.group import Holder
+from kontinue.api.konductor.onces import Once as StoredOnce
 from kontinue.client.sync_client import SyncClient, parts_of
 from kontinue.sync.held import Lock
 from kontinue.sync.once import LEASE, Once

@@ -6,8 +6,8 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from datetime import timedelta
 
-from kontinue.api.konductor_locks import RWMutex as StoredRWMutex
-from kontinue.api.konductor_v1 import Holder
+from kontinue.api.konductor.group import Holder
+from kontinue.api.konductor.rwmutexes import RWMutex as StoredRWMutex
 from kontinue.client.sync_client import SyncClient, parts_of
 from kontinue.sync.held import Lock
 from kontinue.sync.rwmutex import RWMutex

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Self
 
-from kontinue.api.konductor_semaphores import Permit, SemaphoreStatus
-from kontinue.api.konductor_semaphores import Semaphore as StoredSemaphore
-from kontinue.api.konductor_v1 import Holder
+from kontinue.api.konductor.group import Holder
+from kontinue.api.konductor.semaphores import Permit, SemaphoreStatus
+from kontinue.api.konductor.semaphores import Semaphore as StoredSemaphore
 from kontinue.client.event_thread import EventThread
 from kontinue.client.sync_client import SyncClient, parts_of
 from kontinue.sync.permits import HeldPermit

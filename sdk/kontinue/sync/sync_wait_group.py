@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 
-from kontinue.api.konductor_v1 import Holder, WaitGroupStatus
-from kontinue.api.konductor_v1 import WaitGroup as StoredWaitGroup
+from kontinue.api.konductor.group import Holder
+from kontinue.api.konductor.wait_groups import WaitGroup as StoredWaitGroup
+from kontinue.api.konductor.wait_groups import WaitGroupStatus
 from kontinue.client.sync_client import SyncClient, parts_of
 from kontinue.sync.wait_group import WaitGroup
 

@@ -14,15 +14,10 @@ import msgspec
 
 from kontinue import errors
 from kontinue.api import durations
-from kontinue.api.counting import Operation
-from kontinue.api.konductor_v1 import (
-    MAX_COUNTER,
-    MAX_OPERATION_ID,
-    Holder,
-    WaitGroupSpec,
-    WaitGroupStatus,
-)
-from kontinue.api.konductor_v1 import WaitGroup as StoredWaitGroup
+from kontinue.api.konductor.counting import Operation
+from kontinue.api.konductor.group import Holder
+from kontinue.api.konductor.wait_groups import MAX_COUNTER, MAX_OPERATION_ID, WaitGroupSpec, WaitGroupStatus
+from kontinue.api.konductor.wait_groups import WaitGroup as StoredWaitGroup
 from kontinue.api.meta import ObjectMeta
 from kontinue.client.client import Client
 from kontinue.client.limits import limited, limited_write

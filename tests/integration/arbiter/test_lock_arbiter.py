@@ -12,7 +12,8 @@ import pytest
 
 from api_server import ApiServer
 from kontinue import errors
-from kontinue.api.konductor_locks import MutexPhase, OncePhase
+from kontinue.api.konductor.mutexes import MutexPhase
+from kontinue.api.konductor.onces import OncePhase
 from kontinue.kube import requests
 from kontinue.sync import Lock, Mutex, Once, RWMutex
 from looked_after import World, start_coordinator

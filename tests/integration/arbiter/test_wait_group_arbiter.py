@@ -13,7 +13,7 @@ import pytest
 from api_server import ApiServer
 from kontinue import errors
 from kontinue.api import labels
-from kontinue.api.konductor_v1 import WaitGroupPhase
+from kontinue.api.konductor.wait_groups import WaitGroupPhase
 from kontinue.api.meta import Lease
 from kontinue.kube import requests
 from kontinue.sync import Holder, HolderKind, WaitGroup

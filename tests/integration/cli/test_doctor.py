@@ -16,7 +16,8 @@ import yaml
 
 from accounts import kubeconfig_of
 from api import PATIENCE_S, Api, execution, unique
-from kontinue.api import konductor_v1, labels
+from kontinue.api import labels
+from kontinue.api.konductor import group
 from kontinue.api.rights import Role
 from kontinue_engine.cli.deployment.rights import role_objects
 
@@ -112,8 +113,8 @@ async def test_counts_that_need_a_coordinator_are_found_while_there_is_none(kube
     bound = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": role["metadata"]["name"]}
     binding = {"metadata": {"name": "ada"}, "roleRef": bound, "subjects": subjects}
     kube_server.request("POST", f"{RBAC}/namespaces/{namespace}/rolebindings", binding)
-    groups = f"/apis/{konductor_v1.API_VERSION}/namespaces/{namespace}/waitgroups"
-    body = {"apiVersion": konductor_v1.API_VERSION, "kind": "WaitGroup", "metadata": {"name": "jobs"}}
+    groups = f"/apis/{group.API_VERSION}/namespaces/{namespace}/waitgroups"
+    body = {"apiVersion": group.API_VERSION, "kind": "WaitGroup", "metadata": {"name": "jobs"}}
     created = kube_server.request("POST", groups, body)
     holders = [{"kind": "Pod", "name": "worker-0", "uid": "u", "count": 3}]
     status = {"counter": 3, "phase": "Waiting", "added": 3, "holders": holders}
@@ -126,7 +127,7 @@ async def test_counts_that_need_a_coordinator_are_found_while_there_is_none(kube
     assert "1 holder with 3 of its counter" in found["what"]
     now = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
     spec = {"holderIdentity": "c-0", "leaseDurationSeconds": 3600, "acquireTime": now, "renewTime": now}
-    meta = {"name": "kontinue-coordinator", "labels": {labels.COORDINATOR: konductor_v1.GROUP}}
+    meta = {"name": "kontinue-coordinator", "labels": {labels.COORDINATOR: group.GROUP}}
     leases = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
     kube_server.request("POST", leases, {"metadata": meta, "spec": spec})
     (found,) = (await doctor(kubeconfig))[1]["waitgroups"]

@@ -16,8 +16,8 @@ import pytest
 
 from api_server import ApiServer
 from kontinue import errors
-from kontinue.api.konductor_locks import MUTEXES, MutexPhase
-from kontinue.api.locking import Claim, left
+from kontinue.api.konductor.locking import Claim, left
+from kontinue.api.konductor.mutexes import MUTEXES, MutexPhase
 from kontinue.client import Client, ClientOptions, SyncClient
 from kontinue.kube import requests
 from kontinue.kube.http import KubeTransport
@@ -191,7 +191,7 @@ async def test_a_dead_waiter_does_not_block_the_others(
     mutex: Mutex, transport: KubeTransport, api_server: ApiServer, monkeypatch: pytest.MonkeyPatch
 ):
     """He does not take his turn: after a while the next one does."""
-    monkeypatch.setattr("kontinue.api.locking.TAKE_WITHIN", timedelta(milliseconds=50))
+    monkeypatch.setattr("kontinue.api.konductor.locking.TAKE_WITHIN", timedelta(milliseconds=50))
     held = await mutex.lock(holder="a")
 
     def with_dead(state):

@@ -12,7 +12,7 @@ import pytest
 
 from api_server import ApiServer
 from kontinue import errors
-from kontinue.api.konductor_locks import OncePhase
+from kontinue.api.konductor.onces import OncePhase
 from kontinue.client import Client, ClientOptions, SyncClient
 from kontinue.kube.http import KubeTransport
 from kontinue.sync import Lock, Once, SyncOnce

@@ -18,7 +18,7 @@ import pytest
 
 from api_server import ApiServer
 from kontinue import errors
-from kontinue.api.konductor_v1 import MAX_COUNTER
+from kontinue.api.konductor.wait_groups import MAX_COUNTER
 from kontinue.client import Client, ClientOptions, SyncClient
 from kontinue.kube import requests
 from kontinue.kube.http import KubeTransport

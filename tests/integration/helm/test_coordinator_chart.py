@@ -18,7 +18,7 @@ import yaml
 import chart
 import kubectls
 from api import MERGE_PATCH, Api, execution
-from kontinue.api.konductor_v1 import GROUP
+from kontinue.api.konductor.group import GROUP
 from kontinue.api.rights import Role
 from kontinue.client import Client, ClientOptions
 from kontinue.errors import KontinueError, NotFound

@@ -12,14 +12,15 @@ from typing import Final
 
 import msgspec
 
-from kontinue.api import konductor_v1, labels
-from kontinue.api.konductor_v1 import WaitGroup
+from kontinue.api import labels
+from kontinue.api.konductor import group
+from kontinue.api.konductor.wait_groups import WaitGroup
 from kontinue.api.meta import Lease
 from kontinue_engine.cli.doctor.findings import Finding, error, ok, warning
 from kontinue_engine.cli.doctor.observed import Observed, WaitGroupFacts
 from kontinue_engine.cli.text import plural
 
-COORDINATORS: Final = f"{labels.COORDINATOR}={konductor_v1.GROUP}"
+COORDINATORS: Final = f"{labels.COORDINATOR}={group.GROUP}"
 """Selects the Leases of coordinators."""
 _LOCAL: Final = "+kontinue"
 """How a local server's version ends."""

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
-from kontinue.api.konductor_v1 import WaitGroup, WaitGroupSpec
+from kontinue.api.konductor.wait_groups import WaitGroup, WaitGroupSpec
 from kontinue.api.meta import ObjectMeta
 from kontinue.kube import requests
 from kontinue_engine.cli.objects import print_objects

@@ -10,7 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from kontinue.api.konductor_barriers import (
+from kontinue.api.konductor.barriers import (
     Arrival,
     ArrivalPhase,
     ArrivalSpec,

@@ -12,7 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from kontinue.api.konductor_semaphores import (
+from kontinue.api.konductor.semaphores import (
     Permit,
     PermitPhase,
     PermitSpec,

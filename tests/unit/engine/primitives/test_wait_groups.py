@@ -8,8 +8,8 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kontinue.api.konductor_v1 import (
-    HolderKind,
+from kontinue.api.konductor.group import HolderKind
+from kontinue.api.konductor.wait_groups import (
     WaitGroup,
     WaitGroupHolder,
     WaitGroupPhase,

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kontinue import errors
-from kontinue.api import counting
-from kontinue.api.counting import Operation
-from kontinue.api.konductor_v1 import MAX_OPERATIONS, WaitGroupStatus
+from kontinue.api.konductor import counting
+from kontinue.api.konductor.counting import Operation
+from kontinue.api.konductor.wait_groups import MAX_OPERATIONS, WaitGroupStatus
 from kontinue.kube.requests import Request
 from kontinue.sync import counter
 from kontinue.sync.counter import Counter

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kontinue.api.konductor_v1 import WaitGroup, WaitGroupStatus
+from kontinue.api.konductor.wait_groups import WaitGroup, WaitGroupStatus
 from kontinue.api.meta import ObjectMeta
 from kontinue.sync.following import is_over
 

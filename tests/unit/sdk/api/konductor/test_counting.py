@@ -10,14 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kontinue import errors
-from kontinue.api import counting
-from kontinue.api.counting import Operation
-from kontinue.api.konductor_v1 import (
+from kontinue.api.konductor import counting
+from kontinue.api.konductor.counting import Operation
+from kontinue.api.konductor.group import Holder, HolderKind
+from kontinue.api.konductor.wait_groups import (
     MAX_COUNTER,
     MAX_HOLDERS,
     MAX_OPERATIONS,
-    Holder,
-    HolderKind,
     WaitGroupHolder,
     WaitGroupPhase,
     WaitGroupStatus,

@@ -1,7 +1,7 @@
-"""``konductor.io/v1``: the coordination primitives as frozen structs.
+"""``konductor.io/v1``: the WaitGroup as frozen structs.
 
 The CRDs in ``crds/`` are generated from these structs, as those of ``kontinue.api.v1alpha1`` are. How operations
-change them is ``kontinue.api.counting``'s business; docs/coordination.md says how they are used.
+change them is ``kontinue.api.konductor.counting``'s business; docs/coordination.md says how they are used.
 """
 
 from __future__ import annotations
@@ -12,12 +12,9 @@ from typing import Annotated, Final
 
 from msgspec import Meta
 
+from kontinue.api.konductor.group import API_VERSION, Holder
 from kontinue.api.meta import ApiObject, ApiStruct, ObjectMeta
 from kontinue.api.v1alpha1 import GoDuration
-
-GROUP: Final = "konductor.io"
-VERSION: Final = "v1"
-API_VERSION: Final = f"{GROUP}/{VERSION}"
 
 MAX_COUNTER: Final = 2**31 - 1
 """The documented type is int32."""
@@ -36,24 +33,6 @@ class WaitGroupPhase(enum.StrEnum):
 
     WAITING = "Waiting"
     DONE = "Done"
-
-
-class HolderKind(enum.StrEnum):
-    """What counts can be bound to."""
-
-    POD = "Pod"
-    EXECUTION = "Execution"
-
-
-class Holder(ApiStruct, frozen=True):
-    """Somebody whose end releases what it holds; uid tells it from a later one of the same name."""
-
-    kind: Annotated[HolderKind, Meta(description="Pod or Execution, in the same namespace.")]
-    name: Annotated[str, Meta(max_length=253, description="Its name.")]
-    uid: Annotated[str, Meta(max_length=64, description="Its uid.")] = ""
-
-    def __str__(self) -> str:
-        return f"{self.kind.value} {self.name}"
 
 
 class WaitGroupHolder(Holder, frozen=True):

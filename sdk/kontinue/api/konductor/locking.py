@@ -14,7 +14,7 @@ from typing import Final, Generic, TypeVar
 import msgspec
 
 from kontinue import errors
-from kontinue.api.konductor_v1 import Holder
+from kontinue.api.konductor.group import Holder
 
 T = TypeVar("T")
 

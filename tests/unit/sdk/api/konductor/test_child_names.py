@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kontinue.api.child_names import MAX_LABEL, MAX_NAME, child_name, label_value
+from kontinue.api.konductor.child_names import MAX_LABEL, MAX_NAME, child_name, label_value
 
 NAMES = st.lists(st.text("ab0", min_size=1, max_size=30), min_size=1, max_size=8).map("-".join)
 PARENTS = st.tuples(NAMES, st.sampled_from("-.")).map(lambda parts: parts[0].replace("-", parts[1]))

@@ -10,22 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kontinue import errors
-from kontinue.api.konductor_locks import (
-    MUTEXES,
-    ONCES,
-    RWMUTEXES,
-    Mutex,
-    MutexStatus,
-    Once,
-    OncePhase,
-    RWMutex,
-    RWMutexStatus,
-    executed,
-    failed,
-    ttl_of,
-)
-from kontinue.api.konductor_v1 import Holder, HolderKind
-from kontinue.api.locking import (
+from kontinue.api.konductor.group import Holder, HolderKind
+from kontinue.api.konductor.locking import (
     CLOCKS_DIFFER,
     TAKE_WITHIN,
     Claim,
@@ -38,6 +24,10 @@ from kontinue.api.locking import (
     without_bound,
     without_overdue,
 )
+from kontinue.api.konductor.locks import ttl_of
+from kontinue.api.konductor.mutexes import MUTEXES, Mutex, MutexStatus
+from kontinue.api.konductor.onces import ONCES, Once, OncePhase, executed, failed
+from kontinue.api.konductor.rwmutexes import RWMUTEXES, RWMutex, RWMutexStatus
 from kontinue.api.meta import ObjectMeta
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -13,12 +13,12 @@ from collections.abc import Collection, Sequence
 import msgspec
 
 from kontinue import errors
-from kontinue.api.konductor_v1 import (
+from kontinue.api.konductor.group import Holder
+from kontinue.api.konductor.wait_groups import (
     MAX_COUNTER,
     MAX_HOLDERS,
     MAX_OPERATIONS,
     CountedOperation,
-    Holder,
     WaitGroupHolder,
     WaitGroupPhase,
     WaitGroupStatus,

@@ -12,7 +12,7 @@ from typing import Annotated, Final
 
 from msgspec import Meta
 
-from kontinue.api.konductor_v1 import API_VERSION, Holder
+from kontinue.api.konductor.group import API_VERSION, Holder
 from kontinue.api.meta import ApiObject, ApiStruct, ObjectMeta
 from kontinue.api.v1alpha1 import GoDuration
 

@@ -1,0 +1,32 @@
+"""``konductor.io/v1``: the API group, and what its kinds share. All but this folder's pure rules import it."""
+
+from __future__ import annotations
+
+import enum
+from typing import Annotated, Final
+
+from msgspec import Meta
+
+from kontinue.api.meta import ApiStruct
+
+GROUP: Final = "konductor.io"
+VERSION: Final = "v1"
+API_VERSION: Final = f"{GROUP}/{VERSION}"
+
+
+class HolderKind(enum.StrEnum):
+    """What counts can be bound to."""
+
+    POD = "Pod"
+    EXECUTION = "Execution"
+
+
+class Holder(ApiStruct, frozen=True):
+    """Somebody whose end releases what it holds; uid tells it from a later one of the same name."""
+
+    kind: Annotated[HolderKind, Meta(description="Pod or Execution, in the same namespace.")]
+    name: Annotated[str, Meta(max_length=253, description="Its name.")]
+    uid: Annotated[str, Meta(max_length=64, description="Its uid.")] = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind.value} {self.name}"
