@@ -7,12 +7,10 @@ Arrivals that there are when its time is over: one that came in time counts, how
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
-from typing import Final
+from datetime import datetime
 
 import msgspec
 
-from kontinue.api import durations
 from kontinue.api.konductor.barriers import (
     MAX_EXPECTED,
     Arrival,
@@ -22,10 +20,7 @@ from kontinue.api.konductor.barriers import (
     BarrierPhase,
     BarrierStatus,
 )
-
-SECOND: Final = timedelta(seconds=1)
-"""What a creationTimestamp leaves out, at most."""
-LONGEST: Final = timedelta(days=36_500)
+from kontinue_engine.primitives import timeouts
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,8 +50,8 @@ def decide(barrier: Barrier, arrivals: Sequence[Arrival], *, are_all: bool, now:
         are_all: they were read from the server after now; else there may be more than have been seen.
         now: wall time.
     """
-    timeout, bad_timeout = _timeout(barrier)
-    started_at = barrier.status.started_at or _started_at(barrier, now)
+    timeout, bad_timeout = timeouts.limit(barrier.spec.timeout)
+    started_at = barrier.status.started_at or timeouts.started_at(barrier.metadata, now)
     in_order = sorted(arrivals, key=_turn)
     status = msgspec.structs.replace(
         barrier.status,
@@ -84,12 +79,6 @@ def decide(barrier: Barrier, arrivals: Sequence[Arrival], *, are_all: bool, now:
     )
 
 
-def _started_at(barrier: Barrier, now: datetime) -> datetime:
-    """Return when it was created: its own time is in whole seconds, so somebody who looks at once knows better."""
-    created = barrier.metadata.creation_timestamp or now
-    return max(created, min(now, created + SECOND))
-
-
 def _is_in_time(arrival: Arrival, ends_at: datetime | None) -> bool:
     created = arrival.metadata.creation_timestamp
     return ends_at is None or created is None or created <= ends_at
@@ -103,12 +92,3 @@ def _recorded(arrival: Arrival, now: datetime) -> Arrival:
 def _turn(arrival: Arrival) -> tuple[float, str]:
     created = arrival.metadata.creation_timestamp
     return created.timestamp() if created is not None else 0.0, arrival.metadata.name
-
-
-def _timeout(barrier: Barrier) -> tuple[timedelta | None, str]:
-    if not barrier.spec.timeout:
-        return None, ""
-    try:
-        return min(durations.parse(barrier.spec.timeout), LONGEST), ""
-    except ValueError as error:
-        return None, str(error)
