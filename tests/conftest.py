@@ -113,18 +113,23 @@ def server_kind(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def api_server(request: pytest.FixtureRequest, server_kind: str, tmp_path: Path) -> Iterator[ApiServer]:
+def kube_api_server(kube_server: Server, tmp_path: Path) -> Iterator[ApiServer]:
+    """A real control plane, and a namespace of the test's own."""
+    namespace = unique("test")
+    kubeconfig = kubeconfig_for(namespace, kube_server.kubeconfig, tmp_path / "kubeconfig")
+    kube_server.request("POST", "/api/v1/namespaces", {"metadata": {"name": namespace}})
+    yield ApiServer(kube_server.url, kube_server.token, kube_server.ca_file, kubeconfig, namespace)
+    kube_server.leave(namespace)
+
+
+@pytest.fixture
+def api_server(request: pytest.FixtureRequest, server_kind: str) -> ApiServer:
     """The server that was chosen, and a namespace of the test's own."""
     if server_kind == "local":
         local: LocalServerFixture = request.getfixturevalue("local_server")
-        yield ApiServer(local.url, local.token, None, local.kubeconfig, "default")
-        return
-    server: Server = request.getfixturevalue("kube_server")
-    namespace = unique("test")
-    kubeconfig = kubeconfig_for(namespace, server.kubeconfig, tmp_path / "kubeconfig")
-    server.request("POST", "/api/v1/namespaces", {"metadata": {"name": namespace}})
-    yield ApiServer(server.url, server.token, server.ca_file, kubeconfig, namespace)
-    server.leave(namespace)
+        return ApiServer(local.url, local.token, None, local.kubeconfig, "default")
+    found: ApiServer = request.getfixturevalue("kube_api_server")
+    return found
 
 
 @pytest.fixture
