@@ -16,12 +16,13 @@ from kontinue import errors
 from kontinue.api import durations
 from kontinue.api.konductor.barriers import Arrival, ArrivalSpec, BarrierPhase, BarrierSpec, BarrierStatus
 from kontinue.api.konductor.barriers import Barrier as StoredBarrier
-from kontinue.api.konductor.child_names import child_name, label_value
-from kontinue.api.meta import ObjectMeta, OwnerReference
+from kontinue.api.konductor.child_names import child_name
+from kontinue.api.meta import ObjectMeta
 from kontinue.client.client import Client
 from kontinue.client.limits import limited, limited_write
 from kontinue.kube import requests
 from kontinue.kube.answers import reader
+from kontinue.sync.asking import child_meta
 from kontinue.sync.watching import states
 
 RETRY_S: Final = 30.0
@@ -239,15 +240,8 @@ def _is_open(barrier: StoredBarrier) -> bool:
 
 
 def _new_arrival(barrier: StoredBarrier, holder: str) -> Arrival:
-    meta = barrier.metadata
-    owner = OwnerReference(
-        api_version=barrier.api_version, kind=barrier.kind, name=meta.name, uid=meta.uid, controller=True
-    )
+    name = barrier.metadata.name
     return Arrival(
-        metadata=ObjectMeta(
-            name=child_name(meta.name, holder),
-            labels={BARRIER_LABEL: label_value(meta.name)},
-            owner_references=[owner],
-        ),
-        spec=ArrivalSpec(barrier=meta.name, holder=holder),
+        metadata=child_meta(barrier, child_name(name, holder), label=BARRIER_LABEL),
+        spec=ArrivalSpec(barrier=name, holder=holder),
     )

@@ -8,9 +8,8 @@ from collections.abc import Awaitable, Callable
 from typing import Final, Self
 
 from kontinue import errors
-from kontinue.api.konductor.child_names import label_value
 from kontinue.api.konductor.semaphores import Permit, PermitSpec, Semaphore
-from kontinue.api.meta import ObjectMeta, OwnerReference
+from kontinue.sync.asking import child_meta
 
 SEMAPHORE_LABEL: Final = "semaphore"
 """Documented label of Permits."""
@@ -63,9 +62,4 @@ class HeldPermit:
 
 def new_permit(name: str, semaphore: Semaphore, spec: PermitSpec) -> Permit:
     """Return the object by which somebody asks for a permit."""
-    meta = semaphore.metadata
-    owner = OwnerReference(
-        api_version=semaphore.api_version, kind=semaphore.kind, name=meta.name, uid=meta.uid, controller=True
-    )
-    labels = {SEMAPHORE_LABEL: label_value(meta.name)}
-    return Permit(metadata=ObjectMeta(name=name, labels=labels, owner_references=[owner]), spec=spec)
+    return Permit(metadata=child_meta(semaphore, name, label=SEMAPHORE_LABEL), spec=spec)

@@ -6,12 +6,10 @@ A client asks by a Permit object and watches it; the coordinator grants, in the 
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import socket
 import uuid
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Final
 
@@ -28,18 +26,11 @@ from kontinue.client.client import Client
 from kontinue.client.limits import limited, limited_write
 from kontinue.kube import requests
 from kontinue.kube.answers import reader
-from kontinue.sync.holders import found as found_holder
+from kontinue.sync.asking import Asker, Words, asked_ttl, does_not_wait
 from kontinue.sync.permits import HeldPermit, new_permit
-from kontinue.sync.watching import states
 
 RETRY_S: Final = 30.0
 """How long a request is tried when the client has no timeout; as the client's other calls."""
-WITHDRAW_S: Final = 5.0
-"""How long a Permit that nobody waits for any more is tried to be deleted. Judgement."""
-DECIDE_S: Final = 10.0
-"""How long somebody who only tries waits for the coordinator's decision. Judgement."""
-DEFAULT_TTL: Final = timedelta(minutes=10)
-"""As documented: of a permit that says nothing, of a Semaphore that says nothing."""
 
 
 class _PermitList(msgspec.Struct, frozen=True):
@@ -66,6 +57,11 @@ class Semaphore:
         self._transport = client.kube
         self.timeout = client.timeout
         self._retry_for_s = RETRY_S if client.timeout is None else client.timeout.total_seconds()
+        what = f"permit of Semaphore {self.namespace}/{name}"
+        words = Words(f"a {what}", lambda _: f"no {what} is free", f"no {what} was free")
+        self._asker = Asker(
+            self._transport, requests.PERMITS, Permit, self.namespace, words=words, retry_for_s=self._retry_for_s
+        )
 
     @limited_write
     async def create(self, permits: int = 1, *, ttl: timedelta | None = None) -> StoredSemaphore:
@@ -113,21 +109,17 @@ class Semaphore:
             ApiError: the server refuses.
         """
         limit = self.timeout if timeout is None else timeout
-        no_wait = limit is not None and limit <= timedelta()
-        patience = DECIDE_S if no_wait else None if limit is None else limit.total_seconds()
-        token = uuid.uuid4().hex[:12]
-        name = child_name(self.name, holder := holder or socket.gethostname(), suffix=token)
-        scope = asyncio.timeout(patience)
-        asking = asyncio.ensure_future(self._ask(name, holder=holder, ttl=ttl, bound_to=bound_to, no_wait=no_wait))
-        try:
-            async with scope:
-                await asyncio.shield(asking)
-                granted = self._granted(await self._decided(name))
-        except BaseException as error:
-            await asyncio.shield(asyncio.ensure_future(self._withdraw(name, asking)))
-            if isinstance(error, TimeoutError) and scope.expired():
-                raise self._timed_out(limit or timedelta(), no_wait=no_wait) from error
-            raise
+        holder = holder or socket.gethostname()
+        name = child_name(self.name, holder, suffix=uuid.uuid4().hex[:12])
+
+        async def prepare() -> Permit:
+            semaphore = await self.get()
+            length = asked_ttl(ttl, is_bound=bound_to is not None, parent_ttl=semaphore.spec.ttl)
+            bound, no_wait = await self._asker.bound(bound_to), does_not_wait(limit)
+            spec = PermitSpec(semaphore=self.name, holder=holder, ttl=length, bound_to=bound, no_wait=no_wait)
+            return new_permit(name, semaphore, spec)
+
+        granted = await self._asker.granted(name, prepare, limit=limit, exists=self.get)
         return HeldPermit(granted, lambda: self._given_back(granted))
 
     @asynccontextmanager
@@ -208,51 +200,6 @@ class Semaphore:
         request = requests.delete(requests.SEMAPHORES, self.namespace, self.name)
         await self._transport.send(request, retry_for_s=self._retry_for_s)
 
-    async def _ask(
-        self, name: str, *, holder: str, ttl: timedelta | None, bound_to: Holder | None, no_wait: bool
-    ) -> None:
-        semaphore = await self.get()
-        if bound_to is not None and not bound_to.uid:
-            bound_to = await found_holder(bound_to, self._transport, self.namespace, retry_for_s=self._retry_for_s)
-        if ttl is None and bound_to is None and not semaphore.spec.ttl:
-            ttl = DEFAULT_TTL
-        length = durations.format_(ttl) if ttl else ""
-        spec = PermitSpec(semaphore=self.name, holder=holder, ttl=length, bound_to=bound_to, no_wait=no_wait)
-        request = requests.create(requests.PERMITS, self.namespace, new_permit(name, semaphore, spec))
-        try:
-            await self._transport.send(request, repeatable=True, retry_for_s=self._retry_for_s)
-        except errors.AlreadyExists:
-            return  # ours: its answer got lost
-
-    def _granted(self, decided: Permit) -> Permit:
-        if decided.status.phase is PermitPhase.GRANTED:
-            return decided
-        if decided.spec.no_wait and decided.status.phase is PermitPhase.DENIED:
-            raise errors.Held(f"no permit of Semaphore {self.namespace}/{self.name} is free")
-        why = decided.status.message or "it has expired already"
-        raise errors.InvalidState(f"Permit {self.namespace}/{decided.metadata.name} is not granted: {why}")
-
-    async def _decided(self, name: str) -> Permit:
-        async with aclosing(states(self._transport, requests.PERMITS, self.namespace, name, Permit)) as found:
-            async for permit in found:
-                if permit is None:
-                    break
-                if permit.status.phase is not None:
-                    return permit
-        await self.get()  # or NotFound: its Permits are deleted with it
-        raise errors.InvalidState(f"Permit {self.namespace}/{name} was deleted while it waited")
-
-    async def _withdraw(self, name: str, asking: asyncio.Future[None]) -> None:
-        # What is still being created could be created after it was deleted.
-        await asyncio.wait([asking], timeout=WITHDRAW_S)
-        if not asking.done():
-            asking.cancel()
-        elif (error := asking.exception()) is not None and isinstance(error, errors.ApiError) and error.status:
-            return  # refused
-        request = requests.delete(requests.PERMITS, self.namespace, name)
-        with contextlib.suppress(errors.KontinueError):  # then it ends with its ttl
-            await self._transport.send(request, retry_for_s=WITHDRAW_S, timeout_s=WITHDRAW_S)
-
     async def _given_back(self, permit: Permit) -> bool:
         meta = permit.metadata
         request = requests.get(requests.PERMITS, self.namespace, meta.name)
@@ -269,9 +216,3 @@ class Semaphore:
         meta = permit.metadata
         request = requests.delete(requests.PERMITS, self.namespace, meta.name, uid=meta.uid)
         await self._transport.send(request, retry_for_s=retry_for_s)
-
-    def _timed_out(self, limit: timedelta, *, no_wait: bool) -> errors.WaitTimeout:
-        what = f"Semaphore {self.namespace}/{self.name}"
-        if no_wait:
-            return errors.WaitTimeout(f"nobody has decided about a permit of {what}: does a coordinator run?")
-        return errors.WaitTimeout(f"no permit of {what} was free within {durations.format_(limit)}")

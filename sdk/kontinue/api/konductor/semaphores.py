@@ -120,6 +120,16 @@ class Permit(ApiObject, frozen=True):
         return self.status.phase in {PermitPhase.DENIED, PermitPhase.EXPIRED}
 
     @property
+    def is_granted(self) -> bool:
+        """Whether it holds a permit."""
+        return self.status.phase is PermitPhase.GRANTED
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether it waits no longer."""
+        return self.status.phase is not None
+
+    @property
     def parent(self) -> str:
         """Name of its Semaphore."""
         return self.spec.semaphore
