@@ -7,8 +7,8 @@ does nothing if it has been carried out already. (Counting is not; ``kontinue.sy
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Final, Generic, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, Generic, TypeVar
 
 from kontinue import errors
 from kontinue.kube import requests
@@ -25,6 +25,8 @@ LONGEST_PAUSE_S: Final = 0.128
 """After conflicts, drawn between 0 and a bound that doubles between these. Judgement: about one write to many."""
 ONE_WRITE_S: Final = 10.0
 """A write that is not answered for so long is sent again."""
+SETTLE_S: Final = 5.0
+"""So long a write that is under way is waited for by whoever is cancelled meanwhile. Judgement."""
 
 
 class Changes(Generic[T]):
@@ -90,10 +92,21 @@ class Changes(Generic[T]):
             timeout_s = min(max(1.0, ends_s - loop.time()), ONE_WRITE_S)
             try:
                 # Sent once: after a lost answer it has to be looked at what is stored.
-                return self._decode(
-                    await self._transport.send(request, retries=False, repeatable=False, timeout_s=timeout_s)
-                )
+                sending = self._transport.send(request, retries=False, repeatable=False, timeout_s=timeout_s)
+                return self._decode(await _settled(sending))
             except (errors.Conflict, errors.Unavailable) as error:
                 if loop.time() >= ends_s:
                     raise
                 await asyncio.sleep(backoff.next_s(at_least_s=error.retry_after_s))
+
+
+async def _settled(sending: Coroutine[Any, Any, bytes]) -> bytes:
+    """Return the answer to a write; whoever is cancelled waits for it, as he may be about to undo what it does."""
+    task = asyncio.ensure_future(sending)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task], timeout=SETTLE_S)
+        if not task.cancel() and not task.cancelled():
+            task.exception()  # it has been seen
+        raise

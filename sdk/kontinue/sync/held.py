@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
 from kontinue import errors
-from kontinue.sync.locker import Locker, Taken
+from kontinue.sync.locker import LEAVE_WITHIN_S, Locker, Taken
 
 
 class Lock:
@@ -96,9 +97,14 @@ class Scope:
         await asyncio.wait([keeping])
         if not keeping.cancelled():
             keeping.result()
+        if lock.is_lost:
+            with suppress(errors.KontinueError, TimeoutError):  # mostly it is over; if not, nobody is to wait for it
+                async with asyncio.timeout(LEAVE_WITHIN_S):
+                    await self._locker.give_back(lock.id, lock.holder)
         lock.check()
         try:
-            await self._release(lock, error)
+            # Whoever is cancelled here, once more maybe, still gives it back.
+            await asyncio.shield(asyncio.ensure_future(self._release(lock, error)))
         except (errors.Held, errors.InvalidState, errors.NotFound) as error:
             raise errors.LockLost(f"{error}: the lock has ended before it was released") from error
 

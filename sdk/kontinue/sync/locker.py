@@ -106,8 +106,7 @@ class Locker(Generic[T]):
             ApiError: the server refuses.
         """
         wish = _Wish(claim, ttl, before)
-        if limit is not None and limit <= timedelta():
-            return await self._take_now(wish)
+        is_waiting = limit is None or limit > timedelta()
         seen: list[T] = []
 
         def progress(state: T) -> None:
@@ -116,8 +115,10 @@ class Locker(Generic[T]):
                 on_progress(state)
 
         try:
-            async with asyncio.timeout(None if limit is None else limit.total_seconds()):
-                return await self._wait(wish, progress)
+            async with asyncio.timeout(limit.total_seconds() if limit is not None and is_waiting else None):
+                return await (self._wait(wish, progress) if is_waiting else self._take_now(wish))
+        except errors.Held:
+            raise  # nothing was written
         except TimeoutError as error:
             await self._leave(claim)
             raise errors.WaitTimeout(self._not_in_time(limit or timedelta(), seen, claim)) from error
@@ -194,7 +195,8 @@ class Locker(Generic[T]):
         begun_s = asyncio.get_running_loop().time()
 
         def change(state: T) -> T:
-            changed = self._asked(state, wish, frozenset())
+            overdue = Patience().look(self._kind.locks_of(state), now=datetime.now(UTC), now_s=begun_s)
+            changed = self._asked(state, wish, overdue.marks)
             if self._kind.locks_of(changed).held_by(wish.claim.id) is None:
                 raise errors.Held(f"{self._what} {self._who(state)}")
             return changed

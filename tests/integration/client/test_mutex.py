@@ -10,19 +10,21 @@ import threading
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
 from api_server import ApiServer
 from kontinue import errors
-from kontinue.api.konductor.locking import Claim, left
+from kontinue.api.konductor.locking import CLOCKS_DIFFER, Claim, left
 from kontinue.api.konductor.mutexes import MUTEXES, MutexPhase
 from kontinue.client import Client, ClientOptions, SyncClient
 from kontinue.kube import requests
 from kontinue.kube.http import KubeTransport
 from kontinue.sync import Lock, Mutex, SyncMutex
 from kontinue.sync.changes import Changes
+from kontinue.sync.locker import Locker
 from polling import eventually
 
 LONG = timedelta(seconds=60)
@@ -156,6 +158,105 @@ async def test_who_gives_up_leaves_the_queue(mutex: Mutex):
         await waiting
     assert await waits(mutex)
     await mutex.unlock(held)
+
+
+class SlowWrites:
+    """A transport whose writes reach the server late, whether or not somebody waits for their answers."""
+
+    def __init__(self, inner: KubeTransport) -> None:
+        self._inner = inner
+        self.stream, self.chunks = inner.stream, inner.chunks
+        self.are_let_through = asyncio.Event()
+        self.written = asyncio.Event()
+        self.tasks: list[asyncio.Task[bytes]] = []
+
+    async def send(self, request: requests.Request, **options: Any) -> bytes:
+        """Send a read at once; a write once it is let through, by itself."""
+        if request.method != "PUT" or self.are_let_through.is_set():
+            return await self._inner.send(request, **options)
+        self.tasks.append(asyncio.create_task(self._late(request, options)))
+        self.written.set()
+        return await asyncio.shield(self.tasks[-1])
+
+    async def _late(self, request: requests.Request, options: dict[str, Any]) -> bytes:
+        await self.are_let_through.wait()
+        return await self._inner.send(request, **options)
+
+
+@pytest.mark.parametrize("timeout", [LONG, NOW])
+async def test_who_is_cancelled_while_he_takes_it_leaves_it_free(
+    mutex: Mutex, transport: KubeTransport, api_server: ApiServer, timeout: timedelta
+):
+    """A write that is under way may be carried out later: it is waited for before it is undone."""
+    slow = SlowWrites(transport)
+    locking = asyncio.create_task(of(slow, api_server).lock(holder="a", timeout=timeout))
+    await slow.written.wait()
+    locking.cancel()
+    asyncio.get_running_loop().call_later(0.05, slow.are_let_through.set)
+    with pytest.raises(asyncio.CancelledError):
+        await locking
+    await asyncio.gather(*slow.tasks, return_exceptions=True)
+    assert not await mutex.is_locked()
+
+
+async def test_a_lock_that_ended_long_ago_is_free_for_who_does_not_wait(
+    mutex: Mutex, transport: KubeTransport, api_server: ApiServer
+):
+    """Although nobody has watched it, and no coordinator runs."""
+    await mutex.lock(holder="dead", ttl=LONG)
+    with pytest.raises(errors.Held):
+        await mutex.lock(holder="next", timeout=NOW)
+
+    def aged(state):
+        ended = state.status.expires_at - LONG - CLOCKS_DIFFER
+        return msgspec.structs.replace(state, status=msgspec.structs.replace(state.status, expires_at=ended))
+
+    await changes(transport, api_server).apply(aged)
+    assert (await mutex.lock(holder="next", timeout=NOW)).token == 2
+
+
+async def test_a_lock_that_is_lost_to_its_holder_alone_is_given_back(
+    mutex: Mutex, api_server: ApiServer, monkeypatch: pytest.MonkeyPatch
+):
+    """Who may not watch it cannot keep it, and nobody is to wait for what he has taken."""
+
+    async def refuse(*_: object, **__: object) -> None:
+        raise errors.Forbidden("watch is forbidden", status=403, reason="Forbidden")
+
+    monkeypatch.setattr("kontinue.sync.followed.Followed.newer", refuse)
+    with pytest.raises(errors.LockLost, match="watch is forbidden"):
+        async with mutex.held(holder="a"):
+            await asyncio.Event().wait()
+    assert not await mutex.is_locked()
+
+
+async def test_a_holder_that_is_cancelled_while_he_unlocks_unlocks(
+    mutex: Mutex, api_server: ApiServer, monkeypatch: pytest.MonkeyPatch
+):
+    """A second Ctrl-C does not keep it locked."""
+    may_go_on, is_leaving = asyncio.Event(), asyncio.Event()
+    give_back = Locker.give_back
+
+    async def hesitant(*arguments: Any) -> None:
+        is_leaving.set()
+        await may_go_on.wait()
+        await give_back(*arguments)
+
+    async def hold() -> None:
+        async with mutex.held(holder="a"):
+            pass
+
+    async def is_free() -> bool:
+        return not await mutex.is_locked()
+
+    monkeypatch.setattr(Locker, "give_back", hesitant)
+    holding = asyncio.create_task(hold())
+    await is_leaving.wait()
+    holding.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await holding
+    may_go_on.set()
+    await eventually(is_free)
 
 
 async def test_a_lock_that_is_not_renewed_ends_after_its_ttl(mutex: Mutex):

@@ -20,8 +20,10 @@ T = TypeVar("T")
 
 TAKE_WITHIN: Final = timedelta(seconds=5)
 """Who does not take what is his for so long is believed to be dead. Judgement: he needs one write for it."""
-CLOCKS_DIFFER: Final = timedelta(seconds=10)
-"""A lock that nobody has watched for its ttl has ended so long after ``expiresAt``. Judgement."""
+CLOCKS_DIFFER: Final = timedelta(minutes=5)
+"""A lock that nobody has watched for its ttl has ended so long after ``expiresAt``. Clocks that differ by more would end
+locks of the living. As Kerberos has it.
+"""
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
@@ -179,9 +181,10 @@ class Overdue(msgspec.Struct, frozen=True):
 
 
 class Patience:
-    """How long one observer has seen each lock, and each turn, unchanged: clocks of machines need not agree.
+    """How long one observer has seen each lock, and each turn, unchanged: clocks of machines need hardly agree.
 
-    A holder counts his time from before he writes, an observer from when he sees it: so nobody ends a lock early.
+    A holder counts his time from before he writes, an observer from when he sees it: so nobody ends a lock early. Only
+    for what nobody has watched, clocks that differ by less than ``CLOCKS_DIFFER`` are relied on.
     """
 
     def __init__(self) -> None:

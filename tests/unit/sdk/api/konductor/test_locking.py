@@ -115,6 +115,12 @@ def test_a_lock_that_nobody_has_watched_ends_by_the_clock():
     assert Patience().look(ask(Locks(), "a"), now=after, now_s=0) == Patience().look(Locks(), now=after, now_s=0)
 
 
+def test_a_clock_that_is_minutes_ahead_ends_no_lock_of_the_living():
+    """Whoever has just renewed it keeps it, whatever an observer's clock says, up to the difference that is allowed."""
+    locks = ask(Locks(), "a", ttl=TTL)
+    assert not Patience().look(locks, now=NOW + timedelta(minutes=4), now_s=0).marks
+
+
 def test_who_does_not_take_his_turn_is_passed_over():
     """But not whoever has taken it in the last moment."""
     patience, locks = Patience(), left(ask(ask(ask(Locks(), "a"), "dead"), "b"), "a")
