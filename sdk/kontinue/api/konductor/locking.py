@@ -21,8 +21,8 @@ T = TypeVar("T")
 TAKE_WITHIN: Final = timedelta(seconds=5)
 """Who does not take what is his for so long is believed to be dead. Judgement: he needs one write for it."""
 CLOCKS_DIFFER: Final = timedelta(minutes=5)
-"""A lock that nobody has watched for its ttl has ended so long after ``expiresAt``. Clocks that differ by more would end
-locks of the living. As Kerberos has it.
+"""A lock that nobody has watched for its ttl has ended so long after ``expiresAt``. Clocks that differ by more would
+end locks of the living. As Kerberos has it.
 """
 
 
