@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -31,7 +32,7 @@ from kontinue_engine.lifecycle.observed import Worker
 from kontinue_engine.sharding.lease_book import LeaseBook
 from kontinue_engine.sharding.leases import LeaseTimes, ReplicaIdentity
 from kontinue_engine.wire import frames
-from polling import eventually
+from polling import SOON_S, eventually
 
 GROUP = "g"
 WINDOW = 2
@@ -69,6 +70,23 @@ class FakeRunners:
         return [command for command in self.sent if isinstance(command, kind)]
 
 
+class SetForwardClock(SystemClock):
+    """The machine's, and a test may set it forward; event loops do not notice.
+
+    Attributes:
+        ahead: by how much it is ahead.
+    """
+
+    def __init__(self, ahead: timedelta) -> None:
+        self.ahead = ahead
+
+    def now(self) -> datetime:
+        return super().now() + self.ahead
+
+    def now_ms(self) -> int:
+        return super().now_ms() + self.ahead // timedelta(milliseconds=1)
+
+
 class World:
     """One worker without runners, its API server, and a second client of that server."""
 
@@ -81,13 +99,14 @@ class World:
         executing_after_ms: int,
         cancel_grace_ms: int = 5_000,
         limits: Mapping[str, int],
+        ahead: timedelta = timedelta(),
     ) -> None:
         self.server = server
         self.namespace = server.namespace
         self.transport = transport = server.transport(before_write=self._until_valid)
         self.client = server.transport()
         self.runners = FakeRunners()
-        clock = SystemClock()
+        self.clock = clock = SetForwardClock(ahead)
         self.runtime = Runtime(
             transport,
             self.runners,
@@ -193,12 +212,19 @@ class World:
 
     async def phase(self, name: str, phase: Phase) -> Execution:
         """Wait until the Execution exists and is in that phase."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(SOON_S):
             while True:
                 with contextlib.suppress(NotFound):
                     if (execution := await self.get(name)).phase is phase:
                         return execution
                 await asyncio.sleep(0.01)
+
+    def let_pass(self, time: timedelta, name: str) -> None:
+        """Set the clock forward, and have an Execution looked at, as it would have been in the end."""
+        entry = self.entries.by_name(name)
+        assert entry is not None
+        self.clock.ahead += time
+        self.runtime.queue.add(entry.uid)
 
 
 @asynccontextmanager
@@ -211,11 +237,12 @@ async def replica(
     executing_after_ms: int = 50,
     cancel_grace_ms: int = 5_000,
     limits: Mapping[str, int] = {},
+    ahead: timedelta = timedelta(),
 ) -> AsyncIterator[World]:
     """Run a controller with its informer, until the block ends: then it is dead, without a word.
 
     ``dead_predecessor`` is the incarnation before it; ``list_first`` is what its first list shows, if that is older
-    than what is stored.
+    than what is stored; ``ahead``, by how much its clock is.
     """
     world = World(
         server,
@@ -224,6 +251,7 @@ async def replica(
         executing_after_ms=executing_after_ms,
         cancel_grace_ms=cancel_grace_ms,
         limits=limits,
+        ahead=ahead,
     )
     leases = Informer(
         world.transport,

@@ -611,7 +611,7 @@ async def test_a_sleeping_execution_costs_nothing_at_a_restart_and_wakes_in_time
     """Found Suspended with a timer, it is claimed only when the timer fires."""
     async with replica(api_server, "one") as world:
         activate = await world.start("e")
-        world.on_frame(frames.StepRequested(activate.activation, "0", frames.StartTimer(6_500)))
+        world.on_frame(frames.StepRequested(activate.activation, "0", frames.StartTimer(9_000)))
         world.on_frame(frames.Waiting(activate.activation, [frames.WaitingItem("Timer", "nap", "0")]))
         asleep = await world.phase("e", Phase.SUSPENDED)
     async with replica(api_server, "two") as world:
@@ -620,7 +620,7 @@ async def test_a_sleeping_execution_costs_nothing_at_a_restart_and_wakes_in_time
         assert (await world.get("e")).metadata.resource_version == asleep.metadata.resource_version
         activate = await world.run("e")
         assert activate.resumption == 1
-        world.on_frame(frames.StepRequested(activate.activation, "0", frames.StartTimer(6_500)))
+        world.on_frame(frames.StepRequested(activate.activation, "0", frames.StartTimer(9_000)))
         await eventually(lambda: bool(world.runners.sent_of(frames.StepArrived)))
 
 

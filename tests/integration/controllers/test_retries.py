@@ -104,7 +104,7 @@ async def test_while_it_waits_it_says_until_when(world: World) -> None:
 async def test_the_next_attempt_starts_after_a_crash_of_everything(api_server: ApiServer) -> None:
     """All that is needed is in the status; whoever comes next claims it when its time has come."""
     async with replica(api_server, "one") as world:
-        fail(world, await world.start("e", retry={"retries": 1, "backoff": "1s"}))
+        fail(world, await world.start("e", retry={"retries": 1, "backoff": "2s"}))
         await world.phase("e", Phase.BACKOFF)
     async with replica(api_server, "two") as world:
         second = await world.run("e", attempt=2)
@@ -493,7 +493,7 @@ async def test_children_of_former_runs_are_canceled_wherever_they_are(world: Wor
 
 async def test_a_mutex_is_kept_between_attempts(world: World) -> None:
     """Nobody else gets it while its holder waits for its next attempt."""
-    first = await world.start("a", retry={"retries": 1, "backoff": "1s"}, mutex="m")
+    first = await world.start("a", retry={"retries": 1, "backoff": "2s"}, mutex="m")
     await world.create("b", mutex="m")
     fail(world, first)
     await world.phase("a", Phase.BACKOFF)
