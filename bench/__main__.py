@@ -22,7 +22,20 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 import kube
-from bench import archiving, engine, history, holding, long_load, sharded, sleepers, starting, tree_watch, writes
+from bench import (
+    archiving,
+    engine,
+    history,
+    holding,
+    long_load,
+    primitives,
+    sharded,
+    sleepers,
+    starting,
+    tree_watch,
+    waiters,
+    writes,
+)
 from bench.figures import Figure, print_table, store
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -63,6 +76,10 @@ PARTS = (
     _on("kube", "history", history.NAMES["kube"], history.measure),
     _on("local", "history", archiving.NAMES["local"], archiving.measure),
     _on("kube", "history", archiving.NAMES["kube"], archiving.measure),
+    _on("local", "primitives", primitives.names("local"), primitives.measure),
+    _on("kube", "primitives", primitives.names("kube"), primitives.measure),
+    _on("local", "primitives", waiters.names("local"), waiters.measure),
+    _on("kube", "primitives", waiters.names("kube"), waiters.measure),
     Part("memory", holding.NAMES, holding.measure),
     Part("starting", starting.NAMES, starting.measure),
     Part("sleepers", sleepers.NAMES, sleepers.measure),

@@ -39,6 +39,12 @@ TARGETS = {
     "sleepers_late_p99_ms": Target(None, 200, higher_is_better=False),
     "cli_start_ms": Target(None, 300, higher_is_better=False),
     "cli_verb_start_ms": Target(400, 300, higher_is_better=False),
+    "local_waitgroup_done_c1_vs_raw": Target(None, 0.7),
+    "local_waitgroup_done_c32_vs_raw": Target(None, 0.7),
+    "kube_waitgroup_done_c1_vs_raw": Target(None, 0.7),
+    "kube_waitgroup_done_c32_vs_raw": Target(None, 0.7),
+    "local_waitgroup_wake_p50_ms": Target(None, 10, higher_is_better=False),
+    "kube_waitgroup_wake_p50_ms": Target(None, 50, higher_is_better=False),
     "rss_bytes_per_object_100k": Target(None, 3072, higher_is_better=False),
     "rss_bytes_per_object_100k_after_start": Target(None, 3072, higher_is_better=False),
 }

@@ -1,0 +1,225 @@
+"""Figures of the primitives of konductor.io: counting, waking up, and handing over.
+
+Each client is a process (``bench.peers``), and a coordinator runs beside them as in a cluster. Counting is compared
+with what a bare client does: conditional writes of the status of one WaitGroup of the same size, each built on the
+answer to the one before. An object takes no more of them, by however many clients.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import AsyncIterator, Collection, Iterator
+from pathlib import Path
+
+import msgspec
+import uvloop
+
+from bench.figures import Figure, figure
+from bench.objects import NAMESPACE
+from bench.peers import Peer, peers
+from bench.sleepers import percentile
+from bench.subjects import Subject, running
+from kontinue.api.konductor.wait_groups import MAX_OPERATIONS
+from kontinue.client import Client, ClientOptions
+from kontinue.sync import Mutex, Semaphore, WaitGroup
+
+CLIENTS = 32
+COUNT_S = 2.0
+"""How long is counted, or written, at a time."""
+BEGIN_S = 0.3
+"""Between an order and its begin, by when all have heard of it."""
+PLENTY = 1_000_000
+TURNS = {"local": 100, "kube": 60}
+PAUSE_S = 0.1
+"""Who waits has its watch by then."""
+COUNTING = (
+    "raw_per_s",
+    "bare_c32_per_s",
+    *(f"done_c{n}_{value}" for n in (1, CLIENTS) for value in ("per_s", "vs_raw")),
+)
+HANDING = ("waitgroup_wake", "semaphore_handover", "mutex_handover")
+
+
+def names(server: str) -> tuple[str, ...]:
+    """Return the figures of a server, ``local`` or ``kube``."""
+    counting = (f"{server}_waitgroup_{name}" for name in COUNTING)
+    return (*counting, *(f"{server}_{what}_{value}" for what in HANDING for value in ("p50_ms", "p99_ms")))
+
+
+def measure(server: str, wanted: Collection[str], rounds: int) -> Iterator[Figure]:
+    """Measure all that counts, and each other thing that is wanted."""
+    with (
+        tempfile.TemporaryDirectory(prefix="kontinue-bench-") as folder,
+        running(server, Path(folder)) as subject,
+        coordinator(subject),
+    ):
+        yield from uvloop.run(_measure(server, subject, wanted, rounds))
+
+
+@contextlib.contextmanager
+def coordinator(subject: Subject) -> Iterator[None]:
+    """Run a coordinator of all namespaces."""
+    command = (sys.executable, "-m", "kontinue_engine.arbiter", "--all-namespaces")
+    with subprocess.Popen([*command, "--kubeconfig", str(subject.kubeconfig)], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        try:
+            while b"coordinator ready" not in (line := process.stdout.readline()):
+                if not line:
+                    raise RuntimeError("the coordinator has ended: its log is above")
+            yield
+        finally:
+            process.terminate()
+
+
+@contextlib.asynccontextmanager
+async def client_of(subject: Subject) -> AsyncIterator[Client]:
+    """Who prepares what is measured."""
+    async with Client(ClientOptions(kubeconfig=str(subject.kubeconfig), namespace=NAMESPACE, qps=None)) as client:
+        yield client
+
+
+async def _measure(server: str, subject: Subject, wanted: Collection[str], rounds: int) -> list[Figure]:
+    figures: list[Figure] = []
+    async with client_of(subject) as client:
+        if any(f"{server}_waitgroup_{name}" in wanted for name in COUNTING):
+            async with peers(subject.kubeconfig, CLIENTS) as started:
+                figures += await _counting(f"{server}_waitgroup", client, started, rounds)
+        async with peers(subject.kubeconfig, 2) as pair:
+            for what, (measured, conditions) in _HAND_OVERS.items():
+                if any(name.startswith(f"{server}_{what}_") for name in wanted):
+                    late_ms = await measured(client, pair, TURNS[server])
+                    note = f"{server} server, {TURNS[server]} times, {conditions}"
+                    figures.append(figure(f"{server}_{what}_p50_ms", percentile(late_ms, 0.5), note))
+                    figures.append(figure(f"{server}_{what}_p99_ms", percentile(late_ms, 0.99), note))
+    return figures
+
+
+class Counted(msgspec.Struct):
+    """What several clients have done in ``COUNT_S``.
+
+    Attributes:
+        per_s: how often, all together.
+        latencies_ms: of each call.
+        least: how often the client that was served worst has done it.
+        requests_each: that one call took.
+    """
+
+    per_s: float
+    latencies_ms: list[float]
+    least: int
+    requests_each: float
+
+
+async def _counting(prefix: str, client: Client, started: list[Peer], rounds: int) -> list[Figure]:
+    name = f"count-{uuid.uuid4().hex[:8]}"
+    group = WaitGroup(name, client)
+    await group.create()
+    for _ in range(MAX_OPERATIONS):  # as many as it remembers: from now on it stays as large as it is
+        await group.add(PLENTY // MAX_OPERATIONS)
+    kinds = {"raw": ("write", 1), "bare": ("read_and_write", CLIENTS), "c1": ("done", 1), "c32": ("done", CLIENTS)}
+    counted: dict[str, list[Counted]] = {kind: [] for kind in kinds}
+    for _ in range(rounds):
+        for kind, (verb, count) in kinds.items():
+            counted[kind].append(await _count(verb, name, started[:count]))
+    rates = {kind: statistics.median(one.per_s for one in of_kind) for kind, of_kind in counted.items()}
+    conditions = f"one WaitGroup that remembers {MAX_OPERATIONS} writes, {COUNT_S:g} s, median of {rounds}"
+    figures = [
+        figure(f"{prefix}_raw_per_s", rates["raw"], f"{conditions}: conditional writes by one bare client"),
+        figure(
+            f"{prefix}_bare_c{CLIENTS}_per_s",
+            rates["bare"],
+            f"{conditions}: {CLIENTS} bare clients, each reads and writes until it is not refused",
+        ),
+    ]
+    for count in (1, CLIENTS):
+        of_kind = counted[f"c{count}"]
+        note = f"{conditions}; {count} client processes, one done after the other; {described(of_kind)}"
+        ratios = [one.per_s / raw.per_s for one, raw in zip(of_kind, counted["raw"], strict=True)]
+        figures.append(figure(f"{prefix}_done_c{count}_per_s", rates[f"c{count}"], note))
+        figures.append(
+            figure(
+                f"{prefix}_done_c{count}_vs_raw",
+                statistics.median(ratios),
+                f"{note}; {prefix}_raw_per_s in the same round",
+            )
+        )
+    return figures
+
+
+async def _count(verb: str, name: str, clients: list[Peer]) -> Counted:
+    from_s = time.monotonic() + BEGIN_S
+    orders = (one.does(verb, name=name, from_s=from_s, until_s=from_s + COUNT_S) for one in clients)
+    answers = await asyncio.gather(*orders)
+    latencies = [one_ms for answer in answers for one_ms in answer["latencies_ms"]]
+    requests = sum(answer.get("requests", 0) for answer in answers)
+    least = min(len(answer["latencies_ms"]) for answer in answers)
+    return Counted(len(latencies) / COUNT_S, latencies, least, requests / len(latencies))
+
+
+def described(counted: list[Counted]) -> str:
+    """Return what several rounds were like for the clients."""
+    all_ms = [one_ms for one in counted for one_ms in one.latencies_ms]
+    p50_ms, p99_ms = percentile(all_ms, 0.5), percentile(all_ms, 0.99)
+    requests = statistics.median(one.requests_each for one in counted)
+    least = min(one.least for one in counted)
+    return (
+        f"p50 {p50_ms:.1f} ms, p99 {p99_ms:.0f} ms, at most {max(all_ms):.0f} ms, {requests:.2f} requests each, "
+        f"no client less than {least}"
+    )
+
+
+async def _wake_ups(client: Client, pair: list[Peer], turns: int) -> list[float]:
+    late_ms: list[float] = []
+    for _ in range(turns):
+        name = f"wake-{uuid.uuid4().hex[:8]}"
+        group = WaitGroup(name, client)
+        await group.create()
+        await group.add()
+        await pair[0].does("wait", name=name, count=1, watches=1)
+        await asyncio.sleep(PAUSE_S)
+        done = await pair[1].does("done_once", name=name)
+        woken = await pair[0].told()
+        late_ms.append((woken["woken_s"][0] - done["at_s"]) * 1e3)
+    return late_ms
+
+
+async def _semaphores(client: Client, pair: list[Peer], turns: int) -> list[float]:
+    name = f"semaphore-{uuid.uuid4().hex[:8]}"
+    await Semaphore(name, client).create(1)
+    return await _handed_over(pair, turns, name, "acquire", "release")
+
+
+async def _mutexes(client: Client, pair: list[Peer], turns: int) -> list[float]:
+    name = f"mutex-{uuid.uuid4().hex[:8]}"
+    await Mutex(name, client).create()
+    return await _handed_over(pair, turns, name, "lock", "unlock")
+
+
+async def _handed_over(pair: list[Peer], turns: int, name: str, take: str, give: str) -> list[float]:
+    """One has it and the other one asks for it, by turns."""
+    late_ms: list[float] = []
+    await pair[0].does(take, name=name)
+    for turn in range(turns):
+        has, asks = pair[turn % 2], pair[1 - turn % 2]
+        asks.order(take, name=name)
+        await asyncio.sleep(PAUSE_S)
+        given = await has.does(give, name=name)
+        taken = await asks.told()
+        late_ms.append((taken["at_s"] - given["at_s"]) * 1e3)
+    await pair[turns % 2].does(give, name=name)
+    return late_ms
+
+
+_FROM = "from the begin of the call in one process to the return in another one"
+_HAND_OVERS = {
+    "waitgroup_wake": (_wake_ups, f"the last done wakes one waiter: {_FROM}"),
+    "semaphore_handover": (_semaphores, f"a release lets the next acquire return, granted by a coordinator: {_FROM}"),
+    "mutex_handover": (_mutexes, f"an unlock lets the next lock return: {_FROM}"),
+}
