@@ -23,9 +23,8 @@ from kontinue.api.konductor.semaphores import (
     SemaphorePhase,
     SemaphoreStatus,
 )
+from kontinue_engine.primitives import asked
 
-KEPT_FOR: Final = timedelta(hours=1)
-"""A Permit that is over stays so long, for its holder to see it. Judgement."""
 LONGEST: Final = timedelta(days=36_500)
 
 
@@ -100,7 +99,7 @@ def _status(
     ]
     queue = sorted(
         (one for one in permits if _waits(one) and one.metadata.uid not in committed and one.metadata.uid not in gone),
-        key=_turn,
+        key=lambda one: asked.turn(one.metadata, asked.order(one.metadata)),
     )
     free = max(0, semaphore.spec.permits - len(kept))
     kept += [_grant(one) for one in queue[:free]]
@@ -115,14 +114,11 @@ def _status(
 
 
 def _waits(permit: Permit) -> bool:
-    return permit.status.phase is None and permit.metadata.deletion_timestamp is None and not _bad_ttl(permit.spec.ttl)
-
-
-def _turn(permit: Permit) -> tuple[float, int, str]:
-    """Order of creation. Its time is in whole seconds; a Permit that waits has the version that it was created with."""
-    meta = permit.metadata
-    created = meta.creation_timestamp.timestamp() if meta.creation_timestamp is not None else 0.0
-    return created, int(meta.resource_version) if meta.resource_version.isdecimal() else 0, meta.name
+    return (
+        permit.status.phase is None
+        and permit.metadata.deletion_timestamp is None
+        and not asked.bad_ttl(permit.spec.ttl)
+    )
 
 
 def _decided(
@@ -140,7 +136,7 @@ def _decided(
         ttl = _ttl(permit, semaphore)
         expires_at = None if ttl is None else now + ttl
         return PermitStatus(phase=PermitPhase.GRANTED, acquired_at=now, expires_at=expires_at)
-    if bad := _bad_ttl(permit.spec.ttl):
+    if bad := asked.bad_ttl(permit.spec.ttl):
         return PermitStatus(phase=PermitPhase.DENIED, message=bad[:1_000])
     if permit.spec.no_wait and not chosen:
         return PermitStatus(phase=PermitPhase.DENIED, message="none was free")
@@ -151,23 +147,15 @@ def _ends_at(permit: Permit, now: datetime) -> datetime | None:
     """Return when a Permit is to be looked at again: when it expires, or need not be kept any longer."""
     if permit.is_over:
         since = permit.status.expires_at or permit.metadata.creation_timestamp or now
-        return since + KEPT_FOR
+        return since + asked.KEPT_FOR
     return permit.status.expires_at if permit.status.phase is PermitPhase.GRANTED else None
 
 
 def _ttl(permit: Permit, semaphore: Semaphore) -> timedelta | None:
     text = permit.spec.ttl or semaphore.spec.ttl
-    if not text or _bad_ttl(text):
+    if not text or asked.bad_ttl(text):
         return None
     return min(durations.parse(text), LONGEST)
-
-
-def _bad_ttl(text: str) -> str:
-    try:
-        durations.parse(text or "0")
-    except ValueError as error:
-        return f"ttl {error}"
-    return ""
 
 
 def _grant(permit: Permit) -> Grant:

@@ -23,7 +23,8 @@ from kontinue.api.konductor.semaphores import (
     SemaphoreStatus,
 )
 from kontinue.api.meta import ObjectMeta
-from kontinue_engine.primitives.semaphores import KEPT_FOR, Plan, decide, missing
+from kontinue_engine.primitives.asked import KEPT_FOR
+from kontinue_engine.primitives.semaphores import Plan, decide, missing
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
