@@ -23,14 +23,12 @@ from kontinue.kube.requests import Resource
 from kontinue.kube.transport import Transport
 from kontinue.sync.changes import Changes
 from kontinue.sync.followed import Followed
+from kontinue.sync.renewing import renewed_until_lost
 
 T = TypeVar("T", bound=HasMetadata)
 
 LEAVE_WITHIN_S: Final = 5.0
 """Who gives up leaves the queue, if the server answers within this; else others find that he does not take his turn."""
-
-RENEW_AFTER: Final = 1 / 3
-"""Of its ttl, a lock is renewed: two lost renewals do not cost it. Judgement."""
 
 
 class Taken(msgspec.Struct, Generic[T], frozen=True):
@@ -156,31 +154,25 @@ class Locker(Generic[T]):
     async def keep(self, taken: Taken[T]) -> str:
         """Renew a lock until it is lost; return why."""
         grant = taken.grant
-        ends_s = None if grant.ttl is None else taken.since_s + grant.ttl.total_seconds()
+
+        def is_held(state: T) -> bool:
+            held = self._kind.locks_of(state).held_by(grant.id)
+            return held is not None and held.holder == grant.holder
+
         try:
-            async with asyncio.timeout_at(ends_s) as limit:
-                return await self._renew_until_lost(taken, limit)
+            state = await renewed_until_lost(
+                self._followed,
+                taken.state,
+                is_held=is_held,
+                renew=lambda: self._renewed(grant),
+                ttl=grant.ttl,
+                since_s=taken.since_s,
+            )
         except TimeoutError:
             return f"{self._what} could not be renewed within its ttl"
         except errors.KontinueError as error:
             return str(error)
-
-    async def _renew_until_lost(self, taken: Taken[T], limit: asyncio.Timeout) -> str:
-        loop = asyncio.get_running_loop()
-        grant, state, begun_s = taken.grant, taken.state, taken.since_s
-        async with self._followed:
-            while (held := self._kind.locks_of(state).held_by(grant.id)) is not None and held.holder == grant.holder:
-                if grant.ttl is None:
-                    state = await self._followed.newer(state, within_s=None)
-                    continue
-                left_s = begun_s + grant.ttl.total_seconds() * RENEW_AFTER - loop.time()
-                if left_s > 0:
-                    state = await self._followed.newer(state, within_s=left_s)
-                    continue
-                begun_s = loop.time()
-                state = await self._renewed(grant)
-                limit.reschedule(begun_s + grant.ttl.total_seconds())
-            return f"{self._what} is not held by {grant.holder} any more: it {self._who(state)}"
+        return f"{self._what} is not held by {grant.holder} any more: it {self._who(state)}"
 
     async def _renewed(self, grant: Grant) -> T:
         while True:
