@@ -62,9 +62,11 @@ def decide(gate: Gate, conditions: Sequence[GateConditionStatus], *, are_fresh: 
             needs_fresh = not are_fresh
             if are_fresh:
                 phase = GatePhase.OPEN if is_met else GatePhase.FAILED
+    known = told.condition_statuses if is_settled(gate) else list(conditions)
     status = GateStatus(
         phase=phase,
-        condition_statuses=told.condition_statuses if is_settled(gate) else list(conditions),
+        condition_statuses=known,
+        met=f"{sum(one.met for one in known)}/{len(known)}",
         opened_at=_opened_at(told, now) if phase is GatePhase.OPEN else None,
         started_at=started_at,
         override=gate.spec.override,

@@ -49,7 +49,7 @@ def test_check_names_a_stale_file_and_writes_nothing(
     assert tool.main([]) == 0
     kinds = ["archivedexecution", "execution", "function", "memopage", "scheduledexecution", "suspension"]
     kinds += ["arrival", "barrier", "mutex", "once", "permit", "rwmutex", "semaphore", "waitgroup"]
-    kinds += ["lease", "leaserequest"]
+    kinds += ["gate", "lease", "leaserequest"]
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(f"{kind}.yaml" for kind in kinds)
     assert tool.main(["--check"]) == 0
     capsys.readouterr()
@@ -61,7 +61,7 @@ def test_names_are_those_that_users_type(tool: ModuleType):
     """Short names and the category of all our kinds."""
     names = [tool.build_crd(kind)["spec"]["names"] for kind in tool.KINDS]
     expected = ["kfn", "kex", "ksus", "ksched", "kmemo", "karch"]
-    expected += ["kwg", "kmx", "krw", "konce", "ksem", "kper", "kbar", "karr", "kls", "klsr"]
+    expected += ["kwg", "kmx", "krw", "konce", "ksem", "kper", "kbar", "karr", "kgate", "kls", "klsr"]
     assert [name["shortNames"][0] for name in names] == expected
     assert all(name["categories"] == ["kontinue"] for name in names)
 

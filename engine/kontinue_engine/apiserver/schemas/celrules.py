@@ -103,6 +103,35 @@ def _has_quorum_within_expected(new: Any, old: Any) -> bool:
     return not (isinstance(quorum, int) and isinstance(expected, int)) or quorum <= expected
 
 
+_STATES: Final = {
+    "Job": ["Complete", "Failed", "Active", "Pending"],
+    "Semaphore": ["Available", "Acquired"],
+    "Barrier": ["Open", "Closed", "Failed", "Pending"],
+    "Lease": ["Available", "Acquired"],
+    "Gate": ["Open", "Closed", "Failed", "Pending"],
+    "Mutex": ["Locked", "Unlocked", "Acquired", "Available"],
+    "Once": ["Complete", "Done", "Failed", "Active", "Pending"],
+    "WaitGroup": ["Done", "Zero", "NonZero"],
+}
+
+
+def _asks_for_states_that_there_are(new: Any, old: Any) -> bool:
+    """Each condition of a Gate can be met."""
+    del old
+    return all(one.get("state") in _STATES.get(one.get("type"), ()) for one in _conditions(new))
+
+
+def _counts_permits_only(new: Any, old: Any) -> bool:
+    """Only a Semaphore has something to be counted by a Gate."""
+    del old
+    return all("value" not in one or one.get("type") == "Semaphore" for one in _conditions(new))
+
+
+def _conditions(spec: dict[str, Any]) -> list[dict[str, Any]]:
+    conditions = spec.get("conditions")
+    return [one for one in conditions if isinstance(one, dict)] if isinstance(conditions, list) else []
+
+
 RULES: Final[dict[str, Predicate]] = {
     "!has(oldSelf.status) || has(self.status)": lambda new, old: "status" not in old or "status" in new,
     "!has(oldSelf.phase) || has(self.phase)": lambda new, old: "phase" not in old or "phase" in new,
@@ -121,6 +150,8 @@ RULES: Final[dict[str, Predicate]] = {
         _stays_completed
     ),
     "!has(self.quorum) || self.quorum <= self.expected": _has_quorum_within_expected,
+    f"self.conditions.all(c, c.state in {_STATES}[c.type])": _asks_for_states_that_there_are,
+    "self.conditions.all(c, !has(c.value) || c.type == 'Semaphore')": _counts_permits_only,
     **dict(map(_immutable, ("arguments", "timeout", "ttl", "mutex"))),
     **dict(map(_immutable, ("execution", "kind", "displayName", "description", "payloadSchema"))),
     **dict(map(_immutable_retry, ("backoff", "multiplier", "maxBackoff", "jitter", "nonRetryable"))),

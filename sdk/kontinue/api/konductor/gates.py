@@ -87,6 +87,7 @@ class GateOverride(enum.StrEnum):
 
 _E = TypeVar("_E", bound=enum.StrEnum)
 _Name = Annotated[str, Meta(min_length=1, max_length=MAX_NAME, description="Of the object.")]
+_Count = Annotated[int, Meta(ge=0, le=2**31 - 1, extra_json_schema={"format": "int32"})]
 _Namespace = Annotated[str, Meta(max_length=MAX_NAMESPACE, description="Of the object; unset: that of the Gate.")]
 
 
@@ -98,13 +99,7 @@ class GateCondition(ApiStruct, frozen=True):
     state: Annotated[GateState, Meta(description="What it has to be.")]
     namespace: _Namespace = ""
     value: Annotated[
-        int | None,
-        Meta(
-            ge=0,
-            le=2**31 - 1,
-            extra_json_schema={"format": "int32"},
-            description="Of a Semaphore: so many permits have to be free, or held; unset: one.",
-        ),
+        _Count | None, Meta(description="Of a Semaphore: so many permits have to be free, or held; unset: one.")
     ] = None
 
     def __str__(self) -> str:
@@ -148,6 +143,7 @@ class GateStatus(ApiStruct, frozen=True):
         list[GateConditionStatus],
         Meta(max_length=MAX_CONDITIONS, description="Of each condition; as it was when the Gate opened or failed."),
     ] = []
+    met: Annotated[str, Meta(max_length=16, description="How many of them are met, of how many, as 2/3.")] = ""
     opened_at: Annotated[datetime | None, Meta(description="When it was opened.")] = None
     started_at: Annotated[
         datetime | None,
