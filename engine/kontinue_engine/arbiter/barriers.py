@@ -5,7 +5,6 @@ Before one is failed the API server is asked for its Arrivals: the watch may be 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import Final
 
@@ -15,7 +14,7 @@ from kontinue.api.konductor.barriers import Arrival, Barrier, BarrierPhase
 from kontinue.kube import requests
 from kontinue.kube.answers import reader
 from kontinue.kube.transport import Transport
-from kontinue_engine.arbiter.families import FamilyController, Kinds
+from kontinue_engine.arbiter.families import FamilyController, Kinds, all_of
 from kontinue_engine.arbiter.looks import Key
 from kontinue_engine.clock import Clock
 from kontinue_engine.kube.events import EventRecorder
@@ -53,9 +52,7 @@ class BarrierController(FamilyController[Barrier, Arrival]):
             stored = await self.write(msgspec.structs.replace(parent, status=plan.status))
             if stored is not None and stored.status.phase is not parent.status.phase:
                 self._tell_end(stored)
-        for outcome in await asyncio.gather(*map(self.write_child, plan.recorded), return_exceptions=True):
-            if isinstance(outcome, BaseException):
-                raise outcome
+        await all_of([self.write_child(one) for one in plan.recorded])
         if plan.look_again_at is not None:
             self._looks.again_in(key, (plan.look_again_at - now).total_seconds())
 

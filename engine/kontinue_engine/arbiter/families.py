@@ -2,15 +2,15 @@
 
 Level-based, as ``wait_groups``: each look takes the newest states that the watches have shown, or that our own writes
 were answered with. Children of a parent that is gone are deleted at once, as who waits for one is not to wait for a
-garbage collector. Extended by ``semaphores`` and ``barriers``.
+garbage collector. Extended by ``asked``, and so by ``semaphores`` and ``leases``, and by ``barriers``.
 """
 
 from __future__ import annotations
 
 import abc
 import asyncio
-from collections.abc import Sequence
-from typing import Final, Generic, TypeVar
+from collections.abc import Coroutine, Sequence
+from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
@@ -150,3 +150,12 @@ class FamilyController(Caretaker[P], Generic[P, C]):
     def _forget(self, key: Key) -> None:
         super()._forget(key)
         self._looks.queue.add(key)  # its children may be left
+
+
+async def all_of(actions: Sequence[Coroutine[Any, Any, Any]]) -> Sequence[Any]:
+    """Return the results of requests that are sent at the same time; all are, before one that was refused raises."""
+    outcomes = await asyncio.gather(*actions, return_exceptions=True)
+    for one in outcomes:
+        if isinstance(one, BaseException):
+            raise one
+    return outcomes
