@@ -23,6 +23,7 @@ from kontinue.kube.config import KubeConfig, load_config
 from kontinue.kube.http import KubeTransport
 from kontinue.kube.transport import Transport
 from kontinue_engine.arbiter.barriers import BarrierController
+from kontinue_engine.arbiter.leases import LeaseController
 from kontinue_engine.arbiter.locks import LockController
 from kontinue_engine.arbiter.onces import OnceController
 from kontinue_engine.arbiter.options import ArbiterOptions
@@ -135,7 +136,7 @@ async def look_after_all(transport: Transport, namespace: str, events: EventReco
         tasks.create_task(mutexes.run(), name="mutexes")
         tasks.create_task(rw_mutexes.run(), name="rwmutexes")
         tasks.create_task(onces.run(), name="onces")
-        for controller in (SemaphoreController, BarrierController):
+        for controller in (SemaphoreController, BarrierController, LeaseController):
             running = controller(transport, namespace=namespace, events=events, clock=clock).run()
             tasks.create_task(running, name=controller.__name__)
 

@@ -98,6 +98,9 @@ _CLIENT: Final = (
     # Arrives, and waits. What somebody has left at an earlier Barrier of the same name is deleted.
     Rule(group.GROUP, ("barriers",), (*_READ, "create", "delete")),
     Rule(group.GROUP, ("arrivals",), ("get", "create", "delete")),
+    # Asks for Leases, which a coordinator grants; renews and releases what it holds.
+    Rule(group.GROUP, ("leases", "leaserequests"), (*_READ, "create", "delete")),
+    Rule(group.GROUP, ("leases/status",), ("update",)),
 )
 
 _OPERATOR: Final = (
@@ -123,6 +126,10 @@ _COORDINATOR: Final = (
     Rule(group.GROUP, ("barriers",), ("list", "watch")),
     Rule(group.GROUP, ("arrivals",), ("list", "watch", "delete")),
     Rule(group.GROUP, ("barriers/status", "arrivals/status"), ("update",)),
+    # Grants Leases, ends those that are not renewed, deletes the requests of holders that are gone.
+    Rule(group.GROUP, ("leases",), ("list", "watch")),
+    Rule(group.GROUP, ("leaserequests",), (*_READ, "delete")),
+    Rule(group.GROUP, ("leases/status", "leaserequests/status"), ("update",)),
     # Whether those that hold a part of a counter, or a permit, still live.
     Rule("", ("pods",), _READ),
     Rule(labels.GROUP, ("executions",), _READ),
