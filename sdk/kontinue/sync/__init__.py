@@ -2,6 +2,7 @@
 
 from kontinue.api.konductor.barriers import BarrierPhase, BarrierStatus
 from kontinue.api.konductor.group import Holder, HolderKind
+from kontinue.api.konductor.leases import LeasePhase, LeaseRequestPhase
 from kontinue.api.konductor.mutexes import MutexPhase
 from kontinue.api.konductor.onces import OncePhase
 from kontinue.api.konductor.rwmutexes import RWMutexPhase
@@ -9,12 +10,14 @@ from kontinue.api.konductor.semaphores import PermitPhase, SemaphorePhase, Semap
 from kontinue.api.konductor.wait_groups import WaitGroupPhase, WaitGroupStatus
 from kontinue.sync.barrier import Barrier
 from kontinue.sync.held import Lock, Scope
+from kontinue.sync.lease import Lease
 from kontinue.sync.mutex import Mutex
 from kontinue.sync.once import Once
 from kontinue.sync.permits import HeldPermit
 from kontinue.sync.rwmutex import RWMutex
 from kontinue.sync.semaphore import Semaphore
 from kontinue.sync.sync_barrier import SyncBarrier
+from kontinue.sync.sync_lease import SyncLease
 from kontinue.sync.sync_mutex import SyncMutex
 from kontinue.sync.sync_once import SyncOnce
 from kontinue.sync.sync_rwmutex import SyncRWMutex
@@ -29,6 +32,9 @@ __all__ = [
     "HeldPermit",
     "Holder",
     "HolderKind",
+    "Lease",
+    "LeasePhase",
+    "LeaseRequestPhase",
     "Lock",
     "Mutex",
     "MutexPhase",
@@ -43,6 +49,7 @@ __all__ = [
     "SemaphoreStatus",
     "SyncBarrier",
     "SyncHeldPermit",
+    "SyncLease",
     "SyncMutex",
     "SyncOnce",
     "SyncRWMutex",

@@ -1,4 +1,4 @@
-"""Asks by an object of its own, and waits for what the coordinator decides. Called by ``semaphore`` and ``leases``.
+"""Asks by an object of its own, and waits for what the coordinator decides. Called by ``semaphore`` and ``lease``.
 
 Permits and LeaseRequests are created, watched, and deleted when nobody waits any more. What is granted when is the
 coordinator's business (``kontinue_engine.primitives``).
@@ -32,7 +32,7 @@ WITHDRAW_S: Final = 5.0
 DECIDE_S: Final = 10.0
 """How long somebody who only tries waits for the coordinator's decision. Judgement."""
 DEFAULT_TTL: Final = timedelta(minutes=10)
-"""As documented: of a request that says nothing, for an object that says nothing."""
+"""As documented: of a permit for which nobody says anything, and of a Lease."""
 
 
 class Spec(Protocol):
@@ -144,6 +144,7 @@ class Asker(Generic[C]):
         *,
         limit: timedelta | None,
         exists: Callable[[], Awaitable[object]],
+        confirm: Callable[[C], Awaitable[object]] | None = None,
     ) -> C:
         """Ask, and return the object once it is granted. Whoever stops waiting withdraws.
 
@@ -152,6 +153,7 @@ class Asker(Generic[C]):
             prepare: makes it.
             limit: wait no longer; 0: only for a decision, of an object that does not wait; None: for ever.
             exists: reads what is asked of, or raises NotFound.
+            confirm: called once it is granted; if it raises, it is given back.
 
         Raises:
             Held: somebody else has it, and the object does not wait.
@@ -166,7 +168,10 @@ class Asker(Generic[C]):
         try:
             async with scope:
                 await asyncio.shield(asking)
-                return self._accepted(await self._decided(name, exists))
+                granted = self._accepted(await self._decided(name, exists))
+                if confirm is not None:
+                    await confirm(granted)
+                return granted
         except BaseException as error:
             await asyncio.shield(asyncio.ensure_future(self._withdraw(name, asking)))
             if isinstance(error, TimeoutError) and scope.expired():
@@ -227,13 +232,6 @@ class Asker(Generic[C]):
 def does_not_wait(limit: timedelta | None) -> bool:
     """Tell whether somebody only tries."""
     return limit is not None and limit <= timedelta()
-
-
-def asked_ttl(ttl: timedelta | None, *, is_bound: bool, parent_ttl: str) -> str:
-    """Return the ttl that a request says: none if its end is certain otherwise, or the parent has one."""
-    if ttl is None and not is_bound and not parent_ttl:
-        ttl = DEFAULT_TTL
-    return durations.format_(ttl) if ttl else ""
 
 
 def child_meta(parent: Parent, name: str, *, label: str) -> ObjectMeta:

@@ -151,6 +151,25 @@ class Locker(Generic[T]):
 
         await self.changes.apply(change)
 
+    async def renew(self, grant_id: str, holder: str, token: int | None = None) -> Taken[T]:
+        """Let a lock that is held last its whole ttl again, and return it; arguments as of ``give_back``.
+
+        Raises:
+            Held: it is somebody else's, or a later one.
+            InvalidState: nobody holds it.
+            ApiError: the server refuses, or was away for too long.
+        """
+        begun_s, now = asyncio.get_running_loop().time(), datetime.now(UTC)
+
+        def change(state: T) -> T:
+            locks = self._kind.locks_of(state)
+            return self._with(
+                state, locking.renewed(locks, self._own(locks.grants, grant_id, holder, token).id, now=now)
+            )
+
+        state = await self.changes.apply(change)
+        return Taken(self._own(self._kind.locks_of(state).grants, grant_id, holder, token), state, begun_s)
+
     async def keep(self, taken: Taken[T]) -> str:
         """Renew a lock until it is lost; return why."""
         grant = taken.grant

@@ -26,7 +26,7 @@ from kontinue.client.client import Client
 from kontinue.client.limits import limited, limited_write
 from kontinue.kube import requests
 from kontinue.kube.answers import reader
-from kontinue.sync.asking import Asker, Words, asked_ttl, does_not_wait
+from kontinue.sync.asking import DEFAULT_TTL, Asker, Words, does_not_wait
 from kontinue.sync.permits import HeldPermit, new_permit
 
 RETRY_S: Final = 30.0
@@ -114,9 +114,11 @@ class Semaphore:
 
         async def prepare() -> Permit:
             semaphore = await self.get()
-            length = asked_ttl(ttl, is_bound=bound_to is not None, parent_ttl=semaphore.spec.ttl)
+            says_nothing = ttl is None and bound_to is None and not semaphore.spec.ttl
+            length = DEFAULT_TTL if says_nothing else ttl
+            text = durations.format_(length) if length else ""
             bound, no_wait = await self._asker.bound(bound_to), does_not_wait(limit)
-            spec = PermitSpec(semaphore=self.name, holder=holder, ttl=length, bound_to=bound, no_wait=no_wait)
+            spec = PermitSpec(semaphore=self.name, holder=holder, ttl=text, bound_to=bound, no_wait=no_wait)
             return new_permit(name, semaphore, spec)
 
         granted = await self._asker.granted(name, prepare, limit=limit, exists=self.get)
