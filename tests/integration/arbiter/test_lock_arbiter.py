@@ -159,11 +159,13 @@ HOLD = """
 import asyncio, sys
 from datetime import timedelta
 from kontinue.client import Client, ClientOptions
-from kontinue.sync import Lock, Mutex, Once
+from kontinue.sync import Mutex, locker
+
+locker.RENEW_AFTER = 0.05  # so that it may be late
 
 async def main():
     async with Client(ClientOptions(kubeconfig=sys.argv[1])) as client:
-        async with Mutex("deploy", client).held(holder="victim", ttl=timedelta(seconds=4)):
+        async with Mutex("deploy", client).held(holder="victim", ttl=timedelta(seconds=10)):
             print("held", flush=True)
             await asyncio.Event().wait()
 

@@ -87,8 +87,8 @@ async def test_what_goes_wrong_has_a_code_of_its_own(call: Call, mutex: Mutex):
     assert (await call("lock", "deploy", "--timeout", "0")).code == 5
     said = await call("unlock", "deploy")
     assert (said.code, "is held by you, not by me" in said.err) == (5, True)
-    said = await call("lock", "deploy", "--timeout", "50ms")
-    assert (said.code, "was not to be had within 50ms: it is held by you" in said.err) == (3, True)
+    said = await call("lock", "deploy", "--timeout", "2s")  # long enough to hear who has it
+    assert (said.code, "was not to be had within 2s: it is held by you" in said.err) == (3, True)
     assert "Mutex deploy: held by you, 1 waiting\n" in said.err
     assert (await call("unlock", "deploy", "--holder", "you", "--token", "7")).code == 5
     assert (await call("lock", "deploy", "--holder", "pod/nobody")).code == 2

@@ -83,7 +83,7 @@ async def test_what_goes_wrong_has_a_code_of_its_own(call: Call, once: Once):
 
     async def work(_: Lock) -> None:
         assert (await call("do", "migrate", "--timeout", "0", "--", "true")).code == 5
-        said = await call("do", "migrate", "--timeout", "50ms", "--", "true")
+        said = await call("do", "migrate", "--timeout", "2s", "--", "true")  # long enough to hear of it
         assert (said.code, "Once migrate: you does it, 1 waiting" in said.err) == (3, True)
 
     assert await once.do(work, holder="you")

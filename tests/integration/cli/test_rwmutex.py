@@ -58,7 +58,7 @@ async def test_it_is_locked_to_read_and_to_write(call: Call, mutex: RWMutex):
     assert await call("rlock", "catalog") == Said(0, f"{NAME} locked to read by me, token 1\n", "")
     assert (await call("rlock", "catalog", "--holder", "you", "--timeout", "0")).code == 0
     assert (await call("lock", "catalog", "--holder", "writer", "--timeout", "0")).code == 5
-    said = await call("lock", "catalog", "--holder", "writer", "--timeout", "50ms")
+    said = await call("lock", "catalog", "--holder", "writer", "--timeout", "2s")  # long enough to hear
     assert (said.code, "RWMutex catalog: read by me, you, 1 waiting" in said.err) == (3, True)
     header, row = (line.split() for line in (await call("list")).out.splitlines())
     assert header == ["NAME", "WRITEHOLDER", "READERS", "PHASE", "LOCKED", "WAITERS", "AGE"]
