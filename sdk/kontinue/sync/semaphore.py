@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 import uuid
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from typing import Final
 
@@ -215,6 +215,8 @@ class Semaphore:
         return stored.status.phase is PermitPhase.GRANTED
 
     async def _delete(self, permit: Permit, *, retry_for_s: float) -> None:
+        """Delete a Permit that there was just now."""
         meta = permit.metadata
         request = requests.delete(requests.PERMITS, self.namespace, meta.name, uid=meta.uid)
-        await self._transport.send(request, retry_for_s=retry_for_s)
+        with suppress(errors.NotFound):  # ours: its answer got lost
+            await self._transport.send(request, retry_for_s=retry_for_s)
