@@ -5,10 +5,7 @@ Who arrives creates an Arrival; the coordinator counts them and opens the Barrie
 
 from __future__ import annotations
 
-import asyncio
 import socket
-from collections.abc import Callable
-from contextlib import aclosing
 from datetime import timedelta
 from typing import Final
 
@@ -23,20 +20,17 @@ from kontinue.client.limits import limited, limited_write
 from kontinue.kube import requests
 from kontinue.kube.answers import reader
 from kontinue.sync.asking import child_meta
-from kontinue.sync.watching import states
+from kontinue.sync.opening import Opening
 
-RETRY_S: Final = 30.0
-"""How long a request is tried when the client has no timeout; as the client's other calls."""
 BARRIER_LABEL: Final = "barrier"
 """Documented label of Arrivals."""
 _TRIES: Final = 5
 """Of an arrival that finds those of earlier Barriers of the same name. Judgement."""
 
-_decode: Final = reader(StoredBarrier)
 _decode_arrival: Final = reader(Arrival)
 
 
-class Barrier:
+class Barrier(Opening[StoredBarrier]):
     """One Barrier of an API server. It need not exist yet. Any number of tasks may share it.
 
     Attributes:
@@ -46,11 +40,7 @@ class Barrier:
     """
 
     def __init__(self, name: str, client: Client, *, namespace: str | None = None) -> None:
-        self.name = name
-        self.namespace = namespace or client.namespace
-        self.timeout = client.timeout
-        self._transport = client.kube
-        self._retry_for_s = RETRY_S if client.timeout is None else client.timeout.total_seconds()
+        super().__init__(name, client, requests.BARRIERS, StoredBarrier, namespace=namespace)
 
     @limited_write
     async def create(
@@ -72,13 +62,7 @@ class Barrier:
         """
         limit = durations.format_(timeout) if timeout else ""
         spec = BarrierSpec(expected=expected, quorum=quorum, timeout=limit)
-        request = requests.create(
-            requests.BARRIERS, self.namespace, StoredBarrier(metadata=ObjectMeta(name=self.name), spec=spec)
-        )
-        try:
-            return _decode(await self._transport.send(request, repeatable=True, retry_for_s=self._retry_for_s))
-        except errors.AlreadyExists:
-            return await self.get()
+        return await self._create(StoredBarrier(metadata=ObjectMeta(name=self.name), spec=spec))
 
     @limited_write
     async def arrive(self, holder: str = "") -> Arrival:
@@ -95,8 +79,7 @@ class Barrier:
         holder = holder or socket.gethostname()
         for _ in range(_TRIES):
             barrier = await self.get()
-            if barrier.status.phase is BarrierPhase.FAILED:
-                raise self._failed(barrier)
+            self._refuse_failed(barrier)
             arrival = _new_arrival(barrier, holder)
             request = requests.create(requests.ARRIVALS, self.namespace, arrival)
             try:
@@ -111,72 +94,6 @@ class Barrier:
             reason="Conflict",
         )
 
-    async def wait(
-        self,
-        *,
-        timeout: timedelta | None = None,  # noqa: ASYNC109 - part of the API
-        on_progress: Callable[[StoredBarrier], object] | None = None,
-    ) -> StoredBarrier:
-        """Wait until it is open, and return it.
-
-        Args:
-            timeout: no longer than this, 0: look once; None: as long as the client's timeout, or for ever.
-            on_progress: called with each state that it is seen in meanwhile.
-
-        Raises:
-            WaitTimeout: it was not open in time; the message tells how many have arrived.
-            InvalidState: it has failed: its own timeout is over.
-            NotFound: it does not exist, or was deleted meanwhile.
-            ApiError: the server refuses.
-        """
-        return await self.wait_until(_is_open, timeout=timeout, on_progress=on_progress)
-
-    async def wait_until(
-        self,
-        is_over: Callable[[StoredBarrier], bool],
-        *,
-        timeout: timedelta | None = None,  # noqa: ASYNC109 - part of the API
-        on_progress: Callable[[StoredBarrier], object] | None = None,
-    ) -> StoredBarrier:
-        """Wait until something is so of the Barrier; see ``wait``."""
-        limit = self.timeout if timeout is None else timeout
-        seen: StoredBarrier | None = None
-        if limit is not None and limit <= timedelta():
-            seen = await self.get()
-            if self._is_over(seen, is_over):
-                return seen
-            raise self._timed_out(seen, limit)
-        scope = asyncio.timeout(None if limit is None else limit.total_seconds())
-        try:
-            async with (
-                scope,
-                aclosing(states(self._transport, requests.BARRIERS, self.namespace, self.name, StoredBarrier)) as found,
-            ):
-                async for seen in found:
-                    if seen is None:
-                        break
-                    if self._is_over(seen, is_over):
-                        return seen
-                    if on_progress is not None:
-                        on_progress(seen)
-        except TimeoutError as error:
-            if not scope.expired():
-                raise
-            raise self._timed_out(seen, limit or timedelta()) from error
-        raise errors.NotFound(
-            f"there is no Barrier {self.namespace}/{self.name}, or not any more", status=404, reason="NotFound"
-        )
-
-    @limited
-    async def get(self) -> StoredBarrier:
-        """Read the whole object.
-
-        Raises:
-            NotFound: there is none.
-        """
-        request = requests.get(requests.BARRIERS, self.namespace, self.name)
-        return _decode(await self._transport.send(request, retry_for_s=self._retry_for_s))
-
     @limited
     async def status(self) -> BarrierStatus:
         """Read the status; without phase and numbers while no coordinator has seen it.
@@ -185,16 +102,6 @@ class Barrier:
             NotFound: there is no such Barrier.
         """
         return (await self.get()).status
-
-    @limited_write
-    async def delete(self) -> None:
-        """Delete it, and with it its Arrivals; who waits for it gets NotFound.
-
-        Raises:
-            NotFound: there is none.
-        """
-        request = requests.delete(requests.BARRIERS, self.namespace, self.name)
-        await self._transport.send(request, retry_for_s=self._retry_for_s)
 
     async def _own(self, barrier: StoredBarrier, arrival: Arrival) -> Arrival | None:
         """Return the Arrival that exists already; None if it was one at an earlier Barrier, which is deleted here."""
@@ -212,31 +119,18 @@ class Barrier:
             pass  # deleted meanwhile, as it should be
         return None
 
-    def _is_over(self, barrier: StoredBarrier, is_over: Callable[[StoredBarrier], bool]) -> bool:
-        if is_over(barrier):
-            return True
-        if barrier.status.phase is BarrierPhase.FAILED:
-            raise self._failed(barrier)
-        return False
+    def _is_open(self, found: StoredBarrier) -> bool:
+        return found.status.phase is BarrierPhase.OPEN
 
-    def _failed(self, barrier: StoredBarrier) -> errors.InvalidState:
-        return errors.InvalidState(
-            f"Barrier {self.namespace}/{self.name} has failed: {barrier.status.arrived} of {barrier.required} have "
-            f"arrived within {barrier.spec.timeout}"
-        )
+    def _failure(self, found: StoredBarrier) -> str:
+        is_failed = found.status.phase is BarrierPhase.FAILED
+        return f"{self._counted(found)} within {found.spec.timeout}" if is_failed else ""
 
-    def _timed_out(self, seen: StoredBarrier | None, limit: timedelta) -> errors.WaitTimeout:
-        what = f"Barrier {self.namespace}/{self.name}"
-        if seen is None:
-            return errors.WaitTimeout(f"{what} could not be read within {durations.format_(limit)}")
-        if seen.status.phase is None:
-            return errors.WaitTimeout(f"no coordinator has looked after {what}: does one run?")
-        counted = f"{seen.status.arrived} of {seen.required} have arrived"
-        return errors.WaitTimeout(f"{what} is not open after {durations.format_(limit)}: {counted}")
+    def _progress(self, found: StoredBarrier) -> str:
+        return "" if found.status.phase is None else self._counted(found)
 
-
-def _is_open(barrier: StoredBarrier) -> bool:
-    return barrier.status.phase is BarrierPhase.OPEN
+    def _counted(self, found: StoredBarrier) -> str:
+        return f"{found.status.arrived} of {found.required} have arrived"
 
 
 def _new_arrival(barrier: StoredBarrier, holder: str) -> Arrival:
