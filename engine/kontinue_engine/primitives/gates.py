@@ -85,20 +85,20 @@ def is_settled(gate: Gate) -> bool:
     return gate.phase in {GatePhase.OPEN, GatePhase.FAILED} and gate.status.phase is gate.phase
 
 
-def condition_status(gate: Gate, condition: GateCondition, found: Target | str) -> GateConditionStatus:
+def condition_status(gate: Gate, condition: GateCondition, found: Target | str | None) -> GateConditionStatus:
     """Return whether a condition of a Gate is met.
 
     Args:
         gate: whose it is.
         condition: of its spec.
-        found: what it is about, or why that is not to be had.
+        found: what it is about, or why that cannot be read; None: there is none.
     """
     if _is_about(condition, gate):
         why = "never, but by hand: the Gate would wait for itself"
     elif isinstance(found, str):
         why = found
-    elif not _may_ask(gate, found):
-        why = not_to_be_had(gate, condition)
+    elif found is None or not _may_ask(gate, found):
+        why = _not_to_be_had(gate, condition)
     else:
         why = unmet(condition, found)
     return GateConditionStatus(
@@ -111,7 +111,7 @@ def condition_status(gate: Gate, condition: GateCondition, found: Target | str) 
     )
 
 
-def not_to_be_had(gate: Gate, condition: GateCondition) -> str:
+def _not_to_be_had(gate: Gate, condition: GateCondition) -> str:
     """Return what is said of an object that is not there: the same as of one that nobody here may ask about."""
     home = gate.metadata.namespace
     if condition.namespace in {"", home}:

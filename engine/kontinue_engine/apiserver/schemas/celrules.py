@@ -118,7 +118,7 @@ _STATES: Final = {
 def _asks_for_states_that_there_are(new: Any, old: Any) -> bool:
     """Each condition of a Gate can be met."""
     del old
-    return all(one.get("state") in _STATES.get(one.get("type"), ()) for one in _conditions(new))
+    return all(one.get("state") in _STATES.get(str(one.get("type")), ()) for one in _conditions(new))
 
 
 def _counts_permits_only(new: Any, old: Any) -> bool:

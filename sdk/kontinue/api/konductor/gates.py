@@ -86,9 +86,24 @@ class GateOverride(enum.StrEnum):
 
 
 _E = TypeVar("_E", bound=enum.StrEnum)
-_Name = Annotated[str, Meta(min_length=1, max_length=MAX_NAME, description="Of the object.")]
+_Name = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=MAX_NAME,
+        pattern="^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$",
+        description="Of the object.",
+    ),
+]
 _Count = Annotated[int, Meta(ge=0, le=2**31 - 1, extra_json_schema={"format": "int32"})]
-_Namespace = Annotated[str, Meta(max_length=MAX_NAMESPACE, description="Of the object; unset: that of the Gate.")]
+_Namespace = Annotated[
+    str,
+    Meta(
+        max_length=MAX_NAMESPACE,
+        pattern="^([a-z0-9]([-a-z0-9]*[a-z0-9])?)?$",
+        description="Of the object; unset: that of the Gate.",
+    ),
+]
 
 
 class GateCondition(ApiStruct, frozen=True):
