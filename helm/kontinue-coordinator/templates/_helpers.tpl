@@ -81,6 +81,16 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 - apiGroups: [konductor.io]
   resources: [leases/status, leaserequests/status]
   verbs: [update]
+- apiGroups: [konductor.io]
+  resources: [gates]
+  verbs: [list, watch]
+- apiGroups: [konductor.io]
+  resources: [gates/status]
+  verbs: [update]
+# What Gates wait for, besides the kinds above.
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [list, watch]
 # Whether those that hold something still live.
 - apiGroups: [""]
   resources: [pods]
