@@ -101,6 +101,8 @@ _CLIENT: Final = (
     # Asks for Leases, which a coordinator grants; renews and releases what it holds.
     Rule(group.GROUP, ("leases", "leaserequests"), (*_READ, "create", "delete")),
     Rule(group.GROUP, ("leases/status",), ("update",)),
+    # Waits for Gates, opens and closes them by hand.
+    Rule(group.GROUP, ("gates",), (*_READ, "create", "patch", "delete")),
 )
 
 _OPERATOR: Final = (
