@@ -132,6 +132,10 @@ _COORDINATOR: Final = (
     Rule(group.GROUP, ("leases",), ("list", "watch")),
     Rule(group.GROUP, ("leaserequests",), (*_READ, "delete")),
     Rule(group.GROUP, ("leases/status", "leaserequests/status"), ("update",)),
+    # Opens Gates, whose conditions may be about Jobs and about all the others.
+    Rule(group.GROUP, ("gates",), ("list", "watch")),
+    Rule(group.GROUP, ("gates/status",), ("update",)),
+    Rule("batch", ("jobs",), ("list", "watch")),
     # Whether those that hold a part of a counter, or a permit, still live.
     Rule("", ("pods",), _READ),
     Rule(labels.GROUP, ("executions",), _READ),
