@@ -136,7 +136,7 @@ async def look_after_all(transport: Transport, namespace: str, events: EventReco
         tasks.create_task(mutexes.run(), name="mutexes")
         tasks.create_task(rw_mutexes.run(), name="rwmutexes")
         tasks.create_task(onces.run(), name="onces")
-        for controller in (SemaphoreController, BarrierController, LeaseController):
+        for controller in (SemaphoreController, BarrierController, LeaseController, GateController):
             running = controller(transport, namespace=namespace, events=events, clock=clock).run()
             tasks.create_task(running, name=controller.__name__)
 
