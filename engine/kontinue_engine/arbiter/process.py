@@ -23,6 +23,7 @@ from kontinue.kube.config import KubeConfig, load_config
 from kontinue.kube.http import KubeTransport
 from kontinue.kube.transport import Transport
 from kontinue_engine.arbiter.barriers import BarrierController
+from kontinue_engine.arbiter.gates import GateController
 from kontinue_engine.arbiter.leases import LeaseController
 from kontinue_engine.arbiter.locks import LockController
 from kontinue_engine.arbiter.onces import OnceController
