@@ -9,7 +9,7 @@ export UV_PYTHON_DOWNLOADS := never
 # Material for MkDocs advertises its successor at each build.
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: help demo test conformance kube check docs docs-serve bench microbench chaos generate clean
+.PHONY: help demo test conformance kube check docs docs-serve bench microbench chaos chaos-primitives generate clean
 
 help:  ## say what there is
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -44,6 +44,10 @@ microbench: .venv/.synced  ## measure single functions of the hot path
 chaos: .venv/.synced  ## strike processes at random under load: ROUNDS=n, API_SERVER=kube, SEED=n; or ROLLING=n rolling restarts
 	@PYTHONPATH=tests/support $(RUN)/python -m chaos --rounds $(or $(ROUNDS),20) --api-server $(or $(API_SERVER),local) \
 	  $(if $(SEED),--seed $(SEED)) $(if $(ROLLING),--rolling $(ROLLING))
+
+chaos-primitives: .venv/.synced  ## crowds at WaitGroups, locks, Semaphores, Barriers, then deaths at random: ROUNDS=n, API_SERVER=kube, SEED=n
+	@PYTHONPATH=tests/support $(RUN)/python -m primitives_chaos --rounds $(or $(ROUNDS),20) \
+	  --api-server $(or $(API_SERVER),local) $(if $(SEED),--seed $(SEED))
 
 generate: .venv/.synced  ## write crds/ from the typed API, and the built-in kinds from Kubernetes' Go modules
 	@$(RUN)/python tools/generate_crds.py
