@@ -1,8 +1,8 @@
 """Internal. Builds one coordinator and runs it: it stands by until it has the Lease, then looks after the primitives.
 
 Two that work at the same time would do no harm: everything that they write carries the resourceVersion of what they
-have seen. The Lease saves the second one's requests, and tells people who works. Called by ``main`` and
-``kontinue_engine.cli.dev.session``.
+have seen. The Lease saves the second one's requests, and tells people who works: there is one for each API group that
+is looked after. Called by ``main`` and ``kontinue_engine.cli.dev.session``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from kontinue.api.konductor import group
 from kontinue.api.konductor.mutexes import MUTEXES
 from kontinue.api.konductor.rwmutexes import RWMUTEXES
 from kontinue.api.meta import Lease
+from kontinue.client.together import all_of
 from kontinue.kube import requests
+from kontinue.kube.api_groups import for_group
 from kontinue.kube.config import KubeConfig, load_config
 from kontinue.kube.http import KubeTransport
 from kontinue.kube.transport import Transport
@@ -85,6 +87,23 @@ async def look_after(config: KubeConfig, namespace: str) -> None:
 
 
 async def _run(options: ArbiterOptions, config: KubeConfig, ready: asyncio.Event) -> None:
+    waited_for = set(options.api_groups)
+
+    def on_ready(api_group: str) -> None:
+        waited_for.discard(api_group)
+        if not waited_for:
+            ready.set()
+            _log.info("coordinator ready", lease=", ".join(map(lease_name, options.api_groups)))
+
+    await all_of(_run_in(api_group, options, config, on_ready) for api_group in options.api_groups)
+
+
+def lease_name(api_group: str) -> str:
+    """Return the name of the Lease of who looks after the primitives in an API group."""
+    return LEASE if api_group == group.GROUP else f"{LEASE}.{api_group}"
+
+
+async def _run_in(api_group: str, options: ArbiterOptions, config: KubeConfig, on_ready: Callable[[str], None]) -> None:
     clock = SystemClock()
     identity = local_identity(socket.gethostname())
     # Its own connections: a renewal must not wait for other requests.
@@ -92,35 +111,36 @@ async def _run(options: ArbiterOptions, config: KubeConfig, ready: asyncio.Event
         lease = HeldLease(
             lease_transport,
             config.namespace,
-            LEASE,
+            lease_name(api_group),
             identity,
-            group=group.GROUP,
+            group=api_group,
             label=labels.COORDINATOR,
             clock=clock,
             times=options.lease,
         )
         async with _transport(config, lease.until_valid) as transport, _transport(config) as event_transport:
-            events = EventRecorder(event_transport, component=USER_AGENT, instance=identity.shard, clock=clock)
-            watch = LeaseWatch(LeaseBook(group.GROUP), clock)
+            events = EventRecorder(
+                for_group(event_transport, api_group), component=USER_AGENT, instance=identity.shard, clock=clock
+            )
+            watch = LeaseWatch(LeaseBook(api_group), clock)
             leases = Informer(
                 lease_transport,
                 requests.LEASES,
                 config.namespace,
                 type_=Lease,
                 handler=watch,
-                label_selector=f"{labels.COORDINATOR}={group.GROUP}",
+                label_selector=f"{labels.COORDINATOR}={api_group}",
             )
 
             async def lead() -> None:
                 namespace = "" if options.all_namespaces else config.namespace
-                await look_after_all(transport, namespace, events, clock)
+                await look_after_all(for_group(transport, api_group), namespace, events, clock)
 
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(events.run(), name="events")
                 tasks.create_task(leases.run(), name="leases")
                 await leases.synced.wait()
-                ready.set()
-                _log.info("coordinator ready", lease=LEASE)
+                on_ready(api_group)
                 await Campaign(lease, watch, clock, events, lead).run()
 
 

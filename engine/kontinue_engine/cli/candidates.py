@@ -14,6 +14,7 @@ import typer
 
 from kontinue import archives
 from kontinue.api import labels
+from kontinue.api.konductor import group
 from kontinue.api.meta import ObjectMeta
 from kontinue.api.v1alpha1 import (
     LIVE_PHASES_SELECTOR,
@@ -25,6 +26,7 @@ from kontinue.api.v1alpha1 import (
 )
 from kontinue.errors import KontinueError
 from kontinue.kube import requests
+from kontinue.kube.api_groups import in_group
 from kontinue.kube.config import load_config
 from kontinue.kube.http import KubeTransport
 
@@ -136,6 +138,7 @@ def _listed(ctx: typer.Context, resource: requests.Resource, type_: type[T], **s
         transport = KubeTransport(config, user_agent="kontinue-cli")
         try:
             request = requests.list_objects(resource, config.namespace, limit=_MOST, **selection)
+            request = in_group(request, given.get("api_group") or group.GROUP)
             body = await transport.send(request, retries=False, timeout_s=_PATIENCE_S)
         finally:
             await transport.close()

@@ -12,8 +12,10 @@ import typer
 from kontinue.client.client import Client
 from kontinue.errors import ApiError
 from kontinue.kube import requests
+from kontinue.kube.api_groups import for_group
 from kontinue.kube.config import KubeConfig, load_config
 from kontinue.kube.http import KubeTransport
+from kontinue.kube.transport import Transport
 from kontinue_engine.cli.options import GlobalOptions, note
 
 _PROBE_S = 1.0
@@ -56,7 +58,7 @@ class Connection(msgspec.Struct, frozen=True):
     """An open connection."""
 
     config: KubeConfig
-    transport: KubeTransport
+    transport: Transport
     client: Client
 
     @property
@@ -80,13 +82,15 @@ async def connect(options: GlobalOptions) -> AsyncIterator[Connection]:
     Raises:
         ConfigError: no server was found; says what was tried.
     """
+    api_group = options.api_group
     config = load_config(kubeconfig=options.kubeconfig, context=options.context, namespace=options.namespace)
-    transport = _TellingTransport(config, options)
+    telling = _TellingTransport(config, options)
+    transport = for_group(telling, api_group)
     try:
         async with Client.from_kube(transport, config.namespace) as client:
             yield Connection(config, transport, client)
     finally:
-        await transport.close()
+        await telling.close()
 
 
 def say_target(options: GlobalOptions, connection: Connection, action: str) -> None:

@@ -32,5 +32,6 @@ def run_coordinator(ctx: typer.Context) -> None:
     command = ["-m", "kontinue_engine.arbiter", *ctx.args]
     for name, value in found.items():
         command += [name, value] if value else []
+    command += ["--api-group", ",".join(options.api_groups)]
     command += ["--all-namespaces"] if options.all_namespaces else []
     os.execv(sys.executable, [sys.executable, *command])  # noqa: S606  it takes our place, no shell is involved

@@ -17,7 +17,7 @@ from kontinue.api.v1alpha1 import Execution
 from kontinue.client import archived
 from kontinue.errors import ApiError, Forbidden, NotFound
 from kontinue.kube import requests
-from kontinue.kube.http import KubeTransport
+from kontinue.kube.transport import Transport
 from kontinue_engine.cli.connection import Connection
 from kontinue_engine.cli.objects import print_objects
 from kontinue_engine.cli.options import GlobalOptions
@@ -51,7 +51,7 @@ class _List(msgspec.Struct, Generic[T], frozen=True):
     """None where there are none: kube-apiserver writes null for an empty list of metadata."""
 
 
-async def fetch_execution(transport: KubeTransport, namespace: str, name: str) -> Execution:
+async def fetch_execution(transport: Transport, namespace: str, name: str) -> Execution:
     """Return one Execution; from its archive if it does not live any more.
 
     Raises:
@@ -60,7 +60,7 @@ async def fetch_execution(transport: KubeTransport, namespace: str, name: str) -
     return msgspec.json.decode(await fetch_raw(transport, requests.EXECUTIONS, namespace, name), type=Execution)
 
 
-async def fetch_raw(transport: KubeTransport, resource: requests.Resource, namespace: str, name: str) -> bytes:
+async def fetch_raw(transport: Transport, resource: requests.Resource, namespace: str, name: str) -> bytes:
     """Return one object as the server sent it; of an Execution that has been archived, what its archive says.
 
     Raises:
@@ -88,7 +88,7 @@ async def suggesting(connection: Connection, resource: requests.Resource, name: 
 
 
 async def _not_found(
-    transport: KubeTransport, resource: requests.Resource, namespace: str, name: str, error: NotFound
+    transport: Transport, resource: requests.Resource, namespace: str, name: str, error: NotFound
 ) -> NotFound:
     try:
         request = requests.list_objects(resource, namespace, limit=_PAGE_LIMIT, only_metadata=True)
@@ -133,7 +133,7 @@ async def with_whole_memo(connection: Connection, execution: Execution) -> Execu
     return memo_pages.with_pages_at_hand(execution, {page.metadata.name: page.spec for page in archive.pages})
 
 
-async def _from_archive(transport: KubeTransport, namespace: str, name: str) -> Execution | None:
+async def _from_archive(transport: Transport, namespace: str, name: str) -> Execution | None:
     async def send(request: requests.Request) -> bytes:
         return await transport.send(request, retry_for_s=_RETRY_FOR_S)
 
@@ -180,7 +180,7 @@ async def print_executions(
 
 
 async def list_objects(
-    transport: KubeTransport,
+    transport: Transport,
     resource: requests.Resource,
     namespace: str,
     type_: type[T],

@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import enum
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Final
 
 import msgspec
 import typer
 
 from kontinue.api import labels
+from kontinue.api.konductor import group
 from kontinue.api.rights import INSTALLED, Role
 from kontinue.errors import ConfigError, Conflict, Forbidden, KontinueError, NotFound
 from kontinue.kube import requests
@@ -77,11 +78,13 @@ def command(
         namespace = _namespace(options)
         if not options.namespace:
             note(options, f"for namespace {namespace}; -n names another one")
-        print(as_yaml([*load_crds(), *_of_namespace(namespace, wanted), *_flow(namespace, wanted)]))
+        kinds = definitions.in_groups(load_crds(), options.api_groups)
+        print(as_yaml([*kinds, *_of_namespace(namespace, wanted, options.api_groups), *_flow(namespace, wanted)]))
         return
 
     async def main() -> int:
-        async with connect(options) as connection:
+        # Kinds and roles are no primitives: they are written into whichever groups.
+        async with connect(msgspec.structs.replace(options, api_groups=options.api_groups[:1])) as connection:
             say_target(options, connection, "installing")
             installation = _Installation(connection, options, allow_downgrade=allow_downgrade)
             await installation.install_kinds(timeout)
@@ -110,11 +113,11 @@ def _roles(text: str) -> list[Role]:
         raise typer.BadParameter(f"{error}: the roles are {', '.join(Role)}", param_hint="--roles") from error
 
 
-def _of_namespace(namespace: str, roles: list[Role]) -> Iterator[dict[str, Any]]:
+def _of_namespace(namespace: str, roles: list[Role], api_groups: Sequence[str]) -> Iterator[dict[str, Any]]:
     if namespace != "default":
         yield {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}
     for role in roles:
-        yield from rights.role_objects(role, namespace, stamp(role.value))
+        yield from rights.role_objects(role, namespace, stamp(role.value), api_groups)
 
 
 def _flow(namespace: str, roles: list[Role]) -> list[dict[str, Any]]:
@@ -132,7 +135,7 @@ class _Installation:
 
     async def install_kinds(self, timeout_s: int) -> None:
         """Bring all CustomResourceDefinitions to this version, and wait until the server serves them."""
-        crds = load_crds()
+        crds = definitions.in_groups(load_crds(), self._options.api_groups)
         try:
             await self._get(crds[0])
         except Forbidden:
@@ -155,8 +158,9 @@ class _Installation:
             if compared.state is definitions.State.CURRENT:
                 return _print(crd, Outcome.UNCHANGED)
             if compared.state is definitions.State.NEWER and not self._allow_downgrade:
+                other = "the original's, or " if crd["spec"]["group"] == group.ORIGINAL_GROUP else ""
                 raise InstallError(
-                    f"{_shown(crd)} in the cluster is of a newer kontinue than this one: it {compared}. "
+                    f"{_shown(crd)} in the cluster is {other}of a newer kontinue than this one: it {compared}. "
                     "Update kontinue here; --allow-downgrade takes these fields away from everybody in the cluster"
                 )
             # Not applied: fields and rules that somebody else has put there, an older kubectl apply say, would stay.
@@ -177,7 +181,7 @@ class _Installation:
 
     async def install_roles(self, roles: list[Role]) -> None:
         """Create or update what stands in the namespace, and what its workers' Leases need to be renewed in time."""
-        for wanted in _of_namespace(self._namespace, roles):
+        for wanted in _of_namespace(self._namespace, roles, self._options.api_groups):
             if wanted["kind"] == "Namespace":
                 await self._ensure(wanted)
             else:

@@ -1,42 +1,44 @@
 """Internal. ``koncli``: the verbs for primitives of ``konductor.io`` alone, as scripts of the original call them.
 
 They are those of ``kontinue``. Here also spellings count that only the original's documents know: ``-o text``, a log
-level, and the namespace in an environment variable. A command line that makes no sense is 1, as 2 says not found.
+level, and the namespace in an environment variable, as the API group. A command line that makes no sense is 1, as 2
+says not found.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from kontinue_engine.cli import exit_codes
 from kontinue_engine.cli.main import VERBS, Program, run_program
 
-NAMESPACE_VARIABLE: Final = "KONDUCTOR_NAMESPACE"
+VARIABLES: Final = {"KONDUCTOR_NAMESPACE": ("--namespace", "-n"), "KONDUCTOR_GROUP": ("--api-group",)}
+"""Options that environment variables stand for, in all their spellings."""
 _SHARED: Final = frozenset({"barrier", "mutex", "once", "rwmutex", "semaphore", "version", "waitgroup"})
 KONCLI: Final = Program(
     "koncli",
     "Coordinate workloads by primitives of konductor.io.",
     tuple(verb for verb in VERBS if verb.name in _SHARED),
 )
+_VERSION: Final = "version"
 _OUTPUTS: Final = ("-o", "--output")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; entry point of ``koncli``."""
     given = sys.argv[1:] if arguments is None else arguments
-    namespace = os.environ.get(NAMESPACE_VARIABLE, "")
-    return run_program(KONCLI, translated(given, namespace=namespace), usage_error=exit_codes.ERROR)
+    return run_program(KONCLI, translated(given, os.environ), usage_error=exit_codes.ERROR)
 
 
-def translated(arguments: Sequence[str], *, namespace: str) -> list[str]:
+def translated(arguments: Sequence[str], environment: Mapping[str, str]) -> list[str]:
     """Return a command line of the original's as one of ours. Nothing behind ``--`` is touched.
 
     Args:
         arguments: without the program's name.
-        namespace: to work in, unless the command line names one; empty for that of the configuration found.
+        environment: its variables say what the command line does not.
     """
     words: list[str] = []
     command: list[str] = []
@@ -57,7 +59,16 @@ def translated(arguments: Sequence[str], *, namespace: str) -> list[str]:
             words += ["-o", "table"]
         else:
             words.append(word)
-    names_one = any(word in {"-n", "--namespace"} or word.startswith(("--namespace=", "-n=")) for word in words)
-    if namespace and not names_one and words and not words[0].startswith("__"):
-        words = ["-n", namespace, *words]
+    verb = next((word for word in words if word in _SHARED), _VERSION)
+    if verb != _VERSION:  # which knows no server
+        words = [*_from_environment(words, environment), *words]
     return words + command
+
+
+def _from_environment(words: Sequence[str], environment: Mapping[str, str]) -> list[str]:
+    found: list[str] = []
+    for variable, spellings in VARIABLES.items():
+        is_given = any(word.partition("=")[0] in spellings for word in words)
+        if (value := environment.get(variable)) and not is_given:
+            found += [spellings[0], value]
+    return found

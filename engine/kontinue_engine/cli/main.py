@@ -18,6 +18,7 @@ import typer
 from kontinue_engine.cli import exit_codes, streams
 from kontinue_engine.cli.options import (
     ANYTHING,
+    GROUPED,
     LISTS,
     NAMES,
     NOTHING,
@@ -29,6 +30,7 @@ from kontinue_engine.cli.options import (
     color_wanted,
     hoist_globals,
     is_terminal,
+    parse_groups,
     refuse_others,
 )
 
@@ -55,10 +57,10 @@ _RUN: Final = "Run"
 _LOOK: Final = "Look"
 _CHANGE: Final = "Change"
 _CLI: Final = "kontinue_engine.cli"
-_EVERYWHERE: Final = (NAMES | {"all_namespaces"}) - {"output"}
+_EVERYWHERE: Final = (NAMES | {"all_namespaces", "api_groups"}) - {"output"}
 
-_ALL: Final = LISTS - {"selector"}
-_PLACE: Final = NAMES - {"output"}
+_ALL: Final = GROUPED - {"selector"}
+_PLACE: Final = (NAMES | {"api_groups"}) - {"output"}
 _IN_PLACE: Final = NOTHING | {"namespace"}
 
 VERBS: Final = (
@@ -81,12 +83,14 @@ VERBS: Final = (
     Verb("suspensions", f"{_CLI}.suspensions", "What Executions wait for: long sleeps, and somebody.", _LOOK, LISTS),
     Verb("schedules", f"{_CLI}.schedules", "What is started at which times; suspend, resume, trigger.", _LOOK, LISTS),
     Verb("archive", f"{_CLI}.archive", "What has been archived, and what is in it.", _LOOK, LISTS),
-    Verb("mutex", f"{_CLI}.mutex", "One at a time holds it: lock, unlock, run a command with it.", _CHANGE, LISTS),
-    Verb("once", f"{_CLI}.once", "Done once, whoever does it: run a command unless it has been done.", _CHANGE, LISTS),
-    Verb("rwmutex", f"{_CLI}.rwmutex", "Many read at a time, or one writes.", _CHANGE, LISTS),
-    Verb("waitgroup", f"{_CLI}.waitgroup", "Count workers under way, wait until all are done.", _CHANGE, LISTS),
-    Verb("barrier", f"{_CLI}.barrier", "Let a known number wait for each other.", _CHANGE, LISTS),
-    Verb("semaphore", f"{_CLI}.semaphore", "Let so many work at the same time, and no more.", _CHANGE, LISTS),
+    Verb("mutex", f"{_CLI}.mutex", "One at a time holds it: lock, unlock, run a command with it.", _CHANGE, GROUPED),
+    Verb(
+        "once", f"{_CLI}.once", "Done once, whoever does it: run a command unless it has been done.", _CHANGE, GROUPED
+    ),
+    Verb("rwmutex", f"{_CLI}.rwmutex", "Many read at a time, or one writes.", _CHANGE, GROUPED),
+    Verb("waitgroup", f"{_CLI}.waitgroup", "Count workers under way, wait until all are done.", _CHANGE, GROUPED),
+    Verb("barrier", f"{_CLI}.barrier", "Let a known number wait for each other.", _CHANGE, GROUPED),
+    Verb("semaphore", f"{_CLI}.semaphore", "Let so many work at the same time, and no more.", _CHANGE, GROUPED),
     Verb("wait", f"{_CLI}.wait", "Wait until an Execution has ended.", _LOOK, SELECTS),
     Verb("doctor", f"{_CLI}.doctor.command", "What is wrong with server, workers and Executions.", _LOOK, _ALL),
     Verb("replay", f"{_CLI}.replay", "Check recorded Executions against the code in this folder.", _LOOK, LISTS),
@@ -184,6 +188,9 @@ def _read_globals(
     output: Annotated[OutputFormat, typer.Option("-o", "--output")] = OutputFormat.TABLE,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress on stderr.")] = False,  # noqa: FBT002
     no_color: Annotated[bool, typer.Option("--no-color")] = False,  # noqa: FBT002
+    api_group: Annotated[
+        str, typer.Option(metavar="GROUP,...", help="API group of primitives; another one: sync.konductor.io.")
+    ] = "konductor.io",
     version: Annotated[  # noqa: FBT002
         bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print versions and leave.")
     ] = False,
@@ -198,6 +205,7 @@ def _read_globals(
         output=output,
         quiet=quiet,
         color=color_wanted(no_color=no_color),
+        api_groups=parse_groups(api_group),
     )
     ctx.obj = options
     for verb in VERBS:

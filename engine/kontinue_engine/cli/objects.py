@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import yaml
 
+from kontinue.api.konductor.group import GROUP
 from kontinue.api.v1alpha1 import Execution, Function
 from kontinue.kube import requests
 from kontinue.kube.requests import Resource
@@ -44,23 +45,30 @@ def format_raw(
     """
     values: list[dict[str, Any]] = [msgspec.json.decode(document) for document in documents]
     if output is OutputFormat.NAME:
-        return "\n".join(reference(resource, value["metadata"]["name"]) for value in values)
+        return "\n".join(_reference_to(value, resource) for value in values)
     return format_document(
         {"apiVersion": "v1", "kind": "List", "items": values} if as_list else values[0], output=output
     )
 
 
-def reference(resource: Resource, name: str) -> str:
-    """Return an object as ``-o name`` prints it."""
-    return f"{resource.plural}.{resource.group}/{name}"
+def reference(resource: Resource, name: str, *, api_group: str = "") -> str:
+    """Return an object as ``-o name`` prints it; ``api_group``: the one in which it is served, if not its kind's."""
+    return f"{resource.plural}.{api_group or resource.group}/{name}"
 
 
 def tell(options: GlobalOptions, resource: Resource, name: str, what: str) -> None:
     """Print what became of an object, for people, or its name; programs that read JSON or YAML are not told."""
+    api_group = options.api_group if resource.group == GROUP else ""
+    said = reference(resource, name, api_group=api_group)
     if options.is_table:
-        print(f"{reference(resource, name)} {what}", flush=True)
+        print(f"{said} {what}", flush=True)
     elif options.output is OutputFormat.NAME:
-        print(reference(resource, name), flush=True)
+        print(said, flush=True)
+
+
+def _reference_to(document: dict[str, Any], resource: Resource) -> str:
+    group, _, _ = document.get("apiVersion", "").rpartition("/")
+    return reference(resource, document["metadata"]["name"], api_group=group)
 
 
 def format_document(document: object, *, output: OutputFormat) -> str:

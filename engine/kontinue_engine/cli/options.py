@@ -113,6 +113,10 @@ class OutputFormat(enum.StrEnum):
     NAME = "name"
 
 
+API_GROUPS: Final = ("konductor.io", "sync.konductor.io")
+"""``kontinue.api.konductor.group.GROUPS``, which is not imported here."""
+
+
 class GlobalOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What the global options say.
 
@@ -121,6 +125,7 @@ class GlobalOptions(msgspec.Struct, frozen=True, kw_only=True):
         selector: label selector, or empty.
         quiet: no progress on stderr.
         color: ANSI colours where the stream is a terminal.
+        api_groups: in which primitives are served.
     """
 
     namespace: str | None = None
@@ -131,6 +136,18 @@ class GlobalOptions(msgspec.Struct, frozen=True, kw_only=True):
     output: OutputFormat = OutputFormat.TABLE
     quiet: bool = False
     color: bool = True
+    api_groups: tuple[str, ...] = API_GROUPS[:1]
+
+    @property
+    def api_group(self) -> str:
+        """The only API group of primitives.
+
+        Raises:
+            BadParameter: several were named, to a verb that works in one.
+        """
+        if len(self.api_groups) != 1:
+            raise typer.BadParameter("name one: this verb works in one of them", param_hint="--api-group")
+        return self.api_groups[0]
 
     def flags(self) -> str:
         """Return the options that say which server and namespace, as text to paste behind a verb."""
@@ -141,6 +158,8 @@ class GlobalOptions(msgspec.Struct, frozen=True, kw_only=True):
             parts.append(f" --context {self.context}")
         if self.kubeconfig:
             parts.append(f" --kubeconfig {self.kubeconfig}")
+        if self.api_groups != GlobalOptions().api_groups:
+            parts.append(f" --api-group {','.join(self.api_groups)}")
         return "".join(parts)
 
     def colors_on(self, stream: object) -> bool:
@@ -162,6 +181,7 @@ SPELLINGS: Final = {
     "output": ("-o", "--output"),
     "quiet": ("-q", "--quiet"),
     "no_color": ("--no-color",),
+    "api_groups": ("--api-group",),
 }
 """Global options as they are typed, by their names in ``GlobalOptions``."""
 NOTHING: Final = frozenset({"quiet", "no_color"})
@@ -172,6 +192,8 @@ NAMES: Final = OUTPUT | {"namespace", "context", "kubeconfig"}
 SELECTS: Final = NAMES | {"selector"}
 """Those that also take a selection, of one namespace."""
 LISTS: Final = SELECTS | {"all_namespaces"}
+GROUPED: Final = LISTS | {"api_groups"}
+"""What verbs take that are about primitives."""
 ANYTHING: Final = frozenset(SPELLINGS)
 
 _FLAGS: Final = frozenset(word for name in ("all_namespaces", "quiet", "no_color") for word in SPELLINGS[name])
@@ -230,6 +252,18 @@ def global_options(ctx: typer.Context) -> GlobalOptions:
     """Return the global options of this call."""
     options = ctx.find_root().obj
     return options if isinstance(options, GlobalOptions) else GlobalOptions()
+
+
+def parse_groups(text: str) -> tuple[str, ...]:
+    """Return what ``--api-group`` names.
+
+    Raises:
+        BadParameter: primitives are not served there.
+    """
+    names = tuple(dict.fromkeys(text.split(",")))
+    if unknown := next((name for name in names if name not in API_GROUPS), None):
+        raise typer.BadParameter(f"{unknown!r}: it is one of {', '.join(API_GROUPS)}", param_hint="--api-group")
+    return names
 
 
 def require_choice(options: GlobalOptions, names: Sequence[str] | None, what: str = "Execution") -> None:

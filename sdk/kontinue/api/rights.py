@@ -160,6 +160,15 @@ def rights(rules: Sequence[Rule]) -> Iterator[Right]:
                 yield Right(rule.group, resource, verb)
 
 
+def rules_of(role: Role, api_groups: Sequence[str] = (group.GROUP,)) -> tuple[Rule, ...]:
+    """Return the rules of a role where the primitives are served in ``api_groups``."""
+    return tuple(
+        msgspec.structs.replace(rule, group=name)
+        for rule in RULES[role]
+        for name in (api_groups if rule.group == group.GROUP else (rule.group,))
+    )
+
+
 def roles_with(right: Right) -> list[Role]:
-    """Return the roles that have a right, of those that every namespace gets."""
-    return [role for role in INSTALLED if right in rights(RULES[role])]
+    """Return the roles that have a right, of those that every namespace gets, on primitives in whichever group."""
+    return [role for role in INSTALLED if right in rights(rules_of(role, group.GROUPS))]

@@ -41,6 +41,7 @@ from kontinue.client.waiting import Target, Waits, judge
 from kontinue.definition import FunctionDefinition
 from kontinue.kube import requests
 from kontinue.kube.answers import reader
+from kontinue.kube.api_groups import for_group
 from kontinue.kube.config import load_config
 from kontinue.kube.http import KubeTransport
 from kontinue.kube.official_client import ApiClient, read_api_client
@@ -100,7 +101,7 @@ class Client:
         options = options or ClientOptions()
         config = load_config(kubeconfig=options.kubeconfig, context=options.context, namespace=options.namespace)
         transport = KubeTransport(config, user_agent=USER_AGENT, impersonate=options.impersonate or "")
-        self._shared = _Shared(transport, Throttle(options.qps, options.burst))
+        self._shared = _Shared(for_group(transport, options.api_group), Throttle(options.qps, options.burst))
         self._close_transport: Callable[[], Coroutine[Any, Any, None]] | None = transport.close
         self.namespace = config.namespace
         self.timeout = options.timeout

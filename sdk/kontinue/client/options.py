@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
 
+from kontinue.api.konductor import group
 from kontinue.options import Retention, RetryPolicy, TimeoutPolicy, check_policies, require_duration
 
 
@@ -21,6 +22,7 @@ class ClientOptions:
         qps: requests per second on average; None switches throttling off. Watches are not counted.
         burst: requests that may be sent at once before ``qps`` limits them.
         timeout: limit of every call, waits included; None: waits have none, requests are retried for 30 s.
+        api_group: of the primitives of ``kontinue.sync``: ``konductor.io``, or ``sync.konductor.io``.
     """
 
     namespace: str | None = None
@@ -30,8 +32,11 @@ class ClientOptions:
     qps: float | None = 5.0
     burst: int = 10
     timeout: timedelta | None = None
+    api_group: str = group.GROUP
 
     def __post_init__(self) -> None:
+        if self.api_group not in group.GROUPS:
+            raise ValueError(f"api_group={self.api_group!r}: expected {' or '.join(group.GROUPS)}")
         if self.qps is not None and self.qps <= 0:
             raise ValueError(f"qps={self.qps}: expected more than 0, or None for no limit")
         if self.burst < 1:

@@ -204,8 +204,11 @@ def _who_may(message: str) -> str:
     *others, last = (role.object_name for role in roles)
     names = f"{', '.join(others)} and {last}" if others else last
     is_or_are = "Role {} grants" if len(roles) == 1 else "Roles {} grant"
-    remedy = f". The {is_or_are.format(names)} it there (`kontinue install`): bind this user to one by a RoleBinding"
-    return remedy + _OF_CHART if denied["group"] == group.GROUP else remedy
+    is_primitive, command = denied["group"] in group.GROUPS, "kontinue install"
+    if is_primitive and denied["group"] != group.GROUP:
+        command += f" --api-group {denied['group']}"
+    remedy = f". The {is_or_are.format(names)} it there (`{command}`): bind this user to one by a RoleBinding"
+    return remedy + _OF_CHART if is_primitive else remedy
 
 
 def _error_class(code: int, answer: Status) -> type[errors.ApiError]:

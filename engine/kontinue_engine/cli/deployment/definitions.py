@@ -8,10 +8,12 @@ field away from everybody. Called by ``kontinue install`` and ``kontinue doctor`
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
+
+from kontinue.api.konductor import group
 
 _IN_VERSION: Final = ("served", "storage", "subresources", "selectableFields", "additionalPrinterColumns")
 _NO_SHAPE: Final = {"properties", "items", "additionalProperties", "description"}
@@ -50,6 +52,15 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
         return "; ".join(f"{verb} {_some(fields)}" for verb, fields in parts.items() if fields)
 
 
+def in_groups(crds: Sequence[Mapping[str, Any]], api_groups: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the definitions with those of primitives once for each of ``api_groups``."""
+    return [
+        _in_group(crd, name)
+        for crd in crds
+        for name in (api_groups if crd["spec"]["group"] == group.GROUP else (crd["spec"]["group"],))
+    ]
+
+
 def compare(ours: Mapping[str, Any], installed: Mapping[str, Any] | None) -> Comparison:
     """Compare what is installed, None for nothing, with ours. Descriptions do not count."""
     if installed is None:
@@ -71,6 +82,11 @@ def is_established(installed: Mapping[str, Any]) -> bool:
     """Tell whether the server serves it."""
     conditions = installed.get("status", {}).get("conditions") or ()
     return any(one["type"] == "Established" and one["status"] == "True" for one in conditions)
+
+
+def _in_group(crd: Mapping[str, Any], api_group: str) -> dict[str, Any]:
+    spec = {**crd["spec"], "group": api_group}
+    return {**crd, "metadata": {**crd["metadata"], "name": f"{spec['names']['plural']}.{api_group}"}, "spec": spec}
 
 
 def _facts(spec: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

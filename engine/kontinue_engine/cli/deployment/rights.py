@@ -5,9 +5,11 @@ The rights themselves are ``kontinue.api.rights``. ``kontinue install`` creates 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
-from kontinue.api.rights import RULES, Role
+from kontinue.api.konductor import group
+from kontinue.api.rights import Role, rules_of
 
 _RBAC: Final = "rbac.authorization.k8s.io"
 _FLOW_CONTROL: Final = "flowcontrol.apiserver.k8s.io"
@@ -19,12 +21,21 @@ _ACCOUNTS: Final = {Role.WORKER: WORKER_ACCOUNT, Role.COORDINATOR: COORDINATOR_A
 """Roles of processes of ours; people and services are bound to the others by who knows them."""
 
 
-def role_objects(role: Role, namespace: str, labels_: dict[str, str]) -> list[dict[str, Any]]:
-    """Return the Role; for workers and coordinators also the ServiceAccount that has it."""
+def role_objects(
+    role: Role, namespace: str, labels_: dict[str, str], api_groups: Sequence[str] = (group.GROUP,)
+) -> list[dict[str, Any]]:
+    """Return the Role; for workers and coordinators also the ServiceAccount that has it.
+
+    Args:
+        role: whose rights.
+        namespace: where.
+        labels_: of each object.
+        api_groups: in which primitives are served.
+    """
     metadata = {"name": role.object_name, "namespace": namespace, "labels": labels_}
     rules = [
         {"apiGroups": [rule.group], "resources": list(rule.resources), "verbs": list(rule.verbs)}
-        for rule in RULES[role]
+        for rule in rules_of(role, api_groups)
     ]
     found = {"apiVersion": f"{_RBAC}/v1", "kind": "Role", "metadata": metadata, "rules": rules}
     name = _ACCOUNTS.get(role)

@@ -41,6 +41,7 @@ def command(
                     namespace=namespace,
                     roles=[role] if role else INSTALLED,
                     limit=limit,
+                    api_group=options.api_group,
                 )
                 findings = judge(await observer.observe())
         except ConfigError as problem:

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from kontinue.api.konductor import group
 from kontinue.api.meta import Lease, ObjectMeta
 from kontinue.api.rights import Right, Role
 from kontinue.api.v1alpha1 import Function, Phase, ScheduledExecution, Suspension, WaitingFor
@@ -23,14 +24,21 @@ class ServerFacts(msgspec.Struct, frozen=True, kw_only=True):
         address: without the path, which is secret for a local server.
         source: what named it.
         namespace: empty for all.
+        api_group: of the primitives that are looked at.
         latency_s: of the fastest of some requests.
     """
 
     address: str
     source: str
     namespace: str
+    api_group: str = group.GROUP
     version: str = ""
     latency_s: float = 0.0
+
+    @property
+    def group_option(self) -> str:
+        """What a command line needs beside, to be about that group."""
+        return "" if self.api_group == group.GROUP else f" --api-group {self.api_group}"
 
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,8 +16,9 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from kontinue.api import labels
+from kontinue.api.konductor import group
 from kontinue.api.meta import Lease, ListMeta, ObjectMeta, PartialObjectMetadata
-from kontinue.api.rights import RULES, Right, Role, rights
+from kontinue.api.rights import Right, Role, rights, rules_of
 from kontinue.api.v1alpha1 import (
     LIVE_PHASES_SELECTOR,
     OPEN_SUSPENSIONS_SELECTOR,
@@ -32,6 +33,7 @@ from kontinue.kube import requests
 from kontinue.kube.config import KubeConfig
 from kontinue.kube.transport import Transport
 from kontinue_engine.apiserver.registry import load_crds
+from kontinue_engine.cli.deployment import definitions
 from kontinue_engine.cli.doctor import pods, wait_groups
 from kontinue_engine.cli.doctor.observed import (
     ExecutionFacts,
@@ -70,23 +72,37 @@ class Observer:
         namespace: where to look; empty for all.
         roles: whose rights to ask for.
         limit: objects of each kind that are looked at.
+        api_group: in which primitives are looked at.
     """
 
     def __init__(
-        self, transport: Transport, config: KubeConfig, *, namespace: str, roles: Sequence[Role], limit: int
+        self,
+        transport: Transport,
+        config: KubeConfig,
+        *,
+        namespace: str,
+        roles: Sequence[Role],
+        limit: int,
+        api_group: str = group.GROUP,
     ) -> None:
         self._transport = transport
         self._config = config
         self._namespace = namespace
         self._roles = roles
         self._limit = limit
+        self._api_group = api_group
         self._refusals: dict[str, str] = {}
         self._cut: dict[str, int] = {}
         self._sees_all_coordinators = False
 
     async def observe(self) -> Observed:
         """Look at everything."""
-        server = ServerFacts(address=self._config.address, source=self._config.source, namespace=self._namespace)
+        server = ServerFacts(
+            address=self._config.address,
+            source=self._config.source,
+            namespace=self._namespace,
+            api_group=self._api_group,
+        )
         answered = await self._attempt("server", self._version())
         if answered is None:
             return Observed(server=server, now=datetime.now(UTC), now_s=time.monotonic(), refusals=self._refusals)
@@ -165,7 +181,7 @@ class Observer:
         )
 
     async def _rights(self) -> dict[Right, bool]:
-        wanted = sorted({right for role in self._roles for right in rights(RULES[role])})
+        wanted = sorted({right for role in self._roles for right in rights(rules_of(role, [self._api_group]))})
         slots = asyncio.Semaphore(_AT_A_TIME)
 
         async def ask(right: Right) -> bool:
@@ -189,7 +205,7 @@ class Observer:
 
     async def _kinds(self) -> dict[str, dict[str, Any] | None]:
         found: dict[str, dict[str, Any] | None] = {}
-        for crd in load_crds():
+        for crd in definitions.in_groups(load_crds(), [self._api_group]):
             name = crd["metadata"]["name"]
             try:
                 found[name] = msgspec.json.decode(await self._send(requests.get(requests.CRDS, "", name)))
@@ -231,7 +247,9 @@ class Observer:
         return found
 
     async def _coordinators_in(self, namespace: str) -> list[Lease]:
-        found = self._pages(requests.LEASES, namespace=namespace, label_selector=wait_groups.COORDINATORS)
+        found = self._pages(
+            requests.LEASES, namespace=namespace, label_selector=f"{labels.COORDINATOR}={self._api_group}"
+        )
         return [msgspec.json.decode(raw, type=Lease) async for raw in found]
 
     async def _list(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
-from kontinue.api.rights import RULES, Right, Role, rights
+from kontinue.api.rights import Right, Role, rights, rules_of
 from kontinue_engine.apiserver.registry import load_crds
 from kontinue_engine.cli.deployment import definitions
 from kontinue_engine.cli.doctor.findings import Finding, error, ok, warning
@@ -89,7 +89,8 @@ def check_rights(seen: Observed) -> Iterator[Finding]:
         yield from _unread(seen, "rights", "rights")
         return
     user = seen.identity.user if seen.identity else "you"
-    lacking = {role: [one for one in rights(RULES[role]) if not seen.rights[one]] for role in seen.roles}
+    rules = {role: rules_of(role, [seen.server.api_group]) for role in seen.roles}
+    lacking = {role: [one for one in rights(found) if not seen.rights[one]] for role, found in rules.items()}
     complete = [role for role, lacks in lacking.items() if not lacks]
     if complete:
         yield ok("rights", f"{user} can work as {', '.join(complete)}")
@@ -101,7 +102,7 @@ def check_rights(seen: Observed) -> Iterator[Finding]:
             yield error(
                 "rights",
                 f"{user} cannot work as {role}: may not {_some(lacks)}",
-                f"an administrator runs `kontinue install{_place(seen)}` and binds the role: kubectl create "
+                f"an administrator runs `{_install(seen)}{_place(seen)}` and binds the role: kubectl create "
                 f"rolebinding NAME --role {role.object_name} --user {user}{_place(seen)}",
             )
 
@@ -112,10 +113,10 @@ def check_kinds(seen: Observed) -> Iterator[Finding]:
         yield from _unread(seen, "kinds", "kinds")
         return
     if not any(seen.kinds.values()):
-        yield error("kinds", "none is installed", f"kontinue install{_place(seen)}")
+        yield error("kinds", "none is installed", f"{_install(seen)}{_place(seen)}")
         return
-    current = 0
-    for crd in load_crds():
+    current, install = 0, _install(seen)
+    for crd in _expected(seen):
         name = crd["metadata"]["name"]
         found = seen.kinds.get(name)
         compared = definitions.compare(crd, found)
@@ -125,15 +126,15 @@ def check_kinds(seen: Observed) -> Iterator[Finding]:
             case definitions.State.CURRENT:
                 current += 1
             case definitions.State.ABSENT:
-                yield error("kinds", "is not installed", "kontinue install", about=name)
+                yield error("kinds", "is not installed", install, about=name)
             case definitions.State.OLDER:
-                yield error("kinds", f"is of an older version: it {compared}", "kontinue install", about=name)
+                yield error("kinds", f"is of an older version: it {compared}", install, about=name)
             case definitions.State.NEWER:
                 yield warning("kinds", f"is of a newer version: it {compared}", "update kontinue here", about=name)
             case definitions.State.DIFFERENT:
-                yield warning("kinds", f"is not of this version: it {compared}", "kontinue install", about=name)
+                yield warning("kinds", f"is not of this version: it {compared}", install, about=name)
     if current:
-        yield ok("kinds", f"{current} of {len(load_crds())} are of this version")
+        yield ok("kinds", f"{current} of {len(_expected(seen))} are of this version")
 
 
 def check_reading(seen: Observed) -> Iterator[Finding]:
@@ -161,6 +162,14 @@ def _unread(seen: Observed, part: str, check: str) -> Iterator[Finding]:
 def _some(lacks: list[Right]) -> str:
     more = f" and {len(lacks) - _SHOWN} more" if len(lacks) > _SHOWN else ""
     return ", ".join(map(str, lacks[:_SHOWN])) + more
+
+
+def _expected(seen: Observed) -> list[dict[str, Any]]:
+    return definitions.in_groups(load_crds(), [seen.server.api_group])
+
+
+def _install(seen: Observed) -> str:
+    return f"kontinue install{seen.server.group_option}"
 
 
 def _place(seen: Observed) -> str:

@@ -12,16 +12,12 @@ from typing import Final
 
 import msgspec
 
-from kontinue.api import labels
-from kontinue.api.konductor import group
 from kontinue.api.konductor.wait_groups import WaitGroup
 from kontinue.api.meta import Lease
 from kontinue_engine.cli.doctor.findings import Finding, error, ok, warning
 from kontinue_engine.cli.doctor.observed import Observed, WaitGroupFacts
 from kontinue_engine.cli.text import plural
 
-COORDINATORS: Final = f"{labels.COORDINATOR}={group.GROUP}"
-"""Selects the Leases of coordinators."""
 _LOCAL: Final = "+kontinue"
 """How a local server's version ends."""
 
@@ -48,9 +44,8 @@ def check_waitgroups(seen: Observed) -> Iterator[Finding]:
     for one in bound:
         about = seen.named(one.namespace, one.name, "waitgroups")
         what = f"{plural(one.holders, 'holder')} with {one.held} of its counter; should one die, nobody takes that off"
-        remedy = (
-            f"kontinue coordinator run -n {one.namespace}, or the chart kontinue-coordinator (docs/coordination.md)"
-        )
+        command = f"kontinue coordinator run -n {one.namespace}{seen.server.group_option}"
+        remedy = f"{command}, or the chart kontinue-coordinator (docs/coordination.md)"
         if seen.sees_all_coordinators:
             yield error("waitgroups", f"{what}: no coordinator keeps a Lease", remedy, about=about)
         else:

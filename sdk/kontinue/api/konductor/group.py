@@ -12,6 +12,10 @@ from kontinue.api.meta import ApiStruct
 GROUP: Final = "konductor.io"
 VERSION: Final = "v1"
 API_VERSION: Final = f"{GROUP}/{VERSION}"
+ORIGINAL_GROUP: Final = f"sync.{GROUP}"
+"""Where the original really serves them, whose documents name the other one."""
+GROUPS: Final = (GROUP, ORIGINAL_GROUP)
+"""In which a cluster may serve the kinds."""
 
 
 class HolderKind(enum.StrEnum):

@@ -18,10 +18,12 @@ def test_nothing_need_be_said():
 def test_everything_can_be_said():
     """As the chart does."""
     words = ["-n", "batch", "-A", "--kubeconfig", "file", "--context", "c", "--log-level", "debug"]
+    words += ["--api-group", "sync.konductor.io,konductor.io"]
     words += ["--lease-duration", "20", "--lease-renew", "2.5", "--health-port", "8081", "--health-host", "0.0.0.0"]
     assert parse_options(words) == ArbiterOptions(
         namespace="batch",
         all_namespaces=True,
+        api_groups=("sync.konductor.io", "konductor.io"),
         kubeconfig="file",
         context="c",
         lease=LeaseTimes(duration_s=20, renew_s=2.5),
@@ -31,7 +33,13 @@ def test_everything_can_be_said():
 
 
 @pytest.mark.parametrize(
-    "words", [["--lease-duration", "5"], ["--lease-duration", "10", "--lease-renew", "4"], ["--health-port", "0"]]
+    "words",
+    [
+        ["--lease-duration", "5"],
+        ["--lease-duration", "10", "--lease-renew", "4"],
+        ["--health-port", "0"],
+        ["--api-group", "konductor.io,kontinue.cloud"],
+    ],
 )
 def test_what_cannot_work_is_refused(words: list[str], capsys: pytest.CaptureFixture[str]):
     """With the option that is wrong."""

@@ -19,16 +19,20 @@ VALUES = {
     "output": ["-o", "json"],
     "quiet": ["-q"],
     "no_color": ["--no-color"],
+    "api_groups": ["--api-group", "sync.konductor.io"],
 }
 PRINTS = {"quiet", "no_color"}
 IN_PLACE = {*PRINTS, "namespace"}
 NAMED = {*PRINTS, "output", "namespace", "context", "kubeconfig"}
 SELECTED = {*NAMED, "selector"}
 LISTED = {*SELECTED, "all_namespaces"}
+GROUPED = {*LISTED, "api_groups"}
 TAKES = {
     **dict.fromkeys(["get", "functions", "suspensions", "schedules", "archive", "shards", "replay"], LISTED),
     **dict.fromkeys(["cancel", "skip", "retry", "resume", "wait", "describe"], SELECTED),
     **dict.fromkeys(["execute", "result", "tree", "watch", "logs", "bench", "worker"], NAMED),
+    **dict.fromkeys(["barrier", "mutex", "once", "rwmutex", "semaphore", "waitgroup"], GROUPED),
+    "doctor": {*NAMED, "all_namespaces", "api_groups"},
     **dict.fromkeys(["init", "apiserver", "completion"], PRINTS),
     **dict.fromkeys(["dev", "manifest"], IN_PLACE),
     "version": {*PRINTS, "output"},

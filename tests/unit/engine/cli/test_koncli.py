@@ -21,13 +21,32 @@ from kontinue_engine.cli.koncli import KONCLI, main, translated
 )
 def test_what_only_the_originals_documents_know_is_understood(given: list[str], taken: list[str]):
     """Scripts that use it go on."""
-    assert translated(given, namespace="") == taken
+    assert translated(given, {}) == taken
 
 
 def test_the_namespace_of_the_environment_counts_unless_the_line_names_one():
     """As the original documents it."""
-    assert translated(["waitgroup", "list"], namespace="batch") == ["-n", "batch", "waitgroup", "list"]
-    assert translated(["waitgroup", "list", "-n", "b"], namespace="batch") == ["waitgroup", "list", "-n", "b"]
+    environment = {"KONDUCTOR_NAMESPACE": "batch"}
+    assert translated(["waitgroup", "list"], environment) == ["--namespace", "batch", "waitgroup", "list"]
+    assert translated(["waitgroup", "list", "-n", "b"], environment) == ["waitgroup", "list", "-n", "b"]
+
+
+def test_the_api_group_of_the_environment_counts_unless_the_line_names_one():
+    """Whoever works with the original's objects says so once."""
+    environment = {"KONDUCTOR_GROUP": "sync.konductor.io"}
+    listing = ["waitgroup", "list"]
+    assert translated(listing, environment) == ["--api-group", "sync.konductor.io", *listing]
+    for named in (["--api-group", "konductor.io"], ["--api-group=konductor.io"]):
+        assert translated([*listing, *named], environment) == [*listing, *named]
+
+
+def test_the_environment_says_nothing_about_the_version(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """Which needs no server, and takes no such options."""
+    monkeypatch.setenv("KONDUCTOR_NAMESPACE", "batch")
+    assert main(["version"]) == 0
+    assert "kontinue" in capsys.readouterr().out
 
 
 def test_only_primitives_are_koncli_verbs():

@@ -128,8 +128,8 @@ async def test_cancel_of_an_execution_that_never_rests_ends_with_the_refusal():
     assert elapsed_s() > 0
 
 
-@pytest.mark.parametrize("options", [{"qps": 0}, {"burst": 0}])
+@pytest.mark.parametrize("options", [{"qps": 0}, {"burst": 0}, {"api_group": "kontinue.cloud"}])
 def test_options_that_cannot_work_are_refused(options):
-    """A throttle that never lets anything pass."""
+    """A throttle that never lets anything pass; a group in which there are no primitives."""
     with pytest.raises(ValueError, match="expected"):
         ClientOptions(**options)

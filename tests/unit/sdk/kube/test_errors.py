@@ -67,6 +67,7 @@ DENIED = 'executions.kontinue.cloud "x" is forbidden: User "ada" cannot {} resou
         ("watch", "waitgroups", "konductor.io", "The Roles kontinue-client and kontinue-operator grant it there"),
         ("update", "waitgroups/status", "konductor.io", "The Roles kontinue-client and kontinue-operator grant it"),
         ("patch", "waitgroups", "konductor.io", "No role of kontinue grants that"),
+        ("watch", "waitgroups", "sync.konductor.io", "The Roles kontinue-client and kontinue-operator grant it there"),
     ],
 )
 def test_what_is_forbidden_names_the_roles_that_grant_it(verb, resource, group, remedy):
@@ -88,6 +89,13 @@ def test_what_is_forbidden_of_konductor_names_the_chart_that_grants_it_too():
         message = DENIED.format(verb, resource, group) + ' in the namespace "shop"'
         error = kube_errors.from_response(403, status(403, "Forbidden", message).encode())
         assert (chart in str(error)) is is_named
+
+
+def test_what_is_forbidden_in_the_originals_group_names_what_grants_rights_there():
+    """The roles that are installed without saying so hold in ours alone."""
+    message = DENIED.format("list", "waitgroups", "sync.konductor.io") + ' in the namespace "shop"'
+    error = kube_errors.from_response(403, status(403, "Forbidden", message).encode())
+    assert "`kontinue install --api-group sync.konductor.io`" in str(error)
 
 
 def test_what_is_forbidden_in_all_namespaces_asks_for_one():

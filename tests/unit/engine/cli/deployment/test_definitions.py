@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from kontinue_engine.apiserver.registry import load_crds
-from kontinue_engine.cli.deployment.definitions import State, compare, is_established
+from kontinue_engine.cli.deployment.definitions import State, compare, in_groups, is_established
 
 
 @pytest.fixture
@@ -91,3 +91,18 @@ def test_fields_of_items_are_compared(ours: dict[str, Any], installed: dict[str,
 def test_established_is_what_the_condition_says(conditions: Any, expected: bool) -> None:
     """No condition, not yet."""
     assert is_established({"status": {"conditions": conditions}}) is expected
+
+
+def test_primitives_are_defined_in_each_group_that_is_asked_for() -> None:
+    """They are the same in all of them; other kinds stay where they are."""
+    crds = load_crds()
+    ours = [crd for crd in crds if crd["spec"]["group"] == "konductor.io"]
+    there = in_groups(crds, ["sync.konductor.io"])
+    assert len(there) == len(crds)
+    assert [crd for crd in there if crd["spec"]["group"] == "kontinue.cloud"] == [
+        crd for crd in crds if crd not in ours
+    ]
+    assert "waitgroups.sync.konductor.io" in {crd["metadata"]["name"] for crd in there}
+    assert len(in_groups(crds, ["konductor.io", "sync.konductor.io"])) == len(crds) + len(ours)
+    for crd in there:
+        assert crd["metadata"]["name"] == f"{crd['spec']['names']['plural']}.{crd['spec']['group']}"
