@@ -127,6 +127,11 @@ def rw_mutexes(ctx: typer.Context) -> list[tuple[str, str]]:
     return [(one.metadata.name, "") for one in _listed(ctx, requests.RW_MUTEXES, _Named, only_metadata=True)]
 
 
+def leases(ctx: typer.Context) -> list[tuple[str, str]]:
+    """Return the names of Leases of ``konductor.io``."""
+    return [(one.metadata.name, "") for one in _listed(ctx, requests.KONDUCTOR_LEASES, _Named, only_metadata=True)]
+
+
 def _listed(ctx: typer.Context, resource: requests.Resource, type_: type[T], **selection: Any) -> list[T]:
     # While a line is completed no callback runs: the global options are what the parser has found so far.
     given = ctx.find_root().params

@@ -17,7 +17,7 @@ from kontinue_engine.cli.main import VERBS, Program, run_program
 
 VARIABLES: Final = {"KONDUCTOR_NAMESPACE": ("--namespace", "-n"), "KONDUCTOR_GROUP": ("--api-group",)}
 """Options that environment variables stand for, in all their spellings."""
-_SHARED: Final = frozenset({"barrier", "mutex", "once", "rwmutex", "semaphore", "version", "waitgroup"})
+_SHARED: Final = frozenset({"barrier", "lease", "mutex", "once", "rwmutex", "semaphore", "version", "waitgroup"})
 KONCLI: Final = Program(
     "koncli",
     "Coordinate workloads by primitives of konductor.io.",

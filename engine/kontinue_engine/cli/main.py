@@ -87,6 +87,7 @@ VERBS: Final = (
     Verb(
         "once", f"{_CLI}.once", "Done once, whoever does it: run a command unless it has been done.", _CHANGE, GROUPED
     ),
+    Verb("lease", f"{_CLI}.lease", "One at a time holds it for a while, by priority.", _CHANGE, GROUPED),
     Verb("rwmutex", f"{_CLI}.rwmutex", "Many read at a time, or one writes.", _CHANGE, GROUPED),
     Verb("waitgroup", f"{_CLI}.waitgroup", "Count workers under way, wait until all are done.", _CHANGE, GROUPED),
     Verb("barrier", f"{_CLI}.barrier", "Let a known number wait for each other.", _CHANGE, GROUPED),

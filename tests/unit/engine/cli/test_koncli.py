@@ -51,7 +51,7 @@ def test_the_environment_says_nothing_about_the_version(
 
 def test_only_primitives_are_koncli_verbs():
     """Executions are kontinue's."""
-    verbs = {"barrier", "mutex", "once", "rwmutex", "semaphore", "version", "waitgroup"}
+    verbs = {"barrier", "lease", "mutex", "once", "rwmutex", "semaphore", "version", "waitgroup"}
     assert {verb.name for verb in KONCLI.verbs} == verbs
 
 

@@ -1,0 +1,187 @@
+"""Internal. ``kontinue lease`` and ``koncli lease``: one at a time holds it for a while, by priority."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from kontinue.api.konductor.leases import Lease
+from kontinue.kube.requests import KONDUCTOR_LEASES
+from kontinue.sync import Lease as LeaseClient
+from kontinue_engine.cli.commands import Signals, ended_by_signals
+from kontinue_engine.cli.connection import Connection, connect
+from kontinue_engine.cli.execute import duration_option
+from kontinue_engine.cli.lease_text import describe, fields, lease_table, request_fields
+from kontinue_engine.cli.locks import CommandArgument, HolderOption, TimeoutOption, holder_of, run_held
+from kontinue_engine.cli.options import GlobalOptions, candidates, global_options, note
+from kontinue_engine.cli.primitives import OK, print_list, run, say
+
+app = typer.Typer(
+    help="One at a time holds it for a while, by priority. Exit codes: 0 ok, 1 error, 2 not found, 3 timeout, "
+    "4 forbidden, 5 held by another.",
+    no_args_is_help=True,
+)
+
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", autocompletion=candidates("leases"))]
+NamesArgument = Annotated[list[str], typer.Argument(metavar="NAME...", autocompletion=candidates("leases"))]
+LeaseTtlOption = Annotated[
+    str, typer.Option(metavar="DURATION", help="How long it is held without being renewed. Default: the Lease's ttl.")
+]
+PriorityOption = Annotated[
+    int | None, typer.Option(metavar="N", min=0, help="The highest is first. Default: the Lease's, 0.")
+]
+TokenOption = Annotated[
+    int | None, typer.Option(metavar="N", help="Only with this token, not a later one of the same holder.")
+]
+
+
+@app.command("create")
+def create(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME")],
+    ttl: Annotated[
+        str, typer.Option(metavar="DURATION", help="It ends when it is not renewed for so long; 0: it does not.")
+    ] = "10m",
+    priority: Annotated[int, typer.Option(metavar="N", min=0, help="Of who asks without one.")] = 0,
+) -> None:
+    """Create a Lease; one that exists is left as it is."""
+    options, length = global_options(ctx), duration_option(ttl, "--ttl")
+
+    async def main() -> int:
+        async with connect(options) as connection:
+            lease = await _client(connection, name).create(ttl=length, priority=priority)
+        say(options, KONDUCTOR_LEASES, name, "exists", fields(lease))
+        return OK
+
+    run(main)
+
+
+@app.command("acquire")
+def acquire(
+    ctx: typer.Context,
+    name: NameArgument,
+    timeout: TimeoutOption = "",
+    priority: PriorityOption = None,
+    holder: HolderOption = "",
+    ttl: LeaseTtlOption = "",
+) -> None:
+    """Wait for it, and hold it until it is released or its ttl is over; it is not renewed."""
+    options, limit = global_options(ctx), duration_option(timeout, "--timeout")
+    who, length = holder_of(holder), duration_option(ttl, "--ttl")
+
+    async def main(_: Signals) -> int:
+        async with connect(options) as connection:
+            lease = _client(connection, name)
+            await _say_if_held(options, lease)
+            lock = await lease.acquire(timeout=limit, ttl=length, holder=who, priority=priority)
+        told = {"holder": lock.holder, "token": lock.token}
+        say(options, KONDUCTOR_LEASES, name, f"acquired by {lock.holder}, token {lock.token}", told)
+        return OK
+
+    run(lambda: ended_by_signals(main))
+
+
+@app.command("renew")
+def renew(ctx: typer.Context, name: NameArgument, holder: HolderOption = "", token: TokenOption = None) -> None:
+    """Hold it for its whole ttl again, for its holder."""
+    options, who = global_options(ctx), holder_of(holder)
+
+    async def main() -> int:
+        async with connect(options) as connection:
+            lease = await _client(connection, name).renew(holder=who, token=token)
+        say(options, KONDUCTOR_LEASES, name, f"renewed by {lease.status.holder}", fields(lease))
+        return OK
+
+    run(main)
+
+
+@app.command("release")
+def release(ctx: typer.Context, name: NameArgument, holder: HolderOption = "", token: TokenOption = None) -> None:
+    """Release it, for its holder."""
+    options, who = global_options(ctx), holder_of(holder)
+
+    async def main() -> int:
+        async with connect(options) as connection:
+            await _client(connection, name).release(holder=who, token=token)
+        say(options, KONDUCTOR_LEASES, name, "released", {})
+        return OK
+
+    run(main)
+
+
+@app.command("with", context_settings={"ignore_unknown_options": True})
+def with_(
+    ctx: typer.Context,
+    name: NameArgument,
+    command: CommandArgument,
+    timeout: TimeoutOption = "",
+    priority: PriorityOption = None,
+    holder: HolderOption = "",
+    ttl: LeaseTtlOption = "",
+) -> None:
+    """Run a command while it is held, and leave with the command's exit code. It is renewed; lost, the command ends.
+
+    The command finds its token in KONDUCTOR_TOKEN.
+    """
+    options, limit = global_options(ctx), duration_option(timeout, "--timeout")
+    who, length = holder_of(holder), duration_option(ttl, "--ttl")
+
+    async def main() -> int:
+        async with connect(options) as connection:
+            lease = _client(connection, name)
+            await _say_if_held(options, lease)
+            return await run_held(lease.held(timeout=limit, ttl=length, holder=who, priority=priority), command)
+
+    run(main)
+
+
+@app.command("list")
+def list_(ctx: typer.Context) -> None:
+    """List Leases of konductor.io."""
+    print_list(ctx, KONDUCTOR_LEASES, Lease, lease_table)
+
+
+@app.command("status")
+def status(ctx: typer.Context, name: NameArgument) -> None:
+    """Show who holds it, since when and until when, and who waits."""
+    options = global_options(ctx)
+
+    async def main() -> int:
+        async with connect(options) as connection:
+            client = _client(connection, name)
+            lease, found = await client.get(), await client.requests()
+        if options.is_table:
+            print(describe(lease, found, datetime.now(UTC)))
+        else:
+            told = {"requests": [request_fields(one) for one in found]}
+            say(options, KONDUCTOR_LEASES, name, "", fields(lease) | told)
+        return OK
+
+    run(main)
+
+
+@app.command("delete")
+def delete(ctx: typer.Context, names: NamesArgument) -> None:
+    """Delete Leases; one that does not exist is no error. Who holds one, or waits for it, is told."""
+    options = global_options(ctx)
+
+    async def main() -> int:
+        async with connect(options) as connection:
+            for name in names:
+                await _client(connection, name).delete()
+                say(options, KONDUCTOR_LEASES, name, "deleted", {})
+        return OK
+
+    run(main)
+
+
+async def _say_if_held(options: GlobalOptions, client: LeaseClient) -> None:
+    told = (await client.get()).status
+    if told.holder:
+        note(options, f"Lease {client.name}: held by {told.holder}, {told.waiting} wait already")
+
+
+def _client(connection: Connection, name: str) -> LeaseClient:
+    return LeaseClient(name, connection.client)
