@@ -149,6 +149,11 @@ class GateConditionStatus(ApiStruct, frozen=True):
     namespace: _Namespace = ""
     message: Annotated[str, Meta(max_length=MAX_MESSAGE, description="Why it is not.")] = ""
 
+    @property
+    def place(self) -> str:
+        """What it is about, for people."""
+        return f"{self.type} {f'{self.namespace}/' if self.namespace else ''}{self.name}"
+
 
 class GateStatus(ApiStruct, frozen=True):
     """What has been found. Written by the coordinator alone."""
@@ -186,6 +191,14 @@ class Gate(ApiObject, frozen=True):
                 return GatePhase.WAITING
             case _:
                 return self.status.phase if self.status.override is None else GatePhase.WAITING
+
+    @property
+    def missing(self) -> str:
+        """What it still waits for, in words, as its status has it."""
+        if self.spec.override is GateOverride.CLOSED:
+            return "it was closed by hand"
+        unmet = (one for one in self.status.condition_statuses if not one.met)
+        return "; ".join(f"{one.place} is to be {one.state}, but {one.message}" for one in unmet)
 
 
 def parse_condition(text: str) -> GateCondition:
