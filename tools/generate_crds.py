@@ -356,7 +356,7 @@ PERMIT: Final = Kind(
         _AGE,
         _column("Expires", "string", ".status.expiresAt", "When it ends by itself.", priority=1),
     ),
-    rules=(Rule(at=("spec",), rule="self == oldSelf", message="who asks for what is immutable"),),
+    rules=tuple(_immutable(field) for field in ("semaphore", "holder", "ttl", "boundTo", "noWait")),
 )
 
 BARRIER: Final = Kind(

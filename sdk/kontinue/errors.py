@@ -283,7 +283,7 @@ class AlreadyExecuted(KontinueError):
 
 
 class LockLost(KontinueError):
-    """A lock that was held has ended before it was released: it has expired, or somebody has taken it away."""
+    """What was held, a lock or a permit, has ended before it was released: expired, or taken away by somebody."""
 
 
 class ConfigError(KontinueError):

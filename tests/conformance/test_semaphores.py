@@ -58,12 +58,14 @@ async def test_a_permit_that_cannot_be_is_refused(api: Api, spec: dict[str, Any]
 
 
 async def test_who_asks_for_what_cannot_change(api: Api) -> None:
-    """A permit cannot be handed on; how many a Semaphore has may change."""
+    """A permit cannot be handed on, but renewed; how many a Semaphore has may change."""
     permit = await created(api, "Permit", PERMITS, {"semaphore": "db", "holder": "me"})
-    patch = {"spec": {"holder": "you"}}
-    status, answer = await api.send("PATCH", permit, patch, content_type=MERGE_PATCH)
-    assert (status, answer["reason"]) == (422, "Invalid")
-    assert "who asks for what is immutable" in answer["message"]
+    pod = {"kind": "Pod", "name": "a", "uid": "1"}
+    for change in ({"semaphore": "dc"}, {"holder": "you"}, {"ttl": "1h"}, {"boundTo": pod}, {"noWait": True}):
+        status, answer = await api.send("PATCH", permit, {"spec": change}, content_type=MERGE_PATCH)
+        assert (status, answer["reason"]) == (422, "Invalid")
+        assert f"{next(iter(change))} is immutable" in answer["message"]
+    assert (await api.send("PATCH", permit, {"spec": {"renewals": 1}}, content_type=MERGE_PATCH))[0] == 200
     semaphore = await created(api, "Semaphore", SEMAPHORES, {"permits": 1})
     assert (await api.send("PATCH", semaphore, {"spec": {"permits": 3}}, content_type=MERGE_PATCH))[0] == 200
 

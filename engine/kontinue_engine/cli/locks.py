@@ -1,17 +1,22 @@
-"""Internal. What the verbs of all kinds of locks share: options, and a command that runs while a lock is held."""
+"""Internal. What the verbs of all kinds of locks share: options, and a command that runs while something is held."""
 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
-from typing import Annotated, Final
+from typing import Annotated, Final, TypeVar
 
 import typer
 
 from kontinue.api.konductor.group import Holder
-from kontinue.sync import Lock, Scope
+from kontinue.sync import Lock
+from kontinue.sync.held import Holding, Keeper
 from kontinue_engine.cli.commands import Signals, ended_by_signals, exit_code, run_command
+from kontinue_engine.cli.options import is_terminal
 from kontinue_engine.cli.primitives import bound_holder
+
+H = TypeVar("H", bound=Holding)
 
 _KINDS: Final = frozenset({"pod", "pods", "execution", "executions"})
 
@@ -43,29 +48,32 @@ def holder_of(text: str) -> str | Holder:
 
 
 class CommandFailedError(Exception):
-    """The command that a lock is held for has ended with another exit status than 0."""
+    """The command that something is held for has ended with another exit status than 0."""
 
     def __init__(self, status: int) -> None:
         super().__init__(f"exit status {status}" if status >= 0 else f"ended by signal {-status}")
         self.status = status
 
 
-async def run_held(scope: Scope, command: Sequence[str], *, must_succeed: bool = False) -> int:
-    """Run a command while a lock is held; return its exit status. Once the lock is lost the command is ended.
+async def run_held(scope: Keeper[H], command: Sequence[str], *, must_succeed: bool = False) -> int:
+    """Run a command while a lock, or a permit, is held; return its exit status. Once that is lost the command is ended.
+
+    The command has a process group of its own, unless it could read from a terminal: there it would be stopped.
 
     Args:
-        scope: of the lock.
+        scope: of what is held.
         command: what to run.
-        must_succeed: any exit status but 0 is a failure of what the lock is held for.
+        must_succeed: any exit status but 0 is a failure of what it is held for.
 
     Raises:
-        LockLost: the lock was lost, and the command was ended, or had just ended.
-        KontinueError: the lock could not be taken.
+        LockLost: it was lost, and the command was ended, or had just ended.
+        KontinueError: it could not be taken.
     """
 
     async def work(signals: Signals) -> int:
-        async with scope as lock:
-            status = await run_command(command, signals, environment=_environment(lock), own_group=True)
+        async with scope as held:
+            own_group = not is_terminal(sys.stdin)
+            status = await run_command(command, signals, environment=_environment(held), own_group=own_group)
             if must_succeed and status:
                 raise CommandFailedError(status)
         return exit_code(status)
@@ -76,5 +84,6 @@ async def run_held(scope: Scope, command: Sequence[str], *, must_succeed: bool =
         return exit_code(failure.status)
 
 
-def _environment(lock: Lock) -> dict[str, str]:
-    return {**os.environ, "KONDUCTOR_HOLDER_ID": lock.holder, "KONDUCTOR_TOKEN": str(lock.token)}
+def _environment(held: Holding) -> dict[str, str]:
+    token = {"KONDUCTOR_TOKEN": str(held.token)} if isinstance(held, Lock) else {}
+    return {**os.environ, "KONDUCTOR_HOLDER_ID": held.holder, **token}

@@ -11,10 +11,10 @@ from kontinue.api.konductor.group import Holder
 from kontinue.api.konductor.semaphores import Semaphore
 from kontinue.kube.requests import SEMAPHORES
 from kontinue.sync import Semaphore as SemaphoreClient
-from kontinue_engine.cli.commands import Signals, ended_by_signals, exit_code, run_command
+from kontinue_engine.cli.commands import Signals, ended_by_signals
 from kontinue_engine.cli.connection import Connection, connect
 from kontinue_engine.cli.execute import duration_option
-from kontinue_engine.cli.locks import CommandArgument, TimeoutOption
+from kontinue_engine.cli.locks import CommandArgument, TimeoutOption, run_held
 from kontinue_engine.cli.options import GlobalOptions, candidates, global_options, note
 from kontinue_engine.cli.primitives import OK, bound_holder, print_list, run, say
 from kontinue_engine.cli.semaphore_text import describe, fields, holder_fields, semaphore_table
@@ -116,18 +116,17 @@ def with_(
     holder: HolderOption = "",
     bound_to: BoundOption = "",
 ) -> None:
-    """Run a command while a permit is held; its exit status is the exit code."""
+    """Run a command while a permit is held; its exit status is the exit code. It is renewed; lost, the command ends."""
     options, limit = global_options(ctx), duration_option(timeout, "--timeout")
     length, bound = duration_option(ttl, "--ttl"), _bound_to(bound_to)
 
-    async def main(signals: Signals) -> int:
+    async def main() -> int:
         async with connect(options) as connection:
             client = _client(connection, name)
             await _say_if_full(options, client)
-            async with client.hold(holder=holder, timeout=limit, ttl=length, bound_to=bound):
-                return exit_code(await run_command(command, signals))
+            return await run_held(client.hold(holder=holder, timeout=limit, ttl=length, bound_to=bound), command)
 
-    run(lambda: ended_by_signals(main))
+    run(main)
 
 
 @app.command("list")

@@ -127,14 +127,17 @@ def _decided(
     """Return the status that a Permit gets now; None: the one that it has."""
     status = permit.status
     if status.phase is PermitPhase.GRANTED:
+        # Renewed before it was seen to end: it has not ended, however late that is seen.
+        if permit.spec.renewals > status.renewals:
+            expires_at = _expires_at(permit, semaphore, now)
+            return msgspec.structs.replace(status, renewals=permit.spec.renewals, expires_at=expires_at)
         if status.expires_at is not None and status.expires_at <= now:
             return msgspec.structs.replace(status, phase=PermitPhase.EXPIRED)
         return None
     if status.phase is not None or permit.metadata.deletion_timestamp is not None:
         return None
     if granted:
-        ttl = _ttl(permit, semaphore)
-        expires_at = None if ttl is None else now + ttl
+        expires_at = _expires_at(permit, semaphore, now)
         return PermitStatus(phase=PermitPhase.GRANTED, acquired_at=now, expires_at=expires_at)
     if bad := asked.bad_ttl(permit.spec.ttl):
         return PermitStatus(phase=PermitPhase.DENIED, message=bad[:1_000])
@@ -151,11 +154,11 @@ def _ends_at(permit: Permit, now: datetime) -> datetime | None:
     return permit.status.expires_at if permit.status.phase is PermitPhase.GRANTED else None
 
 
-def _ttl(permit: Permit, semaphore: Semaphore) -> timedelta | None:
+def _expires_at(permit: Permit, semaphore: Semaphore, now: datetime) -> datetime | None:
     text = permit.spec.ttl or semaphore.spec.ttl
     if not text or asked.bad_ttl(text):
         return None
-    return min(durations.parse(text), LONGEST)
+    return now + min(durations.parse(text), LONGEST)
 
 
 def _grant(permit: Permit) -> Grant:

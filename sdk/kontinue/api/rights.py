@@ -92,9 +92,9 @@ _CLIENT: Final = (
     # Counts and waits. Holders are Pods and Executions, which it reads anyway.
     Rule(group.GROUP, ("waitgroups", "mutexes", "onces", "rwmutexes"), (*_READ, "create", "delete")),
     Rule(group.GROUP, ("waitgroups/status", "mutexes/status", "onces/status", "rwmutexes/status"), ("update",)),
-    # Asks for permits, which a coordinator grants.
+    # Asks for permits, which a coordinator grants, and renews them.
     Rule(group.GROUP, ("semaphores",), ("get", "list", "create", "delete")),
-    Rule(group.GROUP, ("permits",), (*_READ, "create", "delete")),
+    Rule(group.GROUP, ("permits",), (*_READ, "create", "patch", "delete")),
     # Arrives, and waits. What somebody has left at an earlier Barrier of the same name is deleted.
     Rule(group.GROUP, ("barriers",), (*_READ, "create", "delete")),
     Rule(group.GROUP, ("arrivals",), ("get", "create", "delete")),

@@ -10,13 +10,14 @@ from typing import Final, Self
 from kontinue import errors
 from kontinue.api.konductor.semaphores import Permit, PermitSpec, Semaphore
 from kontinue.sync.asking import child_meta
+from kontinue.sync.held import Holding, Keeper
 
 SEMAPHORE_LABEL: Final = "semaphore"
 """Documented label of Permits."""
 
 
-class HeldPermit:
-    """A permit that was granted. As a context manager it is given back at the end of the block.
+class HeldPermit(Holding):
+    """A permit that was granted. As a context manager it is given back at the end of the block, and not renewed.
 
     Attributes:
         name: of the Permit.
@@ -25,8 +26,8 @@ class HeldPermit:
     """
 
     def __init__(self, permit: Permit, release: Callable[[], Awaitable[bool]]) -> None:
+        super().__init__(permit.spec.holder)
         self.name = permit.metadata.name
-        self.holder = permit.spec.holder
         self.permit = permit
         self._release = release
 
@@ -54,10 +55,56 @@ class HeldPermit:
             with contextlib.suppress(errors.KontinueError):  # then it ends with its ttl
                 await asyncio.shield(ending)
         elif not await asyncio.shield(ending):
-            raise errors.InvalidState(
-                f"Permit {self.permit.metadata.namespace}/{self.name} has ended before the work that it was for: "
-                "choose a longer ttl, or bind it to its Pod"
-            )
+            raise _ended(self.permit)
+
+
+class PermitScope(Keeper[HeldPermit]):
+    """Holds a permit from ``begin`` to ``end``, and renews it meanwhile. ``async with`` it; a loss cancels the body.
+
+    Args:
+        take: acquires it.
+        keep: renews it until it is lost; returns why.
+        on_loss: called once it is lost, before the body is cancelled.
+    """
+
+    def __init__(
+        self,
+        take: Callable[[], Awaitable[HeldPermit]],
+        keep: Callable[[HeldPermit], Awaitable[str]],
+        on_loss: Callable[[HeldPermit], object] | None = None,
+    ) -> None:
+        super().__init__(on_loss)
+        self._take = take
+        self._keep_up = keep
+
+    async def take(self) -> HeldPermit:
+        """Wait for the permit."""
+        return await self._take()
+
+    async def keep(self, held: HeldPermit) -> str:
+        """Renew it until it is lost; return why."""
+        return await self._keep_up(held)
+
+    async def release(self, held: HeldPermit, error: BaseException | None) -> None:
+        """Give it back.
+
+        Raises:
+            InvalidState: it has ended before.
+        """
+        del error
+        if not await held.release():
+            raise _ended(held.permit)
+
+    async def drop(self, held: HeldPermit) -> None:
+        """Give it back, whatever became of what it was held for."""
+        await held.release()
+
+
+def _ended(permit: Permit) -> errors.InvalidState:
+    return errors.InvalidState(
+        f"Permit {permit.metadata.namespace}/{permit.metadata.name} has ended before the work that it was for: choose "
+        "a longer ttl, or bind it to its Pod"
+    )
 
 
 def new_permit(name: str, semaphore: Semaphore, spec: PermitSpec) -> Permit:

@@ -6,11 +6,18 @@ A client asks by a Permit object and watches it; the coordinator grants, in the 
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import uuid
+<<<<<<< Updated upstream
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager, suppress
+=======
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+>>>>>>> Stashed changes
 from datetime import timedelta
+from itertools import count
 from typing import Final
 
 import msgspec
@@ -27,10 +34,14 @@ from kontinue.client.limits import limited, limited_write
 from kontinue.kube import requests
 from kontinue.kube.answers import reader
 from kontinue.sync.asking import DEFAULT_TTL, Asker, Words, does_not_wait
-from kontinue.sync.permits import HeldPermit, new_permit
+from kontinue.sync.followed import Followed
+from kontinue.sync.permits import HeldPermit, PermitScope, new_permit
+from kontinue.sync.renewing import renewed_until_lost
 
 RETRY_S: Final = 30.0
 """How long a request is tried when the client has no timeout; as the client's other calls."""
+SURE_FOR: Final = 0.9
+"""Of its ttl it is certain to be held: the coordinator counts from the grant, which we hear of later. Judgement."""
 
 
 class _PermitList(msgspec.Struct, frozen=True):
@@ -90,7 +101,7 @@ class Semaphore:
         ttl: timedelta | None = None,
         bound_to: Holder | None = None,
     ) -> HeldPermit:
-        """Wait for a permit, behind those who asked before.
+        """Wait for a permit, behind those who asked before. It is not renewed: ``hold`` does that.
 
         Whoever stops waiting, by the timeout or by being cancelled, withdraws.
 
@@ -124,23 +135,32 @@ class Semaphore:
         granted = await self._asker.granted(name, prepare, limit=limit, exists=self.get)
         return HeldPermit(granted, lambda: self._given_back(granted))
 
-    @asynccontextmanager
-    async def hold(
+    def hold(
         self,
         *,
         holder: str = "",
-        timeout: timedelta | None = None,  # noqa: ASYNC109 - part of the API
+        timeout: timedelta | None = None,
         ttl: timedelta | None = None,
         bound_to: Holder | None = None,
-    ) -> AsyncGenerator[HeldPermit]:
-        """Hold a permit for the length of a ``with`` block; see ``acquire``.
+        on_loss: Callable[[HeldPermit], object] | None = None,
+    ) -> PermitScope:
+        """Hold a permit in an ``async with``: it is renewed in the background, and given back at the end.
 
-        Raises:
-            InvalidState: at the end of a block that was successful: the permit had expired meanwhile, so others may
-                have had theirs beside it.
+        Once it is lost, for example because it could not be renewed within its ttl, the body is cancelled and
+        ``LockLost`` is raised. See ``acquire`` for what else is raised.
+
+        Args:
+            holder: as in ``acquire``.
+            timeout: as in ``acquire``.
+            ttl: how long it lasts without being renewed. None: as in ``acquire``.
+            bound_to: as in ``acquire``.
+            on_loss: called as soon as it is lost.
         """
-        async with await self.acquire(holder=holder, timeout=timeout, ttl=ttl, bound_to=bound_to) as held:
-            yield held
+
+        async def take() -> HeldPermit:
+            return await self.acquire(holder=holder, timeout=timeout, ttl=ttl, bound_to=bound_to)
+
+        return PermitScope(take, self._keep, on_loss)
 
     @limited_write
     async def release(self, holder: str = "") -> str:
@@ -158,7 +178,7 @@ class Semaphore:
                 f"{holder} holds no permit of Semaphore {self.namespace}/{self.name}", status=404, reason="NotFound"
             )
         oldest = min(held, key=lambda one: (str(one.status.acquired_at), one.metadata.name))
-        await self._delete(oldest, retry_for_s=self._retry_for_s)
+        await self._delete(oldest)
         return oldest.metadata.name
 
     @limited
@@ -207,16 +227,53 @@ class Semaphore:
         request = requests.get(requests.PERMITS, self.namespace, meta.name)
         try:
             stored = _decode_permit(await self._transport.send(request, retry_for_s=self._retry_for_s))
-            if stored.metadata.uid != meta.uid:
-                return False
-            await self._delete(stored, retry_for_s=self._retry_for_s)
         except errors.NotFound:
             return False
-        return stored.status.phase is PermitPhase.GRANTED
+        if stored.metadata.uid != meta.uid:
+            return False
+        await self._delete(stored)
+        return stored.is_granted
 
+<<<<<<< Updated upstream
     async def _delete(self, permit: Permit, *, retry_for_s: float) -> None:
         """Delete a Permit that there was just now."""
         meta = permit.metadata
         request = requests.delete(requests.PERMITS, self.namespace, meta.name, uid=meta.uid)
         with suppress(errors.NotFound):  # ours: its answer got lost
             await self._transport.send(request, retry_for_s=retry_for_s)
+=======
+    async def _delete(self, permit: Permit) -> None:
+        meta = permit.metadata
+        request = requests.delete(requests.PERMITS, self.namespace, meta.name, uid=meta.uid)
+        with suppress(errors.NotFound):  # the answer to our own got lost, or somebody else was faster
+            await self._transport.send(request, retry_for_s=self._retry_for_s)
+
+    async def _keep(self, held: HeldPermit) -> str:
+        granted = held.permit
+        name, status = granted.metadata.name, granted.status
+        ttl = None
+        if status.expires_at is not None and status.acquired_at is not None:
+            ttl = (status.expires_at - status.acquired_at) * SURE_FOR
+        what = f"Permit {self.namespace}/{name}"
+        renewals = count(granted.spec.renewals + 1)
+        try:
+            ended = await renewed_until_lost(
+                Followed(self._transport, requests.PERMITS, Permit, self.namespace, name),
+                granted,
+                is_held=lambda one: one.is_granted,
+                renew=lambda: self._renewed(name, next(renewals)),
+                ttl=ttl,
+                since_s=asyncio.get_running_loop().time(),
+            )
+        except TimeoutError:
+            return f"{what} could not be renewed within its ttl"
+        except errors.KontinueError as error:
+            return str(error)
+        return f"{what} is {ended.status.phase}, before the work that it was for has ended"
+
+    async def _renewed(self, name: str, number: int) -> Permit:
+        request = requests.merge_patch(requests.PERMITS, self.namespace, name, {"spec": {"renewals": number}})
+        while True:
+            with suppress(errors.Unavailable):  # until its ttl is over, the server may come back
+                return _decode_permit(await self._transport.send(request, retry_for_s=self._retry_for_s))
+>>>>>>> Stashed changes

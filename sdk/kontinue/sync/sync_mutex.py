@@ -11,16 +11,16 @@ from kontinue.api.konductor.group import Holder
 from kontinue.api.konductor.mutexes import Mutex as StoredMutex
 from kontinue.client.event_thread import EventThread
 from kontinue.client.sync_client import SyncClient, parts_of
-from kontinue.sync.held import Lock, Scope
+from kontinue.sync.held import H, Keeper, Lock
 from kontinue.sync.mutex import Mutex
 
 
 @contextmanager
-def within(scope: Scope, thread: EventThread) -> Generator[Lock]:
-    """Hold a lock in a ``with``; what the body raises goes first."""
-    lock = thread.run(scope.begin())
+def within(scope: Keeper[H], thread: EventThread) -> Generator[H]:
+    """Hold a lock, or something else, in a ``with``; what the body raises goes first."""
+    held = thread.run(scope.begin())
     try:
-        yield lock
+        yield held
     except BaseException as error:
         with suppress(errors.KontinueError):
             thread.run(scope.end(error))

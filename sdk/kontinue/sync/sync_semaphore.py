@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Self
@@ -14,6 +14,7 @@ from kontinue.client.event_thread import EventThread
 from kontinue.client.sync_client import SyncClient, parts_of
 from kontinue.sync.permits import HeldPermit
 from kontinue.sync.semaphore import Semaphore
+from kontinue.sync.sync_mutex import within
 
 
 class SyncHeldPermit:
@@ -31,6 +32,15 @@ class SyncHeldPermit:
         self.name = held.name
         self.holder = held.holder
         self.permit = held.permit
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether it is known to have ended; see ``HeldPermit``."""
+        return self._held.is_lost
+
+    def check(self) -> None:
+        """Do nothing while it is held; see ``HeldPermit.check``."""
+        self._held.check()
 
     def release(self) -> bool:
         """Give it back; see ``HeldPermit.release``."""
@@ -83,10 +93,15 @@ class SyncSemaphore:
         timeout: timedelta | None = None,
         ttl: timedelta | None = None,
         bound_to: Holder | None = None,
+        on_loss: Callable[[HeldPermit], object] | None = None,
     ) -> Generator[SyncHeldPermit]:
-        """Hold a permit for the length of a ``with`` block; see ``Semaphore.hold``."""
-        with self.acquire(holder=holder, timeout=timeout, ttl=ttl, bound_to=bound_to) as held:
-            yield held
+        """Hold a permit in a ``with``; see ``Semaphore.hold``. A thread cannot be cancelled: look at ``check()``.
+
+        The callback runs on the client's own thread. ``LockLost`` is raised at the end, too.
+        """
+        scope = self._semaphore.hold(holder=holder, timeout=timeout, ttl=ttl, bound_to=bound_to, on_loss=on_loss)
+        with within(scope, self._thread) as held:
+            yield SyncHeldPermit(held, self._thread)
 
     def release(self, holder: str = "") -> str:
         """Give back the oldest permit of a holder; see ``Semaphore.release``."""

@@ -11,14 +11,16 @@ import sys
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from api_server import ApiServer
 from kontinue import errors
-from kontinue.client import ClientOptions, SyncClient
+from kontinue.client import Client, ClientOptions, SyncClient
 from kontinue.kube import requests
+from kontinue.kube.http import KubeTransport
 from kontinue.sync import HeldPermit, PermitPhase, Semaphore, SemaphorePhase, SyncHeldPermit, SyncSemaphore
 from looked_after import World, start_coordinator
 from polling import eventually
@@ -210,6 +212,70 @@ async def _is_expired(subject: Semaphore, holder: str, *, beside: str) -> bool:
 async def _lose(world: World, held: HeldPermit) -> None:
     async with held:
         await world.transport.send(requests.delete(requests.PERMITS, world.namespace, held.name))
+
+
+async def test_a_permit_in_its_scope_is_renewed(world: World, monkeypatch: pytest.MonkeyPatch):
+    """Its end is put off again and again, by the coordinator's clock."""
+    monkeypatch.setattr("kontinue.sync.renewing.RENEW_AFTER", 0.001)
+    subject = await semaphore(world, 1)
+    ends = set()
+    async with world.looked_after(), subject.hold(ttl=LONG, timeout=LONG) as held:
+
+        async def has_been_renewed() -> bool:
+            (one,) = await subject.permits()
+            ends.add(one.status.expires_at)
+            return len(ends) > 2
+
+        await eventually(has_been_renewed)
+        held.check()
+    assert await subject.permits() == []
+
+
+async def test_a_lost_permit_cancels_its_body_and_is_told(world: World):
+    """Somebody has deleted it: the holder stops at once, as others may have their turn."""
+    subject = await semaphore(world, 1)
+    is_inside = asyncio.Event()
+    lost: list[HeldPermit] = []
+
+    async def hold() -> None:
+        async with subject.hold(holder="a", timeout=LONG, on_loss=lost.append):
+            is_inside.set()
+            await asyncio.Event().wait()
+
+    async with world.looked_after():
+        holding = asyncio.create_task(hold())
+        await is_inside.wait()
+        await subject.release("a")
+        with pytest.raises(errors.LockLost, match="was deleted"):
+            await holding
+    assert [one.is_lost for one in lost] == [True]
+
+
+class LosesAnswers:
+    """A transport that sends a DELETE again, as if the first answer had got lost."""
+
+    def __init__(self, inner: KubeTransport) -> None:
+        self._inner = inner
+        self.stream, self.chunks = inner.stream, inner.chunks
+
+    async def send(self, request: requests.Request, **options: Any) -> bytes:
+        """Send it; the answer is the last one."""
+        if request.method == "DELETE":
+            await self._inner.send(request, **options)
+        return await self._inner.send(request, **options)
+
+
+async def test_a_permit_whose_release_was_answered_late_was_still_held(world: World):
+    """That it is gone when it is deleted again is no loss, and nothing that was not found."""
+    await semaphore(world, 1)
+    subject = Semaphore("db", Client.from_kube(LosesAnswers(world.transport), world.namespace))
+    async with world.looked_after():
+        async with subject.hold(holder="a", timeout=LONG):
+            pass
+        held = await subject.acquire(holder="a", timeout=LONG)
+        assert await held.release()
+        await subject.acquire(holder="a", timeout=LONG)
+        await subject.release("a")
 
 
 async def test_a_permit_ends_with_its_pod_or_execution(world: World):

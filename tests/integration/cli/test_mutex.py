@@ -115,12 +115,16 @@ async def test_a_command_runs_while_it_is_locked(call: Call, mutex: Mutex, tmp_p
     await mutex.unlock(held)
 
 
+def command_line(api_server: ApiServer) -> list[str]:
+    """Return the command line that runs the rest while ``deploy`` is locked."""
+    program = "import sys; from kontinue_engine.cli.koncli import main; sys.exit(main(sys.argv[1:]))"
+    return [sys.executable, "-c", program, "mutex", "with", "--kubeconfig", str(api_server.kubeconfig), "deploy", "--"]
+
+
 async def start(api_server: ApiServer, *command: str) -> asyncio.subprocess.Process:
     """Start ``koncli mutex with deploy`` as a process."""
-    program = "import sys; from kontinue_engine.cli.koncli import main; sys.exit(main(sys.argv[1:]))"
-    words = ("mutex", "with", "--kubeconfig", str(api_server.kubeconfig), "deploy", "--", *command)
     return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", program, *words), stderr=asyncio.subprocess.PIPE, env={**os.environ}
+        *command_line(api_server), *command, stderr=asyncio.subprocess.PIPE, env={**os.environ}
     )
 
 
@@ -158,6 +162,27 @@ async def test_signals_are_passed_on_to_the_command(mutex: Mutex, api_server: Ap
     assert await process.wait() == 3
     lock = await mutex.lock(holder="next", timeout=timedelta())
     assert lock.token == 2
+
+
+IN_TERMINAL = (
+    "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
+)
+
+
+@pytest.mark.slow
+async def test_a_command_may_ask_at_the_terminal(mutex: Mutex, api_server: ApiServer):
+    """As `terraform apply` does: in a process group that is not the terminal's it would be stopped for ever."""
+    await mutex.create()
+    ours, theirs = os.openpty()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", IN_TERMINAL, *command_line(api_server), "sh", "-c", "read answer; exit $answer"),
+        stdin=theirs,
+        start_new_session=True,
+    )
+    os.close(theirs)
+    os.write(ours, b"7\n")
+    assert await process.wait() == 7
+    os.close(ours)
 
 
 @pytest.mark.slow

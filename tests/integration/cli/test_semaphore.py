@@ -14,6 +14,7 @@ import msgspec
 import pytest
 
 from api_server import ApiServer
+from kontinue.kube import requests
 from kontinue.sync import PermitPhase, Semaphore
 from kontinue_engine.cli import koncli, main
 from looked_after import World
@@ -133,6 +134,23 @@ async def test_a_command_runs_while_a_permit_is_held(
     assert await process.wait() == 7
     assert (tmp_path / "ended").exists()
     assert await db.permits() == []
+
+
+async def test_a_command_whose_permit_is_lost_is_ended(
+    db: Semaphore, world: World, api_server: ApiServer, tmp_path: Path
+):
+    """Others may have had theirs: the exit code is 1, and the message tells why."""
+    await db.create()
+    process = await asyncio.create_subprocess_exec(
+        *with_permit(api_server),
+        *("sh", "-c", f"touch {tmp_path}/begun; sleep 600"),
+        stderr=asyncio.subprocess.PIPE,
+    )
+    await eventually((tmp_path / "begun").exists)
+    (permit,) = await db.permits()
+    await world.transport.send(requests.delete(requests.PERMITS, db.namespace, permit.metadata.name))
+    _, said = await process.communicate()
+    assert (process.returncode, b"was deleted" in said) == (1, True)
 
 
 async def test_who_is_told_to_end_while_it_waits_withdraws(db: Semaphore, api_server: ApiServer):

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import yaml
@@ -24,7 +25,7 @@ from kontinue.client import Client, ClientOptions
 from kontinue.errors import KontinueError, NotFound
 from kontinue.kube import requests
 from kontinue.kube.requests import Resource
-from kontinue.sync import Barrier, Holder, HolderKind, Lock, Mutex, Once, RWMutex, Semaphore, WaitGroup
+from kontinue.sync import Barrier, Holder, HolderKind, Lock, Mutex, Once, RWMutex, Semaphore, WaitGroup, renewing
 from kontinue_engine.arbiter.options import parse_options
 from kontinue_engine.cli.deployment.rights import COORDINATOR_ACCOUNT, role_objects
 from polling import eventually
@@ -193,6 +194,10 @@ async def semaphore_is_used(world: World, client: Client) -> None:
     db = Semaphore("db", client)
     await db.create()
     await client.kube.send(requests.list_objects(requests.SEMAPHORES, world.api.namespace))
+    with mock.patch.object(renewing, "RENEW_AFTER", 0.001):
+        async with db.hold(timeout=timedelta(seconds=60), ttl=timedelta(minutes=5)):
+            renewal = ((GROUP, "permits"), "patch")
+            await eventually(lambda: renewal in world.asked_by("user"))
     async with db.hold(timeout=timedelta(seconds=60)):
         assert len(await db.permits()) == 1
         queued = asyncio.create_task(db.acquire(timeout=timedelta(seconds=60)))

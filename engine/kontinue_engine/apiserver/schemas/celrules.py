@@ -154,6 +154,7 @@ RULES: Final[dict[str, Predicate]] = {
     "self.conditions.all(c, !has(c.value) || c.type == 'Semaphore')": _counts_permits_only,
     **dict(map(_immutable, ("arguments", "timeout", "ttl", "mutex"))),
     **dict(map(_immutable, ("execution", "kind", "displayName", "description", "payloadSchema"))),
+    **dict(map(_immutable, ("semaphore", "holder", "boundTo", "noWait"))),
     **dict(map(_immutable_retry, ("backoff", "multiplier", "maxBackoff", "jitter", "nonRetryable"))),
 }
 """Predicates by rule text. They may rely on the type of the value itself, not on the types of its fields."""

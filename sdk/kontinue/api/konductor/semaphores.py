@@ -58,7 +58,8 @@ class SemaphoreSpec(ApiStruct, frozen=True):
         ),
     ]
     ttl: Annotated[
-        GoDuration, Meta(description="How long a Permit that says nothing itself is held at most, as 10m.")
+        GoDuration,
+        Meta(description="How long a Permit that says nothing itself lasts without being renewed, as 10m."),
     ] = ""
 
 
@@ -88,12 +89,14 @@ class PermitSpec(ApiStruct, frozen=True):
     semaphore: Annotated[str, Meta(min_length=1, max_length=MAX_NAME, description="Its name, in this namespace.")]
     holder: Annotated[str, Meta(min_length=1, max_length=MAX_NAME, description="Who asks; any text.")]
     ttl: Annotated[
-        GoDuration, Meta(description="How long it is held at most, from when it is granted; unset: the Semaphore's.")
+        GoDuration,
+        Meta(description="How long it lasts, from when it is granted or renewed; unset: the Semaphore's."),
     ] = ""
     bound_to: Annotated[
         Holder | None, Meta(description="A Pod or an Execution whose end gives it back, or ends the waiting.")
     ] = None
     no_wait: Annotated[bool, Meta(description="Denied at once if none is free.")] = False
+    renewals: Annotated[Count, Meta(description="Raised by its holder: it is held for its whole ttl again.")] = 0
 
 
 class PermitStatus(ApiStruct, frozen=True):
@@ -103,6 +106,7 @@ class PermitStatus(ApiStruct, frozen=True):
     acquired_at: Annotated[datetime | None, Meta(description="When it was granted.")] = None
     expires_at: Annotated[datetime | None, Meta(description="When it ends by itself.")] = None
     message: Annotated[str, Meta(max_length=1_024, description="Why it was denied.")] = ""
+    renewals: Annotated[Count, Meta(description="The renewal that it ends by.")] = 0
 
 
 class Permit(ApiObject, frozen=True):

@@ -107,6 +107,20 @@ def test_a_permit_expires_by_its_own_ttl_or_that_of_the_semaphore():
     assert granted(look(stored, plan.permits[0], permit("b"), now=NOW + HOUR)) == ["b"]
 
 
+def test_a_permit_that_was_renewed_lasts_for_its_whole_ttl_again():
+    """However late that is seen: it was renewed before anybody has seen it end."""
+    held = permit("a", phase=PermitPhase.GRANTED, ttl="1h", renewals=2)
+    held = msgspec.structs.replace(held, status=msgspec.structs.replace(held.status, expires_at=NOW, renewals=1))
+    late = NOW + 2 * HOUR
+    (told,) = look(settled(semaphore(), held), held, now=late).permits
+    assert (told.status.phase, told.status.renewals) == (PermitPhase.GRANTED, 2)
+    assert told.status.expires_at == late + HOUR
+    assert look(settled(semaphore(), told), told, now=late).permits == ()
+    (ended,) = look(settled(semaphore(), told), told, now=late + HOUR).permits
+    again = msgspec.structs.replace(ended, spec=msgspec.structs.replace(ended.spec, renewals=3))
+    assert look(settled(semaphore(), told), again, now=late + HOUR).permits == (), "what has ended stays so"
+
+
 def test_what_is_over_is_deleted_after_a_while():
     """Its holder can see it until then."""
     over = permit("a", phase=PermitPhase.DENIED)
