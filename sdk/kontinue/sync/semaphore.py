@@ -9,13 +9,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import uuid
-<<<<<<< Updated upstream
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager, suppress
-=======
 from collections.abc import Callable, Sequence
 from contextlib import suppress
->>>>>>> Stashed changes
 from datetime import timedelta
 from itertools import count
 from typing import Final
@@ -234,14 +229,6 @@ class Semaphore:
         await self._delete(stored)
         return stored.is_granted
 
-<<<<<<< Updated upstream
-    async def _delete(self, permit: Permit, *, retry_for_s: float) -> None:
-        """Delete a Permit that there was just now."""
-        meta = permit.metadata
-        request = requests.delete(requests.PERMITS, self.namespace, meta.name, uid=meta.uid)
-        with suppress(errors.NotFound):  # ours: its answer got lost
-            await self._transport.send(request, retry_for_s=retry_for_s)
-=======
     async def _delete(self, permit: Permit) -> None:
         meta = permit.metadata
         request = requests.delete(requests.PERMITS, self.namespace, meta.name, uid=meta.uid)
@@ -276,4 +263,3 @@ class Semaphore:
         while True:
             with suppress(errors.Unavailable):  # until its ttl is over, the server may come back
                 return _decode_permit(await self._transport.send(request, retry_for_s=self._retry_for_s))
->>>>>>> Stashed changes
