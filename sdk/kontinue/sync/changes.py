@@ -69,12 +69,13 @@ class Changes(Generic[T]):
         limit_s = self._retry_for_s if retry_for_s is None else retry_for_s
         return self._decode(await self._transport.send(request, retry_for_s=limit_s))
 
-    async def apply(self, change: Callable[[T], T], *, seen: T | None = None) -> T:
+    async def apply(self, change: Callable[[T], T], *, seen: T | None = None, settles: bool = True) -> T:
         """Write what ``change`` makes of it, and return it as it is then. One that stays the same is not written.
 
         Args:
             change: may raise, and nothing is written.
             seen: as it probably is; None: it is read first.
+            settles: whoever is cancelled during a write waits a moment for its answer, so as to know what to undo.
 
         Raises:
             ApiError: the server refuses, or was away for too long; after ``Unavailable`` it may have been written.
@@ -93,7 +94,7 @@ class Changes(Generic[T]):
             try:
                 # Sent once: after a lost answer it has to be looked at what is stored.
                 sending = self._transport.send(request, retries=False, repeatable=False, timeout_s=timeout_s)
-                return self._decode(await _settled(sending))
+                return self._decode(await (_settled(sending) if settles else sending))
             except (errors.Conflict, errors.Unavailable) as error:
                 if loop.time() >= ends_s:
                     raise
@@ -103,10 +104,17 @@ class Changes(Generic[T]):
 async def _settled(sending: Coroutine[Any, Any, bytes]) -> bytes:
     """Return the answer to a write; whoever is cancelled waits for it, as he may be about to undo what it does."""
     task = asyncio.ensure_future(sending)
+    task.add_done_callback(_seen)
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
-        await asyncio.wait([task], timeout=SETTLE_S)
-        if not task.cancel() and not task.cancelled():
-            task.exception()  # it has been seen
+        try:
+            await asyncio.wait([task], timeout=SETTLE_S)
+        finally:
+            task.cancel()
         raise
+
+
+def _seen(task: asyncio.Future[bytes]) -> None:
+    if not task.cancelled():
+        task.exception()  # else asyncio would tell of it once nobody waits any more

@@ -196,10 +196,12 @@ class Locker(Generic[T]):
     async def _renewed(self, grant: Grant) -> T:
         while True:
             with suppress(errors.Unavailable):  # until its ttl is over, the server may come back
+                # Whose ttl is over is told at once: others may have it from now on.
                 return await self.changes.apply(
                     lambda state: self._with(
                         state, locking.renewed(self._kind.locks_of(state), grant.id, now=datetime.now(UTC))
-                    )
+                    ),
+                    settles=False,
                 )
 
     async def _take_now(self, wish: _Wish[T]) -> Taken[T]:

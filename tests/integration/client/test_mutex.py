@@ -329,6 +329,44 @@ async def test_a_lost_lock_cancels_its_body_and_is_told(mutex: Mutex, transport:
     assert holding.cancelling() == 0
 
 
+class SilentWrites(KubeTransport):
+    """Gets no answer to what it writes, once ``is_silent``."""
+
+    is_silent = False
+
+    async def send(self, request: requests.Request, **options: Any) -> bytes:
+        if self.is_silent and request.method == "PUT":
+            await asyncio.Event().wait()
+        return await super().send(request, **options)
+
+
+async def test_a_holder_whose_renewals_are_not_answered_stops_before_others_begin(mutex: Mutex, api_server: ApiServer):
+    """His ttl is over by his own clock, whatever he waits for: he is told before anybody else can have it."""
+    transport = SilentWrites(api_server.config, user_agent="tests")
+    happened: list[str] = []
+    is_inside = asyncio.Event()
+
+    def lose(lock: Lock) -> None:
+        happened.append(f"{lock.holder} has lost it")
+        transport.is_silent = False
+
+    async def hold() -> None:
+        scope = of(transport, api_server).held(holder="cut off", ttl=timedelta(milliseconds=300), on_loss=lose)
+        with pytest.raises(errors.LockLost):
+            async with scope:
+                transport.is_silent = True
+                is_inside.set()
+                await asyncio.Event().wait()
+
+    holding = asyncio.create_task(hold())
+    await is_inside.wait()
+    await mutex.lock(holder="next", timeout=LONG)
+    happened.append("next has it")
+    await holding
+    assert happened == ["cut off has lost it", "next has it"]
+    await transport.close()
+
+
 async def test_a_mutex_that_is_deleted_is_lost_to_holder_and_waiters(mutex: Mutex):
     """Nobody believes to hold what does not exist any more, and nobody waits for it."""
     is_inside = asyncio.Event()
