@@ -14,7 +14,19 @@ from random import Random
 
 from kontinue import errors
 from kontinue.client import Client
-from kontinue.sync import Barrier, HeldPermit, Holder, HolderKind, Lock, Mutex, Once, RWMutex, Semaphore, WaitGroup
+from kontinue.sync import (
+    Barrier,
+    HeldPermit,
+    Holder,
+    HolderKind,
+    Lease,
+    Lock,
+    Mutex,
+    Once,
+    RWMutex,
+    Semaphore,
+    WaitGroup,
+)
 from primitives_chaos.book import Book, Event
 from primitives_chaos.orders import Episode
 
@@ -29,7 +41,8 @@ TTL = timedelta(seconds=4)
 async def play(client: Client, book: Book, who: str, order: Episode) -> list[str]:
     """Play one client's part of a round; return what must not be."""
     part = Part(client, book, who, order)
-    work = [part.count, part.count_bound, part.lock, part.read_and_write, part.do_once, part.take_permits, part.arrive]
+    work = [part.count, part.count_bound, part.lock, part.lease, part.read_and_write]
+    work += [part.do_once, part.take_permits, part.arrive]
     outcomes = await asyncio.gather(part.wait(), *(one() for one in work), return_exceptions=True)
     return [f"{who}: {one!r}" for one in outcomes if isinstance(one, BaseException)]
 
@@ -76,6 +89,13 @@ class Part:
         for _ in range(TURNS):
             await self._pause()
             await self._inside(f"mutex/{mutex.name}", lambda: mutex.held(ttl=TTL, holder=self._who))
+
+    async def lease(self) -> None:
+        """Hold a Lease, for our Pod and by its ttl."""
+        lease = Lease(f"leader-{self._suffix}", self._client)
+        for _ in range(TURNS):
+            await self._pause()
+            await self._inside(f"lease/{lease.name}", lambda: lease.held(ttl=TTL, holder=self._pod))
 
     async def read_and_write(self) -> None:
         """Read several times and write once, for our Pod."""

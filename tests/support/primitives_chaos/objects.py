@@ -6,7 +6,7 @@ import asyncio
 
 from kontinue.api.konductor.barriers import BarrierPhase
 from kontinue.client import Client
-from kontinue.sync import Barrier, Mutex, Once, RWMutex, Semaphore, WaitGroup
+from kontinue.sync import Barrier, Lease, Mutex, Once, RWMutex, Semaphore, WaitGroup
 from primitives_chaos import judges
 from primitives_chaos.episode import DONES
 
@@ -22,6 +22,7 @@ class Objects:
         self.bound = WaitGroup(f"bound-{suffix}", client)
         self.mutex = Mutex(f"deploy-{suffix}", client)
         self.rw_mutex = RWMutex(f"catalog-{suffix}", client)
+        self.lease = Lease(f"leader-{suffix}", client)
         self.once = Once(f"migrate-{suffix}", client)
         self.semaphore = Semaphore(f"db-{suffix}", client)
         self.barrier = Barrier(f"start-{suffix}", client)
@@ -33,6 +34,7 @@ class Objects:
             self.bound.create(),
             self.mutex.create(),
             self.rw_mutex.create(),
+            self.lease.create(),
             self.once.create(),
             self.semaphore.create(PERMITS),
             self.barrier.create(CLIENTS, quorum=quorum),
@@ -48,6 +50,9 @@ class Objects:
         semaphore = await self.semaphore.status()
         if permits or semaphore.in_use or semaphore.granted or semaphore.waiting:
             left.append(f"{self.semaphore.name} is not free: {semaphore}, {permits}")
+        lease, asking = await asyncio.gather(self.lease.get(), self.lease.requests())
+        if lease.status.holder or lease.status.waiting or asking:
+            left.append(f"{self.lease.name} is not free: {lease}, {asking}")
         mutex, rw_mutex, once = await asyncio.gather(self.mutex.get(), self.rw_mutex.get(), self.once.get())
         for name, is_held, waiters in (
             (self.mutex.name, mutex.status.holder, mutex.status.waiters),
@@ -63,5 +68,5 @@ class Objects:
 
     async def delete(self) -> None:
         """Delete them all."""
-        every = (self.jobs, self.bound, self.mutex, self.rw_mutex, self.once, self.semaphore, self.barrier)
+        every = (self.jobs, self.bound, self.mutex, self.rw_mutex, self.lease, self.once, self.semaphore, self.barrier)
         await asyncio.gather(*(one.delete() for one in every))

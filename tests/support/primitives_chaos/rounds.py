@@ -24,7 +24,13 @@ ROUND_S = 280.0
 SETTLED_S = 60.0
 POLL_S = 0.1
 TRACEBACK = "Traceback (most recent call last)"
-SUBJECTS = (("mutex/deploy", 1), ("rwmutex/catalog", 1), ("once/migrate", 1), ("semaphore/db", PERMITS))
+SUBJECTS = (
+    ("mutex/deploy", 1),
+    ("rwmutex/catalog", 1),
+    ("lease/leader", 1),
+    ("once/migrate", 1),
+    ("semaphore/db", PERMITS),
+)
 """What is held, and how many may hold it."""
 
 
@@ -67,6 +73,8 @@ async def run_rounds(
             say(f"{number:4} {fault.kind:32} {round_.took_s:6.1f} s  deaths {deaths(world)}  {len(found)} violations")
             for one in found:
                 say(f"     {one}")
+            if not round_.has_ended:
+                break
         violations += world.coordinator.unexpected
         violations += [one for process in (world.coordinator, *world.clients) for one in _raised(process.log)]
         whole_s, died = time.monotonic() - begun_s, deaths(world)
@@ -88,12 +96,14 @@ class Round:
 
     Attributes:
         took_s: from the first order to the last report.
+        has_ended: whether all have reported.
         lines: of the ledger.
         late: see ``judges.Held``.
     """
 
     def __init__(self, world: World, suffix: str, rng: Random) -> None:
         self.took_s = 0.0
+        self.has_ended = False
         self.lines = 0
         self.late = 0
         self._world = world
@@ -113,6 +123,7 @@ class Round:
                 reports = [tasks.create_task(self._report_of(number)) for number in range(CLIENTS)]
         except (TimeoutError, ExceptionGroup) as error:
             return [f"it does not end: {error!r}"]
+        self.has_ended = True
         self.took_s = time.monotonic() - begun_s
         problems = [one for report in reports for one in report.result().problems]
         return problems + await self._judge()

@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+from kontinue import errors
 from kontinue.client import Client, ClientOptions
 from kontinue.kube import requests
 from kontinue.kube.http import KubeTransport
@@ -60,10 +61,13 @@ class World:
 
     async def new_pod(self, name: str) -> Holder:
         """Return the Pod of a client's new life; that of its last one is gone."""
-        self._born += 1
         if (old := self._pods.pop(name, None)) is not None:
-            await self.client.kube.send(requests.delete(requests.PODS, NAMESPACE, old.name, uid=old.uid))
-        self._pods[name] = await self.namespace.pod(f"{name}-{self._born}")
+            with contextlib.suppress(errors.NotFound):  # the answer got lost
+                await self.client.kube.send(requests.delete(requests.PODS, NAMESPACE, old.name, uid=old.uid))
+        while name not in self._pods:
+            self._born += 1
+            with contextlib.suppress(errors.Unavailable):  # one that was made nevertheless is nobody's
+                self._pods[name] = await self.namespace.pod(f"{name}-{self._born}")
         return self._pods[name]
 
 
