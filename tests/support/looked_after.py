@@ -104,11 +104,11 @@ class World:
             await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def start_coordinator(api_server: ApiServer) -> asyncio.subprocess.Process:
+async def start_coordinator(api_server: ApiServer, *options: str) -> asyncio.subprocess.Process:
     """Start a coordinator as a process, which gives way within seconds when it dies; return once it is ready."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "kontinue_engine.arbiter", "--kubeconfig", str(api_server.kubeconfig)),
-        *("--lease-duration", "7", "--lease-renew", "0.5"),
+        *("--lease-duration", "7", "--lease-renew", "0.5", *options),
         stdout=asyncio.subprocess.PIPE,
     )
     assert process.stdout is not None

@@ -92,7 +92,14 @@ def decide(
 
 def is_unseen(lease: Lease, requests: Sequence[LeaseRequest]) -> bool:
     """Tell whether the request of its holder has not been seen: it may not be seen yet, or not exist any more."""
-    return bool(lease.status.holder) and all(one.metadata.uid != lease.status.request_uid for one in requests)
+    if not lease.status.holder or _is_of_the_original(lease.status):
+        return False
+    return all(one.metadata.uid != lease.status.request_uid for one in requests)
+
+
+def _is_of_the_original(status: LeaseStatus) -> bool:
+    """Tell whether the original has granted it, which knows no tokens, and names no request."""
+    return not status.token and not status.request_uid
 
 
 def _end(
@@ -107,6 +114,9 @@ def _end(
     status = lease.status
     if not status.holder:
         return None
+    is_overdue = any(held.mark in overdue for held in lease_locks(lease).grants)
+    if _is_of_the_original(status):
+        return LeasePhase.EXPIRED if is_overdue else None
     if is_absent:
         return LeasePhase.AVAILABLE
     for one in requests:
@@ -115,7 +125,7 @@ def _end(
         if one.metadata.uid in gone or one.is_over or (one.is_granted and one.status.token != status.token):
             return LeasePhase.AVAILABLE
         # Who has not been told may not know yet that he has to renew it.
-        if one.is_granted and any(held.mark in overdue for held in lease_locks(lease).grants):
+        if one.is_granted and is_overdue:
             return LeasePhase.EXPIRED
     return None
 

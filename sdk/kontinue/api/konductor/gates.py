@@ -144,8 +144,8 @@ class GateConditionStatus(ApiStruct, frozen=True):
 
     type: Annotated[GateTarget, Meta(description="As in the spec.")]
     name: _Name
-    state: Annotated[GateState, Meta(description="As in the spec.")]
     met: Annotated[bool, Meta(description="Whether it is.")]
+    state: Annotated[GateState | None, Meta(description="As in the spec; the original leaves it out.")] = None
     namespace: _Namespace = ""
     message: Annotated[str, Meta(max_length=MAX_MESSAGE, description="Why it is not.")] = ""
 
@@ -153,6 +153,12 @@ class GateConditionStatus(ApiStruct, frozen=True):
     def place(self) -> str:
         """What it is about, for people."""
         return f"{self.type} {f'{self.namespace}/' if self.namespace else ''}{self.name}"
+
+    @property
+    def problem(self) -> str:
+        """Why it is not met, for people."""
+        wanted = f"is to be {self.state}, but " if self.state else ""
+        return f"{self.place} {wanted}{self.message}"
 
 
 class GateStatus(ApiStruct, frozen=True):
@@ -198,7 +204,7 @@ class Gate(ApiObject, frozen=True):
         if self.spec.override is GateOverride.CLOSED:
             return "it was closed by hand"
         unmet = (one for one in self.status.condition_statuses if not one.met)
-        return "; ".join(f"{one.place} is to be {one.state}, but {one.message}" for one in unmet)
+        return "; ".join(one.problem for one in unmet)
 
 
 def parse_condition(text: str) -> GateCondition:
