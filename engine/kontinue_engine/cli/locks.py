@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, Final, TypeVar
 
 import typer
 
 from kontinue.api.konductor.group import Holder
+from kontinue.kube.requests import Resource
 from kontinue.sync import Lock
 from kontinue.sync.held import Holding, Keeper
 from kontinue_engine.cli.commands import Signals, ended_by_signals, exit_code, run_command
-from kontinue_engine.cli.options import is_terminal
-from kontinue_engine.cli.primitives import bound_holder
+from kontinue_engine.cli.connection import Connection, connect
+from kontinue_engine.cli.options import GlobalOptions, is_terminal
+from kontinue_engine.cli.primitives import OK, Progress, bound_holder, run, say
 
 H = TypeVar("H", bound=Holding)
 
@@ -39,12 +41,48 @@ TimeoutOption = Annotated[
 TtlOption = Annotated[
     str, typer.Option(metavar="DURATION", help="How long the lock lasts without renewal. Default: its object's ttl.")
 ]
+TokenOption = Annotated[
+    int | None, typer.Option(metavar="N", help="Only the lock with this token, not a later one of the same holder.")
+]
 CommandArgument = Annotated[list[str], typer.Argument(metavar="-- COMMAND...", help="What is run.")]
 
 
 def holder_of(text: str) -> str | Holder:
     """Return what ``--holder`` says: a bound holder where it names a kind, else a name like any other."""
     return bound_holder(text) if text.partition("/")[0].lower() in _KINDS and "/" in text else text
+
+
+def take_lock(
+    options: GlobalOptions,
+    resource: Resource,
+    name: str,
+    take: Callable[[Connection, Callable[[str], None]], Awaitable[Lock]],
+    *,
+    verb: str = "locked",
+) -> None:
+    """Take a lock and leave, for somebody who releases it himself. Who is told to end while it waits does not wait on.
+
+    Args:
+        options: of the command line.
+        resource: the kind.
+        name: of the object.
+        take: takes the lock, told what says what it waits for.
+        verb: what became of the object.
+    """
+    progress = Progress(options)
+
+    async def main(signals: Signals) -> int:
+        async with connect(options) as connection:
+            try:
+                lock = await take(connection, progress.show)
+            finally:
+                progress.end()
+            signals.keep()  # it is taken, and whoever releases it has to know
+        told = {"holder": lock.holder, "token": lock.token}
+        say(options, resource, name, f"{verb} by {lock.holder}, token {lock.token}", told)
+        return OK
+
+    run(lambda: ended_by_signals(main))
 
 
 class CommandFailedError(Exception):

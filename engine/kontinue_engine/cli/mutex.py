@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -14,7 +14,16 @@ from kontinue.sync import Lock
 from kontinue.sync import Mutex as MutexClient
 from kontinue_engine.cli.connection import Connection, connect
 from kontinue_engine.cli.execute import duration_option
-from kontinue_engine.cli.locks import CommandArgument, HolderOption, TimeoutOption, TtlOption, holder_of, run_held
+from kontinue_engine.cli.locks import (
+    CommandArgument,
+    HolderOption,
+    TimeoutOption,
+    TokenOption,
+    TtlOption,
+    holder_of,
+    run_held,
+    take_lock,
+)
 from kontinue_engine.cli.options import candidates, global_options
 from kontinue_engine.cli.primitives import OK, Progress, print_list, run, say
 from kontinue_engine.cli.text import format_age, format_table, format_time
@@ -26,9 +35,6 @@ app = typer.Typer(
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", autocompletion=candidates("mutexes"))]
 NamesArgument = Annotated[list[str], typer.Argument(metavar="NAME...", autocompletion=candidates("mutexes"))]
-TokenOption = Annotated[
-    int | None, typer.Option(metavar="N", help="Only the lock with this token, not a later one of the same holder.")
-]
 
 
 @app.command("create")
@@ -62,21 +68,12 @@ def lock(
     """Lock it once it is free, and leave it locked; it is not renewed."""
     options, limit = global_options(ctx), duration_option(timeout, "--timeout")
     who, length = holder_of(holder), duration_option(ttl, "--ttl")
-    progress = Progress(options)
 
-    async def main() -> int:
-        async with connect(options) as connection:
-            mutex = _client(connection, name)
-            try:
-                locked = await mutex.lock(
-                    timeout=limit, ttl=length, holder=who, on_progress=lambda state: progress.show(_before(state))
-                )
-            finally:
-                progress.end()
-        say(options, MUTEXES, name, f"locked by {locked.holder}, token {locked.token}", _lock_fields(locked))
-        return OK
+    async def take(connection: Connection, show: Callable[[str], None]) -> Lock:
+        mutex = _client(connection, name)
+        return await mutex.lock(timeout=limit, ttl=length, holder=who, on_progress=lambda state: show(_before(state)))
 
-    run(main)
+    take_lock(options, MUTEXES, name, take)
 
 
 @app.command("unlock")
@@ -205,10 +202,6 @@ def _before(mutex: Mutex) -> str:
 
 def _client(connection: Connection, name: str) -> MutexClient:
     return MutexClient(name, connection.client)
-
-
-def _lock_fields(lock: Lock) -> dict[str, object]:
-    return {"holder": lock.holder, "token": lock.token}
 
 
 def _fields(mutex: Mutex) -> dict[str, object]:

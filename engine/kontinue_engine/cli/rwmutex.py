@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 
-from kontinue.api.konductor.rwmutexes import RWMutex
+from kontinue.api.konductor.rwmutexes import RWMutex, rwmutex_locks
 from kontinue.kube.requests import RW_MUTEXES
 from kontinue.sync import Lock
 from kontinue.sync import RWMutex as RWMutexClient
 from kontinue_engine.cli.connection import Connection, connect
 from kontinue_engine.cli.execute import duration_option
-from kontinue_engine.cli.locks import CommandArgument, HolderOption, TimeoutOption, TtlOption, holder_of, run_held
+from kontinue_engine.cli.locks import (
+    CommandArgument,
+    HolderOption,
+    TimeoutOption,
+    TokenOption,
+    TtlOption,
+    holder_of,
+    run_held,
+    take_lock,
+)
 from kontinue_engine.cli.options import candidates, global_options
 from kontinue_engine.cli.primitives import OK, Progress, print_list, run, say
 from kontinue_engine.cli.text import format_age, format_table, format_time
@@ -27,9 +36,6 @@ app = typer.Typer(
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", autocompletion=candidates("rw_mutexes"))]
 NamesArgument = Annotated[list[str], typer.Argument(metavar="NAME...", autocompletion=candidates("rw_mutexes"))]
-TokenOption = Annotated[
-    int | None, typer.Option(metavar="N", help="Only the lock with this token, not a later one of the same holder.")
-]
 
 
 @app.command("create")
@@ -178,8 +184,8 @@ def describe(mutex: RWMutex, now: datetime) -> str:
     ]
     text = "\n".join(f"{f'{title}:':<12}{value}" for title, value in lines)
     rows = [
-        [one.holder, _verb(shared=one.shared), str(one.token), format_time(one.expires_at) if one.expires_at else ""]
-        for one in found.locks
+        [one.holder, _verb(shared=one.is_shared), str(one.token), format_time(one.expires_at) if one.expires_at else ""]
+        for one in rwmutex_locks(mutex).grants
     ]
     rows += [[one.holder, f"waits to {_verb(shared=one.shared)}", "", ""] for one in found.waiters]
     return f"{text}\n\n{format_table(['HOLDER', 'TO', 'TOKEN', 'EXPIRES'], rows)}" if rows else text
@@ -192,28 +198,13 @@ def _verb(*, shared: bool) -> str:
 def _lock(ctx: typer.Context, name: str, holder: str, timeout: str, ttl: str, *, is_shared: bool) -> None:
     options, limit = global_options(ctx), duration_option(timeout, "--timeout")
     who, length = holder_of(holder), duration_option(ttl, "--ttl")
-    progress, verb = Progress(options), "read" if is_shared else "write"
 
-    async def main() -> int:
-        async with connect(options) as connection:
-            mutex = _client(connection, name)
-            take = mutex.rlock if is_shared else mutex.lock
-            try:
-                locked = await take(
-                    timeout=limit, ttl=length, holder=who, on_progress=lambda state: progress.show(_before(state))
-                )
-            finally:
-                progress.end()
-        say(
-            options,
-            RW_MUTEXES,
-            name,
-            f"locked to {verb} by {locked.holder}, token {locked.token}",
-            _lock_fields(locked),
-        )
-        return OK
+    async def take(connection: Connection, show: Callable[[str], None]) -> Lock:
+        mutex = _client(connection, name)
+        lock = mutex.rlock if is_shared else mutex.lock
+        return await lock(timeout=limit, ttl=length, holder=who, on_progress=lambda state: show(_before(state)))
 
-    run(main)
+    take_lock(options, RW_MUTEXES, name, take, verb=f"locked to {_verb(shared=is_shared)}")
 
 
 def _before(mutex: RWMutex) -> str:
@@ -225,10 +216,6 @@ def _before(mutex: RWMutex) -> str:
 
 def _client(connection: Connection, name: str) -> RWMutexClient:
     return RWMutexClient(name, connection.client)
-
-
-def _lock_fields(lock: Lock) -> dict[str, object]:
-    return {"holder": lock.holder, "token": lock.token}
 
 
 def _fields(mutex: RWMutex) -> dict[str, object]:

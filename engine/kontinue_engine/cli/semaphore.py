@@ -80,11 +80,12 @@ def acquire(
     options, limit = global_options(ctx), duration_option(timeout or wait_duration, "--timeout")
     length, bound = duration_option(ttl, "--ttl"), _bound_to(bound_to)
 
-    async def main(_: Signals) -> int:
+    async def main(signals: Signals) -> int:
         async with connect(options) as connection:
             client = _client(connection, name)
             await _say_if_full(options, client)
             held = await client.acquire(holder=holder, timeout=limit, ttl=length, bound_to=bound)
+            signals.keep()  # it is taken, and whoever releases it has to know
         told = {"holder": held.holder, "permit": held.name}
         say(options, SEMAPHORES, name, f"acquired by {held.holder}: permit {held.name}", told)
         return OK

@@ -96,9 +96,7 @@ class Followed(Generic[T]):
                     match news:
                         case Listed(objects=[found, *_]):
                             self._show(found)
-                        case Listed():
-                            raise self._gone("does not exist any more")
-                        case Changed(type="DELETED"):
+                        case Listed() | Changed(type="DELETED"):  # who looks has seen it before
                             raise self._gone("was deleted")
                         case Changed(object=found):
                             self._show(found)

@@ -16,7 +16,7 @@ import pytest
 
 from api_server import ApiServer
 from kontinue.client import Client
-from kontinue.sync import Mutex
+from kontinue.sync import Mutex, RWMutex
 from kontinue_engine.cli import koncli
 from polling import eventually
 
@@ -51,11 +51,17 @@ def call(api_server: ApiServer, capsys: pytest.CaptureFixture[str], monkeypatch:
 
 
 @pytest.fixture
-async def mutex(api_server: ApiServer) -> AsyncIterator[Mutex]:
-    """``deploy``, as somebody else sees it; it does not exist yet."""
+async def client(api_server: ApiServer) -> AsyncIterator[Client]:
+    """Somebody else's."""
     transport = api_server.transport()
-    yield Mutex("deploy", Client.from_kube(transport, api_server.namespace))
+    yield Client.from_kube(transport, api_server.namespace)
     await transport.close()
+
+
+@pytest.fixture
+def mutex(client: Client) -> Mutex:
+    """``deploy``, as somebody else sees it; it does not exist yet."""
+    return Mutex("deploy", client)
 
 
 async def test_a_mutex_is_created_locked_unlocked_and_deleted(call: Call, mutex: Mutex):
@@ -117,8 +123,12 @@ async def test_a_command_runs_while_it_is_locked(call: Call, mutex: Mutex, tmp_p
 
 def command_line(api_server: ApiServer) -> list[str]:
     """Return the command line that runs the rest while ``deploy`` is locked."""
-    program = "import sys; from kontinue_engine.cli.koncli import main; sys.exit(main(sys.argv[1:]))"
-    return [sys.executable, "-c", program, "mutex", "with", "--kubeconfig", str(api_server.kubeconfig), "deploy", "--"]
+    return [*program(), "mutex", "with", "--kubeconfig", str(api_server.kubeconfig), "deploy", "--"]
+
+
+def program() -> list[str]:
+    """Return ``koncli`` as a command."""
+    return [sys.executable, "-c", "import sys; from kontinue_engine.cli.koncli import main; sys.exit(main())"]
 
 
 async def start(api_server: ApiServer, *command: str) -> asyncio.subprocess.Process:
@@ -198,6 +208,21 @@ async def test_a_signal_ends_the_wait_for_the_lock(mutex: Mutex, api_server: Api
     await mutex.unlock(held)
 
 
-async def number_waiting(mutex: Mutex, number: int) -> bool:
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [("mutex", "lock"), ("rwmutex", "lock"), ("rwmutex", "rlock")])
+async def test_a_signal_ends_the_wait_of_who_locks(client: Client, api_server: ApiServer, words: tuple[str, ...]):
+    """As a Pod that is deleted: whoever waits behind does not have to find out that nobody is there any more."""
+    subject = (Mutex if words[0] == "mutex" else RWMutex)("deploy", client)
+    await subject.create()
+    await subject.lock(holder="first")
+    command = [*program(), *words, "--kubeconfig", str(api_server.kubeconfig), "deploy"]
+    process = await asyncio.create_subprocess_exec(*command)
+    await eventually(lambda: number_waiting(subject, 1))
+    process.send_signal(signal.SIGTERM)
+    assert await process.wait() == 128 + 15
+    assert await number_waiting(subject, 0)
+
+
+async def number_waiting(mutex: Mutex | RWMutex, number: int) -> bool:
     """Tell whether so many wait."""
     return len((await mutex.get()).status.waiters) == number
