@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from api import MERGE_PATCH, Api, unique
+from api import MERGE_PATCH, Api, cells, unique
 
 BARRIERS = "konductor.io/v1/barriers"
 ARRIVALS = "konductor.io/v1/arrivals"
@@ -87,14 +87,3 @@ async def test_they_are_found_and_printed(api: Api) -> None:
     assert await cells(api, arrival) == {"Barrier": name, "Holder": "me", "Phase": "Recorded"}
     _, found = await api.send("GET", f"{api.path(ARRIVALS)}?fieldSelector=spec.barrier%3D{name}")
     assert [one["metadata"]["name"] for one in found["items"]] == [arrival.rpartition("/")[2]]
-
-
-async def cells(api: Api, path: str) -> dict[str, Any]:
-    """Return what a table shows of an object, without its name, age and wide columns."""
-    _, table = await api.send("GET", path, Accept="application/json;as=Table;v=v1;g=meta.k8s.io")
-    columns = zip(table["columnDefinitions"], table["rows"][0]["cells"], strict=True)
-    return {
-        column["name"]: cell
-        for column, cell in columns
-        if not column["priority"] and column["name"] not in {"Name", "Age"}
-    }

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from api import MERGE_PATCH, Api, unique
+from api import MERGE_PATCH, Api, cells, unique
 
 SEMAPHORES = "konductor.io/v1/semaphores"
 PERMITS = "konductor.io/v1/permits"
@@ -87,14 +87,3 @@ async def test_they_are_found_and_printed(api: Api) -> None:
     selector = f"spec.semaphore%3D{name},status.phase%3DGranted"
     _, found = await api.send("GET", f"{api.path(PERMITS)}?fieldSelector={selector}")
     assert [one["metadata"]["name"] for one in found["items"]] == [permit.rpartition("/")[2]]
-
-
-async def cells(api: Api, path: str) -> dict[str, Any]:
-    """Return what a table shows of an object, without its name, age and wide columns."""
-    _, table = await api.send("GET", path, Accept="application/json;as=Table;v=v1;g=meta.k8s.io")
-    columns = zip(table["columnDefinitions"], table["rows"][0]["cells"], strict=True)
-    return {
-        column["name"]: cell
-        for column, cell in columns
-        if not column["priority"] and column["name"] not in {"Name", "Age"}
-    }

@@ -131,3 +131,14 @@ def execution(name: str = "", *, metadata: Any = None, spec: Any = None, **field
 def unique(prefix: str) -> str:
     """Return a name that no other test uses."""
     return f"{prefix}-{uuid.uuid4().hex[:10]}"
+
+
+async def cells(api: Api, path: str) -> dict[str, Any]:
+    """Return what a table shows of an object, without its name, age and wide columns."""
+    _, table = await api.send("GET", path, Accept="application/json;as=Table;v=v1;g=meta.k8s.io")
+    columns = zip(table["columnDefinitions"], table["rows"][0]["cells"], strict=True)
+    return {
+        column["name"]: cell
+        for column, cell in columns
+        if not column["priority"] and column["name"] not in {"Name", "Age"}
+    }
