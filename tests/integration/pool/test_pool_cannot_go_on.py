@@ -33,7 +33,7 @@ async def test_an_exception_of_the_listener_ends_the_worker(start_pool: Any, mon
     going = asyncio.create_task(running.pool.run())
     running.submit("nap", s=0.0)
     with pytest.raises(LookupError, match="a bug of the controller"):
-        await asyncio.wait_for(going, 10)
+        await asyncio.wait_for(going, 60)
     assert await running.call("nap", s=0.0) > 0
 
 
@@ -45,5 +45,5 @@ async def test_changed_code_is_not_run_under_the_old_build(start_pool: Any, tmp_
     os.kill(running.app.pid, signal.SIGKILL)
     source.write_text(source.read_text() + "# changed\n")
     with pytest.raises(StartupError, match=r"the code of tasks:app has changed .*: start the worker again"):
-        await asyncio.wait_for(going, 10)
+        await asyncio.wait_for(going, 60)
     assert not running.pool.runners()

@@ -111,6 +111,6 @@ async def test_a_frozen_pool_stops_without_being_thawed(start_pool: Any, tmp_pat
     running.pool.freeze()
     await until_stopped(running)
     pids = [runner.pid for runner in running.pool.runners()]
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await running.pool.stop()
     await running.heard.until(lambda: not any(process_start(pid) for pid in pids))

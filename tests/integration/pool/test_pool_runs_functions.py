@@ -1,6 +1,7 @@
 import asyncio
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,8 +25,10 @@ async def slow_double(x: int) -> int:
     return 2 * x
 
 @app.function
-def nap(s: float) -> float:
+def nap(s: float, until: str = "") -> float:
     time.sleep(s)
+    while until and not os.path.exists(until):
+        time.sleep(0.005)
     return s
 
 @app.function
@@ -56,14 +59,15 @@ def descriptors() -> list[str]:
 """
 
 
-async def test_functions_run_on_all_runners_at_once(start_pool: Any) -> None:
+async def test_functions_run_on_all_runners_at_once(start_pool: Any, tmp_path: Path) -> None:
     """Two sync runners do two things at a time, and give the right answers."""
     running = await start_pool(FUNCTIONS, sync_runners=2)
-    naps = [running.submit("nap", s=0.2) for _ in range(2)]
+    naps = [running.submit("nap", s=0.01, until=str(tmp_path / "go")) for _ in range(2)]
     for activation in naps:
         await running.running(activation)
     assert not running.heard.ends
-    assert [await running.result(activation) for activation in naps] == [0.2, 0.2]
+    (tmp_path / "go").touch()
+    assert [await running.result(activation) for activation in naps] == [0.01, 0.01]
     assert [await running.call("double", x=x) for x in range(5)] == [0, 2, 4, 6, 8]
 
 
@@ -102,7 +106,7 @@ def test_the_pool_works_on_uvloop(tmp_path: Any) -> None:
         await pool.stop()
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(asyncio.wait_for(run(), 20))
+        runner.run(asyncio.wait_for(run(), 60))
     results = {event.activation: event.result for event in ended if isinstance(event, frames.Completed)}
     assert results == {number: b"%d" % (2 * number) for number in range(1, 501)}
 
@@ -161,17 +165,18 @@ async def test_threads_left_by_the_import_make_runners_start_by_exec(start_pool:
     assert (await running.call("process"))["nice"] >= 10
 
 
-async def test_short_work_is_not_stuck_behind_work_that_turns_out_long(start_pool: Any) -> None:
+async def test_short_work_is_not_stuck_behind_work_that_turns_out_long(start_pool: Any, tmp_path: Path) -> None:
     """What was given to a runner in advance is recalled when another runner is idle."""
     running = await start_pool(FUNCTIONS, sync_runners=2)
     for _ in range(6):
         await running.call("nap", s=0.001)
-    long = running.submit("nap", s=0.8)
+    long = running.submit("nap", s=0.001, until=str(tmp_path / "go"))
     short = [running.submit("nap", s=0.001) for _ in range(40)]
     for activation in short:
         await running.result(activation)
     assert long not in running.heard.ends
-    assert await running.result(long) == 0.8
+    (tmp_path / "go").touch()
+    assert await running.result(long) == 0.001
 
 
 async def test_a_queued_activation_is_canceled_or_forgotten_without_starting(start_pool: Any) -> None:
@@ -196,15 +201,17 @@ async def test_a_function_that_the_app_has_not_is_refused(start_pool: Any) -> No
         running.submit("nope")
 
 
-async def test_a_held_pool_finishes_what_runs_and_starts_nothing_more(start_pool: Any) -> None:
+async def test_a_held_pool_finishes_what_runs_and_starts_nothing_more(start_pool: Any, tmp_path: Path) -> None:
     """A worker that drains leaves what is queued to the next one."""
     running = await start_pool(FUNCTIONS)
     for _ in range(5):
         await running.call("nap", s=0.0)
-    busy = running.submit("nap", s=0.3)
+    busy = running.submit("nap", s=0.0, until=str(tmp_path / "go"))
     queued = [running.submit("nap", s=0.0) for _ in range(4)]
     await running.running(busy)
     running.pool.hold()
-    assert await running.result(busy) == 0.3
+    await running.heard.until(lambda: [one.activations for one in running.pool.runners()] == [(busy,), ()])
+    (tmp_path / "go").touch()
+    assert await running.result(busy) == 0.0
     await asyncio.sleep(0.1)
     assert not any(frames.Running(activation) in running.heard.frames for activation in queued)

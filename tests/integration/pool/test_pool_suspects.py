@@ -142,8 +142,11 @@ async def test_nothing_is_started_beside_one_that_runs_alone(start_pool: Any) ->
     ]
 
 
-async def test_one_that_runs_alone_stays_alone_while_it_is_parked_for_a_moment(start_pool: Any, tmp_path: Any) -> None:
+async def test_one_that_runs_alone_stays_alone_while_it_is_parked_for_a_moment(
+    start_pool: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What a replayed function waits for has often happened already; or it would be lost in company again and again."""
+    monkeypatch.setattr("kontinue_engine.pool.runner_process.ALONE_PARKED_S", 60.0)
     running = await start_pool(FUNCTIONS)
     (tmp_path / "go").touch()
     alone = running.submit("poison_after_a_timer", alone=True, go=str(tmp_path / "go"))
