@@ -117,6 +117,11 @@ def barriers(ctx: typer.Context) -> list[tuple[str, str]]:
     return [(one.metadata.name, "") for one in _listed(ctx, requests.BARRIERS, _Named, only_metadata=True)]
 
 
+def gates(ctx: typer.Context) -> list[tuple[str, str]]:
+    """Return the names of Gates."""
+    return [(one.metadata.name, "") for one in _listed(ctx, requests.GATES, _Named, only_metadata=True)]
+
+
 def onces(ctx: typer.Context) -> list[tuple[str, str]]:
     """Return the names of Onces."""
     return [(one.metadata.name, "") for one in _listed(ctx, requests.ONCES, _Named, only_metadata=True)]

@@ -23,9 +23,9 @@ from typer.completion import completion_init  # type: ignore[attr-defined]  # Ty
 
 from kontinue_engine.cli.options import hoist_globals, lacks_value
 
-ASK: Final = "__complete"
-"""First word of a command line that asks for candidates; ``--`` and the words follow, the last one incomplete."""
 _VARIABLE: Final = "_KONTINUE_COMPLETE"
+_PROGRAM: Final = "kontinue"
+"""In the scripts, where that of another program stands its own name."""
 
 
 class Shell(enum.StrEnum):
@@ -67,16 +67,16 @@ kontinue __complete -- $words[2..-1] (commandline -ct) 2> /dev/null)'
 }
 
 
-def command(shell: Annotated[Shell, typer.Argument(help="The shell that you type in.")]) -> None:
+def command(ctx: typer.Context, shell: Annotated[Shell, typer.Argument(help="The shell that you type in.")]) -> None:
     """Print a script that completes verbs, options and names of objects: `source <(kontinue completion bash)`.
 
     `kubectl kontinue` completes too, where `kubectl_complete-kontinue` is on the PATH beside `kubectl-kontinue`.
     """
-    print(_SCRIPTS[shell], end="")
+    print(_SCRIPTS[shell].replace(_PROGRAM, ctx.find_root().info_name or _PROGRAM), end="")
 
 
-def answer(words: Sequence[str], build_app: Callable[[Sequence[str]], typer.Typer]) -> None:
-    """Print the candidates for the last of ``words``, each with its description behind a tab."""
+def answer(words: Sequence[str], build_app: Callable[[Sequence[str]], typer.Typer], program: str) -> None:
+    """Print the candidates for the last of ``words`` of a program, each with its description behind a tab."""
     *before, incomplete = words or [""]
     if lacks_value(before):
         before = before[-1:]  # what is typed is the option's value; the verb does not matter
@@ -87,12 +87,12 @@ def answer(words: Sequence[str], build_app: Callable[[Sequence[str]], typer.Type
     os.environ |= {
         _VARIABLE: "complete_fish",
         "_TYPER_COMPLETE_FISH_ACTION": "get-args",
-        "_TYPER_COMPLETE_ARGS": shlex.join(["kontinue", *hoist_globals(before), *filter(None, [incomplete])])
+        "_TYPER_COMPLETE_ARGS": shlex.join([program, *hoist_globals(before), *filter(None, [incomplete])])
         + (" " if not incomplete else ""),
     }
     said = io.StringIO()
     with contextlib.suppress(SystemExit), contextlib.redirect_stdout(said):
-        build_app(words)(args=[], prog_name="kontinue", complete_var=_VARIABLE)
+        build_app(words)(args=[], prog_name=program, complete_var=_VARIABLE)
     print(said.getvalue().lstrip("\n"), end="")  # for no candidates Typer prints an empty line
 
 
@@ -101,7 +101,7 @@ def kubectl_main() -> int:
 
     Source of the protocol: https://kubernetes.io/docs/tasks/extend-kubectl/kubectl-plugins/ (command completion).
     """
-    main = importlib.import_module("kontinue_engine.cli.main").main
-    code: int = main([ASK, "--", *sys.argv[1:]])
+    main = importlib.import_module("kontinue_engine.cli.main")
+    code: int = main.main([main.ASK, "--", *sys.argv[1:]])
     print(":4")  # no file names
     return code

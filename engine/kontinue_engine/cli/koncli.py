@@ -13,24 +13,33 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from kontinue_engine.cli import exit_codes
-from kontinue_engine.cli.main import VERBS, Program, run_program
+from kontinue_engine.cli.main import ASK, VERBS, Program, Verb, run_program
+from kontinue_engine.cli.options import GROUPED
 
 VARIABLES: Final = {"KONDUCTOR_NAMESPACE": ("--namespace", "-n"), "KONDUCTOR_GROUP": ("--api-group",)}
 """Options that environment variables stand for, in all their spellings."""
-_SHARED: Final = frozenset({"barrier", "lease", "mutex", "once", "rwmutex", "semaphore", "version", "waitgroup"})
+_KINDS: Final = frozenset({"barrier", "gate", "lease", "mutex", "once", "rwmutex", "semaphore", "waitgroup"})
+_ALONE: Final = frozenset({"completion", "version"})
+"""Verbs that know no server."""
+STATUS: Final = Verb(
+    "status", "kontinue_engine.cli.status", "Show a primitive by its kind and name, or all.", "Look", GROUPED
+)
 KONCLI: Final = Program(
     "koncli",
     "Coordinate workloads by primitives of konductor.io.",
-    tuple(verb for verb in VERBS if verb.name in _SHARED),
+    (STATUS, *(verb for verb in VERBS if verb.name in _KINDS | _ALONE)),
 )
-_VERSION: Final = "version"
 _OUTPUTS: Final = ("-o", "--output")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; entry point of ``koncli``."""
-    given = sys.argv[1:] if arguments is None else arguments
-    return run_program(KONCLI, translated(given, os.environ), usage_error=exit_codes.ERROR)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] == [ASK]:  # the words are behind a --, the last of them is not yet whole
+        words = [*given[:2], *_from_environment(given, os.environ), *given[2:]]
+    else:
+        words = translated(given, os.environ)
+    return run_program(KONCLI, words, usage_error=exit_codes.ERROR)
 
 
 def translated(arguments: Sequence[str], environment: Mapping[str, str]) -> list[str]:
@@ -59,8 +68,8 @@ def translated(arguments: Sequence[str], environment: Mapping[str, str]) -> list
             words += ["-o", "table"]
         else:
             words.append(word)
-    verb = next((word for word in words if word in _SHARED), _VERSION)
-    if verb != _VERSION:  # which knows no server
+    verb = next((word for word in words if word in _KINDS | _ALONE | {STATUS.name}), "")
+    if verb and verb not in _ALONE:
         words = [*_from_environment(words, environment), *words]
     return words + command
 

@@ -53,6 +53,8 @@ class Program(msgspec.Struct, frozen=True):
     verbs: tuple[Verb, ...]
 
 
+ASK: Final = "__complete"
+"""First word of a command line that asks for candidates; ``--`` and the words follow, the last one incomplete."""
 _RUN: Final = "Run"
 _LOOK: Final = "Look"
 _CHANGE: Final = "Change"
@@ -91,6 +93,7 @@ VERBS: Final = (
     Verb("rwmutex", f"{_CLI}.rwmutex", "Many read at a time, or one writes.", _CHANGE, GROUPED),
     Verb("waitgroup", f"{_CLI}.waitgroup", "Count workers under way, wait until all are done.", _CHANGE, GROUPED),
     Verb("barrier", f"{_CLI}.barrier", "Let a known number wait for each other.", _CHANGE, GROUPED),
+    Verb("gate", f"{_CLI}.gate", "Go on when all of it is so: Jobs, locks, other Gates.", _CHANGE, GROUPED),
     Verb("semaphore", f"{_CLI}.semaphore", "Let so many work at the same time, and no more.", _CHANGE, GROUPED),
     Verb("wait", f"{_CLI}.wait", "Wait until an Execution has ended.", _LOOK, SELECTS),
     Verb("doctor", f"{_CLI}.doctor.command", "What is wrong with server, workers and Executions.", _LOOK, _ALL),
@@ -130,8 +133,9 @@ def _run(program: Program, arguments: Sequence[str], usage_error: int) -> int:
     # That a watch is cut is told by the verbs that follow something, once and in their own words.
     logging.getLogger("kontinue.kube.reflector").setLevel(logging.ERROR)
     try:
-        if arguments[:1] == ["__complete"]:
-            importlib.import_module(f"{_CLI}.completion").answer(arguments[2:], build_app)
+        if arguments[:1] == [ASK]:
+            answer = importlib.import_module(f"{_CLI}.completion").answer
+            answer(arguments[2:], lambda words: build_app(words, program), program.name)
             return exit_codes.OK
         build_app(arguments, program)(args=hoist_globals(arguments), prog_name=program.name)
     except SystemExit as end:

@@ -63,6 +63,29 @@ def test_only_names_are_offered_that_the_verb_can_do_something_with(
     shared("cancel", "offer-asks", "offer-sleeps")
 
 
+def test_koncli_completes_its_own_verbs(tmp_path: Path) -> None:
+    """Those below them, too; what the environment says is no hindrance."""
+    program = Path(sys.executable).parent / "koncli"
+    environment = {**os.environ, "KUBECONFIG": str(tmp_path / "none"), "KONDUCTOR_NAMESPACE": "batch"}
+
+    def offered(*words: str) -> set[str]:
+        done = subprocess.run(
+            [program, "__complete", "--", *words],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+        return {line.split("\t")[0] for line in done.stdout.splitlines()}
+
+    kinds = {"barrier", "gate", "lease", "mutex", "once", "rwmutex", "semaphore", "waitgroup"}
+    assert offered("") == kinds | {"completion", "status", "version"}
+    assert offered("status", "") == kinds | {"all"}
+    assert offered("gate", "wait", "--ti") == {"--timeout"}
+    assert offered("gate", "wait", "") == set()
+
+
 def test_nothing_is_said_where_no_server_is(kontinue: Kontinue) -> None:
     """An error has no place on a line that somebody types."""
     done = kontinue("__complete", "--", "get", "--kubeconfig", "gone", "")
@@ -92,26 +115,29 @@ def test_kubectl_runs_and_completes_it_as_a_plugin(tmp_path: Path) -> None:
 
 
 SHELLS = {
-    "bash": 'COMP_WORDS=(kontinue schedules tr); COMP_CWORD=2; _kontinue; echo "${COMPREPLY[@]}"',
-    "fish": "complete -C 'kontinue schedules tr'",
+    "bash": 'COMP_WORDS=({line}); COMP_CWORD=2; _{program}; echo "${COMPREPLY[@]}"',
+    "fish": "complete -C '{line}'",
     # The functions that zsh's line editor offers stand here, since no line is edited.
     "zsh": "compdef() { }; _describe() { print -l ${(P)2}; }; _files() { }",
 }
 
 
+@pytest.mark.parametrize(("line", "completed"), [("kontinue schedules tr", "trigger"), ("koncli gate re", "reset")])
 @pytest.mark.parametrize("shell", SHELLS)
-def test_each_shell_completes_by_its_script(tmp_path: Path, shell: str) -> None:
-    """The script is what ``kontinue completion`` prints."""
+def test_each_shell_completes_by_its_script(tmp_path: Path, shell: str, line: str, completed: str) -> None:
+    """The script is what ``kontinue completion`` prints, and ``koncli completion`` for its own verbs."""
     if shutil.which(shell) is None:
         pytest.skip(f"there is no {shell} on this machine")
+    program = line.partition(" ")[0]
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "HOME": str(tmp_path)}
     script = subprocess.run(
-        ["kontinue", "completion", shell], env=environment, capture_output=True, text=True, timeout=60, check=True
+        [program, "completion", shell], env=environment, capture_output=True, text=True, timeout=60, check=True
     ).stdout
-    lines = [script, SHELLS[shell]]
+    asked = SHELLS[shell].replace("{line}", line).replace("{program}", program)
+    lines = [script, asked]
     if shell == "zsh":
-        lines = [SHELLS[shell], script, "words=(kontinue schedules tr); CURRENT=3; _kontinue"]
+        lines = [asked, script, f"words=({line}); CURRENT=3; _{program}"]
     (tmp_path / "line").write_text("\n".join(lines))
     done = subprocess.run([shell, "line"], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split("\t")[0].split(":")[0].strip() == "trigger", done.stdout + done.stderr
+    assert done.stdout.split("\t")[0].split(":")[0].strip() == completed, done.stdout + done.stderr

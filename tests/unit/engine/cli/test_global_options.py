@@ -31,7 +31,7 @@ TAKES = {
     **dict.fromkeys(["get", "functions", "suspensions", "schedules", "archive", "shards", "replay"], LISTED),
     **dict.fromkeys(["cancel", "skip", "retry", "resume", "wait", "describe"], SELECTED),
     **dict.fromkeys(["execute", "result", "tree", "watch", "logs", "bench", "worker"], NAMED),
-    **dict.fromkeys(["barrier", "mutex", "once", "rwmutex", "semaphore", "waitgroup"], GROUPED),
+    **dict.fromkeys(["barrier", "gate", "mutex", "once", "rwmutex", "semaphore", "waitgroup"], GROUPED),
     "doctor": {*NAMED, "all_namespaces", "api_groups"},
     **dict.fromkeys(["init", "apiserver", "completion"], PRINTS),
     **dict.fromkeys(["dev", "manifest"], IN_PLACE),

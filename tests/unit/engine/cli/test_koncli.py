@@ -40,19 +40,20 @@ def test_the_api_group_of_the_environment_counts_unless_the_line_names_one():
         assert translated([*listing, *named], environment) == [*listing, *named]
 
 
-def test_the_environment_says_nothing_about_the_version(
+def test_the_environment_says_nothing_about_what_needs_no_server(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    """Which needs no server, and takes no such options."""
+    """Version and completion take no such options."""
     monkeypatch.setenv("KONDUCTOR_NAMESPACE", "batch")
-    assert main(["version"]) == 0
-    assert "kontinue" in capsys.readouterr().out
+    for words in (["version"], ["completion", "bash"]):
+        assert main(words) == 0
+        assert capsys.readouterr().out
 
 
 def test_only_primitives_are_koncli_verbs():
     """Executions are kontinue's."""
-    verbs = {"barrier", "lease", "mutex", "once", "rwmutex", "semaphore", "version", "waitgroup"}
-    assert {verb.name for verb in KONCLI.verbs} == verbs
+    verbs = {"barrier", "gate", "lease", "mutex", "once", "rwmutex", "semaphore", "waitgroup"}
+    assert {verb.name for verb in KONCLI.verbs} == verbs | {"completion", "status", "version"}
 
 
 def test_a_line_that_makes_no_sense_is_1(capsys: pytest.CaptureFixture[str]):
@@ -60,3 +61,20 @@ def test_a_line_that_makes_no_sense_is_1(capsys: pytest.CaptureFixture[str]):
     assert main(["waitgroup", "add"]) == 1
     assert "Missing argument" in capsys.readouterr().err
     assert main(["waitgroup", "--help"]) == 0
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_its_completion_asks_koncli(shell: str, capsys: pytest.CaptureFixture[str]):
+    """The script of each shell names it, and not kontinue."""
+    assert main(["completion", shell]) == 0
+    script = capsys.readouterr().out
+    assert "koncli __complete" in script
+    assert "kontinue" not in script
+
+
+def test_status_takes_what_other_verbs_about_primitives_take(capsys: pytest.CaptureFixture[str]):
+    """A kind that there is not is 1, as any line that makes no sense."""
+    assert main(["status", "tollgate", "a"]) == 1
+    assert "No such command" in capsys.readouterr().err
+    assert main(["status", "gate"]) == 1
+    assert "Missing argument" in capsys.readouterr().err

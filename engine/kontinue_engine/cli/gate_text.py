@@ -1,0 +1,79 @@
+"""Internal. Gates as text and as fields. Called by ``kontinue_engine.cli.gate`` and ``status``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from kontinue.api.konductor.gates import Gate, GateConditionStatus
+from kontinue_engine.cli.text import format_age, format_table, format_time
+
+
+def gate_table(found: Sequence[Gate], now: datetime, *, with_namespace: bool, width: int | None = None) -> str:
+    """Return the table of ``kontinue gate list``, a line for each condition, cut to ``width`` columns of a terminal."""
+    header = ["NAME", "PHASE", "MET", "OPENED", "AGE", "CONDITION", "IS-MET"]
+    rows = []
+    for one in found:
+        meta, told = one.metadata, one.status
+        opened = format_age(told.opened_at, now) if told.opened_at else ""
+        about = [meta.name, _phase(one), told.met, opened, format_age(meta.creation_timestamp, now)]
+        about = [meta.namespace, *about] if with_namespace else about
+        for condition in _conditions(one):
+            rows.append([*about, *condition])
+            about = [""] * len(about)
+    return format_table(["NAMESPACE", *header] if with_namespace else header, rows, width=width)
+
+
+def describe(found: Gate, now: datetime) -> str:
+    """Return what ``kontinue gate status`` prints."""
+    meta, told = found.metadata, found.status
+    lines = [
+        ("Name", meta.name),
+        ("Namespace", meta.namespace),
+        ("Phase", _phase(found) or "unknown: no coordinator has seen it"),
+        ("Met", told.met),
+        ("Override", found.spec.override or "none"),
+        ("Timeout", found.spec.timeout or "none"),
+        ("Age", format_age(meta.creation_timestamp, now)),
+    ]
+    if told.opened_at is not None:
+        lines.append(("Opened", format_time(told.opened_at)))
+    text = "\n".join(f"{f'{title}:':<12}{value}" for title, value in lines)
+    return f"{text}\n\n{format_table(['CONDITION', 'IS-MET'], _conditions(found))}"
+
+
+def fields(found: Gate) -> dict[str, object]:
+    """Return what programs read of a Gate."""
+    told = found.status
+    shown: dict[str, object] = {"phase": _phase(found), "met": told.met, "timeout": found.spec.timeout}
+    shown["override"] = "" if found.spec.override is None else found.spec.override.value
+    shown["conditions"] = [_told(one) for one in told.condition_statuses]
+    if told.opened_at is not None:
+        shown["opened"] = format_time(told.opened_at)
+    return shown
+
+
+def _told(condition: GateConditionStatus) -> dict[str, Any]:
+    shown: dict[str, Any] = {"type": condition.type.value, "name": condition.name}
+    if condition.namespace:
+        shown["namespace"] = condition.namespace
+    return shown | {
+        "state": condition.state.value if condition.state else "",
+        "met": condition.met,
+        "message": condition.message,
+    }
+
+
+def _conditions(found: Gate) -> list[list[str]]:
+    """Return what is known of each condition: what it asks for, and whether it is met, or why not."""
+    told = {(one.type, one.namespace, one.name, one.state): one for one in found.status.condition_statuses}
+    rows = []
+    for asked in found.spec.conditions:
+        known = told.get((asked.type, asked.namespace, asked.name, asked.state))
+        rows.append([str(asked), "" if known is None else "yes" if known.met else f"no: {known.message}"])
+    return rows
+
+
+def _phase(found: Gate) -> str:
+    return "" if found.phase is None else found.phase.value
