@@ -239,6 +239,18 @@ async def barrier_is_used(world: World, client: Client) -> None:
     await eventually(stray_is_deleted)
 
 
+async def gate_is_used(world: World, client: Client) -> None:
+    """Wait for one that is about a Job, and open it by hand."""
+    go = Gate("go", client)
+    await go.create(["Job/migrate=Complete"])
+    await client.kube.send(requests.list_objects(requests.GATES, world.api.namespace))
+    waiting = asyncio.create_task(go.wait(timeout=timedelta(seconds=60)))
+    await eventually(lambda: ((GROUP, "gates"), "watch") in world.asked_by("user"))
+    await go.open()
+    await waiting
+    await go.delete()
+
+
 async def test_coordinator_and_users_live_with_their_roles_and_use_each_right(world: World) -> None:
     """Each right of the two Roles was used, and nothing was refused."""
     needed = set(granted(one(world.objects, "Role")))
