@@ -279,6 +279,7 @@ async def test_coordinator_and_users_live_with_their_roles_and_use_each_right(wo
             await worker_dies(world, group)
         await semaphore_is_used(world, client)
         await barrier_is_used(world, client)
+        await gate_is_used(world, client)
         await use_mutex(Mutex("deploy", client), requests.MUTEXES, client, world)
         await use_mutex(RWMutex("catalog", client), requests.RW_MUTEXES, client, world)
         await use_once(Once("migrate", client), Once("short", client), client, world)
