@@ -25,7 +25,7 @@ from kontinue.client import Client, ClientOptions
 from kontinue.errors import KontinueError, NotFound
 from kontinue.kube import requests
 from kontinue.kube.requests import Resource
-from kontinue.sync import Barrier, Holder, HolderKind, Lock, Mutex, Once, RWMutex, Semaphore, WaitGroup, renewing
+from kontinue.sync import Barrier, Gate, Holder, HolderKind, Lock, Mutex, Once, RWMutex, Semaphore, WaitGroup, renewing
 from kontinue_engine.arbiter.options import parse_options
 from kontinue_engine.cli.deployment.rights import COORDINATOR_ACCOUNT, role_objects
 from polling import eventually
