@@ -45,46 +45,46 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 
 {{/* What it needs wherever it looks after something: a test compares it with what it asks for. */}}
 {{- define "kontinue-coordinator.rules" -}}
-- apiGroups: [konductor.io]
+- apiGroups: {{ toJson .Values.apiGroups }}
   resources: [waitgroups, onces]
   verbs: [list, watch, delete]
-- apiGroups: [konductor.io]
+- apiGroups: {{ toJson .Values.apiGroups }}
   resources: [mutexes, rwmutexes]
   verbs: [list, watch]
-- apiGroups: [konductor.io]
+- apiGroups: {{ toJson .Values.apiGroups }}
   resources: [waitgroups/status, mutexes/status, onces/status, rwmutexes/status]
   verbs: [update]
-- apiGroups: [konductor.io]
+- apiGroups: {{ toJson .Values.apiGroups }}
   resources: [semaphores]
   verbs: [list, watch]
-- apiGroups: [konductor.io]
+- apiGroups: {{ toJson .Values.apiGroups }}
   resources: [permits]
   verbs: [get, list, watch, delete]
-- apiGroups: [konductor.io]
+- apiGroups: {{ toJson .Values.apiGroups }}
   resources: [semaphores/status, permits/status]
   verbs: [update]
-- apiGroups: [konductor.io]
+- apiGroups: {{ toJson .Values.apiGroups }}
   resources: [barriers]
   verbs: [list, watch]
-- apiGroups: [konductor.io]
+- apiGroups: {{ toJson .Values.apiGroups }}
   resources: [arrivals]
   verbs: [list, watch, delete]
-- apiGroups: [konductor.io]
+- apiGroups: {{ toJson .Values.apiGroups }}
   resources: [barriers/status, arrivals/status]
   verbs: [update]
-- apiGroups: [konductor.io]
+- apiGroups: {{ toJson .Values.apiGroups }}
   resources: [leases]
   verbs: [list, watch]
-- apiGroups: [konductor.io]
+- apiGroups: {{ toJson .Values.apiGroups }}
   resources: [leaserequests]
   verbs: [get, list, watch, delete]
-- apiGroups: [konductor.io]
+- apiGroups: {{ toJson .Values.apiGroups }}
   resources: [leases/status, leaserequests/status]
   verbs: [update]
-- apiGroups: [konductor.io]
+- apiGroups: {{ toJson .Values.apiGroups }}
   resources: [gates]
   verbs: [list, watch]
-- apiGroups: [konductor.io]
+- apiGroups: {{ toJson .Values.apiGroups }}
   resources: [gates/status]
   verbs: [update]
 # What Gates wait for, besides the kinds above.

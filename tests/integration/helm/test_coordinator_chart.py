@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import subprocess
 import sys
@@ -19,7 +20,7 @@ import yaml
 import chart
 import kubectls
 from api import MERGE_PATCH, Api, execution
-from kontinue.api.konductor.group import GROUP
+from kontinue.api.konductor.group import GROUP, GROUPS, ORIGINAL_GROUP
 from kontinue.api.rights import Role
 from kontinue.client import Client, ClientOptions
 from kontinue.errors import KontinueError, NotFound
@@ -38,6 +39,7 @@ IMAGE = ("--set", "image=registry.example/kontinue:1")
 VARIANTS: dict[str, tuple[str, ...]] = {
     "defaults": (),
     "cluster": ("--set", "clusterWide=true"),
+    "both groups": ("--set-json", f"apiGroups={json.dumps(GROUPS)}"),
     "an account of somebody else": ("--set", "serviceAccount.create=false,serviceAccount.name=mine,rbac.create=false"),
     "everything set": (
         *("--set", "lease.durationSeconds=20,lease.renewSeconds=2.5,logLevel=debug,replicas=1,probes.port=8090"),
@@ -87,6 +89,7 @@ def test_a_coordinator_understands_its_arguments(variant: str) -> None:
     assert container["args"][:2] == ["coordinator", "run"]
     options = parse_options(container["args"][2:])
     assert options.all_namespaces is (variant == "cluster")
+    assert options.api_groups == (GROUPS if variant == "both groups" else (GROUP,))
     assert options.health is not None
 
 
@@ -96,6 +99,7 @@ def test_a_coordinator_understands_its_arguments(variant: str) -> None:
         ((), "image is required"),
         ((*IMAGE, "--set", "lease.renewSeconds=9"), "lease.renewSeconds 9 is too long"),
         ((*IMAGE, "--set", "replica=3"), "replica"),
+        ((*IMAGE, "--set", "apiGroups[0]=kontinue.cloud"), "apiGroups"),
     ],
 )
 def test_values_that_cannot_work_are_refused_with_a_reason(options: tuple[str, ...], says: str) -> None:
@@ -289,19 +293,21 @@ async def test_coordinator_and_users_live_with_their_roles_and_use_each_right(wo
     assert world.asked_by("user") == set(granted(one(world.objects, "Role", suffix="user")))
 
 
-def test_the_roles_of_an_installation_are_those_of_the_chart() -> None:
+@pytest.mark.parametrize("groups", [(GROUP,), (ORIGINAL_GROUP,), GROUPS])
+def test_the_roles_of_an_installation_are_those_of_the_chart(groups: tuple[str, ...]) -> None:
     """The coordinator's to the last right; who counts and waits has also the rights of a client."""
     name = COORDINATOR_ACCOUNT
-    rendered = render("--set", f"fullnameOverride={name}", namespace="shop")
-    ours = {each["kind"]: each for each in role_objects(Role.COORDINATOR, "shop", {})}
+    there = ("--set-json", f"apiGroups={json.dumps(groups)}")
+    rendered = render("--set", f"fullnameOverride={name}", *there, namespace="shop")
+    ours = {each["kind"]: each for each in role_objects(Role.COORDINATOR, "shop", {}, groups)}
     assert set(granted(ours["Role"])) == set(granted(one(rendered, "Role")))
     for part in ("subjects", "roleRef"):
         assert ours["RoleBinding"][part] == one(rendered, "RoleBinding")[part]
     assert ours["ServiceAccount"]["metadata"]["name"] == one(rendered, "ServiceAccount")["metadata"]["name"]
-    (client,) = role_objects(Role.CLIENT, "shop", {})
+    (client,) = role_objects(Role.CLIENT, "shop", {}, groups)
     users = set(granted(one(rendered, "Role", suffix="user")))
     assert users <= set(granted(client))
-    assert {each for each in granted(client) if each[0][0] == GROUP} <= users
+    assert {each for each in granted(client) if each[0][0] in groups} <= users
 
 
 async def use_mutex(mutex: Mutex | RWMutex, resource: Resource, client: Client, world: World) -> None:
