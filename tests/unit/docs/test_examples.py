@@ -40,6 +40,7 @@ EXECUTED_BY = {
     "coordination.md": "integration/client/test_wait_group.py",
     "gates.md": "integration/arbiter/test_gate_arbiter.py",
     "jobs.md": "integration/testing/test_documentation.py",
+    "leases.md": "integration/arbiter/test_lease_arbiter.py",
     "locks.md": "integration/client/test_mutex.py",
     "long-histories.md": "integration/testing/test_documentation.py",
     "mutexes-and-limits.md": "integration/testing/test_fragments.py",
