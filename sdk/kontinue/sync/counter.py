@@ -22,18 +22,18 @@ from kontinue.kube import requests
 from kontinue.kube.answers import reader
 from kontinue.kube.backoff import Backoff
 from kontinue.kube.transport import Transport
+from kontinue.sync.turns import Turns
 
 FIRST_PAUSE_S: Final = 0.004
 LONGEST_PAUSE_S: Final = 0.064
-"""After conflicts, drawn between 0 and a bound that doubles between these. Judgement: about one write to many."""
+"""After a write without an answer, drawn between 0 and a bound that doubles between these. Judgement."""
 
 LEAST_TRY_S: Final = 1.0
 LONGEST_TRY_S: Final = 30.0
 """Bounds of what one request may take; between them it is the time that is left. Judgement."""
 
-WARY_FOR: Final = 16
-"""So many writes after a conflict are not built on what our last one left: else who writes in a row would always be
-faster than those who have to read first, and they would wait until it has finished. Judgement."""
+MOST_LEFT_TO_OTHERS: Final = 1 / 8
+"""Of the time for a write, before it is tried. Judgement."""
 
 _decode: Final = reader(WaitGroup)
 
@@ -84,8 +84,8 @@ class Counter:
         self._new_id = new_id
         self._asked: list[_Asked] = []
         self._seen: WaitGroup | None = None
-        """As our last write left it; None after a conflict, when it is probably old."""
-        self._wary_for = 0
+        """As our last write left it; None after a conflict or somebody else's turn, when it is probably old."""
+        self._turns = Turns()
         self._task: asyncio.Task[None] | None = None
 
     async def count(self, operation: Operation) -> int:
@@ -123,6 +123,7 @@ class Counter:
         operations = [one.operation for one in batch]
         write_id = self._new_id()
         ends_s = asyncio.get_running_loop().time() + self._retry_for_s
+        await self._leave_to_others()
         backoff = Backoff(first_s=FIRST_PAUSE_S, cap_s=LONGEST_PAUSE_S)
         last: _Attempt | None = None
         while True:
@@ -138,18 +139,31 @@ class Counter:
                     _tell(batch, counted.answers)
                     return
                 continue  # what was refused is judged by the newest status, not by the one that we remember
+            begun_s = asyncio.get_running_loop().time()
             try:
                 written = await self._replace(group, counted, ends_s)
             except (errors.Conflict, errors.Unavailable) as error:
                 is_lost = isinstance(error, errors.Unavailable) and not kube_errors.was_not_processed(error)
                 last = _Attempt(counted, group.status.operation_count, is_lost)
                 self._give_up_after(ends_s, error, last)
-                await asyncio.sleep(backoff.next_s(at_least_s=error.retry_after_s))
+                await asyncio.sleep(self._pause_s(error, backoff))
             else:
-                self._wary_for = WARY_FOR if last is not None else max(0, self._wary_for - 1)
-                self._seen = None if self._wary_for else written
+                now_s = asyncio.get_running_loop().time()
+                self._turns.written(now_s, took_s=now_s - begun_s, count=written.status.operation_count)
+                self._seen = written
                 _tell(batch, counted.answers)
                 return
+
+    async def _leave_to_others(self) -> None:
+        pause_s = self._turns.pause_s(asyncio.get_running_loop().time())
+        if pause_s:
+            self._seen = None
+            await asyncio.sleep(min(pause_s, self._retry_for_s * MOST_LEFT_TO_OTHERS))
+
+    def _pause_s(self, error: errors.ApiError, backoff: Backoff) -> float:
+        if isinstance(error, errors.Conflict):
+            return self._turns.pause_after_conflict_s(asyncio.get_running_loop().time())
+        return backoff.next_s(at_least_s=error.retry_after_s)
 
     def _was_carried_out(self, group: WaitGroup, last: _Attempt, write_id: str) -> bool:
         """Tell whether a write that has failed was carried out.

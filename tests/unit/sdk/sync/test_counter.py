@@ -15,9 +15,10 @@ from kontinue.api.konductor import counting
 from kontinue.api.konductor.counting import Operation
 from kontinue.api.konductor.wait_groups import MAX_OPERATIONS, WaitGroupStatus
 from kontinue.kube.requests import Request
-from kontinue.sync import counter
+from kontinue.sync import counter, turns
 from kontinue.sync.counter import Counter
 from stored_wait_group import StoredWaitGroup
+from virtual_time import virtual_time
 
 ADD = Operation(delta=1)
 DONE = Operation(delta=-1)
@@ -26,6 +27,7 @@ DONE = Operation(delta=-1)
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(counter, "FIRST_PAUSE_S", 0.0)
+    monkeypatch.setattr(turns, "FIRST_PAUSE", 0.0)
 
 
 def counter_of(stored: StoredWaitGroup, *, retry_for_s: float = 30.0) -> Counter:
@@ -71,6 +73,20 @@ async def test_a_conflict_is_resolved_by_what_stands_there_then():
     await subject.count(ADD)
     stored.write(counting.count(stored.group.status, [Operation(delta=5)], write_id="theirs").status)
     assert await subject.count(DONE) == 5
+
+
+@virtual_time
+async def test_after_a_turn_the_status_is_read_again():
+    """Others were left time to write: what our last write left is probably old."""
+    stored = StoredWaitGroup()
+    subject = counter_of(stored)
+    await subject.count(ADD)
+    stored.write(counting.count(stored.group.status, [ADD], write_id="theirs").status)
+    for _ in range(turns.IN_A_ROW + 1):
+        await subject.count(ADD)
+    assert stored.group.counter == turns.IN_A_ROW + 3
+    conflict, turn = ["PUT", "GET"], ["PUT"] * turns.IN_A_ROW
+    assert stored.sent == ["GET", "PUT", *conflict, *turn, "GET", "PUT"]
 
 
 async def test_what_is_refused_is_judged_by_the_newest_status():

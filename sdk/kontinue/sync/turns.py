@@ -1,0 +1,93 @@
+"""When one of many processes that write the same object may write next. Pure: time and randomness are arguments.
+
+Of the writes that are built on one state one succeeds, and each of the others costs the server two requests. So a
+process writes several times in a row, each built on the answer to the one before; then it lets others come, for a
+little less than it had to wait itself. What it does after a conflict is a matter of how long a write takes here, which
+differs by ten from server to server. Called by ``kontinue.sync.counter``; nothing but time depends on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+from typing import Final
+
+IN_A_ROW: Final = 12
+"""Writes of one turn, where others write, too. More of them waste less, and let others wait longer: 32 processes wait
+0.3 s for theirs on the local server, 2 s on a real one on two cores. Measured (bench/primitives.py)."""
+IN_A_ROW_ALONE: Final = 64
+"""Where nobody else was seen: who comes never finds a gap between writes in a row, and must not starve."""
+ALONE_AFTER: Final = 8
+"""Turns in which nobody else has written. Judgement."""
+WAIT_AGAIN: Final = 0.75
+"""Of the wait for the last turn is slept before it is tried again: of all who wait few try, and they soon succeed."""
+LONGEST_WAIT_S: Final = 2.0
+"""Of what was waited last time no more is believed. Judgement."""
+GAP: Final = 2.0
+"""In writes: what is left to others at the least after a turn, time for a read and a write."""
+FIRST_PAUSE: Final = 4.0
+LONGEST_PAUSE: Final = 32.0
+"""In writes: after conflicts, drawn between 0 and a bound that doubles between these."""
+QUICK_WRITE_S: Final = 0.0005
+SLOW_WRITE_S: Final = 0.02
+"""A write is taken to last something between these: what lasts longer waits for other things, too. Judgement."""
+UNKNOWN_WRITE_S: Final = 0.004
+_WEIGHT: Final = 0.125
+
+_shared_rng: Final = Random()  # noqa: S311 - jitter is no secret
+
+
+class Turns:
+    """Turns of one process on one object."""
+
+    def __init__(self, *, random: Callable[[], float] = _shared_rng.random) -> None:
+        self._random = random
+        self._write_s = UNKNOWN_WRITE_S
+        self._in_a_row = 0
+        self._alone_for = ALONE_AFTER
+        self._conflicts = 0
+        self._asked_s = 0.0
+        self._waited_s = 0.0
+        self._ended_s = 0.0
+        self._written = 0
+
+    def pause_s(self, now_s: float) -> float:
+        """Return how long to leave it to others before the next write; 0 while our turn goes on."""
+        if self._in_a_row == 0:
+            self._asked_s = now_s
+            return 0.0
+        if self._in_a_row < (IN_A_ROW_ALONE if self._alone_for >= ALONE_AFTER else IN_A_ROW):
+            return 0.0
+        self._in_a_row = 0
+        self._asked_s = now_s
+        again_s = self._waited_s * WAIT_AGAIN * (0.9 + 0.2 * self._random())
+        return max(0.0, self._ended_s + max(again_s, GAP * self._write_s) - now_s)
+
+    def pause_after_conflict_s(self, now_s: float) -> float:
+        """Note that somebody else was faster; return how long to wait before the next try."""
+        if self._in_a_row:
+            self._asked_s = now_s
+        self._in_a_row = 0
+        self._alone_for = 0
+        bound = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(self._conflicts, 8))
+        self._conflicts += 1
+        return bound * self._write_s * self._random()
+
+    def written(self, now_s: float, *, took_s: float, count: int) -> None:
+        """Note a write of ours.
+
+        Args:
+            now_s: when it was answered.
+            took_s: from its request to its answer.
+            count: how many writes there have been, by anybody.
+        """
+        took_s = min(max(QUICK_WRITE_S, took_s), SLOW_WRITE_S)
+        self._write_s += (took_s - self._write_s) * _WEIGHT
+        if self._in_a_row == 0:
+            self._waited_s = min(LONGEST_WAIT_S, now_s - self._asked_s)
+            is_alone = count == self._written + 1 and not self._conflicts
+            self._alone_for = self._alone_for + 1 if is_alone else 0
+        self._conflicts = 0
+        self._in_a_row += 1
+        self._ended_s = now_s
+        self._written = count
