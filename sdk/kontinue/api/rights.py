@@ -99,7 +99,8 @@ _CLIENT: Final = (
     Rule(group.GROUP, ("barriers",), (*_READ, "create", "delete")),
     Rule(group.GROUP, ("arrivals",), ("get", "create", "delete")),
     # Asks for Leases, which a coordinator grants; renews and releases what it holds.
-    Rule(group.GROUP, ("leases", "leaserequests"), (*_READ, "create", "delete")),
+    Rule(group.GROUP, ("leases",), (*_READ, "create", "delete")),
+    Rule(group.GROUP, ("leaserequests",), ("list", "watch", "create", "delete")),
     Rule(group.GROUP, ("leases/status",), ("update",)),
     # Waits for Gates, opens and closes them by hand.
     Rule(group.GROUP, ("gates",), (*_READ, "create", "patch", "delete")),

@@ -26,7 +26,20 @@ from kontinue.client import Client, ClientOptions
 from kontinue.errors import KontinueError, NotFound
 from kontinue.kube import requests
 from kontinue.kube.requests import Resource
-from kontinue.sync import Barrier, Gate, Holder, HolderKind, Lock, Mutex, Once, RWMutex, Semaphore, WaitGroup, renewing
+from kontinue.sync import (
+    Barrier,
+    Gate,
+    Holder,
+    HolderKind,
+    Lease,
+    Lock,
+    Mutex,
+    Once,
+    RWMutex,
+    Semaphore,
+    WaitGroup,
+    renewing,
+)
 from kontinue_engine.arbiter.options import parse_options
 from kontinue_engine.cli.deployment.rights import COORDINATOR_ACCOUNT, role_objects
 from polling import eventually
@@ -243,6 +256,21 @@ async def barrier_is_used(world: World, client: Client) -> None:
     await eventually(stray_is_deleted)
 
 
+async def lease_is_used(world: World, client: Client) -> None:
+    """Hold one, and lose one whose request is deleted."""
+    deploy = Lease("deploy", client)
+    await deploy.create()
+    await client.kube.send(requests.list_objects(requests.KONDUCTOR_LEASES, world.api.namespace))
+    async with deploy.held(timeout=timedelta(seconds=60)):
+        await eventually(lambda: ((GROUP, "leases"), "watch") in world.asked_by("user"))
+    await deploy.acquire(timeout=timedelta(seconds=60))
+    (request,) = await deploy.requests()
+    await client.kube.send(requests.delete(requests.LEASE_REQUESTS, world.api.namespace, request.metadata.name))
+    lock = await deploy.acquire(timeout=timedelta(seconds=60))
+    await deploy.release(lock)
+    await deploy.delete()
+
+
 async def gate_is_used(world: World, client: Client) -> None:
     """Wait for one that is about a Job, and open it by hand."""
     go = Gate("go", client)
@@ -284,6 +312,7 @@ async def test_coordinator_and_users_live_with_their_roles_and_use_each_right(wo
         await semaphore_is_used(world, client)
         await barrier_is_used(world, client)
         await gate_is_used(world, client)
+        await lease_is_used(world, client)
         await use_mutex(Mutex("deploy", client), requests.MUTEXES, client, world)
         await use_mutex(RWMutex("catalog", client), requests.RW_MUTEXES, client, world)
         await use_once(Once("migrate", client), Once("short", client), client, world)

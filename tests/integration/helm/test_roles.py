@@ -25,7 +25,7 @@ from kontinue.api.rights import RULES, Right, Role, rights
 from kontinue.api.v1alpha1 import ExecutionSpec, Phase, ScheduledExecution, ScheduledExecutionSpec
 from kontinue.client import Client, ClientOptions
 from kontinue.kube import requests
-from kontinue.sync import Barrier, Holder, HolderKind, Mutex, Semaphore, WaitGroup
+from kontinue.sync import Barrier, Holder, HolderKind, Lease, Mutex, Semaphore, WaitGroup
 from kontinue_engine.cli.deployment.rights import role_objects
 from kontinue_engine.kube import played_jobs
 from played_worker import PlayedWorker, build
@@ -182,6 +182,16 @@ async def test_a_client_asks_for_permits_by_its_role(house: House) -> None:
         await db.acquire(timeout=timedelta(milliseconds=200))
     assert await db.permits() == []
     await db.delete()
+
+
+async def test_a_client_asks_for_a_lease_by_its_role(house: House) -> None:
+    """It creates a Lease, asks, withdraws and deletes; nobody grants anything here."""
+    deploy = Lease("deploy", house.clients[Role.CLIENT])
+    await deploy.create()
+    with pytest.raises(errors.WaitTimeout):
+        await deploy.acquire(timeout=timedelta(milliseconds=200))
+    assert await deploy.requests() == []
+    await deploy.delete()
 
 
 async def test_a_client_arrives_by_its_role(house: House) -> None:
