@@ -57,15 +57,10 @@ class ManifestWorld(World):
         for one in manifests:
             await self.transport.send(requests.create(KINDS[one["kind"]], self.namespace, one))
 
-    async def start_job(self, name: str, command: str, *, image: str, count: int = 1, first: str = "") -> None:
-        """Create a Job of ``count`` Pods that run a shell's command, each once, and after the command ``first``."""
-        shell = {"image": image, "command": ["/bin/sh", "-c"]}
-        pod: dict[str, Any] = {
-            "restartPolicy": "Never",
-            "containers": [{"name": "main", **shell, "args": [f"set -e\n{command}"]}],
-        }
-        if first:
-            pod["initContainers"] = [{"name": "first", **shell, "args": [first]}]
+    async def start_job(self, name: str, command: str, *, image: str, count: int = 1) -> None:
+        """Create a Job of ``count`` Pods that run a shell's command, each once."""
+        shell = {"name": "main", "image": image, "command": ["/bin/sh", "-c"], "args": [f"set -e\n{command}"]}
+        pod = {"restartPolicy": "Never", "containers": [shell]}
         spec = {"parallelism": count, "completions": count, "backoffLimit": 0, "template": {"spec": pod}}
         await self.apply([{"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name}, "spec": spec}])
 

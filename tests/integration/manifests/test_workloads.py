@@ -16,26 +16,32 @@ pytestmark = pytest.mark.slow
 DOCS = Path(__file__).parents[3] / "docs"
 BLOCK = re.compile(r"^```(yaml|sh)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 WORKER = """
-koncli waitgroup add workers --holder "pod/$HOSTNAME"
+koncli waitgroup add batch-jobs --holder "pod/$HOSTNAME"
 say "$1 begins"
 do-work
 say "$1 ends"
-koncli waitgroup done workers --holder "pod/$HOSTNAME"
+koncli waitgroup done batch-jobs --holder "pod/$HOSTNAME"
 """
 WORK = """say "begin $0"
 say "end $0"
 """
 
 
+def blocks_of(page: str, *, end: str = "\0") -> list[tuple[str, str]]:
+    """Return language and text of each example of a page, as far as ``end``."""
+    return BLOCK.findall((DOCS / f"{page}.md").read_text().partition(end)[0])
+
+
 async def test_a_worker_that_is_killed_is_not_waited_for(world: ManifestWorld):
     """What its Pod held is released, so the next stage begins, after the worker that still lives."""
-    root = world.add_image("app", {"do-work": "until [ -e finish ]; do sleep 0.05; done\n"})
-    group = await world.group("workers")
+    work = {"do-work": "until [ -e finish ]; do sleep 0.05; done\n", "process-results": "say next stage\n"}
+    root = world.add_image("my-app", work)
+    group = await world.group("batch-jobs")
     for name in ("doomed", "steady"):
-        await world.start_job(name, f"set -- {name}\n{WORKER}", image="app")
+        await world.start_job(name, f"set -- {name}\n{WORKER}", image="my-app")
     await eventually(lambda: len(world.ledger) == 2)
-    first = "koncli waitgroup wait workers --for-first-add"
-    await world.start_job("next-stage", "say next stage", image="app", first=first)
+    documented = [yaml.safe_load_all(block) for language, block in blocks_of("coordination") if language == "yaml"]
+    await world.apply(one for some in documented for one in some if one["metadata"]["name"] == "next-stage")
     await world.kill_pods("doomed")
     await world.job_ends("doomed", how="Failed")
     await eventually(lambda: world.events("HolderGone"))
@@ -54,8 +60,7 @@ async def test_what_the_documentation_shows_runs_in_pods(world: ManifestWorld, p
     """The objects are created as they stand there, and each block of commands is a Job of three Pods."""
     scripts = ("deploy", "export", "import", "migrate")
     world.add_image("app", {f"./{name}.sh": WORK for name in scripts})
-    text = (DOCS / f"{page}.md").read_text().partition("## From Python")[0]
-    blocks = BLOCK.findall(text)
+    blocks = blocks_of(page, end="## From Python")
     await world.apply(yaml.safe_load(block) for language, block in blocks if language == "yaml")
     jobs = {f"job-{number}": block for number, (language, block) in enumerate(blocks) if language == "sh"}
     for name, command in jobs.items():
