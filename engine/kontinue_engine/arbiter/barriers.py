@@ -14,15 +14,12 @@ from kontinue.api.konductor.barriers import Arrival, Barrier, BarrierPhase
 from kontinue.kube import requests
 from kontinue.kube.answers import reader
 from kontinue.kube.transport import Transport
+from kontinue_engine.arbiter.caretaker import INVALID_TIMEOUT, OPENED, TIMED_OUT
 from kontinue_engine.arbiter.families import FamilyController, Kinds, all_of
 from kontinue_engine.arbiter.looks import Key
 from kontinue_engine.clock import Clock
 from kontinue_engine.kube.events import EventRecorder
 from kontinue_engine.primitives import barriers
-
-OPENED: Final = "Opened"
-TIMED_OUT: Final = "TimedOut"
-INVALID_TIMEOUT: Final = "InvalidTimeout"
 
 _KINDS: Final = Kinds(requests.BARRIERS, Barrier, requests.ARRIVALS, Arrival)
 

@@ -25,6 +25,9 @@ from kontinue_engine.kube.informer import Informer
 
 HOLDER_GONE: Final = "HolderGone"
 EXPIRED: Final = "Expired"
+OPENED: Final = "Opened"
+TIMED_OUT: Final = "TimedOut"
+INVALID_TIMEOUT: Final = "InvalidTimeout"
 
 T = TypeVar("T", bound=HasMetadata)
 

@@ -17,8 +17,7 @@ from kontinue.api.konductor.gates import Gate, GateConditionStatus, GatePhase, G
 from kontinue.kube import requests
 from kontinue.kube.answers import reader
 from kontinue.kube.transport import Transport
-from kontinue_engine.arbiter.barriers import INVALID_TIMEOUT, OPENED, TIMED_OUT
-from kontinue_engine.arbiter.caretaker import Caretaker, key_of
+from kontinue_engine.arbiter.caretaker import INVALID_TIMEOUT, OPENED, TIMED_OUT, Caretaker, key_of
 from kontinue_engine.arbiter.looks import Key
 from kontinue_engine.arbiter.targets import Targets
 from kontinue_engine.clock import Clock

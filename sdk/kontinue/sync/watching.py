@@ -1,4 +1,4 @@
-"""One object as it changes. Called by ``kontinue.sync.semaphore`` and ``barrier``, which wait for what it becomes."""
+"""One object as it changes. Called by ``kontinue.sync.asking`` and ``opening``, which wait for what it becomes."""
 
 from __future__ import annotations
 

@@ -22,6 +22,8 @@ from kontinue import errors
 from kontinue.api.konductor.gates import GATES_FROM
 from kontinue.client import Client, ClientOptions, SyncClient
 from kontinue.kube import requests
+from kontinue.kube.requests import Request
+from kontinue.kube.transport import Transport
 from kontinue.sync import (
     Barrier,
     Gate,
@@ -174,6 +176,47 @@ async def _met(go: Gate, text: str) -> bool:
     return (await go.status()).met == text
 
 
+async def test_what_becomes_so_while_nobody_looks_opens_it_then(world: World, go: Gate):
+    """Also when its time is over meanwhile: nobody has said that it failed."""
+    group = WaitGroup("jobs", world.client)
+    await group.create()
+    await group.add()
+    await go.create(["WaitGroup/jobs=Done"], timeout=timedelta(milliseconds=1))
+    waiting = asyncio.create_task(go.wait(timeout=LONG))
+    await group.done()
+    async with world.looked_after():
+        assert (await waiting).status.phase is GatePhase.OPEN
+
+
+class NoJobs:
+    """A transport to a server that lets nobody read Jobs."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    async def send(self, request: Request, **options: Any) -> bytes:
+        """Send what is not about Jobs."""
+        if "/jobs" in request.path:
+            raise errors.Forbidden("jobs.batch is forbidden", status=403, reason="Forbidden")
+        return await self._transport.send(request, **options)
+
+    def stream(self, request: Request, **options: Any) -> Any:
+        """Watch."""
+        return self._transport.stream(request, **options)
+
+
+async def test_what_may_not_be_read_is_said_and_keeps_no_gate_from_failing(world: World, go: Gate):
+    """Gates about other kinds go on."""
+    await go.create(["Job/migrate=Complete"], timeout=timedelta(milliseconds=1))
+    other = Gate("other", world.client)
+    await other.create(["WaitGroup/jobs=Done"])
+    await WaitGroup("jobs", world.client).create()
+    async with gates_looked_after(NoJobs(world.transport), world.namespace):
+        await other.wait(timeout=LONG)
+        with pytest.raises(errors.InvalidState, match=r"it cannot be read: jobs\.batch is forbidden"):
+            await go.wait(timeout=LONG)
+
+
 async def test_it_fails_when_its_time_is_over(world: World, go: Gate):
     """Who waits is told what was missing, and an Event tells, too."""
     await go.create(["Mutex/deploy=Locked"], timeout=timedelta(milliseconds=1))
@@ -240,7 +283,7 @@ async def test_a_gate_of_another_namespace_learns_only_what_it_may(api_server: A
     group = WaitGroup("jobs", Client.from_kube(world.transport, there))
     await go.create([f"WaitGroup/{there}/jobs=Done"])
     hidden = f"there is no WaitGroup jobs in {there}, or its annotation {GATES_FROM} does not name {world.namespace}"
-    async with all_gates_looked_after(world):
+    async with gates_looked_after(world.transport, ""):
         await eventually(lambda: _says(go, hidden))
         before = (await go.get()).metadata.resource_version
         await group.create()
@@ -261,11 +304,11 @@ async def test_a_coordinator_of_one_namespace_says_that_it_sees_no_other(world: 
 
 
 @contextlib.asynccontextmanager
-async def all_gates_looked_after(world: World) -> AsyncIterator[None]:
-    """Have a coordinator look after the Gates of all namespaces meanwhile."""
+async def gates_looked_after(transport: Transport, namespace: str) -> AsyncIterator[None]:
+    """Have a coordinator look after the Gates of a namespace meanwhile, or of all."""
     clock = SystemClock()
-    events = EventRecorder(world.transport, component=USER_AGENT, instance="test", clock=clock)
-    looking = asyncio.create_task(GateController(world.transport, namespace="", events=events, clock=clock).run())
+    events = EventRecorder(transport, component=USER_AGENT, instance="test", clock=clock)
+    looking = asyncio.create_task(GateController(transport, namespace=namespace, events=events, clock=clock).run())
     try:
         yield
     finally:
