@@ -452,3 +452,17 @@ async def test_a_namespace_comes_and_goes(kubectl: Kubectl) -> None:
     await kubectl("label", "ns", name, "x=y")
     await kubectl("delete", "ns", name, "--timeout=30s")
     assert "NotFound" in await kubectl.refused("get", "kex", "-n", name, "demo")
+
+
+async def test_leases_are_those_of_kubernetes_unless_the_group_is_named(kubectl: Kubectl) -> None:
+    """As docs/leases.md says: ours go by their group, or by their short name."""
+    ours = {"apiVersion": "konductor.io/v1", "metadata": {"name": "deploy"}}
+    lease = ours | {"kind": "Lease", "spec": {"ttl": "10m"}}
+    assert await kubectl("apply", "-f", "-", stdin=json.dumps(lease)) == "lease.konductor.io/deploy created\n"
+    for plain in ("lease", "leases"):
+        assert "No resources found" in await kubectl("get", plain)
+    for named in ("leases.konductor.io", "lease.konductor.io", "kls"):
+        assert await kubectl("get", named, "-o", "name") == "lease.konductor.io/deploy\n"
+    asks = ours | {"kind": "LeaseRequest", "spec": {"lease": "deploy", "holder": "me"}}
+    assert await kubectl("apply", "-f", "-", stdin=json.dumps(asks)) == "leaserequest.konductor.io/deploy created\n"
+    assert "deleted" in await kubectl("delete", "leaserequest", "deploy")
