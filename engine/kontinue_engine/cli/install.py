@@ -232,9 +232,10 @@ class _Installation:
         try:
             return await self._transport.send(request)
         except Forbidden as error:
+            there = GlobalOptions(api_groups=self._options.api_groups).flags()
             raise Forbidden(
                 f"{error}\n{_shown(wanted)} takes more rights than yours. Somebody who has them can apply it: "
-                f"kontinue install --dry-run -n {self._namespace} | kubectl apply --server-side -f -",
+                f"kontinue install --dry-run -n {self._namespace}{there} | kubectl apply --server-side -f -",
                 status=error.status,
                 reason=error.reason,
             ) from error

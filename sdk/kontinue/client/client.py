@@ -16,6 +16,7 @@ from typing import Any, Final, ParamSpec, Self, TypeVar, cast, overload
 from kontinue import codec, errors
 from kontinue.api import labels
 from kontinue.api.batch import Job
+from kontinue.api.konductor import group
 from kontinue.api.meta import ObjectList, ObjectMeta, parent_of
 from kontinue.api.patches import CANCELED_BY_CLIENT, cancel_operations, retry_operations, skip_operations
 from kontinue.api.v1alpha1 import ENDED_PHASES, ChildPolicy, Execution, Function, Phase, ScheduledExecution, Suspension
@@ -108,22 +109,23 @@ class Client:
         self._functions = FunctionDirectory(self._send)
 
     @classmethod
-    def from_kube(cls, kube: Transport | ApiClient, namespace: str) -> Self:
+    def from_kube(cls, kube: Transport | ApiClient, namespace: str, *, api_group: str = group.GROUP) -> Self:
         """Return a client of the server that somebody else has found. It is not throttled.
 
         Args:
             kube: a transport, which the caller closes; or a ``kubernetes.client.ApiClient``, whose server, credentials
                 (with their refresh), certificates and Impersonate-User are used over connections of this client.
             namespace: to work in.
+            api_group: as of ``ClientOptions``.
 
         Raises:
             ConfigError: the ApiClient does what this client cannot do, such as using a proxy.
         """
         if not isinstance(kube, ApiClient):
-            return cls._over(kube, None, namespace)
+            return cls._over(for_group(kube, api_group), None, namespace)
         found = read_api_client(kube, namespace)
         transport = KubeTransport(found.config, user_agent=USER_AGENT, impersonate=found.impersonate)
-        return cls._over(transport, transport.close, namespace)
+        return cls._over(for_group(transport, api_group), transport.close, namespace)
 
     @classmethod
     def _over(cls, transport: Transport, close: Callable[[], Coroutine[Any, Any, None]] | None, namespace: str) -> Self:

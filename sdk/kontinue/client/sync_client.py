@@ -13,6 +13,7 @@ from typing import Any, Generic, ParamSpec, Self, TypeVar, overload
 
 from kontinue import errors
 from kontinue.api.batch import Job
+from kontinue.api.konductor import group
 from kontinue.api.v1alpha1 import ChildPolicy, Execution, Function, Phase, ScheduledExecution, Suspension
 from kontinue.archives import Archive
 from kontinue.client.client import Client
@@ -173,14 +174,14 @@ class SyncClient:
         self._is_view = False
 
     @classmethod
-    def from_kube(cls, kube: ApiClient, namespace: str) -> Self:
+    def from_kube(cls, kube: ApiClient, namespace: str, *, api_group: str = group.GROUP) -> Self:
         """Return a client of the server of a ``kubernetes.client.ApiClient``; see ``Client.from_kube``.
 
         A transport belongs to the loop that uses it, and this client has one of its own: none is taken here.
         """
         if not isinstance(kube, ApiClient):  # pyright: ignore[reportUnnecessaryIsInstance] - not all are checked
             raise TypeError(f"SyncClient.from_kube takes a kubernetes.client.ApiClient, got {type(kube).__name__}")
-        return cls._around(Client.from_kube(kube, namespace), EventThread(), is_view=False)
+        return cls._around(Client.from_kube(kube, namespace, api_group=api_group), EventThread(), is_view=False)
 
     @property
     def namespace(self) -> str:

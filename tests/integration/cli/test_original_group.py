@@ -201,6 +201,9 @@ async def test_one_coordinator_looks_after_both_groups(
         words = ["waitgroup", "add", "jobs", "--api-group", ORIGINAL, "-o", "name", *where]
         assert await asyncio.to_thread(koncli.main, words) == 0
         assert capsys.readouterr().out == f"waitgroups.{ORIGINAL}/jobs\n"
+        await asyncio.to_thread(main.main, ["doctor", "--api-group", ORIGINAL, "-o", "json", *where])
+        found = json.loads(capsys.readouterr().out)["findings"]
+        assert {one["severity"] for one in found if one["check"] in {"kinds", "waitgroups"}} == {"ok"}
         await transport.send(requests.delete(requests.PODS, namespace, "worker"))
         await groups[0].wait(timeout=SOON)
         await eventually(lambda: is_left(groups[1], 1))

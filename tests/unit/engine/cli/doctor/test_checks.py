@@ -12,8 +12,9 @@ import msgspec
 import pytest
 
 from kontinue.api import labels
+from kontinue.api.konductor.group import ORIGINAL_GROUP
 from kontinue.api.meta import Condition, Lease, LeaseSpec, ObjectMeta, OwnerReference
-from kontinue.api.rights import INSTALLED, RULES, Right, Role, rights
+from kontinue.api.rights import INSTALLED, RULES, Right, Role, rights, rules_of
 from kontinue.api.v1alpha1 import (
     Execution,
     Function,
@@ -204,6 +205,20 @@ def test_somebody_with_the_rights_of_one_role_is_well() -> None:
     assert (found.check, found.severity) == ("rights", Severity.ERROR)
     assert "may not patch executions/status.kontinue.cloud" in found.what
     assert "--role kontinue-operator --user ada -n shop" in found.remedy
+
+
+def test_what_lacks_of_primitives_in_the_originals_group_is_told_with_that_group() -> None:
+    """The roles and kinds of ours are other ones."""
+    server = msgspec.structs.replace(SERVER, api_group=ORIGINAL_GROUP)
+    there = {right: True for role in Role for right in rights(rules_of(role, [ORIGINAL_GROUP]))}
+    granted = {**there, Right(ORIGINAL_GROUP, "waitgroups", "watch"): False}
+    found = judge(seen(server=server, rights=granted, roles=(Role.CLIENT,)))
+    lacking = next(one for one in found if one.check == "rights")
+    absent = next(one for one in found if one.check == "kinds" and one.severity is Severity.ERROR)
+    assert lacking.what.endswith("may not watch waitgroups.sync.konductor.io")
+    assert absent.about.endswith(".sync.konductor.io")
+    for one in (lacking, absent):
+        assert "kontinue install --api-group sync.konductor.io" in one.remedy
 
 
 def test_somebody_without_rights_is_told_which_by_verb_and_resource() -> None:
