@@ -60,8 +60,7 @@ def arrive(
             "--holder",
             "--arrival-id",
             metavar="TEXT",
-            envvar=["KONDUCTOR_HOLDER_ID", "HOSTNAME"],
-            help="Who has arrived, and counts once; the host's name by default.",
+            help="Who has arrived, and counts once. Default: $KONDUCTOR_HOLDER_ID, $HOSTNAME or the host's name.",
         ),
     ] = "",
     wait_for_update: Annotated[  # noqa: FBT002

@@ -111,7 +111,7 @@ def release(ctx: typer.Context, name: NameArgument, holder: HolderOption = "", t
     run(main)
 
 
-@app.command("with", context_settings={"ignore_unknown_options": True})
+@app.command("with")
 def with_(
     ctx: typer.Context,
     name: NameArgument,

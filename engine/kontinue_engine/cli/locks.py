@@ -27,7 +27,7 @@ HolderOption = Annotated[
     typer.Option(
         metavar="NAME",
         help="Who holds it: any name, or pod/NAME or execution/NAME, whose end releases it. Default: "
-        "$KONDUCTOR_HOLDER_ID, else the host's name.",
+        "$KONDUCTOR_HOLDER_ID, $HOSTNAME or the host's name.",
     ),
 ]
 TimeoutOption = Annotated[

@@ -90,7 +90,7 @@ def unlock(ctx: typer.Context, name: NameArgument, holder: HolderOption = "", to
     run(main)
 
 
-@app.command("with", context_settings={"ignore_unknown_options": True})
+@app.command("with")
 def with_(
     ctx: typer.Context,
     name: NameArgument,

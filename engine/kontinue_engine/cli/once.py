@@ -51,7 +51,7 @@ def create(
     run(main)
 
 
-@app.command("do", context_settings={"ignore_unknown_options": True})
+@app.command("do")
 def do(
     ctx: typer.Context,
     name: NameArgument,

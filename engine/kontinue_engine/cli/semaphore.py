@@ -29,7 +29,7 @@ NameArgument = Annotated[str, typer.Argument(metavar="NAME", autocompletion=cand
 NamesArgument = Annotated[list[str], typer.Argument(metavar="NAME...", autocompletion=candidates("semaphores"))]
 HolderOption = Annotated[
     str,
-    typer.Option(metavar="TEXT", envvar=["KONDUCTOR_HOLDER_ID", "HOSTNAME"], help="Who; the host's name by default."),
+    typer.Option(metavar="TEXT", help="Who. Default: $KONDUCTOR_HOLDER_ID, $HOSTNAME or the host's name."),
 ]
 PermitTtlOption = Annotated[
     str,

@@ -14,7 +14,10 @@ from urllib.parse import quote
 
 import msgspec
 
+from kontinue import errors
+
 _PLAIN: Final = re.compile(r"[A-Za-z0-9._-]*")
+_NO_NAMES: Final = frozenset({"", ".", ".."})
 
 JSON: Final = "application/json"
 ANY: Final = "*/*"
@@ -52,6 +55,16 @@ class Resource(msgspec.Struct, frozen=True):
         if subresource:
             path += f"/{subresource}"
         return path
+
+    def object_path(self, namespace: str, name: str, subresource: str = "") -> str:
+        """Return the path of one object.
+
+        Raises:
+            Invalid: it can be no name, and the path would be that of something else: of all objects, if it is empty.
+        """
+        if name in _NO_NAMES or "/" in name or "%" in name:
+            raise errors.Invalid(f"{name!r} is no name of an object of kind {self.kind}", status=422, reason="Invalid")
+        return self.path(namespace, name, subresource)
 
 
 EXECUTIONS: Final = Resource("kontinue.cloud", "v1alpha1", "executions", "Execution")
@@ -109,7 +122,7 @@ def create(resource: Resource, namespace: str, body: object, *, subresource: str
 
 def get(resource: Resource, namespace: str, name: str, *, subresource: str = "") -> Request:
     """GET one object, linearisable: it shows every write acknowledged before."""
-    return Request("GET", resource.path(namespace, name, subresource))
+    return Request("GET", resource.object_path(namespace, name, subresource))
 
 
 def pod_log(
@@ -182,12 +195,12 @@ def watch(
 
 def replace(resource: Resource, namespace: str, name: str, body: object) -> Request:
     """PUT a whole object; its ``metadata.resourceVersion`` is the precondition. Leaves a status subresource alone."""
-    return Request("PUT", resource.path(namespace, name), body=_encode(body))
+    return Request("PUT", resource.object_path(namespace, name), body=_encode(body))
 
 
 def replace_status(resource: Resource, namespace: str, name: str, body: object) -> Request:
     """PUT the status of an object; the ``metadata.resourceVersion`` beside it is the precondition."""
-    return Request("PUT", resource.path(namespace, name, "status"), body=_encode(body))
+    return Request("PUT", resource.object_path(namespace, name, "status"), body=_encode(body))
 
 
 def json_patch(
@@ -199,7 +212,7 @@ def json_patch(
     subresource: Subresource = "",
 ) -> Request:
     """PATCH by RFC 6902 operations; a failed ``test`` is answered with 422."""
-    path = resource.path(namespace, name, subresource)
+    path = resource.object_path(namespace, name, subresource)
     return Request("PATCH", path, body=_encode(operations), content_type=JSON_PATCH)
 
 
@@ -207,7 +220,7 @@ def merge_patch(
     resource: Resource, namespace: str, name: str, patch: object, *, subresource: Subresource = ""
 ) -> Request:
     """PATCH by RFC 7386 merge; a ``metadata.resourceVersion`` inside is a precondition."""
-    path = resource.path(namespace, name, subresource)
+    path = resource.object_path(namespace, name, subresource)
     return Request("PATCH", path, body=_encode(patch), content_type=MERGE_PATCH)
 
 
@@ -225,7 +238,7 @@ def delete(
     preconditions = {"uid": uid, "resourceVersion": resource_version}
     if wanted := {key: value for key, value in preconditions.items() if value}:
         options["preconditions"] = wanted
-    return Request("DELETE", resource.path(namespace, name), body=_encode(options))
+    return Request("DELETE", resource.object_path(namespace, name), body=_encode(options))
 
 
 def _encode(body: object) -> bytes:

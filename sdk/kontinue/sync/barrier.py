@@ -5,7 +5,6 @@ Who arrives creates an Arrival; the coordinator counts them and opens the Barrie
 
 from __future__ import annotations
 
-import socket
 from datetime import timedelta
 from typing import Final
 
@@ -20,6 +19,7 @@ from kontinue.client.limits import limited, limited_write
 from kontinue.kube import requests
 from kontinue.kube.answers import reader
 from kontinue.sync.asking import child_meta
+from kontinue.sync.holders import own_name
 from kontinue.sync.opening import Opening
 
 BARRIER_LABEL: Final = "barrier"
@@ -69,14 +69,14 @@ class Barrier(Opening[StoredBarrier]):
         """Say that somebody has arrived. Whoever has arrived already is not counted again.
 
         Args:
-            holder: who; the host's name by default.
+            holder: who; by default ``KONDUCTOR_HOLDER_ID``, ``HOSTNAME`` or the host's name.
 
         Raises:
             InvalidState: the Barrier has failed.
             NotFound: there is no such Barrier.
             ApiError: the server refuses.
         """
-        holder = holder or socket.gethostname()
+        holder = holder or own_name()
         for _ in range(_TRIES):
             barrier = await self.get()
             self._refuse_failed(barrier)

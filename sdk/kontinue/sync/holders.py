@@ -1,7 +1,12 @@
-"""Finds the Pod or the Execution that something is bound to. Called by ``kontinue.sync``'s primitives."""
+"""Who holds something: who one is oneself, and the Pod or the Execution that it is bound to.
+
+Called by ``kontinue.sync``'s primitives.
+"""
 
 from __future__ import annotations
 
+import os
+import socket
 from typing import Final
 
 import msgspec
@@ -26,3 +31,9 @@ async def found(holder: Holder, transport: Transport, namespace: str, *, retry_f
     request = requests.get(_RESOURCES[holder.kind], namespace, holder.name)
     metadata = _decode_metadata(await transport.send(request, retry_for_s=retry_for_s)).metadata
     return msgspec.structs.replace(holder, uid=metadata.uid)
+
+
+def own_name() -> str:
+    """Return what whoever says nothing is called by: as the environment says, or the host's name."""
+    named = (os.environ.get(variable) for variable in ("KONDUCTOR_HOLDER_ID", "HOSTNAME"))
+    return next(filter(None, named), "") or socket.gethostname()

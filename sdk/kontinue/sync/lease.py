@@ -118,7 +118,7 @@ class Lease(Lockable[StoredLease]):
             timeout: wait no longer than this, 0: not at all; None: as long as the client's timeout, or for ever.
             ttl: how long it is held without being renewed; None: as the Lease says.
             holder: what it is called by; a ``Holder`` binds it to a Pod or an Execution, whose end releases it. By
-                default ``KONDUCTOR_HOLDER_ID``, else the host's name.
+                default ``KONDUCTOR_HOLDER_ID``, ``HOSTNAME`` or the host's name.
             priority: the highest is granted first, among equal ones the oldest; None: as the Lease says.
 
         Raises:

@@ -5,8 +5,6 @@ The writes and waits are ``kontinue.sync.locker``'s.
 
 from __future__ import annotations
 
-import os
-import socket
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
@@ -23,7 +21,7 @@ from kontinue.kube import requests
 from kontinue.kube.answers import reader
 from kontinue.kube.reflector import HasMetadata
 from kontinue.kube.requests import Resource
-from kontinue.sync.holders import found
+from kontinue.sync.holders import found, own_name
 from kontinue.sync.locker import Locker, Taken
 
 T = TypeVar("T", bound=HasMetadata)
@@ -109,10 +107,7 @@ def holder_name(holder: str | Holder) -> str:
     Raises:
         InvalidState: it is too long.
     """
-    if isinstance(holder, Holder):
-        name = f"{holder.kind.value.lower()}/{holder.name}"
-    else:
-        name = holder or os.environ.get("KONDUCTOR_HOLDER_ID", "") or socket.gethostname()
+    name = f"{holder.kind.value.lower()}/{holder.name}" if isinstance(holder, Holder) else holder or own_name()
     if len(name) > MAX_HOLDER:
         raise errors.InvalidState(f"holder {name[:40]!r}... is longer than {MAX_HOLDER} characters")
     return name

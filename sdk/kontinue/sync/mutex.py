@@ -87,7 +87,7 @@ class Mutex(Lockable[StoredMutex]):
             timeout: wait no longer than this, 0: not at all; None: as long as the client's timeout, or for ever.
             ttl: how long the lock lasts without renewal; None: the Mutex's own ttl.
             holder: what it is called by; a ``Holder`` binds it to a Pod or an Execution, whose end unlocks it. By
-                default ``KONDUCTOR_HOLDER_ID``, else the host's name.
+                default ``KONDUCTOR_HOLDER_ID``, ``HOSTNAME`` or the host's name.
             on_progress: called with each state in which somebody else is first.
 
         Raises:

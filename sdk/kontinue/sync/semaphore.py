@@ -7,7 +7,6 @@ A client asks by a Permit object and watches it; the coordinator grants, in the 
 from __future__ import annotations
 
 import asyncio
-import socket
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -30,6 +29,7 @@ from kontinue.kube import requests
 from kontinue.kube.answers import reader
 from kontinue.sync.asking import DEFAULT_TTL, Asker, Words, does_not_wait
 from kontinue.sync.followed import Followed
+from kontinue.sync.holders import own_name
 from kontinue.sync.permits import HeldPermit, PermitScope, new_permit
 from kontinue.sync.renewing import renewed_until_lost
 
@@ -101,7 +101,7 @@ class Semaphore:
         Whoever stops waiting, by the timeout or by being cancelled, withdraws.
 
         Args:
-            holder: who asks; the host's name by default.
+            holder: who asks; by default ``KONDUCTOR_HOLDER_ID``, ``HOSTNAME`` or the host's name.
             timeout: no longer than this, 0: only if one is free; None: as long as the client's timeout, or for ever.
             ttl: how long it is held at most. None: as the Semaphore says, or ten minutes; for ever where it is bound.
             bound_to: a Pod or an Execution of the namespace, whose end gives it back. Without a uid it is the one
@@ -115,7 +115,7 @@ class Semaphore:
             ApiError: the server refuses.
         """
         limit = self.timeout if timeout is None else timeout
-        holder = holder or socket.gethostname()
+        holder = holder or own_name()
         name = child_name(self.name, holder, suffix=uuid.uuid4().hex[:12])
 
         async def prepare() -> Permit:
@@ -159,13 +159,13 @@ class Semaphore:
 
     @limited_write
     async def release(self, holder: str = "") -> str:
-        """Give back the oldest permit of a holder, the host's name by default; return the name of its Permit.
+        """Give back the oldest permit of a holder, by default as in ``acquire``; return the name of its Permit.
 
         Raises:
             NotFound: the holder has none.
             ApiError: the server refuses.
         """
-        holder = holder or socket.gethostname()
+        holder = holder or own_name()
         held = [one for one in await self.permits() if one.spec.holder == holder]
         held = [one for one in held if one.status.phase is PermitPhase.GRANTED]
         if not held:

@@ -78,3 +78,37 @@ def test_status_takes_what_other_verbs_about_primitives_take(capsys: pytest.Capt
     assert "No such command" in capsys.readouterr().err
     assert main(["status", "gate"]) == 1
     assert "Missing argument" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ("waitgroup add x --delta many", "not a valid int"),
+        ("waitgroup add x --holder job/x", "neither pod/NAME nor execution/NAME"),
+        ("semaphore create x --permits 0", "x>=1"),
+        ("semaphore create x --permits -1", "x>=1"),
+        ("semaphore acquire x --bound-to job/x", "neither pod/NAME nor execution/NAME"),
+        ("barrier create x --expected 0", "x>=1"),
+        ("barrier create x --quorum -1", "x>=0"),
+        ("mutex lock x --holder pod/", "neither pod/NAME nor execution/NAME"),
+        ("mutex lock x --tokens 1", "No such option"),
+        ("mutex unlock x --token one", "not a valid int"),
+        ("mutex with x --timout 5s -- true", "No such option"),
+        ("once do x --leese 5s -- true", "No such option"),
+        *(
+            (line.replace("DURATION", text), why)
+            for line in (
+                *("waitgroup create x --ttl=DURATION", "waitgroup wait x --timeout=DURATION"),
+                *("mutex create x --ttl=DURATION", "mutex lock x --timeout=DURATION", "rwmutex rlock x --ttl=DURATION"),
+                *("once create x --ttl=DURATION", "once do x --lease=DURATION -- true"),
+                *("semaphore create x --ttl=DURATION", "semaphore acquire x --timeout=DURATION"),
+                *("barrier create x --timeout=DURATION", "barrier arrive x --update-timeout=DURATION"),
+            )
+            for text, why in (("soon", "is not a duration"), ("-5s", "is negative"), ("99999999999h", "is too long"))
+        ),
+    ],
+)
+def test_what_nobody_can_mean_is_1(line: str, why: str, capsys: pytest.CaptureFixture[str]):
+    """No server is asked."""
+    assert main(line.split()) == 1
+    assert why in capsys.readouterr().err
