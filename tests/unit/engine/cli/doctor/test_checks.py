@@ -216,7 +216,7 @@ def test_what_lacks_of_primitives_in_the_originals_group_is_told_with_that_group
     lacking = next(one for one in found if one.check == "rights")
     absent = next(one for one in found if one.check == "kinds" and one.severity is Severity.ERROR)
     assert lacking.what.endswith("may not watch waitgroups.sync.konductor.io")
-    assert absent.about.endswith(".sync.konductor.io")
+    assert absent.object.endswith(".sync.konductor.io")
     for one in (lacking, absent):
         assert "kontinue install --api-group sync.konductor.io" in one.remedy
 
