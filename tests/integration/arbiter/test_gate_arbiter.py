@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
+import json
 import os
 import re
 import sys
@@ -18,6 +19,7 @@ import yaml
 
 from api import unique
 from api_server import ApiServer
+from job_answers import end_job
 from kontinue import errors
 from kontinue.api.konductor.gates import GATES_FROM
 from kontinue.client import Client, ClientOptions, SyncClient
@@ -67,15 +69,6 @@ def go(world: World) -> Gate:
     return Gate("go", world.client)
 
 
-async def has_failed_job(world: World) -> None:
-    """Create a Job that has failed."""
-    await world.transport.send(requests.create(requests.JOBS, world.namespace, JOB))
-    now = "2026-01-01T00:00:00Z"
-    ends = [{"type": name, "status": "True", "lastTransitionTime": now} for name in ("FailureTarget", "Failed")]
-    patch = {"status": {"startTime": now, "conditions": ends}}
-    await world.transport.send(requests.merge_patch(requests.JOBS, world.namespace, "it", patch, subresource="status"))
-
-
 async def has_free_permits(world: World) -> None:
     """Create a Semaphore."""
     await Semaphore("it", world.client).create(2)
@@ -122,7 +115,6 @@ async def has_busy_wait_group(world: World) -> None:
 @pytest.mark.parametrize(
     ("condition", "make"),
     [
-        ("Job/it=Failed", has_failed_job),
         ("Semaphore/it=Available:2", has_free_permits),
         ("Barrier/it=Open", has_open_barrier),
         ("Lease/it=Acquired", has_held_lease),
@@ -144,6 +136,19 @@ async def test_each_kind_opens_a_gate(world: World, go: Gate, condition: str, ma
     assert (opened.status.phase, opened.status.met) == (GatePhase.OPEN, "1/1")
     assert opened.status.opened_at is not None
     assert [one.message for one in opened.status.condition_statuses] == [""]
+
+
+async def test_a_job_opens_a_gate(world: World, api_server: ApiServer, go: Gate):
+    """Once it is complete, not as long as it runs."""
+    await go.create(["Job/it=Complete"])
+    async with world.looked_after():
+        waiting = asyncio.create_task(go.wait(timeout=LONG))
+        await eventually(lambda: _says(go, "there is no Job it"))
+        created = await world.transport.send(requests.create(requests.JOBS, world.namespace, JOB))
+        await eventually(lambda: _says(go, "it is "))
+        assert not waiting.done()
+        await end_job(api_server, world.transport, json.loads(created))
+        assert (await waiting).status.phase is GatePhase.OPEN
 
 
 async def _says(go: Gate, text: str) -> bool:
