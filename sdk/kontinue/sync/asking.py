@@ -25,7 +25,7 @@ from kontinue.kube.reflector import HasMetadata
 from kontinue.kube.requests import Resource
 from kontinue.kube.transport import Transport
 from kontinue.sync.holders import found as found_holder
-from kontinue.sync.watching import states
+from kontinue.sync.watching import Gone, states
 
 WITHDRAW_S: Final = 5.0
 """How long an object that nobody waits for any more is tried to be deleted. Judgement."""
@@ -33,6 +33,10 @@ DECIDE_S: Final = 10.0
 """How long somebody who only tries waits for the coordinator's decision. Judgement."""
 DEFAULT_TTL: Final = timedelta(minutes=10)
 """As documented: of a permit for which nobody says anything, and of a Lease."""
+
+
+class Missed(errors.InvalidState):
+    """It may have been granted, and has ended, while who asked could not see it."""
 
 
 class Spec(Protocol):
@@ -158,6 +162,7 @@ class Asker(Generic[C]):
         Raises:
             Held: somebody else has it, and the object does not wait.
             WaitTimeout: it was not granted in time.
+            Missed: it is over, and it was not seen how.
             InvalidState: it was denied, or somebody has deleted the object.
             NotFound: what it asks of does not exist.
             ApiError: the server refuses.
@@ -205,12 +210,13 @@ class Asker(Generic[C]):
     async def _decided(self, name: str, exists: Callable[[], Awaitable[object]]) -> C:
         async with aclosing(states(self._transport, self._resource, self._namespace, name, self._child_type)) as found:
             async for one in found:
-                if one is None:
+                if isinstance(one, Gone):
                     break
                 if one.is_decided:
                     return one
         await exists()  # or NotFound: what asks is deleted with it
-        raise errors.InvalidState(f"{self._resource.kind} {self._namespace}/{name} was deleted while it waited")
+        error = Missed if one is Gone.MISSING else errors.InvalidState
+        raise error(f"{self._resource.kind} {self._namespace}/{name} was deleted while it waited")
 
     async def _withdraw(self, name: str, asking: asyncio.Future[None]) -> None:
         # What is still being created could be created after it was deleted.

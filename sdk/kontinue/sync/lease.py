@@ -13,7 +13,6 @@ from typing import Final
 
 import msgspec
 
-from kontinue import errors
 from kontinue.api import durations
 from kontinue.api.konductor.child_names import child_name
 from kontinue.api.konductor.group import Holder
@@ -24,7 +23,7 @@ from kontinue.client.client import Client
 from kontinue.client.limits import limited, limited_write
 from kontinue.kube import requests
 from kontinue.kube.answers import reader
-from kontinue.sync.asking import DEFAULT_TTL, Asker, Words, child_meta, does_not_wait
+from kontinue.sync.asking import DEFAULT_TTL, Asker, Missed, Words, child_meta, does_not_wait
 from kontinue.sync.held import Lock, Scope
 from kontinue.sync.lockable import Lockable, holder_name
 from kontinue.sync.locker import Taken
@@ -32,6 +31,8 @@ from kontinue.sync.renewing import RENEW_AFTER
 
 LEASE_LABEL: Final = "lease"
 """Documented label of LeaseRequests."""
+TRIES: Final = 5
+"""Of who is granted it and cannot see that before it has ended. Judgement: he may be bound to the dead."""
 
 
 class _RequestList(msgspec.Struct, frozen=True):
@@ -185,7 +186,22 @@ class Lease(Lockable[StoredLease]):
     async def _acquired(
         self, limit: timedelta | None, ttl: timedelta | None, holder: str | Holder, priority: int | None
     ) -> Taken[StoredLease]:
+        loop = asyncio.get_running_loop()
         limit = self.timeout if limit is None else limit
+        ends_s = None if limit is None else loop.time() + limit.total_seconds()
+        for _ in range(TRIES - 1):
+            try:
+                return await self._asked(limit, ttl, holder, priority)
+            except Missed:
+                if ends_s is not None:
+                    if (left_s := ends_s - loop.time()) <= 0:
+                        raise
+                    limit = timedelta(seconds=left_s)
+        return await self._asked(limit, ttl, holder, priority)
+
+    async def _asked(
+        self, limit: timedelta | None, ttl: timedelta | None, holder: str | Holder, priority: int | None
+    ) -> Taken[StoredLease]:
         who, length = holder_name(holder), durations.format_(ttl) if ttl else ""
         name = child_name(self.name, who, suffix=uuid.uuid4().hex[:12])
         since_s = 0.0
@@ -220,7 +236,7 @@ class Lease(Lockable[StoredLease]):
         state = await self.get()
         grant = lease_locks(state).held_by(request.metadata.uid)
         if grant is None or grant.token != request.status.token:
-            raise errors.InvalidState(f"Lease {self.namespace}/{self.name} was granted, but has ended meanwhile")
+            raise Missed(f"Lease {self.namespace}/{self.name} was granted, but has ended meanwhile")
         waited_s = asyncio.get_running_loop().time() - since_s
         if grant.ttl is None or waited_s < grant.ttl.total_seconds() * RENEW_AFTER:
             return Taken(grant, state, since_s)

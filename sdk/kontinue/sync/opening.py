@@ -18,7 +18,7 @@ from kontinue.kube import requests
 from kontinue.kube.answers import reader
 from kontinue.kube.reflector import HasMetadata
 from kontinue.kube.requests import Resource
-from kontinue.sync.watching import states
+from kontinue.sync.watching import Gone, states
 
 RETRY_S: Final = 30.0
 """How long a request is tried when the client has no timeout; as the client's other calls."""
@@ -97,9 +97,10 @@ class Opening(abc.ABC, Generic[T]):
         following = states(self._transport, self._resource, self.namespace, self.name, self._object_type)
         try:
             async with scope, aclosing(following) as found:
-                async for seen in found:
-                    if seen is None:
+                async for state in found:
+                    if isinstance(state, Gone):
                         break
+                    seen = state
                     if self._is_over(seen, is_over):
                         return seen
                     if on_progress is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import TypeVar
@@ -14,10 +15,17 @@ from kontinue.kube.watch import Changed
 T = TypeVar("T", bound=HasMetadata)
 
 
+class Gone(enum.Enum):
+    """That there is no object."""
+
+    DELETED = "it was seen to be deleted"
+    MISSING = "there is none, or none any more: what became of it was not seen"
+
+
 async def states(
     transport: Transport, resource: Resource, namespace: str, name: str, type_: type[T]
-) -> AsyncGenerator[T | None, None]:
-    """Yield an object as it is, and again whenever it has changed; None where there is none, or none any more.
+) -> AsyncGenerator[T | Gone, None]:
+    """Yield an object as it is, and again whenever it has changed; or that it is gone.
 
     Raises:
         ApiError: the server refuses to be watched.
@@ -30,8 +38,10 @@ async def states(
             match news:
                 case Listed(objects=[one, *_]):
                     yield one
-                case Listed() | Changed(type="DELETED"):
-                    yield None
+                case Listed():
+                    yield Gone.MISSING
+                case Changed(type="DELETED"):
+                    yield Gone.DELETED
                 case Changed(object=one):
                     yield one
                 case _:

@@ -7,7 +7,8 @@ import inspect
 import os
 import re
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,9 @@ import yaml
 
 from api_server import ApiServer
 from kontinue import errors
-from kontinue.client import ClientOptions, SyncClient
+from kontinue.client import Client, ClientOptions, SyncClient
 from kontinue.kube import requests
+from kontinue.kube.http import KubeTransport
 from kontinue.sync import Lease, LeasePhase, LeaseRequestPhase, Lock, SyncLease
 from looked_after import World, start_coordinator
 from polling import eventually
@@ -266,6 +268,61 @@ async def test_who_stops_waiting_withdraws(world: World, lease: Lease):
         assert list(await phases(lease)) == ["me"]
         await lease.release(held)
         assert (await lease.acquire(timeout=LONG)).token == 2
+
+
+class Blindfold(KubeTransport):
+    """Neither watches nor lists while it is on.
+
+    Attributes:
+        is_on: whether it is.
+        forgets: whether the server does not know any more what happened meanwhile.
+    """
+
+    is_on = False
+    forgets = False
+
+    async def send(self, request: requests.Request, **options: Any) -> bytes:
+        if "fieldSelector" in request.query:
+            await self._sees()
+        return await super().send(request, **options)
+
+    async def stream(self, request: requests.Request, **options: Any) -> AsyncGenerator[bytes, None]:
+        async with aclosing(super().stream(request, **options)) as lines:
+            async for line in lines:
+                if self.is_on:
+                    await self._sees()
+                    if self.forgets:
+                        raise errors.Gone("too old resource version", status=410, reason="Expired")
+                yield line
+
+    async def _sees(self) -> None:
+        while self.is_on:
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("forgets", [False, True])
+async def test_who_could_not_see_that_it_was_his_asks_again(
+    world: World, lease: Lease, api_server: ApiServer, forgets: bool
+):
+    """He was granted it, did not hear of it, and has lost it as he did not renew it: he waits on, as he was told to."""
+    transport = Blindfold(api_server.config, user_agent="tests")
+    transport.forgets = forgets
+    client = Client.from_kube(transport, api_server.namespace)
+    async with world.looked_after():
+        first = await lease.acquire(holder="first", timeout=LONG)
+        second = await queued(Lease("deploy", client), "second", behind=0, ttl=timedelta(seconds=1))
+        transport.is_on = True
+        await lease.release(first)
+        await eventually(lambda: is_in(lease, LeasePhase.EXPIRED))
+        await eventually(lambda: has_no_requests(lease))
+        transport.is_on = False
+        assert (await second).token > 2
+    await transport.close()
+
+
+async def has_no_requests(lease: Lease) -> bool:
+    """Tell whether nobody asks any more."""
+    return not await lease.requests()
 
 
 async def test_without_a_coordinator_nothing_is_granted(lease: Lease):
