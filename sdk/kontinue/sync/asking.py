@@ -208,14 +208,16 @@ class Asker(Generic[C]):
         raise errors.InvalidState(f"{self._resource.kind} {self._namespace}/{name} is not granted: {why}")
 
     async def _decided(self, name: str, exists: Callable[[], Awaitable[object]]) -> C:
+        gone = Gone.MISSING
         async with aclosing(states(self._transport, self._resource, self._namespace, name, self._child_type)) as found:
             async for one in found:
                 if isinstance(one, Gone):
+                    gone = one
                     break
                 if one.is_decided:
                     return one
         await exists()  # or NotFound: what asks is deleted with it
-        error = Missed if one is Gone.MISSING else errors.InvalidState
+        error = Missed if gone is Gone.MISSING else errors.InvalidState
         raise error(f"{self._resource.kind} {self._namespace}/{name} was deleted while it waited")
 
     async def _withdraw(self, name: str, asking: asyncio.Future[None]) -> None:
