@@ -88,12 +88,12 @@ VERSION = os.environ.get("BAD_INPUT_VERSION", "1")
 async def pay(ctx: ExecutionContext) -> int:
     """Change between versions."""
     first = await ctx.step(charge if VERSION == "1" else refund, 5)
-    await ctx.sleep(timedelta(seconds=3))
+    await ctx.sleep(timedelta(hours=1))
     return first
 
 
 @app.function
 async def greet(ctx: ExecutionContext, name: str = "one" if VERSION == "1" else "two") -> str:
     """Have a default that changes between versions."""
-    await ctx.sleep(timedelta(seconds=1.5))
+    await ctx.sleep(timedelta(hours=1))
     return name

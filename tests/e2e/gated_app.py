@@ -19,19 +19,26 @@ def note(file: str, what: str) -> None:
         out.write(f"{what} {current_step().fencing_token}\n")
 
 
+def wait_for(path: str) -> None:
+    """Wait until somebody makes a file, if there is to be one."""
+    while path and not Path(path).exists():
+        time.sleep(0.02)
+
+
 @app.function
-def work(ctx: SyncExecutionContext, file: str, name: str, seconds: float) -> str:
+def work(ctx: SyncExecutionContext, file: str, name: str, until: str = "") -> str:
     """Something that only one may do at a time, if it is started with a mutex."""
     ctx.step(note, file, f"begin {name}")
-    time.sleep(seconds)
+    wait_for(until)
     ctx.step(note, file, f"end {name}")
     return name
 
 
 @app.function(limit=2)
-def scarce(ctx: SyncExecutionContext, file: str, name: str, seconds: float) -> str:
+def scarce(ctx: SyncExecutionContext, file: str, name: str, seconds: float = 0.0, until: str = "") -> str:
     """Something that only two may do at a time."""
     ctx.step(note, file, f"begin {name}")
+    wait_for(until)
     time.sleep(seconds)
     ctx.step(note, file, f"end {name}")
     return name
@@ -64,7 +71,7 @@ async def lonely(ctx: ExecutionContext, file: str, name: str) -> None:
 @app.function
 async def parent_of_scarce(ctx: ExecutionContext, file: str, name: str) -> list[str]:
     """Children of which only two may run at a time in the whole group, whoever their parents are."""
-    return await asyncio.gather(*(ctx.execute(scarce, file, f"{name}-{number}", 0.3) for number in range(2)))
+    return await asyncio.gather(*(ctx.execute(scarce, file, f"{name}-{number}", 0.6) for number in range(2)))
 
 
 @step(retry=RetryPolicy(retries=1, backoff=timedelta(seconds=2)))
@@ -92,7 +99,7 @@ def stubborn(ctx: SyncExecutionContext, file: str, name: str) -> str:
 def family(ctx: SyncExecutionContext, file: str) -> str:
     """A child that wants the mutex that its parent holds, if it was started with that."""
     try:
-        return ctx.execute(work.options(mutex="m"), file, "child", 0.0)
+        return ctx.execute(work.options(mutex="m"), file, "child")
     except ChildFailed as error:
         return error.type
 

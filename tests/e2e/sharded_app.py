@@ -31,10 +31,11 @@ def note(file: str, text: str) -> None:
 
 
 @app.function
-def noting(ctx: SyncExecutionContext, file: str, seconds: float) -> str:
-    """A step before and one after a while of work."""
+def noting(ctx: SyncExecutionContext, file: str, end: str) -> str:
+    """A step before and one after work that takes as long as the test wants."""
     ctx.step(note, file, "before")
-    burn.fn(seconds)
+    while not Path(end).exists():
+        time.sleep(0.005)
     ctx.step(note, file, "after")
     return "done"
 

@@ -18,7 +18,7 @@ from kontinue.errors import ExecutionFailed, InvalidArguments, UnknownFunction
 
 HERE = Path(__file__).parent
 KUBECTL = Path(sys.executable).parent / "kubectl"
-SOON = timedelta(seconds=20)
+SOON = timedelta(seconds=60)
 
 pytestmark = pytest.mark.slow
 
@@ -165,9 +165,9 @@ async def test_code_changed_under_a_running_execution_blocks_it_and_the_old_code
     ) as cluster:
         async with Client(ClientOptions(kubeconfig=str(cluster.kubeconfig), namespace="default")) as client:
             handle = await client.spawn("pay", {})
-            while not (await client.get(handle.name)).status.state:
-                pass
+            await client.wait_for_execution(handle, until=["Suspended"], timeout=SOON)
             cluster.restart_worker({"KONTINUE_BUILD": "two", "BAD_INPUT_VERSION": "2"})
+            await client.resume_execution(handle)
             blocked = await client.wait_for_execution(handle, until=["Blocked"], timeout=SOON)
             assert blocked.status.reason == "CodeChanged"
             assert "charge" in blocked.status.message
@@ -181,9 +181,11 @@ async def test_a_default_that_changes_does_not_change_a_call_that_has_begun(tmp_
     with Cluster(tmp_path, "bad_input_app:app", app_dir=HERE, server=server_kind) as cluster:
         async with Client(ClientOptions(kubeconfig=str(cluster.kubeconfig), namespace="default")) as client:
             handle = await client.spawn("greet", {}, result=str)
-            while (await client.get(handle.name)).phase is not Phase.EXECUTING:
-                pass
+            await client.wait_for_execution(handle, until=["Suspended"], timeout=SOON)
             cluster.restart_worker({"BAD_INPUT_VERSION": "2"})
+            await client.resume_execution(handle)
             assert await handle.result(timeout=SOON) == "one"
             later = await client.spawn("greet", {}, result=str)
+            await client.wait_for_execution(later, until=["Suspended"], timeout=SOON)
+            await client.resume_execution(later)
             assert await later.result(timeout=SOON) == "two"

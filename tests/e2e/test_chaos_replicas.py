@@ -24,7 +24,7 @@ FAULTS_OF_ETCD = (Fault(Victim.ETCD, Strike.KILL),)
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(1500)
 async def test_nothing_is_lost_or_done_twice_whatever_replica_or_server_is_struck(
     tmp_path: Path, server_kind: str
 ) -> None:

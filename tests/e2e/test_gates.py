@@ -83,18 +83,24 @@ def most_at_once(notes: Path) -> int:
     return most
 
 
-async def spawn_work(client: Client, notes: Path, name: str, seconds: float, *, mutex: str) -> ExecutionHandle[str]:
-    arguments = {"file": str(notes), "name": name, "seconds": seconds}
+async def spawn_work(
+    client: Client, notes: Path, name: str, *, mutex: str, until: Path | str = ""
+) -> ExecutionHandle[str]:
+    """Start what excludes others; it lasts until there is a file, if one is named."""
+    arguments = {"file": str(notes), "name": name, "until": str(until)}
     return await client.spawn("work", arguments, result=str, options=SpawnOptions(name=name, mutex=mutex))
 
 
 @pytest.mark.usefixtures("pair")
 async def test_a_mutex_lets_one_run_after_the_other(client: Client, transport: KubeTransport, tmp_path: Path) -> None:
     """In the order of creation, on the leader's shard, with growing tokens, and free in the end."""
-    notes = tmp_path / "notes"
-    first = await spawn_work(client, notes, "first", 2.0, mutex="order")
+    notes, end = tmp_path / "notes", tmp_path / "end"
+    first = await spawn_work(client, notes, "first", mutex="order", until=end)
     await eventually(notes.exists)
-    handles = [await spawn_work(client, notes, f"order-{number}", 0.0, mutex="order") for number in range(7)]
+    handles = [await spawn_work(client, notes, f"order-{number}", mutex="order") for number in range(7)]
+    for handle in handles:
+        await told(client, handle.name)
+    end.touch()
     for handle in (first, *handles):
         await handle.result(timeout=SOON)
     seen = spans(notes)
@@ -114,13 +120,14 @@ async def test_a_mutex_survives_the_death_of_its_holder_and_leader(
 ) -> None:
     """The holder goes on in the other shard, with a larger token; those that wait come along and run after it."""
     first, _ = pair
-    notes = tmp_path / "notes"
-    holder = await spawn_work(client, notes, "a-holder", 2.0, mutex="death")
+    notes, end = tmp_path / "notes", tmp_path / "end"
+    holder = await spawn_work(client, notes, "a-holder", mutex="death", until=end)
     await eventually(notes.exists)
-    others = [await spawn_work(client, notes, f"b-waits-{number}", 0.0, mutex="death") for number in range(3)]
+    others = [await spawn_work(client, notes, f"b-waits-{number}", mutex="death") for number in range(3)]
     (item,) = (await told(client, "b-waits-0")).status.waiting_for
     assert (item.kind, item.name, item.message) == ("Mutex", "death", "Execution a-holder holds it")
     first.kill()
+    end.touch()
     for handle in (holder, *others):
         await handle.result(timeout=AFTER_A_LEASE)
     assert {(await client.get(one.name)).metadata.labels[labels.SHARD] for one in (holder, *others)} == {"w-1"}
@@ -136,16 +143,17 @@ async def test_waiting_ones_move_with_leadership_and_the_holder_stays(
 ) -> None:
     """The leader loses its leadership only: a live shard keeps what runs there."""
     _, second = pair
-    notes = tmp_path / "notes"
-    holder = await spawn_work(client, notes, "c-holder", 4.0, mutex="lead")
+    notes, end = tmp_path / "notes", tmp_path / "end"
+    holder = await spawn_work(client, notes, "c-holder", mutex="lead", until=end)
     await eventually(notes.exists)
-    waiting = await spawn_work(client, notes, "d-waits", 0.0, mutex="lead")
+    waiting = await spawn_work(client, notes, "d-waits", mutex="lead")
     await told(client, "d-waits")
     body = await transport.send(requests.get(requests.LEASES, "default", "kontinue-shard.gated.w-1"))
     heir = msgspec.json.decode(body, type=Lease)
     handed_over = {"spec": {"holderIdentity": "w-1"}, "metadata": {"annotations": heir.metadata.annotations}}
     await transport.send(requests.merge_patch(requests.LEASES, "default", "kontinue-leader.gated", handed_over))
     await asyncio.to_thread(second.wait_for, "leading")
+    end.touch()
     await holder.result(timeout=SOON)
     await waiting.result(timeout=SOON)
     assert (await client.get("c-holder")).metadata.labels[labels.SHARD] == "w-0"
@@ -158,12 +166,13 @@ async def test_a_frozen_holder_is_replaced_and_its_token_is_too_small_then(
 ) -> None:
     """When it wakes it is refused; the mutex went to the shard that took its Execution over."""
     first, _ = pair
-    notes = tmp_path / "notes"
-    holder = await spawn_work(client, notes, "e-holder", 3.0, mutex="frozen")
+    notes, end = tmp_path / "notes", tmp_path / "end"
+    holder = await spawn_work(client, notes, "e-holder", mutex="frozen", until=end)
     await eventually(notes.exists)
     first.signal(signal.SIGSTOP)
+    end.touch()
     try:
-        waiting = await spawn_work(client, notes, "f-waits", 0.0, mutex="frozen")
+        waiting = await spawn_work(client, notes, "f-waits", mutex="frozen")
         await waiting.result(timeout=AFTER_A_LEASE)
         await holder.result(timeout=SOON)
     finally:
@@ -176,26 +185,32 @@ async def test_a_frozen_holder_is_replaced_and_its_token_is_too_small_then(
 @pytest.mark.usefixtures("pair")
 async def test_a_limit_holds_across_shards(client: Client, tmp_path: Path) -> None:
     """Two at a time in the whole group; who waits has no shard, and is told why."""
-    notes = tmp_path / "notes"
+    notes, ends = tmp_path / "notes", [tmp_path / f"end-{number}" for number in range(6)]
     handles = [
         await client.spawn(
             "scarce",
-            {"file": str(notes), "name": f"scarce-{number}", "seconds": 1.0},
+            {"file": str(notes), "name": f"scarce-{number}", "until": str(end)},
             result=str,
             options=SpawnOptions(name=f"scarce-{number}"),
         )
-        for number in range(6)
+        for number, end in enumerate(ends)
     ]
+
+    def begun() -> list[str]:
+        return [name for what, name, _ in spans(notes) if what == "begin"] if notes.exists() else []
+
     waiting = await told(client, "scarce-5")
     (item,) = waiting.status.waiting_for
     assert (item.kind, item.name, labels.SHARD in waiting.metadata.labels) == ("Function", "scarce", False)
     assert item.message.startswith("2 run already, and its limit is 2: for example Execution scarce-")
+    for pair in ((0, 1), (2, 3), (4, 5)):
+        await eventually(lambda pair=pair: len(begun()) == pair[1] + 1)  # type: ignore[misc]
+        assert set(begun()[-2:]) == {f"scarce-{number}" for number in pair}
+        for number in pair:
+            ends[number].touch()
     for handle in handles:
         await handle.result(timeout=SOON)
     assert most_at_once(notes) == 2
-    begun = [name for what, name, _ in spans(notes) if what == "begin"]
-    assert set(begun[:2]) == {"scarce-0", "scarce-1"}
-    assert begun[-1] in {"scarce-4", "scarce-5"}
 
 
 @pytest.mark.usefixtures("pair")
@@ -228,7 +243,7 @@ async def test_a_mutex_is_held_through_a_crash_and_a_retry(
         options=SpawnOptions(name="s-holder", mutex="stubborn"),
     )
     await eventually(notes.exists)
-    waiting = await spawn_work(client, notes, "t-waits", 0.0, mutex="stubborn")
+    waiting = await spawn_work(client, notes, "t-waits", mutex="stubborn")
     assert await holder.result(timeout=SOON) == "s-holder"
     await waiting.result(timeout=SOON)
     held = [name for _, name, _ in spans(notes)]
@@ -285,7 +300,7 @@ async def test_a_mutex_in_a_shard_that_somebody_chose_is_granted_too(
         "metadata": {"name": "by-hand", "labels": {labels.WORKER_GROUP: "gated", labels.SHARD: "w-1"}},
         "spec": {
             "function": "work",
-            "arguments": {"file": str(tmp_path / "notes"), "name": "by-hand", "seconds": 0.0},
+            "arguments": {"file": str(tmp_path / "notes"), "name": "by-hand"},
             "mutex": {"name": "chosen"},
         },
     }

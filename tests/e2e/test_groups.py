@@ -26,7 +26,7 @@ from polling import eventually
 from replica import Replica
 from startable import StartableServer
 
-SOON_S = 30
+SOON_S = 60
 SOON = timedelta(seconds=SOON_S)
 
 pytestmark = pytest.mark.slow
@@ -132,7 +132,7 @@ class Place:
         command = [str(kubectls.program(kubectls.ENVIRONMENT)), "--kubeconfig", str(self._server.kubeconfig)]
         command += ["--namespace", self.namespace, *arguments, "-o", "json"]
         home = {**os.environ, "HOME": str(self._folder)}
-        return json.loads(subprocess.run(command, check=True, capture_output=True, timeout=30, env=home).stdout)
+        return json.loads(subprocess.run(command, check=True, capture_output=True, timeout=60, env=home).stdout)
 
     async def list(self, resource: requests.Resource, type_: type[Any]) -> list[Any]:
         """Return all objects of the namespace."""

@@ -25,7 +25,7 @@ from replica import Replica
 from startable import StartableServer
 from write_counts import written
 
-SOON_S = 30.0
+SOON_S = 60.0
 LAST_YEAR, THIS_YEAR = (datetime(year, 1, 1, tzinfo=UTC) for year in (2025, 2026))
 YEARLY = "0 0 1 1 *"
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "schedules.md"

@@ -21,7 +21,7 @@ from replica import Replica, replicas
 from startable import StartableServer
 
 HERE = Path(__file__).parent
-SOON = timedelta(seconds=40)
+SOON = timedelta(seconds=60)
 YES = {"approved": True, "by": "ada"}
 
 pytestmark = pytest.mark.slow

@@ -46,7 +46,7 @@ async def test_code_that_nobody_can_stop_is_killed_and_tried_again(client: Clien
 
 async def test_a_thread_does_not_outlive_its_attempt(client: Client, notes: Path) -> None:
     """When the Execution has stopped, nothing of it runs any more: not even a step that was given up."""
-    options = SpawnOptions(timeout=limits(attempt=1))
+    options = SpawnOptions(timeout=limits(attempt=2))
     handle = await client.spawn("wait_for_thread", {"file": str(notes), "good_try": 2}, options=options)
     ended = await stopped(client, handle.name)
     assert (ended.phase, ended.status.reason) == (Phase.FAILED, "AttemptTimeout")
@@ -58,7 +58,7 @@ async def test_a_thread_does_not_outlive_its_attempt(client: Client, notes: Path
 
 async def test_a_deadline_takes_children_along_and_leaves_time_to_clean_up(client: Client, notes: Path) -> None:
     """Final at once; stopped when everything has ended."""
-    options = SpawnOptions(timeout=limits(overall=3), name="limited")
+    options = SpawnOptions(timeout=limits(overall=8), name="limited")
     handle = await client.spawn("build", {"file": str(notes)}, options=options)
     ended = await client.wait_for_execution(handle, timeout=SOON)
     assert (ended.phase, ended.status.reason) == (Phase.FAILED, "OverallTimeout")

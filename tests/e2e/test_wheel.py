@@ -56,7 +56,7 @@ def test_an_api_server_from_the_wheel_knows_our_kinds_and_those_of_kubernetes(in
             headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
             data = None if body is None else json.dumps(body).encode()
             request = urllib.request.Request(ready["url"] + path, data=data, headers=headers)
-            with urllib.request.urlopen(request, timeout=10) as answer:
+            with urllib.request.urlopen(request, timeout=60) as answer:
                 return json.load(answer)
 
         kinds = {resource["kind"] for resource in asked("/apis/kontinue.cloud/v1alpha1")["resources"]}
@@ -66,7 +66,7 @@ def test_an_api_server_from_the_wheel_knows_our_kinds_and_those_of_kubernetes(in
         assert "io.k8s.api.core.v1.Secret" in asked("/openapi/v3/api/v1")["components"]["schemas"]
     finally:
         server.send_signal(signal.SIGTERM)
-        server.wait(10)
+        server.wait(60)
         if server.stdout is not None:
             server.stdout.close()
 
