@@ -13,23 +13,25 @@ from random import Random
 from typing import Final
 
 IN_A_ROW: Final = 12
-"""Writes of one turn, where others write, too. More of them waste less, and let others wait longer: 32 processes wait
-0.3 s for theirs on the local server, 2 s on a real one on two cores. Measured (bench/primitives.py)."""
+"""Writes of one turn, where others write, too. More of them waste less, and let others wait longer. Chosen, as
+most numbers here, by simulations of 2 to 100 processes on servers that take 0.5 to 25 ms for a write."""
+LONGEST_TURN_S: Final = 0.1
+"""Where a write takes so long that they would last longer, there are fewer."""
 IN_A_ROW_ALONE: Final = 64
 """Where nobody else was seen: who comes never finds a gap between writes in a row, and must not starve."""
-ALONE_AFTER: Final = 8
+ALONE_AFTER: Final = 16
 """Turns in which nobody else has written. Judgement."""
 WAIT_AGAIN: Final = 0.75
 """Of the wait for the last turn is slept before it is tried again: of all who wait few try, and they soon succeed."""
-LONGEST_WAIT_S: Final = 2.0
+LONGEST_WAIT_S: Final = 4.0
 """Of what was waited last time no more is believed. Judgement."""
-GAP: Final = 2.0
-"""In writes: what is left to others at the least after a turn, time for a read and a write."""
+GAP: Final = 4.0
+"""In writes: what is left to others at the least after a turn. A read and a write have to fit in."""
 FIRST_PAUSE: Final = 4.0
 LONGEST_PAUSE: Final = 32.0
 """In writes: after conflicts, drawn between 0 and a bound that doubles between these."""
 QUICK_WRITE_S: Final = 0.0005
-SLOW_WRITE_S: Final = 0.02
+SLOW_WRITE_S: Final = 0.1
 """A write is taken to last something between these: what lasts longer waits for other things, too. Judgement."""
 UNKNOWN_WRITE_S: Final = 0.004
 _WEIGHT: Final = 0.125
@@ -56,12 +58,17 @@ class Turns:
         if self._in_a_row == 0:
             self._asked_s = now_s
             return 0.0
-        if self._in_a_row < (IN_A_ROW_ALONE if self._alone_for >= ALONE_AFTER else IN_A_ROW):
+        if self._in_a_row < self._most_in_a_row():
             return 0.0
         self._in_a_row = 0
         self._asked_s = now_s
         again_s = self._waited_s * WAIT_AGAIN * (0.9 + 0.2 * self._random())
         return max(0.0, self._ended_s + max(again_s, GAP * self._write_s) - now_s)
+
+    def _most_in_a_row(self) -> int:
+        if self._alone_for >= ALONE_AFTER:
+            return IN_A_ROW_ALONE
+        return min(IN_A_ROW, max(1, int(LONGEST_TURN_S / self._write_s)))
 
     def pause_after_conflict_s(self, now_s: float) -> float:
         """Note that somebody else was faster; return how long to wait before the next try."""

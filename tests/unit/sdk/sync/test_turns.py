@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kontinue.sync import turns
-from kontinue.sync.turns import ALONE_AFTER, IN_A_ROW, IN_A_ROW_ALONE, LONGEST_WAIT_S, Turns
+from kontinue.sync.turns import ALONE_AFTER, GAP, IN_A_ROW, IN_A_ROW_ALONE, LONGEST_WAIT_S, Turns
 
 WRITE_S = 0.004
 
@@ -40,7 +40,7 @@ def test_who_is_alone_leaves_a_gap_now_and_then():
     """Somebody who comes must not starve; it is short, as nobody is known to wait."""
     subject = turns_of()
     now_s = write(subject, 0.0, itertools.count(1), IN_A_ROW_ALONE)
-    assert subject.pause_s(now_s) == pytest.approx(2 * WRITE_S)
+    assert subject.pause_s(now_s) == pytest.approx(GAP * WRITE_S)
     assert subject.pause_s(now_s) == 0.0
 
 
@@ -49,6 +49,19 @@ def test_among_others_a_turn_is_short():
     subject, numbers = turns_of(), itertools.count(1)
     now_s = write(subject, meet(subject, numbers), numbers, IN_A_ROW - 1)
     assert subject.pause_s(now_s) > 0.0
+
+
+def test_where_writes_take_long_a_turn_has_fewer_of_them():
+    """Others would wait too long for theirs."""
+    subject, numbers = turns_of(), itertools.count(1)
+    meet(subject, numbers)
+    for _ in range(100):
+        subject.written(0.0, took_s=0.05, count=next(numbers))
+    assert subject.pause_s(0.0) > 0.0
+    subject.written(0.0, took_s=0.05, count=next(numbers))
+    assert subject.pause_s(0.0) == 0.0
+    subject.written(0.0, took_s=0.05, count=next(numbers))
+    assert subject.pause_s(0.0) > 0.0
 
 
 def test_who_had_to_wait_sleeps_nearly_as_long_before_the_next_turn():
@@ -72,7 +85,7 @@ def test_time_in_which_nothing_was_asked_for_is_no_wait():
     now_s = write(subject, meet(subject, numbers), numbers, IN_A_ROW - 1)
     assert subject.pause_s(now_s + 100) == 0.0
     now_s = write(subject, now_s + 100, numbers, IN_A_ROW)
-    assert subject.pause_s(now_s) == pytest.approx(2 * WRITE_S)
+    assert subject.pause_s(now_s) == pytest.approx(GAP * WRITE_S)
 
 
 def test_who_sees_nobody_for_some_turns_takes_longer_ones():
