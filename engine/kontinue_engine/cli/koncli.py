@@ -1,8 +1,8 @@
 """Internal. ``koncli``: the verbs for primitives of ``konductor.io`` alone, as scripts of the original call them.
 
 They are those of ``kontinue``. Here also spellings count that only the original's documents know: ``-o text``, a log
-level, and the namespace in an environment variable, as the API group. A command line that makes no sense is 1, as 2
-says not found.
+level, ``--wait`` and a timeout of whatever verb, and the namespace in an environment variable, as the API group. A
+command line that makes no sense is 1, as 2 says not found.
 """
 
 from __future__ import annotations
@@ -10,15 +10,28 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from kontinue_engine.cli import exit_codes
 from kontinue_engine.cli.main import ASK, VERBS, Program, Verb, run_program
-from kontinue_engine.cli.options import GROUPED
+from kontinue_engine.cli.options import GROUPED, lacks_value
 
 VARIABLES: Final = {"KONDUCTOR_NAMESPACE": ("--namespace", "-n"), "KONDUCTOR_GROUP": ("--api-group",)}
 """Options that environment variables stand for, in all their spellings."""
-_KINDS: Final = frozenset({"barrier", "gate", "lease", "mutex", "once", "rwmutex", "semaphore", "waitgroup"})
+WAITS: Final = {
+    "barrier": frozenset({"arrive", "wait"}),
+    "gate": frozenset({"wait"}),
+    "lease": frozenset({"acquire", "with"}),
+    "mutex": frozenset({"lock", "with"}),
+    "once": frozenset({"do"}),
+    "rwmutex": frozenset({"lock", "rlock", "with"}),
+    "semaphore": frozenset({"acquire", "with"}),
+    "waitgroup": frozenset({"wait"}),
+}
+"""Verbs that take ``--timeout`` because they wait. Each other verb of the original takes it, too: for its requests."""
+_LIMITED: Final = frozenset({("barrier", "create"), ("gate", "create")})
+"""Those whose ``--timeout`` is the object's."""
+_VALUED: Final = frozenset({"--timeout", "--log-level", "--wait-duration", "--update-timeout"})
 _ALONE: Final = frozenset({"completion", "version"})
 """Verbs that know no server."""
 STATUS: Final = Verb(
@@ -27,9 +40,8 @@ STATUS: Final = Verb(
 KONCLI: Final = Program(
     "koncli",
     "Coordinate workloads by primitives of konductor.io.",
-    (STATUS, *(verb for verb in VERBS if verb.name in _KINDS | _ALONE)),
+    (STATUS, *(verb for verb in VERBS if verb.name in WAITS or verb.name in _ALONE)),
 )
-_OUTPUTS: Final = ("-o", "--output")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -49,29 +61,66 @@ def translated(arguments: Sequence[str], environment: Mapping[str, str]) -> list
         arguments: without the program's name.
         environment: its variables say what the command line does not.
     """
+    at = list(arguments).index("--") if "--" in arguments else len(arguments)
+    parts = _parts(arguments[:at])
+    kind, verb, *_ = *(part.word for part in parts if not part.is_option), "", ""
     words: list[str] = []
-    command: list[str] = []
-    queue = list(arguments)
+    limits: list[str] = []
+    for part in parts:
+        if part.name == "--timeout" and kind not in words:  # a global option there: it is meant for what waits
+            limits = [*part.words] if verb in WAITS.get(kind, ()) else []
+        else:
+            words += _ours(part, kind, verb)
+    if kind and kind not in _ALONE:
+        words = [*_from_environment(words, environment), *words]
+    return words + limits + list(arguments[at:])
+
+
+class _Part(NamedTuple):
+    """An option with its value, or another word."""
+
+    word: str
+    name: str
+    value: str
+    words: tuple[str, ...]
+
+    @property
+    def is_option(self) -> bool:
+        return bool(self.name)
+
+
+def _parts(words: Sequence[str]) -> list[_Part]:
+    found: list[_Part] = []
+    queue = list(words)
     while queue:
         word = queue.pop(0)
-        if word == "--":
-            command = [word, *queue]
-            break
-        if word == "--log-level":
-            del queue[:1]
-        elif word in {"-v", "--verbose"} or word.startswith("--log-level="):
-            continue
-        elif word in _OUTPUTS and queue[:1] == ["text"]:
-            words += [word, "table"]
-            del queue[:1]
-        elif word in {"-otext", "-o=text", "--output=text"}:
-            words += ["-o", "table"]
-        else:
-            words.append(word)
-    verb = next((word for word in words if word in _KINDS | _ALONE | {STATUS.name}), "")
-    if verb and verb not in _ALONE:
-        words = [*_from_environment(words, environment), *words]
-    return words + command
+        name, equals, value = word.partition("=") if word.startswith("-") else ("", "", "")
+        taken: tuple[str, ...] = (word,)
+        if name and not equals and (name in _VALUED or lacks_value([name])) and queue:
+            value = queue.pop(0)
+            taken = (word, value)
+        found.append(_Part(word, name, value, taken))
+    return found
+
+
+def _ours(part: _Part, kind: str, verb: str) -> Sequence[str]:
+    """Return how we say an option of the original's; nothing for what means nothing, or is so anyway."""
+    waits = verb in WAITS.get(kind, ())
+    match part.name:
+        case "--log-level" | "-v" | "--verbose":
+            return ()
+        case "-o" | "--output" if part.value == "text":
+            return ("-o", "table")
+        case "-otext":
+            return ("-o", "table")
+        case "--timeout" if kind in WAITS and not waits and (kind, verb) not in _LIMITED:
+            return ()  # of a request
+        case "--wait-duration" if waits:
+            return ("--timeout", part.value)
+        case "--wait" | "--wait-for-update" | "--update-timeout" if waits and (kind, verb) != ("barrier", "arrive"):
+            return ()  # they do wait, and what is said has been done
+        case _:
+            return part.words
 
 
 def _from_environment(words: Sequence[str], environment: Mapping[str, str]) -> list[str]:

@@ -28,7 +28,6 @@ app = typer.Typer(
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", autocompletion=candidates("onces"))]
 NamesArgument = Annotated[list[str], typer.Argument(metavar="NAME...", autocompletion=candidates("onces"))]
-IgnoredTimeout = Annotated[str, typer.Option("--timeout", hidden=True, help="As the original takes it.")]
 
 
 @app.command("create")
@@ -36,10 +35,8 @@ def create(
     ctx: typer.Context,
     name: Annotated[str, typer.Argument(metavar="NAME")],
     ttl: Annotated[str, typer.Option(metavar="DURATION", help="Delete it once it was Executed for so long.")] = "",
-    timeout: IgnoredTimeout = "",
 ) -> None:
     """Create a Once; one that exists is left as it is."""
-    del timeout
     options, length = global_options(ctx), duration_option(ttl, "--ttl")
 
     async def main() -> int:
@@ -88,9 +85,8 @@ def do(
 
 
 @app.command("check")
-def check(ctx: typer.Context, name: NameArgument, timeout: IgnoredTimeout = "") -> None:
+def check(ctx: typer.Context, name: NameArgument) -> None:
     """Say whether it has been executed; the exit code is 0 in both cases."""
-    del timeout
     options = global_options(ctx)
 
     async def main() -> int:
@@ -104,9 +100,8 @@ def check(ctx: typer.Context, name: NameArgument, timeout: IgnoredTimeout = "") 
 
 
 @app.command("list")
-def list_(ctx: typer.Context, timeout: IgnoredTimeout = "") -> None:
+def list_(ctx: typer.Context) -> None:
     """List Onces."""
-    del timeout
     print_list(ctx, ONCES, Once, once_table)
 
 
@@ -128,9 +123,8 @@ def status(ctx: typer.Context, name: NameArgument) -> None:
 
 
 @app.command("delete")
-def delete(ctx: typer.Context, names: NamesArgument, timeout: IgnoredTimeout = "") -> None:
+def delete(ctx: typer.Context, names: NamesArgument) -> None:
     """Delete Onces; one that does not exist is no error."""
-    del timeout
     options = global_options(ctx)
 
     async def main() -> int:

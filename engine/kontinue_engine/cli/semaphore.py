@@ -71,13 +71,12 @@ def acquire(
     ctx: typer.Context,
     name: NameArgument,
     timeout: TimeoutOption = "",
-    wait_duration: Annotated[str, typer.Option(hidden=True, help="The same as --timeout.")] = "",
     ttl: PermitTtlOption = "",
     holder: HolderOption = "",
     bound_to: BoundOption = "",
 ) -> None:
     """Wait for a permit, behind those who asked before; it is held until it is released."""
-    options, limit = global_options(ctx), duration_option(timeout or wait_duration, "--timeout")
+    options, limit = global_options(ctx), duration_option(timeout, "--timeout")
     length, bound = duration_option(ttl, "--ttl"), _bound_to(bound_to)
 
     async def main(signals: Signals) -> int:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
+import importlib
 
-from kontinue_engine.cli.koncli import KONCLI, main, translated
+import pytest
+from typer.main import get_command
+
+from kontinue_engine.cli.koncli import KONCLI, WAITS, main, translated
 
 
 @pytest.mark.parametrize(
@@ -17,11 +20,35 @@ from kontinue_engine.cli.koncli import KONCLI, main, translated
         (["waitgroup", "list", "--output=text"], ["waitgroup", "list", "-o", "table"]),
         (["waitgroup", "list", "-o", "json"], ["waitgroup", "list", "-o", "json"]),
         (["semaphore", "with", "a", "-v", "--", "b", "-v"], ["semaphore", "with", "a", "--", "b", "-v"]),
+        (["--timeout", "30s", "waitgroup", "wait", "a"], ["waitgroup", "wait", "a", "--timeout", "30s"]),
+        (["--timeout=30s", "once", "do", "a", "--", "b"], ["once", "do", "a", "--timeout=30s", "--", "b"]),
+        (["--timeout", "30s", "barrier", "create", "a"], ["barrier", "create", "a"]),
+        (["barrier", "create", "a", "--timeout", "30s"], ["barrier", "create", "a", "--timeout", "30s"]),
+        (["waitgroup", "done", "a", "--timeout", "30s"], ["waitgroup", "done", "a"]),
+        (["once", "check", "a", "--timeout=30s"], ["once", "check", "a"]),
+        (["semaphore", "acquire", "a", "--wait", "--timeout", "0"], ["semaphore", "acquire", "a", "--timeout", "0"]),
+        (["semaphore", "acquire", "a", "--wait-duration", "5m"], ["semaphore", "acquire", "a", "--timeout", "5m"]),
+        (["semaphore", "acquire", "a", "--wait-for-update"], ["semaphore", "acquire", "a"]),
+        (["lease", "acquire", "a", "--wait"], ["lease", "acquire", "a"]),
+        (
+            ["barrier", "arrive", "a", "--arrival-id", "b", "--wait"],
+            ["barrier", "arrive", "a", "--arrival-id", "b", "--wait"],
+        ),
+        (["barrier", "arrive", "a", "--wait-for-update"], ["barrier", "arrive", "a", "--wait-for-update"]),
+        (["-n", "mutex", "waitgroup", "list"], ["-n", "mutex", "waitgroup", "list"]),
     ],
 )
 def test_what_only_the_originals_documents_know_is_understood(given: list[str], taken: list[str]):
     """Scripts that use it go on."""
     assert translated(given, {}) == taken
+
+
+def test_what_waits_takes_a_timeout_and_nothing_else_does():
+    """Else a verb would be told what it does not know, or not be told how long to wait."""
+    for kind, waits in WAITS.items():
+        verbs = get_command(importlib.import_module(f"kontinue_engine.cli.{kind}").app).commands
+        timed = {name for name, verb in verbs.items() if any("--timeout" in one.opts for one in verb.params)}
+        assert timed - {"create"} == waits, kind
 
 
 def test_the_namespace_of_the_environment_counts_unless_the_line_names_one():
