@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import signal
 import sys
@@ -28,6 +29,7 @@ from kontinue.kube import requests
 from kontinue.kube.transport import Transport
 from kontinue.kube.watch import EventType
 from kontinue_engine.kube.informer import Informer
+from kontinue_engine.processes import die_with_parent
 
 KONCLI = f"""exec {sys.executable} -c 'import sys
 from kontinue_engine.cli.koncli import main
@@ -130,7 +132,7 @@ class FakeNode:
         target = {"kind": "Node", "name": self.name}
         body = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": pod}, "target": target}
         binding = requests.create(requests.PODS, self._server.namespace, body, subresource="binding", name=pod)
-        with contextlib.suppress(errors.Conflict):
+        with contextlib.suppress(errors.Conflict, errors.NotFound):
             await self._transport.send(binding)
 
     async def _delete(self, meta: ObjectMeta) -> None:
@@ -163,7 +165,13 @@ class FakeNode:
         with (root / "output").open("ab") as output:
             try:
                 process = await asyncio.create_subprocess_exec(
-                    *words, cwd=root, env=environment, stdout=output, stderr=output, start_new_session=True
+                    *words,
+                    cwd=root,
+                    env=environment,
+                    stdout=output,
+                    stderr=output,
+                    start_new_session=True,
+                    preexec_fn=functools.partial(die_with_parent, os.getpid()),
                 )
             except FileNotFoundError:
                 return None
