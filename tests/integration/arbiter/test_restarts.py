@@ -11,7 +11,7 @@ import pytest
 
 from api_server import ApiServer
 from kontinue.kube import requests
-from kontinue.sync import Barrier, Lease, Lock, Mutex, Once, RWMutex, Semaphore, WaitGroup
+from kontinue.sync import Barrier, Gate, GatePhase, Lease, Lock, Mutex, Once, RWMutex, Semaphore, WaitGroup
 from looked_after import World
 from polling import eventually
 
@@ -76,6 +76,19 @@ async def for_a_barrier(world: World) -> Waiting:
     return Waiting(barrier.wait(timeout=LONG), has_begun, lambda: barrier.arrive("last"))
 
 
+async def for_a_gate(world: World) -> Waiting:
+    """What it waits for is done."""
+    group = await world.group("jobs")
+    await group.add()
+    gate = Gate("go", world.client)
+    await gate.create(["WaitGroup/jobs=Done"])
+
+    async def has_begun() -> bool:
+        return (await gate.status()).phase is GatePhase.WAITING
+
+    return Waiting(gate.wait(timeout=LONG), has_begun, group.done)
+
+
 async def for_a_mutex(world: World) -> Waiting:
     """The Pod that holds it ends."""
     mutex = await world.mutex("deploy")
@@ -130,7 +143,8 @@ async def gone(world: World, pod: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "waiting", [for_a_wait_group, for_a_permit, for_a_barrier, for_a_mutex, for_readers, for_a_once, for_a_lease]
+    "waiting",
+    [for_a_wait_group, for_a_permit, for_a_barrier, for_a_gate, for_a_mutex, for_readers, for_a_once, for_a_lease],
 )
 async def test_a_wait_ends_although_its_coordinator_was_replaced(
     world: World, waiting: Callable[[World], Awaitable[Waiting]]

@@ -12,7 +12,7 @@ from api_server import ApiServer
 from kontinue.client import Client
 from kontinue.kube.http import KubeTransport
 from kontinue.kube.requests import Request
-from kontinue.sync import Barrier, Mutex, Once, RWMutex, Semaphore, WaitGroup
+from kontinue.sync import Barrier, Lease, Mutex, Once, RWMutex, Semaphore, WaitGroup
 from looked_after import World
 
 LONG = timedelta(seconds=60)
@@ -46,13 +46,14 @@ async def test_a_wait_group_counts_once(client: Client):
 
 async def test_locks_are_taken_and_given_back_once(client: Client):
     """And a Once is executed once."""
-    mutex, rw_mutex, once = Mutex("deploy", client), RWMutex("catalog", client), Once("migrate", client)
-    for one in (mutex, rw_mutex, once):
+    mutex, rw_mutex, lease = Mutex("deploy", client), RWMutex("catalog", client), Lease("leader", client)
+    once = Once("migrate", client)
+    for one in (mutex, rw_mutex, lease, once):
         await one.create()
-    for scope in (mutex.held, rw_mutex.held, rw_mutex.reading, once.running):
+    for scope in (mutex.held, rw_mutex.held, rw_mutex.reading, lease.held, once.running):
         async with scope(timeout=LONG):
             pass
-    assert [(await one.get()).status.token for one in (mutex, rw_mutex, once)] == [1, 2, 1]
+    assert [(await one.get()).status.token for one in (mutex, rw_mutex, lease, once)] == [1, 2, 1, 1]
     assert await once.is_executed()
 
 

@@ -16,6 +16,7 @@ from kontinue import errors
 from kontinue.client import Client
 from kontinue.sync import (
     Barrier,
+    Gate,
     HeldPermit,
     Holder,
     HolderKind,
@@ -43,7 +44,8 @@ async def play(client: Client, book: Book, who: str, order: Episode) -> list[str
     part = Part(client, book, who, order)
     work = [part.count, part.count_bound, part.lock, part.lease, part.read_and_write]
     work += [part.do_once, part.take_permits, part.arrive]
-    outcomes = await asyncio.gather(part.wait(), *(one() for one in work), return_exceptions=True)
+    waits = (part.wait(), part.go_through())
+    outcomes = await asyncio.gather(*waits, *(one() for one in work), return_exceptions=True)
     return [f"{who}: {one!r}" for one in outcomes if isinstance(one, BaseException)]
 
 
@@ -135,6 +137,12 @@ class Part:
         await barrier.arrive(self._who)
         await barrier.wait()
         self._book.write(Event.OPENED, subject)
+
+    async def go_through(self) -> None:
+        """Wait until the work is done and the others have arrived."""
+        gate = Gate(f"go-{self._suffix}", self._client)
+        await gate.wait()
+        self._book.write(Event.OPENED, f"gate/{gate.name}")
 
     async def _inside(
         self, subject: str, scope: Callable[[], AbstractAsyncContextManager[Lock]], *, is_shared: bool = False

@@ -73,22 +73,24 @@ def judge_tokens(lines: Sequence[Line], subject: str) -> list[str]:
     return violations
 
 
-def judge_opening(lines: Sequence[Line], subject: str, *, required: int, waiting: int) -> list[str]:
-    """Nobody goes on before so many different ones meant to be done or to arrive, and in the end all have gone on."""
+def judge_opening(lines: Sequence[Line], subject: str, *, required: int, waiting: int, opened: str = "") -> list[str]:
+    """Nobody goes on before so many different ones meant to be done or to arrive, and in the end all have gone on.
+
+    ``opened``: what they wait for, if it is not the subject itself.
+    """
+    opened = opened or subject
     meant: set[str] = set()
     gone_on: set[str] = set()
     violations: list[str] = []
     for line in lines:
-        if line.subject != subject:
-            continue
-        if line.event is Event.MEANS_TO:
+        if line.event is Event.MEANS_TO and line.subject == subject:
             meant.add(line.id)
-        elif line.event is Event.OPENED:
+        elif line.event is Event.OPENED and line.subject == opened:
             gone_on.add(line.who)
             if len(meant) < required:
-                violations.append(f"{subject}: {line.who} goes on after {len(meant)} of {required}")
+                violations.append(f"{opened}: {line.who} goes on after {len(meant)} of {required} of {subject}")
     if len(gone_on) != waiting:
-        violations.append(f"{subject}: {len(gone_on)} of {waiting} have gone on")
+        violations.append(f"{opened}: {len(gone_on)} of {waiting} have gone on")
     return violations
 
 

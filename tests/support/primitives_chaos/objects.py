@@ -6,7 +6,7 @@ import asyncio
 
 from kontinue.api.konductor.barriers import BarrierPhase
 from kontinue.client import Client
-from kontinue.sync import Barrier, Lease, Mutex, Once, RWMutex, Semaphore, WaitGroup
+from kontinue.sync import Barrier, Gate, Lease, Mutex, Once, RWMutex, Semaphore, WaitGroup
 from primitives_chaos import judges
 from primitives_chaos.episode import DONES
 
@@ -26,6 +26,7 @@ class Objects:
         self.once = Once(f"migrate-{suffix}", client)
         self.semaphore = Semaphore(f"db-{suffix}", client)
         self.barrier = Barrier(f"start-{suffix}", client)
+        self.gate = Gate(f"go-{suffix}", client)
 
     async def create(self, quorum: int | None) -> None:
         """Create them all, with all the work to be done."""
@@ -40,6 +41,7 @@ class Objects:
             self.barrier.create(CLIENTS, quorum=quorum),
         )
         await self.jobs.add(CLIENTS * DONES)
+        await self.gate.create([f"WaitGroup/{self.jobs.name}=Done", f"Barrier/{self.barrier.name}=Open"])
 
     async def left(self) -> list[str]:
         """Return what is not as it is to be in the end: everything counted, open and free, and nobody waiting."""
@@ -64,9 +66,12 @@ class Objects:
         barrier = await self.barrier.status()
         if (barrier.phase, barrier.arrived, len(set(barrier.arrivals))) != (BarrierPhase.OPEN, CLIENTS, CLIENTS):
             left.append(f"{self.barrier.name} is not open to all: {barrier}")
+        if not await self.gate.check():
+            left.append(f"{self.gate.name} is not open: {await self.gate.status()}")
         return left
 
     async def delete(self) -> None:
         """Delete them all."""
-        every = (self.jobs, self.bound, self.mutex, self.rw_mutex, self.lease, self.once, self.semaphore, self.barrier)
-        await asyncio.gather(*(one.delete() for one in every))
+        held = (self.mutex, self.rw_mutex, self.lease, self.once, self.semaphore)
+        opened = (self.jobs, self.bound, self.barrier, self.gate)
+        await asyncio.gather(*(one.delete() for one in held), *(one.delete() for one in opened))

@@ -148,11 +148,13 @@ class Round:
             self.late += held.late
             violations += held.violations
         violations += [f"{one.subject} was lost though its Pod lives" for one in lines if _is_bound_and_lost(one)]
+        gate = f"gate/go-{suffix}"
         for subject, required in (
             (f"waitgroup/jobs-{suffix}", CLIENTS * DONES),
             (f"barrier/start-{suffix}", self._quorum or CLIENTS),
         ):
-            violations += judges.judge_opening(lines, subject, required=required, waiting=CLIENTS)
+            for opened in (subject, gate):
+                violations += judges.judge_opening(lines, subject, required=required, waiting=CLIENTS, opened=opened)
         once = await Objects(self._world.client, suffix).once.get()
         violations += judges.judge_once(lines, f"once/migrate-{suffix}", once.status)
         return violations + await self._what_is_left()

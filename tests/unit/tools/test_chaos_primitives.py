@@ -89,6 +89,9 @@ def test_who_goes_on_too_early_or_never_is_found():
     assert judge_opening([*means, opened], "s", required=3, waiting=1)
     assert judge_opening([opened, *means], "s", required=2, waiting=1)
     assert judge_opening([*means, opened], "s", required=2, waiting=2)
+    gate = Line(event=Event.OPENED, subject="gate", who="w")
+    assert judge_opening([*means, gate], "s", required=2, waiting=1, opened="gate") == []
+    assert judge_opening([gate, *means], "s", required=2, waiting=1, opened="gate")
 
 
 def test_a_once_that_was_not_done_or_done_again_is_found():
