@@ -31,7 +31,7 @@ class _Waiter(msgspec.Struct, eq=False):
     """As it was when the wait began; None until that is known."""
     on_progress: Callable[[WaitGroup], object] | None = None
     needs_list: bool = False
-    """It began before the watch, whose list is new enough for it."""
+    """It began before the watch, whose list is new enough for it: a thousand that begin together need one list."""
 
 
 def is_over(group: WaitGroup, *, start: WaitGroup, for_first_add: bool) -> bool:
@@ -60,6 +60,8 @@ class Following:
         self._retry_for_s = retry_for_s
         self._waiters: list[_Waiter] = []
         self._task: asyncio.Task[None] | None = None
+        self._has_asked = False
+        """Whether the list of the watch under way may be older than a wait that begins now."""
 
     async def read(self) -> WaitGroup:
         """Read it now.
@@ -88,9 +90,11 @@ class Following:
         self._waiters.append(waiter)
         try:
             if self._task is None or self._task.done():
-                waiter.needs_list = True
                 self.latest = None
+                self._has_asked = False
                 self._task = asyncio.create_task(self._follow(), name=f"kontinue waits for {self._name}")
+            if not self._has_asked:
+                waiter.needs_list = True
             else:
                 # What the watch has shown so far may be older than this call: an add before it must count.
                 self._begin(waiter, await self.read())
@@ -104,6 +108,7 @@ class Following:
                 self._task = None
 
     async def _follow(self) -> None:
+        self._has_asked = True
         reflector = Reflector(
             self._transport,
             requests.WAIT_GROUPS,
