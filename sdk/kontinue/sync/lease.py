@@ -13,6 +13,7 @@ from typing import Final
 
 import msgspec
 
+from kontinue import errors
 from kontinue.api import durations
 from kontinue.api.konductor.child_names import child_name
 from kontinue.api.konductor.group import Holder
@@ -235,12 +236,16 @@ class Lease(Lockable[StoredLease]):
         """
         state = await self.get()
         grant = lease_locks(state).held_by(request.metadata.uid)
+        lost = f"Lease {self.namespace}/{self.name} was granted, but has ended meanwhile"
         if grant is None or grant.token != request.status.token:
-            raise Missed(f"Lease {self.namespace}/{self.name} was granted, but has ended meanwhile")
+            raise Missed(lost)
         waited_s = asyncio.get_running_loop().time() - since_s
         if grant.ttl is None or waited_s < grant.ttl.total_seconds() * RENEW_AFTER:
             return Taken(grant, state, since_s)
-        return await self._locker.renew(grant.id, grant.holder, grant.token)
+        try:
+            return await self._locker.renew(grant.id, grant.holder, grant.token)
+        except (errors.Held, errors.InvalidState) as error:
+            raise Missed(lost) from error
 
 
 def _named(lock: Lock | None, holder: str | Holder, token: int | None) -> tuple[str, str, int | None]:
