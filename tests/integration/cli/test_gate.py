@@ -11,6 +11,8 @@ import pytest
 import yaml
 
 from api_server import ApiServer
+from kontinue import errors
+from kontinue.kube.http import KubeTransport
 from kontinue.sync import Barrier, Gate, Lease, Mutex, Once, RWMutex, Semaphore, WaitGroup
 from kontinue_engine.cli import koncli, main
 from looked_after import World
@@ -177,3 +179,43 @@ async def test_everything_is_shown_at_once(call: Call, world: World):
     ):
         said = await call("status", kind, name)
         assert (said.code, name in said.out.splitlines()[0]) == (0, True), kind
+
+
+async def test_what_cannot_be_is_1_and_changes_nothing(call: Call, world: World):
+    """Names, numbers and states; an empty variable in a script does not delete all Gates."""
+    for length in (63, 253):
+        assert (await call("gate", "create", "n" * length, "--condition", f"Job/{'n' * length}=Complete")).code == 0
+    many = [word for number in range(65) for word in ("--condition", f"Job/{number}=Complete")]
+    for words, why in (
+        (["", "--condition", "Job/a=Complete"], "required"),
+        (["UPPER", "--condition", "Job/a=Complete"], "RFC 1123"),
+        (["n" * 254, "--condition", "Job/a=Complete"], "no more than 253"),
+        (["go", "--condition", "Job/UPPER=Complete"], "spec.conditions[0].name"),
+        (["go", "--condition", "Job/a.b/c=Complete"], "spec.conditions[0].namespace"),
+        (["go", "--condition", "Semaphore/a=Available:99999999999"], "spec.conditions[0].value"),
+        (["go", "--condition", "Semaphore/a=Available:-1"], "is not a number of permits"),
+        (["go", "--condition", "Job/a=Complete", "--timeout", "-1h"], "is negative"),
+        (["go", *many], "64"),
+    ):
+        said = await call("gate", "create", *words)
+        assert (said.code, why in " ".join(said.err.split())) == (1, True), said
+    for verb in ("delete", "status", "open", "close", "reset", "check"):
+        for name in ("", "..", "x/status"):
+            said = await call("gate", verb, name)
+            assert (said.code, "is no name of" in said.err) == (1, True), said
+    assert len((await call("gate", "list", "-o", "name")).out.splitlines()) == 2
+
+
+async def test_what_is_forbidden_is_4(call: Call, monkeypatch: pytest.MonkeyPatch):
+    """Whichever request it is, the error is the server's."""
+
+    async def refuse(*_: object, **__: object) -> bytes:
+        raise errors.Forbidden("somebody cannot do that", status=403, reason="Forbidden")
+
+    monkeypatch.setattr(KubeTransport, "send", refuse)
+    verbs = ("create", "wait", "open", "close", "reset", "check", "list", "status", "delete")
+    for words in (*(("gate", verb) for verb in verbs), ("status", "gate"), ("status", "all")):
+        name = [] if words[1] in {"list", "all"} else ["go"]
+        condition = ["--condition", "Job/a=Complete"] if words[1] == "create" else []
+        said = await call(*words, *name, *condition)
+        assert (said.code, "error: somebody cannot do that" in said.err) == (4, True), said
