@@ -280,6 +280,7 @@ async def gate_is_used(world: World, client: Client) -> None:
     await eventually(lambda: ((GROUP, "gates"), "watch") in world.asked_by("user"))
     await go.open()
     await waiting
+    assert await go.check()
     await go.delete()
 
 
