@@ -97,7 +97,7 @@ async def test_somebody_without_rights_is_told_what_is_missing(kube_server: Any,
     unread = {check for check, findings in found.items() if any("could not be" in one["what"] for one in findings)}
     assert unread == {
         *("kinds", "functions", "executions", "leases", "suspensions", "scheduledexecutions", "archives", "pods"),
-        "waitgroups",
+        *("waitgroups", "mutexes", "rwmutexes", "onces", "semaphores", "barriers", "gates"),
     }
     kube_server.leave(namespace)
 

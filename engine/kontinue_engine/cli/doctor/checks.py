@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from kontinue_engine.cli.doctor import group_checks, object_checks, pods, server_checks, wait_groups
+from kontinue_engine.cli.doctor import group_checks, object_checks, pods, primitives, server_checks, wait_groups
 from kontinue_engine.cli.doctor.findings import Finding, folded
 from kontinue_engine.cli.doctor.observed import Observed
 
@@ -24,6 +24,7 @@ CHECKS: Final[tuple[Callable[[Observed], Iterator[Finding]], ...]] = (
     object_checks.check_suspensions,
     object_checks.check_archives,
     wait_groups.check_waitgroups,
+    primitives.check_primitives,
 )
 
 

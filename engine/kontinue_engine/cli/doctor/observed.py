@@ -98,13 +98,36 @@ class WaitGroupFacts(msgspec.Struct, frozen=True, kw_only=True):
     held: int
 
 
+class PrimitiveFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What matters of a lock, a Semaphore or the like.
+
+    Attributes:
+        noun: what command lines call it.
+        needs: what nobody does for it where no coordinator works; empty if it needs none.
+        is_seen: whether a coordinator has looked at it; also where that leaves no trace.
+        holder: of a lock that has no end: neither a ttl, nor a Pod or an Execution that it is bound to.
+        held_since: since when that is held.
+    """
+
+    plural: str
+    noun: str
+    name: str
+    namespace: str
+    created: datetime | None
+    needs: str = ""
+    is_seen: bool = True
+    holder: str = ""
+    held_since: datetime | None = None
+
+
 class Observed(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that was seen.
 
     Attributes:
         rights: what we may do, by right.
         kinds: CustomResourceDefinitions by name: None for one that is not there.
-        coordinators: Leases of those who look after WaitGroups.
+        primitives: all but WaitGroups, as far as they could be read.
+        coordinators: Leases of those who look after them.
         sees_all_coordinators: whether those of other namespaces are among them.
         now: by the server's clock, as far as that is known.
         now_s: monotonic, for books of Leases.
@@ -127,6 +150,7 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     schedules: Sequence[ScheduledExecution] | None = None
     archives: Sequence[ObjectMeta] | None = None
     wait_groups: Sequence[WaitGroupFacts] | None = None
+    primitives: Sequence[PrimitiveFacts] = ()
     coordinators: Sequence[Lease] | None = None
     sees_all_coordinators: bool = False
     refusals: Mapping[str, str] = {}

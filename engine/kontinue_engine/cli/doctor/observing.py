@@ -34,12 +34,13 @@ from kontinue.kube.config import KubeConfig
 from kontinue.kube.transport import Transport
 from kontinue_engine.apiserver.registry import load_crds
 from kontinue_engine.cli.deployment import definitions
-from kontinue_engine.cli.doctor import pods, wait_groups
+from kontinue_engine.cli.doctor import pods, primitives, wait_groups
 from kontinue_engine.cli.doctor.observed import (
     ExecutionFacts,
     Identity,
     Observed,
     PodFacts,
+    PrimitiveFacts,
     ServerFacts,
     WaitGroupFacts,
 )
@@ -119,6 +120,10 @@ class Observer:
             worker_pods = tasks.create_task(self._attempt("pods", self._worker_pods()), name="pods")
             archives = tasks.create_task(self._attempt("archives", self._archives()), name="archives")
             groups = tasks.create_task(self._attempt("waitgroups", self._wait_groups()), name="wait groups")
+            others = [
+                tasks.create_task(self._attempt(kind.plural, self._primitives(kind)), name=kind.plural)
+                for kind in primitives.KINDS
+            ]
             # Under the name of all Leases: who may not see these may not see those.
             coordinators = tasks.create_task(self._attempt("leases", self._coordinators()), name="coordinators")
             objects = tasks.create_task(self._live_objects(), name="live objects")
@@ -139,6 +144,7 @@ class Observer:
             schedules=schedules.result(),
             archives=archives.result(),
             wait_groups=groups.result(),
+            primitives=[one for found in others for one in found.result() or ()],
             coordinators=coordinators.result(),
             sees_all_coordinators=self._sees_all_coordinators,
             refusals=self._refusals,
@@ -234,6 +240,9 @@ class Observer:
 
     async def _wait_groups(self) -> list[WaitGroupFacts]:
         return [wait_groups.wait_group_facts(raw) async for raw in self._pages(requests.WAIT_GROUPS)]
+
+    async def _primitives(self, kind: requests.Resource) -> list[PrimitiveFacts]:
+        return [primitives.primitive_facts(kind, raw) async for raw in self._pages(kind)]
 
     async def _coordinators(self) -> list[Lease]:
         """Return the Leases of coordinators: of one that works for all namespaces it stands in any of them."""

@@ -38,6 +38,7 @@ from kontinue_engine.cli.doctor.observed import (
     Identity,
     Observed,
     PodFacts,
+    PrimitiveFacts,
     ServerFacts,
     WaitGroupFacts,
 )
@@ -470,3 +471,39 @@ def test_nothing_is_said_of_coordinators_where_nobody_needs_one() -> None:
     local = msgspec.structs.replace(SERVER, version="v1.36.0+kontinue")
     assert problems(**coordinated(coordinators=(), server=local)) == []
     assert problems(**coordinated(coordinators=None)) == []
+
+
+def primitive(**changes: Any) -> PrimitiveFacts:
+    """Return a Semaphore, as it is an hour after it was created."""
+    known: dict[str, Any] = {"plural": "semaphores", "noun": "semaphore", "name": "db", "namespace": "shop"}
+    return PrimitiveFacts(**{**known, "created": NOW - timedelta(hours=1), "needs": "nobody grants", **changes})
+
+
+def test_what_does_nothing_without_a_coordinator_needs_one() -> None:
+    """Where none works that is an error; where one does, all is well."""
+    found = only(**coordinated(coordinators=(), wait_groups=(), primitives=(primitive(),)))
+    assert (found.severity, found.object) == (Severity.ERROR, "semaphores/db")
+    assert "nobody grants: no coordinator keeps a Lease" in found.what
+    assert problems(**coordinated(primitives=(primitive(),))) == []
+    assert problems(**coordinated(coordinators=(), wait_groups=(), primitives=(primitive(needs=""),))) == []
+
+
+def test_a_coordinator_that_looks_at_nothing_is_of_an_older_version_or_for_another_namespace() -> None:
+    """Said of what is a minute old, also on a local server."""
+    found = only(**coordinated(primitives=(primitive(is_seen=False),)))
+    assert (found.severity, found.object) == (Severity.WARNING, "semaphores/db")
+    assert "no coordinator has looked at it for 60m" in found.what
+    new = primitive(is_seen=False, created=NOW - timedelta(seconds=30))
+    assert problems(**coordinated(primitives=(new,))) == []
+    local = msgspec.structs.replace(SERVER, version="v1.36.0+kontinue")
+    assert only(**coordinated(coordinators=(), server=local, primitives=(primitive(is_seen=False),))).what == found.what
+
+
+def test_a_lock_that_nobody_ends_is_told_after_an_hour() -> None:
+    """With the command that ends it."""
+    held = {"plural": "mutexes", "noun": "mutex", "name": "deploy", "needs": "", "holder": "me"}
+    found = only(primitives=(primitive(**held, held_since=NOW - timedelta(hours=2)),))
+    assert (found.severity, found.object) == (Severity.WARNING, "mutexes/deploy")
+    assert "held by me for 120m, without a ttl" in found.what
+    assert "kontinue mutex unlock deploy --holder me -n shop" in found.remedy
+    assert problems(primitives=(primitive(**held, held_since=NOW - timedelta(minutes=59)),)) == []

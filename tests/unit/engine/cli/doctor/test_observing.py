@@ -47,6 +47,9 @@ def thing(request: Request, number: int) -> Any:
         "functions": {"name": "f", "workerGroup": "g"},
         "scheduledexecutions": {"schedule": "@daily", "function": "f"},
         "suspensions": {"execution": "x", "kind": "Sleep"},
+        "semaphores": {"permits": 1},
+        "barriers": {"expected": 1},
+        "gates": {"conditions": [{"type": "Job", "name": "x", "state": "Complete"}]},
     }
     spec = specs.get(request.path.rpartition("/")[2], {})
     return {"metadata": {"name": f"x-{number}", "namespace": "shop"}, "spec": spec}
@@ -112,6 +115,34 @@ async def test_coordinators_are_looked_for_in_all_namespaces_as_far_as_that_is_a
     assert seen.sees_all_coordinators is may_see_all
     assert seen.coordinators is not None
     assert "leases" not in seen.refusals
+
+
+async def test_of_locks_is_kept_who_holds_them_without_an_end() -> None:
+    """And for whom, if that is bound; the other primitives wait for a coordinator until one has looked at them."""
+    pod = {"kind": "Pod", "name": "w-0", "uid": "u"}
+    since = "2026-03-01T12:00:00Z"
+    statuses = {
+        "mutexes": {"holder": "me", "lockedAt": since},
+        "rwmutexes": {"writeHolder": "pod/w-0", "locks": [{"id": "1", "holder": "pod/w-0", "boundTo": pod}]},
+        "onces": {"executor": "me", "ttl": "30s"},
+        "barriers": {"phase": "Open"},
+        "semaphores": {"phase": "Ready"},
+    }
+
+    def with_status(request: Request) -> bytes:
+        body = msgspec.json.decode(answer(request))
+        plural = request.path.rpartition("/")[2]
+        if plural in statuses:
+            body["items"][0]["status"] = statuses[plural]
+        return msgspec.json.encode(body)
+
+    seen, _ = await observe(with_status, 1)
+    found = {one.plural: one for one in seen.primitives}
+    assert {name: one.holder for name, one in found.items() if one.holder} == {"mutexes": "me"}
+    assert found["mutexes"].held_since is not None
+    assert "Pod w-0" in found["rwmutexes"].needs
+    assert {name for name, one in found.items() if one.needs} == {"rwmutexes", "semaphores", "leases", "gates"}
+    assert {name for name, one in found.items() if not one.is_seen} == {"leases", "gates"}
 
 
 async def test_of_wait_groups_only_what_holders_have_is_kept() -> None:

@@ -1,0 +1,52 @@
+"""Internal. Which coordinators work, and what is said where one is needed and none does. Pure.
+
+On a local server ``kontinue dev`` does what one does, without a Lease: there nothing follows from its absence. Called
+by ``wait_groups`` and ``primitives``.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Final
+
+from kontinue.api.meta import Lease
+from kontinue_engine.cli.doctor.findings import Finding, error, warning
+from kontinue_engine.cli.doctor.observed import Observed
+
+_LOCAL: Final = "+kontinue"
+"""How a local server's version ends."""
+
+
+def may_be_missed(seen: Observed) -> bool:
+    """Tell whether it would be known that none works."""
+    return seen.coordinators is not None and not seen.server.version.endswith(_LOCAL)
+
+
+def living(seen: Observed) -> list[str]:
+    """Return the namespaces of those that work. One may look after all namespaces: its Lease does not tell."""
+    return sorted({one.metadata.namespace for one in seen.coordinators or () if _is_kept(one, seen)})
+
+
+def none_works(seen: Observed, check: str, what: str, *, namespace: str, about: str) -> Finding:
+    """Return the finding that nobody does what is needed.
+
+    Args:
+        seen: everything.
+        check: its name.
+        what: what is not done, or would not be.
+        namespace: where.
+        about: the object.
+    """
+    command = f"kontinue coordinator run -n {namespace}{seen.server.group_option}"
+    remedy = f"{command}, or the chart kontinue-coordinator (docs/coordination.md)"
+    if seen.sees_all_coordinators:
+        return error(check, f"{what}: no coordinator keeps a Lease", remedy, about=about)
+    hidden = "no coordinator keeps a Lease in this namespace, and Leases of others you may not see"
+    return warning(check, f"{what}: {hidden}", f"if none works for all namespaces: {remedy}", about=about)
+
+
+def _is_kept(lease: Lease, seen: Observed) -> bool:
+    spec = lease.spec
+    if not spec.holder_identity or spec.renew_time is None:
+        return False
+    return seen.now - spec.renew_time <= timedelta(seconds=spec.lease_duration_seconds)
