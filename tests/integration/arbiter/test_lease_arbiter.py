@@ -359,6 +359,7 @@ async def test_without_a_coordinator_nothing_is_granted(lease: Lease):
         await lease.release(holder="me")
 
 
+@pytest.mark.slow
 async def test_a_killed_coordinator_is_replaced(world: World, lease: Lease, api_server: ApiServer):
     """While one waits: who holds it keeps it, and the other one gets it afterwards."""
     processes = [await start_coordinator(api_server) for _ in range(2)]

@@ -12,7 +12,9 @@ from kontinue.api.konductor.leases import (
     Lease,
     LeasePhase,
     LeaseRequest,
+    LeaseRequestPhase,
     LeaseRequestSpec,
+    LeaseRequestStatus,
     LeaseSpec,
     LeaseStatus,
     granted_to,
@@ -78,3 +80,15 @@ def test_a_request_belongs_to_the_lease_that_it_was_made_for():
     assert request().belongs_to(FREE)
     assert not request(owner="other").belongs_to(FREE)
     assert request().parent == "db"
+
+
+def test_a_request_waits_until_it_is_granted_or_denied():
+    """Pending decides nothing; Denied is for good."""
+
+    def in_phase(phase: LeaseRequestPhase | None) -> tuple[bool, bool, bool]:
+        one = msgspec.structs.replace(request(), status=LeaseRequestStatus(phase=phase))
+        return one.is_decided, one.is_granted, one.is_over
+
+    assert in_phase(None) == in_phase(LeaseRequestPhase.PENDING) == (False, False, False)
+    assert in_phase(LeaseRequestPhase.GRANTED) == (True, True, False)
+    assert in_phase(LeaseRequestPhase.DENIED) == (True, False, True)
