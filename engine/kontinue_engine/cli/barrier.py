@@ -194,7 +194,9 @@ def describe(found: Barrier, now: datetime) -> str:
 
 
 def _counts(found: Barrier, holder: str) -> bool:
-    return found.status.phase is BarrierPhase.OPEN or holder in found.status.arrivals
+    told = found.status
+    is_cut = len(told.arrivals) < (told.arrived or 0)  # so many that not all are named
+    return told.phase is BarrierPhase.OPEN or holder in told.arrivals or is_cut
 
 
 def _counted(found: Barrier) -> str:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from itertools import accumulate
+from typing import Final
 
 import msgspec
 
@@ -21,6 +23,9 @@ from kontinue.api.konductor.barriers import (
     BarrierStatus,
 )
 from kontinue_engine.primitives import timeouts
+
+MAX_TOLD_BYTES: Final = 512 * 1024
+"""Of holders in a status: etcd refuses an object of more than 1.5 MiB, and holders may be long."""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,7 +62,7 @@ def decide(barrier: Barrier, arrivals: Sequence[Arrival], *, are_all: bool, now:
         barrier.status,
         arrived=len(in_order),
         phase=barrier.status.phase or BarrierPhase.WAITING,
-        arrivals=[one.spec.holder for one in in_order[:MAX_EXPECTED]],
+        arrivals=_told(in_order),
         started_at=started_at,
     )
     ends_at = None if timeout is None else started_at + timeout
@@ -77,6 +82,13 @@ def decide(barrier: Barrier, arrivals: Sequence[Arrival], *, are_all: bool, now:
         needs_all=needs_all,
         bad_timeout=bad_timeout,
     )
+
+
+def _told(in_order: Sequence[Arrival]) -> list[str]:
+    """Return the holders of the first arrivals, as many as can be stored; all of them count."""
+    holders = [one.spec.holder for one in in_order[:MAX_EXPECTED]]
+    sizes = accumulate(len(msgspec.json.encode(holder)) + 1 for holder in holders)
+    return [holder for holder, size in zip(holders, sizes, strict=True) if size <= MAX_TOLD_BYTES]
 
 
 def _is_in_time(arrival: Arrival, ends_at: datetime | None) -> bool:

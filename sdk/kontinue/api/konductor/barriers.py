@@ -53,7 +53,7 @@ class BarrierStatus(ApiStruct, frozen=True):
     phase: Annotated[BarrierPhase | None, Meta(description="Waiting, then Open or Failed, for good.")] = None
     arrivals: Annotated[
         list[str],
-        Meta(max_length=MAX_EXPECTED, description="The holders of the first arrivals."),
+        Meta(max_length=MAX_EXPECTED, description="The holders of the first arrivals, 512 KiB of them."),
     ] = []
     opened_at: Annotated[datetime | None, Meta(description="When it was opened.")] = None
     started_at: Annotated[

@@ -80,6 +80,17 @@ def test_arrivals_are_recorded():
     assert look(barrier(), recorded).recorded == ()
 
 
+def test_names_of_holders_never_make_it_too_large_to_be_stored():
+    """It could not be written any more, and never open. All of them count, the first ones are told."""
+    arrivals = [arrival(f"{number:03}{'☃' * 250}") for number in range(1_000)]
+    plan = look(barrier(1_000), *arrivals)
+    assert phase(plan) is BarrierPhase.OPEN
+    assert plan.status is not None
+    assert plan.status.arrived == 1_000
+    assert plan.status.arrivals == [one.spec.holder for one in arrivals[: len(plan.status.arrivals)]]
+    assert 500 * 1024 < len(msgspec.json.encode(plan.status)) < 520 * 1024
+
+
 def test_open_is_for_good():
     """Whoever goes again, and whatever the timeout is."""
     opened = settled(barrier(1, timeout="1h"), arrival("a"))
