@@ -2,7 +2,7 @@
 
 Level-based: each look takes the newest state that the watch has shown. A write carries its resourceVersion, so one
 that comes late is refused, and the watch shows what to decide about instead. Extended by ``held`` for objects that
-name their holders, and by ``families`` for parents and children.
+name their holders, by ``families`` for parents and children, and by ``gates``.
 """
 
 from __future__ import annotations

@@ -86,8 +86,7 @@ class GateController(Caretaker[Gate]):
             why = "by hand" if stored.spec.override is not None else f"{stored.status.met} conditions are met"
             self.tell(stored, "Normal", OPENED, why)
         elif stored.status.phase is GatePhase.FAILED:
-            missing = (f"{one.type} {one.name}" for one in stored.status.condition_statuses if not one.met)
-            self.tell(stored, "Warning", TIMED_OUT, f"not so within {stored.spec.timeout}: {', '.join(missing)}")
+            self.tell(stored, "Warning", TIMED_OUT, f"not within {stored.spec.timeout}: {stored.missing}")
 
     def _take(self, found: Gate) -> None:
         self._unfollow(key_of(found))
