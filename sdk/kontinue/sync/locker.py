@@ -23,10 +23,12 @@ from kontinue.kube.requests import Resource
 from kontinue.kube.transport import Transport
 from kontinue.sync.changes import Changes
 from kontinue.sync.followed import Followed
-from kontinue.sync.renewing import renewed_until_lost
+from kontinue.sync.renewing import RENEW_AFTER, renewed_until_lost
 
 T = TypeVar("T", bound=HasMetadata)
 
+SOON_S: Final = 0.1
+"""Who hears within this that he has it need not renew it at once, however short his ttl is. Judgement."""
 LEAVE_WITHIN_S: Final = 5.0
 """Who gives up leaves the queue, if the server answers within this; else others find that he does not take his turn."""
 
@@ -197,12 +199,11 @@ class Locker(Generic[T]):
         while True:
             with suppress(errors.Unavailable):  # until its ttl is over, the server may come back
                 # Whose ttl is over is told at once: others may have it from now on.
-                return await self.changes.apply(
-                    lambda state: self._with(
-                        state, locking.renewed(self._kind.locks_of(state), grant.id, now=datetime.now(UTC))
-                    ),
-                    settles=False,
-                )
+                return await self.changes.apply(self._renewing(grant, now=datetime.now(UTC)), settles=False)
+
+    def _renewing(self, grant: Grant, *, now: datetime) -> Callable[[T], T]:
+        """Return a change that does nothing if it is made again, since the answer to it got lost."""
+        return lambda state: self._with(state, locking.renewed(self._kind.locks_of(state), grant.id, now=now))
 
     async def _take_now(self, wish: _Wish[T]) -> Taken[T]:
         begun_s = asyncio.get_running_loop().time()
@@ -215,18 +216,18 @@ class Locker(Generic[T]):
             return changed
 
         state = await self.changes.apply(change)
-        grant = self._kind.locks_of(state).held_by(wish.claim.id)
-        if grant is None:  # written, and taken away in the same moment
+        taken = await self._taken(state, wish, begun_s)
+        if taken is None:  # written, and taken away in the same moment
             raise errors.Held(f"{self._what} {self._who(state)}")
-        return Taken(grant, state, begun_s)
+        return taken
 
     async def _wait(self, wish: _Wish[T], on_progress: Callable[[T], object]) -> Taken[T]:
         loop = asyncio.get_running_loop()
         patience = Patience()
         begun_s = loop.time()
         state = await self.changes.apply(lambda state: self._asked(state, wish, frozenset()))
-        if (grant := self._kind.locks_of(state).held_by(wish.claim.id)) is not None:
-            return Taken(grant, state, begun_s)
+        if (taken := await self._taken(state, wish, begun_s)) is not None:
+            return taken
         async with self._followed:
             while True:
                 locks = self._kind.locks_of(state)
@@ -235,11 +236,23 @@ class Locker(Generic[T]):
                 if overdue.marks or wish.claim.id not in waits or wish.claim in locking.turns(locks):
                     marks, begun_s = overdue.marks, loop.time()
                     state = await self.changes.apply(self._asking(wish, marks), seen=state)
-                    if (grant := self._kind.locks_of(state).held_by(wish.claim.id)) is not None:
-                        return Taken(grant, state, begun_s)
+                    if (taken := await self._taken(state, wish, begun_s)) is not None:
+                        return taken
                     continue
                 on_progress(state)
                 state = await self._followed.newer(state, within_s=overdue.next_s)
+
+    async def _taken(self, state: T, wish: _Wish[T], begun_s: float) -> Taken[T] | None:
+        """Return the lock if he has it. Who hears of that late renews it first: others may be about to end it."""
+        loop = asyncio.get_running_loop()
+        grant = self._kind.locks_of(state).held_by(wish.claim.id)
+        if grant is None or grant.ttl is None:
+            return None if grant is None else Taken(grant, state, begun_s)
+        if loop.time() - begun_s > max(grant.ttl.total_seconds() * RENEW_AFTER, SOON_S):
+            begun_s = loop.time()
+            state = await self._renewed(grant)
+            grant = self._kind.locks_of(state).held_by(wish.claim.id)
+        return None if grant is None else Taken(grant, state, begun_s)
 
     def _asking(self, wish: _Wish[T], marks: frozenset[Mark]) -> Callable[[T], T]:
         return lambda state: self._asked(state, wish, marks)

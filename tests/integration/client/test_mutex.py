@@ -367,6 +367,33 @@ async def test_a_holder_whose_renewals_are_not_answered_stops_before_others_begi
     await transport.close()
 
 
+class LateLoss(KubeTransport):
+    """Tells late that the answer to its first write got lost, which was carried out."""
+
+    is_first = True
+
+    async def send(self, request: requests.Request, **options: Any) -> bytes:
+        body = await super().send(request, **options)
+        if request.method == "PUT" and self.is_first:
+            self.is_first = False
+            await asyncio.sleep(1.2)
+            raise errors.Unavailable("no answer")
+        return body
+
+
+@pytest.mark.parametrize("timeout", [LONG, NOW])
+async def test_who_hears_late_that_he_has_it_renews_it_before_he_begins(
+    mutex: Mutex, api_server: ApiServer, timeout: timedelta
+):
+    """His ttl is over by then, by his own clock and by that of others: they may be about to take it."""
+    transport = LateLoss(api_server.config, user_agent="tests")
+    async with of(transport, api_server).held(ttl=timedelta(seconds=1), timeout=timeout) as lock:
+        await asyncio.sleep(0.01)
+        assert not lock.is_lost
+    assert not await mutex.is_locked()
+    await transport.close()
+
+
 async def test_a_mutex_that_is_deleted_is_lost_to_holder_and_waiters(mutex: Mutex):
     """Nobody believes to hold what does not exist any more, and nobody waits for it."""
     is_inside = asyncio.Event()
