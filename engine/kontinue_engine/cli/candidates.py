@@ -7,6 +7,7 @@ error has no place on a line that somebody types.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -97,44 +98,21 @@ def archived_executions(ctx: typer.Context) -> list[tuple[str, str]]:
     return [(key.execution, one.metadata.labels.get(labels.FUNCTION, "")) for one, key in keyed]
 
 
-def wait_groups(ctx: typer.Context) -> list[tuple[str, str]]:
-    """Return the names of WaitGroups."""
-    return [(one.metadata.name, "") for one in _listed(ctx, requests.WAIT_GROUPS, _Named, only_metadata=True)]
+def _names_of(resource: requests.Resource) -> Callable[[typer.Context], list[tuple[str, str]]]:
+    def names(ctx: typer.Context) -> list[tuple[str, str]]:
+        return [(one.metadata.name, "") for one in _listed(ctx, resource, _Named, only_metadata=True)]
+
+    return names
 
 
-def mutexes(ctx: typer.Context) -> list[tuple[str, str]]:
-    """Return the names of Mutexes."""
-    return [(one.metadata.name, "") for one in _listed(ctx, requests.MUTEXES, _Named, only_metadata=True)]
-
-
-def semaphores(ctx: typer.Context) -> list[tuple[str, str]]:
-    """Return the names of Semaphores."""
-    return [(one.metadata.name, "") for one in _listed(ctx, requests.SEMAPHORES, _Named, only_metadata=True)]
-
-
-def barriers(ctx: typer.Context) -> list[tuple[str, str]]:
-    """Return the names of Barriers."""
-    return [(one.metadata.name, "") for one in _listed(ctx, requests.BARRIERS, _Named, only_metadata=True)]
-
-
-def gates(ctx: typer.Context) -> list[tuple[str, str]]:
-    """Return the names of Gates."""
-    return [(one.metadata.name, "") for one in _listed(ctx, requests.GATES, _Named, only_metadata=True)]
-
-
-def onces(ctx: typer.Context) -> list[tuple[str, str]]:
-    """Return the names of Onces."""
-    return [(one.metadata.name, "") for one in _listed(ctx, requests.ONCES, _Named, only_metadata=True)]
-
-
-def rw_mutexes(ctx: typer.Context) -> list[tuple[str, str]]:
-    """Return the names of RWMutexes."""
-    return [(one.metadata.name, "") for one in _listed(ctx, requests.RW_MUTEXES, _Named, only_metadata=True)]
-
-
-def leases(ctx: typer.Context) -> list[tuple[str, str]]:
-    """Return the names of Leases of ``konductor.io``."""
-    return [(one.metadata.name, "") for one in _listed(ctx, requests.KONDUCTOR_LEASES, _Named, only_metadata=True)]
+wait_groups = _names_of(requests.WAIT_GROUPS)
+mutexes = _names_of(requests.MUTEXES)
+rw_mutexes = _names_of(requests.RW_MUTEXES)
+onces = _names_of(requests.ONCES)
+semaphores = _names_of(requests.SEMAPHORES)
+barriers = _names_of(requests.BARRIERS)
+gates = _names_of(requests.GATES)
+leases = _names_of(requests.KONDUCTOR_LEASES)
 
 
 def _listed(ctx: typer.Context, resource: requests.Resource, type_: type[T], **selection: Any) -> list[T]:

@@ -16,6 +16,7 @@ import typer
 
 from kontinue import errors
 from kontinue.api.konductor.group import Holder, HolderKind
+from kontinue.kube.answers import reader
 from kontinue.kube.requests import Resource
 from kontinue_engine.cli import connection, failures
 from kontinue_engine.cli.executions import list_objects
@@ -76,7 +77,7 @@ class Table(Protocol[T_contra]):
 
 def print_list(ctx: typer.Context, resource: Resource, object_type: type[T], table: Table[T]) -> None:
     """List the objects of a kind, and leave: as the server sent them, or as a table."""
-    options = global_options(ctx)
+    options, read = global_options(ctx), reader(object_type)
 
     async def main() -> int:
         everywhere = options.all_namespaces
@@ -88,7 +89,7 @@ def print_list(ctx: typer.Context, resource: Resource, object_type: type[T], tab
         if not options.is_table:
             print_objects(page.items, output=options.output, as_list=True, resource=resource)
         elif page.items:
-            found = [msgspec.json.decode(raw, type=object_type) for raw in page.items]
+            found = [read(bytes(raw)) for raw in page.items]
             print(table(found, datetime.now(UTC), with_namespace=everywhere, width=table_width(options)))
         else:
             print(f"No {resource.plural} found.", file=sys.stderr)
