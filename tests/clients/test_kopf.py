@@ -42,7 +42,7 @@ def start(server: Server, namespace: str, tmp_path: Path) -> Start:
             raise AssertionError((tmp_path / f"{name}.log").read_text()[-6000:]) from error
         finally:
             process.kill()
-            process.wait(20)
+            process.wait(60)
 
     return run
 

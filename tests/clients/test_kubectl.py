@@ -114,7 +114,7 @@ class Kubectl:
         )
         assert process.stdout is not None
         try:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(120):
                 yield process.stdout
         finally:
             process.kill()
@@ -167,18 +167,18 @@ async def test_patches_and_waits(kubectl: Kubectl) -> None:
     """Patching the status subresource moves the phase; wait sees conditions, jsonpaths and deletion."""
     await kubectl("create", "-f", "-", stdin=MANIFEST)
     waiting = asyncio.create_task(
-        kubectl("wait", "kex/demo", "--for=jsonpath={.status.phase}=Completed", "--timeout=20s")
+        kubectl("wait", "kex/demo", "--for=jsonpath={.status.phase}=Completed", "--timeout=60s")
     )
     condition = {"type": "Stopped", "status": "True", "reason": "Done", "lastTransitionTime": "2026-01-01T00:00:00Z"}
     patch = json.dumps({"status": {"phase": "Completed", "conditions": [condition]}})
     await kubectl("patch", "kex", "demo", "--subresource=status", "--type=merge", "-p", patch)
     assert "condition met" in await waiting
-    assert "condition met" in await kubectl("wait", "kex/demo", "--for=condition=Stopped", "--timeout=20s")
+    assert "condition met" in await kubectl("wait", "kex/demo", "--for=condition=Stopped", "--timeout=60s")
     operations = '[{"op":"add","path":"/metadata/labels/x","value":"y"}]'
     assert "patched" in await kubectl("patch", "kex", "demo", "--type=json", "-p", operations)
     output = await kubectl.refused("patch", "kex", "demo", "-p", '{"metadata":{"labels":{"x":"y"}}}')
     assert "UnsupportedMediaType" in output or "unknown format" in output
-    deleting = asyncio.create_task(kubectl("wait", "kex/demo", "--for=delete", "--timeout=20s"))
+    deleting = asyncio.create_task(kubectl("wait", "kex/demo", "--for=delete", "--timeout=60s"))
     await kubectl("delete", "kex", "demo")
     await deleting
     assert "NotFound" in await kubectl.refused("get", "kex", "demo")
@@ -283,7 +283,7 @@ async def test_delete_all_deletes_one_namespace_and_waits_for_finalizers(kubectl
     assert output.count("deleted") == 3
     assert await kubectl("get", "kex", "-o", "name") == "execution.kontinue.cloud/held\n"
     assert "timed out" in await kubectl.refused("wait", "kex/held", "--for=delete", "--timeout=1s")
-    waiting = asyncio.create_task(kubectl("wait", "kex/held", "--for=delete", "--timeout=20s"))
+    waiting = asyncio.create_task(kubectl("wait", "kex/held", "--for=delete", "--timeout=60s"))
     await kubectl("patch", "kex", "held", "--type=merge", "-p", '{"metadata":{"finalizers":null}}')
     await waiting
     assert "No resources found" in await kubectl("get", "kex")
@@ -298,7 +298,7 @@ async def test_a_delete_cascades_as_asked(kubectl: Kubectl, api: Any, cascade: s
     owner = {"apiVersion": "kontinue.cloud/v1alpha1", "kind": "Execution", "name": "demo", "uid": uid}
     child = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "child", "ownerReferences": [owner]}}
     await kubectl("create", "-f", "-", stdin=json.dumps(child))
-    await kubectl("delete", "kex", "demo", f"--cascade={cascade}", "--timeout=20s")
+    await kubectl("delete", "kex", "demo", f"--cascade={cascade}", "--timeout=60s")
     path = api.path("configmaps", "child")
     wanted: Any = (lambda found: not found["metadata"].get("ownerReferences")) if is_kept else 404
     await api.eventually(path, wanted)

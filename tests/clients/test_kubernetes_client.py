@@ -21,7 +21,7 @@ from api import execution
 from servers import Server
 
 GROUP, VERSION, PLURAL = "kontinue.cloud", "v1alpha1", "executions"
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 
 
 @pytest.fixture

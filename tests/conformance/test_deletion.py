@@ -198,7 +198,7 @@ async def test_a_watch_sees_the_last_content_at_the_revision_of_the_delete(api: 
     since = created["metadata"]["resourceVersion"]
     await api.send("DELETE", api.path(EXECUTIONS, "a"))
     events = [
-        e async for e in api.watch(api.path(EXECUTIONS) + f"?watch=true&resourceVersion={since}&timeoutSeconds=1")
+        e async for e in api.watch(api.path(EXECUTIONS) + f"?watch=true&resourceVersion={since}&timeoutSeconds=3")
     ]
     assert [event["type"] for event in events] == ["DELETED"]
     metadata = events[0]["object"]["metadata"]

@@ -58,7 +58,7 @@ async def test_removing_the_last_finalizer_deletes_the_object(api: Api) -> None:
         assert (status, body["metadata"].get("finalizers", [])) == (200, left)
     assert (await api.send("GET", path))[0] == 404
     events = [
-        e async for e in api.watch(api.path(EXECUTIONS) + f"?watch=true&resourceVersion={since}&timeoutSeconds=1")
+        e async for e in api.watch(api.path(EXECUTIONS) + f"?watch=true&resourceVersion={since}&timeoutSeconds=3")
     ]
     assert [event["type"] for event in events] == ["MODIFIED", "MODIFIED", "DELETED"]
     versions = [int(event["object"]["metadata"]["resourceVersion"]) for event in events]

@@ -125,6 +125,6 @@ async def test_a_watch_sees_every_holder_in_turn(api: Api) -> None:
     for holder in range(1, 6):
         current["spec"]["holderIdentity"] = str(holder)
         _, current = await api.send("PUT", api.path(LEASES, "a"), current)
-    path = api.path(LEASES) + f"?watch=true&resourceVersion={since}&timeoutSeconds=1"
+    path = api.path(LEASES) + f"?watch=true&resourceVersion={since}&timeoutSeconds=3"
     events = [event async for event in api.watch(path)]
     assert [event["object"]["spec"]["holderIdentity"] for event in events] == ["1", "2", "3", "4", "5"]

@@ -261,7 +261,7 @@ async def test_a_watch_of_metadata_tells_of_changes_without_content(api: Api) ->
     await api.send("PATCH", api.path(EXECUTIONS, "a", "status"), status, content_type=MERGE_PATCH)
     await api.send("DELETE", api.path(EXECUTIONS, "a"))
     before = int(created["metadata"]["resourceVersion"])
-    path = f"{api.path(EXECUTIONS)}?watch=1&timeoutSeconds=1&resourceVersion={before}"
+    path = f"{api.path(EXECUTIONS)}?watch=1&timeoutSeconds=3&resourceVersion={before}"
     events = [event async for event in api.watch(path, Accept=METADATA)]
     assert [event["type"] for event in events] == ["MODIFIED", "DELETED"]
     for event in events:

@@ -18,7 +18,7 @@ JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
 STRATEGIC_PATCH = "application/strategic-merge-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 """How long something asynchronous (garbage collection, a namespace's end) may take on a busy machine."""
 
 

@@ -131,7 +131,7 @@ class Pod:
         asked = self._container[probe]["httpGet"]
         (port,) = (one["containerPort"] for one in self._container["ports"] if one["name"] == asked["port"])
         try:
-            with urllib.request.urlopen(f"http://{self.ip}:{port}{asked['path']}", timeout=5) as answer:
+            with urllib.request.urlopen(f"http://{self.ip}:{port}{asked['path']}", timeout=30) as answer:
                 return int(answer.status)
         except urllib.error.HTTPError as error:
             with error:

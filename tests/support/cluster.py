@@ -82,7 +82,7 @@ class Cluster:
         """Stop the worker and start another one, with other environment variables: a deployment."""
         assert self.worker is not None
         self.worker.terminate()
-        self.worker.wait(20)
+        self.worker.wait(READY_S)
         self._environment = dict(environment)
         self.start_worker()
 
@@ -120,7 +120,7 @@ class Cluster:
 
     def _reap(self, process: subprocess.Popen[bytes]) -> None:
         try:
-            process.wait(20)
+            process.wait(READY_S)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

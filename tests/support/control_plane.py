@@ -82,7 +82,7 @@ class ControlPlane:
     def _etcd(self, verb: str, *, revision: str = "", **texts: str) -> Any:
         encoded = {name: base64.b64encode(text.encode()).decode() for name, text in texts.items()}
         body = json.dumps({**encoded, **({"revision": revision} if revision else {})}).encode()
-        with urllib.request.urlopen(f"http://127.0.0.1:{self._etcd_port}/v3/kv/{verb}", body, timeout=10) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self._etcd_port}/v3/kv/{verb}", body, timeout=30) as answer:
             return json.loads(answer.read())
 
     def stop(self) -> None:

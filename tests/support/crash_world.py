@@ -164,7 +164,7 @@ class World:
             found = {item["metadata"]["name"]: rev_of(item) for item in listed["items"]}
             for watcher in self.watchers:
                 if watcher.plural == plural:
-                    async with asyncio.timeout(20):
+                    async with asyncio.timeout(60):
                         while watcher.sentinel != marker:
                             await asyncio.sleep(0.002)
                     assert watcher.state == found, f"the watch of {plural} differs from a list"

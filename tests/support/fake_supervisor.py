@@ -76,7 +76,7 @@ class FakeSupervisor:
         kind = type(frame.command) if isinstance(frame, frames.StepRequested) else type(frame)
         return kind not in self.holds
 
-    def serve(self, until: Callable[[], bool], *, timeout_s: float = 5) -> None:
+    def serve(self, until: Callable[[], bool], *, timeout_s: float = 30) -> None:
         """Answer frames until the condition holds; for hosts that run in other threads."""
         position = 0
         while not until():
@@ -85,7 +85,7 @@ class FakeSupervisor:
                 assert self._changed.wait_for(lambda: len(self.frames) > seen or until(), timeout_s), self.frames  # noqa: B023
             position = self._answer_from(position)
 
-    async def serve_async(self, until: Callable[[], bool], *, timeout_s: float = 5) -> None:
+    async def serve_async(self, until: Callable[[], bool], *, timeout_s: float = 30) -> None:
         """Answer frames until the condition holds; for hosts on the running loop."""
         position = 0
         deadline = time.monotonic() + timeout_s

@@ -24,7 +24,7 @@ from control_plane import ControlPlane
 
 MODULE = Path(__file__).parents[2] / "tools" / "kube" / "control-plane" / "go.mod"
 PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager")
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import IO, Any
 
 import yaml
 
-START_TIMEOUT_S = 20.0
+START_TIMEOUT_S = 60.0
 RUN_MAIN = "import sys; from kontinue_engine.apiserver.main import main; sys.exit(main())"
 
 

@@ -107,7 +107,7 @@ def _local(folder: Path) -> Iterator[Server]:
         yield Server("local", ready["url"], token[1], None, kubeconfig, forget_history)
     finally:
         process.terminate()
-        process.communicate(timeout=20)
+        process.communicate(timeout=60)
 
 
 def install_crd(server: Server, crd: dict[str, Any]) -> None:

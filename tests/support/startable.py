@@ -20,7 +20,8 @@ import kube
 from ports import free_port
 from servers import CRDS, Server, install_crd
 
-READY_S = 30.0
+READY_S = 60.0
+"""For tests that have failed: a slow machine takes some seconds to start or stop a process."""
 
 
 class StartableServer(Protocol):
@@ -93,7 +94,7 @@ class LocalStartable:
             return
         self.process.terminate()
         try:
-            self.process.wait(20)
+            self.process.wait(READY_S)
         except subprocess.TimeoutExpired:
             self.kill()
 

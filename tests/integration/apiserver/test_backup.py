@@ -83,7 +83,7 @@ async def test_a_backup_of_a_running_server_is_one_moment_and_comes_back_whole(s
                 last[f"{half}{writer}"] = await put(api, f"{half}{writer}", str(number))
 
     writers = [asyncio.create_task(write(writer)) for writer in range(4)]
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while len(last) < 8:
             await asyncio.sleep(0.005)
     message = await asyncio.to_thread(ok, "backup", tmp_path / "file", "--data-dir", tmp_path / "data")

@@ -113,18 +113,18 @@ async def test_a_full_disk_refuses_writes_and_nothing_else(mount: Any, start: An
     kept = {name: rev for name, rev in (await revisions(api)).items() if name in acknowledged}
     assert kept == acknowledged
     remount(disk, "size=64m")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         status = 0
         while status != 201:
             status, answer = await api.send("POST", api.path("configmaps"), {"metadata": {"name": "room"}})
             assert status in {201, 500}, answer
     assert int(answer["metadata"]["resourceVersion"]) > max(acknowledged.values())
     acknowledged["room"] = int(answer["metadata"]["resourceVersion"])
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while watched.get("room") != acknowledged["room"]:
             await asyncio.sleep(0.005)
     assert acknowledged.items() <= watched.items()
-    async with asyncio.timeout(20):  # a thread writes the log: a kill would lose what it has not come to
+    async with asyncio.timeout(60):  # a thread writes the log: a kill would lose what it has not come to
         while not (said := said_by(server)) or said[-1] != "writes are stored again":
             await asyncio.sleep(0.005)
     server.stop(signal.SIGKILL)
@@ -153,7 +153,7 @@ async def test_a_disk_that_turned_read_only_refuses_writes_and_loses_nothing(
     api = Api(server.url, server.token)
     acknowledged: dict[str, int] = {}
     filling = asyncio.create_task(fill(api, acknowledged))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while len(acknowledged) < 20:
             await asyncio.sleep(0.005)
     remount(disk, "abort")

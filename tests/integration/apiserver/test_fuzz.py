@@ -24,7 +24,7 @@ from api import APPLY_PATCH, JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH
 from kontinue_engine.apiserver.reads import reading
 
 EXAMPLES = int(os.environ.get("KONTINUE_FUZZ_EXAMPLES", "150"))
-ANSWER_S = 20.0
+ANSWER_S = 60.0
 fuzz = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 
 EXECUTIONS = "/apis/kontinue.cloud/v1alpha1/namespaces/default/executions"

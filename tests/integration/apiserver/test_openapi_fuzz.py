@@ -28,7 +28,7 @@ from server_process import ServerProcess
 
 EXAMPLES = int(os.environ.get("KONTINUE_FUZZ_EXAMPLES", "1"))
 IS_THOROUGH = EXAMPLES > 1
-ANSWER_S = 20.0
+ANSWER_S = 60.0
 ROOTS = sorted(
     OpenApi(Registry(load_crds()).resources).build_index()["paths"], key=lambda root: "apiextensions" in root
 )

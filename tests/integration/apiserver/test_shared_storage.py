@@ -155,7 +155,7 @@ async def test_a_store_that_cannot_be_asked_or_lags_for_too_long_is_a_status(
     monkeypatch.setattr(SharedStorage, "_show", lambda _: None)
     writing = asyncio.create_task(a.send("POST", a.configmaps, {"metadata": {"name": "y"}}))
     status, body = 200, {}
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while status == 200:
             status, body = await b.send("GET", f"{b.configmaps}/x")
     assert (status, body["reason"]) == (504, "Timeout")

@@ -185,7 +185,7 @@ async def test_history_past_its_bytes_is_compacted_in_the_storage_without_waitin
             body = {"metadata": {"name": "big"}, "data": {"memo": f"{number}" + "x" * 200_000}}
             _, written = await api.send("PUT", f"{api.configmaps}/big", body)
         rev = int(written["metadata"]["resourceVersion"])
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while storage.compacted_rev() < rev - 5:
                 await asyncio.sleep(0.01)
         assert storage.compacted_rev() < rev
@@ -197,7 +197,7 @@ async def test_a_watcher_keeps_its_place_while_history_is_compacted(local_server
     seen: list[str] = []
 
     async def follow() -> None:
-        async for event in api.watch(f"{api.executions}?watch=1&timeoutSeconds=10"):
+        async for event in api.watch(f"{api.executions}?watch=1&timeoutSeconds=60"):
             seen.append(event["object"]["metadata"]["name"])
             if len(seen) == 3:
                 return

@@ -39,7 +39,7 @@ async def test_a_silent_server_is_told_of_once(
             send = open_connection.transport.send
             request = requests.get(requests.EXECUTIONS, "default", "e")
             ends = await asyncio.gather(
-                *(send(request, retries=False, timeout_s=0.3) for _ in range(2)), return_exceptions=True
+                *(send(request, retries=False, timeout_s=1.5) for _ in range(2)), return_exceptions=True
             )
     assert all(isinstance(end, ApiError) for end in ends)
     assert capsys.readouterr().err == f"no answer from http://127.0.0.1:{port} yet, still trying\n"

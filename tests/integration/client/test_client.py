@@ -402,7 +402,7 @@ async def test_a_tree_shows_children_and_follows_them(client, worker):
     ]
     assert [e.metadata.name for e in await client.get_child_executions(root)] == ["child-a", "child-b"]
     assert tree.root.kind is NodeKind.EXECUTION
-    async with asyncio.timeout(10), client.watch_tree(root) as watcher:
+    async with asyncio.timeout(60), client.watch_tree(root) as watcher:
         seen = []
         async for tree in watcher:
             phases = {node.name: node.phase for _, node in tree.walk()}

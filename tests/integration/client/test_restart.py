@@ -61,7 +61,7 @@ async def test_waits_and_spawns_survive_the_death_of_the_server(server, kube, cl
     late = await spawning
     for handle in (*handles[1:], late):
         await complete(kube, handle.name)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         assert await waiting == [handle.name for handle in handles]
         assert await late.result() == late.name
     assert len(await client.list()) == 4
@@ -81,5 +81,5 @@ async def test_waits_survive_a_server_that_has_forgotten_where_they_were(server,
     await asyncio.to_thread(server.kill)
     await asyncio.to_thread(server.start)
     await complete(kube, handles[1].name)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         assert await waiting == [handle.name for handle in handles]

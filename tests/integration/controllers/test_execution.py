@@ -338,7 +338,7 @@ async def test_an_execution_with_the_label_of_a_group_that_lacks_its_function_sa
 
 async def told(world: World, name: str) -> list[WaitingFor]:
     """Wait until an Execution says what it waits for."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not (waiting := (await world.get(name)).status.waiting_for):
             await asyncio.sleep(0.01)
     return waiting

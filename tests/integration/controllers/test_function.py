@@ -99,7 +99,7 @@ class World:
         """Return the messages of Events about take-overs, once there are that many."""
         writing = asyncio.ensure_future(self.events.run())
         found: list[str] = []
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while len(found) < count:
                 body = await self.transport.send(requests.list_objects(requests.EVENTS, self.namespace))
                 events = msgspec.json.decode(body, type=ObjectList[Event]).items
@@ -203,13 +203,13 @@ async def test_what_another_group_takes_is_given_up_until_it_comes_back(world: W
     await mine.register()
     async with world.following(mine, "g"):
         await world.register("other", "one", take_over=True)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not mine.is_lost("one"):
                 await asyncio.sleep(0.01)
         assert not mine.is_lost("two")
         assert await world.group_of("one") == "other"
         await world.register("g", "one", take_over=True)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while mine.is_lost("one"):
                 await asyncio.sleep(0.01)
 
@@ -223,7 +223,7 @@ async def test_what_is_of_the_group_and_not_of_the_app_is_known_and_left_alone(w
     async with world.following(mine, "g"):
         assert set(mine.registered) == {"old", "one"}
         await world.delete("old")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while "old" in mine.registered:
                 await asyncio.sleep(0.01)
     assert await world.read("old") is None

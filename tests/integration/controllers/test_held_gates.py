@@ -89,14 +89,14 @@ async def ask(world: World, name: str) -> None:
 
 async def waits(world: World, name: str) -> None:
     """Wait until an Execution is told that it has to wait, and see that it has not been started."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not (await world.get(name)).status.waiting_for:
             await asyncio.sleep(0.02)
     assert dispatched(world).count(name) == 0
 
 
 async def stopped(world: World, name: str) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not is_stopped((await world.get(name)).status.conditions):
             await asyncio.sleep(0.02)
 
@@ -172,7 +172,7 @@ async def test_a_canceled_holder_that_is_retried_queues_again(world: World, gate
     world.on_frame(frames.Interrupted(first.activation))
     other = await world.run("b")
     await ask(world, "a")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not (await world.get("a")).status.waiting_for:
             await asyncio.sleep(0.02)
     assert (await world.get("a")).phase is Phase.PENDING

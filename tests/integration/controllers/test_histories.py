@@ -136,7 +136,7 @@ async def test_a_crash_between_page_and_status_leaves_the_memo_as_it_was(api_ser
 
 
 async def until_pages(world: World, count: int) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while len(await pages(world)) < count:
             await asyncio.sleep(0.01)
 
@@ -224,7 +224,7 @@ async def test_running_everything_anew_deletes_the_pages(world: World, *, is_man
         await world.transport.send(requests.json_patch(requests.EXECUTIONS, world.namespace, "e", operations))
     second = await world.run("e", attempt=2)
     assert (second.memo, second.run_epoch) == (b"", 1)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while await pages(world):
             await asyncio.sleep(0.01)
     await persist(world, second, 1, OPEN_RECORDS)
@@ -243,7 +243,7 @@ async def test_a_cancel_while_pages_are_read_ends_without_running(api_server: Ap
         await world.transport.send(patch)
         await eventually(lambda: bool(world.runners.sent_of(frames.CancelActivation)))
         may_go_on.set()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not is_stopped((await world.get("e")).status.conditions):
                 await asyncio.sleep(0.01)
         assert world.runners.submitted == []
@@ -284,7 +284,7 @@ async def test_a_page_goes_with_its_execution(world: World) -> None:
     await persist(world, await world.start("e"), 1, OPEN_RECORDS)
     assert len(await pages(world)) == 1
     await world.transport.send(requests.delete(requests.EXECUTIONS, world.namespace, "e"))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while await pages(world):
             await asyncio.sleep(0.02)
     with pytest.raises(errors.NotFound):
@@ -304,7 +304,7 @@ async def test_a_function_starts_again_with_new_arguments_in_one_write(api_serve
         memo = decode_memo(second.memo)
         assert (memo.records, bytes(memo.arguments), second.run_epoch, second.attempt) == ([], b'{"n":2}', 1, 1)
         assert memo.since_ms >= second.created_at_ms
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while await pages(world):
                 await asyncio.sleep(0.01)
         world.on_frame(frames.Running(second.activation))

@@ -177,7 +177,7 @@ async def test_a_retry_that_comes_before_the_answer_to_the_last_write_is_not_mis
     world.transport.send = answer_late  # type: ignore[method-assign]
     await eventually(lambda: bool(world.runners.sent_of(frames.CancelActivation)))
     world.on_frame(frames.Interrupted(first.activation))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not is_stopped((await world.get("e")).status.conditions):
             await asyncio.sleep(0.01)
     await ask(world, "e")
@@ -375,7 +375,7 @@ async def test_a_child_that_is_gone_before_its_retry_begins_is_told_to_its_paren
     second = await world.run("p", attempt=2)
     request_child(world, second.activation)
     await is_asked.wait()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not arrivals(world, second.activation):
             await world.controller.offspring.abroad.look()
             await asyncio.sleep(0.01)
@@ -442,7 +442,7 @@ async def test_a_child_that_was_retried_alone_belongs_to_its_parent_again_if_tha
     await ask(world, "p")
     second = await world.run("p", attempt=2)
     request_child(world, second.activation)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while labels.RETRIED_ALONE in (await world.get(CHILD)).metadata.annotations:
             await asyncio.sleep(0.01)
     world.on_frame(frames.Completed(child.activation, b"7"))

@@ -35,7 +35,7 @@ def waiting_of(execution: Execution) -> list[tuple[str, str, str]]:
 
 async def told(world: World, name: str) -> Execution:
     """Wait until it is told what it waits for."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not (execution := await world.get(name)).status.waiting_for:
             await asyncio.sleep(0.01)
     return execution

@@ -114,7 +114,7 @@ async def test_whoever_takes_a_shard_looks_for_them(world: World) -> None:
     closer.look_into("")
     closing = asyncio.create_task(closer.run())
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while (await world.get("left")).phase is not Phase.CANCELED:
                 await asyncio.sleep(0.02)
     finally:

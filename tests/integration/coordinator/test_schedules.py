@@ -21,7 +21,7 @@ from kontinue_engine.clock import SystemClock
 from kontinue_engine.coordinator.schedules import ScheduleDuty
 from kontinue_engine.kube.events import EventRecorder
 
-SOON_S = 20.0
+SOON_S = 60.0
 
 pytestmark = pytest.mark.slow
 

@@ -32,6 +32,7 @@ class RawServer:
         opened: connections so far.
         seen: request lines in the order of arrival.
         ended: connections that the client closed or broke.
+        may_answer: what ``answer_late`` waits for.
     """
 
     def __init__(self):
@@ -39,6 +40,7 @@ class RawServer:
         self.opened = 0
         self.seen = []
         self.ended = 0
+        self.may_answer = asyncio.Event()
         self.tasks = set()
 
     async def serve(self, reader, writer):
@@ -130,7 +132,7 @@ async def connected(*script, max_in_flight=64, **options):
 
 async def until(condition):
     """Wait until ``condition()`` holds."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.005)
 
@@ -255,7 +257,9 @@ def test_an_idle_connection_that_was_closed_is_replaced(run):
     async def scenario():
         async with connected(after_request(OK)) as (server, transport):
             await transport.send(GET)
-            await asyncio.sleep(0.1)
+            await until(lambda: all(task.done() for task in server.tasks))
+            for _ in range(5):  # turns of the loop, in which the client hears of it
+                await asyncio.sleep(0.002)
             await transport.send(CREATE, retries=False)
             assert server.opened == 2
 
@@ -351,7 +355,7 @@ def test_a_hundred_requests_at_once_share_the_connections(run):
 
 async def answer_late(server, reader, writer):
     await server.request(reader)
-    await asyncio.sleep(0.2)
+    await server.may_answer.wait()
     writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nlate")
     await reader.readexactly(1)
 
@@ -362,7 +366,8 @@ def test_a_connection_with_an_unanswered_request_is_closed(run):
     async def scenario():
         async with connected(answer_late) as (server, transport):
             with pytest.raises(errors.Unavailable, match="took too long"):
-                await transport.send(GET, retries=False, timeout_s=0.05)
+                await transport.send(GET, retries=False, timeout_s=0.5)
+            server.may_answer.set()
             assert await transport.send(GET) == b"{}"
             await until(lambda: server.ended == 1)
 

@@ -167,7 +167,7 @@ async def test_what_is_no_json_may_be_asked_for(server, transport):
 
 async def test_a_watch_that_does_not_begin_is_noticed(server, transport, monkeypatch):
     """A server answers with the header at once; what takes the request and says nothing is something else."""
-    monkeypatch.setattr("kontinue.kube.http.REQUEST_S", 0.2)
+    monkeypatch.setattr("kontinue.kube.http.REQUEST_S", 0.5)
 
     async def stay(_):
         await asyncio.sleep(30)
@@ -175,7 +175,7 @@ async def test_a_watch_that_does_not_begin_is_noticed(server, transport, monkeyp
     server.script.append(stay)
     with pytest.raises(errors.Unavailable, match="it took too long"):
         _ = [line async for line in transport.stream(GET)]
-    server.script.append(lines(b"{}\n", then=lambda _: asyncio.sleep(0.5)))
+    server.script.append(lines(b"{}\n", then=lambda _: asyncio.sleep(0.8)))
     assert [line async for line in transport.stream(GET)] == [b"{}"]
 
 
@@ -184,7 +184,7 @@ async def test_retry_after_is_obeyed(server, transport):
     server.script.append(answer(429, Retry_After="0.3"))
     started = time.monotonic()
     await transport.send(GET)
-    assert 0.3 <= time.monotonic() - started < 3
+    assert 0.3 <= time.monotonic() - started < 30
 
 
 @pytest.mark.parametrize(
@@ -277,8 +277,13 @@ async def test_requests_in_flight_are_limited_and_watches_not_counted(server):
     """The rest wait for a slot."""
     subject = KubeTransport(KubeConfig(server=server.url), user_agent="tests", max_in_flight=4)
 
+    is_full = asyncio.Event()
+
     async def slow(_):
-        await asyncio.sleep(0.01)
+        if server.in_flight == 6 + 4:
+            is_full.set()
+        await is_full.wait()
+        await asyncio.sleep(0.01)  # for one that is too many
         return web.Response()
 
     async def stay(_):

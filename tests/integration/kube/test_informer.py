@@ -45,7 +45,7 @@ async def create(transport, namespace, name, group="g"):
 
 async def until(condition):
     """Wait for a state of the world, with a deadline."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.01)
 

@@ -58,7 +58,7 @@ async def test_what_a_holder_says_of_itself_is_stored_at_once_and_ends_with_its_
     await holder.acquire()
     keeping = asyncio.ensure_future(holder.run())
     holder.annotate({labels.DRAINING: "true"})
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while labels.DRAINING not in (await stored()).annotations:
             await asyncio.sleep(0.01)
     keeping.cancel()

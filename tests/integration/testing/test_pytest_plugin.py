@@ -58,7 +58,7 @@ def run_pytest(folder: Path, test: str, *options: str) -> str:
         env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -88,5 +88,5 @@ def test_it_is_registered_under_that_name_and_loads_nothing_before_it_is_asked_f
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     assert project["project"]["entry-points"]["pytest11"] == {"kontinue": PLUGIN}
     code = f"import sys, pytest, {PLUGIN}; print([name for name in sys.modules if name.startswith('kontinue')])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=240, check=True)
     assert done.stdout.strip() == str(["kontinue_engine", PLUGIN])

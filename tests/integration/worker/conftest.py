@@ -32,7 +32,7 @@ def add(a: int, b: int) -> int:
     return a + b
 """
 LEASE = "kontinue-leader.g"
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 
 
 class Worker:

@@ -17,7 +17,7 @@ from kontinue.client import Client, ClientOptions
 from ports import free_port
 
 FAST_LEASE = ("--lease-duration", "7", "--lease-renew", "0.5")
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 APP = """
 import pathlib, time
 from kontinue import App
@@ -47,7 +47,7 @@ class Kubelet:
     def ask(self, path: str) -> tuple[int, str]:
         """Return the status and what is said; status 0 if nobody answers."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self._port}{path}", timeout=5) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self._port}{path}", timeout=30) as answer:
                 return answer.status, answer.read().decode().strip()
         except urllib.error.HTTPError as error:
             with error:

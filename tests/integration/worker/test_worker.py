@@ -29,7 +29,7 @@ def test_a_second_worker_with_the_same_id_is_refused_and_told_who_holds_it(place
     """Two replicas would run every Execution twice."""
     first = place.start("--shard", "one").ready()
     second = place.start("--shard", "one")
-    assert second.process.wait(20) == 1
+    assert second.process.wait(60) == 1
     (line,) = second.lines()
     assert (line["event"], line["error"]) == ("worker cannot run", "LeaseHeld")
     assert "held by 'one' on host" in line["message"]
@@ -61,7 +61,7 @@ def test_another_replica_stands_by_and_takes_over(place: Any) -> None:
 def test_what_cannot_start_exits_with_1_and_one_line(place: Any, options: Any, error: str, says: str) -> None:
     """The line says why and what to do; there is no traceback."""
     worker = place.start(*options)
-    assert worker.process.wait(20) == 1
+    assert worker.process.wait(60) == 1
     (line,) = worker.lines()
     assert (line["level"], line["event"], line["error"]) == ("error", "worker cannot run", error)
     assert says in line["message"]
@@ -71,7 +71,7 @@ def test_an_app_that_does_not_import_exits_with_1_and_its_traceback(place: Any) 
     """The user's own lines, as a field of the one log line."""
     place.write_app("import no_such_module\n")
     worker = place.start()
-    assert worker.process.wait(20) == 1
+    assert worker.process.wait(60) == 1
     (line,) = worker.lines()
     assert line["event"] == "app failed to load"
     assert "no_such_module" in line["message"]
@@ -83,7 +83,7 @@ async def test_a_lease_that_somebody_else_has_ends_the_worker_with_3(place: Any,
     worker = place.start(*FAST_LEASE).ready()
     other = {labels.INCARNATION: "other", labels.HOST: "elsewhere"}
     await leases.patch({"metadata": {"annotations": other}, "spec": {"holderIdentity": "other"}})
-    assert await asyncio.to_thread(worker.process.wait, 20) == 3
+    assert await asyncio.to_thread(worker.process.wait, 60) == 3
     line = worker.lines()[-1]
     assert (line["level"], line["event"]) == ("error", "lease lost")
     assert "taken by 'other' on host 'elsewhere'" in line["message"]
