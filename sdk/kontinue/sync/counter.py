@@ -171,7 +171,7 @@ class Counter:
         Raises:
             Unavailable: its answer got lost, and that cannot be told any more.
         """
-        if counting.has_counted(group.status, {write_id}):
+        if counting.has_counted(group.status, write_id):
             return True
         if last.is_lost and counting.may_have_forgotten(group.status, since=last.seen_count):
             raise errors.Unavailable(

@@ -18,7 +18,6 @@ from kontinue.api.konductor.wait_groups import (
     MAX_COUNTER,
     MAX_HOLDERS,
     MAX_OPERATIONS,
-    CountedOperation,
     WaitGroupHolder,
     WaitGroupPhase,
     WaitGroupStatus,
@@ -59,7 +58,7 @@ def count(status: WaitGroupStatus, operations: Sequence[Operation], *, write_id:
     Args:
         status: as it is stored.
         operations: what was asked for meanwhile.
-        write_id: stands for those operations that have no id of their own.
+        write_id: stands for those operations that have no id of their own; has no space in it.
     """
     before = status
     answers: list[int | errors.InvalidState] = []
@@ -71,17 +70,17 @@ def count(status: WaitGroupStatus, operations: Sequence[Operation], *, write_id:
             answers.append(refusal)
             continue
         if one.id and not known:
-            changed = _remembered(changed, CountedOperation(id=one.id, delta=one.delta))
+            changed = _remembered(changed, f"{one.id} {one.delta:+}")
         status = changed
         answers.append(status.counter or 0)
     if status != before and any(not one.id for one in operations):
-        status = _remembered(status, CountedOperation(id=write_id))
+        status = _remembered(status, write_id)
     return Counted(status, answers)
 
 
-def has_counted(status: WaitGroupStatus, ids: Collection[str]) -> bool:
-    """Tell whether a write that would have left one of these ids has been carried out, as far as is remembered."""
-    return any(one.id in ids for one in status.operations)
+def has_counted(status: WaitGroupStatus, write_id: str) -> bool:
+    """Tell whether the write of that id has been carried out, as far as is remembered."""
+    return write_id in status.operations
 
 
 def may_have_forgotten(status: WaitGroupStatus, *, since: int) -> bool:
@@ -122,10 +121,11 @@ def _known(status: WaitGroupStatus, operation: Operation) -> bool:
     if not operation.id:
         return False
     for one in status.operations:
-        if one.id == operation.id:
-            if one.delta != operation.delta:
+        known_id, _, delta = one.rpartition(" ")
+        if known_id == operation.id:
+            if delta != f"{operation.delta:+}":
                 raise errors.InvalidState(
-                    f"operation {operation.id!r} has been counted with delta {one.delta:+}, and is repeated with "
+                    f"operation {operation.id!r} has been counted with delta {delta}, and is repeated with "
                     f"{operation.delta:+}: an id stands for one operation only"
                 )
             return True
@@ -187,7 +187,7 @@ def _with_counter(status: WaitGroupStatus, counter: int) -> WaitGroupStatus:
     )
 
 
-def _remembered(status: WaitGroupStatus, operation: CountedOperation) -> WaitGroupStatus:
+def _remembered(status: WaitGroupStatus, operation: str) -> WaitGroupStatus:
     return msgspec.structs.replace(
         status,
         operations=[*status.operations, operation][-MAX_OPERATIONS:],

@@ -19,12 +19,21 @@ from kontinue.api.v1alpha1 import GoDuration
 MAX_COUNTER: Final = 2**31 - 1
 """The documented type is int32."""
 MAX_OPERATIONS: Final = 128
-"""Writes that a WaitGroup remembers: about 3 KiB. Judgement: each write carries them all."""
+"""Writes that a WaitGroup remembers: about 3 KiB. Judgement: each write carries them all. As
+objects, not as texts, they would cost a kube-apiserver more than all the rest of a write."""
 MAX_HOLDERS: Final = 1_000
 """Judgement: about 120 KiB, and each write carries them all."""
 MAX_OPERATION_ID: Final = 64
+MAX_REMEMBERED: Final = MAX_OPERATION_ID + len(" -2147483648")
 
 
+Remembered = Annotated[
+    str,
+    Meta(
+        max_length=MAX_REMEMBERED,
+        description="The id of a write, or one that a caller has chosen and what it asked to add: jobs-7 -1.",
+    ),
+]
 Counter = Annotated[int, Meta(ge=0, le=MAX_COUNTER, extra_json_schema={"format": "int32"})]
 
 
@@ -39,20 +48,6 @@ class WaitGroupHolder(Holder, frozen=True):
     """A holder, and the part of the counter that is bound to it."""
 
     count: Annotated[int, Meta(ge=0, le=MAX_COUNTER, description="What it has added and not yet done.")] = 0
-
-
-class CountedOperation(ApiStruct, frozen=True):
-    """A write that has changed the counter."""
-
-    id: Annotated[str, Meta(max_length=MAX_OPERATION_ID, description="Chosen by who made it; counts once.")]
-    delta: Annotated[
-        int,
-        Meta(
-            ge=-MAX_COUNTER,
-            le=MAX_COUNTER,
-            description="What it was asked to add, below 0: done. Only with an id that its caller has chosen.",
-        ),
-    ] = 0
 
 
 class WaitGroupSpec(ApiStruct, frozen=True):
@@ -83,7 +78,7 @@ class WaitGroupStatus(ApiStruct, frozen=True):
         Meta(max_length=MAX_HOLDERS, description="Parts of the counter that end with a Pod or an Execution."),
     ] = []
     operations: Annotated[
-        list[CountedOperation],
+        list[Remembered],
         Meta(max_length=MAX_OPERATIONS, description="The latest writes that have counted, the newest last."),
     ] = []
     operation_count: Annotated[int, Meta(ge=0, description="How many writes have counted, ever.")] = 0
