@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
+from kontinue import errors
 from kontinue.api import durations
 from kontinue.api.konductor.gates import Gate as StoredGate
 from kontinue.api.konductor.gates import (
@@ -67,6 +68,7 @@ class Gate(Opening[StoredGate]):
 
         Raises:
             NotFound: there is none.
+            InvalidState: the definition of Gates in the cluster is another one, without overrides.
             ApiError: the server refuses.
         """
         return await self._override(GateOverride.OPEN)
@@ -77,6 +79,7 @@ class Gate(Opening[StoredGate]):
 
         Raises:
             NotFound: there is none.
+            InvalidState: the definition of Gates in the cluster is another one, without overrides.
             ApiError: the server refuses.
         """
         return await self._override(GateOverride.CLOSED)
@@ -87,6 +90,7 @@ class Gate(Opening[StoredGate]):
 
         Raises:
             NotFound: there is none.
+            InvalidState: the definition of Gates in the cluster is another one, without overrides.
             ApiError: the server refuses.
         """
         return await self._override(None)
@@ -112,7 +116,13 @@ class Gate(Opening[StoredGate]):
     async def _override(self, override: GateOverride | None) -> StoredGate:
         patch = {"spec": {"override": override}}
         request = requests.merge_patch(self._resource, self.namespace, self.name, patch)
-        return self._decode(await self._transport.send(request, repeatable=True, retry_for_s=self._retry_for_s))
+        stored = self._decode(await self._transport.send(request, repeatable=True, retry_for_s=self._retry_for_s))
+        if stored.spec.override is not override:
+            raise errors.InvalidState(
+                f"{self._what} cannot be opened and closed by hand: the kind in the cluster has no spec.override; "
+                "`kontinue install` brings it"
+            )
+        return stored
 
     def _is_open(self, found: StoredGate) -> bool:
         return found.phase is GatePhase.OPEN
