@@ -18,6 +18,7 @@ from kontinue.api.konductor.gates import (
     GateCondition,
     GateConditionStatus,
     GatePhase,
+    GateState,
     GateStatus,
     GateTarget,
 )
@@ -93,14 +94,14 @@ def condition_status(gate: Gate, condition: GateCondition, found: Target | str |
         condition: of its spec.
         found: what it is about, or why that cannot be read; None: there is none.
     """
-    if _is_about(condition, gate):
+    if _is_about(gate, condition, gate):
         why = "never, but by hand: the Gate would wait for itself"
     elif isinstance(found, str):
         why = found
     elif found is None or not _may_ask(gate, found):
         why = _not_to_be_had(gate, condition)
-    else:
-        why = unmet(condition, found)
+    elif (why := unmet(condition, found)) and isinstance(found, Gate) and _wait_for_each_other(gate, condition, found):
+        why += " for this Gate: somebody has to open one of them"
     return GateConditionStatus(
         type=condition.type,
         name=condition.name,
@@ -122,11 +123,16 @@ def _not_to_be_had(gate: Gate, condition: GateCondition) -> str:
     )
 
 
-def _is_about(condition: GateCondition, gate: Gate) -> bool:
-    """Tell whether a Gate waits for itself."""
-    meta = gate.metadata
-    place = (condition.namespace or meta.namespace, condition.name)
-    return condition.type is GateTarget.GATE and place == (meta.namespace, meta.name)
+def _is_about(asking: Gate, condition: GateCondition, gate: Gate) -> bool:
+    """Tell whether a Gate asks, by one of its conditions, about another one, or itself."""
+    place = (condition.namespace or asking.metadata.namespace, condition.name)
+    return condition.type is GateTarget.GATE and place == (gate.metadata.namespace, gate.metadata.name)
+
+
+def _wait_for_each_other(gate: Gate, condition: GateCondition, other: Gate) -> bool:
+    """Tell whether a Gate that is asked to be open waits for the one that asks to be open."""
+    back = (one for one in other.spec.conditions if one.state is GateState.OPEN and _is_about(other, one, gate))
+    return other.phase is GatePhase.WAITING and condition.state is GateState.OPEN and any(back)
 
 
 def _may_ask(gate: Gate, found: Target) -> bool:

@@ -149,6 +149,18 @@ def test_it_cannot_wait_for_itself():
         assert (told.met, told.message) == (False, "never, but by hand: the Gate would wait for itself")
 
 
+def test_two_that_wait_for_each_other_are_told():
+    """As long as both wait, and for each other to be open."""
+    asked = parse_condition("Gate/other=Open")
+    for text, tells in (("Gate/go=Open", True), ("Gate/there/go=Open", False), ("Gate/go=Failed", False)):
+        spec = GateSpec(conditions=[parse_condition(text)])
+        meta = ObjectMeta(name="other", namespace="here")
+        other = Gate(metadata=meta, spec=spec, status=GateStatus(phase=GatePhase.WAITING))
+        told = condition_status(gate(), asked, other).message
+        assert told == "it is Waiting" + (" for this Gate: somebody has to open one of them" if tells else "")
+        assert condition_status(gate(), asked, overridden(other, GateOverride.OPEN)).met
+
+
 def test_what_is_elsewhere_has_to_agree():
     """By an annotation; without it the Gate is told no more than of what does not exist."""
     asked = parse_condition("WaitGroup/there/a=Done")
