@@ -37,10 +37,13 @@ _ALONE: Final = frozenset({"completion", "version"})
 STATUS: Final = Verb(
     "status", "kontinue_engine.cli.status", "Show a primitive by its kind and name, or all.", "Look", GROUPED
 )
+OPERATOR: Final = Verb(
+    "operator", "kontinue_engine.cli.operator", "Show whether a coordinator works.", "Look", GROUPED - {"selector"}
+)
 KONCLI: Final = Program(
     "koncli",
     "Coordinate workloads by primitives of konductor.io.",
-    (STATUS, *(verb for verb in VERBS if verb.name in WAITS or verb.name in _ALONE)),
+    (STATUS, OPERATOR, *(verb for verb in VERBS if verb.name in WAITS or verb.name in _ALONE)),
 )
 
 

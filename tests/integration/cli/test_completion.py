@@ -80,7 +80,7 @@ def test_koncli_completes_its_own_verbs(tmp_path: Path) -> None:
         return {line.split("\t")[0] for line in done.stdout.splitlines()}
 
     kinds = {"barrier", "gate", "lease", "mutex", "once", "rwmutex", "semaphore", "waitgroup"}
-    assert offered("") == kinds | {"completion", "status", "version"}
+    assert offered("") == kinds | {"completion", "operator", "status", "version"}
     assert offered("status", "") == kinds | {"all"}
     assert offered("gate", "wait", "--ti") == {"--timeout"}
     assert offered("gate", "wait", "") == set()

@@ -1,12 +1,12 @@
 """Internal. Which coordinators work, and what is said where one is needed and none does. Pure.
 
 On a local server ``kontinue dev`` does what one does, without a Lease: there nothing follows from its absence. Called
-by ``wait_groups`` and ``primitives``.
+by ``wait_groups``, ``primitives`` and ``kontinue_engine.cli.operator``.
 """
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from kontinue.api.meta import Lease
@@ -19,12 +19,12 @@ _LOCAL: Final = "+kontinue"
 
 def may_be_missed(seen: Observed) -> bool:
     """Tell whether it would be known that none works."""
-    return seen.coordinators is not None and not seen.server.version.endswith(_LOCAL)
+    return seen.coordinators is not None and not is_local(seen.server.version)
 
 
 def living(seen: Observed) -> list[str]:
     """Return the namespaces of those that work. One may look after all namespaces: its Lease does not tell."""
-    return sorted({one.metadata.namespace for one in seen.coordinators or () if _is_kept(one, seen)})
+    return sorted({one.metadata.namespace for one in seen.coordinators or () if is_kept(one, seen.now)})
 
 
 def none_works(seen: Observed, check: str, what: str, *, namespace: str, about: str) -> Finding:
@@ -45,8 +45,14 @@ def none_works(seen: Observed, check: str, what: str, *, namespace: str, about: 
     return warning(check, f"{what}: {hidden}", f"if none works for all namespaces: {remedy}", about=about)
 
 
-def _is_kept(lease: Lease, seen: Observed) -> bool:
+def is_local(version: str) -> bool:
+    """Tell by its version whether a server is ours."""
+    return version.endswith(_LOCAL)
+
+
+def is_kept(lease: Lease, now: datetime) -> bool:
+    """Tell whether somebody has renewed a Lease in time."""
     spec = lease.spec
     if not spec.holder_identity or spec.renew_time is None:
         return False
-    return seen.now - spec.renew_time <= timedelta(seconds=spec.lease_duration_seconds)
+    return now - spec.renew_time <= timedelta(seconds=spec.lease_duration_seconds)

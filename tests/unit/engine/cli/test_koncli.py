@@ -80,7 +80,7 @@ def test_the_environment_says_nothing_about_what_needs_no_server(
 def test_only_primitives_are_koncli_verbs():
     """Executions are kontinue's."""
     verbs = {"barrier", "gate", "lease", "mutex", "once", "rwmutex", "semaphore", "waitgroup"}
-    assert {verb.name for verb in KONCLI.verbs} == verbs | {"completion", "status", "version"}
+    assert {verb.name for verb in KONCLI.verbs} == verbs | {"completion", "operator", "status", "version"}
 
 
 def test_a_line_that_makes_no_sense_is_1(capsys: pytest.CaptureFixture[str]):
