@@ -33,6 +33,8 @@ from kontinue.sync import Mutex, Semaphore, WaitGroup
 CLIENTS = 32
 COUNT_S = 2.0
 """How long is counted, or written, at a time."""
+TOGETHER_S = {"local": 4.0, "kube": 10.0}
+"""How long it is done by many: the first second is another one than those in which they know of each other."""
 BEGIN_S = 0.3
 """Between an order and its begin, by when all have heard of it."""
 PLENTY = 1_000_000
@@ -90,7 +92,7 @@ async def _measure(server: str, subject: Subject, wanted: Collection[str], round
     async with client_of(subject) as client:
         if any(f"{server}_waitgroup_{name}" in wanted for name in COUNTING):
             async with peers(subject.kubeconfig, CLIENTS) as started:
-                figures += await _counting(f"{server}_waitgroup", client, started, rounds)
+                figures += await _counting(server, client, started, rounds)
         async with peers(subject.kubeconfig, 2) as pair:
             for what, (measured, conditions) in _HAND_OVERS.items():
                 if any(name.startswith(f"{server}_{what}_") for name in wanted):
@@ -102,7 +104,7 @@ async def _measure(server: str, subject: Subject, wanted: Collection[str], round
 
 
 class Counted(msgspec.Struct):
-    """What several clients have done in ``COUNT_S``.
+    """What several clients have done in some seconds.
 
     Attributes:
         per_s: how often, all together.
@@ -117,7 +119,8 @@ class Counted(msgspec.Struct):
     requests_each: float
 
 
-async def _counting(prefix: str, client: Client, started: list[Peer], rounds: int) -> list[Figure]:
+async def _counting(server: str, client: Client, started: list[Peer], rounds: int) -> list[Figure]:
+    prefix = f"{server}_waitgroup"
     name = f"count-{uuid.uuid4().hex[:8]}"
     group = WaitGroup(name, client)
     await group.create()
@@ -127,20 +130,22 @@ async def _counting(prefix: str, client: Client, started: list[Peer], rounds: in
     counted: dict[str, list[Counted]] = {kind: [] for kind in kinds}
     for _ in range(rounds):
         for kind, (verb, count) in kinds.items():
-            counted[kind].append(await _count(verb, name, started[:count]))
+            length_s = COUNT_S if count == 1 else TOGETHER_S[server]
+            counted[kind].append(await count_for(length_s, verb, name, started[:count]))
     rates = {kind: statistics.median(one.per_s for one in of_kind) for kind, of_kind in counted.items()}
-    conditions = f"one WaitGroup that remembers {MAX_OPERATIONS} writes, {COUNT_S:g} s, median of {rounds}"
+    alone = f"one WaitGroup that remembers {MAX_OPERATIONS} writes, median of {rounds}, for {COUNT_S:g} s"
+    together = f"{alone}, where there are {CLIENTS} for {TOGETHER_S[server]:g} s"
     figures = [
-        figure(f"{prefix}_raw_per_s", rates["raw"], f"{conditions}: conditional writes by one bare client"),
+        figure(f"{prefix}_raw_per_s", rates["raw"], f"{alone}: conditional writes by one bare client"),
         figure(
             f"{prefix}_bare_c{CLIENTS}_per_s",
             rates["bare"],
-            f"{conditions}: {CLIENTS} bare clients, each reads and writes until it is not refused",
+            f"{together}: {CLIENTS} bare clients, each reads and writes until it is not refused",
         ),
     ]
     for count in (1, CLIENTS):
         of_kind = counted[f"c{count}"]
-        note = f"{conditions}; {count} client processes, one done after the other; {described(of_kind)}"
+        note = f"{together}; {count} client processes, one done after the other; {described(of_kind)}"
         ratios = [one.per_s / raw.per_s for one, raw in zip(of_kind, counted["raw"], strict=True)]
         figures.append(figure(f"{prefix}_done_c{count}_per_s", rates[f"c{count}"], note))
         figures.append(
@@ -153,14 +158,16 @@ async def _counting(prefix: str, client: Client, started: list[Peer], rounds: in
     return figures
 
 
-async def _count(verb: str, name: str, clients: list[Peer]) -> Counted:
+async def count_for(length_s: float, verb: str, name: str, clients: list[Peer]) -> Counted:
+    """Have clients do something to a WaitGroup for so long, one after the other each and all at once."""
     from_s = time.monotonic() + BEGIN_S
-    orders = (one.does(verb, name=name, from_s=from_s, until_s=from_s + COUNT_S) for one in clients)
+    orders = (one.does(verb, name=name, from_s=from_s, until_s=from_s + length_s) for one in clients)
     answers = await asyncio.gather(*orders)
     latencies = [one_ms for answer in answers for one_ms in answer["latencies_ms"]]
     requests = sum(answer.get("requests", 0) for answer in answers)
     least = min(len(answer["latencies_ms"]) for answer in answers)
-    return Counted(len(latencies) / COUNT_S, latencies, least, requests / len(latencies))
+    took_s = time.monotonic() - from_s  # the last ones end after the time
+    return Counted(len(latencies) / took_s, latencies, least, requests / len(latencies))
 
 
 def described(counted: list[Counted]) -> str:
