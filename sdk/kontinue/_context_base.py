@@ -5,15 +5,37 @@ from __future__ import annotations
 import hashlib
 import logging
 import random
+from collections.abc import Awaitable, Callable, Coroutine
 from datetime import UTC, datetime, timedelta
+from types import CodeType
 from typing import Any, Final, Generic, NoReturn, TypeVar
 from uuid import UUID
 
+from kontinue.durable_timeout import DurableTimeout
 from kontinue.errors import ContextError, ContinueAsNew
 from kontinue.ports import ExecutionInfo, Port
 
 PortT = TypeVar("PortT", bound=Port)
+T = TypeVar("T")
+CoroutineFunction = TypeVar("CoroutineFunction", bound=Callable[..., Coroutine[Any, Any, Any]])
+
+CONTEXT_COROUTINES: Final[set[CodeType]] = set()
+"""Code of the coroutines that context calls return: a task that only wraps one belongs to its creator's branch."""
+
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def context_coroutine(function: CoroutineFunction) -> CoroutineFunction:
+    """Mark a coroutine function as part of the context."""
+    CONTEXT_COROUTINES.add(function.__code__)
+    return function
+
+
+@context_coroutine
+async def waited(aw: Awaitable[T], limit: timedelta | None, what: str = "ctx.wait_for") -> T:
+    """Return what ``aw`` returns, or raise WaitTimeout after ``limit``."""
+    async with DurableTimeout(limit, what):
+        return await aw
 
 
 class ReplayLogger(logging.LoggerAdapter[logging.Logger]):

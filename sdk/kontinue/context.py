@@ -11,16 +11,15 @@ import asyncio
 import functools
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from datetime import timedelta
-from types import CodeType
 from typing import Any, Concatenate, Final, Literal, ParamSpec, TypeVar, overload
 
 from kontinue import durable_calls, job_calls, poll_calls
-from kontinue._context_base import ContextBase
+from kontinue._context_base import CONTEXT_COROUTINES, context_coroutine, waited
 from kontinue.children import Child
 from kontinue.definition import AsyncContextMarker, FunctionDefinition
 from kontinue.durable_timeout import DurableTimeout
 from kontinue.jobs import JobResult, JobTemplate, PodResult
-from kontinue.ports import AsyncPort
+from kontinue.primitives import AsyncPrimitives
 from kontinue.replay.call import Call
 from kontinue.replay.records import RecordKind
 from kontinue.sync_context import SyncExecutionContext
@@ -32,19 +31,9 @@ R = TypeVar("R")
 T = TypeVar("T")
 A = TypeVar("A")
 B = TypeVar("B")
-CoroutineFunction = TypeVar("CoroutineFunction", bound=Callable[..., Coroutine[Any, Any, Any]])
-
-CONTEXT_COROUTINES: Final[set[CodeType]] = set()
-"""Code of the coroutines that context calls return: a task that only wraps one belongs to its creator's branch."""
 
 
-def context_coroutine(function: CoroutineFunction) -> CoroutineFunction:
-    """Mark a coroutine function as part of the context."""
-    CONTEXT_COROUTINES.add(function.__code__)
-    return function
-
-
-class ExecutionContext(ContextBase[AsyncPort], AsyncContextMarker):
+class ExecutionContext(AsyncPrimitives, AsyncContextMarker):
     """The first parameter of an async function that wants to do anything durably."""
 
     def execute(
@@ -248,7 +237,7 @@ class ExecutionContext(ContextBase[AsyncPort], AsyncContextMarker):
         Raises:
             WaitTimeout: it took longer.
         """
-        return self._port.watch(_waited(aw, timeout), "ctx.wait_for", durable_calls.line_of_caller())
+        return self._port.watch(waited(aw, timeout), "ctx.wait_for", durable_calls.line_of_caller())
 
     def timeout(self, duration: timedelta | None) -> DurableTimeout:
         """Limit a block: ``async with ctx.timeout(timedelta(minutes=5)): ...`` raises WaitTimeout in it."""
@@ -288,7 +277,7 @@ class ExecutionContext(ContextBase[AsyncPort], AsyncContextMarker):
         outcome = self._outcome(poll_calls.poll_call(check, every=every, timeout=timeout, may_be_async=True))
         if timeout is None:
             return outcome
-        limited = _waited(outcome, timeout, "ctx.poll")
+        limited = waited(outcome, timeout, "ctx.poll")
         return self._port.watch(limited, "ctx.poll", durable_calls.line_of_caller())
 
     def _outcome(self, call: Call) -> Coroutine[object, None, Any]:
@@ -337,12 +326,6 @@ async def _raced(aws: Sequence[Awaitable[Any]]) -> tuple[int, Any]:
     finally:
         await _cancel(tasks)
     return winner, tasks[winner].result()
-
-
-@context_coroutine
-async def _waited(aw: Awaitable[T], limit: timedelta | None, what: str = "ctx.wait_for") -> T:
-    async with DurableTimeout(limit, what):
-        return await aw
 
 
 async def _cancel(tasks: Iterable[asyncio.Future[Any]]) -> None:

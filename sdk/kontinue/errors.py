@@ -11,6 +11,7 @@ KontinueError
 ├── ContextError                 a context is used wrongly: outside its function, inside a step, I/O in the body (user)
 ├── StepFailed, ChildFailed      a recorded failure of a step or child: .type .message .traceback, is_a()
 ├── JobFailed                    a Job or Pod was refused or deleted, or has not succeeded: .job .type, is_a()
+├── PrimitiveFailed              what was asked of a WaitGroup, a Mutex ... cannot be had: .primitive .type, is_a()
 ├── LimitExceeded                a run has recorded as much as it may; never raised, but recorded: ``is_a()`` tells
 ├── WaitTimeout                  a durable wait or a client's wait took too long (is a TimeoutError)
 ├── ExecutionTimedOut            an attempt or an Execution took too long; never raised, but recorded: ``is_a()`` tells
@@ -65,6 +66,7 @@ __all__ = [
     "LockLost",
     "NonRetryableError",
     "NotFound",
+    "PrimitiveFailed",
     "RecordedFailure",
     "ResultDecodeError",
     "StepFailed",
@@ -186,6 +188,21 @@ class JobFailed(RecordedFailure):
     def __init__(self, message: str, *, job: str = "", **recorded: Any) -> None:
         super().__init__(message, **recorded)
         self.job = job
+
+
+class PrimitiveFailed(RecordedFailure):
+    """What a function has asked of a WaitGroup, a Mutex or another primitive cannot be had.
+
+    ``is_a(NotFound)``: there is none; ``is_a(InvalidState)``: it does not allow that; ``is_a(Forbidden)``: the worker
+    may not use it.
+
+    Attributes:
+        primitive: which one, as ``Mutex/deploys``.
+    """
+
+    def __init__(self, message: str, *, primitive: str = "", **recorded: Any) -> None:
+        super().__init__(message, **recorded)
+        self.primitive = primitive
 
 
 class LimitExceeded(KontinueError):

@@ -140,6 +140,14 @@ class SyncPort(Port, Protocol):
         """Give the call its step id and request it."""
         ...
 
+    def open_last(self, call: Call) -> bool:
+        """Like ``open``, also in a branch that was given up; tell whether the caller may wait for the outcome.
+
+        Raises:
+            ExecutionInterrupted: the Execution is canceled.
+        """
+        ...
+
     def wait(
         self, waitables: Sequence[Call | SyncBranch], *, alarms: Sequence[Call] = (), for_all: bool = False
     ) -> None:

@@ -13,13 +13,13 @@ from datetime import timedelta
 from typing import Any, Concatenate, Literal, NamedTuple, ParamSpec, TypeAlias, TypeVar, overload
 
 from kontinue import durable_calls, job_calls, poll_calls
-from kontinue._context_base import ContextBase
 from kontinue.children import SyncChild
 from kontinue.definition import FunctionDefinition, SyncContextMarker
 from kontinue.errors import DefinitionError, WaitTimeout
 from kontinue.jobs import JobResult, JobTemplate, PodResult
 from kontinue.ports import SyncBranch, SyncPort
 from kontinue.replay.call import Call
+from kontinue.sync_primitives import SyncPrimitives
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -32,7 +32,7 @@ Strand: TypeAlias = SyncChild[T] | Callable[[], T]
 """What can be waited for: a child's handle, or code to run as a branch."""
 
 
-class SyncExecutionContext(ContextBase[SyncPort], SyncContextMarker):
+class SyncExecutionContext(SyncPrimitives, SyncContextMarker):
     """The first parameter of a sync function that wants to do anything durably."""
 
     def __init__(self, port: SyncPort) -> None:
@@ -292,6 +292,10 @@ class SyncExecutionContext(ContextBase[SyncPort], SyncContextMarker):
         finally:
             self._port.abandon([call])
         return call.result()
+
+    def _limited(self, call: Call, timeout: timedelta | None) -> Any:
+        with self._limit(timeout, call.name):
+            return self._outcome(call)
 
     def _result_of(self, child: SyncChild[Any], timeout: timedelta | None) -> Any:
         with self._limit(timeout, f"child {child.name}"):

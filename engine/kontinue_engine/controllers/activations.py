@@ -20,6 +20,7 @@ from kontinue_engine.controllers.histories import Histories
 from kontinue_engine.controllers.jobs import Jobs
 from kontinue_engine.controllers.offspring import Offspring
 from kontinue_engine.controllers.polls import Polls
+from kontinue_engine.controllers.primitives import Primitives
 from kontinue_engine.controllers.runtime import Runtime
 from kontinue_engine.controllers.suspensions import Suspensions
 from kontinue_engine.lifecycle import plan as plans
@@ -43,6 +44,7 @@ class Activations:
         histories: reads what a replay needs.
         suspensions: told of sleeps and suspends.
         jobs: told of Jobs and Pods.
+        primitives: told of what is asked of objects of ``konductor.io``.
         on_disowned_end: told when nothing runs any more of an Execution that was deleted.
     """
 
@@ -53,6 +55,7 @@ class Activations:
         histories: Histories,
         suspensions: Suspensions,
         jobs: Jobs,
+        primitives: Primitives,
         *,
         on_disowned_end: Callable[[Entry], None],
     ) -> None:
@@ -61,6 +64,7 @@ class Activations:
         self._histories = histories
         self._suspensions = suspensions
         self._jobs = jobs
+        self._primitives = primitives
         self.polls = Polls(runtime)
         self._on_disowned_end = on_disowned_end
         self._last_number = 0
@@ -254,6 +258,7 @@ class Activations:
                 entry.news = msgspec.structs.replace(entry.news, records=records, flush=frame.flush)
                 self._suspensions.recorded(entry, frame.records)
                 self.polls.recorded(entry, frame.records)
+                self._primitives.recorded(entry, frame.records)
                 self._runtime.queue.add(entry.uid)
             case frames.StepRequested():
                 self._on_step_requested(entry, frame.step, frame.command)
@@ -306,11 +311,13 @@ class Activations:
         | frames.StartPoll
         | frames.StartSuspension
         | frames.StartJob
+        | frames.AskPrimitive
         | frames.CancelChild
         | frames.CancelTimer
         | frames.CancelPoll
         | frames.CancelSuspension
-        | frames.CancelJob,
+        | frames.CancelJob
+        | frames.WithdrawPrimitive,
     ) -> None:
         match command:
             case frames.CreateChild():
@@ -338,6 +345,10 @@ class Activations:
                 self._jobs.request(entry, step, command)
             case frames.CancelJob():
                 self._jobs.give_up(entry, step, command)
+            case frames.AskPrimitive():
+                self._primitives.request(entry, step, command)
+            case frames.WithdrawPrimitive():
+                self._primitives.give_up(entry, step, command)
             case _:
                 assert_never(command)
 

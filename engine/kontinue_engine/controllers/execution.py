@@ -23,6 +23,7 @@ from kontinue_engine.controllers.jobs import Jobs
 from kontinue_engine.controllers.observation import Observation
 from kontinue_engine.controllers.offspring import Offspring
 from kontinue_engine.controllers.own_errors import own_error
+from kontinue_engine.controllers.primitives import Primitives
 from kontinue_engine.controllers.runtime import FENCE_POLL_S, Runtime
 from kontinue_engine.controllers.suspensions import Suspensions
 from kontinue_engine.kube import executions
@@ -65,8 +66,15 @@ class ExecutionController:
         self._histories = Histories(runtime)
         self._suspensions = Suspensions(runtime)
         self._jobs = Jobs(runtime)
+        self._primitives = Primitives(runtime)
         self.activations = Activations(
-            runtime, self.offspring, self._histories, self._suspensions, self._jobs, on_disowned_end=self.gates.free
+            runtime,
+            self.offspring,
+            self._histories,
+            self._suspensions,
+            self._jobs,
+            self._primitives,
+            on_disowned_end=self.gates.free,
         )
         self.observation = Observation(
             runtime,
@@ -87,7 +95,7 @@ class ExecutionController:
         """Number of Executions that run user code now, or whose write is in flight; cancels elsewhere, deleted Jobs."""
         entries = self._runtime.entries
         active = sum(1 for entry in entries if entry.is_active or entry.writing is not None)
-        return len(self.offspring.cancels) + len(self._jobs) + active
+        return len(self.offspring.cancels) + len(self._jobs) + len(self._primitives) + active
 
     def reconcile(self, uid: str) -> None:
         """Bring one Execution a step further. Level-based: what made it due does not matter."""
@@ -158,6 +166,7 @@ class ExecutionController:
             waits={
                 **self._suspensions.waits_of(entry),
                 **self._jobs.waits_of(entry),
+                **self._primitives.waits_of(entry),
                 **self.activations.polls.waits_of(entry),
             },
         )
@@ -276,11 +285,14 @@ class ExecutionController:
                 case plans.KillActivation():
                     self.activations.kill(entry)
                 case plans.ForgetActivation():
+                    if entry.status.phase is Phase.BACKOFF:
+                        self._primitives.discard_all(entry)
                     self.activations.forget(entry, is_dormant=action.is_dormant)
                 case plans.CancelChildren():
                     self.offspring.cancel_all(entry, action.message, is_anew=action.is_anew)
                     self._suspensions.discard_all(entry)
                     self._jobs.discard_all(entry)
+                    self._primitives.discard_all(entry)
                 case plans.Finish():
                     self._finish(entry)
                 case plans.Report():
@@ -319,6 +331,7 @@ class ExecutionController:
 
     def _on_found(self, entry: Entry) -> None:
         can_rest = self.offspring.can_rest(entry, self._runtime.clock.now_ms()) and self._suspensions.can_rest(entry)
+        can_rest = can_rest and self._primitives.can_rest(entry.status)
         if entry.inheritance is not Inheritance.NONE and can_rest:
             entry.rest = Rest.DORMANT
             entry.awaited = frozenset(item.name for item in entry.status.waiting_for if item.kind == "Execution")
@@ -356,11 +369,13 @@ class ExecutionController:
 
     def _on_deleted(self, entry: Entry) -> None:
         self.activations.disown(entry, "it was deleted")
+        self._primitives.discard_all(entry)
         self._drop(entry)
         self.offspring.tell_parent_of_deletion(entry)
 
     def _on_moved(self, entry: Entry) -> None:
         self.activations.abandon(entry, "it belongs to another worker now")
+        self._primitives.leave(entry)
         self.gates.leave(entry)
         self._drop(entry)
         self.offspring.on_moved(entry)

@@ -29,7 +29,14 @@ from kontinue_engine.telemetry.logs import get_logger
 from kontinue_engine.telemetry.metrics import ExecutionMetrics
 from kontinue_engine.wire import frames
 
-Arrived = frames.ChildFinished | frames.TimerFired | frames.LookDue | frames.SuspensionEnded | frames.JobEnded
+Arrived = (
+    frames.ChildFinished
+    | frames.TimerFired
+    | frames.LookDue
+    | frames.SuspensionEnded
+    | frames.JobEnded
+    | frames.PrimitiveAnswered
+)
 
 RECONCILES_PER_TURN: Final = 64
 """Reconciles between two looks at pipes and sockets (judgement: about 3 ms)."""

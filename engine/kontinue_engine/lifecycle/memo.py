@@ -58,6 +58,8 @@ class MemoBytes(msgspec.Struct, frozen=True, kw_only=True):
         forgotten: step ids whose cached outcomes in pages do not count any more.
         closing: the last of ``pages``, which have to be created before this is written; not stored.
         since_ms: when this run began; 0 for the first.
+        held: steps that hold something of ``konductor.io`` behind the last record.
+        held_since: seq of the record since which something was held all the time; 0: nothing is.
         size_bytes: sum of the sizes of ``records`` and ``cache``.
     """
 
@@ -75,6 +77,8 @@ class MemoBytes(msgspec.Struct, frozen=True, kw_only=True):
     forgotten: tuple[str, ...] = ()
     closing: tuple[Page, ...] = ()
     since_ms: int = 0
+    held: tuple[str, ...] = ()
+    held_since: int = 0
     size_bytes: int = 0
 
     @property
@@ -120,8 +124,11 @@ class MemoBytes(msgspec.Struct, frozen=True, kw_only=True):
         if cache and records:
             replaced = {record.step for record in records}
             cache = {step: json for step, json in cache.items() if step not in replaced}
+        held, held_since = self._held_after(records)
         memo = msgspec.structs.replace(
             self,
+            held=held,
+            held_since=held_since,
             build=build,
             refused_by="",
             records=(*self.records, *(record.json for record in records)),
@@ -134,6 +141,17 @@ class MemoBytes(msgspec.Struct, frozen=True, kw_only=True):
             - _size(json for step, json in self.cache.items() if step not in cache),
         )
         return memo._closed(is_last=is_last)
+
+    def _held_after(self, records: Sequence[EncodedRecord]) -> tuple[tuple[str, ...], int]:
+        """Return what is held, and since when, with ``records`` appended; as ``kontinue.replay.holds`` does."""
+        held, since = self.held, self.held_since
+        for seq, record in enumerate(records, self.paged + len(self.records) + 1):
+            if record.holds:
+                held, since = (*held, record.step), since or seq
+            elif record.frees:
+                held = tuple(step for step in held if step != record.frees)
+                since = since if held else 0
+        return held, since
 
     def _closed(self, *, is_last: bool) -> MemoBytes:
         """Return the memo with everything in pages, if it is too long for a status."""
@@ -185,9 +203,11 @@ class MemoBytes(msgspec.Struct, frozen=True, kw_only=True):
     def cut(self, blamed: Collection[int]) -> MemoBytes:
         """Return what a new attempt begins with: the records before the first one that is to blame.
 
-        Later ones become a cache, those to blame aside. With nobody to blame all records stay. Timers that have not
-        fired start anew, and so does what was deleted.
+        Later ones become a cache, those to blame aside. With nobody to blame all records stay, but for those since when
+        something is held: its end may have ended that. Timers that have not fired start anew, and so does what was
+        deleted.
         """
+        blamed = {*blamed, self.held_since} if self.held_since else blamed
         if not blamed:
             return msgspec.structs.replace(self, timers={}, begun={}, blamed=())
         first, paged = min(blamed), self.paged
@@ -212,6 +232,8 @@ class MemoBytes(msgspec.Struct, frozen=True, kw_only=True):
             blamed=(),
             page_cut=tuple(sorted({*self.page_cut, *(seq for seq in blamed if seq <= paged)})),
             forgotten=tuple(forgotten),
+            held=(),
+            held_since=0,
             size_bytes=_size(kept) + _size(cache.values()),
         )
 
@@ -277,6 +299,13 @@ class MemoBytes(msgspec.Struct, frozen=True, kw_only=True):
             parts += [b',"pageCut":', msgspec.json.encode(self.page_cut)]
         if self.forgotten:
             parts += [b',"forgotten":', msgspec.json.encode(self.forgotten)]
+        if self.held_since:
+            parts += [
+                b',"held":',
+                msgspec.json.encode(self.held),
+                b',"heldSince":',
+                msgspec.json.encode(self.held_since),
+            ]
         if self.since_ms:
             parts += [b',"sinceMs":', msgspec.json.encode(self.since_ms)]
         return msgspec.Raw(b"".join((*parts, b"}")))
@@ -297,6 +326,8 @@ class _StoredMemo(msgspec.Struct, frozen=True):
     page_cut: list[int] = msgspec.field(name="pageCut", default_factory=list)
     forgotten: list[str] = []
     since_ms: int = msgspec.field(name="sinceMs", default=0)
+    held: list[str] = []
+    held_since: int = msgspec.field(name="heldSince", default=0)
 
 
 class _Step(msgspec.Struct):
@@ -337,6 +368,8 @@ def parse_memo(state: msgspec.Raw | msgspec.UnsetType, pages: MemoPagesStatus | 
         page_cut=tuple(stored.page_cut),
         forgotten=tuple(stored.forgotten),
         since_ms=stored.since_ms,
+        held=tuple(stored.held),
+        held_since=stored.held_since,
         size_bytes=_size(records) + _size(cache.values()),
     )
 

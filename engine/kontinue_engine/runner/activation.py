@@ -20,11 +20,12 @@ from kontinue.errors import ContextError
 from kontinue.job_calls import JobRequest
 from kontinue.poll_calls import PollRequest
 from kontinue.ports import ExecutionInfo
+from kontinue.primitive_calls import PrimitiveRequest
 from kontinue.replay.call import Call, CallState, Exhausted, Mismatch, Outcome
 from kontinue.replay.journal import Effect, Journal
 from kontinue.replay.records import EMPTY_MEMO, ChildOutcome, Memo, RecordKind, decode_memo
 from kontinue_engine.errors import FrameTooLargeError
-from kontinue_engine.runner import failures, function_calls, suspension_calls
+from kontinue_engine.runner import failures, function_calls, primitive_calls, suspension_calls
 from kontinue_engine.runner.failures import Continuation, Failure
 from kontinue_engine.runner.step_calls import StepRun
 from kontinue_engine.wire import frames
@@ -39,6 +40,7 @@ Command = (
     | frames.StartJob
     | frames.CancelJob
     | suspension_calls.Command
+    | primitive_calls.Command
 )
 
 _WAITING_KINDS: Final = {
@@ -190,7 +192,7 @@ class Activation:
         """Send the records that must be made durable now, if any."""
         flush = self.journal.take_flush()
         if flush is not None:
-            self.send(frames.RecordsProduced(self.number, flush.seq, _encoded(flush.records)))
+            self.send(frames.RecordsProduced(self.number, flush.seq, self._encoded(flush.records)))
 
     def send_effect(self, effect: Effect) -> None:
         """Ask the supervisor for the effect of a child, a timer, a Suspension or a Job."""
@@ -199,16 +201,18 @@ class Activation:
     def send_waiting(self) -> None:
         """Say that the activation is parked, and what it waits for."""
         outstanding = self.journal.outstanding
-        items = [
-            frames.WaitingItem(
-                kind=_WAITING_KINDS[call.kind],
-                name=self.child_name(call) if call.kind in _NAMED_BY_OBJECT else call.name,
-                step=call.id,
-            )
-            for call in itertools.islice(outstanding, _MAX_WAITING_SHOWN)
-        ]
+        items = [self._waiting_item(call) for call in itertools.islice(outstanding, _MAX_WAITING_SHOWN)]
         has_step = any(call.kind is RecordKind.STEP or call.state is CallState.ARRIVED for call in outstanding)
         self.send(frames.Waiting(self.number, items, len(outstanding) - len(items), has_step, self._heard))
+
+    def _waiting_item(self, call: Call) -> frames.WaitingItem:
+        if isinstance(call.request, PrimitiveRequest):
+            return frames.WaitingItem(kind=call.request.kind, name=call.request.name, step=call.id)
+        name = self.child_name(call) if call.kind in _NAMED_BY_OBJECT else call.name
+        return frames.WaitingItem(kind=_WAITING_KINDS[call.kind], name=name, step=call.id)
+
+    def _encoded(self, records: list[tuple[str, bytes]]) -> list[frames.EncodedRecord]:
+        return [primitive_calls.encoded(step, json, self.journal.hold_of(step)) for step, json in records]
 
     def send_mismatched(self, mismatch: Mismatch) -> None:
         """End the activation: the program does not match its memo."""
@@ -234,7 +238,7 @@ class Activation:
     def send_ended(self, result: bytes | Failure) -> None:
         """End the activation with JSON of its result, or with its failure."""
         try:
-            records = _encoded(self.journal.finish())
+            records = self._encoded(self.journal.finish())
         except Mismatch as mismatch:
             end = "returned"
             if isinstance(result, Failure):
@@ -255,6 +259,14 @@ class Activation:
         request = call.request
         if isinstance(request, TimerRequest | SuspendRequest):
             return suspension_calls.command_of(call, self.child_name(call), is_cancel=effect.is_cancel)
+        if isinstance(request, PrimitiveRequest):
+            return primitive_calls.command_of(
+                call,
+                uid=self.info.uid,
+                run=f"{self.info.run_epoch}.{self.journal.generation(call)}",
+                is_cancel=effect.is_cancel,
+                may_repeat=self.journal.may_repeat(call),
+            )
         if isinstance(request, PollRequest):
             return frames.CancelPoll() if effect.is_cancel else frames.StartPoll(request.every_ms, call.name)
         if isinstance(request, JobRequest):
@@ -287,6 +299,8 @@ class Activation:
             return suspension_calls.outcome_of(self.journal.find(frame.step), arrived)
         if isinstance(arrived, frames.JobEnded):  # counts once it is recorded, because the object may be deleted
             return Outcome(at_ms=arrived.at_ms, value=arrived.result)
+        if isinstance(arrived, frames.PrimitiveAnswered):
+            return Outcome(at_ms=arrived.at_ms, value=arrived.answer, is_durable=arrived.is_durable)
         assert isinstance(arrived, frames.ChildFinished)  # noqa: S101 - a look at a condition is no outcome
         child = ChildOutcome(name=arrived.name, uid=arrived.uid, attempt=arrived.attempt, phase=arrived.phase)
         error = None if arrived.error is None else failures.recorded_error(arrived.error)
@@ -371,7 +385,3 @@ def _read_memo(data: bytes) -> Memo:
         return decode_memo(data)
     except msgspec.MsgspecError as error:
         raise Mismatch(step="", recorded=f"a memo that cannot be read: {error}", requested="a memo") from error
-
-
-def _encoded(records: list[tuple[str, bytes]]) -> list[frames.EncodedRecord]:
-    return [frames.EncodedRecord(step, json) for step, json in records]

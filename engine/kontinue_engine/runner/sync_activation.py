@@ -188,6 +188,17 @@ class SyncActivation(base.Activation):
         """Give the call its step id and request it."""
         me = self._caller()
         self._raise_if_interrupted(me)
+        self._request(me, call)
+
+    def open_last(self, call: Call) -> bool:
+        """Like ``open``, also in a branch that was given up; tell whether it may wait for the outcome."""
+        me = self._caller()
+        if self._interruption is not None:
+            self._raise_if_interrupted(me)
+        self._request(me, call)
+        return not me.is_interrupted
+
+    def _request(self, me: _Strand, call: Call) -> None:
         call.id = me.branch.next_step()
         call.listener = []
         with self._lock:

@@ -282,6 +282,8 @@ class InProcessRunners:
         key = (activate.uid, activate.run_epoch, activate.attempt, step)
         home.is_further = home.is_further or key not in self._requested
         self._requested.add(key)
+        if isinstance(command, frames.AskPrimitive):
+            home.names[step] = f"{command.kind}/{command.name}"
         if isinstance(command, frames.CreateChild):
             home.names[step] = command.function
             if command.function not in self._functions:

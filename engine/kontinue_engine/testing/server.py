@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Final, cast
 
 import msgspec
 
 from kontinue.api import labels
+from kontinue.api.konductor import group
 from kontinue.kube import errors as kube_errors
 from kontinue.kube.requests import Request
 from kontinue.kube.watch import LineSplitter
@@ -27,6 +28,7 @@ from kontinue_engine.testing.virtual_loop import housekeeping
 
 _TOKEN: Final = "test"  # noqa: S105 - nobody else can reach it
 _CREDENTIALS: Final = f"Bearer {_TOKEN}".encode()
+_PRIMITIVES: Final = f"/apis/{group.GROUP}/"
 _UNCOUNTED: Final = frozenset({"events", "leases", "functions"})
 """Resources whose objects belong to no Execution, and Leases and Events, which are counted apart from it everywhere."""
 
@@ -59,11 +61,16 @@ async def start_server(clock: Clock) -> LocalServer:
 class InProcessTransport:
     """``kontinue.kube.transport.Transport`` to a server of the same process.
 
+    Args:
+        server: which one.
+        on_primitive: called with each request that concerns an object of ``konductor.io``.
+
     Attributes:
         writes: accepted writes by the root of the tree that the object belongs to: the value of its label.
     """
 
-    def __init__(self, server: LocalServer) -> None:
+    def __init__(self, server: LocalServer, *, on_primitive: Callable[[], None] = lambda: None) -> None:
+        self._on_primitive = on_primitive
         self.writes: Counter[str] = Counter()
         self._roots: dict[str, str] = {}
         self._application = server.application
@@ -120,6 +127,8 @@ class InProcessTransport:
         self.writes[root] += 1
 
     async def _ask(self, request: Request) -> http_protocol.Answer:
+        if request.path.startswith(_PRIMITIVES):
+            self._on_primitive()
         headers = {b"authorization": _CREDENTIALS, b"accept": request.accept.encode()}
         if request.body:
             headers[b"content-type"] = request.content_type.encode()

@@ -17,6 +17,8 @@ from kontinue.client import Client
 from kontinue.errors import ExecutionBlocked, ExecutionEnded, InvalidState
 from kontinue.kube.transport import Transport
 from kontinue_engine.apiserver.server import LocalServer
+from kontinue_engine.arbiter.process import look_after_all
+from kontinue_engine.kube.events import EventRecorder
 from kontinue_engine.testing.bridge import BridgeTransport
 from kontinue_engine.testing.crashes import Crashes
 from kontinue_engine.testing.driver import Driver
@@ -24,7 +26,7 @@ from kontinue_engine.testing.jobs import JobPlayer, Jobs
 from kontinue_engine.testing.runners import InProcessRunners
 from kontinue_engine.testing.server import InProcessTransport, start_server
 from kontinue_engine.testing.supervisor import NAMESPACE, Supervisor
-from kontinue_engine.testing.virtual_loop import VirtualClock
+from kontinue_engine.testing.virtual_loop import VirtualClock, housekeeping
 
 T = TypeVar("T")
 
@@ -58,6 +60,7 @@ class World:
         self._transport: InProcessTransport
         self._player: JobPlayer
         self._workers: list[Supervisor] = []
+        self._coordinator: asyncio.Task[None] | None = None
         self._is_closed = False
         self._start_lock = asyncio.Lock()
 
@@ -143,10 +146,26 @@ class World:
 
     async def _start_server(self) -> None:
         self._server = await start_server(self.clock)
-        self._transport = InProcessTransport(self._server)
+        self._transport = InProcessTransport(self._server, on_primitive=self._start_coordinator)
         self.client = Client.from_kube(self._transport, NAMESPACE)
         self._player = JobPlayer(self.jobs, InProcessTransport(self._server), NAMESPACE, now=self.clock.now)
         self.driver.loop.create_task(self._player.run(), name="jobs")
+
+    def _start_coordinator(self) -> None:
+        """Somebody uses a primitive: from now on they are looked after. Who uses none need not wait for that."""
+        if self._coordinator is None and self._server is not None:
+            transport = InProcessTransport(self._server)
+            with housekeeping():
+                self._coordinator = self.driver.loop.create_task(self._look_after(transport), name="coordinator")
+
+    async def _look_after(self, transport: Transport) -> None:
+        events = EventRecorder(transport, component="kontinue-coordinator", instance="test", clock=self.clock)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(events.run(), name="events")
+                tasks.create_task(look_after_all(transport, NAMESPACE, events, self.clock), name="primitives")
+        except Exception as error:  # noqa: BLE001 - whoever waits for what it does must hear of it
+            self.driver.loop.failures.append(error)
 
     async def _start_worker(self) -> None:
         functions = self.functions

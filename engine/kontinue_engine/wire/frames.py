@@ -33,10 +33,17 @@ class ErrorInfo(Frame, frozen=True, tag="ErrorInfo"):
 
 
 class EncodedRecord(Frame, frozen=True, tag="EncodedRecord"):
-    """One memo record: its step id, and JSON of ``kontinue.replay.records.Record``."""
+    """One memo record: its step id, and JSON of ``kontinue.replay.records.Record``.
+
+    Attributes:
+        holds: from here on the Execution holds something of ``konductor.io``.
+        frees: step of the hold that ends here, or empty.
+    """
 
     step: str
     json: bytes
+    holds: bool = False
+    frees: str = ""
 
 
 class CreateChild(Frame, frozen=True, tag="CreateChild"):
@@ -178,6 +185,47 @@ class LookDue(Frame, frozen=True, tag="LookDue"):
     """It is time to look whether the condition of a poll holds. No outcome: the runner asks again if it does not."""
 
 
+class AskPrimitive(Frame, frozen=True, tag="AskPrimitive"):
+    """Ask something of an object of ``konductor.io``, and answer when it is so.
+
+    Attributes:
+        kind: of the object, as ``Mutex``.
+        name: of the object.
+        verb: what is asked, as ``lock``.
+        id: of what is asked; asking again with it changes nothing. A release has that of what it gives back.
+        options: JSON object.
+        may_repeat: an earlier activation may have asked.
+    """
+
+    kind: str
+    name: str
+    verb: str
+    id: str
+    options: bytes
+    may_repeat: bool = False
+
+
+class WithdrawPrimitive(Frame, frozen=True, tag="WithdrawPrimitive"):
+    """The program has abandoned what this step has asked of an object: leave its queue, or give back what is held."""
+
+    kind: str
+    name: str
+    verb: str
+    id: str
+
+
+class PrimitiveAnswered(Frame, frozen=True, tag="PrimitiveAnswered"):
+    """What was asked of an object of ``konductor.io`` is so; ``answer`` is JSON.
+
+    Attributes:
+        is_durable: the object keeps it: who asks again is answered the same.
+    """
+
+    at_ms: int
+    answer: bytes
+    is_durable: bool
+
+
 class SuspensionEnded(Frame, frozen=True, tag="SuspensionEnded"):
     """A Suspension is over: ``payload`` (JSON, or empty) from whoever resumed it, or it timed out."""
 
@@ -231,7 +279,7 @@ class StepArrived(Frame, frozen=True, tag="StepArrived"):
 
     activation: int
     step: str
-    outcome: ChildFinished | TimerFired | LookDue | SuspensionEnded | JobEnded
+    outcome: ChildFinished | TimerFired | LookDue | SuspensionEnded | JobEnded | PrimitiveAnswered
 
 
 class StepRejected(Frame, frozen=True, tag="StepRejected"):
@@ -301,11 +349,13 @@ class StepRequested(Frame, frozen=True, tag="StepRequested"):
         | StartPoll
         | StartSuspension
         | StartJob
+        | AskPrimitive
         | CancelChild
         | CancelTimer
         | CancelPoll
         | CancelSuspension
         | CancelJob
+        | WithdrawPrimitive
     )
 
 

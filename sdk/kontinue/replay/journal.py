@@ -35,6 +35,7 @@ import msgspec
 
 from kontinue.replay import limits
 from kontinue.replay.call import Call, CallState, Exhausted, Mismatch, Outcome, describe
+from kontinue.replay.holds import HOLD_KINDS, held_since
 from kontinue.replay.records import Memo, Record, RecordedError, RecordKind, encode_record
 
 _MAX_SHOWN: Final = 3
@@ -108,7 +109,8 @@ class Journal:
         for seq, record in enumerate(memo.records, 1):
             if record.seq != seq:
                 raise Mismatch(step=record.id, recorded=f"record {record.seq} in place {seq}", requested="no gaps")
-        self._left_to_replay = len(memo.records)
+        self._left_to_replay = self._replayed = len(memo.records)
+        self._holds = [record for record in memo.records if record.kind in HOLD_KINDS]
         self._next_seq = len(memo.records) + 1
         self._begun = len(memo.records)  # what has a record, or will have one
         self._delivered = 0
@@ -223,7 +225,17 @@ class Journal:
         blamed = {*seqs, *(record.seq for record, _, _ in self._arrivals if record.error is not None)}
         if blamed:
             blamed.update(seq for seq in self._dropped_errors if seq > min(blamed))
+            since = held_since(self._holds, before=min(blamed))
+            blamed.update([since] if since else ())
         return sorted(blamed)
+
+    def hold_of(self, step_id: str) -> Record | None:
+        """Return the record of a hold or a release, if the step has made one."""
+        return next((record for record in reversed(self._holds) if record.id == step_id), None)
+
+    def may_repeat(self, call: Call) -> bool:
+        """Tell whether an earlier activation may have asked for ``call``: nothing that is new was delivered before."""
+        return call.position <= self._replayed
 
     def orphans(self, seqs: Collection[int]) -> list[Call]:
         """Return calls of objects that no later attempt will ask for, if the memo is cut: nobody waits for them."""
@@ -275,6 +287,8 @@ class Journal:
         call.state = CallState.ARRIVED
         self._leave_group(call)
         self._next_seq += 1
+        if call.kind in HOLD_KINDS:
+            self._holds.append(arrival.record)
         encoded = encode_record(arrival.record)
         self.memo_bytes += len(encoded) + 1 - self._cached_bytes.pop(call.id, 0)
         self._unsent.append((call.id, encoded))
@@ -365,7 +379,7 @@ class Journal:
     def _reuse(self, call: Call) -> bool:
         """Answer the call with what an earlier attempt was told, if it asks for the same."""
         record = self._cache.pop(call.id, None)
-        if record is None or not _is_same(call, record):
+        if record is None or not _is_same(call, record) or call.kind in HOLD_KINDS:
             return False
         value = None
         if record.error is None and record.value is not msgspec.UNSET:

@@ -22,6 +22,9 @@ class RecordKind(enum.StrEnum):
     SUSPENSION = "suspension"
     JOB = "job"
     POD = "pod"
+    HOLD = "hold"
+    RELEASE = "release"
+    PRIMITIVE = "primitive"
 
 
 class RecordedError(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):

@@ -19,6 +19,7 @@ from kontinue.kube.requests import Resource
 from kontinue.kube.transport import Transport
 
 T = TypeVar("T", bound=HasMetadata)
+AnswerT = TypeVar("AnswerT")
 
 FIRST_PAUSE_S: Final = 0.004
 LONGEST_PAUSE_S: Final = 0.128
@@ -94,14 +95,14 @@ class Changes(Generic[T]):
             try:
                 # Sent once: after a lost answer it has to be looked at what is stored.
                 sending = self._transport.send(request, retries=False, repeatable=False, timeout_s=timeout_s)
-                return self._decode(await (_settled(sending) if settles else sending))
+                return self._decode(await (settled(sending) if settles else sending))
             except (errors.Conflict, errors.Unavailable) as error:
                 if loop.time() >= ends_s:
                     raise
                 await asyncio.sleep(backoff.next_s(at_least_s=error.retry_after_s))
 
 
-async def _settled(sending: Coroutine[Any, Any, bytes]) -> bytes:
+async def settled(sending: Coroutine[Any, Any, AnswerT]) -> AnswerT:
     """Return the answer to a write; whoever is cancelled waits for it, as he may be about to undo what it does."""
     task = asyncio.ensure_future(sending)
     task.add_done_callback(_seen)

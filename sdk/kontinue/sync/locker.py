@@ -88,6 +88,7 @@ class Locker(Generic[T]):
         limit: timedelta | None,
         on_progress: Callable[[T], object] | None = None,
         before: Callable[[T], None] | None = None,
+        keeps_place: bool = False,
     ) -> Taken[T]:
         """Wait until it is the claim's turn, and take it.
 
@@ -97,6 +98,8 @@ class Locker(Generic[T]):
             limit: how long to wait; 0: not at all; None: for ever.
             on_progress: called with each state in which somebody else is first.
             before: called with each state before it is asked for; may raise, and it is not asked for any more.
+            keeps_place: who is cancelled stays in the queue, or holds it, until ``leave``: somebody else may go on
+                waiting with the same id.
 
         Raises:
             Held: somebody else is first, and ``limit`` is 0.
@@ -123,8 +126,17 @@ class Locker(Generic[T]):
             await self._leave(claim)
             raise errors.WaitTimeout(self._not_in_time(limit or timedelta(), seen, claim)) from error
         except BaseException:
-            await self._leave(claim)
+            if not keeps_place:
+                await self._leave(claim)
             raise
+
+    async def leave(self, id: str) -> None:  # noqa: A002 - the wire's word
+        """Give up what was asked for with an id, whether it waits or holds; idempotent.
+
+        Raises:
+            ApiError: the server refuses, or was away for too long.
+        """
+        await self.changes.apply(lambda state: self._with(state, locking.left(self._kind.locks_of(state), id)))
 
     async def give_back(self, grant_id: str, holder: str, token: int | None = None) -> None:
         """Release a lock that is held.
@@ -273,9 +285,7 @@ class Locker(Generic[T]):
     async def _leave(self, claim: Claim) -> None:
         with suppress(errors.KontinueError, TimeoutError):
             async with asyncio.timeout(LEAVE_WITHIN_S):
-                await self.changes.apply(
-                    lambda state: self._with(state, locking.left(self._kind.locks_of(state), claim.id))
-                )
+                await self.leave(claim.id)
 
     def _own(self, grants: tuple[Grant, ...], grant_id: str, holder: str, token: int | None) -> Grant:
         if not grants:

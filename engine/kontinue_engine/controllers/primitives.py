@@ -1,0 +1,211 @@
+"""Internal. What this replica's Executions ask of objects of ``konductor.io``: who waits for what, and who is told.
+
+``kube.primitive_operations`` does it; here is who asks. A wait outlives its activation: one that is evicted is woken
+by the answer. It does not outlive the replica: who inherits the Execution replays it, and asks with the same id. What
+an Execution holds when it ends is given back by the coordinator, because it is bound to it
+(docs/adr/0032-primitives-in-functions.md). Called by ``activations`` and ``execution``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from kontinue import errors
+from kontinue.api.konductor.group import Holder, HolderKind
+from kontinue.api.v1alpha1 import ExecutionStatus
+from kontinue.kube.backoff import Backoff
+from kontinue.primitive_calls import BARRIER, MUTEX, ONCE, RW_MUTEX, SEMAPHORE, WAIT_GROUP
+from kontinue_engine.controllers.entries import Entry, Rest
+from kontinue_engine.controllers.own_errors import own_error
+from kontinue_engine.controllers.runtime import Runtime
+from kontinue_engine.kube.primitive_operations import HELD_VERBS, KEPT_VERBS, WAITING_VERBS, PrimitiveOperations
+from kontinue_engine.lifecycle.observed import Wait
+from kontinue_engine.telemetry.logs import get_logger
+from kontinue_engine.wire import frames
+
+KINDS: Final = frozenset({BARRIER, MUTEX, ONCE, RW_MUTEX, SEMAPHORE, WAIT_GROUP})
+"""Of what a Suspended Execution waits for by its code."""
+_PASSING: Final = (errors.Unavailable, errors.Conflict, errors.Gone)
+"""What is tried again. Of an add or done the server has the last word: ``Unavailable`` says that nobody can tell."""
+
+_log = get_logger(__name__)
+
+
+class _Asked:
+    """Something that a step has asked.
+
+    Attributes:
+        command: what.
+        activation: number of the one that waits for the answer.
+        why: why it has to wait, for people.
+        answer: what the activation is told, or is to be told when it asks again.
+        task: that does it.
+    """
+
+    __slots__ = ("activation", "answer", "command", "task", "why")
+
+    def __init__(self, command: frames.AskPrimitive, activation: int) -> None:
+        self.command = command
+        self.activation = activation
+        self.why = ""
+        self.answer: frames.PrimitiveAnswered | frames.ErrorInfo | None = None
+        self.task: asyncio.Task[bytes] | None = None
+
+
+class Primitives:
+    """What the Executions of this replica ask; ``len`` counts what is being given back.
+
+    Args:
+        runtime: shared tools.
+    """
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._operations = PrimitiveOperations(runtime.transport, runtime.scope.namespace)
+        self._asked: dict[str, dict[str, _Asked]] = {}
+        self._ending: dict[str, asyncio.Event] = {}
+        """Ids of what is being given up: who asks with one of them waits until that is over."""
+
+    def __len__(self) -> int:
+        return len(self._ending)
+
+    def request(self, entry: Entry, step: str, command: frames.AskPrimitive) -> None:
+        """Ask, or go on waiting for the answer to what an earlier activation has asked."""
+        activation = entry.activation
+        if activation is None:
+            return
+        of_entry = self._asked.setdefault(entry.uid, {})
+        known = of_entry.get(step)
+        if known is not None and known.command.id == command.id:
+            known.activation = activation.number
+            if known.answer is not None:
+                self._tell(entry, step, known)
+            return
+        asked = of_entry[step] = _Asked(command, activation.number)
+        may_repeat = command.may_repeat and (activation.resumption > 0 or activation.attempt > 1 or entry.was_found)
+        holder = Holder(kind=HolderKind.EXECUTION, name=entry.name, uid=entry.uid)
+        work = self._answer(entry.uid, step, asked, holder, may_repeat=may_repeat)
+        self._runtime.spawn(entry.uid, work, name=f"{command.verb}/{entry.name}")
+
+    def give_up(self, entry: Entry, step: str, command: frames.WithdrawPrimitive) -> None:
+        """The program does not wait any more: it leaves the queue. What was counted stays counted."""
+        of_entry = self._asked.get(entry.uid, {})
+        asked = of_entry.pop(step, None)
+        if command.verb in WAITING_VERBS and asked is not None and asked.task is not None:
+            asked.task.cancel()
+        if command.verb in HELD_VERBS:
+            self._withdraw(entry, command)
+
+    def recorded(self, entry: Entry, records: Iterable[frames.EncodedRecord]) -> None:
+        """Outcomes have become records: nobody asks again."""
+        of_entry = self._asked.get(entry.uid)
+        for record in records if of_entry else ():
+            self._asked[entry.uid].pop(record.step, None)
+
+    def discard_all(self, entry: Entry) -> None:
+        """Its attempt has ended: nothing waits any more. What its records say that it holds, it goes on holding."""
+        of_entry = self._asked.pop(entry.uid, {}).values()
+        released = {asked.command.id for asked in of_entry if asked.command.verb == "release"}
+        for asked in of_entry:
+            command = asked.command
+            if command.verb in WAITING_VERBS and asked.task is not None:
+                asked.task.cancel()
+            if command.verb in HELD_VERBS and command.id not in released:
+                withdraw = frames.WithdrawPrimitive(command.kind, command.name, command.verb, command.id)
+                self._withdraw(entry, withdraw)
+
+    def leave(self, entry: Entry) -> None:
+        """It is not this replica's any more: whoever has it asks with the same ids."""
+        for asked in self._asked.pop(entry.uid, {}).values():
+            if asked.task is not None:
+                asked.task.cancel()
+
+    async def _answer(self, uid: str, step: str, asked: _Asked, holder: Holder, *, may_repeat: bool) -> None:
+        if (ending := self._ending.get(asked.command.id)) is not None:
+            await ending.wait()
+        if self._asked.get(uid, {}).get(step) is not asked:
+            return  # given up meanwhile
+        asked.task = asyncio.ensure_future(self._perform(uid, asked, holder, may_repeat=may_repeat))
+        try:
+            answer = await asked.task
+            now_ms = self._runtime.clock.now_ms()
+            asked.answer = frames.PrimitiveAnswered(now_ms, answer, asked.command.verb in KEPT_VERBS)
+        except errors.Unauthorized:
+            raise
+        except errors.KontinueError as error:
+            asked.answer = own_error(type(error), str(error))
+        except asyncio.CancelledError:
+            if self._asked.get(uid, {}).get(step) is asked:
+                raise  # the worker stops
+            return  # given up
+        finally:
+            asked.task.cancel()
+        entry = self._runtime.entries.get(uid)
+        if entry is not None and self._asked.get(uid, {}).get(step) is asked:
+            self._tell(entry, step, asked)
+
+    async def _perform(self, uid: str, asked: _Asked, holder: Holder, *, may_repeat: bool) -> bytes:
+        def progress(why: str) -> None:
+            asked.why = why
+
+        command, backoff = asked.command, Backoff()
+        while True:
+            try:
+                return await self._operations.perform(command, holder, may_repeat=may_repeat, on_progress=progress)
+            except _PASSING as error:
+                if command.verb == "add":
+                    raise
+                what = f"{command.kind}/{command.name}"
+                _log.warning("not answered yet", execution=holder.name, uid=uid, name=what, error=str(error))
+                await asyncio.sleep(backoff.next_s(at_least_s=error.retry_after_s))
+
+    def _tell(self, entry: Entry, step: str, asked: _Asked) -> None:
+        """Answer the activation that waits, or wake its Execution: then it asks again."""
+        activation, answer = entry.activation, asked.answer
+        if entry.rest is Rest.DORMANT or entry.is_losing:
+            entry.rest = Rest.WOKEN
+            self._runtime.queue.add(entry.uid)
+        elif activation is None or activation.number != asked.activation:
+            pass  # it has not asked yet
+        elif isinstance(answer, frames.PrimitiveAnswered):
+            self._runtime.tell(entry, step, answer)
+        elif answer is not None:
+            self._runtime.send_to(entry, frames.StepRejected(activation.number, step, answer))
+
+    def _withdraw(self, entry: Entry, command: frames.WithdrawPrimitive) -> None:
+        if command.id not in self._ending:
+            holder = Holder(kind=HolderKind.EXECUTION, name=entry.name, uid=entry.uid)
+            ended = self._ending[command.id] = asyncio.Event()
+            self._runtime.spawn("", self._keep_withdrawing(command, holder, ended), name=f"withdraw/{entry.name}")
+
+    async def _keep_withdrawing(self, command: frames.WithdrawPrimitive, holder: Holder, ended: asyncio.Event) -> None:
+        backoff = Backoff()
+        try:
+            while True:
+                try:
+                    return await self._operations.withdraw(command, holder)
+                except _PASSING as error:
+                    await asyncio.sleep(backoff.next_s(at_least_s=error.retry_after_s))
+                except errors.Forbidden as error:
+                    _log.error("not given back", execution=holder.name, uid=holder.uid, error=str(error))
+                    return None
+        finally:
+            del self._ending[command.id]
+            ended.set()
+
+    # What is known of them.
+
+    def waits_of(self, entry: Entry) -> Mapping[str, Wait]:
+        """Return what the activation waits for here, by step id."""
+        return {
+            step: Wait(name=one.command.name, until_ms=None, is_sleep=False, kind=one.command.kind, message=one.why)
+            for step, one in self._asked.get(entry.uid, {}).items()
+            if one.answer is None
+        }
+
+    @staticmethod
+    def can_rest(status: ExecutionStatus) -> bool:
+        """Tell whether one that is inherited need not ask again: what it waits for wakes only those who have asked."""
+        return all(item.kind not in KINDS for item in status.waiting_for)

@@ -1,0 +1,278 @@
+"""Internal. What Executions do with objects of ``konductor.io``: each operation once, however often it is asked for.
+
+Called by ``controllers.primitives``, which knows who asks and who is told. The writes and waits are those of
+``kontinue.sync``; here they get ids that others do not choose, are bound to their Execution, and keep their place when
+their caller ends: another replica goes on waiting with the same id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import aclosing, suppress
+from datetime import UTC, datetime
+from typing import Any, Final, TypeVar
+from weakref import WeakValueDictionary
+
+import msgspec
+
+from kontinue import errors
+from kontinue.api.konductor import counting
+from kontinue.api.konductor.barriers import BarrierStatus
+from kontinue.api.konductor.child_names import child_name
+from kontinue.api.konductor.counting import Operation
+from kontinue.api.konductor.group import Holder
+from kontinue.api.konductor.locking import Claim, LockKind
+from kontinue.api.konductor.mutexes import MUTEXES
+from kontinue.api.konductor.onces import ONCES, executed, failed, once_locks
+from kontinue.api.konductor.onces import Once as StoredOnce
+from kontinue.api.konductor.rwmutexes import RWMUTEXES
+from kontinue.api.konductor.semaphores import Permit, PermitPhase, PermitSpec
+from kontinue.api.konductor.wait_groups import WaitGroup
+from kontinue.client.client import Client
+from kontinue.kube import requests
+from kontinue.kube.answers import reader
+from kontinue.kube.requests import Resource
+from kontinue.kube.transport import Transport
+from kontinue.primitive_calls import MUTEX, ONCE, RW_MUTEX, SEMAPHORE, WAIT_GROUP, Begun, Held
+from kontinue.sync.barrier import Barrier
+from kontinue.sync.changes import settled
+from kontinue.sync.counter import Counter
+from kontinue.sync.following import Following
+from kontinue.sync.lockable import holder_name
+from kontinue.sync.locker import Locker
+from kontinue.sync.permits import new_permit
+from kontinue.sync.semaphore import Semaphore
+from kontinue.sync.watching import states
+from kontinue_engine.wire.frames import AskPrimitive, WithdrawPrimitive
+
+T = TypeVar("T")
+Progress = Callable[[str], object]
+
+HELD_VERBS: Final = frozenset({"lock", "begin"})
+"""What is held until it is released or withdrawn."""
+KEPT_VERBS: Final = frozenset({*HELD_VERBS, "release", "arrive"})
+"""What the object itself remembers: who asks again is answered the same."""
+WAITING_VERBS: Final = frozenset({*HELD_VERBS, "wait"})
+
+_FOREVER_S: Final = 1e9
+"""An API server that is away is waited for, as everywhere in a worker."""
+
+_LOCKS: Final[dict[str, tuple[Resource, LockKind[Any]]]] = {
+    MUTEX: (requests.MUTEXES, MUTEXES),
+    RW_MUTEX: (requests.RW_MUTEXES, RWMUTEXES),
+    ONCE: (requests.ONCES, ONCES),
+}
+_encode: Final = msgspec.json.Encoder().encode
+_decode_permit: Final = reader(Permit)
+
+
+class _Options(msgspec.Struct, rename="camel"):
+    delta: int = 0
+    bound: bool = False
+    for_first_add: bool = False
+    shared: bool = False
+    failure: str = ""
+
+
+class _Executed(Exception):  # noqa: N818 - an answer
+    def __init__(self, once: StoredOnce) -> None:
+        super().__init__(once.metadata.name)
+        self.once = once
+
+
+class PrimitiveOperations:
+    """Operations of one replica; those on one object share its watch and its writes.
+
+    Args:
+        transport: to the API server.
+        namespace: of all objects.
+    """
+
+    def __init__(self, transport: Transport, namespace: str) -> None:
+        self._transport = transport
+        self._namespace = namespace
+        self._client = Client.from_kube(transport, namespace)
+        self._shared: WeakValueDictionary[tuple[str, str], Any] = WeakValueDictionary()
+
+    async def perform(self, asked: AskPrimitive, holder: Holder, *, may_repeat: bool, on_progress: Progress) -> bytes:
+        """Do what is asked, and return JSON of the answer. Cancelled, what waits or holds stays as it is.
+
+        Args:
+            asked: what.
+            holder: the Execution, with its uid.
+            may_repeat: it may have been done already.
+            on_progress: called with why it has to wait, for people.
+
+        Raises:
+            KontinueError: it cannot be done.
+        """
+        options = msgspec.json.decode(asked.options, type=_Options)
+        match asked.kind, asked.verb:
+            case "WaitGroup", "add":
+                return _encode(await self._count(asked, options, holder, may_repeat=may_repeat))
+            case "WaitGroup", "wait":
+                await self._done(asked.name, options, on_progress)
+            case (("Mutex" | "RWMutex"), "lock"):
+                return _encode(await self._lock(asked, options, holder, on_progress))
+            case "Once", "begin":
+                return _encode(await self._begin(asked, holder, on_progress))
+            case "Once", "release":
+                await self._end(asked.name, asked.id, options.failure)
+            case "Semaphore", "lock":
+                return _encode(await self._permit(asked, holder))
+            case "Barrier", "arrive":
+                await Barrier(asked.name, self._client).arrive(holder_name(holder))
+            case "Barrier", "wait":
+                await Barrier(asked.name, self._client).wait(on_progress=lambda one: on_progress(_arrived(one.status)))
+            case _, "release":
+                await self.withdraw(asked, holder)
+            case _:
+                raise errors.InvalidState(f"a {asked.kind} cannot be asked to {asked.verb}")
+        return b"null"
+
+    async def withdraw(self, asked: AskPrimitive | WithdrawPrimitive, holder: Holder) -> None:
+        """Leave a queue, or give back what is held; idempotent.
+
+        Raises:
+            ApiError: the server refuses.
+        """
+        with suppress(errors.NotFound):
+            if asked.kind == SEMAPHORE:
+                name = child_name(asked.name, holder_name(holder), suffix=asked.id)
+                await self._transport.send(requests.delete(requests.PERMITS, self._namespace, name))
+            else:
+                await self._locker(asked.kind, asked.name).leave(asked.id)
+
+    # WaitGroups.
+
+    async def _count(self, asked: AskPrimitive, options: _Options, holder: Holder, *, may_repeat: bool) -> int:
+        bound = holder if options.bound else None
+        if may_repeat:
+            await self._refuse_doubtful(asked)
+        counter = self._one("counter", asked.name, lambda: self._counter(asked.name))
+        return await settled(counter.count(Operation(delta=options.delta, id=asked.id, holder=bound)))
+
+    async def _refuse_doubtful(self, asked: AskPrimitive) -> None:
+        """Whoever cannot know whether something was counted does not count it again."""
+        status = (await self._following(asked.name).read()).status
+        if not counting.has_counted(status, {asked.id}) and counting.may_have_forgotten(status, since=0):
+            raise errors.InvalidState(
+                f"whether this was counted on WaitGroup {self._namespace}/{asked.name} before the worker was "
+                "interrupted cannot be told: more has been counted since than it remembers"
+            )
+
+    async def _done(self, name: str, options: _Options, on_progress: Progress) -> None:
+        def progress(group: WaitGroup) -> None:
+            on_progress(f"its counter is {group.counter}")
+
+        await self._following(name).until_done(for_first_add=options.for_first_add, on_progress=progress)
+
+    # Locks and Onces.
+
+    async def _lock(self, asked: AskPrimitive, options: _Options, holder: Holder, on_progress: Progress) -> Held:
+        locks_of = _LOCKS[asked.kind][1].locks_of
+        taken = await self._locker(asked.kind, asked.name).take(
+            Claim(id=asked.id, holder=holder_name(holder), bound_to=holder, is_shared=options.shared),
+            ttl=lambda _: None,
+            limit=None,
+            on_progress=lambda state: on_progress(_held_by(one.holder for one in locks_of(state).grants)),
+            keeps_place=True,
+        )
+        return Held(asked.name, taken.grant.token)
+
+    async def _begin(self, asked: AskPrimitive, holder: Holder, on_progress: Progress) -> Begun:
+        def refuse_executed(once: StoredOnce) -> None:
+            if once.status.executed:
+                raise _Executed(once)
+
+        try:
+            await self._locker(ONCE, asked.name).take(
+                Claim(id=asked.id, holder=holder_name(holder), bound_to=holder),
+                ttl=lambda _: None,
+                limit=None,
+                on_progress=lambda once: on_progress(_held_by([once.status.executor])),
+                before=refuse_executed,
+                keeps_place=True,
+            )
+        except _Executed as answer:
+            return Begun(is_executed=True, is_ours=answer.once.status.lock_id == asked.id)
+        return Begun()
+
+    async def _end(self, name: str, id_: str, failure: str) -> None:
+        now = datetime.now(UTC)
+
+        def change(once: StoredOnce) -> StoredOnce:
+            if once.status.executed or once_locks(once).held_by(id_) is None:
+                return once
+            return failed(once, failure) if failure else executed(once, now)
+
+        with suppress(errors.NotFound):
+            await self._locker(ONCE, name).changes.apply(change)
+
+    # Semaphores.
+
+    async def _permit(self, asked: AskPrimitive, holder: Holder) -> Held:
+        text = holder_name(holder)
+        name = child_name(asked.name, text, suffix=asked.id)
+        spec = PermitSpec(semaphore=asked.name, holder=text, bound_to=holder)
+        while True:
+            semaphore = await Semaphore(asked.name, self._client).get()
+            with suppress(errors.AlreadyExists):  # ours, of an earlier try
+                create = requests.create(requests.PERMITS, self._namespace, new_permit(name, semaphore, spec))
+                await settled(self._transport.send(create, repeatable=True))
+            decided = await self._decided(name)
+            match None if decided is None else decided.status.phase:
+                case PermitPhase.GRANTED:
+                    return Held(asked.name)
+                case PermitPhase.EXPIRED if decided is not None:  # of an earlier attempt
+                    await self._delete(decided)
+                case PermitPhase.DENIED if decided is not None:
+                    await self._delete(decided)
+                    raise errors.InvalidState(f"no permit of Semaphore {asked.name}: {decided.status.message}")
+                case _:
+                    pass  # somebody has deleted it, or made the Semaphore anew: ask again
+
+    async def _decided(self, name: str) -> Permit | None:
+        async with aclosing(states(self._transport, requests.PERMITS, self._namespace, name, Permit)) as found:
+            async for permit in found:
+                if permit is None or permit.status.phase is not None:
+                    return permit
+        return None
+
+    async def _delete(self, permit: Permit) -> None:
+        meta = permit.metadata
+        with suppress(errors.NotFound, errors.Conflict):
+            await self._transport.send(requests.delete(requests.PERMITS, self._namespace, meta.name, uid=meta.uid))
+
+    # What operations on one object share.
+
+    def _counter(self, name: str) -> Counter:
+        return Counter(self._transport, self._namespace, name, retry_for_s=_FOREVER_S)
+
+    def _following(self, name: str) -> Following:
+        return self._one(
+            WAIT_GROUP, name, lambda: Following(self._transport, self._namespace, name, retry_for_s=_FOREVER_S)
+        )
+
+    def _locker(self, kind: str, name: str) -> Locker[Any]:
+        resource, lock_kind = _LOCKS[kind]
+        return self._one(
+            kind,
+            name,
+            lambda: Locker(self._transport, resource, lock_kind, self._namespace, name, retry_for_s=_FOREVER_S),
+        )
+
+    def _one(self, kind: str, name: str, make: Callable[[], T]) -> T:
+        found: T | None = self._shared.get((kind, name))
+        if found is None:
+            found = self._shared[kind, name] = make()
+        return found
+
+
+def _held_by(holders: Iterable[str]) -> str:
+    names = ", ".join(dict.fromkeys(holders))
+    return f"held by {names}" if names else ""
+
+
+def _arrived(status: BarrierStatus) -> str:
+    return f"{status.arrived or 0} have arrived"

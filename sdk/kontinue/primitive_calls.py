@@ -1,0 +1,114 @@
+"""Builds the durable calls by which functions use WaitGroups, locks, Semaphores, Barriers and Onces.
+
+The counterpart of ``kontinue.durable_calls`` for objects of ``konductor.io``. Contexts use the builders; the runner
+hands what is asked for to the supervisor, which talks to the server. Something that is held is two calls: ``hold`` and
+``release``, and between them the Execution holds it, through crashes and replays
+(docs/adr/0032-primitives-in-functions.md).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from kontinue import codec
+from kontinue.durable_calls import line_of_caller
+from kontinue.errors import ContextError, PrimitiveFailed
+from kontinue.replay.call import Call
+from kontinue.replay.records import Record, RecordKind
+
+WAIT_GROUP: Final = "WaitGroup"
+MUTEX: Final = "Mutex"
+RW_MUTEX: Final = "RWMutex"
+SEMAPHORE: Final = "Semaphore"
+BARRIER: Final = "Barrier"
+ONCE: Final = "Once"
+
+
+class Held(msgspec.Struct, frozen=True):
+    """Something that an Execution holds.
+
+    Attributes:
+        name: of the Mutex, RWMutex, Semaphore or Once.
+        token: of a lock: grows with each lock of its object; pass it on, so that what you write to can refuse older
+            ones. 0 for a permit.
+    """
+
+    name: str
+    token: int = 0
+
+
+class Begun(msgspec.Struct, frozen=True):
+    """What asking to do a Once has come to.
+
+    Attributes:
+        is_executed: it has been done; there is nothing to do.
+        is_ours: and by this call.
+    """
+
+    is_executed: bool = False
+    is_ours: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PrimitiveRequest:
+    """Ask something of a primitive.
+
+    Attributes:
+        kind: of the object, as ``Mutex``.
+        name: of the object.
+        verb: what is asked: ``lock``, ``add``, ``wait`` ...
+        options: JSON object.
+        holds: of a release: step that holds what is given back; empty otherwise.
+        result: type of the answer.
+    """
+
+    kind: str
+    name: str
+    verb: str
+    options: bytes
+    holds: str
+    result: Any
+
+    def decode(self, data: bytes) -> Any:
+        """Return the answer."""
+        return msgspec.json.decode(data, type=self.result)
+
+    def failure(self, record: Record) -> Exception:
+        """Return PrimitiveFailed."""
+        error = record.error
+        assert error is not None  # noqa: S101
+        return PrimitiveFailed(error.message, primitive=record.name, type=error.type, types=error.types, seq=record.seq)
+
+
+def ask_call(kind: str, name: str, verb: str, *, result: Any = None, **options: Any) -> Call:
+    """Return the call of something that is over with its answer: to count, to wait.
+
+    Raises:
+        ContextError: the object has no name.
+    """
+    return _call(RecordKind.PRIMITIVE, kind, name, verb, result, options)
+
+
+def hold_call(kind: str, name: str, verb: str, *, result: Any = Held, **options: Any) -> Call:
+    """Return the call of something that is held from its outcome on. Raises like ``ask_call``."""
+    return _call(RecordKind.HOLD, kind, name, verb, result, options)
+
+
+def release_call(hold: Call, **options: Any) -> Call:
+    """Return the call that gives back what ``hold`` has got; a replay compares what it gives back, not the options."""
+    held = hold.request
+    assert isinstance(held, PrimitiveRequest)  # noqa: S101
+    request = PrimitiveRequest(held.kind, held.name, "release", msgspec.json.encode(options), hold.id, None)
+    return Call(RecordKind.RELEASE, hold.name, request, digest=hold.id, line=line_of_caller())
+
+
+def _call(record: RecordKind, kind: str, name: str, verb: str, result: Any, options: dict[str, Any]) -> Call:
+    if not name:
+        raise ContextError(f"a {kind} has a name")
+    data = msgspec.json.encode(options, order="deterministic")
+    request = PrimitiveRequest(kind, name, verb, data, "", result)
+    digest = codec.digest(verb.encode() + b" " + data)
+    return Call(record, f"{kind}/{name}", request, digest=digest, line=line_of_caller())
