@@ -96,3 +96,347 @@ async def test_a_wait_outlives_workers(env: TestEnvironment) -> None:
     await env.advance(MINUTE)
     await group.done()
     assert await run.result() == "done"
+
+
+@app.function
+async def shares(ctx: ExecutionContext, name: str, writes: bool) -> None:
+    lock = ctx.rwmutex("rw")
+    async with lock.write() if writes else lock.read():
+        await ctx.step(noted, f"{name} in")
+        await ctx.sleep(MINUTE)
+        await ctx.step(noted, f"{name} out")
+
+
+@app.function
+def shares_sync(ctx: SyncExecutionContext, name: str, writes: bool) -> None:
+    lock = ctx.rwmutex("rw")
+    with lock.write() if writes else lock.read():
+        ctx.step(noted, f"{name} in")
+        ctx.sleep(MINUTE)
+        ctx.step(noted, f"{name} out")
+
+
+@app.function
+async def permitted(ctx: ExecutionContext, name: str) -> None:
+    async with ctx.semaphore("s"):
+        await ctx.step(noted, f"{name} in")
+        await ctx.sleep(MINUTE)
+        await ctx.step(noted, f"{name} out")
+
+
+@app.function
+def permitted_sync(ctx: SyncExecutionContext, name: str) -> None:
+    with ctx.semaphore("s"):
+        ctx.step(noted, f"{name} in")
+        ctx.sleep(MINUTE)
+        ctx.step(noted, f"{name} out")
+
+
+@app.function
+async def meets(ctx: ExecutionContext) -> None:
+    barrier = ctx.barrier("b")
+    await barrier.arrive()
+    await barrier.wait()
+
+
+@app.function
+def meets_sync(ctx: SyncExecutionContext) -> None:
+    barrier = ctx.barrier("b")
+    barrier.arrive()
+    barrier.arrive()
+    barrier.wait()
+
+
+@app.function
+async def does_once(ctx: ExecutionContext) -> bool:
+    return await ctx.once("o").do(noted, "done")
+
+
+@app.function
+def does_once_sync(ctx: SyncExecutionContext) -> bool:
+    return ctx.once("o").do(noted, "done")
+
+
+def fails_first(text: str) -> None:
+    ledger.append(text)
+    if ledger.count(text) == 1:
+        raise ValueError("not yet")
+
+
+@app.function
+async def fails_once(ctx: ExecutionContext) -> bool:
+    return await ctx.once("o").do(fails_first, "try")
+
+
+@app.function
+async def impatient(ctx: ExecutionContext) -> str:
+    try:
+        async with ctx.mutex("m", timeout=MINUTE):
+            return "held"
+    except WaitTimeout:
+        return "not in time"
+
+
+@app.function
+def impatient_sync(ctx: SyncExecutionContext) -> str:
+    try:
+        with ctx.mutex("m", timeout=MINUTE):
+            return "held"
+    except WaitTimeout:
+        return "not in time"
+
+
+@app.function
+async def races(ctx: ExecutionContext) -> int:
+    async def holds() -> None:
+        async with ctx.mutex("m"):
+            await ctx.sleep(DAY)
+
+    winner, _ = await ctx.race(holds(), ctx.sleep(MINUTE))
+    await ctx.sleep(MINUTE)
+    return winner
+
+
+@app.function
+def races_sync(ctx: SyncExecutionContext) -> int:
+    def holds() -> None:
+        with ctx.mutex("m"):
+            ctx.sleep(DAY)
+
+    winner, _ = ctx.race(holds, lambda: ctx.sleep(MINUTE))
+    ctx.sleep(MINUTE)
+    return winner
+
+
+@app.function
+async def raises_within(ctx: ExecutionContext) -> None:
+    async with ctx.mutex("m"):
+        await ctx.step(noted, "in")
+        raise ValueError("oh")
+
+
+@app.function(retry=RetryPolicy(retries=1, backoff=MINUTE))
+async def tries_again(ctx: ExecutionContext) -> list[int]:
+    async with ctx.mutex("n"):
+        await ctx.step(noted, "before")
+    async with ctx.mutex("m") as lock:
+        await ctx.step(noted, "within")
+        await ctx.step(fails_first, "try")
+    return [lock.token]
+
+
+@app.function(retry=RetryPolicy(retries=1, backoff=MINUTE), timeout=TimeoutPolicy(attempt=timedelta(seconds=3)))
+async def too_slow(ctx: ExecutionContext) -> int:
+    async with ctx.mutex("m") as lock:
+        await ctx.step(noted, "within")
+        if ctx.attempt == 1:
+            await ctx.sleep(timedelta(seconds=4))
+    return lock.token
+
+
+@app.function
+async def holds(ctx: ExecutionContext) -> None:
+    async with ctx.mutex("m"), ctx.semaphore("s"):
+        await ctx.wait_group("w").add(3, bound=True)
+        await ctx.suspend()
+
+
+@app.function
+async def told(ctx: ExecutionContext) -> str:
+    try:
+        async with ctx.mutex("missing"):
+            return "held"
+    except PrimitiveFailed as error:
+        return f"{error.primitive} {error.is_a(NotFound)}: {error.message}"
+
+
+@app.function
+async def takes_off_too_much(ctx: ExecutionContext) -> str:
+    try:
+        await ctx.wait_group("w").done(5)
+    except PrimitiveFailed as error:
+        return error.message
+    return "counted"
+
+
+@app.function
+async def one_step_within(ctx: ExecutionContext) -> None:
+    async with ctx.mutex("m"):
+        await ctx.step(noted, "in")
+
+
+@pytest.mark.parametrize("function", [shares, shares_sync])
+async def test_readers_hold_together_and_a_writer_alone(env: TestEnvironment, function: Any) -> None:
+    """Who writes waits for readers, and readers for him."""
+    env.use(app)
+    await RWMutex("rw", env.client).create()
+    runs = [await env.spawn(function, name, writes) for name, writes in (("a", False), ("b", False), ("c", True))]
+    for run in runs:
+        await run.result()
+    inside: set[str] = set()
+    for entry in ledger:
+        name, _, what = entry.partition(" ")
+        inside = inside | {name} if what == "in" else inside - {name}
+        assert inside == {"c"} or "c" not in inside
+    assert len(ledger) == 6
+
+
+@pytest.mark.parametrize("function", [permitted, permitted_sync])
+async def test_no_more_executions_than_permits_hold_one(env: TestEnvironment, function: Any) -> None:
+    """The coordinator of the environment grants; the permits are given back."""
+    env.use(app)
+    semaphore = Semaphore("s", env.client)
+    await semaphore.create(2)
+    runs = [await env.spawn(function, str(number)) for number in range(5)]
+    for run in runs:
+        await run.result()
+    count = most = 0
+    for entry in ledger:
+        count += 1 if entry.endswith("in") else -1
+        most = max(most, count)
+    assert (most, len(ledger)) == (2, 10)
+    assert [one.metadata.name for one in await semaphore.permits()] == []
+
+
+async def test_executions_meet_at_a_barrier(env: TestEnvironment) -> None:
+    """Whoever says twice that it has arrived counts once."""
+    env.use(app)
+    await Barrier("b", env.client).create(3)
+    first, second = await env.spawn(meets), await env.spawn(meets_sync)
+    await env.advance(MINUTE)
+    assert {(await run.get()).status.phase for run in (first, second)} == {Phase.SUSPENDED}
+    third = await env.spawn(meets)
+    for run in (first, second, third):
+        await run.result()
+
+
+@pytest.mark.parametrize("function", [does_once, does_once_sync])
+async def test_what_is_done_once_is_done_by_one(env: TestEnvironment, function: Any) -> None:
+    """All the others are told that it was not them."""
+    env.use(app)
+    once = Once("o", env.client)
+    await once.create()
+    runs = [await env.spawn(function) for _ in range(3)]
+    assert sorted([await run.result() for run in runs]) == [False, False, True]
+    assert ledger == ["done"]
+    assert await once.is_executed()
+
+
+async def test_what_has_failed_once_may_be_tried_by_another(env: TestEnvironment) -> None:
+    """The failure is that of the step."""
+    env.use(app)
+    await Once("o", env.client).create()
+    with pytest.raises(ExecutionFailed, match="not yet"):
+        await (await env.spawn(fails_once)).result()
+    assert await (await env.spawn(fails_once)).result() is True
+
+
+@pytest.mark.parametrize("function", [impatient, impatient_sync])
+async def test_who_waits_no_longer_leaves_the_queue(env: TestEnvironment, function: Any) -> None:
+    """A durable time limit; afterwards nobody stands in the queue."""
+    env.use(app)
+    mutex = Mutex("m", env.client)
+    await mutex.create()
+    lock = await mutex.lock(holder="somebody")
+    run = await env.spawn(function)
+    await env.advance(MINUTE / 2)
+    assert len((await mutex.get()).status.waiters) == 1
+    assert await run.result() == "not in time"
+    await env.advance(MINUTE)
+    assert (await mutex.get()).status.waiters == []
+    await mutex.unlock(lock)
+    assert await (await env.spawn(function)).result() == "held"
+
+
+@pytest.mark.parametrize("function", [races, races_sync])
+async def test_a_branch_that_is_given_up_gives_back_what_it_holds(env: TestEnvironment, function: Any) -> None:
+    """While its Execution goes on."""
+    env.use(app)
+    mutex = Mutex("m", env.client)
+    await mutex.create()
+    run = await env.spawn(function)
+    await env.advance(MINUTE / 2)
+    assert await mutex.is_locked()
+    await env.advance(MINUTE)
+    assert not await mutex.is_locked()
+    assert await run.result() == 1
+
+
+async def test_a_body_that_raises_gives_back_what_it_holds(env: TestEnvironment) -> None:
+    """And what it raises is what the Execution fails with."""
+    env.use(app)
+    mutex = Mutex("m", env.client)
+    await mutex.create()
+    with pytest.raises(ExecutionFailed, match="oh"):
+        await (await env.spawn(raises_within)).result()
+    assert not await mutex.is_locked()
+
+
+async def test_a_new_attempt_takes_a_lock_again(env: TestEnvironment) -> None:
+    """It has what was done within it, and what was locked and unlocked before stays over."""
+    env.use(app)
+    for name in ("m", "n"):
+        await Mutex(name, env.client).create()
+    run = await env.spawn(tries_again)
+    assert await run.result() == [2]
+    assert ledger == ["before", "within", "try", "try"]
+    assert (await Mutex("n", env.client).get()).status.token == 1
+
+
+async def test_an_attempt_that_is_cut_off_leaves_its_lock_to_the_next_one(env: TestEnvironment) -> None:
+    """Nobody else has it meanwhile."""
+    env.use(app)
+    mutex = Mutex("m", env.client)
+    await mutex.create()
+    run = await env.spawn(too_slow)
+    assert await run.result() == 1
+    assert ledger == ["within"]
+    assert not await mutex.is_locked()
+
+
+async def test_the_end_of_an_execution_gives_back_all_that_it_holds(env: TestEnvironment) -> None:
+    """Canceled in the middle: locks, permits and counts that are bound to it."""
+    env.use(app)
+    mutex, semaphore, group = Mutex("m", env.client), Semaphore("s", env.client), WaitGroup("w", env.client)
+    await mutex.create()
+    await semaphore.create(1)
+    await group.create()
+    run = await env.spawn(holds)
+    await env.advance(MINUTE)
+    assert (await group.status()).counter == 3
+    await env.client.cancel(run.name)
+    with pytest.raises(ExecutionCanceled):
+        await run.result()
+    await env.advance(MINUTE)
+    assert not await mutex.is_locked()
+    assert await semaphore.permits() == []
+    assert (await group.status()).counter == 0
+
+
+async def test_what_cannot_be_had_is_an_error_that_a_function_can_handle(env: TestEnvironment) -> None:
+    """No such object, and a counter that does not allow it."""
+    env.use(app)
+    await WaitGroup("w", env.client).create()
+    assert "Mutex/missing True: " in await (await env.spawn(told)).result()
+    assert "cannot go below 0" in await (await env.spawn(takes_off_too_much)).result()
+
+
+async def test_who_waits_for_ever_is_told_what_for(env: TestEnvironment) -> None:
+    """A test that would hang names the primitive."""
+    env.use(app)
+    group = WaitGroup("w", env.client)
+    await group.create()
+    await group.add(1)
+    with pytest.raises(Stuck, match="WaitGroup w"):
+        await (await env.spawn(waits)).result()
+
+
+async def test_a_lock_takes_two_writes_of_its_own_and_none_of_the_execution(env: TestEnvironment) -> None:
+    """Lock and unlock; its records ride on the writes that there are."""
+    env.use(app)
+    await Mutex("m", env.client).create()
+    before = env._world.writes("m")
+    run = await env.spawn(one_step_within)
+    await run.result()
+    assert run.writes == 3  # creation, the step, the end
+    assert env._world.writes("m") - before == 2

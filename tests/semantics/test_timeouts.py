@@ -263,3 +263,23 @@ async def test_a_thread_that_hangs_holds_up_neither_the_function_nor_its_test(
         assert ledger["hung"] == 1
     finally:
         gate.set()
+
+
+@app.function
+def answers(ctx: SyncExecutionContext) -> int:
+    return 1
+
+
+@app.function
+def asks_within_a_limit(ctx: SyncExecutionContext) -> int:
+    with ctx.timeout(MINUTE):
+        first = ctx.execute(answers)
+    return first + ctx.execute(answers)
+
+
+async def test_what_is_asked_for_once_a_choice_is_recorded_is_not_lost_with_the_activation(
+    env: TestEnvironment,
+) -> None:
+    """The limit might have struck first, so the second child waits for the record of the first: evicted then, too."""
+    env.use(app)
+    assert await (await env.spawn(asks_within_a_limit)).result() == 2

@@ -34,6 +34,7 @@ from kontinue_engine.lifecycle.decide import decide
 from kontinue_engine.lifecycle.memo import MemoBytes
 from kontinue_engine.lifecycle.observed import NO_NEWS, News, Observed
 from kontinue_engine.lifecycle.running import JOB_KINDS
+from kontinue_engine.lifecycle.statuses import next_attempt
 from kontinue_engine.sharding.lease_book import LeaseBook
 from kontinue_engine.sharding.leases import holder_of, shard_lease_name
 from kontinue_engine.telemetry.logs import get_logger
@@ -221,6 +222,8 @@ class ExecutionController:
             case executions.Written():
                 self._runtime.succeeded(entry.uid)
                 entry.version = result.version
+                if next_attempt(plan.status) > next_attempt(entry.status):
+                    self._primitives.discard_all(entry)  # the next one asks anew
                 entry.status = plan.status
                 self._histories.replace_memo(entry, plan.memo)
                 if entry.status.phase is Phase.SUSPENDED:
@@ -285,8 +288,6 @@ class ExecutionController:
                 case plans.KillActivation():
                     self.activations.kill(entry)
                 case plans.ForgetActivation():
-                    if entry.status.phase is Phase.BACKOFF:
-                        self._primitives.discard_all(entry)
                     self.activations.forget(entry, is_dormant=action.is_dormant)
                 case plans.CancelChildren():
                     self.offspring.cancel_all(entry, action.message, is_anew=action.is_anew)

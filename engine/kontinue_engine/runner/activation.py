@@ -203,6 +203,7 @@ class Activation:
         outstanding = self.journal.outstanding
         items = [self._waiting_item(call) for call in itertools.islice(outstanding, _MAX_WAITING_SHOWN)]
         has_step = any(call.kind is RecordKind.STEP or call.state is CallState.ARRIVED for call in outstanding)
+        has_step = has_step or self.journal.holds_back  # what was not asked for yet will wake nobody
         self.send(frames.Waiting(self.number, items, len(outstanding) - len(items), has_step, self._heard))
 
     def _waiting_item(self, call: Call) -> frames.WaitingItem:

@@ -382,7 +382,8 @@ class Waiting(Frame, frozen=True, tag="Waiting"):
     Attributes:
         waiting_for: the first few of what it waits for.
         more: how many others there are.
-        has_step: it waits for a step too, which runs in the runner or is being recorded: the wait ends by itself.
+        has_step: it waits for a step too, which runs in the runner or is being recorded, or has something to ask for
+            once its records are durable: the wait ends by itself.
         heard: how many ``StepArrived`` and ``StepRejected`` it has got by now.
     """
 

@@ -155,6 +155,11 @@ class Journal:
         """Whether records must be made durable that have not been sent yet: they wait for those on their way."""
         return self._wants_flush and bool(self._unsent)
 
+    @property
+    def holds_back(self) -> bool:
+        """Whether something is to be started or stopped only once records on their way are durable."""
+        return bool(self._waiting)
+
     def generation(self, call: Call) -> int:
         """Return by what the child of ``call`` differs from one that an earlier attempt asked for by the same id."""
         position = self._delivered if call.state is CallState.OPEN else call.position
