@@ -1,8 +1,7 @@
-"""Primitives in functions: what is waited for and held, over replays, crashes, new attempts and ends of the Execution."""
+"""Primitives in functions: what is waited for and held, over replays, crashes, new attempts and ends."""
 
 from __future__ import annotations
 
-import asyncio
 from datetime import timedelta
 from typing import Any
 

@@ -73,6 +73,13 @@ _WORKER: Final = (
     # Its shard, leadership, mutexes.
     Rule("coordination.k8s.io", ("leases",), (*_READ, "create", "update", "delete")),
     Rule("", ("events",), ("create", "patch")),
+    # Functions count, lock and wait.
+    Rule(group.GROUP, ("waitgroups", "mutexes", "onces", "rwmutexes"), _READ),
+    Rule(group.GROUP, ("waitgroups/status", "mutexes/status", "onces/status", "rwmutexes/status"), ("update",)),
+    Rule(group.GROUP, ("semaphores",), ("get",)),
+    Rule(group.GROUP, ("permits",), ("list", "watch", "create", "delete")),
+    Rule(group.GROUP, ("barriers",), _READ),
+    Rule(group.GROUP, ("arrivals",), ("get", "create", "delete")),
 )
 
 _CLIENT: Final = (
