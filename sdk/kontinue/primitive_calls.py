@@ -1,6 +1,6 @@
-"""Builds the durable calls by which functions use WaitGroups, locks, Semaphores, Barriers and Onces.
+"""Builds the durable calls by which functions use the primitives of ``konductor.io``: WaitGroups, locks, Gates ...
 
-The counterpart of ``kontinue.durable_calls`` for objects of ``konductor.io``. Contexts use the builders; the runner
+The counterpart of ``kontinue.durable_calls`` for these objects. Contexts use the builders; the runner
 hands what is asked for to the supervisor, which talks to the server. Something that is held is two calls: ``hold`` and
 ``release``, and between them the Execution holds it, through crashes and replays
 (docs/adr/0032-primitives-in-functions.md).
@@ -25,13 +25,15 @@ RW_MUTEX: Final = "RWMutex"
 SEMAPHORE: Final = "Semaphore"
 BARRIER: Final = "Barrier"
 ONCE: Final = "Once"
+LEASE: Final = "Lease"
+GATE: Final = "Gate"
 
 
 class Held(msgspec.Struct, frozen=True):
     """Something that an Execution holds.
 
     Attributes:
-        name: of the Mutex, RWMutex, Semaphore or Once.
+        name: of the Mutex, RWMutex, Lease or Semaphore.
         token: of a lock: grows with each lock of its object; pass it on, so that what you write to can refuse older
             ones. 0 for a permit.
     """

@@ -20,7 +20,15 @@ from kontinue.ports import AsyncPort
 from kontinue.primitive_calls import Begun, Held
 from kontinue.replay.call import Call
 
-__all__ = ["AsyncPrimitives", "DurableBarrier", "DurableOnce", "DurableRWMutex", "DurableScope", "DurableWaitGroup"]
+__all__ = [
+    "AsyncPrimitives",
+    "DurableBarrier",
+    "DurableGate",
+    "DurableOnce",
+    "DurableRWMutex",
+    "DurableScope",
+    "DurableWaitGroup",
+]
 
 P = ParamSpec("P")
 
@@ -152,6 +160,26 @@ class DurableBarrier:
         return _watched(self._port, calls.ask_call(calls.BARRIER, self._name, "wait"), timeout)
 
 
+class DurableGate:
+    """One Gate, for a function."""
+
+    def __init__(self, port: AsyncPort, name: str) -> None:
+        self._port = port
+        self._name = name
+
+    def wait(self, *, timeout: timedelta | None = None) -> Coroutine[object, None, None]:
+        """Wait until it is open.
+
+        Args:
+            timeout: how long to wait at most.
+
+        Raises:
+            WaitTimeout: it took longer.
+            PrimitiveFailed: there is no such Gate, or not any more, or it has failed.
+        """
+        return _watched(self._port, calls.ask_call(calls.GATE, self._name, "wait"), timeout)
+
+
 class DurableOnce:
     """One Once, for a function."""
 
@@ -234,6 +262,26 @@ class AsyncPrimitives(ContextBase[AsyncPort]):
             PrimitiveFailed: on entry: there is no such Semaphore, or the coordinator has denied it.
         """
         return DurableScope(self._port, lambda: calls.hold_call(calls.SEMAPHORE, name, "lock"), timeout)
+
+    def lease(self, name: str, *, priority: int | None = None, timeout: timedelta | None = None) -> DurableScope:
+        """Hold a Lease of ``konductor.io``: ``async with ctx.lease("leader", priority=5) as lease: ...``.
+
+        It need not be renewed, whatever its ttl: the Execution holds it until the block or the Execution ends.
+
+        Args:
+            name: of the Lease.
+            priority: the highest is granted first, among equal ones the oldest; None: as the Lease says.
+            timeout: how long to wait for it at most.
+
+        Raises:
+            WaitTimeout: on entry: it was not free in time.
+            PrimitiveFailed: on entry: there is no such Lease, or the coordinator has denied it.
+        """
+        return DurableScope(self._port, lambda: calls.hold_call(calls.LEASE, name, "lock", priority=priority), timeout)
+
+    def gate(self, name: str) -> DurableGate:
+        """Return a Gate of the namespace, to wait for."""
+        return DurableGate(self._port, name)
 
     def barrier(self, name: str) -> DurableBarrier:
         """Return a Barrier of the namespace, to arrive at and to wait for."""

@@ -19,7 +19,14 @@ from kontinue.ports import SyncPort
 from kontinue.primitive_calls import Begun, Held
 from kontinue.replay.call import Call
 
-__all__ = ["SyncDurableBarrier", "SyncDurableOnce", "SyncDurableRWMutex", "SyncDurableWaitGroup", "SyncPrimitives"]
+__all__ = [
+    "SyncDurableBarrier",
+    "SyncDurableGate",
+    "SyncDurableOnce",
+    "SyncDurableRWMutex",
+    "SyncDurableWaitGroup",
+    "SyncPrimitives",
+]
 
 P = ParamSpec("P")
 Ask: TypeAlias = Callable[[Call, timedelta | None], Any]
@@ -66,6 +73,18 @@ class SyncDurableBarrier:
         self._ask(calls.ask_call(calls.BARRIER, self._name, "wait"), timeout)
 
 
+class SyncDurableGate:
+    """One Gate, for a sync function."""
+
+    def __init__(self, ask: Ask, name: str) -> None:
+        self._ask = ask
+        self._name = name
+
+    def wait(self, *, timeout: timedelta | None = None) -> None:
+        """Wait until it is open. See ``kontinue.primitives.DurableGate``."""
+        self._ask(calls.ask_call(calls.GATE, self._name, "wait"), timeout)
+
+
 class SyncPrimitives(ContextBase[SyncPort]):
     """The part of the context that waits for other workloads; what is held belongs to the Execution."""
 
@@ -98,6 +117,24 @@ class SyncPrimitives(ContextBase[SyncPort]):
             timeout: how long to wait for a permit at most.
         """
         return self._held(lambda: calls.hold_call(calls.SEMAPHORE, name, "lock"), timeout)
+
+    def lease(
+        self, name: str, *, priority: int | None = None, timeout: timedelta | None = None
+    ) -> AbstractContextManager[Held]:
+        """Hold a Lease of ``konductor.io``: ``with ctx.lease("leader", priority=5) as lease: ...``.
+
+        See ``ExecutionContext.lease``.
+
+        Args:
+            name: of the Lease.
+            priority: the highest is granted first, among equal ones the oldest; None: as the Lease says.
+            timeout: how long to wait for it at most.
+        """
+        return self._held(lambda: calls.hold_call(calls.LEASE, name, "lock", priority=priority), timeout)
+
+    def gate(self, name: str) -> SyncDurableGate:
+        """Return a Gate of the namespace, to wait for."""
+        return SyncDurableGate(self._limited, name)
 
     def barrier(self, name: str) -> SyncDurableBarrier:
         """Return a Barrier of the namespace, to arrive at and to wait for."""

@@ -10,7 +10,7 @@ import pytest
 from kontinue import App, ExecutionContext, PrimitiveFailed, RetryPolicy, SyncExecutionContext, TimeoutPolicy
 from kontinue.api.v1alpha1 import Phase
 from kontinue.errors import ExecutionCanceled, ExecutionFailed, NotFound, WaitTimeout
-from kontinue.sync import Barrier, Mutex, Once, RWMutex, Semaphore, WaitGroup
+from kontinue.sync import Barrier, Gate, Lease, Mutex, Once, RWMutex, Semaphore, WaitGroup
 from kontinue_engine.testing import Stuck, TestEnvironment
 
 app = App(group="g")
@@ -439,3 +439,59 @@ async def test_a_lock_takes_two_writes_of_its_own_and_none_of_the_execution(env:
     await run.result()
     assert run.writes == 3  # creation, the step, the end
     assert env._world.writes("m") - before == 2
+
+
+@app.function
+async def leads(ctx: ExecutionContext, name: str) -> int:
+    async with ctx.lease("l") as lease:
+        await ctx.step(noted, f"{name} in")
+        await ctx.sleep(DAY)
+        await ctx.step(noted, f"{name} out")
+    return lease.token
+
+
+@app.function
+def leads_sync(ctx: SyncExecutionContext, name: str) -> int:
+    with ctx.lease("l", priority=7) as lease:
+        ctx.step(noted, f"{name} in")
+        ctx.sleep(DAY)
+        ctx.step(noted, f"{name} out")
+    return lease.token
+
+
+@app.function
+async def goes_through(ctx: ExecutionContext) -> None:
+    await ctx.gate("g").wait()
+
+
+@app.function
+def goes_through_sync(ctx: SyncExecutionContext) -> None:
+    ctx.gate("g").wait()
+
+
+async def test_a_lease_is_held_without_being_renewed(env: TestEnvironment) -> None:
+    """For a day, although its ttl is ten minutes; one after the other."""
+    env.use(app)
+    lease = Lease("l", env.client)
+    await lease.create()
+    first = await env.spawn(leads, "a")
+    second = await env.spawn(leads_sync, "b")
+    assert sorted([await first.result(), await second.result()]) == [1, 2]
+    assert ledger in (["a in", "a out", "b in", "b out"], ["b in", "b out", "a in", "a out"])
+    await env.advance(MINUTE)
+    assert await lease.is_available()
+
+
+async def test_functions_wait_for_a_gate(env: TestEnvironment) -> None:
+    """Until its conditions hold."""
+    env.use(app)
+    group = WaitGroup("w", env.client)
+    await group.create()
+    await group.add(1)
+    await Gate("g", env.client).create(["WaitGroup/w=Done"])
+    runs = [await env.spawn(goes_through), await env.spawn(goes_through_sync)]
+    await env.advance(MINUTE)
+    assert {(await run.get()).status.waiting_for[0].kind for run in runs} == {"Gate"}
+    await group.done()
+    for run in runs:
+        await run.result()

@@ -16,7 +16,7 @@ from kontinue import errors
 from kontinue.api.konductor.group import Holder, HolderKind
 from kontinue.api.v1alpha1 import ExecutionStatus
 from kontinue.kube.backoff import Backoff
-from kontinue.primitive_calls import BARRIER, MUTEX, ONCE, RW_MUTEX, SEMAPHORE, WAIT_GROUP
+from kontinue.primitive_calls import BARRIER, GATE, LEASE, MUTEX, ONCE, RW_MUTEX, SEMAPHORE, WAIT_GROUP
 from kontinue_engine.controllers.entries import Entry, Rest
 from kontinue_engine.controllers.own_errors import own_error
 from kontinue_engine.controllers.runtime import Runtime
@@ -25,7 +25,7 @@ from kontinue_engine.lifecycle.observed import Wait
 from kontinue_engine.telemetry.logs import get_logger
 from kontinue_engine.wire import frames
 
-KINDS: Final = frozenset({BARRIER, MUTEX, ONCE, RW_MUTEX, SEMAPHORE, WAIT_GROUP})
+KINDS: Final = frozenset({BARRIER, GATE, LEASE, MUTEX, ONCE, RW_MUTEX, SEMAPHORE, WAIT_GROUP})
 """Of what a Suspended Execution waits for by its code."""
 _PASSING: Final = (errors.Unavailable, errors.Conflict, errors.Gone)
 """What is tried again. Of an add or done the server has the last word: ``Unavailable`` says that nobody can tell."""

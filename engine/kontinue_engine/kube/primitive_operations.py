@@ -21,23 +21,26 @@ from kontinue.api.konductor.barriers import BarrierStatus
 from kontinue.api.konductor.child_names import child_name
 from kontinue.api.konductor.counting import Operation
 from kontinue.api.konductor.group import Holder
+from kontinue.api.konductor.leases import LeaseRequest, LeaseRequestSpec
 from kontinue.api.konductor.locking import Claim, LockKind
 from kontinue.api.konductor.mutexes import MUTEXES
 from kontinue.api.konductor.onces import ONCES, executed, failed, once_locks
 from kontinue.api.konductor.onces import Once as StoredOnce
 from kontinue.api.konductor.rwmutexes import RWMUTEXES
-from kontinue.api.konductor.semaphores import Permit, PermitPhase, PermitSpec
+from kontinue.api.konductor.semaphores import Permit, PermitSpec
 from kontinue.api.konductor.wait_groups import WaitGroup
 from kontinue.client.client import Client
 from kontinue.kube import requests
-from kontinue.kube.answers import reader
 from kontinue.kube.requests import Resource
 from kontinue.kube.transport import Transport
-from kontinue.primitive_calls import MUTEX, ONCE, RW_MUTEX, SEMAPHORE, WAIT_GROUP, Begun, Held
+from kontinue.primitive_calls import LEASE, MUTEX, ONCE, RW_MUTEX, SEMAPHORE, WAIT_GROUP, Begun, Held
+from kontinue.sync.asking import child_meta
 from kontinue.sync.barrier import Barrier
 from kontinue.sync.changes import settled
 from kontinue.sync.counter import Counter
 from kontinue.sync.following import Following
+from kontinue.sync.gate import Gate
+from kontinue.sync.lease import LEASE_LABEL, Lease
 from kontinue.sync.lockable import holder_name
 from kontinue.sync.locker import Locker
 from kontinue.sync.permits import new_permit
@@ -62,8 +65,13 @@ _LOCKS: Final[dict[str, tuple[Resource, LockKind[Any]]]] = {
     RW_MUTEX: (requests.RW_MUTEXES, RWMUTEXES),
     ONCE: (requests.ONCES, ONCES),
 }
+_ASKING: Final[dict[str, tuple[Resource, type[Permit | LeaseRequest]]]] = {
+    SEMAPHORE: (requests.PERMITS, Permit),
+    LEASE: (requests.LEASE_REQUESTS, LeaseRequest),
+}
+_LONGEST: Final = "876000h"
+"""A hundred years: what is bound to an Execution lasts as long as that, whatever its object says of others."""
 _encode: Final = msgspec.json.Encoder().encode
-_decode_permit: Final = reader(Permit)
 
 
 class _Options(msgspec.Struct, rename="camel"):
@@ -71,6 +79,7 @@ class _Options(msgspec.Struct, rename="camel"):
     bound: bool = False
     for_first_add: bool = False
     shared: bool = False
+    priority: int | None = None
     failure: str = ""
 
 
@@ -118,12 +127,14 @@ class PrimitiveOperations:
                 return _encode(await self._begin(asked, holder, on_progress))
             case "Once", "release":
                 await self._end(asked.name, asked.id, options.failure)
-            case "Semaphore", "lock":
-                return _encode(await self._permit(asked, holder))
+            case (("Semaphore" | "Lease"), "lock"):
+                return _encode(await self._granted(asked, options, holder))
             case "Barrier", "arrive":
                 await Barrier(asked.name, self._client).arrive(holder_name(holder))
             case "Barrier", "wait":
                 await Barrier(asked.name, self._client).wait(on_progress=lambda one: on_progress(_arrived(one.status)))
+            case "Gate", "wait":
+                await Gate(asked.name, self._client).wait(on_progress=lambda one: on_progress(one.missing))
             case _, "release":
                 await self.withdraw(asked, holder)
             case _:
@@ -137,9 +148,9 @@ class PrimitiveOperations:
             ApiError: the server refuses.
         """
         with suppress(errors.NotFound):
-            if asked.kind == SEMAPHORE:
+            if asked.kind in _ASKING:
                 name = child_name(asked.name, holder_name(holder), suffix=asked.id)
-                await self._transport.send(requests.delete(requests.PERMITS, self._namespace, name))
+                await self._transport.send(requests.delete(_ASKING[asked.kind][0], self._namespace, name))
             else:
                 await self._locker(asked.kind, asked.name).leave(asked.id)
 
@@ -209,40 +220,50 @@ class PrimitiveOperations:
         with suppress(errors.NotFound):
             await self._locker(ONCE, name).changes.apply(change)
 
-    # Semaphores.
+    # Semaphores and Leases.
 
-    async def _permit(self, asked: AskPrimitive, holder: Holder) -> Held:
-        text = holder_name(holder)
-        name = child_name(asked.name, text, suffix=asked.id)
-        spec = PermitSpec(semaphore=asked.name, holder=text, bound_to=holder)
+    async def _granted(self, asked: AskPrimitive, options: _Options, holder: Holder) -> Held:
+        """Ask by an object, and wait for what the coordinator decides. What is in the way is of an earlier attempt."""
+        resource, type_ = _ASKING[asked.kind]
+        name = child_name(asked.name, holder_name(holder), suffix=asked.id)
         while True:
+            wanted = await self._wanted(asked, options, holder, name)
+            with suppress(errors.AlreadyExists):
+                await settled(self._transport.send(requests.create(resource, self._namespace, wanted), repeatable=True))
+            decided = await self._decided(resource, type_, name)
+            if decided is None:
+                continue  # somebody has deleted it
+            if decided.is_granted:
+                return Held(asked.name, decided.status.token if isinstance(decided, LeaseRequest) else 0)
+            with suppress(errors.NotFound, errors.Conflict):
+                delete = requests.delete(resource, self._namespace, name, uid=decided.metadata.uid)
+                await self._transport.send(delete)
+            if decided.status.message:
+                raise errors.InvalidState(f"{asked.kind} {asked.name} is not granted: {decided.status.message}")
+
+    async def _wanted(self, asked: AskPrimitive, options: _Options, holder: Holder, name: str) -> Permit | LeaseRequest:
+        text = holder_name(holder)
+        if asked.kind == SEMAPHORE:
             semaphore = await Semaphore(asked.name, self._client).get()
-            with suppress(errors.AlreadyExists):  # ours, of an earlier try
-                create = requests.create(requests.PERMITS, self._namespace, new_permit(name, semaphore, spec))
-                await settled(self._transport.send(create, repeatable=True))
-            decided = await self._decided(name)
-            match None if decided is None else decided.status.phase:
-                case PermitPhase.GRANTED:
-                    return Held(asked.name)
-                case PermitPhase.EXPIRED if decided is not None:  # of an earlier attempt
-                    await self._delete(decided)
-                case PermitPhase.DENIED if decided is not None:
-                    await self._delete(decided)
-                    raise errors.InvalidState(f"no permit of Semaphore {asked.name}: {decided.status.message}")
-                case _:
-                    pass  # somebody has deleted it, or made the Semaphore anew: ask again
+            ttl = _LONGEST if semaphore.spec.ttl else ""
+            spec = PermitSpec(semaphore=asked.name, holder=text, ttl=ttl, bound_to=holder)
+            return new_permit(name, semaphore, spec)
+        lease = await Lease(asked.name, self._client).get()
+        return LeaseRequest(
+            metadata=child_meta(lease, name, label=LEASE_LABEL),
+            spec=LeaseRequestSpec(
+                lease=asked.name, holder=text, priority=options.priority, ttl=_LONGEST, bound_to=holder
+            ),
+        )
 
-    async def _decided(self, name: str) -> Permit | None:
-        async with aclosing(states(self._transport, requests.PERMITS, self._namespace, name, Permit)) as found:
-            async for permit in found:
-                if permit is None or permit.status.phase is not None:
-                    return permit
+    async def _decided(
+        self, resource: Resource, type_: type[Permit | LeaseRequest], name: str
+    ) -> Permit | LeaseRequest | None:
+        async with aclosing(states(self._transport, resource, self._namespace, name, type_)) as found:
+            async for one in found:
+                if one is None or one.is_decided:
+                    return one
         return None
-
-    async def _delete(self, permit: Permit) -> None:
-        meta = permit.metadata
-        with suppress(errors.NotFound, errors.Conflict):
-            await self._transport.send(requests.delete(requests.PERMITS, self._namespace, meta.name, uid=meta.uid))
 
     # What operations on one object share.
 

@@ -80,6 +80,9 @@ _WORKER: Final = (
     Rule(group.GROUP, ("permits",), ("list", "watch", "create", "delete")),
     Rule(group.GROUP, ("barriers",), _READ),
     Rule(group.GROUP, ("arrivals",), ("get", "create", "delete")),
+    Rule(group.GROUP, ("gates",), ("list", "watch")),
+    Rule(group.GROUP, ("leases",), ("get",)),
+    Rule(group.GROUP, ("leaserequests",), ("list", "watch", "create", "delete")),
 )
 
 _CLIENT: Final = (

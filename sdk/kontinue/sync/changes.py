@@ -116,6 +116,6 @@ async def settled(sending: Coroutine[Any, Any, AnswerT]) -> AnswerT:
         raise
 
 
-def _seen(task: asyncio.Future[bytes]) -> None:
+def _seen(task: asyncio.Future[Any]) -> None:
     if not task.cancelled():
         task.exception()  # else asyncio would tell of it once nobody waits any more
