@@ -1,0 +1,121 @@
+"""What Executions ask of objects of ``konductor.io``, against an API server, with runners played by the test."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+import pytest
+
+from api_server import ApiServer
+from controller_world import World, eventually, replica
+from kontinue.api.v1alpha1 import Phase
+from kontinue.client import Client
+from kontinue.sync import Mutex, WaitGroup
+from kontinue_engine.wire import frames
+
+STEP = "1"
+LOCK = "0123456789abcdef0123"
+
+
+@pytest.fixture
+async def world(api_server: ApiServer) -> AsyncIterator[World]:
+    async with replica(api_server, executing_after_ms=60_000) as one:
+        yield one
+
+
+def asking(activate: frames.Activate, kind: str, verb: str, id_: str = LOCK, **options: Any) -> frames.StepRequested:
+    """Return what a runner asks for; the object is called x."""
+    may_repeat = options.pop("may_repeat", False)
+    command = frames.AskPrimitive(kind, "x", verb, id_, msgspec.json.encode(options), may_repeat)
+    return frames.StepRequested(activate.activation, STEP, command)
+
+
+async def answer(world: World, count: int = 1) -> Any:
+    """Return what an activation is told, the ``count``-th time."""
+    await eventually(lambda: len(world.runners.sent_of(frames.StepArrived)) >= count)
+    arrived = world.runners.sent_of(frames.StepArrived)[count - 1].outcome
+    assert isinstance(arrived, frames.PrimitiveAnswered)
+    return msgspec.json.decode(arrived.answer)
+
+
+async def refused(world: World) -> str:
+    await eventually(lambda: bool(world.runners.sent_of(frames.StepRejected)))
+    return str(world.runners.sent_of(frames.StepRejected)[-1].error.message)
+
+
+async def test_a_lock_belongs_to_its_execution_and_to_no_attempt(world: World, api_server: ApiServer) -> None:
+    """Who asks again with the same id, also in another replica, has the lock that there is."""
+    mutex = Mutex("x", Client.from_kube(world.client, world.namespace))
+    await mutex.create()
+    activate = await world.start("a")
+    world.on_frame(asking(activate, "Mutex", "lock"))
+    assert await answer(world) == {"name": "x", "token": 1}
+    status = (await mutex.get()).status
+    assert (status.holder, status.lock_id) == ("execution/a", LOCK)
+    assert status.bound_to is not None
+    assert (status.bound_to.uid, status.expires_at) == (activate.uid, None)
+    version = (await mutex.get()).metadata.resource_version
+    async with replica(api_server, "two") as other:
+        again = await other.run("a")
+        other.on_frame(asking(again, "Mutex", "lock"))
+        assert await answer(other) == {"name": "x", "token": 1}
+    assert (await mutex.get()).metadata.resource_version == version
+
+
+async def test_what_is_waited_for_is_said_and_given_up(world: World) -> None:
+    """Past the parking time the status tells what for, and who has it; who gives up leaves the queue."""
+    mutex = Mutex("x", Client.from_kube(world.client, world.namespace))
+    await mutex.create()
+    await mutex.lock(holder="somebody")
+    activate = await world.start("a")
+    world.on_frame(asking(activate, "Mutex", "lock"))
+    world.on_frame(frames.Waiting(activate.activation, [frames.WaitingItem("Mutex", "x", STEP)]))
+    entry = world.entries.by_name("a")
+    assert entry is not None
+    await eventually(lambda: bool(world.controller._primitives.waits_of(entry)[STEP].message))
+    world.let_pass(timedelta(seconds=5), "a")
+    (waiting,) = (await world.phase("a", Phase.SUSPENDED)).status.waiting_for
+    assert (waiting.kind, waiting.name, waiting.message) == ("Mutex", "x", "held by somebody")
+    assert [one.id for one in (await mutex.get()).status.waiters] == [LOCK]
+    world.on_frame(
+        frames.StepRequested(activate.activation, STEP, frames.WithdrawPrimitive("Mutex", "x", "lock", LOCK))
+    )
+    await eventually(lambda: len(world.controller._primitives) == 0)
+    assert (await mutex.get()).status.waiters == []
+
+
+async def test_what_may_have_been_counted_is_not_counted_again(world: World, api_server: ApiServer) -> None:
+    """An id that is remembered counts once; one that may have been forgotten is an error."""
+    group = WaitGroup("x", Client.from_kube(world.client, world.namespace))
+    await group.create()
+    activate = await world.start("a")
+    world.on_frame(asking(activate, "WaitGroup", "add", delta=2))
+    assert await answer(world) == 2
+    async with replica(api_server, "two") as other:
+        again = await other.run("a")
+        other.on_frame(asking(again, "WaitGroup", "add", delta=2, may_repeat=True))
+        assert await answer(other) == 2
+        for number in range(130):
+            await group.add(operation_id=f"other-{number}")
+    async with replica(api_server, "three") as third:
+        again = await third.run("a")
+        third.on_frame(asking(again, "WaitGroup", "add", delta=2, may_repeat=True))
+        assert "whether this was counted" in await refused(third)
+    assert (await group.status()).counter == 132
+
+
+async def test_what_an_attempt_has_not_been_told_is_given_back_with_it(world: World) -> None:
+    """Its records say nothing of the lock: nobody else would."""
+    mutex = Mutex("x", Client.from_kube(world.client, world.namespace))
+    await mutex.create()
+    activate = await world.start("a")
+    world.on_frame(asking(activate, "Mutex", "lock"))
+    await answer(world)
+    error = frames.ErrorInfo(type="ValueError", message="oh")
+    world.on_frame(frames.Failed(activate.activation, "UserError", error))
+    await world.phase("a", Phase.FAILED)
+    await eventually(lambda: len(world.controller._primitives) == 0)
+    assert not await mutex.is_locked()
