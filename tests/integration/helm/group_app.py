@@ -123,3 +123,21 @@ else:
     @app.function
     def changed(a: int, b: int = 0) -> int:
         return a + b
+
+
+@app.function
+async def arrives(ctx: ExecutionContext) -> None:
+    await ctx.barrier("all").arrive()
+
+
+@app.function
+async def coordinates(ctx: ExecutionContext) -> bool:
+    """Wait for each primitive in turn; somebody else has them all, and gives one after the other back."""
+    await ctx.wait_group("all").add(2)
+    await ctx.wait_group("all").done(2)
+    await ctx.wait_group("all").wait()
+    async with ctx.mutex("all"), ctx.rwmutex("all").read(), ctx.semaphore("all"), ctx.lease("all"):
+        did = await ctx.once("all").do(add_up, 1)
+    await ctx.barrier("all").wait()
+    await ctx.gate("all").wait()
+    return did

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -26,11 +26,14 @@ from api import MERGE_PATCH, Api, execution
 from api_server import kubeconfig_for
 from kontinue import Retention
 from kontinue.api import labels
+from kontinue.api.konductor.child_names import child_name
 from kontinue.api.v1alpha1 import Execution, Phase
 from kontinue.client import Client, ClientOptions, SpawnOptions
 from kontinue.kube import requests
 from kontinue.kube.config import KubeConfig
 from kontinue.kube.http import KubeTransport
+from kontinue.sync import Barrier, Gate, Lease, Mutex, Once, RWMutex, Semaphore, WaitGroup
+from looked_after import World
 from ports import free_port
 from service_accounts import granted
 
@@ -279,6 +282,79 @@ async def quick_one(transport: KubeTransport, namespace: str, resource: requests
             await asyncio.sleep(0.05)
 
 
+async def waits_for_other_workloads(group: Group) -> None:
+    """Functions count, lock and wait: for what others have until it is seen that they wait."""
+    server = group.audited.server
+    config = KubeConfig(server=server.url, token=server.token, ca_data=server.ca_file.read_text(), source="test")
+    transport = KubeTransport(config, user_agent="tests")
+    world = World(transport, group.api.namespace)
+    async with world.looked_after():
+        blocked = await blocked_by_somebody(world)
+        running = await group.client.spawn("coordinates", result=bool)
+        for plural, unblock in blocked.items():
+            await until_listed(group, plural)
+            await unblock()
+        assert await running.result(timeout=SOON) is True
+    await arrives_where_something_was_left(group)
+    await transport.close()
+
+
+async def blocked_by_somebody(world: World) -> dict[str, Callable[[], Awaitable[object]]]:
+    """Create one of each kind that nobody can have, and return what ends that, in the order of ``coordinates``."""
+    client = world.client
+    counted, gated = WaitGroup("all", client), WaitGroup("gate", client)
+    mutex, rw_mutex, semaphore = Mutex("all", client), RWMutex("all", client), Semaphore("all", client)
+    lease, once, barrier = Lease("all", client), Once("all", client), Barrier("all", client)
+    for one in (counted, gated, mutex, rw_mutex, semaphore, lease, once):
+        await one.create()
+    await barrier.create(2)
+    await barrier.arrive("first")
+    await counted.add()
+    await gated.add()
+    await Gate("all", client).create(["WaitGroup/gate=Done"])
+    lock, written = await mutex.lock(holder="somebody"), await rw_mutex.lock(holder="somebody")
+    permit, leased = await semaphore.acquire(holder="somebody"), await lease.acquire(holder="somebody")
+    trying = once.running(holder="somebody")
+    await trying.begin()
+    return {
+        "waitgroups": counted.done,
+        "mutexes": lambda: mutex.unlock(lock),
+        "rwmutexes": lambda: rw_mutex.unlock(written),
+        "permits": permit.release,
+        "leaserequests": lambda: lease.release(leased),
+        "onces": lambda: trying.end(ValueError("not this time")),
+        "barriers": lambda: barrier.arrive("second"),
+        "gates": gated.done,
+    }
+
+
+async def until_listed(group: Group, plural: str) -> None:
+    """Wait until the worker has listed objects of a kind: it watches them next."""
+    async with asyncio.timeout(SOON.total_seconds()):
+        while not any(
+            (one.resource, one.verb) == (("konductor.io", plural), "list") for one in group.audited.asked_by(group.user)
+        ):
+            await asyncio.sleep(0.1)
+
+
+async def arrives_where_something_was_left(group: Group) -> None:
+    """An Arrival of the same name at a Barrier that is gone; garbage collector and coordinator would be faster."""
+    owner = {"apiVersion": "konductor.io/v1", "kind": "Barrier", "name": "all", "uid": str(uuid.uuid4())}
+    body = {
+        "apiVersion": "konductor.io/v1",
+        "kind": "Arrival",
+        "metadata": {"name": child_name("all", "execution/late"), "ownerReferences": [owner]},
+        "spec": {"barrier": "all", "holder": "execution/late"},
+    }
+    group.audited.plane.kill("kube-controller-manager", signal.SIGSTOP)
+    try:
+        assert (await group.api.send("POST", group.api.path("konductor.io/v1/arrivals"), body))[0] == 201
+        late = await group.client.spawn("arrives", options=SpawnOptions(name="late"))
+        await group.finished(late.name)
+    finally:
+        group.audited.plane.kill("kube-controller-manager", signal.SIGCONT)
+
+
 async def ends_as_its_ttl_says(group: Group) -> None:
     """The leader replaces what has ended by an archive, and deletes that when its time has come."""
     kept = Retention(archive_after=timedelta(seconds=1), delete_after=timedelta(days=1))
@@ -334,6 +410,7 @@ async def test_a_group_lives_with_the_rights_of_its_role_and_uses_each(group: Gr
         asks_for_somebody,
         ends_as_its_ttl_says,
         runs_jobs_and_pods,
+        waits_for_other_workloads,
         death_of_a_replica,
         next_release,
     ):
