@@ -49,6 +49,7 @@ def run_files(folder: Path, files: dict[str, str]) -> str:
         "suspensions.md",
         "polling.md",
         "jobs.md",
+        "coordination-in-functions.md",
         "approvals.md",
         "cpu-bound-work.md",
         "from-celery.md",

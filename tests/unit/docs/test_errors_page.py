@@ -36,6 +36,7 @@ PROVOKED_BY = {
     "Held": "integration/client/test_mutex.py",
     "LockLost": "integration/client/test_mutex.py",
     "Gone": "integration/kube/test_http.py",
+    "PrimitiveFailed": "semantics/test_primitives.py",
     "LimitExceeded": "semantics/test_histories.py",
 }
 """Error -> the test that provokes it."""

@@ -38,6 +38,7 @@ EXECUTED_BY = {
     "from-celery.md": "integration/testing/test_documentation.py",
     "from-temporal.md": "integration/testing/test_documentation.py",
     "coordination.md": "integration/client/test_wait_group.py",
+    "coordination-in-functions.md": "integration/testing/test_documentation.py",
     "gates.md": "integration/arbiter/test_gate_arbiter.py",
     "jobs.md": "integration/testing/test_documentation.py",
     "leases.md": "integration/arbiter/test_lease_arbiter.py",
