@@ -143,6 +143,29 @@ async def release(ctx: ExecutionContext, version: str, targets: list[str], *, ch
     return {"version": version, "digests": [artifact.digest for artifact in artifacts]}
 
 
+# Primitives.
+
+
+@app.function
+async def coordinated(ctx: ExecutionContext) -> None:
+    async with ctx.mutex("m") as lock, ctx.rwmutex("rw").read(timeout=timedelta(hours=1)), ctx.semaphore("s"):
+        assert_type(lock.token, int)
+    winner = await ctx.race(ctx.wait_group("w").wait(), ctx.gate("g").wait())
+    assert_type(winner, tuple[Literal[0], None] | tuple[Literal[1], None])
+    counter, did = await asyncio.gather(ctx.wait_group("w").add(2, bound=True), ctx.once("o").do(announce, "x"))
+    assert_type(counter, int)
+    assert_type(did, bool)
+
+
+@app.function
+def coordinated_sync(ctx: SyncExecutionContext) -> None:
+    with ctx.lease("l", priority=1) as lease, ctx.rwmutex("rw").write():
+        assert_type(lease.token, int)
+    assert_type(ctx.wait_group("w").done(), int)
+    assert_type(ctx.once("o").do(len, "x"), bool)
+    ctx.barrier("b").arrive()
+
+
 # The four overloads of the decorator, bare and with options.
 
 

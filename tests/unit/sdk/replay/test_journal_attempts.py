@@ -157,3 +157,71 @@ def test_what_an_earlier_activation_may_have_started_is_an_orphan_too() -> None:
 
     assert late.state is CallState.REQUESTED
     assert [call.id for call in journal.orphans([1])] == ["2"]
+
+
+def test_what_was_held_is_asked_for_again() -> None:
+    """The outcome of an earlier attempt says nothing of what is held now."""
+    hold = msgspec.structs.replace(make_record("1", 5), kind=RecordKind.HOLD)
+    journal = make_journal(cache=[hold])
+    journal.request(make_call("1", RecordKind.HOLD))
+
+    assert journal.advance() is None
+    assert started(journal) == ["1"]
+
+
+def test_a_failure_within_a_hold_is_blamed_on_the_hold() -> None:
+    """Also if it was given back since: the next attempt begins before it, and asks for it again."""
+    journal = make_journal(make_record("1", 1))
+    calls = [make_call("1"), make_call("2", RecordKind.HOLD), make_call("3"), make_call("4", RecordKind.RELEASE)]
+    calls[-1].digest = "2"
+    outcomes = [Outcome(at_ms=1), Outcome(at_ms=2, error=BOOM), Outcome(at_ms=3)]
+    journal.request(calls[0])
+    assert journal.advance() is calls[0]
+    for call, outcome in zip(calls[1:], outcomes, strict=True):
+        outcome.is_durable, outcome.value = True, b"1"
+        journal.request(call)
+        assert journal.advance() is None
+        assert started(journal) == [call.id]
+        journal.arrive(call.id, outcome)
+        assert journal.advance() is call
+
+    assert journal.blame([3]) == [2, 3]
+    assert journal.blame([]) == []
+    held = [record for step in "1234" if (record := journal.hold_of(step)) is not None]
+    assert [(record.id, record.seq) for record in held] == [("2", 2), ("4", 4)]
+    assert journal.blame([1]) == [1]
+
+
+def test_what_is_asked_before_anything_new_may_have_been_asked_before() -> None:
+    """An earlier activation may have come as far; with each new outcome the program has got further."""
+    journal = make_journal(make_record("1", 1))
+    first, second, third = (make_call(step) for step in "123")
+    journal.request(first)
+    assert journal.advance() is first
+    journal.request(second)
+    assert journal.may_repeat(second)
+    assert journal.advance() is None
+    journal.arrive("2", Outcome(at_ms=1, value=b"1", is_durable=True))
+    assert journal.advance() is second
+    journal.request(third)
+    assert not journal.may_repeat(third)
+
+
+def test_what_waits_for_a_choice_to_be_recorded_is_held_back() -> None:
+    """It is asked for once the record is durable: until then its activation must not be taken for asleep."""
+    journal = make_journal()
+    one, other, next_ = make_call("1", CHILD), make_call("2", CHILD), make_call("3", CHILD)
+    journal.request(one)
+    journal.request(other)
+    assert journal.advance() is None
+    assert started(journal) == ["1", "2"]
+    journal.arrive("1", Outcome(at_ms=1, value=b"1", is_durable=True))
+    assert journal.advance() is one
+    journal.request(next_)
+    assert journal.advance() is None
+    assert (started(journal), journal.holds_back) == ([], True)
+    flush = journal.take_flush()
+    assert flush is not None
+    journal.recorded(flush.seq)
+    assert journal.advance() is None
+    assert (started(journal), journal.holds_back) == (["3"], False)
