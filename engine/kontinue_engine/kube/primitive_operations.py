@@ -45,7 +45,7 @@ from kontinue.sync.lockable import holder_name
 from kontinue.sync.locker import Locker
 from kontinue.sync.permits import new_permit
 from kontinue.sync.semaphore import Semaphore
-from kontinue.sync.watching import states
+from kontinue.sync.watching import Gone, states
 from kontinue_engine.wire.frames import AskPrimitive, WithdrawPrimitive
 
 T = TypeVar("T")
@@ -261,7 +261,9 @@ class PrimitiveOperations:
     ) -> Permit | LeaseRequest | None:
         async with aclosing(states(self._transport, resource, self._namespace, name, type_)) as found:
             async for one in found:
-                if one is None or one.is_decided:
+                if isinstance(one, Gone):
+                    break
+                if one.is_decided:
                     return one
         return None
 

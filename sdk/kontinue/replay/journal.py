@@ -110,7 +110,7 @@ class Journal:
             if record.seq != seq:
                 raise Mismatch(step=record.id, recorded=f"record {record.seq} in place {seq}", requested="no gaps")
         self._left_to_replay = self._replayed = len(memo.records)
-        self._holds = [record for record in memo.records if record.kind in HOLD_KINDS]
+        self._holds = {record.id: record for record in memo.records if record.kind in HOLD_KINDS}
         self._next_seq = len(memo.records) + 1
         self._begun = len(memo.records)  # what has a record, or will have one
         self._delivered = 0
@@ -230,13 +230,13 @@ class Journal:
         blamed = {*seqs, *(record.seq for record, _, _ in self._arrivals if record.error is not None)}
         if blamed:
             blamed.update(seq for seq in self._dropped_errors if seq > min(blamed))
-            since = held_since(self._holds, before=min(blamed))
+            since = held_since(self._holds.values(), before=min(blamed))
             blamed.update([since] if since else ())
         return sorted(blamed)
 
     def hold_of(self, step_id: str) -> Record | None:
         """Return the record of a hold or a release, if the step has made one."""
-        return next((record for record in reversed(self._holds) if record.id == step_id), None)
+        return self._holds.get(step_id)
 
     def may_repeat(self, call: Call) -> bool:
         """Tell whether an earlier activation may have asked for ``call``: nothing that is new was delivered before."""
@@ -293,7 +293,7 @@ class Journal:
         self._leave_group(call)
         self._next_seq += 1
         if call.kind in HOLD_KINDS:
-            self._holds.append(arrival.record)
+            self._holds[call.id] = arrival.record
         encoded = encode_record(arrival.record)
         self.memo_bytes += len(encoded) + 1 - self._cached_bytes.pop(call.id, 0)
         self._unsent.append((call.id, encoded))
