@@ -166,7 +166,7 @@ class PrimitiveOperations:
     async def _refuse_doubtful(self, asked: AskPrimitive) -> None:
         """Whoever cannot know whether something was counted does not count it again."""
         status = (await self._following(asked.name).read()).status
-        if not counting.has_counted(status, asked.id) and counting.may_have_forgotten(status, since=0):
+        if not counting.remembers(status, asked.id) and counting.may_have_forgotten(status, since=0):
             raise errors.InvalidState(
                 f"whether this was counted on WaitGroup {self._namespace}/{asked.name} before the worker was "
                 "interrupted cannot be told: more has been counted since than it remembers"

@@ -18,6 +18,7 @@ from kontinue_engine.wire import frames
 
 STEP = "1"
 LOCK = "0123456789abcdef0123"
+OTHER = "0123456789abcdef4567"
 
 
 @pytest.fixture
@@ -104,7 +105,13 @@ async def test_what_may_have_been_counted_is_not_counted_again(world: World, api
         again = await third.run("a")
         third.on_frame(asking(again, "WaitGroup", "add", delta=2, may_repeat=True))
         assert "whether this was counted" in await refused(third)
-    assert (await group.status()).counter == 132
+        third.on_frame(asking(again, "WaitGroup", "add", OTHER, delta=1))
+        assert await answer(third) == 133
+    async with replica(api_server, "four") as fourth:
+        again = await fourth.run("a")
+        fourth.on_frame(asking(again, "WaitGroup", "add", OTHER, delta=1, may_repeat=True))
+        assert await answer(fourth) == 133
+    assert (await group.status()).counter == 133
 
 
 async def test_what_an_attempt_has_not_been_told_is_given_back_with_it(world: World) -> None:

@@ -83,6 +83,11 @@ def has_counted(status: WaitGroupStatus, write_id: str) -> bool:
     return write_id in status.operations
 
 
+def remembers(status: WaitGroupStatus, operation_id: str) -> bool:
+    """Tell whether an operation that has an id of its caller's was counted, as far as is remembered."""
+    return any(one.rpartition(" ")[0] == operation_id for one in status.operations)
+
+
 def may_have_forgotten(status: WaitGroupStatus, *, since: int) -> bool:
     """Tell whether something may have been counted and forgotten since ``operation_count`` was ``since``."""
     return status.operation_count - since > len(status.operations)

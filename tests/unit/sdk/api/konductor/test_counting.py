@@ -119,6 +119,7 @@ def test_only_the_latest_operations_are_remembered_and_the_number_of_all_tells_w
     assert (status.operations[0], status.operations[-1]) == ("o1 +1", f"o{MAX_OPERATIONS} +1")
     assert counting.may_have_forgotten(status, since=0)
     assert not counting.may_have_forgotten(status, since=1)
+    assert [counting.remembers(status, one) for one in ("o0", "o1", "o")] == [False, True, False]
 
 
 def test_a_holder_does_only_what_it_has_added():
