@@ -12,6 +12,9 @@ def status(code, reason, message="m", **details):
     return json.dumps({"kind": "Status", "code": code, "reason": reason, "message": message, "details": details})
 
 
+EVERYBODY = "The Roles kontinue-worker, kontinue-client and kontinue-operator grant it"
+
+
 @pytest.mark.parametrize(
     ("code", "reason", "message", "kind", "retried"),
     [
@@ -64,10 +67,10 @@ DENIED = 'executions.kontinue.cloud "x" is forbidden: User "ada" cannot {} resou
         ("patch", "scheduledexecutions", "kontinue.cloud", "The Role kontinue-operator grants it there"),
         ("get", "pods/log", "", "The Roles kontinue-client and kontinue-operator grant it"),
         ("get", "secrets", "", "No role of kontinue grants that"),
-        ("watch", "waitgroups", "konductor.io", "The Roles kontinue-client and kontinue-operator grant it there"),
-        ("update", "waitgroups/status", "konductor.io", "The Roles kontinue-client and kontinue-operator grant it"),
+        ("watch", "waitgroups", "konductor.io", f"{EVERYBODY} there"),
+        ("update", "waitgroups/status", "konductor.io", EVERYBODY),
         ("patch", "waitgroups", "konductor.io", "No role of kontinue grants that"),
-        ("watch", "waitgroups", "sync.konductor.io", "The Roles kontinue-client and kontinue-operator grant it there"),
+        ("watch", "waitgroups", "sync.konductor.io", f"{EVERYBODY} there"),
     ],
 )
 def test_what_is_forbidden_names_the_roles_that_grant_it(verb, resource, group, remedy):
