@@ -70,7 +70,9 @@ async def run_crowds(server_kind: str, folder: Path) -> list[str]:
     async with running_world(folder, server_kind, clients=crowds.PROCESSES) as world:
         place = crowds.Place(world.client, world.clients, world.ledger)
         dones = await crowds.dones(place, "jobs")
-        say(f"{crowds.DONES} dones of as many clients: {dones.told}")
+        say(f"{crowds.DONES} dones of {crowds.PROCESSES} processes: {dones.told}")
+        strangers = await crowds.dones(place, "others", are_strangers=True)
+        say(f"{crowds.DONES} dones of as many clients: {strangers.told}")
         permits = await crowds.permits(place, "db", hold_s=HOLD_S)
         ratio = permits.took_s / crowds.ideal_s(HOLD_S)
         say(
@@ -81,7 +83,7 @@ async def run_crowds(server_kind: str, folder: Path) -> list[str]:
         say(f"20 clients at a Mutex: {locks.told}, {locks.took_s / 20 / HOLD_S:.2f} of the ideal time")
         readers = await crowds.readers_and_writers(place, "catalog", clients=30, hold_s=HOLD_S)
         say(f"20 readers and 10 writers: {readers.told}, at most {readers.most} at once")
-    return [one for crowd in (dones, permits, locks, readers) for one in crowd.violations]
+    return [one for crowd in (dones, strangers, permits, locks, readers) for one in crowd.violations]
 
 
 def say(text: str) -> None:

@@ -57,12 +57,14 @@ class Place(msgspec.Struct, frozen=True):
     ledger: Path
 
 
-async def dones(place: Place, name: str) -> Crowd:
-    """Have a hundred clients be done at once; the counter must end at exactly 0."""
+async def dones(place: Place, name: str, *, are_strangers: bool = False) -> Crowd:
+    """Have a hundred be done at once; the counter must end at exactly 0."""
     group = WaitGroup(name, place.client)
     await group.create()
     await group.add(DONES)
-    crowd = await _all(place, Dones(name=name, clients=DONES // len(place.processes)))
+    await _all(place, Dones(name=name, clients=0))  # all processes run
+    each = DONES // len(place.processes)
+    crowd = await _all(place, Dones(name=name, clients=each, are_strangers=are_strangers))
     wrong = judges.judge_counter(name, await group.status(), added=DONES)
     return msgspec.structs.replace(crowd, violations=crowd.violations + wrong)
 

@@ -22,10 +22,17 @@ class Episode(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Dones(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """So many clients are done at the same moment, each once, without knowing of each other."""
+    """So many are done at the same moment, each once.
+
+    Attributes:
+        name: of the WaitGroup.
+        clients: how many.
+        are_strangers: they share nothing but their connections; else the process's one ``WaitGroup``.
+    """
 
     name: str
     clients: int
+    are_strangers: bool = False
 
 
 class Turns(msgspec.Struct, frozen=True, kw_only=True, tag=True):
