@@ -13,7 +13,7 @@ import pytest
 from api_server import ApiServer
 from kontinue import errors
 from kontinue.kube.http import KubeTransport
-from kontinue.sync import Barrier, Holder, HolderKind, Mutex, Once, RWMutex, Semaphore, WaitGroup
+from kontinue.sync import Barrier, Holder, HolderKind, Lease, Mutex, Once, RWMutex, Semaphore, WaitGroup
 from kontinue_engine.cli import koncli
 from looked_after import World
 
@@ -25,12 +25,15 @@ KINDS = {
     "once": Once,
     "semaphore": Semaphore,
     "barrier": Barrier,
+    "lease": Lease,
 }
 COMMANDS = (
     *("waitgroup add NAME", "waitgroup done NAME", "waitgroup wait NAME", "mutex lock NAME", "mutex unlock NAME"),
     *("mutex with NAME -- true", "rwmutex lock NAME", "rwmutex rlock NAME", "rwmutex unlock NAME"),
     *("rwmutex with NAME -- true", "once do NAME -- true", "once check NAME", "semaphore acquire NAME"),
     *("semaphore release NAME", "semaphore with NAME -- true", "barrier arrive NAME", "barrier wait NAME"),
+    *("lease acquire NAME", "lease renew NAME", "lease release NAME", "lease with NAME -- true"),
+    *(f"gate {verb} NAME" for verb in ("wait", "open", "close", "check", "status")),
     *(f"{kind} status NAME" for kind in KINDS),
 )
 ODD_HOLDERS = ("a/b/c", "ünï☃", "with spaces", "-lead", "☃" * 253)
