@@ -40,7 +40,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     # Property tests judge results: how long an example takes says how busy the machine is.
-    hypothesis.settings.register_profile("untimed", deadline=None)
+    too_slow = hypothesis.HealthCheck.too_slow
+    hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[too_slow])
     hypothesis.settings.load_profile("untimed")
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         # A shell starts background jobs so, and children would inherit it: their Ctrl-C would do nothing.

@@ -17,6 +17,7 @@ APP = '''
 import time
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 
 from kontinue import App, ExecutionContext, NonRetryableError, SyncExecutionContext, step
 
@@ -56,10 +57,9 @@ async def fail_in_child(ctx: ExecutionContext) -> None:
 
 
 @app.function
-def busy(seconds: float) -> str:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        sum(range(1000))
+def busy(until: str) -> str:
+    while not Path(until).exists():
+        time.sleep(0.02)
     return "done"
 
 
@@ -103,7 +103,7 @@ async def two_steps(ctx: ExecutionContext, seconds: float) -> int:
     return value
 '''
 
-DEADLINE_S = 30.0
+DEADLINE_S = 90.0
 
 
 def wait_for(what: str, check: Callable[[], object], *, deadline_s: float = DEADLINE_S) -> None:
@@ -141,7 +141,7 @@ class Kontinue:
             input=stdin,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
         )
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
@@ -195,7 +195,7 @@ class Dev:
     def stop(self, number: int = signal.SIGINT) -> int:
         """Stop it and return its exit code."""
         self.process.send_signal(number)
-        return self.process.wait(30)
+        return self.process.wait(60)
 
     def clean_up(self) -> None:
         if self.process.poll() is None:

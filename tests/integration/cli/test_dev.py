@@ -60,7 +60,7 @@ def test_ctrl_c_stops_everything_and_a_restart_continues(
     assert [pid for pid in pids if process_runs(pid)] == []
     assert not (kontinue.folder / ".kontinue" / "dev.json").exists()
     start_dev().ready()
-    assert kontinue("wait", name, "--timeout", "20s").stdout == "Completed\n"
+    assert kontinue("wait", name, "--timeout", "60s").stdout == "Completed\n"
     assert kontinue("result", name).stdout == '"rested"\n'
 
 
@@ -96,11 +96,13 @@ def test_a_killed_worker_is_replaced_and_its_work_resumes(
 ) -> None:
     """Also its runners die with it; the Execution that they held completes once."""
     state = dev.ready()
-    name = kontinue("execute", "--detach", "busy", "-p", "seconds=4").stdout.strip()
+    end = kontinue.folder / "end"
+    name = kontinue("execute", "--detach", "busy", "-p", f"until={end}").stdout.strip()
     wait_until("the start", lambda: "Executing" in kontinue("get", name).stdout)
     os.kill(state.workers[0].pid, signal.SIGKILL)
     wait_until("a new worker", lambda: dev.is_ready() and dev.state().workers[0].pid != state.workers[0].pid)
-    assert kontinue("wait", name, "--timeout", "20s").stdout == "Completed\n"
+    end.touch()
+    assert kontinue("wait", name, "--timeout", "60s").stdout == "Completed\n"
     assert not any(process_runs(runner.pid) for runner in state.workers[0].runners)
     assert "worker was killed by SIGKILL" in dev.output.read_text()
 
@@ -195,7 +197,7 @@ def test_edited_code_is_used_by_a_restarted_worker(kontinue: Kontinue, dev: Dev,
     module.write_text(good.replace("hello {name}", "good day {name}").replace("def approve(", "def agree("))
     wait_until("a new worker", lambda: dev.is_ready() and dev.state().workers[0].pid != state.workers[0].pid)
     assert kontinue("execute", "-q", "greet", "-p", "name=x").stdout == '"good day x"\n'
-    assert kontinue("wait", name, "--timeout", "20s").stdout == "Completed\n"
+    assert kontinue("wait", name, "--timeout", "60s").stdout == "Completed\n"
     wait_until("the functions that there are now", lambda: "agree() -> boolean" in dev.output.read_text())
 
 
@@ -241,7 +243,7 @@ def test_replicas_share_the_work_of_a_group(
     state = dev.ready()
     assert [worker.name for worker in state.workers] == ["worker-0", "worker-1"]
     names = [kontinue("execute", "--detach", "greet", "-p", f"name=n{number}").stdout.strip() for number in range(4)]
-    assert [kontinue("wait", name, "--timeout", "20s").stdout for name in names] == ["Completed\n"] * 4
+    assert [kontinue("wait", name, "--timeout", "60s").stdout for name in names] == ["Completed\n"] * 4
     shards = [
         json.loads(kontinue("get", name, "-o", "json").stdout)["metadata"]["labels"]["kontinue.cloud/shard"]
         for name in names
@@ -258,7 +260,7 @@ def test_replicas_share_the_work_of_a_group(
     assert dev.state().workers[0] == state.workers[0]
     assert "worker-1 was killed by SIGKILL" in dev.output.read_text()
     nap = kontinue("execute", "--detach", "nap", "-p", "seconds=1").stdout.strip()
-    assert kontinue("wait", nap, "--timeout", "20s").stdout == "Completed\n"
+    assert kontinue("wait", nap, "--timeout", "60s").stdout == "Completed\n"
 
     last = dev.state()
     assert dev.stop(signal.SIGINT) == 0

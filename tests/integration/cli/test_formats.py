@@ -130,12 +130,12 @@ def test_changes_are_followed_row_by_row(shared: Kontinue) -> None:
     shared("cancel", "followed")
     assert any(line.split()[2] == "Canceled" for line in lines)
     following.send_signal(signal.SIGINT)
-    following.communicate(timeout=30)
+    following.communicate(timeout=60)
     assert following.returncode == 130
     names = shared.start("get", "-w", "followed", "-o", "name")
     assert next(iter(names.stdout)) == "executions.kontinue.cloud/followed\n"
     names.send_signal(signal.SIGINT)
-    names.communicate(timeout=30)
+    names.communicate(timeout=60)
 
 
 def test_a_name_that_is_wrong_is_answered_with_one_that_may_be_meant(shared: Kontinue, done: str) -> None:

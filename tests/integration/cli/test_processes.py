@@ -42,7 +42,7 @@ def test_server_and_worker_run_without_dev(
     wait_until("the functions", lambda: "greet" in kontinue("functions", "-o", "name", *target).stdout)
     assert kontinue("execute", "-q", "greet", "-p", "name=x", *target).stdout == '"hello x"\n'
     worker.send_signal(signal.SIGTERM)
-    out, _ = worker.communicate(timeout=20)
+    out, _ = worker.communicate(timeout=60)
     assert worker.returncode == 0
     assert {"worker ready", "output", "worker stopped"} <= {json.loads(line)["event"] for line in out.splitlines()}
 
@@ -66,13 +66,14 @@ def test_changed_code_blocks_with_both_sides_and_exit_code_5(
     """wait, describe and cancel of an Execution that wakes to code that no longer matches what it recorded."""
     first = start_dev()
     first.ready()
-    name = kontinue("execute", "--detach", "two_steps", "-p", "seconds=8").stdout.strip()
-    wait_until("the first step", lambda: "first" in kontinue("describe", name).stdout)
+    name = kontinue("execute", "--detach", "two_steps", "-p", "seconds=600").stdout.strip()
+    wait_until("the first step", lambda: "Suspended" in kontinue("get", name).stdout)
     assert first.stop() == 0
     module = kontinue.folder / "app.py"
     module.write_text(module.read_text().replace("ctx.step(first_step)", "ctx.step(other_step)"))
     start_dev().ready()
-    waited = kontinue("wait", name, "--timeout", "20s")
+    kontinue("resume", name)  # what sleeps is replayed when it wakes
+    waited = kontinue("wait", name, "--timeout", "60s")
     assert (waited.returncode, waited.stdout) == (5, "Blocked\n")
     described = kontinue("describe", name).stdout
     assert "first_step" in described

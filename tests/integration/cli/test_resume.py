@@ -15,7 +15,7 @@ Kontinue = Any  # the class is in conftest, which importlib mode does not let us
 
 def open_names(kontinue: Kontinue, execution: str) -> list[str]:
     """Wait until an Execution waits for something, and return the names of that."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         listed = kontinue("suspensions", "-q", "-o", "json")
         found = [

@@ -90,7 +90,7 @@ def test_it_goes_on_looking_until_ctrl_c(beside: Kontinue) -> None:
     process = beside.start("shards", "-w", "--group", "nobody")
     seen = [process.stderr.readline() for _ in range(2)]
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=20)
+    process.communicate(timeout=60)
     assert process.returncode == 130
     assert [line[:22] for line in seen] == ["No worker group nobody"] * 2
     refused = beside("shards", "-w", "-o", "json")

@@ -188,9 +188,9 @@ def test_several_are_waited_for_together(shared: Kontinue) -> None:
     )
     done = shared("wait", one, failed, one)
     assert (done.returncode, done.stdout) == (3, f"{one} Completed\n{failed} Failed\n{one} Completed\n")
-    done = shared("wait", one, sleeper, "--timeout", "300ms")
+    done = shared("wait", one, sleeper, "--timeout", "3s")  # long enough to hear of the one
     assert (done.returncode, done.stdout) == (124, f"{one} Completed\n")
-    assert f"timeout: {sleeper} has not ended within 300ms" in done.stderr
+    assert f"timeout: {sleeper} has not ended within 3.0s" in done.stderr
     done = shared("wait", one, sleeper, one, "--timeout", "0")
     assert (done.returncode, done.stdout) == (124, f"{one} Completed\n")
     assert f"timeout: {sleeper} has not ended and goes on" in done.stderr
@@ -211,7 +211,7 @@ def test_ctrl_c_detaches(shared: Kontinue) -> None:
     process = shared.start("execute", "nap", "-p", "seconds=600", "--name", "detached")
     assert any("detached (nap)" in line for line in process.stderr), "it was never followed"
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=20)
+    _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Detached: detached goes on" in err
     assert "kontinue cancel detached" in err

@@ -35,7 +35,7 @@ class Reader:
         self.is_open = False
 
     async def has(self, text: bytes) -> None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while text not in self.received:
                 await asyncio.sleep(0.001)
 

@@ -57,7 +57,7 @@ class Reading:
         self.told.append(fields["text"])
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not condition():
                 await asyncio.sleep(0)
 
@@ -101,7 +101,7 @@ async def test_a_worker_that_starts_again_is_followed_on(reading: Reading) -> No
     reading.pods.end_answer("w-0")
     await reading.has("one", "after a restart", "of another Pod, with a slower clock")
     over.set()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         await following
     assert reading.said == []
 
@@ -117,7 +117,7 @@ async def test_all_that_was_printed_is_told_when_it_is_over(reading: Reading, be
         await reading.has("0")
     reading.pods.print("w-0", *(said(2, str(number)) for number in range(int(begun), 500)))
     over.set()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         await following
     assert reading.told == [str(number) for number in range(500)]
     assert reading.said == []
@@ -132,7 +132,7 @@ async def test_a_worker_without_a_pod_is_told_of_once(reading: Reading) -> None:
     reading.pods.print("w-0", said(1, "here"))
     await reading.has("here")
     over.set()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         await following
     assert reading.said == ["worker w-0 is no Pod: its lines are where its output goes"]
 
@@ -170,7 +170,7 @@ async def test_pods_that_functions_run_are_followed(reading: Reading) -> None:
     assert not following.done()
     put_run_pod(reading.pods, "one", owner="uid-root", state=DONE, phase="Succeeded")
     reading.pods.end_answer("one")
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         await following
     assert reading.said == []
 

@@ -60,7 +60,7 @@ async def test_who_has_lost_leadership_leads_again_when_the_lease_is_free() -> N
 
     task = asyncio.create_task(campaign(lease, lead).run())
     for _ in range(3):
-        await asyncio.wait_for(reigns.get(), 5)
+        await asyncio.wait_for(reigns.get(), 60)
         lease.is_lost.set()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -87,5 +87,5 @@ async def test_a_replica_that_is_stopped_while_it_loses_leadership_stops() -> No
     await is_ending.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await asyncio.wait_for(asyncio.shield(task), 5)
+        await asyncio.wait_for(asyncio.shield(task), 60)
     assert lease.is_released

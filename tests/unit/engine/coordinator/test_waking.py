@@ -41,7 +41,7 @@ class World:
             task.cancel()
 
     async def until(self, woken: list[str]) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while self.woken != woken:
                 await asyncio.sleep(0)
 

@@ -23,5 +23,5 @@ def test_a_process_that_is_spared_lives_on_and_is_told(monkeypatch: pytest.Monke
 
     breakdown.spare_process(report)
     Threads().start(lambda: 1 / 0)
-    assert was_told.wait(20)
+    assert was_told.wait(60)
     assert [type(error) for error in told] == [ZeroDivisionError]

@@ -70,7 +70,7 @@ def test_functions_run_one_after_the_other(run: Run, supervisor: FakeSupervisor)
     gate = threading.Event()
 
     def slow(x: int) -> int:
-        assert gate.wait(5)
+        assert gate.wait(60)
         return x
 
     run(slow, 1, serve=False, x=1)
@@ -297,7 +297,7 @@ def test_a_canceled_activation_has_ended_when_its_last_step_has(run: Run, superv
 
     def hang() -> None:
         begun.set()
-        assert gate.wait(5)
+        assert gate.wait(60)
 
     def following() -> None:
         pass
@@ -311,9 +311,9 @@ def test_a_canceled_activation_has_ended_when_its_last_step_has(run: Run, superv
     supervisor.holds = {frames.CreateChild}
     run(parent, serve=False)
     supervisor.serve(lambda: supervisor.of(frames.StepRequested) != [])
-    assert begun.wait(5)
+    assert begun.wait(60)
     supervisor.host.receive(frames.CancelActivation(1, "enough"))
-    assert ended.wait(5)
+    assert ended.wait(60)
     run(following, 2, serve=False)
     supervisor.serve(lambda: supervisor.end(2) is not None)
     assert supervisor.end(1) is None
@@ -327,7 +327,7 @@ def test_what_has_not_started_is_recalled_or_canceled_silently(run: Run, supervi
     gate = threading.Event()
 
     def slow() -> None:
-        assert gate.wait(5)
+        assert gate.wait(60)
 
     for number in (1, 2, 3):
         run(slow, number, serve=False)
@@ -621,7 +621,7 @@ def test_interrupted_pause_between_tries_ends_at_once(run: Run, supervisor: Fake
 
     tried = threading.Event()
     run(uses, serve=False)
-    assert tried.wait(5)
+    assert tried.wait(60)
     supervisor.host.receive(frames.CancelActivation(1, "enough"))
     supervisor.serve(lambda: supervisor.end() is not None)
 
@@ -658,11 +658,11 @@ def test_a_host_says_when_it_is_idle_and_which_activation_is_quiet(supervisor: F
     supervisor.host = host = SyncHost(functions, send=supervisor.send, now_ms=supervisor.now_ms, on_idle=idle.set)
     assert host.is_idle
     supervisor.activate(1, "waits")
-    assert idle.wait(5)
+    assert idle.wait(60)
     assert (host.is_idle, host.is_quiet(1), host.is_quiet(2)) == (True, True, False)
     idle.clear()
     host.receive(frames.StepArrived(1, supervisor.of(frames.StepRequested)[0].step, frames.TimerFired(1)))
-    assert idle.wait(5)
+    assert idle.wait(60)
     assert supervisor.end() == frames.Completed(1, b"1", supervisor.end().records)
     assert not host.is_quiet(1)
 

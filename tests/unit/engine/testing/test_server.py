@@ -52,7 +52,7 @@ async def test_a_watch_tells_of_changes_until_it_is_left(transport: InProcessTra
     async with aclosing(
         transport.stream(requests.watch(requests.EXECUTIONS, "default", resource_version="1"))
     ) as lines:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             async for line in lines:
                 names.append(msgspec.json.decode(line)["object"]["metadata"]["name"])
                 if len(names) == 3:

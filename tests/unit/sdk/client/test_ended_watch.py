@@ -272,7 +272,7 @@ async def test_what_had_ended_before_somebody_attached_is_found(is_forgotten):
         world.emit(event("ADDED", "x", version, result="x" * MAX_REMEMBERED_BYTES))
         await settle()
     world.objects["x"] = obj("x", version)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         assert (await watch.wait("x", uid="uid-x", version=str(version))).metadata.name == "x"
     waiting.cancel()
     await watch.close()

@@ -39,7 +39,7 @@ class Told:
             self.text += chunk
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not condition():
                 await asyncio.sleep(0)
 
@@ -47,7 +47,7 @@ class Told:
         await self.until(lambda: self.text == text)
 
     async def end(self) -> bytes:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             await self.task
         return self.text
 

@@ -39,7 +39,7 @@ class HeldStorage(SqliteStorage):
 
     def _make_durable(self, rows: Sequence[tuple[int, int, str, bytes | None]]) -> None:
         self.reached.set()
-        assert self.released.wait(10)
+        assert self.released.wait(60)
         if self.failure is not None:
             raise self.failure
         super()._make_durable(rows)
@@ -335,7 +335,7 @@ async def test_a_writer_thread_that_fails_is_told_of(tmp_path: Path) -> None:
     watching = asyncio.create_task(store.watch_over())
     commit = store.commit([Write("a", 0, b"1")])
     with pytest.raises(LookupError, match="a bug"):
-        await asyncio.wait_for(watching, 10)
+        await asyncio.wait_for(watching, 60)
     assert not commit.done()
     await store.close()
 
@@ -350,7 +350,7 @@ async def test_a_sink_that_fails_is_told_of_and_the_commit_is_answered(storage: 
     storage.tail(0, fail)
     assert await storage.commit([Write("a", 0, b"1")]) == [1]
     with pytest.raises(LookupError, match="a bug"):
-        await asyncio.wait_for(storage.watch_over(), 10)
+        await asyncio.wait_for(storage.watch_over(), 60)
 
 
 async def test_close_finishes_what_was_accepted(tmp_path: Path) -> None:
