@@ -164,10 +164,9 @@ async def count_for(length_s: float, verb: str, name: str, clients: list[Peer]) 
     orders = (one.does(verb, name=name, from_s=from_s, until_s=from_s + length_s) for one in clients)
     answers = await asyncio.gather(*orders)
     latencies = [one_ms for answer in answers for one_ms in answer["latencies_ms"]]
+    counts = [answer["count"] for answer in answers]
     requests = sum(answer.get("requests", 0) for answer in answers)
-    least = min(len(answer["latencies_ms"]) for answer in answers)
-    took_s = time.monotonic() - from_s  # the last ones end after the time
-    return Counted(len(latencies) / took_s, latencies, least, requests / len(latencies))
+    return Counted(sum(counts) / length_s, latencies, min(counts), requests / len(latencies))
 
 
 def described(counted: list[Counted]) -> str:

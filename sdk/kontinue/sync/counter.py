@@ -156,13 +156,16 @@ class Counter:
 
     async def _leave_to_others(self) -> None:
         pause_s = self._turns.pause_s(asyncio.get_running_loop().time())
-        if pause_s:
+        if pause_s is not None:
             self._seen = None
+        if pause_s:
             await asyncio.sleep(min(pause_s, self._retry_for_s * MOST_LEFT_TO_OTHERS))
 
     def _pause_s(self, error: errors.ApiError, backoff: Backoff) -> float:
+        now_s = asyncio.get_running_loop().time()
         if isinstance(error, errors.Conflict):
-            return self._turns.pause_after_conflict_s(asyncio.get_running_loop().time())
+            return self._turns.pause_after_conflict_s(now_s)
+        self._turns.unanswered(now_s)
         return backoff.next_s(at_least_s=error.retry_after_s)
 
     def _was_carried_out(self, group: WaitGroup, last: _Attempt, write_id: str) -> bool:

@@ -16,7 +16,7 @@ IN_A_ROW: Final = 12
 """Writes of one turn, where others write, too. More of them waste less, and let others wait longer. Chosen, as
 most numbers here, by simulations of 2 to 100 processes on servers that take 0.5 to 25 ms for a write."""
 LONGEST_TURN_S: Final = 0.1
-"""Where a write takes so long that they would last longer, there are fewer."""
+"""Where a write takes so long that they would last longer, there are fewer. And no turn goes on after such a pause."""
 IN_A_ROW_ALONE: Final = 64
 """Where nobody else was seen: who comes never finds a gap between writes in a row, and must not starve."""
 ALONE_AFTER: Final = 16
@@ -53,17 +53,20 @@ class Turns:
         self._ended_s = 0.0
         self._written = 0
 
-    def pause_s(self, now_s: float) -> float:
-        """Return how long to leave it to others before the next write; 0 while our turn goes on."""
-        if self._in_a_row == 0:
-            self._asked_s = now_s
-            return 0.0
-        if self._in_a_row < self._most_in_a_row():
-            return 0.0
-        self._in_a_row = 0
+    def pause_s(self, now_s: float) -> float | None:
+        """Return how long to leave it to others before the object is read and written; None while our turn goes on."""
+        if self._in_a_row and not self._is_over(now_s):
+            return None
+        again_s = 0.0
+        if self._in_a_row:
+            self._in_a_row = 0
+            again_s = max(self._waited_s * WAIT_AGAIN * (0.9 + 0.2 * self._random()), GAP * self._write_s)
         self._asked_s = now_s
-        again_s = self._waited_s * WAIT_AGAIN * (0.9 + 0.2 * self._random())
-        return max(0.0, self._ended_s + max(again_s, GAP * self._write_s) - now_s)
+        return max(0.0, self._ended_s + again_s - now_s)
+
+    def _is_over(self, now_s: float) -> bool:
+        is_old = now_s - self._ended_s > LONGEST_TURN_S and self._alone_for < ALONE_AFTER
+        return is_old or self._in_a_row >= self._most_in_a_row()
 
     def _most_in_a_row(self) -> int:
         if self._alone_for >= ALONE_AFTER:
@@ -80,6 +83,10 @@ class Turns:
         self._conflicts += 1
         return bound * self._write_s * self._random()
 
+    def unanswered(self, now_s: float) -> None:
+        """Note that the server was away: who waits for it does not wait for others."""
+        self._asked_s = now_s
+
     def written(self, now_s: float, *, took_s: float, count: int) -> None:
         """Note a write of ours.
 
@@ -91,8 +98,8 @@ class Turns:
         took_s = min(max(QUICK_WRITE_S, took_s), SLOW_WRITE_S)
         self._write_s += (took_s - self._write_s) * _WEIGHT
         if self._in_a_row == 0:
-            self._waited_s = min(LONGEST_WAIT_S, now_s - self._asked_s)
             is_alone = count == self._written + 1 and not self._conflicts
+            self._waited_s = 0.0 if is_alone else min(LONGEST_WAIT_S, now_s - self._asked_s)
             self._alone_for = self._alone_for + 1 if is_alone else 0
         self._conflicts = 0
         self._in_a_row += 1

@@ -21,7 +21,7 @@ def turns_of() -> Turns:
 def write(subject: Turns, now_s: float, numbers: itertools.count[int], times: int = 1) -> float:
     """Write several times without a pause; return the time after that."""
     for _ in range(times):
-        assert subject.pause_s(now_s) == 0.0
+        assert not subject.pause_s(now_s)
         now_s += WRITE_S
         subject.written(now_s, took_s=WRITE_S, count=next(numbers))
     return now_s
@@ -48,7 +48,7 @@ def test_among_others_a_turn_is_short():
     """Then it is left to them, and read anew."""
     subject, numbers = turns_of(), itertools.count(1)
     now_s = write(subject, meet(subject, numbers), numbers, IN_A_ROW - 1)
-    assert subject.pause_s(now_s) > 0.0
+    assert subject.pause_s(now_s)
 
 
 def test_where_writes_take_long_a_turn_has_fewer_of_them():
@@ -57,11 +57,11 @@ def test_where_writes_take_long_a_turn_has_fewer_of_them():
     meet(subject, numbers)
     for _ in range(100):
         subject.written(0.0, took_s=0.05, count=next(numbers))
-    assert subject.pause_s(0.0) > 0.0
+    assert subject.pause_s(0.0)
     subject.written(0.0, took_s=0.05, count=next(numbers))
-    assert subject.pause_s(0.0) == 0.0
+    assert subject.pause_s(0.0) is None
     subject.written(0.0, took_s=0.05, count=next(numbers))
-    assert subject.pause_s(0.0) > 0.0
+    assert subject.pause_s(0.0)
 
 
 def test_who_had_to_wait_sleeps_nearly_as_long_before_the_next_turn():
@@ -77,6 +77,28 @@ def test_what_passes_between_two_writes_was_left_to_others_already():
     now_s = write(subject, meet(subject, numbers, waits_s=0.4), numbers, IN_A_ROW - 1)
     assert subject.pause_s(now_s + 0.2) == pytest.approx(0.1)
     write(subject, now_s + 1.0, numbers, IN_A_ROW - 1)
+
+
+def test_who_writes_now_and_then_among_others_reads_first():
+    """What its last write left is old by then; where nobody else was seen, it is probably not."""
+    subject, numbers = turns_of(), itertools.count(1)
+    now_s = write(subject, 0.0, numbers)
+    assert subject.pause_s(now_s + 60) is None
+    subject = turns_of()
+    now_s = meet(subject, numbers)
+    assert subject.pause_s(now_s + 60) == 0.0
+
+
+def test_a_server_that_was_away_was_not_waited_for_among_others():
+    """The next turn is not put off because of it."""
+    subject, numbers = turns_of(), itertools.count(1)
+    meet(subject, numbers)
+    subject.pause_after_conflict_s(1.0)
+    subject.unanswered(60.0)
+    next(numbers)  # theirs
+    subject.written(60.1, took_s=WRITE_S, count=next(numbers))
+    now_s = write(subject, 60.1, numbers, IN_A_ROW - 1)
+    assert subject.pause_s(now_s) == pytest.approx(0.075)
 
 
 def test_time_in_which_nothing_was_asked_for_is_no_wait():
@@ -96,7 +118,7 @@ def test_who_sees_nobody_for_some_turns_takes_longer_ones():
         now_s += subject.pause_s(now_s)
         now_s = write(subject, now_s, numbers, IN_A_ROW)
     now_s = write(subject, now_s, numbers, IN_A_ROW_ALONE - IN_A_ROW)
-    assert subject.pause_s(now_s) > 0.0
+    assert subject.pause_s(now_s)
 
 
 def test_pauses_after_conflicts_grow_with_their_number_and_with_the_time_of_a_write():
@@ -109,15 +131,17 @@ def test_pauses_after_conflicts_grow_with_their_number_and_with_the_time_of_a_wr
     assert subject.pause_after_conflict_s(0.0) == pytest.approx(2 * 0.001)
 
 
-@given(st.lists(st.tuples(st.sampled_from(["write", "conflict"]), st.floats(0, 100)), max_size=60))
+@given(st.lists(st.tuples(st.sampled_from(["write", "conflict", "no answer"]), st.floats(0, 100)), max_size=60))
 def test_nobody_is_ever_kept_from_writing_for_long(events: list[tuple[str, float]]):
     """Whatever has happened: no pause is longer than the longest wait that is believed, and a little."""
     subject = Turns()
     now_s = 0.0
     for number, (event, took_s) in enumerate(events):
-        pause_s = subject.pause_s(now_s)
+        pause_s = subject.pause_s(now_s) or 0.0
         if event == "conflict":
             pause_s = max(pause_s, subject.pause_after_conflict_s(now_s))
+        elif event == "no answer":
+            subject.unanswered(now_s)
         else:
             subject.written(now_s + took_s, took_s=took_s, count=number)
         assert 0.0 <= pause_s <= max(LONGEST_WAIT_S, turns.LONGEST_PAUSE * turns.SLOW_WRITE_S)
