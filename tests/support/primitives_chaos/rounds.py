@@ -11,6 +11,7 @@ from random import Random
 import msgspec
 
 from chaos.figures import percentile
+from chaos.pods import tracebacks
 from primitives_chaos import judges
 from primitives_chaos.book import Event, Line
 from primitives_chaos.episode import DONES
@@ -76,7 +77,8 @@ async def run_rounds(
             if not round_.has_ended:
                 break
         violations += world.coordinator.unexpected
-        violations += [one for process in (world.coordinator, *world.clients) for one in _raised(process.log)]
+        violations += tracebacks(world.coordinator.log)
+        violations += [one for client in world.clients for one in _raised(client.log)]
         whole_s, died = time.monotonic() - begun_s, deaths(world)
     counts = (
         f"{number} rounds in {whole_s:.0f} s, {percentile(took_s, 0.5):.1f} s each (p99 {percentile(took_s, 0.99):.1f} "
