@@ -21,6 +21,20 @@ from kontinue_engine.clock import SystemClock
 from kontinue_engine.kube.events import EventRecorder
 
 
+class LosesAnswers:
+    """A transport that sends a DELETE again, as if the first answer had got lost."""
+
+    def __init__(self, inner: KubeTransport) -> None:
+        self._inner = inner
+        self.stream, self.chunks = inner.stream, inner.chunks
+
+    async def send(self, request: requests.Request, **options: Any) -> bytes:
+        """Send it; the answer is the last one."""
+        if request.method == "DELETE":
+            await self._inner.send(request, **options)
+        return await self._inner.send(request, **options)
+
+
 class World:
     """A namespace, seen by a user.
 

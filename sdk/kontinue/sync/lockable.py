@@ -23,6 +23,7 @@ from kontinue.kube.reflector import HasMetadata
 from kontinue.kube.requests import Resource
 from kontinue.sync.holders import found, own_name
 from kontinue.sync.locker import Locker, Taken
+from kontinue.sync.removing import remove
 
 T = TypeVar("T", bound=HasMetadata)
 
@@ -68,8 +69,8 @@ class Lockable(Generic[T]):
             ApiError: the server refuses.
         """
         with suppress(errors.NotFound):
-            request = requests.delete(self._resource, self.namespace, self.name)
-            await self._transport.send(request, retry_for_s=self._retry_for_s)
+            found = await self.get()
+            await remove(self._transport, self._resource, found.metadata, retry_for_s=self._retry_for_s)
 
     @limited
     async def _create(self, wanted: T) -> T:

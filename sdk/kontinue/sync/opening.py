@@ -18,6 +18,7 @@ from kontinue.kube import requests
 from kontinue.kube.answers import reader
 from kontinue.kube.reflector import HasMetadata
 from kontinue.kube.requests import Resource
+from kontinue.sync.removing import remove
 from kontinue.sync.watching import Gone, states
 
 RETRY_S: Final = 30.0
@@ -128,8 +129,8 @@ class Opening(abc.ABC, Generic[T]):
         Raises:
             NotFound: there is none.
         """
-        request = requests.delete(self._resource, self.namespace, self.name)
-        await self._transport.send(request, retry_for_s=self._retry_for_s)
+        found = await self.get()
+        await remove(self._transport, self._resource, found.metadata, retry_for_s=self._retry_for_s)
 
     @property
     def _what(self) -> str:

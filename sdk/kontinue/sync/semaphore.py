@@ -31,6 +31,7 @@ from kontinue.sync.asking import DEFAULT_TTL, Asker, Words, does_not_wait
 from kontinue.sync.followed import Followed
 from kontinue.sync.holders import own_name
 from kontinue.sync.permits import HeldPermit, PermitScope, new_permit
+from kontinue.sync.removing import remove
 from kontinue.sync.renewing import renewed_until_lost
 
 RETRY_S: Final = 30.0
@@ -214,8 +215,8 @@ class Semaphore:
         Raises:
             NotFound: there is none.
         """
-        request = requests.delete(requests.SEMAPHORES, self.namespace, self.name)
-        await self._transport.send(request, retry_for_s=self._retry_for_s)
+        found = await self.get()
+        await remove(self._transport, requests.SEMAPHORES, found.metadata, retry_for_s=self._retry_for_s)
 
     async def _given_back(self, permit: Permit) -> bool:
         meta = permit.metadata
@@ -230,10 +231,7 @@ class Semaphore:
         return stored.is_granted
 
     async def _delete(self, permit: Permit) -> None:
-        meta = permit.metadata
-        request = requests.delete(requests.PERMITS, self.namespace, meta.name, uid=meta.uid)
-        with suppress(errors.NotFound):  # the answer to our own got lost, or somebody else was faster
-            await self._transport.send(request, retry_for_s=self._retry_for_s)
+        await remove(self._transport, requests.PERMITS, permit.metadata, retry_for_s=self._retry_for_s)
 
     async def _keep(self, held: HeldPermit) -> str:
         granted = held.permit

@@ -26,6 +26,7 @@ from kontinue.kube.answers import reader
 from kontinue.sync.counter import Counter
 from kontinue.sync.following import Following, is_over
 from kontinue.sync.holders import found
+from kontinue.sync.removing import remove
 
 RETRY_S: Final = 30.0
 """How long an operation is tried when the client has no timeout; as the client's other calls."""
@@ -165,8 +166,8 @@ class WaitGroup:
         Raises:
             NotFound: there is none.
         """
-        request = requests.delete(requests.WAIT_GROUPS, self.namespace, self.name)
-        await self._transport.send(request, retry_for_s=self._retry_for_s)
+        found = await self.get()
+        await remove(self._transport, requests.WAIT_GROUPS, found.metadata, retry_for_s=self._retry_for_s)
 
     def _timed_out(self, seen: StoredWaitGroup | None, limit: timedelta) -> errors.WaitTimeout:
         what = f"WaitGroup {self.namespace}/{self.name}"

@@ -11,7 +11,6 @@ import sys
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -20,9 +19,8 @@ from api_server import ApiServer
 from kontinue import errors
 from kontinue.client import Client, ClientOptions, SyncClient
 from kontinue.kube import requests
-from kontinue.kube.http import KubeTransport
 from kontinue.sync import HeldPermit, PermitPhase, Semaphore, SemaphorePhase, SyncHeldPermit, SyncSemaphore
-from looked_after import World, start_coordinator
+from looked_after import LosesAnswers, World, start_coordinator
 from polling import eventually
 
 LONG = timedelta(seconds=60)
@@ -249,20 +247,6 @@ async def test_a_lost_permit_cancels_its_body_and_is_told(world: World):
         with pytest.raises(errors.LockLost, match="was deleted"):
             await holding
     assert [one.is_lost for one in lost] == [True]
-
-
-class LosesAnswers:
-    """A transport that sends a DELETE again, as if the first answer had got lost."""
-
-    def __init__(self, inner: KubeTransport) -> None:
-        self._inner = inner
-        self.stream, self.chunks = inner.stream, inner.chunks
-
-    async def send(self, request: requests.Request, **options: Any) -> bytes:
-        """Send it; the answer is the last one."""
-        if request.method == "DELETE":
-            await self._inner.send(request, **options)
-        return await self._inner.send(request, **options)
 
 
 async def test_a_permit_whose_release_was_answered_late_was_still_held(world: World):

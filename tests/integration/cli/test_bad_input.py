@@ -12,10 +12,11 @@ import pytest
 
 from api_server import ApiServer
 from kontinue import errors
+from kontinue.client import Client
 from kontinue.kube.http import KubeTransport
 from kontinue.sync import Barrier, Holder, HolderKind, Lease, Mutex, Once, RWMutex, Semaphore, WaitGroup
 from kontinue_engine.cli import koncli
-from looked_after import World
+from looked_after import LosesAnswers, World
 
 SOON = timedelta(seconds=60)
 KINDS = {
@@ -230,3 +231,13 @@ async def test_who_says_nothing_is_who_the_environment_says(
         assert (await barrier.arrive()).spec.holder == "me"
         assert (await call("barrier", "arrive", "x")).code == 0
         assert (await barrier.wait(timeout=SOON)).status.arrivals == ["me"]
+
+
+async def test_what_is_deleted_is_deleted_once(world: World):
+    """Although the answer got lost: that it is gone when it is deleted again is what was wanted."""
+    client = Client.from_kube(LosesAnswers(world.transport), world.namespace)
+    for kind in KINDS.values():
+        await kind("x", client).create()
+        await kind("x", client).delete()
+        with pytest.raises(errors.NotFound):
+            await kind("x", client).get()
