@@ -103,7 +103,7 @@ class ControlPlane:
             f"--initial-cluster=default={peer}",
             "--log-level=warn",
         )
-        self._await("etcd", lambda: urllib.request.urlopen(f"{client}/health", timeout=1).read())
+        self._await("etcd", lambda: urllib.request.urlopen(f"{client}/health", timeout=5).read())
 
     def start_apiserver(self) -> None:
         """Start kube-apiserver and wait until it answers."""

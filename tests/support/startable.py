@@ -104,7 +104,7 @@ class LocalStartable:
     def _answers(self) -> bool:
         with (
             contextlib.suppress(OSError),
-            urllib.request.urlopen(f"http://127.0.0.1:{self._port}/readyz", timeout=1),
+            urllib.request.urlopen(f"http://127.0.0.1:{self._port}/readyz", timeout=5),
         ):
             return True
         return False

@@ -31,7 +31,7 @@ from played_worker import PlayedWorker, build
 FIRST, LAST = map(int, os.environ.get("KONTINUE_PROXY_SEEDS", "0:2").split(":"))
 CALL = timedelta(seconds=30)
 """Deadline of each call."""
-GRACE_S = 10.0
+GRACE_S = 30.0
 """By how much a busy machine may be late."""
 TRY_S = 2.5
 """How long a transport waits for one answer: those that never come cost it."""

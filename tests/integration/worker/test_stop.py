@@ -12,7 +12,7 @@ import pytest
 from partition import wire
 
 GRACE_S = 1
-STARTS_IN_S = 30
+STARTS_IN_S = 60
 STOPS_IN_S = 15
 """Grace, and a few seconds for each of two Leases; the rest is for a slow machine. One hanging request takes 10 s."""
 pytestmark = pytest.mark.slow
