@@ -120,13 +120,14 @@ def asked(locks: Locks, claim: Claim, *, ttl: timedelta | None, now: datetime, m
         if present >= most:
             raise errors.InvalidState(f"{present} hold it or wait for it already: no more can")
         locks = msgspec.structs.replace(locks, waiters=(*locks.waiters, claim))
-    if all(one.id != claim.id for one in turns(locks)):
+    turn = next((one for one in turns(locks) if one.id == claim.id), None)
+    if turn is None:
         return locks
-    grant = Grant(
-        id=claim.id,
-        holder=claim.holder,
-        bound_to=claim.bound_to,
-        is_shared=claim.is_shared,
+    grant = Grant(  # of what stands in the queue: it was its turn
+        id=turn.id,
+        holder=turn.holder,
+        bound_to=turn.bound_to,
+        is_shared=turn.is_shared,
         token=locks.token + 1,
         ttl=ttl,
         locked_at=now,

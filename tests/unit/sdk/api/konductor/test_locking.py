@@ -183,6 +183,13 @@ def test_a_mutex_keeps_its_locks_as_they_are(steps: list[tuple[str, int, bool]])
         assert MUTEXES.with_locks(mutex, locks) == mutex
 
 
+def test_asking_again_in_another_way_changes_nothing():
+    """What stands in the queue is granted: who has asked to read does not get to write beside another reader."""
+    locks = ask(ask(ask(Locks(), "a", shared=True), "b"), "c", shared=True)
+    locks = ask(left(locks, "b"), "c")
+    assert [(one.holder, one.is_shared) for one in locks.grants] == [("a", True), ("c", True)]
+
+
 @given(STEPS)
 def test_an_rwmutex_keeps_its_locks_as_they_are(steps: list[tuple[str, int, bool]]):
     """What is written is what is read; the documented fields say who reads and who writes."""
