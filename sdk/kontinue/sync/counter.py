@@ -149,7 +149,8 @@ class Counter:
                 await asyncio.sleep(self._pause_s(error, backoff))
             else:
                 now_s = asyncio.get_running_loop().time()
-                self._turns.written(now_s, took_s=now_s - begun_s, count=written.status.operation_count)
+                before, count = group.status.operation_count, written.status.operation_count
+                self._turns.written(now_s, took_s=now_s - begun_s, before=before, count=count)
                 self._seen = written
                 _tell(batch, counted.answers)
                 return

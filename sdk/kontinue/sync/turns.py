@@ -51,7 +51,7 @@ class Turns:
         self._asked_s = 0.0
         self._waited_s = 0.0
         self._ended_s = 0.0
-        self._written = 0
+        self._count: int | None = None
 
     def pause_s(self, now_s: float) -> float | None:
         """Return how long to leave it to others before the object is read and written; None while our turn goes on."""
@@ -87,21 +87,22 @@ class Turns:
         """Note that the server was away: who waits for it does not wait for others."""
         self._asked_s = now_s
 
-    def written(self, now_s: float, *, took_s: float, count: int) -> None:
+    def written(self, now_s: float, *, took_s: float, before: int, count: int) -> None:
         """Note a write of ours.
 
         Args:
             now_s: when it was answered.
             took_s: from its request to its answer.
-            count: how many writes there have been, by anybody.
+            before: how many writes there were before it, by anybody.
+            count: how many there were with it.
         """
         took_s = min(max(QUICK_WRITE_S, took_s), SLOW_WRITE_S)
         self._write_s += (took_s - self._write_s) * _WEIGHT
         if self._in_a_row == 0:
-            is_alone = count == self._written + 1 and not self._conflicts
+            is_alone = self._count in {None, before} and not self._conflicts
             self._waited_s = 0.0 if is_alone else min(LONGEST_WAIT_S, now_s - self._asked_s)
             self._alone_for = self._alone_for + 1 if is_alone else 0
         self._conflicts = 0
         self._in_a_row += 1
         self._ended_s = now_s
-        self._written = count
+        self._count = count

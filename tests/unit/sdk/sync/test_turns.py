@@ -18,12 +18,16 @@ def turns_of() -> Turns:
     return Turns(random=lambda: 0.5)
 
 
+def note(subject: Turns, now_s: float, count: int, *, took_s: float = WRITE_S) -> None:
+    subject.written(now_s, took_s=took_s, before=count - 1, count=count)
+
+
 def write(subject: Turns, now_s: float, numbers: itertools.count[int], times: int = 1) -> float:
     """Write several times without a pause; return the time after that."""
     for _ in range(times):
         assert not subject.pause_s(now_s)
         now_s += WRITE_S
-        subject.written(now_s, took_s=WRITE_S, count=next(numbers))
+        note(subject, now_s, next(numbers))
     return now_s
 
 
@@ -32,7 +36,7 @@ def meet(subject: Turns, numbers: itertools.count[int], *, waits_s: float = 0.0)
     assert subject.pause_s(0.0) == 0.0
     subject.pause_after_conflict_s(0.0)
     next(numbers)  # theirs
-    subject.written(waits_s, took_s=WRITE_S, count=next(numbers))
+    note(subject, waits_s, next(numbers))
     return waits_s
 
 
@@ -42,6 +46,16 @@ def test_who_is_alone_leaves_a_gap_now_and_then():
     now_s = write(subject, 0.0, itertools.count(1), IN_A_ROW_ALONE)
     assert subject.pause_s(now_s) == pytest.approx(GAP * WRITE_S)
     assert subject.pause_s(now_s) == 0.0
+
+
+def test_who_comes_first_to_a_used_one_is_alone_until_somebody_is_seen():
+    """What was counted before says nothing of now; and a write of several operations counts several times."""
+    subject = turns_of()
+    now_s = write(subject, 0.0, itertools.count(500), IN_A_ROW_ALONE - 1)
+    assert subject.pause_s(now_s) is None
+    subject.written(now_s, took_s=WRITE_S, before=562, count=567)
+    now_s += subject.pause_s(now_s) or 0.0
+    assert write(subject, now_s, itertools.count(568), IN_A_ROW_ALONE - 1)
 
 
 def test_among_others_a_turn_is_short():
@@ -56,11 +70,11 @@ def test_where_writes_take_long_a_turn_has_fewer_of_them():
     subject, numbers = turns_of(), itertools.count(1)
     meet(subject, numbers)
     for _ in range(100):
-        subject.written(0.0, took_s=0.05, count=next(numbers))
+        note(subject, 0.0, next(numbers), took_s=0.05)
     assert subject.pause_s(0.0)
-    subject.written(0.0, took_s=0.05, count=next(numbers))
+    note(subject, 0.0, next(numbers), took_s=0.05)
     assert subject.pause_s(0.0) is None
-    subject.written(0.0, took_s=0.05, count=next(numbers))
+    note(subject, 0.0, next(numbers), took_s=0.05)
     assert subject.pause_s(0.0)
 
 
@@ -96,7 +110,7 @@ def test_a_server_that_was_away_was_not_waited_for_among_others():
     subject.pause_after_conflict_s(1.0)
     subject.unanswered(60.0)
     next(numbers)  # theirs
-    subject.written(60.1, took_s=WRITE_S, count=next(numbers))
+    note(subject, 60.1, next(numbers))
     now_s = write(subject, 60.1, numbers, IN_A_ROW - 1)
     assert subject.pause_s(now_s) == pytest.approx(0.075)
 
@@ -127,7 +141,7 @@ def test_pauses_after_conflicts_grow_with_their_number_and_with_the_time_of_a_wr
     pauses = [subject.pause_after_conflict_s(0.0) / WRITE_S for _ in range(6)]
     assert pauses == pytest.approx([2, 4, 8, 16, 16, 16])
     for number in range(200):
-        subject.written(0.0, took_s=0.001, count=number)
+        note(subject, 0.0, number, took_s=0.001)
     assert subject.pause_after_conflict_s(0.0) == pytest.approx(2 * 0.001)
 
 
@@ -143,6 +157,6 @@ def test_nobody_is_ever_kept_from_writing_for_long(events: list[tuple[str, float
         elif event == "no answer":
             subject.unanswered(now_s)
         else:
-            subject.written(now_s + took_s, took_s=took_s, count=number)
+            note(subject, now_s + took_s, number, took_s=took_s)
         assert 0.0 <= pause_s <= max(LONGEST_WAIT_S, turns.LONGEST_PAUSE * turns.SLOW_WRITE_S)
         now_s += took_s
