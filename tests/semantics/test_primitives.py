@@ -495,3 +495,38 @@ async def test_functions_wait_for_a_gate(env: TestEnvironment) -> None:
     await group.done()
     for run in runs:
         await run.result()
+
+
+@app.function
+async def takes_the_first(ctx: ExecutionContext) -> int:
+    async def take(name: str) -> None:
+        async with ctx.mutex(name):
+            pass
+
+    winner, _ = await ctx.race(take("m"), take("n"))
+    await ctx.sleep(MINUTE)
+    return winner
+
+
+@app.function
+def takes_the_first_sync(ctx: SyncExecutionContext) -> int:
+    def take(name: str) -> None:
+        with ctx.mutex(name):
+            pass
+
+    winner, _ = ctx.race(lambda: take("m"), lambda: take("n"))
+    ctx.sleep(MINUTE)
+    return winner
+
+
+@pytest.mark.parametrize("function", [takes_the_first, takes_the_first_sync])
+async def test_what_was_granted_to_a_branch_that_is_given_up_is_given_back(env: TestEnvironment, function: Any) -> None:
+    """Both are free, so both are granted; the loser never hears of it."""
+    env.use(app)
+    mutexes = [Mutex(name, env.client) for name in ("m", "n")]
+    for mutex in mutexes:
+        await mutex.create()
+    run = await env.spawn(function)
+    await env.advance(MINUTE / 2)
+    assert [await mutex.is_locked() for mutex in mutexes] == [False, False]
+    assert await run.result() in (0, 1)

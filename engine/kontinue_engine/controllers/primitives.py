@@ -96,7 +96,7 @@ class Primitives:
         if command.verb in WAITING_VERBS and asked is not None and asked.task is not None:
             asked.task.cancel()
         if command.verb in HELD_VERBS:
-            self._withdraw(entry, command)
+            self._withdraw(entry, command, asked)
 
     def recorded(self, entry: Entry, records: Iterable[frames.EncodedRecord]) -> None:
         """Outcomes have become records: nobody asks again."""
@@ -114,7 +114,7 @@ class Primitives:
                 asked.task.cancel()
             if command.verb in HELD_VERBS and command.id not in released:
                 withdraw = frames.WithdrawPrimitive(command.kind, command.name, command.verb, command.id)
-                self._withdraw(entry, withdraw)
+                self._withdraw(entry, withdraw, asked)
 
     def leave(self, entry: Entry) -> None:
         """It is not this replica's any more: whoever has it asks with the same ids."""
@@ -174,15 +174,25 @@ class Primitives:
         elif answer is not None:
             self._runtime.send_to(entry, frames.StepRejected(activation.number, step, answer))
 
-    def _withdraw(self, entry: Entry, command: frames.WithdrawPrimitive) -> None:
+    def _withdraw(self, entry: Entry, command: frames.WithdrawPrimitive, asked: _Asked | None) -> None:
         if command.id not in self._ending:
             holder = Holder(kind=HolderKind.EXECUTION, name=entry.name, uid=entry.uid)
             ended = self._ending[command.id] = asyncio.Event()
-            self._runtime.spawn("", self._keep_withdrawing(command, holder, ended), name=f"withdraw/{entry.name}")
+            task = asked.task if asked is not None else None
+            work = self._keep_withdrawing(command, holder, task, ended)
+            self._runtime.spawn("", work, name=f"withdraw/{entry.name}")
 
-    async def _keep_withdrawing(self, command: frames.WithdrawPrimitive, holder: Holder, ended: asyncio.Event) -> None:
+    async def _keep_withdrawing(
+        self,
+        command: frames.WithdrawPrimitive,
+        holder: Holder,
+        task: asyncio.Task[bytes] | None,
+        ended: asyncio.Event,
+    ) -> None:
         backoff = Backoff()
         try:
+            if task is not None:
+                await asyncio.wait([task])  # a write of it that is under way would come after ours
             while True:
                 try:
                     return await self._operations.withdraw(command, holder)

@@ -189,8 +189,9 @@ class Journal:
         self._waiting.pop((call.id, False), None)
         if before is CallState.ARRIVED or self.is_replaying:  # else no record of it can come
             self._abandoned[call.id] = call
-        # Steps run here: whoever runs them stops them.
-        if call.kind is not RecordKind.STEP and self._may_have_started(call, before):
+        # Steps run here: whoever runs them stops them. What has come is over, but for what is held from then on.
+        is_held = call.kind is RecordKind.HOLD and before is CallState.ARRIVED
+        if is_held or (call.kind is not RecordKind.STEP and self._may_have_started(call, before)):
             self.cancel(call, message)
 
     def _may_have_started(self, call: Call, state: CallState) -> bool:
@@ -432,7 +433,10 @@ class Journal:
         self._check(call, record)
         if record.error is not None:
             self._dropped_errors.append(record.seq)
-        self._waiting.pop((call.id, True), None)
+        if call.kind is RecordKind.HOLD:
+            self._holds.pop(call.id, None)
+        else:
+            self._waiting.pop((call.id, True), None)
 
     def _describe_calls(self) -> str:
         shown = [f"{call.id}: {call.describe()}" for call in itertools.islice(self._calls.values(), _MAX_SHOWN)]

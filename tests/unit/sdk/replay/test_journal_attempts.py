@@ -225,3 +225,34 @@ def test_what_waits_for_a_choice_to_be_recorded_is_held_back() -> None:
     journal.recorded(flush.seq)
     assert journal.advance() is None
     assert (started(journal), journal.holds_back) == (["3"], False)
+
+
+def test_a_hold_that_came_too_late_is_given_back() -> None:
+    """Its program has given it up between arrival and delivery, and a replay does so again."""
+    journal = make_journal()
+    winner, loser = make_call("1", RecordKind.HOLD), make_call("2", RecordKind.HOLD)
+    journal.request(winner)
+    journal.request(loser)
+    assert journal.advance() is None
+    assert started(journal) == ["1", "2"]
+    for call in (winner, loser):
+        journal.arrive(call.id, Outcome(at_ms=1, value=b"1", is_durable=True))
+    assert journal.advance() is winner
+    journal.abandon(loser)
+    assert journal.advance() is None
+    flush = journal.take_flush()
+    assert flush is not None
+    journal.recorded(flush.seq)
+    assert journal.advance() is None
+    assert started(journal) == ["2"]
+
+    records = [msgspec.json.decode(json, type=Record) for _, json in flush.records]
+    replayed = make_journal(*records)
+    winner, loser = make_call("1", RecordKind.HOLD), make_call("2", RecordKind.HOLD)
+    replayed.request(winner)
+    replayed.request(loser)
+    assert replayed.advance() is winner
+    replayed.abandon(loser)
+    assert replayed.advance() is None
+    assert [(effect.call.id, effect.is_cancel) for effect in replayed.take_effects()] == [("2", True)]
+    assert (replayed.hold_of("1"), replayed.hold_of("2")) == (records[0], None)
