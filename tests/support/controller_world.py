@@ -277,7 +277,7 @@ async def replica(
             if list_first:
                 world.controller.observation.on_list(list_first, initial=True)
             running.append(tasks.create_task(leases.run()))
-            running.append(tasks.create_task(world.controller.gates.run(world.leases.subscribed())))
+            running.append(tasks.create_task(world.controller.admission.run(world.leases.subscribed())))
             running.append(tasks.create_task(world.mutexes.run()))
             running.append(tasks.create_task(world.retries.run()))
             running.append(tasks.create_task(informer.run()))

@@ -12,7 +12,7 @@ import typer
 from kontinue.api.konductor.group import Holder
 from kontinue.kube.requests import Resource
 from kontinue.sync import Lock
-from kontinue.sync.held import Holding, Keeper
+from kontinue.sync.holding.held import Holding, Keeper
 from kontinue_engine.cli.commands import Signals, ended_by_signals, exit_code, run_command
 from kontinue_engine.cli.connection import Connection, connect
 from kontinue_engine.cli.options import GlobalOptions, is_terminal

@@ -12,7 +12,7 @@ from kontinue import errors
 from kontinue.api.konductor.onces import Once
 from kontinue.kube.requests import ONCES
 from kontinue.sync import Once as OnceClient
-from kontinue.sync.once import LEASE
+from kontinue.sync.locks.once import LEASE
 from kontinue_engine.cli.connection import Connection, connect
 from kontinue_engine.cli.execute import duration_option
 from kontinue_engine.cli.locks import CommandArgument, HolderOption, TimeoutOption, holder_of, run_held

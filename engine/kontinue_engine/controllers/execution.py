@@ -15,9 +15,9 @@ from kontinue import errors
 from kontinue.api import labels
 from kontinue.api.v1alpha1 import Execution, ExecutionStatus, Phase
 from kontinue_engine.controllers.activations import Activations
+from kontinue_engine.controllers.admission import Admission
 from kontinue_engine.controllers.backlog import Backlog
 from kontinue_engine.controllers.entries import Entry, Inheritance, Rest
-from kontinue_engine.controllers.gates import Gates
 from kontinue_engine.controllers.histories import Histories
 from kontinue_engine.controllers.jobs import Jobs
 from kontinue_engine.controllers.observation import Observation
@@ -50,7 +50,7 @@ class ExecutionController:
         observation: handler of the informer that selects this group's live Executions.
         activations: listener of the pool.
         offspring: told of children that other groups run.
-        gates: told of news of Leases.
+        admission: told of news of Leases.
 
     Args:
         runtime: shared tools.
@@ -62,7 +62,7 @@ class ExecutionController:
         self._backlog = Backlog(runtime.scope.windows)
         self._book = book
         self._owners: dict[str, str] = {}
-        self.gates = Gates(runtime, book)
+        self.admission = Admission(runtime, book)
         self.offspring = Offspring(runtime, observe=self._on_child)
         self._histories = Histories(runtime)
         self._suspensions = Suspensions(runtime)
@@ -75,11 +75,11 @@ class ExecutionController:
             self._suspensions,
             self._jobs,
             self._primitives,
-            on_disowned_end=self.gates.free,
+            on_disowned_end=self.admission.free,
         )
         self.observation = Observation(
             runtime,
-            on_new=self.gates.add,
+            on_new=self.admission.add,
             on_found=self._on_found,
             on_deleted=self._on_deleted,
             on_moved=self._on_moved,
@@ -136,7 +136,7 @@ class ExecutionController:
     def _build_observed(self, entry: Entry, now_ms: int) -> Observed:
         is_over = entry.status.phase is not None and entry.status.phase.is_terminal
         may_start = entry.activation is None and not is_over and entry.rest is not Rest.DORMANT
-        gate = self.gates.find(entry, now_ms) if may_start else None
+        obstacle = self.admission.find(entry, now_ms) if may_start else None
         return Observed(
             spec=entry.spec,
             status=entry.status,
@@ -152,7 +152,7 @@ class ExecutionController:
             owner_lives=self._owner_lives(entry),
             deaths=entry.deaths,
             seen_retries=entry.seen_retries,
-            gate=gate,
+            obstacle=obstacle,
             grant=entry.grant,
             is_held_up=self._runtime.room.is_due(entry.uid, entry.room_wait, now_ms),
             function_known=entry.spec.function in self._runtime.scope.colours,
@@ -306,7 +306,7 @@ class ExecutionController:
         if entry in self._runtime.entries and status.phase is not None:
             self._runtime.metrics.ended(entry.spec.function, status.phase, status.started_at, status.finished_at)
         self._drop(entry)
-        self.gates.free(entry)
+        self.admission.free(entry)
         self.offspring.tell_parent(entry)
 
     def _drop(self, entry: Entry) -> None:
@@ -377,6 +377,6 @@ class ExecutionController:
     def _on_moved(self, entry: Entry) -> None:
         self.activations.abandon(entry, "it belongs to another worker now")
         self._primitives.leave(entry)
-        self.gates.leave(entry)
+        self.admission.leave(entry)
         self._drop(entry)
         self.offspring.on_moved(entry)

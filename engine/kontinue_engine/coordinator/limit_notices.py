@@ -16,8 +16,8 @@ from kontinue_engine.clock import Clock
 from kontinue_engine.kube import executions
 from kontinue_engine.kube.ancestry import Ancestry
 from kontinue_engine.kube.events import EventRecorder, execution_reference
+from kontinue_engine.lifecycle.admission import FUNCTION, full_message, refusal
 from kontinue_engine.lifecycle.decide import decide
-from kontinue_engine.lifecycle.gates import FUNCTION, full_message, refusal
 from kontinue_engine.lifecycle.memo import parse_memo
 from kontinue_engine.lifecycle.observed import SHARDED_EPOCH, Observed, Worker
 from kontinue_engine.sharding import views
@@ -99,7 +99,7 @@ class LimitNotices:
             status=found.status,
             memo=parse_memo(found.status.state, found.status.memo_pages),
             created_at_ms=int(views.created_s_of(found.metadata) * 1000),
-            gate=refusal(FUNCTION, execution.spec.function, holders),
+            obstacle=refusal(FUNCTION, execution.spec.function, holders),
         )
         plan = decide(observed, self._worker, self._clock.now_ms())
         if plan.status is None:

@@ -29,8 +29,8 @@ from kontinue_engine.coordinator.limit_notices import LimitNotices
 from kontinue_engine.errors import EngineError
 from kontinue_engine.kube.events import EventRecorder
 from kontinue_engine.kube.informer import Informer, InformerHandler
+from kontinue_engine.lifecycle.admission import TELL_AFTER_MS
 from kontinue_engine.lifecycle.conditions import is_stopped
-from kontinue_engine.lifecycle.gates import TELL_AFTER_MS
 from kontinue_engine.sharding import leases, views
 from kontinue_engine.sharding.lease_book import LeaseBook
 from kontinue_engine.sharding.limits import Admissions, Admit, Applicant, Seek

@@ -1,6 +1,6 @@
 """Internal. From whom an Execution descends, by its owner references: one GET per generation.
 
-Asked only for Executions that wait for something that one of their ancestors may hold, by ``controllers.gates`` and
+Asked only for Executions that wait for something that one of their ancestors may hold, by ``controllers.admission`` and
 ``coordinator.limits``. Siblings ask once.
 """
 

@@ -34,18 +34,18 @@ from kontinue.kube import requests
 from kontinue.kube.requests import Resource
 from kontinue.kube.transport import Transport
 from kontinue.primitive_calls import LEASE, MUTEX, ONCE, RW_MUTEX, SEMAPHORE, WAIT_GROUP, Begun, Held
-from kontinue.sync.asking import child_meta
-from kontinue.sync.barrier import Barrier
-from kontinue.sync.changes import settled
-from kontinue.sync.counter import Counter
-from kontinue.sync.following import Following
-from kontinue.sync.gate import Gate
-from kontinue.sync.lease import LEASE_LABEL, Lease
-from kontinue.sync.lockable import holder_name
-from kontinue.sync.locker import Locker
-from kontinue.sync.permits import new_permit
-from kontinue.sync.semaphore import Semaphore
-from kontinue.sync.watching import Gone, states
+from kontinue.sync.granted.asking import child_meta
+from kontinue.sync.granted.lease import LEASE_LABEL, Lease
+from kontinue.sync.granted.permits import new_permit
+from kontinue.sync.granted.semaphore import Semaphore
+from kontinue.sync.holding.locker import Locker
+from kontinue.sync.locks.lockable import holder_name
+from kontinue.sync.objects.changes import settled
+from kontinue.sync.objects.watching import Gone, states
+from kontinue.sync.openings.barrier import Barrier
+from kontinue.sync.openings.gate import Gate
+from kontinue.sync.wait_groups.counter import Counter
+from kontinue.sync.wait_groups.following import Following
 from kontinue_engine.wire.frames import AskPrimitive, WithdrawPrimitive
 
 T = TypeVar("T")

@@ -153,7 +153,7 @@ class News(msgspec.Struct, frozen=True, kw_only=True):
 NO_NEWS: Final = News()
 
 
-class Gate(msgspec.Struct, frozen=True, kw_only=True):
+class Obstacle(msgspec.Struct, frozen=True, kw_only=True):
     """Something that an Execution needs before it may run, and that others have.
 
     Attributes:
@@ -202,7 +202,7 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
         owner_lives: the replica that had it last runs: it was moved by hand.
         deaths: how many replicas died that it was assigned to; counts only while nothing of it was ever written.
         seen_retries: what its spec asked for when it was last seen to live.
-        gate: what keeps it from being started; None if nothing does.
+        obstacle: what keeps it from being started; None if nothing does.
         grant: resourceVersion of the write that gave it its mutex; 0 without one.
         is_held_up: it has waited for a runner for so long that it is to be told.
         function_known: this worker's app has the function.
@@ -231,7 +231,7 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     owner_lives: bool = False
     deaths: int = 0
     seen_retries: int = 0
-    gate: Gate | None = None
+    obstacle: Obstacle | None = None
     grant: int = 0
     is_held_up: bool = False
     function_known: bool = True

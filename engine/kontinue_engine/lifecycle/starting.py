@@ -10,7 +10,7 @@ from kontinue.api.v1alpha1 import ExecutionStatus, Phase, WaitingFor
 from kontinue_engine.lifecycle import plan as plans
 from kontinue_engine.lifecycle.conditions import with_reassigned
 from kontinue_engine.lifecycle.ending import fail
-from kontinue_engine.lifecycle.observed import HISTORY_INCOMPLETE, Gate, Observed, Worker
+from kontinue_engine.lifecycle.observed import HISTORY_INCOMPLETE, Observed, Obstacle, Worker
 from kontinue_engine.lifecycle.phases import PhaseEvent, next_phase
 from kontinue_engine.lifecycle.plan import NOTHING, Plan
 from kontinue_engine.lifecycle.retrying import wakes_at_ms
@@ -40,8 +40,8 @@ def start(observed: Observed, worker: Worker, now_ms: int) -> Plan:
             return Plan(actions=(plans.AwaitHistory(),))
     if observed.dormant and not observed.woken:
         return NOTHING
-    if observed.gate is not None:
-        return _wait_at(observed, worker, now_ms, observed.gate)
+    if observed.obstacle is not None:
+        return _wait_at(observed, worker, now_ms, observed.obstacle)
     if observed.inherited and not observed.is_admitted:
         return wait_for_room(observed, worker, plans.AwaitAdmission())
     if observed.inherited or (status.owner is not None and status.owner.incarnation != worker.incarnation):
@@ -59,13 +59,13 @@ def _where_it_is(observed: Observed) -> str:
     return f"owned by group {owner}; this Execution is labelled {group}: relabel it"
 
 
-def _wait_at(observed: Observed, worker: Worker, now_ms: int, gate: Gate) -> Plan:
+def _wait_at(observed: Observed, worker: Worker, now_ms: int, obstacle: Obstacle) -> Plan:
     """Others have what it needs."""
-    if gate.refusal:
-        return fail(observed, worker, now_ms, observed.memo, reason=gate.refusal, message=gate.message)
-    if now_ms < gate.tell_from_ms:
-        return Plan(requeue_after_ms=gate.tell_from_ms - now_ms)
-    waiting = [WaitingFor(kind=gate.kind, name=gate.name, message=gate.message)]
+    if obstacle.refusal:
+        return fail(observed, worker, now_ms, observed.memo, reason=obstacle.refusal, message=obstacle.message)
+    if now_ms < obstacle.tell_from_ms:
+        return Plan(requeue_after_ms=obstacle.tell_from_ms - now_ms)
+    waiting = [WaitingFor(kind=obstacle.kind, name=obstacle.name, message=obstacle.message)]
     if observed.status.waiting_for == waiting:
         return NOTHING
     status = msgspec.structs.replace(observed.status, phase=observed.phase, waiting_for=waiting)

@@ -1,7 +1,7 @@
 """Internal. Those of one replica that wait for one mutex, and which of them are told who holds it. Pure.
 
 Hundreds may wait, and each word to one of them is a write: only those who are next hear of every holder; the others are
-told once that they are not next. Kept by ``controllers.gates``.
+told once that they are not next. Kept by ``controllers.admission``.
 """
 
 from __future__ import annotations

@@ -135,7 +135,7 @@ class Supervisor:
             await runtime.started.wait()
             leases = informers.group_leases(runtime, self._watch)
             tasks.create_task(leases.run(), name="Leases")
-            tasks.create_task(self._controller.gates.run(self._watch.subscribed()), name="gates")
+            tasks.create_task(self._controller.admission.run(self._watch.subscribed()), name="admission")
             suspensions = informers.open_suspensions(runtime)
             tasks.create_task(suspensions.run(), name="Suspensions")
             await suspensions.synced.wait()

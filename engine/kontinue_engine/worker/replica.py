@@ -317,7 +317,7 @@ class _Replica:
         closer.look_into(runtime.scope.shard)
         return {
             "Leases": parts.group_leases.run(),
-            "gates": controller.gates.run(parts.watch.subscribed()),
+            "admission": controller.admission.run(parts.watch.subscribed()),
             "Suspensions": parts.open_suspensions.run(),
             "own Executions": self._follow_own(parts),
             "ends of children": informers.ends_of_children(runtime, controller.offspring).run(),

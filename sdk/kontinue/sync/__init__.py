@@ -9,24 +9,24 @@ from kontinue.api.konductor.onces import OncePhase
 from kontinue.api.konductor.rwmutexes import RWMutexPhase
 from kontinue.api.konductor.semaphores import PermitPhase, SemaphorePhase, SemaphoreStatus
 from kontinue.api.konductor.wait_groups import WaitGroupPhase, WaitGroupStatus
-from kontinue.sync.barrier import Barrier
-from kontinue.sync.gate import Gate
-from kontinue.sync.held import Lock, Scope
-from kontinue.sync.lease import Lease
-from kontinue.sync.mutex import Mutex
-from kontinue.sync.once import Once
-from kontinue.sync.permits import HeldPermit
-from kontinue.sync.rwmutex import RWMutex
-from kontinue.sync.semaphore import Semaphore
-from kontinue.sync.sync_barrier import SyncBarrier
-from kontinue.sync.sync_gate import SyncGate
-from kontinue.sync.sync_lease import SyncLease
-from kontinue.sync.sync_mutex import SyncMutex
-from kontinue.sync.sync_once import SyncOnce
-from kontinue.sync.sync_rwmutex import SyncRWMutex
-from kontinue.sync.sync_semaphore import SyncHeldPermit, SyncSemaphore
-from kontinue.sync.sync_wait_group import SyncWaitGroup
-from kontinue.sync.wait_group import WaitGroup
+from kontinue.sync.blocking.barrier import SyncBarrier
+from kontinue.sync.blocking.gate import SyncGate
+from kontinue.sync.blocking.lease import SyncLease
+from kontinue.sync.blocking.mutex import SyncMutex
+from kontinue.sync.blocking.once import SyncOnce
+from kontinue.sync.blocking.rwmutex import SyncRWMutex
+from kontinue.sync.blocking.semaphore import SyncHeldPermit, SyncSemaphore
+from kontinue.sync.blocking.wait_group import SyncWaitGroup
+from kontinue.sync.granted.lease import Lease
+from kontinue.sync.granted.permits import HeldPermit
+from kontinue.sync.granted.semaphore import Semaphore
+from kontinue.sync.holding.held import Lock, Scope
+from kontinue.sync.locks.mutex import Mutex
+from kontinue.sync.locks.once import Once
+from kontinue.sync.locks.rwmutex import RWMutex
+from kontinue.sync.openings.barrier import Barrier
+from kontinue.sync.openings.gate import Gate
+from kontinue.sync.wait_groups.wait_group import WaitGroup
 
 __all__ = [
     "Barrier",

@@ -22,7 +22,7 @@ from kontinue.client import Client, ClientOptions, SyncClient
 from kontinue.kube import requests
 from kontinue.kube.http import KubeTransport
 from kontinue.sync import Lease, LeasePhase, LeaseRequestPhase, Lock, SyncLease
-from kontinue.sync.locker import Locker
+from kontinue.sync.holding.locker import Locker
 from looked_after import World, start_coordinator
 from polling import eventually
 
@@ -192,7 +192,7 @@ async def test_a_dead_holder_is_found_by_another_coordinator(world: World, lease
 
 async def test_it_is_renewed_while_its_scope_lasts(world: World, lease: Lease, monkeypatch: pytest.MonkeyPatch):
     """And by hand; ``renewCount`` counts."""
-    monkeypatch.setattr("kontinue.sync.renewing.RENEW_AFTER", 0.001)
+    monkeypatch.setattr("kontinue.sync.holding.renewing.RENEW_AFTER", 0.001)
     async with world.looked_after():
         async with lease.held(holder="me", ttl=LONG, timeout=LONG) as lock:
 
@@ -221,7 +221,7 @@ async def test_who_has_waited_for_long_renews_it_when_he_gets_it(
     async with world.looked_after():
         held = await lease.acquire(holder="first", timeout=LONG)
         task = await queued(lease, "late", behind=0, ttl=LONG)
-        monkeypatch.setattr("kontinue.sync.lease.RENEW_AFTER", 0.0)  # of its ttl: for long
+        monkeypatch.setattr("kontinue.sync.granted.lease.RENEW_AFTER", 0.0)  # of its ttl: for long
         await lease.release(held)
         await task
         assert (await lease.get()).status.renew_count == 1
@@ -231,7 +231,7 @@ async def test_who_loses_it_before_he_could_renew_it_asks_again(
     world: World, lease: Lease, monkeypatch: pytest.MonkeyPatch
 ):
     """He has never held it: nobody is told of a lock that somebody else has."""
-    monkeypatch.setattr("kontinue.sync.lease.RENEW_AFTER", 0.0)
+    monkeypatch.setattr("kontinue.sync.granted.lease.RENEW_AFTER", 0.0)
     renew = Locker.renew
 
     async def late(locker: Any, grant_id: str, holder: str, token: int | None = None) -> Any:

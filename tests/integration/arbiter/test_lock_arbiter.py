@@ -159,7 +159,8 @@ HOLD = """
 import asyncio, sys
 from datetime import timedelta
 from kontinue.client import Client, ClientOptions
-from kontinue.sync import Mutex, locker
+from kontinue.sync import Mutex
+from kontinue.sync.holding import locker
 
 locker.RENEW_AFTER = 0.05  # so that it may be late
 

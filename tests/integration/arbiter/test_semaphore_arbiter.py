@@ -214,7 +214,7 @@ async def _lose(world: World, held: HeldPermit) -> None:
 
 async def test_a_permit_in_its_scope_is_renewed(world: World, monkeypatch: pytest.MonkeyPatch):
     """Its end is put off again and again, by the coordinator's clock."""
-    monkeypatch.setattr("kontinue.sync.renewing.RENEW_AFTER", 0.001)
+    monkeypatch.setattr("kontinue.sync.holding.renewing.RENEW_AFTER", 0.001)
     subject = await semaphore(world, 1)
     ends = set()
     async with world.looked_after(), subject.hold(ttl=LONG, timeout=LONG) as held:

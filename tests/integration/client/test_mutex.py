@@ -23,8 +23,8 @@ from kontinue.client import Client, ClientOptions, SyncClient
 from kontinue.kube import requests
 from kontinue.kube.http import KubeTransport
 from kontinue.sync import Lock, Mutex, SyncMutex
-from kontinue.sync.changes import Changes
-from kontinue.sync.locker import Locker
+from kontinue.sync.holding.locker import Locker
+from kontinue.sync.objects.changes import Changes
 from polling import eventually
 
 LONG = timedelta(seconds=60)
@@ -223,7 +223,7 @@ async def test_a_lock_that_is_lost_to_its_holder_alone_is_given_back(
     async def refuse(*_: object, **__: object) -> None:
         raise errors.Forbidden("watch is forbidden", status=403, reason="Forbidden")
 
-    monkeypatch.setattr("kontinue.sync.followed.Followed.newer", refuse)
+    monkeypatch.setattr("kontinue.sync.objects.followed.Followed.newer", refuse)
     with pytest.raises(errors.LockLost, match="watch is forbidden"):
         async with mutex.held(holder="a"):
             await asyncio.Event().wait()
@@ -273,7 +273,7 @@ async def test_a_lock_in_its_scope_is_renewed(
     transport: KubeTransport, api_server: ApiServer, monkeypatch: pytest.MonkeyPatch
 ):
     """Its end is put off again and again; the Mutex's own ttl counts where the lock has none."""
-    monkeypatch.setattr("kontinue.sync.renewing.RENEW_AFTER", 0.001)
+    monkeypatch.setattr("kontinue.sync.holding.renewing.RENEW_AFTER", 0.001)
     mutex = of(transport, api_server)
     await mutex.create(ttl=LONG)
     ends = set()

@@ -17,10 +17,10 @@ from kontinue.api import labels
 from kontinue.api.meta import Lease
 from kontinue.api.v1alpha1 import Execution, ExecutionStatus, Phase
 from kontinue_engine.lifecycle import plan as plans
+from kontinue_engine.lifecycle.admission import FUNCTION, MUTEX, full_message, held_message
 from kontinue_engine.lifecycle.decide import decide
-from kontinue_engine.lifecycle.gates import FUNCTION, MUTEX, full_message, held_message
 from kontinue_engine.lifecycle.memo import MemoBytes, parse_memo
-from kontinue_engine.lifecycle.observed import NO_NEWS, Activation, Gate, Lost, News, Observed
+from kontinue_engine.lifecycle.observed import NO_NEWS, Activation, Lost, News, Observed, Obstacle
 from kontinue_engine.sharding import leases, views
 from kontinue_engine.sharding.limits import Limits
 from kontinue_engine.wire import frames
@@ -207,7 +207,7 @@ class Work:
 
     def _observed(self, entry: Entry, now_ms: int) -> Observed:
         may_start = entry.activation is None and not entry.execution.phase.is_terminal
-        gate = self._gate(entry, now_ms) if may_start else None
+        obstacle = self._obstacle(entry, now_ms) if may_start else None
         return Observed(
             spec=entry.execution.spec,
             status=entry.status,
@@ -218,7 +218,7 @@ class Work:
             inherited=entry.inherited,
             lost_by=self._lost_by(entry),
             deaths=views.deaths_of(entry.execution.metadata.annotations),
-            gate=gate,
+            obstacle=obstacle,
             grant=entry.grant,
         )
 
@@ -235,7 +235,7 @@ class Work:
         sighting = self._replica.book.get(leases.mutex_lease_name("g", mutex.name)) if mutex is not None else None
         return sighting.lease if sighting is not None else None
 
-    def _gate(self, entry: Entry, now_ms: int) -> Gate | None:
+    def _obstacle(self, entry: Entry, now_ms: int) -> Obstacle | None:
         spec = entry.execution.spec
         if spec.mutex is not None:
             lease = self._lease_of(entry)
@@ -257,10 +257,10 @@ class Work:
         entry.waits_since_ms = 0
         return None
 
-    def _closed(self, entry: Entry, kind: str, name: str, message: str, now_ms: int) -> Gate:
+    def _closed(self, entry: Entry, kind: str, name: str, message: str, now_ms: int) -> Obstacle:
         entry.waits_since_ms = entry.waits_since_ms or now_ms
         told = [one.message for one in entry.status.waiting_for if one.kind == kind]
-        return Gate(
+        return Obstacle(
             kind=kind,
             name=name,
             message=told[0] if told else message,

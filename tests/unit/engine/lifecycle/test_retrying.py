@@ -29,7 +29,7 @@ from kontinue_engine.lifecycle import retrying
 from kontinue_engine.lifecycle.conditions import is_stopped
 from kontinue_engine.lifecycle.decide import decide
 from kontinue_engine.lifecycle.memo import MemoBytes, parse_memo
-from kontinue_engine.lifecycle.observed import Activation, Gate, News, Observed, Worker
+from kontinue_engine.lifecycle.observed import Activation, News, Observed, Obstacle, Worker
 from kontinue_engine.wire import frames
 
 NOW_MS = 1_700_000_000_000
@@ -230,8 +230,8 @@ def test_a_cancel_while_it_waits_ends_it_and_leaves_the_failed_attempt_as_it_was
 
 def test_a_mutex_that_was_lost_while_it_waited_is_waited_for() -> None:
     """Somebody has deleted its Lease: the attempt does not begin before it has another one."""
-    gate = Gate(kind="Mutex", name="m", message="x holds it", tell_from_ms=NOW_MS)
-    plan = decide(observe(fail(), gate=gate), WORKER, NOW_MS + 10_000)
+    obstacle = Obstacle(kind="Mutex", name="m", message="x holds it", tell_from_ms=NOW_MS)
+    plan = decide(observe(fail(), obstacle=obstacle), WORKER, NOW_MS + 10_000)
     assert plan.status is not None
     assert (plan.status.phase, plan.status.waiting_for[0].kind) == (Phase.BACKOFF, "Mutex")
     again = decide(observe(plan.status), WORKER, NOW_MS + 10_000)

@@ -24,7 +24,7 @@ from kontinue_engine.lifecycle import plan as plans
 from kontinue_engine.lifecycle.conditions import is_stopped
 from kontinue_engine.lifecycle.decide import decide
 from kontinue_engine.lifecycle.memo import MemoBytes, parse_memo
-from kontinue_engine.lifecycle.observed import EVICTED, Activation, Gate, Lost, News, Observed, Worker
+from kontinue_engine.lifecycle.observed import EVICTED, Activation, Lost, News, Observed, Obstacle, Worker
 from kontinue_engine.lifecycle.retrying import restarted
 from kontinue_engine.lifecycle.timeouts import next_limit
 from kontinue_engine.wire import frames
@@ -101,10 +101,10 @@ def test_the_deadline_rides_on_the_first_status() -> None:
 def test_the_time_in_which_it_waits_for_its_turn_does_not_count() -> None:
     """Without a runner, at a gate, or without a function nothing has started: created long ago means nothing."""
     both = ExecutionTimeout(attempt="1s", overall="1s")
-    gate = Gate(kind="Mutex", name="m", message="others", tell_from_ms=START_MS + 9 * HOUR_MS)
+    obstacle = Obstacle(kind="Mutex", name="m", message="others", tell_from_ms=START_MS + 9 * HOUR_MS)
     assert next_limit(observe(both)) is None
     assert next_limit(observe(both, activation=Activation(number=1))) is None
-    assert next_limit(observe(both, gate=gate)) is None
+    assert next_limit(observe(both, obstacle=obstacle)) is None
 
 
 def test_the_function_s_limits_count_where_the_execution_has_none() -> None:

@@ -14,7 +14,7 @@ from kontinue_engine.lifecycle import plan as plans
 from kontinue_engine.lifecycle.conditions import PROGRESSING
 from kontinue_engine.lifecycle.decide import decide
 from kontinue_engine.lifecycle.memo import MemoBytes
-from kontinue_engine.lifecycle.observed import Activation, Gate, News, Observed, Wait, Worker
+from kontinue_engine.lifecycle.observed import Activation, News, Observed, Obstacle, Wait, Worker
 from kontinue_engine.lifecycle.running import MAX_WAITING_FOR
 from kontinue_engine.lifecycle.starting import NO_ROOM_MESSAGE
 from kontinue_engine.lifecycle.times import time_of
@@ -70,8 +70,8 @@ def test_a_function_that_nobody_has_is_named() -> None:
 @pytest.mark.parametrize("kind", ["Mutex", "Function"])
 def test_what_others_hold_is_named_with_a_holder(kind: str) -> None:
     """A mutex, or the slots of a function with a limit."""
-    gate = Gate(kind=kind, name="m", message="Execution a holds it", tell_from_ms=NOW_MS)
-    assert told(observe(gate=gate)) == [WaitingFor(kind=kind, name="m", message="Execution a holds it")]
+    obstacle = Obstacle(kind=kind, name="m", message="Execution a holds it", tell_from_ms=NOW_MS)
+    assert told(observe(obstacle=obstacle)) == [WaitingFor(kind=kind, name="m", message="Execution a holds it")]
 
 
 def test_one_that_waits_for_a_runner_is_told_of_its_worker() -> None:

@@ -286,7 +286,7 @@ class Clients(RuleBasedStateMachine):
         self.act(name, releases=data.draw(st.booleans()))
 
     def act(self, name: str, *, releases: bool) -> None:
-        """Hear of the grant and trust it or renew it; then renew it or release it: as ``kontinue.sync.lease``."""
+        """Hear of the grant and trust it or renew it; then renew it or release it: as ``kontinue.sync.Lease``."""
         client, stored = self.clients[name], self.requests[name]
         if not stored.is_granted or client.has_noticed:
             return

@@ -1,0 +1,263 @@
+"""A Semaphore, asynchronously: create it, acquire one of its permits, give it back. Called by users and by the CLI.
+
+A client asks by a Permit object and watches it; the coordinator grants, in the order of creation
+(docs/adr/0029-grants-stand-in-one-object.md). Nobody is granted anything while no coordinator runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import timedelta
+from itertools import count
+from typing import Final
+
+import msgspec
+
+from kontinue import errors
+from kontinue.api import durations
+from kontinue.api.konductor.child_names import child_name
+from kontinue.api.konductor.group import Holder
+from kontinue.api.konductor.semaphores import Permit, PermitPhase, PermitSpec, SemaphoreSpec, SemaphoreStatus
+from kontinue.api.konductor.semaphores import Semaphore as StoredSemaphore
+from kontinue.api.meta import ObjectMeta
+from kontinue.client.client import Client
+from kontinue.client.limits import limited, limited_write
+from kontinue.kube import requests
+from kontinue.kube.answers import reader
+from kontinue.sync.granted.asking import DEFAULT_TTL, Asker, Words, does_not_wait
+from kontinue.sync.granted.permits import HeldPermit, PermitScope, new_permit
+from kontinue.sync.holding.holders import own_name
+from kontinue.sync.holding.renewing import renewed_until_lost
+from kontinue.sync.objects.followed import Followed
+from kontinue.sync.objects.removing import remove
+
+RETRY_S: Final = 30.0
+"""How long a request is tried when the client has no timeout; as the client's other calls."""
+SURE_FOR: Final = 0.9
+"""Of its ttl it is certain to be held: the coordinator counts from the grant, which we hear of later. Judgement."""
+
+
+class _PermitList(msgspec.Struct, frozen=True):
+    items: list[Permit] | None = None
+
+
+_decode: Final = reader(StoredSemaphore)
+_decode_permit: Final = reader(Permit)
+_decode_permits: Final = reader(_PermitList, what="list of Permits")
+
+
+class Semaphore:
+    """One Semaphore of an API server. It need not exist yet. Any number of tasks may share it.
+
+    Attributes:
+        name: of the Semaphore.
+        namespace: of the Semaphore.
+        timeout: limit of each call, that of the client; ``acquire`` may have one of its own.
+    """
+
+    def __init__(self, name: str, client: Client, *, namespace: str | None = None) -> None:
+        self.name = name
+        self.namespace = namespace or client.namespace
+        self._transport = client.kube
+        self.timeout = client.timeout
+        self._retry_for_s = RETRY_S if client.timeout is None else client.timeout.total_seconds()
+        what = f"permit of Semaphore {self.namespace}/{name}"
+        words = Words(f"a {what}", lambda _: f"no {what} is free", f"no {what} was free")
+        self._asker = Asker(
+            self._transport, requests.PERMITS, Permit, self.namespace, words=words, retry_for_s=self._retry_for_s
+        )
+
+    @limited_write
+    async def create(self, permits: int = 1, *, ttl: timedelta | None = None) -> StoredSemaphore:
+        """Create it, or return the one that exists, as it is.
+
+        Args:
+            permits: how many may hold one at the same time.
+            ttl: how long a permit that says nothing itself is held at most.
+
+        Raises:
+            ApiError: the server refuses, for example 0 permits.
+        """
+        spec = SemaphoreSpec(permits=permits, ttl=durations.format_(ttl) if ttl else "")
+        semaphore = StoredSemaphore(metadata=ObjectMeta(name=self.name), spec=spec)
+        request = requests.create(requests.SEMAPHORES, self.namespace, semaphore)
+        try:
+            return _decode(await self._transport.send(request, repeatable=True, retry_for_s=self._retry_for_s))
+        except errors.AlreadyExists:
+            return await self.get()
+
+    async def acquire(
+        self,
+        *,
+        holder: str = "",
+        timeout: timedelta | None = None,  # noqa: ASYNC109 - part of the API
+        ttl: timedelta | None = None,
+        bound_to: Holder | None = None,
+    ) -> HeldPermit:
+        """Wait for a permit, behind those who asked before. It is not renewed: ``hold`` does that.
+
+        Whoever stops waiting, by the timeout or by being cancelled, withdraws.
+
+        Args:
+            holder: who asks; by default ``KONDUCTOR_HOLDER_ID``, ``HOSTNAME`` or the host's name.
+            timeout: no longer than this, 0: only if one is free; None: as long as the client's timeout, or for ever.
+            ttl: how long it is held at most. None: as the Semaphore says, or ten minutes; for ever where it is bound.
+            bound_to: a Pod or an Execution of the namespace, whose end gives it back. Without a uid it is the one
+                that has the name now.
+
+        Raises:
+            Held: none is free, and the timeout is 0.
+            WaitTimeout: none was free in time.
+            InvalidState: the coordinator has denied it, or somebody has deleted the Permit.
+            NotFound: there is no such Semaphore, or no such Pod or Execution.
+            ApiError: the server refuses.
+        """
+        limit = self.timeout if timeout is None else timeout
+        holder = holder or own_name()
+        name = child_name(self.name, holder, suffix=uuid.uuid4().hex[:12])
+
+        async def prepare() -> Permit:
+            semaphore = await self.get()
+            says_nothing = ttl is None and bound_to is None and not semaphore.spec.ttl
+            length = DEFAULT_TTL if says_nothing else ttl
+            text = durations.format_(length) if length else ""
+            bound, no_wait = await self._asker.bound(bound_to), does_not_wait(limit)
+            spec = PermitSpec(semaphore=self.name, holder=holder, ttl=text, bound_to=bound, no_wait=no_wait)
+            return new_permit(name, semaphore, spec)
+
+        granted = await self._asker.granted(name, prepare, limit=limit, exists=self.get)
+        return HeldPermit(granted, lambda: self._given_back(granted))
+
+    def hold(
+        self,
+        *,
+        holder: str = "",
+        timeout: timedelta | None = None,
+        ttl: timedelta | None = None,
+        bound_to: Holder | None = None,
+        on_loss: Callable[[HeldPermit], object] | None = None,
+    ) -> PermitScope:
+        """Hold a permit in an ``async with``: it is renewed in the background, and given back at the end.
+
+        Once it is lost, for example because it could not be renewed within its ttl, the body is cancelled and
+        ``LockLost`` is raised. See ``acquire`` for what else is raised.
+
+        Args:
+            holder: as in ``acquire``.
+            timeout: as in ``acquire``.
+            ttl: how long it lasts without being renewed. None: as in ``acquire``.
+            bound_to: as in ``acquire``.
+            on_loss: called as soon as it is lost.
+        """
+
+        async def take() -> HeldPermit:
+            return await self.acquire(holder=holder, timeout=timeout, ttl=ttl, bound_to=bound_to)
+
+        return PermitScope(take, self._keep, on_loss)
+
+    @limited_write
+    async def release(self, holder: str = "") -> str:
+        """Give back the oldest permit of a holder, by default as in ``acquire``; return the name of its Permit.
+
+        Raises:
+            NotFound: the holder has none.
+            ApiError: the server refuses.
+        """
+        holder = holder or own_name()
+        held = [one for one in await self.permits() if one.spec.holder == holder]
+        held = [one for one in held if one.status.phase is PermitPhase.GRANTED]
+        if not held:
+            raise errors.NotFound(
+                f"{holder} holds no permit of Semaphore {self.namespace}/{self.name}", status=404, reason="NotFound"
+            )
+        oldest = min(held, key=lambda one: (str(one.status.acquired_at), one.metadata.name))
+        await self._delete(oldest)
+        return oldest.metadata.name
+
+    @limited
+    async def permits(self) -> Sequence[Permit]:
+        """Read its Permits: those that hold one, those that wait, and those that are over.
+
+        Raises:
+            NotFound: there is no such Semaphore.
+        """
+        semaphore = await self.get()
+        request = requests.list_objects(requests.PERMITS, self.namespace, field_selector=f"spec.semaphore={self.name}")
+        listed = _decode_permits(await self._transport.send(request, retry_for_s=self._retry_for_s))
+        return [one for one in listed.items or () if one.belongs_to(semaphore)]
+
+    @limited
+    async def get(self) -> StoredSemaphore:
+        """Read the whole object.
+
+        Raises:
+            NotFound: there is none.
+        """
+        request = requests.get(requests.SEMAPHORES, self.namespace, self.name)
+        return _decode(await self._transport.send(request, retry_for_s=self._retry_for_s))
+
+    @limited
+    async def status(self) -> SemaphoreStatus:
+        """Read the status; without phase and numbers while no coordinator has seen it.
+
+        Raises:
+            NotFound: there is no such Semaphore.
+        """
+        return (await self.get()).status
+
+    @limited_write
+    async def delete(self) -> None:
+        """Delete it, and with it its Permits.
+
+        Raises:
+            NotFound: there is none.
+        """
+        found = await self.get()
+        await remove(self._transport, requests.SEMAPHORES, found.metadata, retry_for_s=self._retry_for_s)
+
+    async def _given_back(self, permit: Permit) -> bool:
+        meta = permit.metadata
+        request = requests.get(requests.PERMITS, self.namespace, meta.name)
+        try:
+            stored = _decode_permit(await self._transport.send(request, retry_for_s=self._retry_for_s))
+        except errors.NotFound:
+            return False
+        if stored.metadata.uid != meta.uid:
+            return False
+        await self._delete(stored)
+        return stored.is_granted
+
+    async def _delete(self, permit: Permit) -> None:
+        await remove(self._transport, requests.PERMITS, permit.metadata, retry_for_s=self._retry_for_s)
+
+    async def _keep(self, held: HeldPermit) -> str:
+        granted = held.permit
+        name, status = granted.metadata.name, granted.status
+        ttl = None
+        if status.expires_at is not None and status.acquired_at is not None:
+            ttl = (status.expires_at - status.acquired_at) * SURE_FOR
+        what = f"Permit {self.namespace}/{name}"
+        renewals = count(granted.spec.renewals + 1)
+        try:
+            ended = await renewed_until_lost(
+                Followed(self._transport, requests.PERMITS, Permit, self.namespace, name),
+                granted,
+                is_held=lambda one: one.is_granted,
+                renew=lambda: self._renewed(name, next(renewals)),
+                ttl=ttl,
+                since_s=asyncio.get_running_loop().time(),
+            )
+        except TimeoutError:
+            return f"{what} could not be renewed within its ttl"
+        except errors.KontinueError as error:
+            return str(error)
+        return f"{what} is {ended.status.phase}, before the work that it was for has ended"
+
+    async def _renewed(self, name: str, number: int) -> Permit:
+        request = requests.merge_patch(requests.PERMITS, self.namespace, name, {"spec": {"renewals": number}})
+        while True:
+            with suppress(errors.Unavailable):  # until its ttl is over, the server may come back
+                return _decode_permit(await self._transport.send(request, retry_for_s=self._retry_for_s))

@@ -1,0 +1,1 @@
+"""What is held: by whom, taken in turn, renewed, and kept for as long as a block lasts."""

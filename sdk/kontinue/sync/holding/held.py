@@ -1,0 +1,213 @@
+"""What is held while it is held: what its holder may know about it, and a scope that keeps it.
+
+Locks are made by ``kontinue.sync.locks``, what else is held extends the same; the renewals are ``renewing``'s.
+"""
+
+from __future__ import annotations
+
+import abc
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, Final, Generic, TypeVar
+
+from kontinue import errors
+from kontinue.sync.holding.locker import Locker, Taken
+
+DROP_WITHIN_S: Final = 5.0
+"""What is lost is tried to be given back for so long. Judgement."""
+
+
+class Holding:
+    """Something that is held, until it is released or lost.
+
+    Attributes:
+        holder: who holds it.
+    """
+
+    def __init__(self, holder: str) -> None:
+        self.holder = holder
+        self._lost = ""
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether it is known to have ended before it was released; only within its scope somebody looks."""
+        return bool(self._lost)
+
+    def check(self) -> None:
+        """Do nothing while it is held.
+
+        Raises:
+            LockLost: it has ended; the message says why.
+        """
+        if self._lost:
+            raise errors.LockLost(self._lost)
+
+    def _lose(self, why: str) -> None:
+        self._lost = why
+
+
+H = TypeVar("H", bound=Holding)
+
+
+class Lock(Holding):
+    """A lock that was taken.
+
+    Attributes:
+        holder: who holds it.
+        token: grows with each lock of its object; pass it on, so that what you write to can refuse older ones.
+        id: of this lock.
+    """
+
+    def __init__(self, taken: Taken[Any]) -> None:
+        super().__init__(taken.grant.holder)
+        self.token = taken.grant.token
+        self.id = taken.grant.id
+        self.taken = taken
+
+
+class Keeper(abc.ABC, Generic[H]):
+    """Holds something from ``begin`` to ``end``, and keeps it. ``async with`` it, and a loss cancels the body.
+
+    Args:
+        on_loss: called once it is lost, before the body is cancelled.
+    """
+
+    def __init__(self, on_loss: Callable[[H], object] | None = None) -> None:
+        self._on_loss = on_loss
+        self._held: H | None = None
+        self._keeping: asyncio.Task[None] | None = None
+        self._body: asyncio.Task[Any] | None = None
+        self._cancelling = 0
+        self._has_cancelled = False
+
+    @abc.abstractmethod
+    async def take(self) -> H:
+        """Wait for it."""
+
+    @abc.abstractmethod
+    async def keep(self, held: H) -> str:
+        """Renew it until it is lost; return why."""
+
+    @abc.abstractmethod
+    async def release(self, held: H, error: BaseException | None) -> None:
+        """Give it back, told what its holder has raised.
+
+        Raises:
+            Held: it is somebody else's.
+            InvalidState: it has ended.
+            NotFound: it does not exist any more.
+            ApiError: the server refuses.
+        """
+
+    @abc.abstractmethod
+    async def drop(self, held: H) -> None:
+        """Give back what was lost, should it stand there still; raises as ``release``."""
+
+    async def begin(self) -> H:
+        """Take it, and keep it from now on; without ``async with``, look at ``check()`` of what is returned."""
+        held = self._held = await self.take()
+        self._keeping = asyncio.create_task(self._keep(held), name=f"kontinue keeps it for {held.holder}")
+        return held
+
+    async def end(self, error: BaseException | None = None) -> None:
+        """Stop renewing it, and release it.
+
+        Args:
+            error: what its holder has raised.
+
+        Raises:
+            LockLost: it was lost meanwhile.
+            ApiError: it could not be released.
+        """
+        held, keeping = self._held, self._keeping
+        if held is None or keeping is None:
+            return
+        keeping.cancel()
+        await asyncio.wait([keeping])
+        if not keeping.cancelled():
+            keeping.result()
+        if held.is_lost:
+            with suppress(errors.KontinueError, TimeoutError):  # mostly it is over; if not, nobody is to wait for it
+                async with asyncio.timeout(DROP_WITHIN_S):
+                    await self.drop(held)
+        held.check()
+        try:
+            # Whoever is cancelled here, once more maybe, still gives it back.
+            await asyncio.shield(asyncio.ensure_future(self.release(held, error)))
+        except (errors.Held, errors.InvalidState, errors.NotFound) as error:
+            raise errors.LockLost(f"{error}: it has ended before it was released") from error
+
+    async def __aenter__(self) -> H:
+        """Take it, and keep it from now on."""
+        held = await self.begin()
+        self._body = asyncio.current_task()
+        self._cancelling = 0 if self._body is None else self._body.cancelling()
+        return held
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        """Release it. What the body raises goes first, but for the cancel that a loss has caused."""
+        body, self._body = self._body, None
+        is_ours = False
+        if self._has_cancelled and body is not None:
+            is_ours = body.uncancel() <= self._cancelling and kind is asyncio.CancelledError
+        try:
+            await self.end(error)
+        except errors.KontinueError as failure:
+            if error is None or is_ours:
+                raise failure from None
+        return False
+
+    async def _keep(self, held: H) -> None:
+        held._lose(await self.keep(held))  # pyright: ignore[reportPrivateUsage] - read by its holder, written here
+        if self._on_loss is not None:
+            self._on_loss(held)
+        if self._body is not None:
+            self._has_cancelled = True
+            self._body.cancel("what it holds is lost")
+
+
+class Scope(Keeper[Lock]):
+    """Holds a lock from ``begin`` to ``end``.
+
+    Args:
+        locker: of the object.
+        take: takes the lock.
+        on_loss: as of ``Keeper``.
+        release: gives it back, told what its holder has raised; None: it is just released.
+    """
+
+    def __init__(
+        self,
+        locker: Locker[Any],
+        take: Callable[[], Awaitable[Taken[Any]]],
+        on_loss: Callable[[Lock], object] | None = None,
+        *,
+        release: Callable[[Lock, BaseException | None], Awaitable[None]] | None = None,
+    ) -> None:
+        super().__init__(on_loss)
+        self._locker = locker
+        self._take = take
+        self._release = release
+
+    async def take(self) -> Lock:
+        """Wait for the lock."""
+        return Lock(await self._take())
+
+    async def keep(self, held: Lock) -> str:
+        """Renew it until it is lost; return why."""
+        return await self._locker.keep(held.taken)
+
+    async def release(self, held: Lock, error: BaseException | None) -> None:
+        """Give it back, as its kind does."""
+        if self._release is None:
+            await self.drop(held)
+        else:
+            await self._release(held, error)
+
+    async def drop(self, held: Lock) -> None:
+        """Give it back, whatever became of what it was held for."""
+        await self._locker.give_back(held.id, held.holder)

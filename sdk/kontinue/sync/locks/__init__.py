@@ -1,0 +1,1 @@
+"""What clients take from each other in turn, without a coordinator: Mutex, RWMutex, Once."""

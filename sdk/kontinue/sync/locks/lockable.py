@@ -1,0 +1,114 @@
+"""What all objects that have locks share: create, read, delete, and who asks. Extended by ``mutex`` and ``once``.
+
+The writes and waits are ``kontinue.sync.holding.locker``'s.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import timedelta
+from typing import Final, Generic, TypeVar
+
+from kontinue import errors
+from kontinue.api.konductor.group import Holder
+from kontinue.api.konductor.locking import Claim, LockKind
+from kontinue.api.konductor.locks import MAX_HOLDER
+from kontinue.client.client import Client
+from kontinue.client.limits import limited
+from kontinue.kube import requests
+from kontinue.kube.answers import reader
+from kontinue.kube.reflector import HasMetadata
+from kontinue.kube.requests import Resource
+from kontinue.sync.holding.holders import found, own_name
+from kontinue.sync.holding.locker import Locker, Taken
+from kontinue.sync.objects.removing import remove
+
+T = TypeVar("T", bound=HasMetadata)
+
+RETRY_S: Final = 30.0
+"""How long an operation is tried when the client has no timeout; as the client's other calls."""
+
+
+class Lockable(Generic[T]):
+    """One object that has locks. It need not exist yet.
+
+    Attributes:
+        name: of the object.
+        namespace: of the object.
+        timeout: limit of each call, that of the client; what waits may have one of its own.
+    """
+
+    def __init__(
+        self, name: str, client: Client, *, namespace: str | None, resource: Resource, kind: LockKind[T]
+    ) -> None:
+        self.name = name
+        self.namespace = namespace or client.namespace
+        self.timeout = client.timeout
+        self._transport = client.kube
+        self._resource = resource
+        self._decode = reader(kind.object_type)
+        self._retry_for_s = RETRY_S if client.timeout is None else client.timeout.total_seconds()
+        self._locker = Locker(self._transport, resource, kind, self.namespace, name, retry_for_s=self._retry_for_s)
+
+    @limited
+    async def get(self) -> T:
+        """Read the whole object.
+
+        Raises:
+            NotFound: there is none.
+        """
+        return await self._locker.changes.read()
+
+    @limited
+    async def delete(self) -> None:
+        """Delete it, if it exists; who holds it or waits for it is told.
+
+        Raises:
+            ApiError: the server refuses.
+        """
+        with suppress(errors.NotFound):
+            found = await self.get()
+            await remove(self._transport, self._resource, found.metadata, retry_for_s=self._retry_for_s)
+
+    @limited
+    async def _create(self, wanted: T) -> T:
+        request = requests.create(self._resource, self.namespace, wanted)
+        try:
+            return self._decode(await self._transport.send(request, repeatable=True, retry_for_s=self._retry_for_s))
+        except errors.AlreadyExists:
+            return await self.get()
+
+    async def _take(
+        self,
+        limit: timedelta | None,
+        ttl: Callable[[T], timedelta | None],
+        holder: str | Holder,
+        on_progress: Callable[[T], object] | None,
+        *,
+        before: Callable[[T], None] | None = None,
+        is_shared: bool = False,
+    ) -> Taken[T]:
+        bound = holder if isinstance(holder, Holder) else None
+        if bound is not None and not bound.uid:
+            bound = await found(bound, self._transport, self.namespace, retry_for_s=self._retry_for_s)
+        return await self._locker.take(
+            Claim(id=uuid.uuid4().hex, holder=holder_name(holder), bound_to=bound, is_shared=is_shared),
+            ttl=ttl,
+            limit=self.timeout if limit is None else limit,
+            on_progress=on_progress,
+            before=before,
+        )
+
+
+def holder_name(holder: str | Holder) -> str:
+    """Return what a holder is called by in the status.
+
+    Raises:
+        InvalidState: it is too long.
+    """
+    name = f"{holder.kind.value.lower()}/{holder.name}" if isinstance(holder, Holder) else holder or own_name()
+    if len(name) > MAX_HOLDER:
+        raise errors.InvalidState(f"holder {name[:40]!r}... is longer than {MAX_HOLDER} characters")
+    return name

@@ -1,0 +1,1 @@
+"""One object of any kind: changed by conditional writes, followed by a watch, deleted."""

@@ -1,0 +1,1 @@
+"""What opens when enough has happened: Barriers and Gates."""

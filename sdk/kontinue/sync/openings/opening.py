@@ -1,0 +1,162 @@
+"""What Barriers and Gates share: they are created, watched until they are open, and may fail. Called by both."""
+
+from __future__ import annotations
+
+import abc
+import asyncio
+from collections.abc import Callable
+from contextlib import aclosing
+from datetime import timedelta
+from typing import Final, Generic, TypeVar
+
+from kontinue import errors
+from kontinue.api import durations
+from kontinue.api.meta import ApiObject
+from kontinue.client.client import Client
+from kontinue.client.limits import limited, limited_write
+from kontinue.kube import requests
+from kontinue.kube.answers import reader
+from kontinue.kube.reflector import HasMetadata
+from kontinue.kube.requests import Resource
+from kontinue.sync.objects.removing import remove
+from kontinue.sync.objects.watching import Gone, states
+
+RETRY_S: Final = 30.0
+"""How long a request is tried when the client has no timeout; as the client's other calls."""
+
+T = TypeVar("T", bound=HasMetadata)
+
+
+class Opening(abc.ABC, Generic[T]):
+    """One object of an API server that opens. It need not exist yet. Any number of tasks may share it.
+
+    Attributes:
+        name: of the object.
+        namespace: of the object.
+        timeout: limit of each call, that of the client; ``wait`` may have one of its own.
+    """
+
+    def __init__(
+        self, name: str, client: Client, resource: Resource, object_type: type[T], *, namespace: str | None
+    ) -> None:
+        self.name = name
+        self.namespace = namespace or client.namespace
+        self.timeout = client.timeout
+        self._transport = client.kube
+        self._retry_for_s = RETRY_S if client.timeout is None else client.timeout.total_seconds()
+        self._resource = resource
+        self._object_type = object_type
+        self._decode = reader(object_type)
+
+    @abc.abstractmethod
+    def _is_open(self, found: T) -> bool: ...
+
+    @abc.abstractmethod
+    def _failure(self, found: T) -> str:
+        """Return in which way it has failed; empty while it has not."""
+
+    @abc.abstractmethod
+    def _progress(self, found: T) -> str:
+        """Return what is still waited for; empty while no coordinator has looked after it."""
+
+    async def wait(
+        self,
+        *,
+        timeout: timedelta | None = None,  # noqa: ASYNC109 - part of the API
+        on_progress: Callable[[T], object] | None = None,
+    ) -> T:
+        """Wait until it is open, and return it.
+
+        Args:
+            timeout: no longer than this, 0: look once; None: as long as the client's timeout, or for ever.
+            on_progress: called with each state that it is seen in meanwhile.
+
+        Raises:
+            WaitTimeout: it was not open in time; the message tells what is missing.
+            InvalidState: it has failed: its own timeout is over.
+            NotFound: it does not exist, or was deleted meanwhile.
+            ApiError: the server refuses.
+        """
+        return await self.wait_until(self._is_open, timeout=timeout, on_progress=on_progress)
+
+    async def wait_until(
+        self,
+        is_over: Callable[[T], bool],
+        *,
+        timeout: timedelta | None = None,  # noqa: ASYNC109 - part of the API
+        on_progress: Callable[[T], object] | None = None,
+    ) -> T:
+        """Wait until something is so of it; see ``wait``."""
+        limit = self.timeout if timeout is None else timeout
+        seen: T | None = None
+        if limit is not None and limit <= timedelta():
+            seen = await self.get()
+            if self._is_over(seen, is_over):
+                return seen
+            raise self._timed_out(seen, limit)
+        scope = asyncio.timeout(None if limit is None else limit.total_seconds())
+        following = states(self._transport, self._resource, self.namespace, self.name, self._object_type)
+        try:
+            async with scope, aclosing(following) as found:
+                async for state in found:
+                    if isinstance(state, Gone):
+                        break
+                    seen = state
+                    if self._is_over(seen, is_over):
+                        return seen
+                    if on_progress is not None:
+                        on_progress(seen)
+        except TimeoutError as error:
+            if not scope.expired():
+                raise
+            raise self._timed_out(seen, limit or timedelta()) from error
+        raise errors.NotFound(f"there is no {self._what}, or not any more", status=404, reason="NotFound")
+
+    @limited
+    async def get(self) -> T:
+        """Read the whole object.
+
+        Raises:
+            NotFound: there is none.
+        """
+        request = requests.get(self._resource, self.namespace, self.name)
+        return self._decode(await self._transport.send(request, retry_for_s=self._retry_for_s))
+
+    @limited_write
+    async def delete(self) -> None:
+        """Delete it, and all that belongs to it; who waits for it gets NotFound.
+
+        Raises:
+            NotFound: there is none.
+        """
+        found = await self.get()
+        await remove(self._transport, self._resource, found.metadata, retry_for_s=self._retry_for_s)
+
+    @property
+    def _what(self) -> str:
+        return f"{self._resource.kind} {self.namespace}/{self.name}"
+
+    async def _create(self, body: ApiObject) -> T:
+        """Create it, or return the one that exists, as it is."""
+        request = requests.create(self._resource, self.namespace, body)
+        try:
+            return self._decode(await self._transport.send(request, repeatable=True, retry_for_s=self._retry_for_s))
+        except errors.AlreadyExists:
+            return await self.get()
+
+    def _is_over(self, found: T, is_over: Callable[[T], bool]) -> bool:
+        if is_over(found):
+            return True
+        self._refuse_failed(found)
+        return False
+
+    def _refuse_failed(self, found: T) -> None:
+        if failure := self._failure(found):
+            raise errors.InvalidState(f"{self._what} has failed: {failure}")
+
+    def _timed_out(self, seen: T | None, limit: timedelta) -> errors.WaitTimeout:
+        if seen is None:
+            return errors.WaitTimeout(f"{self._what} could not be read within {durations.format_(limit)}")
+        if not (missing := self._progress(seen)):
+            return errors.WaitTimeout(f"no coordinator has looked after {self._what}: does one run?")
+        return errors.WaitTimeout(f"{self._what} is not open after {durations.format_(limit)}: {missing}")

@@ -1,0 +1,1 @@
+"""WaitGroups: counting, and waiting for the counter to be 0."""

@@ -1,0 +1,234 @@
+"""Writes operations on one WaitGroup: what is asked for while a write is under way goes into the next one, together.
+
+What operations do is ``kontinue.api.konductor.counting``'s business; here are the conditional writes, their
+conflicts, and answers that get lost (docs/adr/0023-operations-count-once.md). Called by ``wait_group``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import msgspec
+
+from kontinue import errors
+from kontinue.api.konductor import counting
+from kontinue.api.konductor.counting import Counted, Operation
+from kontinue.api.konductor.wait_groups import WaitGroup
+from kontinue.kube import errors as kube_errors
+from kontinue.kube import requests
+from kontinue.kube.answers import reader
+from kontinue.kube.backoff import Backoff
+from kontinue.kube.transport import Transport
+from kontinue.sync.wait_groups.turns import Turns
+
+FIRST_PAUSE_S: Final = 0.004
+LONGEST_PAUSE_S: Final = 0.064
+"""After a write without an answer, drawn between 0 and a bound that doubles between these. Judgement."""
+
+LEAST_TRY_S: Final = 1.0
+LONGEST_TRY_S: Final = 30.0
+"""Bounds of what one request may take; between them it is the time that is left. Judgement."""
+
+MOST_LEFT_TO_OTHERS: Final = 1 / 8
+"""Of the time for a write, before it is tried. Judgement."""
+
+_decode: Final = reader(WaitGroup)
+
+
+class _Asked(msgspec.Struct, eq=False):
+    operation: Operation
+    answer: asyncio.Future[int]
+
+
+class _Attempt(msgspec.Struct, frozen=True):
+    """A write that has failed, and may have been carried out.
+
+    Attributes:
+        counted: what it has said.
+        seen_count: ``operationCount`` before it.
+        is_lost: nobody has answered; else it was refused, if nothing on the way has sent it twice.
+    """
+
+    counted: Counted
+    seen_count: int
+    is_lost: bool
+
+
+class Counter:
+    """Operations of one process on one WaitGroup.
+
+    Args:
+        transport: to the API server.
+        namespace: of the WaitGroup.
+        name: of the WaitGroup.
+        retry_for_s: how long one write is tried; conflicts with others count, too.
+        new_id: makes ids of writes: none that the WaitGroup still remembers.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        namespace: str,
+        name: str,
+        *,
+        retry_for_s: float,
+        new_id: Callable[[], str] = lambda: uuid.uuid4().hex[:12],
+    ) -> None:
+        self._transport = transport
+        self._namespace = namespace
+        self._name = name
+        self._retry_for_s = retry_for_s
+        self._new_id = new_id
+        self._asked: list[_Asked] = []
+        self._seen: WaitGroup | None = None
+        """As our last write left it; None after a conflict or somebody else's turn, when it is probably old."""
+        self._turns = Turns()
+        self._task: asyncio.Task[None] | None = None
+
+    async def count(self, operation: Operation) -> int:
+        """Carry out an operation and return the counter after it. Cancelled, it may still be carried out.
+
+        Raises:
+            InvalidState: the counter does not allow it.
+            NotFound: there is no such WaitGroup.
+            ApiError: the server refuses, or was away for too long.
+        """
+        asked = _Asked(operation, asyncio.get_running_loop().create_future())
+        self._asked.append(asked)
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._write_all(), name=f"kontinue counts {self._name}")
+        try:
+            return await asked.answer
+        finally:
+            if asked in self._asked:
+                self._asked.remove(asked)
+
+    async def _write_all(self) -> None:
+        while self._asked:
+            batch, self._asked = self._asked, []
+            try:
+                await self._write(batch)
+            except Exception as error:  # noqa: BLE001 - whatever it is, those who asked must hear of it
+                self._seen = None
+                _tell(batch, [error] * len(batch))
+            finally:
+                for one in batch:
+                    one.answer.cancel()  # only if this task was cancelled
+
+    async def _write(self, batch: Sequence[_Asked]) -> None:
+        """Apply a batch to the newest status there is, until it is written or nothing is to be written."""
+        operations = [one.operation for one in batch]
+        write_id = self._new_id()
+        ends_s = asyncio.get_running_loop().time() + self._retry_for_s
+        await self._leave_to_others()
+        backoff = Backoff(first_s=FIRST_PAUSE_S, cap_s=LONGEST_PAUSE_S)
+        last: _Attempt | None = None
+        while True:
+            is_current = self._seen is None
+            group = self._seen or await self._read(ends_s, last)
+            self._seen = None
+            if last is not None and self._was_carried_out(group, last, write_id):
+                _tell(batch, last.counted.answers)
+                return
+            counted = counting.count(group.status, operations, write_id=write_id)
+            if counted.status == group.status:
+                if is_current:
+                    _tell(batch, counted.answers)
+                    return
+                continue  # what was refused is judged by the newest status, not by the one that we remember
+            begun_s = asyncio.get_running_loop().time()
+            try:
+                written = await self._replace(group, counted, ends_s)
+            except (errors.Conflict, errors.Unavailable) as error:
+                is_lost = isinstance(error, errors.Unavailable) and not kube_errors.was_not_processed(error)
+                last = _Attempt(counted, group.status.operation_count, is_lost)
+                self._give_up_after(ends_s, error, last)
+                await asyncio.sleep(self._pause_s(error, backoff))
+            else:
+                now_s = asyncio.get_running_loop().time()
+                before, count = group.status.operation_count, written.status.operation_count
+                self._turns.written(now_s, took_s=now_s - begun_s, before=before, count=count)
+                self._seen = written
+                _tell(batch, counted.answers)
+                return
+
+    async def _leave_to_others(self) -> None:
+        pause_s = self._turns.pause_s(asyncio.get_running_loop().time())
+        if pause_s is not None:
+            self._seen = None
+        if pause_s:
+            await asyncio.sleep(min(pause_s, self._retry_for_s * MOST_LEFT_TO_OTHERS))
+
+    def _pause_s(self, error: errors.ApiError, backoff: Backoff) -> float:
+        now_s = asyncio.get_running_loop().time()
+        if isinstance(error, errors.Conflict):
+            return self._turns.pause_after_conflict_s(now_s)
+        self._turns.unanswered(now_s)
+        return backoff.next_s(at_least_s=error.retry_after_s)
+
+    def _was_carried_out(self, group: WaitGroup, last: _Attempt, write_id: str) -> bool:
+        """Tell whether a write that has failed was carried out.
+
+        Raises:
+            Unavailable: its answer got lost, and that cannot be told any more.
+        """
+        if counting.has_counted(group.status, write_id):
+            return True
+        if last.is_lost and counting.may_have_forgotten(group.status, since=last.seen_count):
+            raise errors.Unavailable(
+                f"whether the operation on WaitGroup {self._namespace}/{self._name} was counted cannot be told: its "
+                "answer got lost, and more writes have been counted since than the WaitGroup remembers"
+            )
+        return False
+
+    def _give_up_after(self, ends_s: float, error: errors.ApiError, last: _Attempt) -> None:
+        if asyncio.get_running_loop().time() < ends_s:
+            return
+        if not last.is_lost:
+            raise error
+        raise _unknown(error) from error
+
+    async def _read(self, ends_s: float, last: _Attempt | None) -> WaitGroup:
+        left_s = max(0.0, ends_s - asyncio.get_running_loop().time())
+        request = requests.get(requests.WAIT_GROUPS, self._namespace, self._name)
+        try:
+            return _decode(await self._transport.send(request, retry_for_s=left_s, timeout_s=_try_s(left_s)))
+        except errors.Unavailable as error:
+            if last is None or not last.is_lost:
+                raise
+            raise _unknown(error) from error
+
+    async def _replace(self, group: WaitGroup, counted: Counted, ends_s: float) -> WaitGroup:
+        body = msgspec.structs.replace(group, status=counted.status)
+        request = requests.replace_status(requests.WAIT_GROUPS, self._namespace, self._name, body)
+        timeout_s = _try_s(ends_s - asyncio.get_running_loop().time())
+        # Sent once: only so is it known whether an answer got lost.
+        return _decode(await self._transport.send(request, retries=False, repeatable=False, timeout_s=timeout_s))
+
+
+def _try_s(left_s: float) -> float:
+    """Return how long one request may take when so much time is left for all."""
+    return min(max(LEAST_TRY_S, left_s), LONGEST_TRY_S)
+
+
+def _unknown(error: errors.ApiError) -> errors.Unavailable:
+    """Return the error of who gives up after an answer that got lost."""
+    return errors.Unavailable(
+        f"{error}; whether it was counted is not known. An operation with an id of yours can be repeated: it counts "
+        "once",
+        status=error.status,
+        reason=error.reason,
+    )
+
+
+def _tell(batch: Sequence[_Asked], answers: Sequence[int | Exception]) -> None:
+    for one, answer in zip(batch, answers, strict=True):
+        if one.answer.done():
+            continue
+        if isinstance(answer, Exception):
+            one.answer.set_exception(answer)
+        else:
+            one.answer.set_result(answer)

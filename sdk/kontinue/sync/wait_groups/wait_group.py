@@ -1,0 +1,179 @@
+"""A WaitGroup, asynchronously: create it, count on it, wait until it is done. Called by users and by the CLI.
+
+The operations are written by ``counter``, the waits are ``following``'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Final
+
+import msgspec
+
+from kontinue import errors
+from kontinue.api import durations
+from kontinue.api.konductor.counting import Operation
+from kontinue.api.konductor.group import Holder
+from kontinue.api.konductor.wait_groups import MAX_COUNTER, MAX_OPERATION_ID, WaitGroupSpec, WaitGroupStatus
+from kontinue.api.konductor.wait_groups import WaitGroup as StoredWaitGroup
+from kontinue.api.meta import ObjectMeta
+from kontinue.client.client import Client
+from kontinue.client.limits import limited, limited_write
+from kontinue.kube import requests
+from kontinue.kube.answers import reader
+from kontinue.sync.holding.holders import found
+from kontinue.sync.objects.removing import remove
+from kontinue.sync.wait_groups.counter import Counter
+from kontinue.sync.wait_groups.following import Following, is_over
+
+RETRY_S: Final = 30.0
+"""How long an operation is tried when the client has no timeout; as the client's other calls."""
+
+_decode: Final = reader(StoredWaitGroup)
+
+
+class WaitGroup:
+    """One WaitGroup of an API server. It need not exist yet.
+
+    Share one object among the tasks of a process: operations that are asked for at the same time become one write,
+    and all waits share one watch.
+
+    Attributes:
+        name: of the WaitGroup.
+        namespace: of the WaitGroup.
+        timeout: limit of each call, that of the client; ``wait`` may have one of its own.
+    """
+
+    def __init__(self, name: str, client: Client, *, namespace: str | None = None) -> None:
+        self.name = name
+        self.namespace = namespace or client.namespace
+        self._transport = client.kube
+        self.timeout = client.timeout
+        self._retry_for_s = RETRY_S if client.timeout is None else client.timeout.total_seconds()
+        self._counter = Counter(self._transport, self.namespace, name, retry_for_s=self._retry_for_s)
+        self._following = Following(self._transport, self.namespace, name, retry_for_s=self._retry_for_s)
+
+    @limited_write
+    async def create(self, *, ttl: timedelta | None = None) -> StoredWaitGroup:
+        """Create it, or return the one that exists, as it is.
+
+        Args:
+            ttl: it is deleted once it has been done for so long; None keeps it.
+
+        Raises:
+            ApiError: the server refuses.
+        """
+        spec = WaitGroupSpec(ttl=durations.format_(ttl) if ttl else "")
+        group = StoredWaitGroup(metadata=ObjectMeta(name=self.name), spec=spec)
+        request = requests.create(requests.WAIT_GROUPS, self.namespace, group)
+        try:
+            return _decode(await self._transport.send(request, repeatable=True, retry_for_s=self._retry_for_s))
+        except errors.AlreadyExists:
+            return await self.get()
+
+    @limited_write
+    async def add(
+        self, delta: int = 1, *, holder: Holder | None = None, operation_id: str = "", clamp: bool = False
+    ) -> int:
+        """Add to the counter, or take off it if ``delta`` is below 0; return the counter after that.
+
+        Args:
+            delta: what to add.
+            holder: bind it to a Pod or an Execution of the namespace, whose end releases it. Without a uid it is the
+                one that has the name now.
+            operation_id: repeat an operation with the same id, also from another process, and it counts once.
+            clamp: stop at 0 instead of raising.
+
+        Raises:
+            InvalidState: the counter, or the holder's part of it, would fall below 0; or it would exceed an int32.
+            NotFound: there is no such WaitGroup, or no such holder.
+            ApiError: the server refuses, or was away for too long.
+        """
+        if abs(delta) > MAX_COUNTER:
+            raise errors.InvalidState(f"delta {delta} is out of range: the counter is an int32")
+        if len(operation_id) > MAX_OPERATION_ID:
+            raise errors.InvalidState(f"operation id {operation_id!r} is longer than {MAX_OPERATION_ID} characters")
+        if holder is not None and not holder.uid:
+            holder = await found(holder, self._transport, self.namespace, retry_for_s=self._retry_for_s)
+        return await self._counter.count(Operation(delta=delta, id=operation_id, holder=holder, clamp=clamp))
+
+    async def done(
+        self, delta: int = 1, *, holder: Holder | None = None, operation_id: str = "", clamp: bool = False
+    ) -> int:
+        """Take off the counter; return the counter after that. See ``add``.
+
+        Raises:
+            InvalidState: the counter is lower than that already.
+        """
+        return await self.add(-delta, holder=holder, operation_id=operation_id, clamp=clamp)
+
+    async def wait(
+        self,
+        *,
+        timeout: timedelta | None = None,  # noqa: ASYNC109 - part of the API
+        for_first_add: bool = False,
+        on_progress: Callable[[StoredWaitGroup], object] | None = None,
+    ) -> StoredWaitGroup:
+        """Wait until the counter is 0, and return the WaitGroup as it was then.
+
+        Args:
+            timeout: no longer than this, 0: look once; None: as long as the client's timeout, or for ever.
+            for_first_add: a WaitGroup that nothing was ever added to is done, as documented: wait for the first add,
+                too, where workers add themselves.
+            on_progress: called with each state that it is seen in meanwhile; what it raises ends this wait.
+
+        Raises:
+            WaitTimeout: it was not done in time; the message tells the counter.
+            NotFound: it does not exist, or was deleted meanwhile.
+            ApiError: the server refuses.
+        """
+        limit = self.timeout if timeout is None else timeout
+        if limit is not None and limit <= timedelta():
+            group = await self.get()
+            if is_over(group, start=group, for_first_add=for_first_add):
+                return group
+            raise self._timed_out(group, limit)
+        try:
+            async with asyncio.timeout(None if limit is None else limit.total_seconds()):
+                return await self._following.until_done(for_first_add=for_first_add, on_progress=on_progress)
+        except TimeoutError as error:
+            raise self._timed_out(self._following.latest, limit or timedelta()) from error
+
+    @limited
+    async def get(self) -> StoredWaitGroup:
+        """Read the whole object.
+
+        Raises:
+            NotFound: there is none.
+        """
+        return await self._following.read()
+
+    async def status(self) -> WaitGroupStatus:
+        """Read the status, with counter and phase also for one that nobody has written yet.
+
+        Raises:
+            NotFound: there is no such WaitGroup.
+        """
+        group = await self.get()
+        return msgspec.structs.replace(group.status, counter=group.counter, phase=group.phase)
+
+    @limited_write
+    async def delete(self) -> None:
+        """Delete it; who waits for it gets NotFound.
+
+        Raises:
+            NotFound: there is none.
+        """
+        found = await self.get()
+        await remove(self._transport, requests.WAIT_GROUPS, found.metadata, retry_for_s=self._retry_for_s)
+
+    def _timed_out(self, seen: StoredWaitGroup | None, limit: timedelta) -> errors.WaitTimeout:
+        what = f"WaitGroup {self.namespace}/{self.name}"
+        if seen is None:
+            return errors.WaitTimeout(f"{what} could not be read within {durations.format_(limit)}")
+        missing = "" if seen.counter else ": nothing was ever added to it"
+        return errors.WaitTimeout(
+            f"{what} is not done after {durations.format_(limit)}, its counter is {seen.counter}{missing}"
+        )

@@ -1,0 +1,283 @@
+"""Operations on a WaitGroup as conditional writes: combined, repeated, and counted once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kontinue import errors
+from kontinue.api.konductor import counting
+from kontinue.api.konductor.counting import Operation
+from kontinue.api.konductor.wait_groups import MAX_OPERATIONS, WaitGroupStatus
+from kontinue.kube.requests import Request
+from kontinue.sync.wait_groups import counter, turns
+from kontinue.sync.wait_groups.counter import Counter
+from stored_wait_group import StoredWaitGroup
+from virtual_time import virtual_time
+
+ADD = Operation(delta=1)
+DONE = Operation(delta=-1)
+
+
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(counter, "FIRST_PAUSE_S", 0.0)
+    monkeypatch.setattr(turns, "FIRST_PAUSE", 0.0)
+
+
+def counter_of(stored: StoredWaitGroup, *, retry_for_s: float = 30.0) -> Counter:
+    return Counter(stored, "default", "jobs", retry_for_s=retry_for_s)
+
+
+class Failing:
+    """Raises for the first PUTs, then no more."""
+
+    def __init__(self, error: Exception, *, puts: int) -> None:
+        self._error = error
+        self._left = puts
+
+    def __call__(self, request: Request) -> None:
+        if request.method == "PUT" and self._left:
+            self._left -= 1
+            raise self._error
+
+
+async def test_operations_at_the_same_time_become_one_write():
+    """The first goes alone; what is asked for meanwhile goes together."""
+    stored = StoredWaitGroup()
+    subject = counter_of(stored)
+    answers = await asyncio.gather(*(subject.count(ADD) for _ in range(20)))
+    assert (sorted(answers), stored.group.counter) == (list(range(1, 21)), 20)
+    assert stored.sent.count("PUT") <= 2
+    assert stored.sent.count("GET") == 1
+
+
+async def test_who_has_written_last_need_not_read_before_the_next_write():
+    """One request for each operation of a process that is alone."""
+    stored = StoredWaitGroup()
+    subject = counter_of(stored)
+    for _ in range(3):
+        await subject.count(ADD)
+    assert stored.sent == ["GET", "PUT", "PUT", "PUT"]
+
+
+async def test_a_conflict_is_resolved_by_what_stands_there_then():
+    """What somebody else has counted meanwhile stays."""
+    stored = StoredWaitGroup()
+    subject = counter_of(stored)
+    await subject.count(ADD)
+    stored.write(counting.count(stored.group.status, [Operation(delta=5)], write_id="theirs").status)
+    assert await subject.count(DONE) == 5
+
+
+@virtual_time
+async def test_after_a_turn_the_status_is_read_again():
+    """Others were left time to write: what our last write left is probably old."""
+    stored = StoredWaitGroup()
+    subject = counter_of(stored)
+    await subject.count(ADD)
+    stored.write(counting.count(stored.group.status, [ADD], write_id="theirs").status)
+    for _ in range(turns.IN_A_ROW + 1):
+        await subject.count(ADD)
+    assert stored.group.counter == turns.IN_A_ROW + 3
+    conflict, turn = ["PUT", "GET"], ["PUT"] * turns.IN_A_ROW
+    assert stored.sent == ["GET", "PUT", *conflict, *turn, "GET", "PUT"]
+
+
+async def test_what_is_refused_is_judged_by_the_newest_status():
+    """A done after an add of another process is right, whatever we remember."""
+    stored = StoredWaitGroup()
+    subject = counter_of(stored)
+    await subject.count(ADD)
+    await subject.count(DONE)
+    stored.write(counting.count(stored.group.status, [ADD], write_id="theirs").status)
+    assert await subject.count(DONE) == 0
+    with pytest.raises(errors.InvalidState, match="the counter is 0"):
+        await subject.count(DONE)
+
+
+async def test_one_refusal_spares_those_that_were_asked_with_it():
+    """Each gets its own answer."""
+    stored = StoredWaitGroup()
+    subject = counter_of(stored)
+    answers = await asyncio.gather(
+        *(subject.count(one) for one in (ADD, Operation(delta=-7), ADD)), return_exceptions=True
+    )
+    assert [answer for answer in answers if isinstance(answer, int)] == [1, 2]
+    assert isinstance(answers[1], errors.InvalidState)
+
+
+@pytest.mark.parametrize("losses", [1, 3])
+async def test_a_write_whose_answer_is_lost_counts_once(losses: int):
+    """It was carried out, its connection was cut: the id in the status tells."""
+    stored = StoredWaitGroup(WaitGroupStatus(counter=3))
+    stored.after = Failing(errors.Unavailable("no answer"), puts=losses)
+    subject = counter_of(stored)
+    assert await asyncio.gather(subject.count(DONE), subject.count(DONE)) == [2, 1]
+    assert stored.group.counter == 1
+
+
+async def test_a_conflict_with_a_write_of_our_own_is_none():
+    """Something on the way has sent it twice: the second one finds what the first has written."""
+    stored = StoredWaitGroup(WaitGroupStatus(counter=3))
+    stored.after = Failing(errors.Conflict("the object has been modified", status=409, reason="Conflict"), puts=1)
+    assert await counter_of(stored).count(DONE) == 2
+    assert stored.group.counter == 2
+
+
+async def test_a_write_that_was_not_carried_out_is_repeated():
+    """No answer, and no id in the status."""
+    stored = StoredWaitGroup(WaitGroupStatus(counter=3))
+    stored.before = Failing(errors.Unavailable("no answer"), puts=2)
+    assert await counter_of(stored).count(DONE) == 2
+
+
+async def test_an_answer_that_is_lost_and_cannot_be_told_any_more_is_an_error_and_no_second_count():
+    """More has been counted since than is remembered."""
+    stored = StoredWaitGroup(WaitGroupStatus(counter=3))
+
+    def lose(request: Request) -> None:
+        if request.method == "PUT":
+            stored.after = lambda _: None
+            status = stored.group.status
+            for number in range(MAX_OPERATIONS):
+                status = counting.count(status, [Operation(delta=1)], write_id=f"theirs{number}").status
+            stored.write(status)
+            raise errors.Unavailable("no answer")
+
+    stored.after = lose
+    with pytest.raises(errors.Unavailable, match="cannot be told"):
+        await counter_of(stored).count(DONE)
+    assert stored.group.counter == 2 + MAX_OPERATIONS
+
+
+async def test_who_gives_up_after_a_lost_answer_says_that_it_may_have_counted():
+    """With an id of its caller it may be repeated."""
+    stored = StoredWaitGroup(WaitGroupStatus(counter=1))
+    stored.after = Failing(errors.Unavailable("no answer"), puts=1)
+    with pytest.raises(errors.Unavailable, match="whether it was counted is not known"):
+        await counter_of(stored, retry_for_s=0.0).count(Operation(delta=-1, id="mine"))
+    assert await counter_of(stored).count(Operation(delta=-1, id="mine")) == 0
+
+
+async def test_who_cannot_read_any_more_after_a_lost_answer_says_that_it_may_have_counted():
+    """The server went away after the write, and did not come back in time."""
+    stored = StoredWaitGroup(WaitGroupStatus(counter=1))
+    stored.after = Failing(errors.Unavailable("no answer"), puts=1)
+
+    def fail(request: Request) -> None:
+        if request.method == "GET" and "PUT" in stored.sent:
+            raise errors.Unavailable("refused")
+
+    stored.before = fail
+    with pytest.raises(errors.Unavailable, match="refused; whether it was counted is not known"):
+        await counter_of(stored).count(DONE)
+
+
+async def test_who_cannot_read_before_the_first_write_has_surely_not_counted():
+    """Nothing was sent: the server's own words are enough."""
+    stored = StoredWaitGroup()
+
+    def fail(_: Request) -> None:
+        raise errors.Unavailable("refused")
+
+    stored.before = fail
+    with pytest.raises(errors.Unavailable, match=r"^refused$"):
+        await counter_of(stored).count(ADD)
+
+
+async def test_a_wait_group_of_another_version_is_an_error_that_names_it():
+    """And none of the parser's."""
+
+    class Foreign(StoredWaitGroup):
+        async def send(self, request: Request, **options: Any) -> bytes:
+            """Answer with a counter that is none."""
+            body = json.loads(await super().send(request, **options))
+            return json.dumps({**body, "status": {"counter": "many"}}).encode()
+
+    with pytest.raises(errors.ApiError, match="default/jobs is no WaitGroup as this version"):
+        await counter_of(Foreign()).count(ADD)
+
+
+async def test_a_failure_reaches_all_who_asked_and_does_not_last():
+    """The next operation is tried anew."""
+    stored = StoredWaitGroup()
+    stored.before = Failing(errors.Forbidden("no", status=403), puts=1)
+    subject = counter_of(stored)
+    answers = await asyncio.gather(subject.count(ADD), subject.count(ADD), return_exceptions=True)
+    assert all(isinstance(answer, errors.Forbidden) for answer in answers)
+    assert await subject.count(ADD) == 1
+
+
+class Gated(StoredWaitGroup):
+    """Holds the first write until it may go on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_held = asyncio.Event()
+        self.may_go_on = asyncio.Event()
+
+    async def send(self, request: Request, **options: Any) -> bytes:
+        """Hold a PUT."""
+        if request.method == "PUT":
+            self.is_held.set()
+            await self.may_go_on.wait()
+        return await super().send(request, **options)
+
+
+async def test_who_is_cancelled_before_its_write_is_not_counted():
+    """And disturbs nobody else."""
+    stored = Gated()
+    subject = counter_of(stored)
+    first = asyncio.create_task(subject.count(ADD))
+    await stored.is_held.wait()
+    second, third = (asyncio.create_task(subject.count(ADD)) for _ in range(2))
+    await asyncio.sleep(0)  # both have asked
+    second.cancel()
+    await asyncio.wait([second])
+    stored.may_go_on.set()
+    assert [await first, await third] == [1, 2]
+    assert second.cancelled()
+
+
+@given(st.data())
+def test_processes_that_lose_answers_and_conflict_count_each_operation_once(data: st.DataObject):
+    """Whatever gets lost on the way there or back: in the end exactly what was asked for is counted."""
+    stored = StoredWaitGroup()
+    fates = data.draw(st.lists(st.sampled_from(["", "", "lost", "sent twice", "not sent"]), max_size=12))
+
+    def fate(at: str) -> None:
+        if fates and fates[0] == at:
+            fates.pop(0)
+            if at == "sent twice":
+                raise errors.Conflict("the object has been modified", status=409, reason="Conflict")
+            raise errors.Unavailable("no answer")
+
+    def before(request: Request) -> None:
+        if request.method == "PUT":
+            fate("not sent")
+
+    def after(request: Request) -> None:
+        if request.method == "PUT":
+            fate("lost")
+            fate("sent twice")
+            if fates:
+                fates.pop(0)
+
+    stored.before, stored.after = before, after
+    asked = data.draw(st.lists(st.lists(st.integers(1, 4), min_size=1, max_size=4), min_size=1, max_size=3))
+
+    async def main() -> None:
+        counters = [counter_of(stored) for _ in asked]
+        await asyncio.gather(
+            *(counters[number].count(Operation(delta=delta)) for number, deltas in enumerate(asked) for delta in deltas)
+        )
+
+    asyncio.run(main())
+    assert stored.group.counter == sum(map(sum, asked))
+    assert stored.group.status.added == stored.group.counter

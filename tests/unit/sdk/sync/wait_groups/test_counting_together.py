@@ -1,0 +1,73 @@
+"""Many processes that count on one WaitGroup, on virtual time: how much of what they send is in vain, and who waits."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from kontinue.api.konductor.counting import Operation
+from kontinue.api.konductor.wait_groups import WaitGroupStatus
+from kontinue.kube.requests import Request
+from kontinue.sync.wait_groups import turns
+from kontinue.sync.wait_groups.counter import Counter
+from stored_wait_group import StoredWaitGroup
+from virtual_time import elapsed_s, virtual_time
+
+DONE = Operation(delta=-1)
+WRITE_S = 0.004
+PLENTY = 1_000_000
+
+
+@pytest.fixture(autouse=True)
+def _same_pauses() -> Iterator[None]:
+    state = turns._shared_rng.getstate()
+    turns._shared_rng.seed(1)
+    yield
+    turns._shared_rng.setstate(state)
+
+
+class Slow(StoredWaitGroup):
+    """One whose requests take time."""
+
+    async def send(self, request: Request, **options: Any) -> bytes:
+        """Carry out a request."""
+        await asyncio.sleep(WRITE_S if request.method == "PUT" else WRITE_S / 4)
+        return await super().send(request, **options)
+
+
+def counter_of(stored: StoredWaitGroup) -> Counter:
+    return Counter(stored, "default", "jobs", retry_for_s=3600.0)
+
+
+async def count(stored: StoredWaitGroup, times: int) -> None:
+    counter = counter_of(stored)
+    for _ in range(times):
+        await counter.count(DONE)
+
+
+@virtual_time
+async def test_most_of_what_many_processes_send_counts():
+    """They take turns; when each just tried again after a while there were more than six requests for each done."""
+    stored = Slow(WaitGroupStatus(counter=PLENTY))
+    await asyncio.gather(*(count(stored, 36) for _ in range(16)))
+    written = 16 * 36
+    assert stored.group.counter == PLENTY - written
+    assert len(stored.sent) < 4 * written
+    assert elapsed_s() < 3 * WRITE_S * written
+
+
+@virtual_time
+async def test_who_counts_once_does_not_wait_for_who_never_stops_counting():
+    """A process that builds each write on its last one would be faster each time: others waited for minutes."""
+    stored = Slow(WaitGroupStatus(counter=PLENTY))
+    busy = asyncio.create_task(count(stored, PLENTY))
+    await asyncio.sleep(100.3 * WRITE_S)
+    begun_s = elapsed_s()
+    for _ in range(3):
+        await counter_of(stored).count(DONE)
+    assert elapsed_s() - begun_s < 10.0
+    busy.cancel()
+    await asyncio.wait([busy])
