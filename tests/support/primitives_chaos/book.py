@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import enum
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -41,6 +42,7 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
         id: of one holding, or of one operation.
         token: fencing token; 0: it has none.
         is_shared: a reader.
+        at_s: when, by the clock that all processes of a machine share.
     """
 
     event: Event
@@ -50,6 +52,7 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
     id: str = ""
     token: int = 0
     is_shared: bool = False
+    at_s: float = 0.0
 
 
 class Book:
@@ -83,6 +86,7 @@ class Book:
             id=id,
             token=token,
             is_shared=is_shared,
+            at_s=time.monotonic(),
         )
         os.write(self._file, msgspec.json.encode(line) + b"\n")
 

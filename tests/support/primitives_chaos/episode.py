@@ -7,8 +7,8 @@ has a ttl, so that a death gives it back; who arrives does so under a name that 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
 from datetime import timedelta
 from random import Random
 
@@ -37,6 +37,8 @@ BOUND = 2
 TURNS = 2
 TTL = timedelta(seconds=4)
 """Of locks that no Pod stands for: their holder's death is seen so late."""
+LATE_S = TTL.total_seconds()
+"""While the API server starts again a process may get no time; so long after its ttl it must have found its loss."""
 
 
 async def play(client: Client, book: Book, who: str, order: Episode) -> list[str]:
@@ -152,12 +154,23 @@ class Part:
             lock: Lock | None = None
             try:
                 async with scope() as lock:
-                    await self._enter(subject, lock, is_shared=is_shared)
-                    self._book.write(Event.LEFT, subject, id=lock.id)
+                    with self._told_of_loss(subject, lock):
+                        await self._enter(subject, lock, is_shared=is_shared)
+                        self._book.write(Event.LEFT, subject, id=lock.id)
                 return
             except errors.LockLost:
                 if lock is not None:
                     self._book.write(Event.LOST, subject, id=lock.id)
+
+    @contextmanager
+    def _told_of_loss(self, subject: str, lock: Lock) -> Iterator[None]:
+        """Write it as soon as the body is cancelled: before what is lost is given back, which may take seconds."""
+        try:
+            yield
+        except asyncio.CancelledError:
+            if lock.is_lost:
+                self._book.write(Event.LOST, subject, id=lock.id)
+            raise
 
     async def _enter(self, subject: str, held: Lock | HeldPermit, *, is_shared: bool = False) -> None:
         id_, token = (held.id, held.token) if isinstance(held, Lock) else (held.name, 0)

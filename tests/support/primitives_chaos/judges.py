@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -27,9 +27,16 @@ class Held(msgspec.Struct, frozen=True):
     violations: list[str]
 
 
-def judge_held(lines: Sequence[Line], subject: str, *, room: int) -> Held:
-    """Judge who held an object; ``room``: so many at a time, readers aside, of whom any number share one place."""
-    lost = {line.id for line in lines if line.event is Event.LOST}
+def judge_held(lines: Sequence[Line], subject: str, *, room: int, late_s: float = 0.0) -> Held:
+    """Judge who held an object.
+
+    Args:
+        lines: the ledger.
+        subject: the object.
+        room: so many at a time, readers aside, of whom any number share one place.
+        late_s: who has lost it may find so only this long after the next one has entered.
+    """
+    lost_s = _losses(lines)
     inside: dict[str, Line] = {}
     most = late = 0
     violations: list[str] = []
@@ -46,16 +53,20 @@ def judge_held(lines: Sequence[Line], subject: str, *, room: int) -> Held:
             most = max(most, len(inside))
             if _places(list(inside.values())) <= room:
                 continue
-            if _places([one for one in inside.values() if one.id not in lost or one is line]) <= room:
+            others = [one for one in inside.values() if one is line or not _is_late(one, line, lost_s, late_s)]
+            if _places(others) <= room:
                 late += 1
             else:
                 violations.append(f"{subject} has room for {room}, and inside are {_names(list(inside.values()))}")
-    return Held(most, len(entered), late, violations + judge_tokens(lines, subject))
+    return Held(most, len(entered), late, violations + judge_tokens(lines, subject, late_s=late_s))
 
 
-def judge_tokens(lines: Sequence[Line], subject: str) -> list[str]:
-    """Each token is another one, and higher than those of all who have left before; of readers: of all writers."""
-    lost = {line.id for line in lines if line.event is Event.LOST}
+def judge_tokens(lines: Sequence[Line], subject: str, *, late_s: float) -> list[str]:
+    """Each token is another one, and higher than those of all who have left before; of readers: of all writers.
+
+    ``late_s``: as of ``judge_held``, for one that enters although he has lost it.
+    """
+    lost_s = _losses(lines)
     known: dict[str, Line] = {}
     left: list[Line] = []
     violations: list[str] = []
@@ -65,7 +76,7 @@ def judge_tokens(lines: Sequence[Line], subject: str) -> list[str]:
         if line.event is Event.ENTERED and line.token:
             before = max((one.token for one in left if not (one.is_shared and line.is_shared)), default=0)
             is_new = all(one.token != line.token for one in known.values())
-            if not is_new or (line.token <= before and line.id not in lost):
+            if not is_new or (line.token <= before and not _is_late(line, line, lost_s, late_s)):
                 violations.append(f"{subject}: {line.who} has token {line.token} after {before}")
             known[line.id] = line
         elif line.event is Event.LEFT and line.id in known:
@@ -114,6 +125,20 @@ def judge_counter(name: str, status: WaitGroupStatus, *, added: int) -> list[str
     """All that was added was done, each once."""
     found = (status.counter, status.rounds, status.added, len(status.holders))
     return [] if found == (0, 1, added, 0) else [f"{name} has counted wrongly: {status}"]
+
+
+def _losses(lines: Sequence[Line]) -> dict[str, float]:
+    """Return when each of those who have lost what they held was told so."""
+    losses: dict[str, float] = {}
+    for line in lines:
+        if line.event is Event.LOST:
+            losses.setdefault(line.id, line.at_s)
+    return losses
+
+
+def _is_late(one: Line, entering: Line, lost_s: Mapping[str, float], late_s: float) -> bool:
+    """Tell whether one of them had lost it, and found so soon enough after another has entered."""
+    return one.id in lost_s and lost_s[one.id] - entering.at_s < late_s
 
 
 def _places(inside: Sequence[Line]) -> int:

@@ -14,8 +14,8 @@ from chaos.figures import percentile
 from chaos.pods import tracebacks
 from primitives_chaos import judges
 from primitives_chaos.book import Event, Line
-from primitives_chaos.episode import DONES
-from primitives_chaos.faults import Fault, strike
+from primitives_chaos.episode import DONES, LATE_S
+from primitives_chaos.faults import Fault, Victim, strike
 from primitives_chaos.objects import CLIENTS, PERMITS, Objects
 from primitives_chaos.orders import Episode, Report
 from primitives_chaos.world import World, running_world
@@ -128,7 +128,7 @@ class Round:
         self.has_ended = True
         self.took_s = time.monotonic() - begun_s
         problems = [one for report in reports for one in report.result().problems]
-        return problems + await self._judge()
+        return problems + await self._judge(LATE_S if fault.victim is Victim.API_SERVER else 0.0)
 
     async def _report_of(self, number: int) -> Report:
         client = self._world.clients[number]
@@ -139,14 +139,14 @@ class Round:
 
         return await client.carry_out(order)
 
-    async def _judge(self) -> list[str]:
-        """Judge it by the ledger, and by the objects."""
+    async def _judge(self, late_s: float) -> list[str]:
+        """Judge it by the ledger, and by the objects; ``late_s``: as of ``judges.judge_held``."""
         suffix = self._suffix
         lines = self._world.lines()
         self.lines = len(lines)
         violations: list[str] = []
         for subject, room in SUBJECTS:
-            held = judges.judge_held(lines, f"{subject}-{suffix}", room=room)
+            held = judges.judge_held(lines, f"{subject}-{suffix}", room=room, late_s=late_s)
             self.late += held.late
             violations += held.violations
         violations += [f"{one.subject} was lost though its Pod lives" for one in lines if _is_bound_and_lost(one)]

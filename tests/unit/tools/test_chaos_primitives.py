@@ -18,16 +18,16 @@ from primitives_chaos.faults import Victim, choose_fault
 from primitives_chaos.judges import judge_counter, judge_held, judge_once, judge_opening
 
 
-def entered(id_: str, token: int = 0, *, shared: bool = False, pid: int = 1) -> Line:
-    return Line(event=Event.ENTERED, subject="s", who=id_, id=id_, token=token, is_shared=shared, pid=pid)
+def entered(id_: str, token: int = 0, *, shared: bool = False, pid: int = 1, at_s: float = 0.0) -> Line:
+    return Line(event=Event.ENTERED, subject="s", who=id_, id=id_, token=token, is_shared=shared, pid=pid, at_s=at_s)
 
 
 def left(id_: str) -> Line:
     return Line(event=Event.LEFT, subject="s", who=id_, id=id_)
 
 
-def lost(id_: str) -> Line:
-    return Line(event=Event.LOST, subject="s", who=id_, id=id_)
+def lost(id_: str, at_s: float = 0.0) -> Line:
+    return Line(event=Event.LOST, subject="s", who=id_, id=id_, at_s=at_s)
 
 
 def says(event: Event, id_: str) -> Line:
@@ -77,8 +77,26 @@ def test_who_is_dead_is_not_inside():
 
 def test_who_finds_that_he_has_lost_it_is_late_and_no_violation():
     """A process that got no time cannot know; what it writes to refuses its token."""
-    held = judge_held([entered("a", 1), entered("b", 2), lost("a"), left("b")], "s", room=1)
+    lines = [entered("a", 1, at_s=10.0), entered("b", 2, at_s=14.5), lost("a", 15.0), left("b")]
+    held = judge_held(lines, "s", room=1, late_s=4.0)
     assert (held.violations, held.late) == ([], 1)
+
+
+@pytest.mark.parametrize(("late_s", "found_s"), [(0.0, 14.5), (0.0, 15.0), (4.0, 18.5), (4.0, 60.0)])
+def test_a_broken_fence_is_no_lateness(late_s: float, found_s: float):
+    """Whoever finds later than he may that he has lost it was one of two, whatever he finds; so is who never does."""
+    lines = [entered("a", 1, at_s=10.0), entered("b", 2, at_s=14.5), left("b"), lost("a", found_s), lost("a", 15.0)]
+    held = judge_held(lines, "s", room=1, late_s=late_s)
+    assert (len(held.violations), held.late) == (1, 0)
+    assert judge_held([lines[0], lines[1], left("a"), left("b")], "s", room=1, late_s=4.0).violations
+
+
+def test_an_old_token_is_excused_no_longer_than_a_loss():
+    """Who enters with it, and does not find soon that he has lost it, is told."""
+    turns = [entered("b", 2, at_s=14.0), left("b"), entered("a", 1, at_s=14.5)]
+    assert judge_held([*turns, lost("a", 15.0)], "s", room=1, late_s=4.0).violations == []
+    assert judge_held([*turns, lost("a", 15.0)], "s", room=1).violations
+    assert judge_held([*turns, lost("a", 19.0)], "s", room=1, late_s=4.0).violations
 
 
 def test_who_goes_on_too_early_or_never_is_found():
