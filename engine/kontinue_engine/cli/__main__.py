@@ -2,6 +2,6 @@
 
 import sys
 
-from kontinue_engine.cli.main import main
+from kontinue_engine.cli.entry import kontinue
 
-sys.exit(main())
+sys.exit(kontinue())

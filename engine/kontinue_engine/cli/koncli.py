@@ -48,7 +48,7 @@ KONCLI: Final = Program(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code; entry point of ``koncli``."""
+    """Run the command line and return its exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given[:1] == [ASK]:  # the words are behind a --, the last of them is not yet whole
         words = [*given[:2], *_from_environment(given, os.environ), *given[2:]]

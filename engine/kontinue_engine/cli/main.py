@@ -15,7 +15,7 @@ from typing import Annotated, Final
 import msgspec
 import typer
 
-from kontinue_engine.cli import exit_codes, streams
+from kontinue_engine.cli import entry, exit_codes, streams
 from kontinue_engine.cli.options import (
     ANYTHING,
     GROUPED,
@@ -111,7 +111,7 @@ KONTINUE: Final = Program("kontinue", "Durable Python functions on the Kubernete
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code; entry point of ``kontinue`` and ``kubectl-kontinue``."""
+    """Run the command line and return its exit code."""
     return run_program(KONTINUE, sys.argv[1:] if arguments is None else arguments)
 
 
@@ -137,7 +137,9 @@ def _run(program: Program, arguments: Sequence[str], usage_error: int) -> int:
             answer = importlib.import_module(f"{_CLI}.completion").answer
             answer(arguments[2:], lambda words: build_app(words, program), program.name)
             return exit_codes.OK
-        build_app(arguments, program)(args=hoist_globals(arguments), prog_name=program.name)
+        app = build_app(arguments, program)
+        entry.interruptible()
+        app(args=hoist_globals(arguments), prog_name=program.name)
     except SystemExit as end:
         if end.code == exit_codes.USAGE and not isinstance(end.__context__, typer.Exit):
             return usage_error  # Typer has refused the command line; a verb that chooses a code ends by Exit
