@@ -225,8 +225,8 @@ class Asker(Generic[C]):
         await asyncio.wait([asking], timeout=WITHDRAW_S)
         if not asking.done():
             asking.cancel()
-        elif (error := asking.exception()) is not None and isinstance(error, errors.ApiError) and error.status:
-            return  # refused
+        elif isinstance(error := asking.exception(), errors.ApiError) and not isinstance(error, errors.Unavailable):
+            return  # refused; after Unavailable it may be there, whatever the last try was answered
         request = requests.delete(self._resource, self._namespace, name)
         with contextlib.suppress(errors.KontinueError):  # then it ends with its ttl
             await self._transport.send(request, retry_for_s=WITHDRAW_S, timeout_s=WITHDRAW_S)

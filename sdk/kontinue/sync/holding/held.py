@@ -126,12 +126,12 @@ class Keeper(abc.ABC, Generic[H]):
             return
         keeping.cancel()
         await asyncio.wait([keeping])
-        if not keeping.cancelled():
-            keeping.result()
         if held.is_lost:
             with suppress(errors.KontinueError, TimeoutError):  # mostly it is over; if not, nobody is to wait for it
                 async with asyncio.timeout(DROP_WITHIN_S):
                     await self.drop(held)
+        if not keeping.cancelled():
+            keeping.result()  # what the callback has raised
         held.check()
         try:
             # Whoever is cancelled here, once more maybe, still gives it back.
@@ -162,12 +162,18 @@ class Keeper(abc.ABC, Generic[H]):
         return False
 
     async def _keep(self, held: H) -> None:
-        held._lose(await self.keep(held))  # pyright: ignore[reportPrivateUsage] - read by its holder, written here
-        if self._on_loss is not None:
-            self._on_loss(held)
-        if self._body is not None:
-            self._has_cancelled = True
-            self._body.cancel("what it holds is lost")
+        try:
+            why = await self.keep(held)
+        except Exception as error:  # noqa: BLE001 - whatever it is, nobody renews it any more: others will have it
+            why = f"what {held.holder} holds could not be renewed: {type(error).__name__}: {error}"
+        held._lose(why)  # pyright: ignore[reportPrivateUsage] - read by its holder, written here
+        try:
+            if self._on_loss is not None:
+                self._on_loss(held)
+        finally:
+            if self._body is not None:
+                self._has_cancelled = True
+                self._body.cancel("what it holds is lost")
 
 
 class Scope(Keeper[Lock]):
