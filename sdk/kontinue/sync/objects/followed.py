@@ -11,10 +11,10 @@ from types import TracebackType
 from typing import Generic, TypeVar
 
 from kontinue import errors
-from kontinue.kube.reflector import REFUSALS, HasMetadata, Listed, Reflector
+from kontinue.kube.reflector import HasMetadata
 from kontinue.kube.requests import Resource
 from kontinue.kube.transport import Transport
-from kontinue.kube.watch import Changed
+from kontinue.sync.objects.watching import Gone, gone, states, version
 
 T = TypeVar("T", bound=HasMetadata)
 
@@ -82,47 +82,25 @@ class Followed(Generic[T]):
         return than
 
     async def _follow(self) -> None:
-        reflector = Reflector(
-            self._transport,
-            self._resource,
-            self._namespace,
-            type_=self._object_type,
-            field_selector=f"metadata.name={self._name}",
-            fatal=REFUSALS,
-        )
+        following = states(self._transport, self._resource, self._namespace, self._name, self._object_type)
         try:
-            async with aclosing(reflector.follow()) as stream:
-                async for news in stream:
-                    match news:
-                        case Listed(objects=[found, *_]):
-                            self._show(found)
-                        case Listed() | Changed(type="DELETED"):  # who looks has seen it before
-                            raise self._gone("was deleted")
-                        case Changed(object=found):
-                            self._show(found)
-                        case _:
-                            pass
+            async with aclosing(following) as found:
+                async for state in found:
+                    if isinstance(state, Gone):  # who looks has seen it before
+                        raise self._gone("was deleted")
+                    self._latest = state
+                    self._wake()
         except Exception as error:  # noqa: BLE001 - whatever it is, those who look must hear of it
             self._failure = error
             self._wake()
-
-    def _show(self, found: T) -> None:
-        self._latest = found
-        self._wake()
 
     def _wake(self) -> None:
         self._news.set()
         self._news = asyncio.Event()
 
     def _gone(self, how: str) -> errors.NotFound:
-        what = f"{self._resource.kind} {self._namespace}/{self._name}"
-        return errors.NotFound(f"{what} {how}", status=404, reason="NotFound")
+        return gone(self._resource, self._namespace, self._name, how)
 
 
 def _is_newer(one: HasMetadata, other: HasMetadata) -> bool:
-    return _version(one) > _version(other)
-
-
-def _version(one: HasMetadata) -> int:
-    version = one.metadata.resource_version
-    return int(version) if version.isdecimal() else 0
+    return version(one) > version(other)

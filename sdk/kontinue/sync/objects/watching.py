@@ -1,12 +1,20 @@
-"""One object as it changes. Called by ``asking`` and ``opening``, which wait for what it becomes."""
+"""One object as it changes: the one place that follows one. Called by all who wait for what an object becomes.
+
+``followed`` shares it among those who look at the same object, ``wait_groups.following`` among those who wait for it.
+"""
 
 from __future__ import annotations
 
 import enum
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import TypeVar
+from typing import Final, TypeVar
 
+import msgspec
+
+from kontinue import errors
+from kontinue.kube import requests
+from kontinue.kube.answers import reader
 from kontinue.kube.reflector import REFUSALS, HasMetadata, Listed, Reflector
 from kontinue.kube.requests import Resource
 from kontinue.kube.transport import Transport
@@ -22,27 +30,51 @@ class Gone(enum.Enum):
     MISSING = "there is none, or none any more: what became of it was not seen"
 
 
+class _Undecoded(msgspec.Struct, frozen=True):
+    items: list[msgspec.Raw] | None = None
+
+
+_decode_list: Final = reader(_Undecoded, what="list")
+
+
 async def states(
     transport: Transport, resource: Resource, namespace: str, name: str, type_: type[T]
 ) -> AsyncGenerator[T | Gone, None]:
     """Yield an object as it is, and again whenever it has changed; or that it is gone.
 
     Raises:
-        ApiError: the server refuses to be watched.
+        ApiError: the server refuses to be watched; or the object cannot be read, as it is of another version.
     """
-    reflector = Reflector(
-        transport, resource, namespace, type_=type_, field_selector=f"metadata.name={name}", fatal=REFUSALS
-    )
+    selector = f"metadata.name={name}"
+    reflector = Reflector(transport, resource, namespace, type_=type_, field_selector=selector, fatal=REFUSALS)
     async with aclosing(reflector.follow()) as stream:
         async for news in stream:
             match news:
-                case Listed(objects=[one, *_]):
+                case Listed(objects=[one, *_]) | Changed(type="ADDED" | "MODIFIED", object=one):
                     yield one
                 case Listed():
-                    yield Gone.MISSING
+                    # What cannot be read is left out there. Not a GET: who may watch may list.
+                    request = requests.list_objects(resource, namespace, field_selector=selector)
+                    found = _decode_list(await transport.send(request)).items
+                    yield reader(type_)(bytes(found[0])) if found else Gone.MISSING
                 case Changed(type="DELETED"):
                     yield Gone.DELETED
-                case Changed(object=one):
-                    yield one
                 case _:
                     pass
+
+
+def gone(resource: Resource, namespace: str, name: str, how: str) -> errors.NotFound:
+    """Return the error of who looks at an object that was there."""
+    return errors.NotFound(f"{resource.kind} {namespace}/{name} {how}", status=404, reason="NotFound")
+
+
+def missing(resource: Resource, namespace: str, name: str) -> errors.NotFound:
+    """Return the error of who looks at an object that may never have been there."""
+    what = f"{resource.kind} {namespace}/{name}"
+    return errors.NotFound(f"there is no {what}, or not any more", status=404, reason="NotFound")
+
+
+def version(one: HasMetadata) -> int:
+    """Return which version of an object this is: newer ones have higher numbers."""
+    text = one.metadata.resource_version
+    return int(text) if text.isdecimal() else 0

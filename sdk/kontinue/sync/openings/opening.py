@@ -19,7 +19,7 @@ from kontinue.kube.answers import reader
 from kontinue.kube.reflector import HasMetadata
 from kontinue.kube.requests import Resource
 from kontinue.sync.objects.removing import remove
-from kontinue.sync.objects.watching import Gone, states
+from kontinue.sync.objects.watching import Gone, missing, states
 
 RETRY_S: Final = 30.0
 """How long a request is tried when the client has no timeout; as the client's other calls."""
@@ -110,7 +110,7 @@ class Opening(abc.ABC, Generic[T]):
             if not scope.expired():
                 raise
             raise self._timed_out(seen, limit or timedelta()) from error
-        raise errors.NotFound(f"there is no {self._what}, or not any more", status=404, reason="NotFound")
+        raise missing(self._resource, self.namespace, self.name)
 
     @limited
     async def get(self) -> T:

@@ -17,9 +17,8 @@ from kontinue import errors
 from kontinue.api.konductor.wait_groups import WaitGroup
 from kontinue.kube import requests
 from kontinue.kube.answers import reader
-from kontinue.kube.reflector import REFUSALS, Listed, Reflector
 from kontinue.kube.transport import Transport
-from kontinue.kube.watch import Changed
+from kontinue.sync.objects.watching import Gone, gone, missing, states, version
 
 _decode: Final = reader(WaitGroup)
 
@@ -109,52 +108,40 @@ class Following:
 
     async def _follow(self) -> None:
         self._has_asked = True
-        reflector = Reflector(
-            self._transport,
-            requests.WAIT_GROUPS,
-            self._namespace,
-            type_=WaitGroup,
-            field_selector=f"metadata.name={self._name}",
-            fatal=REFUSALS,
-        )
+        following = states(self._transport, requests.WAIT_GROUPS, self._namespace, self._name, WaitGroup)
         try:
-            async with aclosing(reflector.follow()) as stream:
-                async for news in stream:
-                    match news:
-                        case Listed(objects=[group, *_]):
-                            self._show(group, is_list=True)
-                        case Listed():
-                            # Missing, or of a version that cannot be read, which a list leaves out: the answer tells.
-                            self._show(await self.read(), is_list=True)
-                        case Changed(type="DELETED"):
-                            self._fail(self._gone(f"WaitGroup {self._namespace}/{self._name} was deleted"))
-                        case Changed(object=group):
-                            self._show(group, is_list=False)
+            async with aclosing(following) as found:
+                async for state in found:
+                    match state:
+                        case Gone.DELETED:
+                            raise self._gone("was deleted")
+                        case Gone.MISSING:
+                            raise missing(requests.WAIT_GROUPS, self._namespace, self._name)
                         case _:
-                            pass
+                            self._show(state)
         except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must hear of it
             self._fail(error)
 
-    def _show(self, group: WaitGroup, *, is_list: bool) -> None:
+    def _show(self, group: WaitGroup) -> None:
         self.latest = group
         for waiter in self._waiters:
             if waiter.start is not None:
                 self._judge(waiter, group)
-            elif waiter.needs_list and is_list:
+            elif waiter.needs_list:
                 self._begin(waiter, group)
 
     def _begin(self, waiter: _Waiter, group: WaitGroup) -> None:
         waiter.start = group
         self._judge(waiter, group)
-        if self.latest is not None and _version(self.latest) > _version(group):
+        if self.latest is not None and version(self.latest) > version(group):
             self._judge(waiter, self.latest)
 
     def _judge(self, waiter: _Waiter, group: WaitGroup) -> None:
         start = waiter.start
-        if waiter.ended.done() or start is None or _version(group) < _version(start):
+        if waiter.ended.done() or start is None or version(group) < version(start):
             return
         if group.metadata.uid != start.metadata.uid:
-            self._fail_one(waiter, self._gone(f"WaitGroup {self._namespace}/{self._name} was deleted and made again"))
+            self._fail_one(waiter, self._gone("was deleted and made again"))
         elif is_over(group, start=start, for_first_add=waiter.for_first_add):
             waiter.ended.set_result(group)
         elif waiter.on_progress is not None:
@@ -163,8 +150,8 @@ class Following:
             except Exception as error:  # noqa: BLE001 - it is the user's, and other waits go on
                 self._fail_one(waiter, error)
 
-    def _gone(self, message: str) -> errors.NotFound:
-        return errors.NotFound(message, status=404, reason="NotFound")
+    def _gone(self, how: str) -> errors.NotFound:
+        return gone(requests.WAIT_GROUPS, self._namespace, self._name, how)
 
     def _fail(self, error: Exception) -> None:
         for waiter in self._waiters:
@@ -173,8 +160,3 @@ class Following:
     def _fail_one(self, waiter: _Waiter, error: Exception) -> None:
         if not waiter.ended.done():
             waiter.ended.set_exception(error)
-
-
-def _version(group: WaitGroup) -> int:
-    version = group.metadata.resource_version
-    return int(version) if version.isdecimal() else 0
