@@ -86,12 +86,18 @@ class PrimitiveRequest:
 
 
 def ask_call(kind: str, name: str, verb: str, *, result: Any = None, **options: Any) -> Call:
-    """Return the call of something that is over with its answer: to count, to wait.
+    """Return the call of something that is over with its answer: to wait, to arrive.
 
     Raises:
         ContextError: the object has no name.
     """
     return _call(RecordKind.PRIMITIVE, kind, name, verb, result, options)
+
+
+def count_call(name: str, delta: int, *, is_bound: bool) -> Call:
+    """Return the call that counts on a WaitGroup, which does not remember it for ever. Raises like ``ask_call``."""
+    options = {"delta": delta, "bound": is_bound}
+    return _call(RecordKind.PRIMITIVE, WAIT_GROUP, name, "add", int, options, comes_after_all=True)
 
 
 def hold_call(kind: str, name: str, verb: str, *, result: Any = Held, **options: Any) -> Call:
@@ -107,10 +113,26 @@ def release_call(hold: Call, **options: Any) -> Call:
     return Call(RecordKind.RELEASE, hold.name, request, digest=hold.id, line=line_of_caller())
 
 
-def _call(record: RecordKind, kind: str, name: str, verb: str, result: Any, options: dict[str, Any]) -> Call:
+def _call(
+    record: RecordKind,
+    kind: str,
+    name: str,
+    verb: str,
+    result: Any,
+    options: dict[str, Any],
+    *,
+    comes_after_all: bool = False,
+) -> Call:
     if not name:
         raise ContextError(f"a {kind} has a name")
     data = msgspec.json.encode(options, order="deterministic")
     request = PrimitiveRequest(kind, name, verb, data, "", result)
     digest = codec.digest(verb.encode() + b" " + data)
-    return Call(record, f"{kind}/{name}", request, digest=digest, line=line_of_caller())
+    return Call(
+        record,
+        f"{kind}/{name}",
+        request,
+        digest=digest,
+        line=line_of_caller(),
+        comes_after_all=comes_after_all,
+    )

@@ -88,12 +88,12 @@ class DurableWaitGroup:
             PrimitiveFailed: there is no such WaitGroup; the counter would leave its range; after a crash, so much has
                 been counted since that nobody can tell whether this was.
         """
-        call = calls.ask_call(calls.WAIT_GROUP, self._name, "add", result=int, delta=delta, bound=bound)
+        call = calls.count_call(self._name, delta, is_bound=bound)
         return _watched(self._port, call, None)
 
     def done(self, delta: int = 1, *, bound: bool = False) -> Coroutine[object, None, int]:
         """Take off the counter, once; return the counter after that. See ``add``."""
-        call = calls.ask_call(calls.WAIT_GROUP, self._name, "add", result=int, delta=-delta, bound=bound)
+        call = calls.count_call(self._name, -delta, is_bound=bound)
         return _watched(self._port, call, None)
 
     def wait(self, *, timeout: timedelta | None = None, for_first_add: bool = False) -> Coroutine[object, None, None]:

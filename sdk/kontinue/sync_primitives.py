@@ -42,13 +42,13 @@ class SyncDurableWaitGroup:
 
     def add(self, delta: int = 1, *, bound: bool = False) -> int:
         """Add to the counter, once; return the counter after that. See ``kontinue.primitives.DurableWaitGroup``."""
-        call = calls.ask_call(calls.WAIT_GROUP, self._name, "add", result=int, delta=delta, bound=bound)
+        call = calls.count_call(self._name, delta, is_bound=bound)
         counter: int = self._ask(call, None)
         return counter
 
     def done(self, delta: int = 1, *, bound: bool = False) -> int:
         """Take off the counter, once; return the counter after that."""
-        call = calls.ask_call(calls.WAIT_GROUP, self._name, "add", result=int, delta=-delta, bound=bound)
+        call = calls.count_call(self._name, -delta, is_bound=bound)
         counter: int = self._ask(call, None)
         return counter
 

@@ -58,6 +58,8 @@ class Call:
         id: step id; empty until the call is opened.
         digest: of the encoded arguments; empty where they do not matter (timers).
         line: ``file:line`` of the call.
+        comes_after_all: it is started only when everything that was delivered before is durable, so that a replay that
+            comes to it knows by the memo whether an earlier activation may have started it.
         position: records delivered when it was requested.
         needs: seq that must be durable before its effect may start.
         parallelism: limit that it shares with others; ``has_place`` says whether it counts there.
@@ -67,6 +69,7 @@ class Call:
 
     __slots__ = (
         "_value",
+        "comes_after_all",
         "digest",
         "has_place",
         "id",
@@ -91,6 +94,7 @@ class Call:
         digest: str = "",
         line: str = "",
         parallelism: Parallelism | None = None,
+        comes_after_all: bool = False,
     ) -> None:
         self.id = ""
         self.kind = kind
@@ -99,6 +103,7 @@ class Call:
         self.digest = digest
         self.line = line
         self.parallelism = parallelism
+        self.comes_after_all = comes_after_all
         self.has_place = False
         self.state = CallState.OPEN
         self.position = 0

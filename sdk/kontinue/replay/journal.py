@@ -18,7 +18,8 @@ waiting some rounds of the event loop before each (no number of rounds is enough
 4. A step's outcome exists nowhere but here: it is delivered after its record is durable. Children and timers are
    durable elsewhere, so theirs are delivered at once and their records ride on a later write. But when such a
    delivery was a choice (another call could have been answered instead), a crash might choose differently; so what
-   is requested after a choice starts only when the choice is durable. What was requested before need not wait.
+   is requested after a choice starts only when the choice is durable. What was requested before need not wait. A call
+   that nobody can repeat harmlessly comes after all that was delivered: then the memo tells whether it was asked for.
 5. A new attempt begins with the records before the first failure that is to blame for the end of the last one. That
    is a prefix of a history, so rules 1 to 4 hold. Later records are a cache: a call by the same id that asks for the
    same is answered with the old outcome, under a new ``seq``, at the moment when it would be started.
@@ -171,7 +172,7 @@ class Journal:
         """The program waits for ``call``, or has spawned it. Its effect starts when the rules above allow."""
         call.state = CallState.REQUESTED
         call.position = self._delivered
-        call.needs = self._last_choice
+        call.needs = self._delivered if call.comes_after_all else self._last_choice
         self._calls[call.id] = call
         group = call.parallelism
         if group is not None and group.taken >= group.limit:
@@ -240,7 +241,10 @@ class Journal:
         return self._holds.get(step_id)
 
     def may_repeat(self, call: Call) -> bool:
-        """Tell whether an earlier activation may have asked for ``call``: nothing that is new was delivered before."""
+        """Tell of a call that comes after all whether an earlier activation may have asked for it.
+
+        That one asked once all that it had been told was durable; so who is told something new before has come further.
+        """
         return call.position <= self._replayed
 
     def orphans(self, seqs: Collection[int]) -> list[Call]:

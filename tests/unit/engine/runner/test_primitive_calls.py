@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from kontinue.primitive_calls import Held, ask_call, hold_call, release_call
+from kontinue.primitive_calls import Held, count_call, hold_call, release_call
 from kontinue.replay.call import Call
 from kontinue.replay.records import Record, RecordedError, RecordKind
 from kontinue_engine.runner import primitive_calls
@@ -40,7 +40,7 @@ def test_what_is_held_has_one_id_in_all_attempts() -> None:
 
 def test_what_counts_has_another_id_in_another_attempt() -> None:
     """It may count something else."""
-    call = opened(ask_call("WaitGroup", "w", "add", result=int, delta=2, bound=False), "1")
+    call = opened(count_call("w", 2, is_bound=False), "1")
     assert command(call).id == command(call).id
     assert command(call).id != command(call, run="0.1").id
     assert command(call, may_repeat=True).may_repeat

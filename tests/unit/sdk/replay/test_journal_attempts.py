@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+import pytest
 
 from kontinue.replay.call import Call, CallState, Outcome
 from kontinue.replay.journal import Journal
@@ -192,19 +193,34 @@ def test_a_failure_within_a_hold_is_blamed_on_the_hold() -> None:
     assert journal.blame([1]) == [1]
 
 
-def test_what_is_asked_before_anything_new_may_have_been_asked_before() -> None:
-    """An earlier activation may have come as far; with each new outcome the program has got further."""
-    journal = make_journal(make_record("1", 1))
-    first, second, third = (make_call(step) for step in "123")
-    journal.request(first)
-    assert journal.advance() is first
-    journal.request(second)
-    assert journal.may_repeat(second)
+@pytest.mark.parametrize("kind", [CHILD, RecordKind.TIMER, RecordKind.HOLD])
+def test_what_cannot_be_repeated_is_asked_once_all_before_is_durable(kind: RecordKind) -> None:
+    """So a replay knows: whoever has asked for it has recorded what it was told before, and others have not asked."""
+    journal = make_journal()
+    before, count = make_call("1", kind), make_call("2")
+    count.comes_after_all = True
+    journal.request(before)
     assert journal.advance() is None
-    journal.arrive("2", Outcome(at_ms=1, value=b"1", is_durable=True))
-    assert journal.advance() is second
-    journal.request(third)
-    assert not journal.may_repeat(third)
+    assert started(journal) == ["1"]
+    journal.arrive("1", Outcome(at_ms=1, value=b"1", is_durable=True))
+    assert journal.advance() is before
+    journal.request(count)
+    assert journal.advance() is None
+    assert (started(journal), journal.holds_back) == ([], True)
+    flush = journal.take_flush()
+    assert flush is not None
+    journal.recorded(flush.seq)
+    assert journal.advance() is None
+    assert (started(journal), journal.may_repeat(count)) == (["2"], False)
+
+    replayed = make_journal(*(msgspec.json.decode(json, type=Record) for _, json in flush.records))
+    before, count = make_call("1", kind), make_call("2")
+    count.comes_after_all = True
+    replayed.request(before)
+    assert replayed.advance() is before
+    replayed.request(count)
+    assert replayed.advance() is None
+    assert (started(replayed), replayed.may_repeat(count)) == (["2"], True)
 
 
 def test_what_waits_for_a_choice_to_be_recorded_is_held_back() -> None:
