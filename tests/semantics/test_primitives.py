@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from kontinue import App, ExecutionContext, PrimitiveFailed, RetryPolicy, SyncExecutionContext, TimeoutPolicy
+from kontinue.api.konductor.group import Holder
 from kontinue.api.v1alpha1 import Phase
 from kontinue.errors import ExecutionCanceled, ExecutionFailed, NotFound, WaitTimeout
 from kontinue.sync import Barrier, Gate, Lease, Mutex, Once, RWMutex, Semaphore, WaitGroup
+from kontinue_engine.kube.primitive_operations import PrimitiveOperations
 from kontinue_engine.testing import Stuck, TestEnvironment
+from kontinue_engine.wire.frames import AskPrimitive
 
 app = App(group="g")
 MINUTE = timedelta(minutes=1)
@@ -78,6 +82,70 @@ async def test_what_is_counted_counts_once(env: TestEnvironment) -> None:
     await group.create()
     assert await (await env.spawn(counts)).result() == [2, 1, 0]
     assert (await group.status()).added == 2
+
+
+@app.function
+async def naps(ctx: ExecutionContext) -> None:
+    await ctx.sleep(MINUTE)
+
+
+@app.function
+async def counts_after_a_child(ctx: ExecutionContext) -> int:
+    await ctx.execute(naps)
+    return await ctx.wait_group("w").done()
+
+
+async def test_a_count_whose_answer_got_lost_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its worker dies before the record, and the WaitGroup forgets it meanwhile: that is said, whatever came before."""
+    perform = PrimitiveOperations.perform
+
+    async def stall(self: PrimitiveOperations, asked: AskPrimitive, holder: Holder, **how: Any) -> bytes:
+        answer = await perform(self, asked, holder, **how)
+        await asyncio.get_running_loop().create_future()  # what was counted is never heard of
+        return answer
+
+    async with TestEnvironment(replay=False) as env:
+        env.use(app)
+        group = WaitGroup("w", env.client)
+        await group.create()
+        await group.add(1)
+        monkeypatch.setattr(PrimitiveOperations, "perform", stall)
+        run = await env.spawn(counts_after_a_child)
+        await env.advance(2 * MINUTE)
+        assert (await group.status()).counter == 0
+        for _ in range(130):
+            await group.add(1)
+        monkeypatch.setattr(PrimitiveOperations, "perform", perform)
+        await env.restart_worker()
+        with pytest.raises(ExecutionFailed, match="whether this was counted"):
+            await run.result()
+        assert (await group.status()).counter == 130
+
+
+@app.function
+async def counts_often(ctx: ExecutionContext) -> int:
+    return [await ctx.wait_group("w").add() for _ in range(140)][-1]
+
+
+async def test_replays_in_one_worker_make_no_count_doubtful(env: TestEnvironment) -> None:
+    """It knows what it was asked, however much the WaitGroup has forgotten."""
+    env.use(app)
+    await WaitGroup("w", env.client).create()
+    assert await (await env.spawn(counts_often)).result() == 140
+
+
+async def test_a_count_after_a_child_in_another_worker_counts() -> None:
+    """It cannot have been counted before: the one that was interrupted was not told that the child had ended."""
+    async with TestEnvironment(replay=False) as env:
+        env.use(app)
+        group = WaitGroup("w", env.client)
+        await group.create()
+        for _ in range(130):
+            await group.add(1)
+        run = await env.spawn(counts_after_a_child)
+        await env.advance(MINUTE / 2)
+        await env.restart_worker()
+        assert await run.result() == 129
 
 
 async def test_a_wait_outlives_workers(env: TestEnvironment) -> None:

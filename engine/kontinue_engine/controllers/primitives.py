@@ -84,7 +84,8 @@ class Primitives:
                 self._tell(entry, step, known)
             return
         asked = of_entry[step] = _Asked(command, activation.number)
-        may_repeat = command.may_repeat and (activation.resumption > 0 or activation.attempt > 1 or entry.was_found)
+        # What this attempt has asked here and has no record yet is known: only others can have asked besides.
+        may_repeat = command.may_repeat and (activation.attempt > 1 or entry.was_found)
         holder = Holder(kind=HolderKind.EXECUTION, name=entry.name, uid=entry.uid)
         work = self._answer(entry.uid, step, asked, holder, may_repeat=may_repeat)
         self._runtime.spawn(entry.uid, work, name=f"{command.verb}/{entry.name}")
