@@ -199,7 +199,7 @@ class DurableOnce:
 
         Raises:
             StepFailed: ``fn`` raised.
-            PrimitiveFailed: there is no such Once, or not any more.
+            PrimitiveFailed: there is no such Once, or not any more; or it was taken away by hand meanwhile.
         """
         step = durable_calls.step_call(fn, args, kwargs, may_be_async=True)
         hold = calls.hold_call(calls.ONCE, self._name, "begin", result=Begun)
@@ -219,7 +219,7 @@ class DurableOnce:
             failure = str(error)
             raise
         finally:
-            await _given_back(self._port, calls.release_call(hold, failure=failure))
+            await _given_back(self._port, calls.release_call(hold, failure=failure, isTheirs=begun.is_executed))
         return begun.is_ours or not begun.is_executed
 
 

@@ -215,5 +215,5 @@ class SyncDurableOnce:
             failure = str(error)
             raise
         finally:
-            self._give_back(calls.release_call(hold, failure=failure))
+            self._give_back(calls.release_call(hold, failure=failure, isTheirs=begun.is_executed))
         return begun.is_ours or not begun.is_executed

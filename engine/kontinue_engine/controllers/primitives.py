@@ -9,6 +9,7 @@ an Execution holds when it ends is given back by the coordinator, because it is 
 from __future__ import annotations
 
 import asyncio
+import traceback
 from collections.abc import Iterable, Mapping
 from typing import Final
 
@@ -17,6 +18,7 @@ from kontinue.api.konductor.group import Holder, HolderKind
 from kontinue.api.v1alpha1 import ExecutionStatus
 from kontinue.kube.backoff import Backoff
 from kontinue.primitive_calls import BARRIER, GATE, LEASE, MUTEX, ONCE, RW_MUTEX, SEMAPHORE, WAIT_GROUP
+from kontinue.sync.objects.changes import SETTLE_S
 from kontinue_engine.controllers.entries import Entry, Rest
 from kontinue_engine.controllers.own_errors import own_error
 from kontinue_engine.controllers.runtime import Runtime
@@ -29,6 +31,8 @@ KINDS: Final = frozenset({BARRIER, GATE, LEASE, MUTEX, ONCE, RW_MUTEX, SEMAPHORE
 """Of what a Suspended Execution waits for by its code."""
 _PASSING: Final = (errors.Unavailable, errors.Conflict, errors.Gone)
 """What is tried again. Of an add or done the server has the last word: ``Unavailable`` says that nobody can tell."""
+_LATE_S: Final = 60.0
+"""So long after a write that was not answered it may still come: kube-apiserver's limit of one request."""
 
 _log = get_logger(__name__)
 
@@ -39,16 +43,20 @@ class _Asked:
     Attributes:
         command: what.
         activation: number of the one that waits for the answer.
+        after: set once what is being given up with the same id is; None if nothing is.
+        ended: of a release: set once it is over.
         why: why it has to wait, for people.
         answer: what the activation is told, or is to be told when it asks again.
         task: that does it.
     """
 
-    __slots__ = ("activation", "answer", "command", "task", "why")
+    __slots__ = ("activation", "after", "answer", "command", "ended", "task", "why")
 
-    def __init__(self, command: frames.AskPrimitive, activation: int) -> None:
+    def __init__(self, command: frames.AskPrimitive, activation: int, after: asyncio.Event | None) -> None:
         self.command = command
         self.activation = activation
+        self.after = after
+        self.ended = asyncio.Event() if command.verb == "release" else None
         self.why = ""
         self.answer: frames.PrimitiveAnswered | frames.ErrorInfo | None = None
         self.task: asyncio.Task[bytes] | None = None
@@ -66,7 +74,7 @@ class Primitives:
         self._operations = PrimitiveOperations(runtime.transport, runtime.scope.namespace)
         self._asked: dict[str, dict[str, _Asked]] = {}
         self._ending: dict[str, asyncio.Event] = {}
-        """Ids of what is being given up: who asks with one of them waits until that is over."""
+        """Ids of what is being given up or released: who asks with one of them waits until that is over."""
 
     def __len__(self) -> int:
         return len(self._ending)
@@ -83,7 +91,12 @@ class Primitives:
             if known.answer is not None:
                 self._tell(entry, step, known)
             return
-        asked = of_entry[step] = _Asked(command, activation.number)
+        # A hold that is released, or a release of what is taken again, is over: it has to be asked anew.
+        for other in [other for other, one in of_entry.items() if one.command.id == command.id]:
+            del of_entry[other]
+        asked = of_entry[step] = _Asked(command, activation.number, self._ending.get(command.id))
+        if asked.ended is not None:
+            self._ending[command.id] = asked.ended
         # What this attempt has asked here and has no record yet is known: only others can have asked besides.
         may_repeat = command.may_repeat and (activation.attempt > 1 or entry.was_found)
         holder = Holder(kind=HolderKind.EXECUTION, name=entry.name, uid=entry.uid)
@@ -107,13 +120,11 @@ class Primitives:
 
     def discard_all(self, entry: Entry) -> None:
         """Its attempt has ended: nothing waits any more. What its records say that it holds, it goes on holding."""
-        of_entry = self._asked.pop(entry.uid, {}).values()
-        released = {asked.command.id for asked in of_entry if asked.command.verb == "release"}
-        for asked in of_entry:
+        for asked in self._asked.pop(entry.uid, {}).values():
             command = asked.command
             if command.verb in WAITING_VERBS and asked.task is not None:
                 asked.task.cancel()
-            if command.verb in HELD_VERBS and command.id not in released:
+            if command.verb in HELD_VERBS:
                 withdraw = frames.WithdrawPrimitive(command.kind, command.name, command.verb, command.id)
                 self._withdraw(entry, withdraw, asked)
 
@@ -124,28 +135,47 @@ class Primitives:
                 asked.task.cancel()
 
     async def _answer(self, uid: str, step: str, asked: _Asked, holder: Holder, *, may_repeat: bool) -> None:
-        if (ending := self._ending.get(asked.command.id)) is not None:
-            await ending.wait()
-        if self._asked.get(uid, {}).get(step) is not asked:
-            return  # given up meanwhile
-        asked.task = asyncio.ensure_future(self._perform(uid, asked, holder, may_repeat=may_repeat))
         try:
-            answer = await asked.task
-            now_ms = self._runtime.clock.now_ms()
-            asked.answer = frames.PrimitiveAnswered(now_ms, answer, asked.command.verb in KEPT_VERBS)
+            if asked.after is not None:
+                await asked.after.wait()
+            if not self._is_wanted(uid, step, asked):
+                return  # given up meanwhile
+            asked.task = asyncio.ensure_future(self._perform(uid, asked, holder, may_repeat=may_repeat))
+            try:
+                asked.answer = await self._outcome(asked, asked.task, holder)
+            except asyncio.CancelledError:
+                if self._is_wanted(uid, step, asked):
+                    raise  # the worker stops
+                return  # given up
+            finally:
+                asked.task.cancel()
+        finally:
+            if asked.ended is not None:
+                self._has_ended(asked.command.id, asked.ended)
+        entry = self._runtime.entries.get(uid)
+        if entry is not None and self._is_wanted(uid, step, asked):
+            self._tell(entry, step, asked)
+
+    def _is_wanted(self, uid: str, step: str, asked: _Asked) -> bool:
+        return self._asked.get(uid, {}).get(step) is asked
+
+    async def _outcome(
+        self, asked: _Asked, task: asyncio.Task[bytes], holder: Holder
+    ) -> frames.PrimitiveAnswered | frames.ErrorInfo:
+        command = asked.command
+        try:
+            answer = await task
         except errors.Unauthorized:
             raise
         except errors.KontinueError as error:
-            asked.answer = own_error(type(error), str(error))
-        except asyncio.CancelledError:
-            if self._asked.get(uid, {}).get(step) is asked:
-                raise  # the worker stops
-            return  # given up
-        finally:
-            asked.task.cancel()
-        entry = self._runtime.entries.get(uid)
-        if entry is not None and self._asked.get(uid, {}).get(step) is asked:
-            self._tell(entry, step, asked)
+            return own_error(type(error), str(error))
+        except Exception as error:  # noqa: BLE001 - who asked must hear of it, or it would wait for ever
+            what = f"{command.kind}/{command.name}"
+            trace = "".join(traceback.format_exception(error))
+            _log.error("primitive failed", execution=holder.name, uid=holder.uid, name=what, traceback=trace)
+            told = f"{command.verb} of {what} has failed, which is a bug of kontinue: {type(error).__name__}: {error}"
+            return own_error(errors.KontinueError, told)
+        return frames.PrimitiveAnswered(self._runtime.clock.now_ms(), answer, command.verb in KEPT_VERBS)
 
     async def _perform(self, uid: str, asked: _Asked, holder: Holder, *, may_repeat: bool) -> bytes:
         def progress(why: str) -> None:
@@ -190,21 +220,33 @@ class Primitives:
         task: asyncio.Task[bytes] | None,
         ended: asyncio.Event,
     ) -> None:
-        backoff = Backoff()
+        loop = asyncio.get_running_loop()
+        ends_s, backoff = 0.0, Backoff()
         try:
             if task is not None:
+                since_s = loop.time()
                 await asyncio.wait([task])  # a write of it that is under way would come after ours
+                if loop.time() - since_s > SETTLE_S / 2:  # it may not have been answered, and come later
+                    ends_s = loop.time() + _LATE_S
             while True:
                 try:
-                    return await self._operations.withdraw(command, holder)
+                    await self._operations.withdraw(command, holder)
+                    if loop.time() >= ends_s:
+                        return
+                    pause_s = backoff.next_s()
                 except _PASSING as error:
-                    await asyncio.sleep(backoff.next_s(at_least_s=error.retry_after_s))
+                    pause_s = backoff.next_s(at_least_s=error.retry_after_s)
                 except errors.Forbidden as error:
                     _log.error("not given back", execution=holder.name, uid=holder.uid, error=str(error))
-                    return None
+                    return
+                await asyncio.sleep(pause_s)
         finally:
-            del self._ending[command.id]
-            ended.set()
+            self._has_ended(command.id, ended)
+
+    def _has_ended(self, id_: str, ended: asyncio.Event) -> None:
+        if self._ending.get(id_) is ended:
+            del self._ending[id_]
+        ended.set()
 
     # What is known of them.
 

@@ -7,6 +7,7 @@ their caller ends: another replica goes on waiting with the same id.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable
 from contextlib import aclosing, suppress
 from datetime import UTC, datetime
@@ -29,8 +30,11 @@ from kontinue.api.konductor.onces import Once as StoredOnce
 from kontinue.api.konductor.rwmutexes import RWMUTEXES
 from kontinue.api.konductor.semaphores import Permit, PermitSpec
 from kontinue.api.konductor.wait_groups import WaitGroup
+from kontinue.api.meta import ObjectMeta
 from kontinue.client.client import Client
 from kontinue.kube import requests
+from kontinue.kube.answers import reader
+from kontinue.kube.backoff import Backoff
 from kontinue.kube.requests import Resource
 from kontinue.kube.transport import Transport
 from kontinue.primitive_calls import LEASE, MUTEX, ONCE, RW_MUTEX, SEMAPHORE, WAIT_GROUP, Begun, Held
@@ -41,6 +45,7 @@ from kontinue.sync.granted.semaphore import Semaphore
 from kontinue.sync.holding.locker import Locker
 from kontinue.sync.locks.lockable import holder_name
 from kontinue.sync.objects.changes import settled
+from kontinue.sync.objects.removing import remove
 from kontinue.sync.objects.watching import Gone, states
 from kontinue.sync.openings.barrier import Barrier
 from kontinue.sync.openings.gate import Gate
@@ -81,6 +86,17 @@ class _Options(msgspec.Struct, rename="camel"):
     shared: bool = False
     priority: int | None = None
     failure: str = ""
+    is_theirs: bool = False
+    """Of a Once: somebody else has done it before."""
+
+
+class _Asking(msgspec.Struct):
+    """A Permit or LeaseRequest, of whatever version, of which only the identity matters."""
+
+    metadata: ObjectMeta
+
+
+_decode_asking: Final = reader(_Asking)
 
 
 class _Executed(Exception):  # noqa: N818 - an answer
@@ -126,7 +142,7 @@ class PrimitiveOperations:
             case "Once", "begin":
                 return _encode(await self._begin(asked, holder, on_progress))
             case "Once", "release":
-                await self._end(asked.name, asked.id, options.failure)
+                await self._end(asked.name, asked.id, options)
             case (("Semaphore" | "Lease"), "lock"):
                 return _encode(await self._granted(asked, options, holder))
             case "Barrier", "arrive":
@@ -149,8 +165,11 @@ class PrimitiveOperations:
         """
         with suppress(errors.NotFound):
             if asked.kind in _ASKING:
+                resource = _ASKING[asked.kind][0]
                 name = child_name(asked.name, holder_name(holder), suffix=asked.id)
-                await self._transport.send(requests.delete(_ASKING[asked.kind][0], self._namespace, name))
+                found = _decode_asking(await self._transport.send(requests.get(resource, self._namespace, name)))
+                # Not by name alone: a request that comes late must not take what has been asked for since.
+                await remove(self._transport, resource, found.metadata, retry_for_s=_FOREVER_S)
             else:
                 await self._locker(asked.kind, asked.name).leave(asked.id)
 
@@ -209,13 +228,21 @@ class PrimitiveOperations:
             return Begun(is_executed=True, is_ours=answer.once.status.lock_id == asked.id)
         return Begun()
 
-    async def _end(self, name: str, id_: str, failure: str) -> None:
+    async def _end(self, name: str, id_: str, options: _Options) -> None:
         now = datetime.now(UTC)
 
         def change(once: StoredOnce) -> StoredOnce:
-            if once.status.executed or once_locks(once).held_by(id_) is None:
+            status = once.status
+            if options.is_theirs or (status.executed and status.lock_id == id_):
                 return once
-            return failed(once, failure) if failure else executed(once, now)
+            if once_locks(once).held_by(id_) is not None:
+                return failed(once, options.failure) if options.failure else executed(once, now)
+            if not options.failure:
+                raise errors.InvalidState(
+                    f"Once {self._namespace}/{name} has been taken away from this Execution while it did it: "
+                    "it is not noted as executed by it, and somebody else may do it, too"
+                )
+            return once
 
         with suppress(errors.NotFound):
             await self._locker(ONCE, name).changes.apply(change)
@@ -226,20 +253,19 @@ class PrimitiveOperations:
         """Ask by an object, and wait for what the coordinator decides. What is in the way is of an earlier attempt."""
         resource, type_ = _ASKING[asked.kind]
         name = child_name(asked.name, holder_name(holder), suffix=asked.id)
+        backoff = Backoff()
         while True:
             wanted = await self._wanted(asked, options, holder, name)
             with suppress(errors.AlreadyExists):
                 await settled(self._transport.send(requests.create(resource, self._namespace, wanted), repeatable=True))
             decided = await self._decided(resource, type_, name)
-            if decided is None:
-                continue  # somebody has deleted it
-            if decided.is_granted:
-                return Held(asked.name, decided.status.token if isinstance(decided, LeaseRequest) else 0)
-            with suppress(errors.NotFound, errors.Conflict):
-                delete = requests.delete(resource, self._namespace, name, uid=decided.metadata.uid)
-                await self._transport.send(delete)
-            if decided.status.message:
-                raise errors.InvalidState(f"{asked.kind} {asked.name} is not granted: {decided.status.message}")
+            if decided is not None:
+                if decided.is_granted:
+                    return Held(asked.name, decided.status.token if isinstance(decided, LeaseRequest) else 0)
+                await remove(self._transport, resource, decided.metadata, retry_for_s=_FOREVER_S)
+                if decided.status.message:
+                    raise errors.InvalidState(f"{asked.kind} {asked.name} is not granted: {decided.status.message}")
+            await asyncio.sleep(backoff.next_s())  # somebody has deleted it, or it has expired
 
     async def _wanted(self, asked: AskPrimitive, options: _Options, holder: Holder, name: str) -> Permit | LeaseRequest:
         text = holder_name(holder)
@@ -259,6 +285,11 @@ class PrimitiveOperations:
     async def _decided(
         self, resource: Resource, type_: type[Permit | LeaseRequest], name: str
     ) -> Permit | LeaseRequest | None:
+        """Return what has been decided about it; None if it is gone.
+
+        Raises:
+            ApiError: it cannot be read.
+        """
         async with aclosing(states(self._transport, resource, self._namespace, name, type_)) as found:
             async for one in found:
                 if isinstance(one, Gone):

@@ -77,12 +77,12 @@ _WORKER: Final = (
     Rule(group.GROUP, ("waitgroups", "mutexes", "onces", "rwmutexes"), _READ),
     Rule(group.GROUP, ("waitgroups/status", "mutexes/status", "onces/status", "rwmutexes/status"), ("update",)),
     Rule(group.GROUP, ("semaphores",), ("get",)),
-    Rule(group.GROUP, ("permits",), ("list", "watch", "create", "delete")),
+    Rule(group.GROUP, ("permits",), (*_READ, "create", "delete")),
     Rule(group.GROUP, ("barriers",), _READ),
     Rule(group.GROUP, ("arrivals",), ("get", "create", "delete")),
     Rule(group.GROUP, ("gates",), ("list", "watch")),
     Rule(group.GROUP, ("leases",), ("get",)),
-    Rule(group.GROUP, ("leaserequests",), ("list", "watch", "create", "delete")),
+    Rule(group.GROUP, ("leaserequests",), (*_READ, "create", "delete")),
 )
 
 _CLIENT: Final = (

@@ -132,6 +132,14 @@ def test_only_the_flow_schema_is_outside_of_the_namespace() -> None:
     assert outside == {"FlowSchema"}
 
 
+def test_a_group_whose_functions_use_no_primitives_needs_no_rights_on_them() -> None:
+    """All its other rights stay as they are."""
+    whole = chart.render()["Role"]["rules"]
+    left = chart.render("--set", "primitives.enabled=false")["Role"]["rules"]
+    assert left == [one for one in whole if one["apiGroups"] != ["konductor.io"]]
+    assert len(left) < len(whole)
+
+
 def test_pods_are_not_replaced_because_the_chart_has_another_version() -> None:
     """Their labels and annotations say nothing of it."""
     template = chart.render()["StatefulSet"]["spec"]["template"]
