@@ -15,6 +15,7 @@ FAULTS = (
     Fault(victim=Victim.COORDINATOR, at_request=9, when=mortal.AFTER),
     Fault(victim=Victim.CLIENT, at_request=20, when=mortal.AFTER, which=1),
     Fault(victim=Victim.API_SERVER, after_s=0.1),
+    Fault(victim=Victim.WORKER, after_s=0.3),
 )
 
 

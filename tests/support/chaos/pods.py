@@ -25,14 +25,23 @@ POLL_S = 0.02
 class Pod(Replica):
     """One replica and the kubelet that looks after it.
 
+    Args:
+        folder: for its log.
+        kubeconfig: of the API server.
+        shard: its id.
+        app: what it runs.
+        group: of that.
+
     Attributes:
         ends: exit statuses of its processes so far, counted.
         next_in_new_pod: whether what ends next is deleted, so that its pod comes back with another uid.
         pause_s: how long it is gone then.
     """
 
-    def __init__(self, folder: Path, kubeconfig: Path, shard: str) -> None:
-        super().__init__(folder, kubeconfig, "chaos.app:app", SUPPORT, shard, "--group", GROUP, *OPTIONS)
+    def __init__(
+        self, folder: Path, kubeconfig: Path, shard: str, *, app: str = "chaos.app:app", group: str = GROUP
+    ) -> None:
+        super().__init__(folder, kubeconfig, app, SUPPORT, shard, "--group", group, *OPTIONS)
         self.ends: Counter[int] = Counter()
         self.next_in_new_pod = False
         self.pause_s = 0.0

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import signal
 from random import Random
 
 import msgspec
 
+from chaos.pods import Pod, send_signal
 from primitives_chaos import mortal
-from primitives_chaos.processes import ClientProcess, Coordinator
-from startable import StartableServer
+from primitives_chaos.world import World
 
 LAST_MOMENT_S = 0.6
 """A round takes about so long if nothing happens."""
@@ -25,6 +26,8 @@ class Victim(enum.StrEnum):
     CLIENT = "client"
     COORDINATOR = "coordinator"
     API_SERVER = "API server"
+    WORKER = "worker"
+    RUNNER = "runner"
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,11 +59,11 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
 def choose_fault(rng: Random, *, clients: int) -> Fault:
     """Return a fault, each victim as likely as any other."""
     victim = rng.choice(list(Victim))
-    counts = {Victim.CLIENT: REQUESTS_OF_CLIENT, Victim.COORDINATOR: REQUESTS_OF_COORDINATOR, Victim.API_SERVER: 0}
-    is_at_request = counts[victim] > 0 and rng.random() < 0.6
+    counts = {Victim.CLIENT: REQUESTS_OF_CLIENT, Victim.COORDINATOR: REQUESTS_OF_COORDINATOR}
+    is_at_request = victim in counts and rng.random() < 0.6
     return Fault(
         victim=victim,
-        at_request=rng.randint(1, max(1, counts[victim])) if is_at_request else 0,
+        at_request=rng.randint(1, counts[victim]) if is_at_request else 0,
         when=rng.choice((mortal.BEFORE, mortal.AFTER)),
         after_s=rng.uniform(0, LAST_MOMENT_S),
         pause_s=rng.choice((0.0, rng.uniform(0.05, LONGEST_PAUSE_S))),
@@ -68,17 +71,22 @@ def choose_fault(rng: Random, *, clients: int) -> Fault:
     )
 
 
-async def strike(fault: Fault, server: StartableServer, coordinator: Coordinator, clients: list[ClientProcess]) -> None:
+async def strike(fault: Fault, world: World, worker: Pod) -> None:
     """Carry it out. Who is to die at a request dies when he gets there, which need not be in this round."""
-    coordinator.pause_s = fault.pause_s
-    struck = clients[fault.which] if fault.victim is Victim.CLIENT else coordinator
+    world.coordinator.pause_s = worker.pause_s = fault.pause_s
+    struck = world.clients[fault.which] if fault.victim is Victim.CLIENT else world.coordinator
     if fault.at_request:
         struck.kill_at(fault.at_request, fault.when)
         return
     await asyncio.sleep(fault.after_s)
-    if fault.victim is not Victim.API_SERVER:
-        struck.kill()
-        return
-    await asyncio.to_thread(server.kill)
-    await asyncio.sleep(fault.pause_s)
-    await asyncio.to_thread(server.start)
+    match fault.victim:
+        case Victim.API_SERVER:
+            await asyncio.to_thread(world.server.kill)
+            await asyncio.sleep(fault.pause_s)
+            await asyncio.to_thread(world.server.start)
+        case Victim.WORKER:
+            send_signal([worker.pid], signal.SIGKILL)
+        case Victim.RUNNER:
+            send_signal(worker.runner_pids(), signal.SIGKILL)
+        case _:
+            struck.kill()

@@ -75,7 +75,7 @@ def judge_tokens(lines: Sequence[Line], subject: str, *, late_s: float) -> list[
             continue
         if line.event is Event.ENTERED and line.token:
             before = max((one.token for one in left if not (one.is_shared and line.is_shared)), default=0)
-            is_new = all(one.token != line.token for one in known.values())
+            is_new = all(one.token != line.token for one in known.values() if one.id != line.id)
             if not is_new or (line.token <= before and not _is_late(line, line, lost_s, late_s)):
                 violations.append(f"{subject}: {line.who} has token {line.token} after {before}")
             known[line.id] = line

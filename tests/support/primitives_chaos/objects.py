@@ -11,6 +11,9 @@ from primitives_chaos import judges
 from primitives_chaos.episode import DONES
 
 CLIENTS = 4
+EXECUTIONS = 2
+ADDED = CLIENTS * DONES + EXECUTIONS
+"""To the WaitGroup for which all wait: each Execution is done once."""
 PERMITS = 2
 
 
@@ -40,13 +43,13 @@ class Objects:
             self.semaphore.create(PERMITS),
             self.barrier.create(CLIENTS, quorum=quorum),
         )
-        await self.jobs.add(CLIENTS * DONES)
+        await self.jobs.add(ADDED)
         await self.gate.create([f"WaitGroup/{self.jobs.name}=Done", f"Barrier/{self.barrier.name}=Open"])
 
     async def left(self) -> list[str]:
         """Return what is not as it is to be in the end: everything counted, open and free, and nobody waiting."""
         jobs, bound, permits = await asyncio.gather(self.jobs.status(), self.bound.status(), self.semaphore.permits())
-        left = judges.judge_counter(self.jobs.name, jobs, added=CLIENTS * DONES)
+        left = judges.judge_counter(self.jobs.name, jobs, added=ADDED)
         if bound.counter or bound.holders:
             left.append(f"{self.bound.name} keeps what belonged to Pods that are gone: {bound}")
         semaphore = await self.semaphore.status()

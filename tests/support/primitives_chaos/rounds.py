@@ -11,12 +11,13 @@ from random import Random
 import msgspec
 
 from chaos.figures import percentile
-from chaos.pods import tracebacks
+from chaos.pods import Pod, tracebacks, unexpected_ends
 from primitives_chaos import judges
 from primitives_chaos.book import Event, Line
-from primitives_chaos.episode import DONES, LATE_S
+from primitives_chaos.episode import LATE_S
+from primitives_chaos.executions import execute, running_worker
 from primitives_chaos.faults import Fault, Victim, strike
-from primitives_chaos.objects import CLIENTS, PERMITS, Objects
+from primitives_chaos.objects import ADDED, CLIENTS, EXECUTIONS, PERMITS, Objects
 from primitives_chaos.orders import Episode, Report
 from primitives_chaos.world import World, running_world
 
@@ -62,16 +63,20 @@ async def run_rounds(
     violations: list[str] = []
     took_s: list[float] = []
     lines = late = number = 0
-    async with running_world(folder, server_kind, clients=CLIENTS) as world:
+    async with (
+        running_world(folder, server_kind, clients=CLIENTS) as world,
+        running_worker(folder, world) as worker,
+    ):
         begun_s = time.monotonic()
         for number, fault in enumerate(faults, 1):
-            round_ = Round(world, f"r{number}", rng)
+            round_ = Round(world, worker, f"r{number}", rng)
             found = await round_.play(fault)
             took_s.append(round_.took_s)
             lines += round_.lines
             late += round_.late
             violations += [f"round {number}, {fault.kind}: {one}" for one in found]
-            say(f"{number:4} {fault.kind:32} {round_.took_s:6.1f} s  deaths {deaths(world)}  {len(found)} violations")
+            died = deaths(world, worker)
+            say(f"{number:4} {fault.kind:32} {round_.took_s:6.1f} s  deaths {died}  {len(found)} violations")
             for one in found:
                 say(f"     {one}")
             if not round_.has_ended:
@@ -79,7 +84,8 @@ async def run_rounds(
         violations += world.coordinator.unexpected
         violations += tracebacks(world.coordinator.log)
         violations += [one for client in world.clients for one in _raised(client.log)]
-        whole_s, died = time.monotonic() - begun_s, deaths(world)
+        violations += unexpected_ends(worker) + tracebacks(worker.log)
+        whole_s, died = time.monotonic() - begun_s, deaths(world, worker)
     counts = (
         f"{number} rounds in {whole_s:.0f} s, {percentile(took_s, 0.5):.1f} s each (p99 {percentile(took_s, 0.99):.1f} "
         f"s), {lines} lines in the ledger, deaths {died}, {late} of who had lost a lock and were late to hear it, "
@@ -88,9 +94,9 @@ async def run_rounds(
     return Verdict(counts, violations)
 
 
-def deaths(world: World) -> str:
-    """Return how often clients and the coordinator have died so far."""
-    return f"{sum(one.deaths for one in world.clients)} + {world.coordinator.deaths}"
+def deaths(world: World, worker: Pod) -> str:
+    """Return how often clients, the coordinator and the worker have died so far."""
+    return f"{sum(one.deaths for one in world.clients)} + {world.coordinator.deaths} + {worker.ends.total()}"
 
 
 class Round:
@@ -103,12 +109,13 @@ class Round:
         late: see ``judges.Held``.
     """
 
-    def __init__(self, world: World, suffix: str, rng: Random) -> None:
+    def __init__(self, world: World, worker: Pod, suffix: str, rng: Random) -> None:
         self.took_s = 0.0
         self.has_ended = False
         self.lines = 0
         self.late = 0
         self._world = world
+        self._worker = worker
         self._suffix = suffix
         self._seed = rng.randrange(2**32)
         self._quorum = rng.choice((None, *range(2, CLIENTS + 1)))
@@ -121,13 +128,15 @@ class Round:
         begun_s = time.monotonic()
         try:
             async with asyncio.timeout(ROUND_S), asyncio.TaskGroup() as tasks:
-                tasks.create_task(strike(fault, world.server, world.coordinator, world.clients))
+                tasks.create_task(strike(fault, world, self._worker))
+                executed = [tasks.create_task(execute(world, self._suffix, number)) for number in range(EXECUTIONS)]
                 reports = [tasks.create_task(self._report_of(number)) for number in range(CLIENTS)]
         except (TimeoutError, ExceptionGroup) as error:
             return [f"it does not end: {error!r}"]
         self.has_ended = True
         self.took_s = time.monotonic() - begun_s
         problems = [one for report in reports for one in report.result().problems]
+        problems += [one for execution in executed for one in execution.result()]
         return problems + await self._judge(LATE_S if fault.victim is Victim.API_SERVER else 0.0)
 
     async def _report_of(self, number: int) -> Report:
@@ -150,13 +159,14 @@ class Round:
             self.late += held.late
             violations += held.violations
         violations += [f"{one.subject} was lost though its Pod lives" for one in lines if _is_bound_and_lost(one)]
-        gate = f"gate/go-{suffix}"
-        for subject, required in (
-            (f"waitgroup/jobs-{suffix}", CLIENTS * DONES),
-            (f"barrier/start-{suffix}", self._quorum or CLIENTS),
+        gate, jobs, barrier = f"gate/go-{suffix}", f"waitgroup/jobs-{suffix}", f"barrier/start-{suffix}"
+        for subject, required, waiting, opened in (
+            (jobs, ADDED, CLIENTS + EXECUTIONS, jobs),
+            (jobs, ADDED, CLIENTS, gate),
+            (barrier, self._quorum or CLIENTS, CLIENTS, barrier),
+            (barrier, self._quorum or CLIENTS, CLIENTS, gate),
         ):
-            for opened in (subject, gate):
-                violations += judges.judge_opening(lines, subject, required=required, waiting=CLIENTS, opened=opened)
+            violations += judges.judge_opening(lines, subject, required=required, waiting=waiting, opened=opened)
         once = await Objects(self._world.client, suffix).once.get()
         violations += judges.judge_once(lines, f"once/migrate-{suffix}", once.status)
         return violations + await self._what_is_left()

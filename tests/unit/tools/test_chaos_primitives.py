@@ -75,6 +75,13 @@ def test_who_is_dead_is_not_inside():
     assert judge_held(lines, "s", room=1).violations == []
 
 
+def test_an_execution_that_repeats_a_step_is_not_inside_twice():
+    """It is the same holding, under the same id and token; another token of its own is one that has to grow."""
+    again = [entered("e", 1), entered("e", 1), left("e"), left("e"), entered("b", 2)]
+    assert judge_held(again, "s", room=1).violations == []
+    assert judge_held([entered("b", 2), left("b"), entered("e", 1), entered("e", 1)], "s", room=1).violations
+
+
 def test_who_finds_that_he_has_lost_it_is_late_and_no_violation():
     """A process that got no time cannot know; what it writes to refuses its token."""
     lines = [entered("a", 1, at_s=10.0), entered("b", 2, at_s=14.5), lost("a", 15.0), left("b")]
