@@ -221,7 +221,7 @@ async def test_who_has_waited_for_long_renews_it_when_he_gets_it(
     async with world.looked_after():
         held = await lease.acquire(holder="first", timeout=LONG)
         task = await queued(lease, "late", behind=0, ttl=LONG)
-        monkeypatch.setattr("kontinue.sync.granted.lease.RENEW_AFTER", 0.0)  # of its ttl: for long
+        monkeypatch.setattr("kontinue.sync.holding.renewing.RENEW_AFTER", 0.0)  # of its ttl: for long
         await lease.release(held)
         await task
         assert (await lease.get()).status.renew_count == 1
@@ -231,7 +231,7 @@ async def test_who_loses_it_before_he_could_renew_it_asks_again(
     world: World, lease: Lease, monkeypatch: pytest.MonkeyPatch
 ):
     """He has never held it: nobody is told of a lock that somebody else has."""
-    monkeypatch.setattr("kontinue.sync.granted.lease.RENEW_AFTER", 0.0)
+    monkeypatch.setattr("kontinue.sync.holding.renewing.RENEW_AFTER", 0.0)
     renew = Locker.renew
 
     async def late(locker: Any, grant_id: str, holder: str, token: int | None = None) -> Any:

@@ -27,6 +27,8 @@ from kontinue.kube.transport import Transport
 from kontinue.sync.holding.holders import found as found_holder
 from kontinue.sync.objects.watching import Gone, states
 
+TRIES: Final = 5
+"""Of who is granted it and cannot see that before it has ended. Judgement: he may be bound to the dead."""
 WITHDRAW_S: Final = 5.0
 """How long an object that nobody waits for any more is tried to be deleted. Judgement."""
 DECIDE_S: Final = 10.0
@@ -96,6 +98,7 @@ class Parent(HasMetadata, Protocol):
 
 
 C = TypeVar("C", bound=Asking)
+T = TypeVar("T")
 
 
 class Words(msgspec.Struct, frozen=True):
@@ -204,8 +207,9 @@ class Asker(Generic[C]):
         why, name = decided.status.message, decided.metadata.name
         if why and decided.spec.no_wait:
             raise errors.Held(self._words.is_held(why))
+        error = errors.InvalidState if why else Missed
         why = why or "it has expired already"
-        raise errors.InvalidState(f"{self._resource.kind} {self._namespace}/{name} is not granted: {why}")
+        raise error(f"{self._resource.kind} {self._namespace}/{name} is not granted: {why}")
 
     async def _decided(self, name: str, exists: Callable[[], Awaitable[object]]) -> C:
         gone = Gone.MISSING
@@ -235,6 +239,25 @@ class Asker(Generic[C]):
         if no_wait:
             return errors.WaitTimeout(f"nobody has decided about {self._words.what}: does a coordinator run?")
         return errors.WaitTimeout(f"{self._words.was_held} within {durations.format_(limit)}")
+
+
+async def until_seen(limit: timedelta | None, ask: Callable[[timedelta | None], Awaitable[T]]) -> T:
+    """Ask again, within the limit, if it was granted and has ended before that could be seen.
+
+    Raises:
+        Missed: all tries have ended so.
+    """
+    loop = asyncio.get_running_loop()
+    ends_s = None if limit is None else loop.time() + limit.total_seconds()
+    for _ in range(TRIES - 1):
+        try:
+            return await ask(limit)
+        except Missed:
+            if ends_s is not None:
+                if (left_s := ends_s - loop.time()) <= 0:
+                    raise
+                limit = timedelta(seconds=left_s)
+    return await ask(limit)
 
 
 def does_not_wait(limit: timedelta | None) -> bool:

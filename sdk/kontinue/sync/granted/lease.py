@@ -24,16 +24,14 @@ from kontinue.client.client import Client
 from kontinue.client.limits import limited, limited_write
 from kontinue.kube import requests
 from kontinue.kube.answers import reader
-from kontinue.sync.granted.asking import DEFAULT_TTL, Asker, Missed, Words, child_meta, does_not_wait
+from kontinue.sync.granted.asking import DEFAULT_TTL, Asker, Missed, Words, child_meta, does_not_wait, until_seen
 from kontinue.sync.holding.held import Lock, Scope
 from kontinue.sync.holding.locker import Taken
-from kontinue.sync.holding.renewing import RENEW_AFTER
+from kontinue.sync.holding.renewing import is_due
 from kontinue.sync.locks.lockable import Lockable, holder_name
 
 LEASE_LABEL: Final = "lease"
 """Documented label of LeaseRequests."""
-TRIES: Final = 5
-"""Of who is granted it and cannot see that before it has ended. Judgement: he may be bound to the dead."""
 
 
 class _RequestList(msgspec.Struct, frozen=True):
@@ -187,18 +185,8 @@ class Lease(Lockable[StoredLease]):
     async def _acquired(
         self, limit: timedelta | None, ttl: timedelta | None, holder: str | Holder, priority: int | None
     ) -> Taken[StoredLease]:
-        loop = asyncio.get_running_loop()
         limit = self.timeout if limit is None else limit
-        ends_s = None if limit is None else loop.time() + limit.total_seconds()
-        for _ in range(TRIES - 1):
-            try:
-                return await self._asked(limit, ttl, holder, priority)
-            except Missed:
-                if ends_s is not None:
-                    if (left_s := ends_s - loop.time()) <= 0:
-                        raise
-                    limit = timedelta(seconds=left_s)
-        return await self._asked(limit, ttl, holder, priority)
+        return await until_seen(limit, lambda left: self._asked(left, ttl, holder, priority))
 
     async def _asked(
         self, limit: timedelta | None, ttl: timedelta | None, holder: str | Holder, priority: int | None
@@ -239,8 +227,7 @@ class Lease(Lockable[StoredLease]):
         lost = f"Lease {self.namespace}/{self.name} was granted, but has ended meanwhile"
         if grant is None or grant.token != request.status.token:
             raise Missed(lost)
-        waited_s = asyncio.get_running_loop().time() - since_s
-        if grant.ttl is None or waited_s < grant.ttl.total_seconds() * RENEW_AFTER:
+        if grant.ttl is None or not is_due(grant.ttl, since_s):
             return Taken(grant, state, since_s)
         try:
             return await self._locker.renew(grant.id, grant.holder, grant.token)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import Final, Self
 
 from kontinue import errors
@@ -23,12 +24,18 @@ class HeldPermit(Holding):
         name: of the Permit.
         holder: who has it.
         permit: as it was when it was granted.
+        ttl: how long it is held without being renewed; None: until it is given back.
+        since_s: from when that counts at the earliest, by the event loop's clock.
     """
 
-    def __init__(self, permit: Permit, release: Callable[[], Awaitable[bool]]) -> None:
+    def __init__(
+        self, permit: Permit, release: Callable[[], Awaitable[bool]], *, ttl: timedelta | None, since_s: float
+    ) -> None:
         super().__init__(permit.spec.holder)
         self.name = permit.metadata.name
         self.permit = permit
+        self.ttl = ttl
+        self.since_s = since_s
         self._release = release
 
     async def release(self) -> bool:

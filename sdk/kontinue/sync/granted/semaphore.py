@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from itertools import count
 from typing import Final
@@ -27,17 +26,15 @@ from kontinue.client.client import Client
 from kontinue.client.limits import limited, limited_write
 from kontinue.kube import requests
 from kontinue.kube.answers import reader
-from kontinue.sync.granted.asking import DEFAULT_TTL, Asker, Words, does_not_wait
+from kontinue.sync.granted.asking import DEFAULT_TTL, Asker, Missed, Words, does_not_wait, until_seen
 from kontinue.sync.granted.permits import HeldPermit, PermitScope, new_permit
 from kontinue.sync.holding.holders import own_name
-from kontinue.sync.holding.renewing import renewed_until_lost
+from kontinue.sync.holding.renewing import insisted, is_due, renewed_until_lost
 from kontinue.sync.objects.followed import Followed
 from kontinue.sync.objects.removing import remove
 
 RETRY_S: Final = 30.0
 """How long a request is tried when the client has no timeout; as the client's other calls."""
-SURE_FOR: Final = 0.9
-"""Of its ttl it is certain to be held: the coordinator counts from the grant, which we hear of later. Judgement."""
 
 
 class _PermitList(msgspec.Struct, frozen=True):
@@ -117,19 +114,7 @@ class Semaphore:
         """
         limit = self.timeout if timeout is None else timeout
         holder = holder or own_name()
-        name = child_name(self.name, holder, suffix=uuid.uuid4().hex[:12])
-
-        async def prepare() -> Permit:
-            semaphore = await self.get()
-            says_nothing = ttl is None and bound_to is None and not semaphore.spec.ttl
-            length = DEFAULT_TTL if says_nothing else ttl
-            text = durations.format_(length) if length else ""
-            bound, no_wait = await self._asker.bound(bound_to), does_not_wait(limit)
-            spec = PermitSpec(semaphore=self.name, holder=holder, ttl=text, bound_to=bound, no_wait=no_wait)
-            return new_permit(name, semaphore, spec)
-
-        granted = await self._asker.granted(name, prepare, limit=limit, exists=self.get)
-        return HeldPermit(granted, lambda: self._given_back(granted))
+        return await until_seen(limit, lambda left: self._asked(left, ttl, holder, bound_to))
 
     def hold(
         self,
@@ -218,6 +203,47 @@ class Semaphore:
         found = await self.get()
         await remove(self._transport, requests.SEMAPHORES, found.metadata, retry_for_s=self._retry_for_s)
 
+    async def _asked(
+        self, limit: timedelta | None, ttl: timedelta | None, holder: str, bound_to: Holder | None
+    ) -> HeldPermit:
+        name = child_name(self.name, holder, suffix=uuid.uuid4().hex[:12])
+        since_s = 0.0
+        held: list[HeldPermit] = []
+
+        async def prepare() -> Permit:
+            nonlocal since_s
+            semaphore = await self.get()
+            says_nothing = ttl is None and bound_to is None and not semaphore.spec.ttl
+            length = DEFAULT_TTL if says_nothing else ttl
+            text = durations.format_(length) if length else ""
+            bound, no_wait = await self._asker.bound(bound_to), does_not_wait(limit)
+            spec = PermitSpec(semaphore=self.name, holder=holder, ttl=text, bound_to=bound, no_wait=no_wait)
+            since_s = asyncio.get_running_loop().time()
+            return new_permit(name, semaphore, spec)
+
+        async def confirm(permit: Permit) -> None:
+            held.append(await self._confirmed(permit, since_s))
+
+        await self._asker.granted(name, prepare, limit=limit, exists=self.get, confirm=confirm)
+        return held[0]
+
+    async def _confirmed(self, permit: Permit, since_s: float) -> HeldPermit:
+        """Return what is held, and a time that is not after its grant; who hears of it late renews it first."""
+        status = permit.status
+        ttl = None
+        if status.expires_at is not None and status.acquired_at is not None:
+            ttl = status.expires_at - status.acquired_at
+        if ttl is not None and is_due(ttl, since_s):
+            since_s = asyncio.get_running_loop().time()
+            lost = f"Permit {self.namespace}/{permit.metadata.name} was granted, but has ended meanwhile"
+            try:
+                permit = await insisted(self._renewing(permit), ttl=ttl)
+            except errors.NotFound as error:
+                raise Missed(lost) from error
+            if not permit.is_granted:
+                raise Missed(lost)
+        return HeldPermit(permit, lambda: self._given_back(permit), ttl=ttl, since_s=since_s)
+
     async def _given_back(self, permit: Permit) -> bool:
         meta = permit.metadata
         request = requests.get(requests.PERMITS, self.namespace, meta.name)
@@ -234,21 +260,15 @@ class Semaphore:
         await remove(self._transport, requests.PERMITS, permit.metadata, retry_for_s=self._retry_for_s)
 
     async def _keep(self, held: HeldPermit) -> str:
-        granted = held.permit
-        name, status = granted.metadata.name, granted.status
-        ttl = None
-        if status.expires_at is not None and status.acquired_at is not None:
-            ttl = (status.expires_at - status.acquired_at) * SURE_FOR
-        what = f"Permit {self.namespace}/{name}"
-        renewals = count(granted.spec.renewals + 1)
+        what = f"Permit {self.namespace}/{held.name}"
         try:
             ended = await renewed_until_lost(
-                Followed(self._transport, requests.PERMITS, Permit, self.namespace, name),
-                granted,
+                Followed(self._transport, requests.PERMITS, Permit, self.namespace, held.name),
+                held.permit,
                 is_held=lambda one: one.is_granted,
-                renew=lambda: self._renewed(name, next(renewals)),
-                ttl=ttl,
-                since_s=asyncio.get_running_loop().time(),
+                renew=self._renewing(held.permit),
+                ttl=held.ttl,
+                since_s=held.since_s,
             )
         except TimeoutError:
             return f"{what} could not be renewed within its ttl"
@@ -256,8 +276,13 @@ class Semaphore:
             return str(error)
         return f"{what} is {ended.status.phase}, before the work that it was for has ended"
 
-    async def _renewed(self, name: str, number: int) -> Permit:
-        request = requests.merge_patch(requests.PERMITS, self.namespace, name, {"spec": {"renewals": number}})
-        while True:
-            with suppress(errors.Unavailable):  # until its ttl is over, the server may come back
-                return _decode_permit(await self._transport.send(request, retry_for_s=self._retry_for_s))
+    def _renewing(self, permit: Permit) -> Callable[[float], Awaitable[Permit]]:
+        """Return what renews a permit, once each time that it is called."""
+        renewals = count(permit.spec.renewals + 1)
+
+        async def renew(try_s: float) -> Permit:
+            patch = {"spec": {"renewals": next(renewals)}}
+            request = requests.merge_patch(requests.PERMITS, self.namespace, permit.metadata.name, patch)
+            return _decode_permit(await self._transport.send(request, retries=False, timeout_s=try_s))
+
+        return renew

@@ -7,6 +7,7 @@ clock. Who waits needs no coordinator: he ends what has expired before him himse
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -21,7 +22,7 @@ from kontinue.api.konductor.locking import Claim, Grant, LockKind, Mark, Patienc
 from kontinue.kube.reflector import HasMetadata
 from kontinue.kube.requests import Resource
 from kontinue.kube.transport import Transport
-from kontinue.sync.holding.renewing import RENEW_AFTER, renewed_until_lost
+from kontinue.sync.holding.renewing import insisted, is_due, renewed_until_lost
 from kontinue.sync.objects.changes import Changes
 from kontinue.sync.objects.followed import Followed
 
@@ -197,7 +198,7 @@ class Locker(Generic[T]):
                 self._followed,
                 taken.state,
                 is_held=is_held,
-                renew=lambda: self._renewed(grant),
+                renew=functools.partial(self._renewed, grant),
                 ttl=grant.ttl,
                 since_s=taken.since_s,
             )
@@ -207,11 +208,9 @@ class Locker(Generic[T]):
             return str(error)
         return f"{self._what} is not held by {grant.holder} any more: it {self._who(state)}"
 
-    async def _renewed(self, grant: Grant) -> T:
-        while True:
-            with suppress(errors.Unavailable):  # until its ttl is over, the server may come back
-                # Whose ttl is over is told at once: others may have it from now on.
-                return await self.changes.apply(self._renewing(grant, now=datetime.now(UTC)), settles=False)
+    async def _renewed(self, grant: Grant, try_s: float) -> T:
+        # Whose ttl is over is told at once: others may have it from now on.
+        return await self.changes.apply(self._renewing(grant, now=datetime.now(UTC)), settles=False, try_s=try_s)
 
     def _renewing(self, grant: Grant, *, now: datetime) -> Callable[[T], T]:
         """Return a change that does nothing if it is made again, since the answer to it got lost."""
@@ -260,9 +259,9 @@ class Locker(Generic[T]):
         grant = self._kind.locks_of(state).held_by(wish.claim.id)
         if grant is None or grant.ttl is None:
             return None if grant is None else Taken(grant, state, begun_s)
-        if loop.time() - begun_s > max(grant.ttl.total_seconds() * RENEW_AFTER, SOON_S):
+        if is_due(grant.ttl, begun_s) and loop.time() - begun_s > SOON_S:
             begun_s = loop.time()
-            state = await self._renewed(grant)
+            state = await insisted(functools.partial(self._renewed, grant), ttl=grant.ttl)
             grant = self._kind.locks_of(state).held_by(wish.claim.id)
         return None if grant is None else Taken(grant, state, begun_s)
 

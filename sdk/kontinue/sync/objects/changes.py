@@ -59,24 +59,25 @@ class Changes(Generic[T]):
         self._name = name
         self._retry_for_s = retry_for_s
 
-    async def read(self, *, retry_for_s: float | None = None) -> T:
+    async def read(self) -> T:
         """Read it now.
 
         Raises:
             NotFound: there is none.
             ApiError: the server refuses, or was away for too long.
         """
-        request = requests.get(self._resource, self._namespace, self._name)
-        limit_s = self._retry_for_s if retry_for_s is None else retry_for_s
-        return self._decode(await self._transport.send(request, retry_for_s=limit_s))
+        return await self._read(self._retry_for_s, None)
 
-    async def apply(self, change: Callable[[T], T], *, seen: T | None = None, settles: bool = True) -> T:
+    async def apply(
+        self, change: Callable[[T], T], *, seen: T | None = None, settles: bool = True, try_s: float | None = None
+    ) -> T:
         """Write what ``change`` makes of it, and return it as it is then. One that stays the same is not written.
 
         Args:
             change: may raise, and nothing is written.
             seen: as it probably is; None: it is read first.
             settles: whoever is cancelled during a write waits a moment for its answer, so as to know what to undo.
+            try_s: how long one request may take, and none is repeated but for conflicts; None: as ``retry_for_s`` says.
 
         Raises:
             ApiError: the server refuses, or was away for too long; after ``Unavailable`` it may have been written.
@@ -85,21 +86,26 @@ class Changes(Generic[T]):
         ends_s = loop.time() + self._retry_for_s
         backoff = Backoff(first_s=FIRST_PAUSE_S, cap_s=LONGEST_PAUSE_S)
         while True:
-            found = seen or await self.read(retry_for_s=max(0.0, ends_s - loop.time()))
+            found = seen or await self._read(max(0.0, ends_s - loop.time()), try_s)
             seen = None
             wanted = change(found)
             if wanted == found:
                 return found
             request = requests.replace_status(self._resource, self._namespace, self._name, wanted)
-            timeout_s = min(max(1.0, ends_s - loop.time()), ONE_WRITE_S)
+            timeout_s = try_s or min(max(1.0, ends_s - loop.time()), ONE_WRITE_S)
             try:
                 # Sent once: after a lost answer it has to be looked at what is stored.
                 sending = self._transport.send(request, retries=False, repeatable=False, timeout_s=timeout_s)
                 return self._decode(await (settled(sending) if settles else sending))
             except (errors.Conflict, errors.Unavailable) as error:
-                if loop.time() >= ends_s:
+                if loop.time() >= ends_s or (try_s is not None and isinstance(error, errors.Unavailable)):
                     raise
                 await asyncio.sleep(backoff.next_s(at_least_s=error.retry_after_s))
+
+    async def _read(self, retry_for_s: float, try_s: float | None) -> T:
+        request = requests.get(self._resource, self._namespace, self._name)
+        sending = self._transport.send(request, retries=try_s is None, retry_for_s=retry_for_s, timeout_s=try_s)
+        return self._decode(await sending)
 
 
 async def settled(sending: Coroutine[Any, Any, AnswerT]) -> AnswerT:
