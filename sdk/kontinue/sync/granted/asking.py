@@ -25,7 +25,7 @@ from kontinue.kube.reflector import HasMetadata
 from kontinue.kube.requests import Resource
 from kontinue.kube.transport import Transport
 from kontinue.sync.holding.holders import found as found_holder
-from kontinue.sync.objects.watching import Gone, states
+from kontinue.sync.objects.watching import Gone, not_looked_after, states
 
 TRIES: Final = 5
 """Of who is granted it and cannot see that before it has ended. Judgement: he may be bound to the dead."""
@@ -33,6 +33,8 @@ WITHDRAW_S: Final = 5.0
 """How long an object that nobody waits for any more is tried to be deleted. Judgement."""
 DECIDE_S: Final = 10.0
 """How long somebody who only tries waits for the coordinator's decision. Judgement."""
+LOOK_S: Final = 1.0
+"""How long it is looked why nothing was granted in time. Judgement."""
 DEFAULT_TTL: Final = timedelta(minutes=10)
 """As documented: of a permit for which nobody says anything, and of a Lease."""
 
@@ -101,6 +103,24 @@ C = TypeVar("C", bound=Asking)
 T = TypeVar("T")
 
 
+class Decided(Protocol):
+    """A status that a coordinator writes."""
+
+    @property
+    def phase(self) -> object:
+        """None while no coordinator has looked after the object."""
+        ...
+
+
+class LookedAfter(Protocol):
+    """What is asked of, as far as it says whether a coordinator has seen it."""
+
+    @property
+    def status(self) -> Decided:
+        """What the coordinator has written."""
+        ...
+
+
 class Words(msgspec.Struct, frozen=True):
     """How errors say what is asked for.
 
@@ -150,7 +170,7 @@ class Asker(Generic[C]):
         prepare: Callable[[], Awaitable[C]],
         *,
         limit: timedelta | None,
-        exists: Callable[[], Awaitable[object]],
+        exists: Callable[[], Awaitable[LookedAfter]],
         confirm: Callable[[C], Awaitable[object]] | None = None,
     ) -> C:
         """Ask, and return the object once it is granted. Whoever stops waiting withdraws.
@@ -183,7 +203,7 @@ class Asker(Generic[C]):
         except BaseException as error:
             await asyncio.shield(asyncio.ensure_future(self._withdraw(name, asking)))
             if isinstance(error, TimeoutError) and scope.expired():
-                raise self._timed_out(limit or timedelta(), no_wait=no_wait) from error
+                raise await self._timed_out(limit or timedelta(), asking, exists, no_wait=no_wait) from error
             raise
 
     async def bound(self, holder: Holder | None) -> Holder | None:
@@ -229,16 +249,35 @@ class Asker(Generic[C]):
         await asyncio.wait([asking], timeout=WITHDRAW_S)
         if not asking.done():
             asking.cancel()
+            await asyncio.wait([asking])
         elif isinstance(error := asking.exception(), errors.ApiError) and not isinstance(error, errors.Unavailable):
             return  # refused; after Unavailable it may be there, whatever the last try was answered
         request = requests.delete(self._resource, self._namespace, name)
         with contextlib.suppress(errors.KontinueError):  # then it ends with its ttl
             await self._transport.send(request, retry_for_s=WITHDRAW_S, timeout_s=WITHDRAW_S)
 
-    def _timed_out(self, limit: timedelta, *, no_wait: bool) -> errors.WaitTimeout:
-        if no_wait:
-            return errors.WaitTimeout(f"nobody has decided about {self._words.what}: does a coordinator run?")
-        return errors.WaitTimeout(f"{self._words.was_held} within {durations.format_(limit)}")
+    async def _timed_out(
+        self,
+        limit: timedelta,
+        asking: asyncio.Future[None],
+        exists: Callable[[], Awaitable[LookedAfter]],
+        *,
+        no_wait: bool,
+    ) -> errors.WaitTimeout:
+        was_held = f"{self._words.was_held} within {durations.format_(limit)}"
+        if asking.cancelled() or asking.exception() is not None:
+            return errors.WaitTimeout(f"{was_held}: the API server has not answered")
+        if no_wait or await _is_unseen(exists):
+            return not_looked_after(self._words.what)
+        return errors.WaitTimeout(was_held)
+
+
+async def _is_unseen(exists: Callable[[], Awaitable[LookedAfter]]) -> bool:
+    """Tell whether no coordinator has looked after what was asked of; False if that cannot be told."""
+    with contextlib.suppress(errors.KontinueError, TimeoutError):
+        async with asyncio.timeout(LOOK_S):
+            return (await exists()).status.phase is None
+    return False
 
 
 async def until_seen(limit: timedelta | None, ask: Callable[[timedelta | None], Awaitable[T]]) -> T:

@@ -74,6 +74,14 @@ def missing(resource: Resource, namespace: str, name: str) -> errors.NotFound:
     return errors.NotFound(f"there is no {what}, or not any more", status=404, reason="NotFound")
 
 
+def not_looked_after(what: str) -> errors.WaitTimeout:
+    """Return the error of who has waited for what a coordinator decides, and has seen nothing of one."""
+    return errors.WaitTimeout(
+        f"no coordinator has looked after {what}: does one run? `kontinue doctor` tells; `kontinue coordinator run` or "
+        "the chart kontinue-coordinator brings one"
+    )
+
+
 def version(one: HasMetadata) -> int:
     """Return which version of an object this is: newer ones have higher numbers."""
     text = one.metadata.resource_version

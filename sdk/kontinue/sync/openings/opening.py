@@ -19,7 +19,7 @@ from kontinue.kube.answers import reader
 from kontinue.kube.reflector import HasMetadata
 from kontinue.kube.requests import Resource
 from kontinue.sync.objects.removing import remove
-from kontinue.sync.objects.watching import Gone, missing, states
+from kontinue.sync.objects.watching import Gone, missing, not_looked_after, states
 
 RETRY_S: Final = 30.0
 """How long a request is tried when the client has no timeout; as the client's other calls."""
@@ -158,5 +158,5 @@ class Opening(abc.ABC, Generic[T]):
         if seen is None:
             return errors.WaitTimeout(f"{self._what} could not be read within {durations.format_(limit)}")
         if not (missing := self._progress(seen)):
-            return errors.WaitTimeout(f"no coordinator has looked after {self._what}: does one run?")
+            return not_looked_after(self._what)
         return errors.WaitTimeout(f"{self._what} is not open after {durations.format_(limit)}: {missing}")

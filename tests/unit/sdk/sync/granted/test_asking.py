@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import Any
 
+import msgspec
 import pytest
 
 from kontinue import errors
-from kontinue.api.konductor.semaphores import Permit, PermitSpec
+from kontinue.api.konductor.semaphores import (
+    Permit,
+    PermitSpec,
+    Semaphore,
+    SemaphorePhase,
+    SemaphoreSpec,
+    SemaphoreStatus,
+)
 from kontinue.api.meta import ObjectMeta
 from kontinue.kube import requests
 from kontinue.kube.requests import Request
 from kontinue.sync.granted.asking import Asker, Words
 from scripted_transport import ScriptedTransport
+from virtual_time import virtual_time
 
 PERMIT = Permit(metadata=ObjectMeta(name="p"), spec=PermitSpec(semaphore="db", holder="me"))
 
@@ -28,8 +39,14 @@ async def prepare() -> Permit:
     return PERMIT
 
 
-async def exists() -> None:
-    """Say that what is asked of exists."""
+async def exists() -> Semaphore:
+    """Return what is asked of, which no coordinator has seen."""
+    return Semaphore(metadata=ObjectMeta(name="db"), spec=SemaphoreSpec(permits=1))
+
+
+async def seen() -> Semaphore:
+    """Return the same, which one has looked after."""
+    return msgspec.structs.replace(await exists(), status=SemaphoreStatus(phase=SemaphorePhase.FULL))
 
 
 @pytest.mark.parametrize(
@@ -55,3 +72,23 @@ async def test_what_may_have_been_created_is_deleted(refusal: errors.ApiError, d
     with pytest.raises(type(refusal)):
         await asker(transport).granted("p", prepare, limit=None, exists=exists)
     assert [one.method for one in transport.sent] == (["POST", "DELETE"] if deleted else ["POST"])
+
+
+@pytest.mark.parametrize(
+    ("look", "limit_s", "said"),
+    [
+        (exists, 5, "no coordinator has looked after a permit: .*`kontinue coordinator run`"),
+        (exists, 0, "no coordinator has looked after a permit: .*`kontinue coordinator run`"),
+        (seen, 5, "no permit was free within 5s"),
+    ],
+)
+@virtual_time
+async def test_who_gets_nothing_in_time_is_told_whether_a_coordinator_was_there(
+    look: Callable[[], Awaitable[Semaphore]], limit_s: int, said: str
+):
+    """What nobody looks after is not held by others, and waiting for longer does not help."""
+    transport = ScriptedTransport()
+    listed = b'{"metadata":{"resourceVersion":"1"},"items":[%b]}' % msgspec.json.encode(PERMIT)
+    transport.answer = lambda request: listed if request.method == "GET" else b"{}"
+    with pytest.raises(errors.WaitTimeout, match=said):
+        await asker(transport).granted("p", prepare, limit=timedelta(seconds=limit_s), exists=look)
