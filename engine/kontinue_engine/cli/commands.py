@@ -10,11 +10,13 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from typing import Any, Final
 
 import typer
+
+from kontinue_engine.processes import guard, put_under_guard
 
 GRACE_S: Final = 10.0
 """Between SIGTERM and SIGKILL to a command whose lock is lost. Judgement: somebody else may hold it already."""
@@ -75,7 +77,7 @@ async def run_command(
     """Run a command to its end and return its exit status; below 0: the signal that has ended it.
 
     What is held is given back only after the command has ended: signals are passed on to it. Whoever is cancelled has
-    the command ended.
+    the command ended, and whoever is killed takes it along, as nobody would renew then what it works under.
 
     Args:
         words: the command.
@@ -89,10 +91,18 @@ async def run_command(
     if is_main := threading.current_thread() is threading.main_thread():
         loop.add_signal_handler(signal.SIGINT, signals.receive if own_group else _ignore, signal.SIGINT)
     try:
-        process = await asyncio.create_subprocess_exec(*words, env=environment, process_group=0 if own_group else None)
-        send = partial(_send, process, own_group)
-        signals.hand_to(send)
-        return await _ended(process, send)
+        with ExitStack() as used:
+            guard_fd = None
+            with suppress(FileNotFoundError):  # an image without a shell
+                guard_fd = used.enter_context(guard())
+            process = await asyncio.create_subprocess_exec(
+                *words, env=environment, process_group=0 if own_group else None
+            )
+            if guard_fd is not None:
+                put_under_guard(guard_fd, process.pid, is_group=own_group)
+            send = partial(_send, process, own_group)
+            signals.hand_to(send)
+            return await _ended(process, send)
     except OSError as error:
         typer.echo(f"error: {words[0]}: {error.strerror}", err=True)
         return NOT_STARTED

@@ -174,6 +174,24 @@ async def test_signals_are_passed_on_to_the_command(mutex: Mutex, api_server: Ap
     assert lock.token == 2
 
 
+@pytest.mark.slow
+async def test_a_command_does_not_outlive_whoever_holds_the_lock_for_it(
+    mutex: Mutex, api_server: ApiServer, tmp_path: Path
+):
+    """Nor does what it has started: nobody renews the lock any more, and the next one begins when it has expired."""
+    await mutex.create()
+    script = 'sleep 600 & echo $! $$ > "$0.new"; mv "$0.new" "$0"; wait'
+    # Its streams are nobody's: asyncio would wait until the last process has closed them.
+    process = await asyncio.create_subprocess_exec(
+        *command_line(api_server), "sh", "-c", script, f"{tmp_path}/pids", stdin=asyncio.subprocess.DEVNULL
+    )
+    await eventually((tmp_path / "pids").exists)
+    pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
+    process.kill()  # as the kernel does when there is no memory left
+    await process.wait()
+    await eventually(lambda: not any(is_running(pid) for pid in pids))
+
+
 IN_TERMINAL = (
     "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
 )

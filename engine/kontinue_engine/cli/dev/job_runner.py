@@ -30,12 +30,13 @@ from kontinue.kube.watch import EventType
 from kontinue_engine.apiserver.pod_logs import file_name, stamped
 from kontinue_engine.cli.dev.local_commands import LocalCommand, NoLocalCommandError, local_command
 from kontinue_engine.cli.dev.log_files import LogFile
-from kontinue_engine.cli.dev.processes import group_guard, start_process
+from kontinue_engine.cli.dev.processes import start_process
 from kontinue_engine.kube import played_jobs
 from kontinue_engine.kube.informer import Informer
 from kontinue_engine.kube.job_views import JOB, JobView
 from kontinue_engine.kube.jobs import RESOURCES
 from kontinue_engine.kube.played_jobs import Ended
+from kontinue_engine.processes import guard
 
 MAX_GRACE_S: Final = 5.0
 """Between SIGTERM and SIGKILL. Judgement: whoever leaves ``dev`` waits for it."""
@@ -183,7 +184,7 @@ class JobRunner:
                     on_stdout=keep,
                     on_stderr=keep,
                     environment=command.environment,
-                    guard_fd=used.enter_context(group_guard()),
+                    guard_fd=used.enter_context(guard()),
                 )
             except OSError as error:
                 message = f"{command.arguments[0]} cannot be started: {error.strerror}"

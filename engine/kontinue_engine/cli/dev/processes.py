@@ -12,20 +12,16 @@ import contextlib
 import functools
 import os
 import signal
-import subprocess
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from kontinue_engine.processes import die_with_parent
+from kontinue_engine.processes import die_with_parent, put_under_guard
 
 MAX_LINE_BYTES: Final = 4 * 1024 * 1024
 """Longest line read whole: the largest log line is one line of user output. Longer ones are passed on in pieces."""
 
 LineHandler = Callable[[bytes], None]
-
-# Reads the number of a process group, then waits for the end of the pipe that only ``dev`` holds open.
-_GUARD: Final = 'read -r group || exit 0; read -r _; kill -s KILL -- "-$group"'
 
 
 class ChildProcess:
@@ -55,28 +51,6 @@ class ChildProcess:
         return code
 
 
-@contextlib.contextmanager
-def group_guard() -> Iterator[int]:
-    """Start a process that outlives us for a moment, and then kills a whole process group, however we have died.
-
-    Yields the descriptor that ``start_process`` takes. On leaving, the guard ends and the group is left alone.
-    """
-    guard = subprocess.Popen(  # noqa: S603 - a text of ours
-        ["/bin/sh", "-c", _GUARD],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    if guard.stdin is None:
-        raise RuntimeError("a guard without a pipe")
-    with guard:
-        try:
-            yield guard.stdin.fileno()
-        finally:
-            guard.kill()  # before its pipe is closed, which would have it strike
-
-
 async def start_process(
     command: Sequence[str],
     *,
@@ -88,7 +62,7 @@ async def start_process(
 ) -> ChildProcess:
     """Start ``command`` in ``directory``. Must be called from the main thread: the kernel ties the child to it.
 
-    Without an ``environment`` it has ours. With the ``guard_fd`` of a ``group_guard`` its process group dies with us.
+    Without an ``environment`` it has ours. With the ``guard_fd`` of a ``guard`` its process group dies with us.
     """
     starting = asyncio.create_task(
         asyncio.create_subprocess_exec(
@@ -134,7 +108,7 @@ def _tie(parent_pid: int, guard_fd: int | None) -> None:
     """In the child, before its program: tie it to us, and its process group to the guard."""
     die_with_parent(parent_pid)
     if guard_fd is not None:
-        os.write(guard_fd, b"%d\n" % os.getpid())  # it leads a session, so this is its group, too
+        put_under_guard(guard_fd, os.getpid(), is_group=True)  # it leads a session, so this is its group, too
 
 
 async def _read_lines(stream: asyncio.StreamReader, handle: LineHandler) -> None:
