@@ -91,9 +91,6 @@ class Primitives:
             if known.answer is not None:
                 self._tell(entry, step, known)
             return
-        # A hold that is released, or a release of what is taken again, is over: it has to be asked anew.
-        for other in [other for other, one in of_entry.items() if one.command.id == command.id]:
-            del of_entry[other]
         asked = of_entry[step] = _Asked(command, activation.number, self._ending.get(command.id))
         if asked.ended is not None:
             self._ending[command.id] = asked.ended
@@ -120,11 +117,13 @@ class Primitives:
 
     def discard_all(self, entry: Entry) -> None:
         """Its attempt has ended: nothing waits any more. What its records say that it holds, it goes on holding."""
-        for asked in self._asked.pop(entry.uid, {}).values():
+        of_entry = self._asked.pop(entry.uid, {}).values()
+        released = {asked.command.id for asked in of_entry if asked.ended is not None}
+        for asked in of_entry:
             command = asked.command
             if command.verb in WAITING_VERBS and asked.task is not None:
                 asked.task.cancel()
-            if command.verb in HELD_VERBS:
+            if command.verb in HELD_VERBS and command.id not in released:
                 withdraw = frames.WithdrawPrimitive(command.kind, command.name, command.verb, command.id)
                 self._withdraw(entry, withdraw, asked)
 
