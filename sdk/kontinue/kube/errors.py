@@ -15,6 +15,7 @@ from typing import Final
 import msgspec
 
 from kontinue import errors
+from kontinue.api import labels
 from kontinue.api.konductor import group
 from kontinue.api.rights import Right, roles_with
 
@@ -47,6 +48,8 @@ _MAX_PAGE: Final = 160
 _PAGE: Final = " (a page of HTML: this is no Kubernetes API server, or something stands between)"
 _BARRED: Final = frozenset({401, 403})
 """A page with one of these is a proxy's that wants a login: the next try would get it, too."""
+_SERVED_AT: Final = re.compile(r" /apis/(?P<group>[^/]+)/[^/]+/(?:namespaces/[^/]+/)?(?P<plural>[a-z]+)")
+"""Where in a request stands of which kind it is."""
 _DENIED: Final = re.compile(
     r"cannot (?P<verb>\w+) resource \"(?P<resource>[^\"]+)\" in API group \"(?P<group>[^\"]*)\""
     r"(?: in the namespace \"(?P<namespace>[^\"]+)\")?"
@@ -121,7 +124,7 @@ def from_status(
         retry_after_s = answer.details.retry_after_seconds
     message = answer.message or f"HTTP {code} {answer.reason}".strip()
     class_ = _error_class(code, answer)
-    remedy = _WRONG_CREDENTIALS if code == 401 else _who_may(message) if code == 403 else ""
+    remedy = _remedy(code, answer, message, request)
     if class_ is errors.Unavailable and request and request not in message:
         remedy = f" ({request})"
     return class_(message, status=code, reason=answer.reason, retry_after_s=retry_after_s, remedy=remedy)
@@ -189,6 +192,29 @@ def _is_page(body: bytes) -> bool:
 def _excerpt(body: bytes) -> str:
     shown = body[: _MAX_PAGE if _is_page(body) else _MAX_TEXT]
     return " ".join(shown.decode("utf-8", "replace").split()) or "no body"
+
+
+def _remedy(code: int, answer: Status, message: str, request: str) -> str:
+    match code:
+        case 401:
+            return _WRONG_CREDENTIALS
+        case 403:
+            return _who_may(message)
+        case 404 if not answer.reason:  # no Status
+            return _not_installed(request)
+        case _:
+            return ""
+
+
+def _not_installed(request: str) -> str:
+    """Return what to do about a kind of ours that a server does not know, which Kubernetes has no Status for."""
+    served = _SERVED_AT.search(request)
+    if served is None or served["group"] not in {labels.GROUP, *group.GROUPS}:
+        return ""
+    command = "kontinue install"
+    if served["group"] == group.ORIGINAL_GROUP:
+        command += f" --api-group {group.ORIGINAL_GROUP}"
+    return f". This server has no {served['plural']} of {served['group']}: `{command}` installs its kinds"
 
 
 def _who_may(message: str) -> str:

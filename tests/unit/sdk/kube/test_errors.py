@@ -178,6 +178,27 @@ def test_text_that_is_no_status_may_be_kubernetes_own():
     assert type(kube_errors.from_response(404, b"404 page not found")) is errors.NotFound
 
 
+@pytest.mark.parametrize(
+    ("path", "remedy"),
+    [
+        ("konductor.io/v1/namespaces/a/mutexes/m", "no mutexes of konductor.io: `kontinue install` installs"),
+        ("konductor.io/v1/gates?limit=500", "no gates of konductor.io: `kontinue install` installs"),
+        (
+            "sync.konductor.io/v1/namespaces/a/onces",
+            "no onces of sync.konductor.io: `kontinue install --api-group sync.konductor.io` installs",
+        ),
+        ("kontinue.cloud/v1alpha1/namespaces/a/executions/e", "no executions of kontinue.cloud: `kontinue install`"),
+    ],
+)
+def test_who_asks_for_a_kind_that_is_not_installed_is_told_how_to(path: str, remedy: str):
+    """A bare "page not found" helps nobody. Of what is not ours nothing is said."""
+    error = kube_errors.from_response(404, b"404 page not found", request=f"GET /apis/{path}")
+    assert remedy in str(error)
+    assert "kontinue install" not in str(kube_errors.from_response(404, b"no", request="GET /apis/batch/v1/jobs"))
+    named = kube_errors.from_response(404, status(404, "NotFound").encode(), request=f"GET /apis/{path}")
+    assert "kontinue install" not in str(named)
+
+
 def test_retry_after_comes_from_the_header_or_the_details():
     """The header wins; a date in it is ignored."""
     body = status(429, "TooManyRequests", retryAfterSeconds=3).encode()
