@@ -123,6 +123,28 @@ async def test_a_count_whose_answer_got_lost_is_not_repeated(monkeypatch: pytest
 
 
 @app.function
+async def echoes(ctx: ExecutionContext, number: int) -> int:
+    return number
+
+
+@app.function
+async def passes_its_token_on(ctx: ExecutionContext) -> list[int]:
+    async with ctx.mutex("m") as lock:
+        passed = await ctx.execute(echoes, lock.token)
+    return [lock.token, passed]
+
+
+async def test_a_lock_that_was_given_back_is_not_taken_again(env: TestEnvironment) -> None:
+    """Whatever crashes: its token went into what was done with it."""
+    env.use(app)
+    env.crash_after()
+    mutex = Mutex("m", env.client)
+    await mutex.create()
+    assert await (await env.spawn(passes_its_token_on)).result() == [1, 1]
+    assert (await mutex.get()).status.token == 1
+
+
+@app.function
 async def counts_often(ctx: ExecutionContext) -> int:
     return [await ctx.wait_group("w").add() for _ in range(140)][-1]
 

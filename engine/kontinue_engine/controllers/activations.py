@@ -349,6 +349,7 @@ class Activations:
                 self._primitives.request(entry, step, command)
             case frames.WithdrawPrimitive():
                 self._primitives.give_up(entry, step, command)
+                self._note_given_up(entry, step)  # what was recorded to be held, before the program heard of it
             case _:
                 assert_never(command)
 
@@ -362,5 +363,9 @@ class Activations:
 
     def _cancel_timer(self, entry: Entry, step: str) -> None:
         entry.timers.discard(step)
-        canceled = (*entry.news.timers_canceled, step)
-        entry.news = msgspec.structs.replace(entry.news, timers_canceled=canceled)
+        self._note_given_up(entry, step)
+
+    @staticmethod
+    def _note_given_up(entry: Entry, step: str) -> None:
+        given_up = (*entry.news.given_up, step)
+        entry.news = msgspec.structs.replace(entry.news, given_up=given_up)

@@ -100,15 +100,15 @@ class MemoBytes(msgspec.Struct, frozen=True, kw_only=True):
         build: str,
         records: Sequence[EncodedRecord] = (),
         started: Mapping[str, int] = {},
-        forgotten: Iterable[str] = (),
+        forgotten: Collection[str] = (),
         begun: Mapping[str, str] = {},
         arguments: bytes = b"",
         is_last: bool = False,
     ) -> MemoBytes:
         """Return the memo with ``records`` appended; timers that they or ``forgotten`` name are gone.
 
-        So is what ``begun`` says of steps that they name. Pages are closed if it gets too long, after the last records
-        of an attempt only if they must be.
+        So is what ``begun`` says of steps that they name, and what is held by steps that ``forgotten`` names. Pages are
+        closed if it gets too long, after the last records of an attempt only if they must be.
         """
         timers = self.timers
         if started or (timers and (records or forgotten)):
@@ -124,7 +124,7 @@ class MemoBytes(msgspec.Struct, frozen=True, kw_only=True):
         if cache and records:
             replaced = {record.step for record in records}
             cache = {step: json for step, json in cache.items() if step not in replaced}
-        held, held_since = self._held_after(records)
+        held, held_since = self._held_after(records, forgotten)
         memo = msgspec.structs.replace(
             self,
             held=held,
@@ -142,8 +142,11 @@ class MemoBytes(msgspec.Struct, frozen=True, kw_only=True):
         )
         return memo._closed(is_last=is_last)
 
-    def _held_after(self, records: Sequence[EncodedRecord]) -> tuple[tuple[str, ...], int]:
-        """Return what is held, and since when, with ``records`` appended; as ``kontinue.replay.holds`` does."""
+    def _held_after(self, records: Sequence[EncodedRecord], given_up: Collection[str]) -> tuple[tuple[str, ...], int]:
+        """Return what is held, and since when, with ``records`` appended; as ``kontinue.replay.holds`` does.
+
+        What was given up without a release may have been held first: then the rest seems to be held for longer.
+        """
         held, since = self.held, self.held_since
         for seq, record in enumerate(records, self.paged + len(self.records) + 1):
             if record.holds:
@@ -151,7 +154,8 @@ class MemoBytes(msgspec.Struct, frozen=True, kw_only=True):
             elif record.frees:
                 held = tuple(step for step in held if step != record.frees)
                 since = since if held else 0
-        return held, since
+        held = tuple(step for step in held if step not in given_up)
+        return held, since if held else 0
 
     def _closed(self, *, is_last: bool) -> MemoBytes:
         """Return the memo with everything in pages, if it is too long for a status."""

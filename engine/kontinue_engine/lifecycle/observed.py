@@ -115,7 +115,7 @@ class News(msgspec.Struct, frozen=True, kw_only=True):
         records: in ``seq`` order.
         flush: highest flush asked for; 0 for none.
         timers_started: step id -> wake time.
-        timers_canceled: step ids.
+        given_up: step ids of timers, and of what had been recorded to be held before the program heard of it.
         begun: step id -> what is known to be there of it (``MemoBytes.begun``); nobody waits for that to be written.
         arguments: JSON of the effective arguments, if they differ from those of the spec.
         outcome: how it ended.
@@ -125,7 +125,7 @@ class News(msgspec.Struct, frozen=True, kw_only=True):
     records: tuple[EncodedRecord, ...] = ()
     flush: int = 0
     timers_started: Mapping[str, int] = {}
-    timers_canceled: tuple[str, ...] = ()
+    given_up: tuple[str, ...] = ()
     begun: Mapping[str, str] = {}
     arguments: bytes = b""
     outcome: Outcome | None = None
@@ -137,7 +137,7 @@ class News(msgspec.Struct, frozen=True, kw_only=True):
             records=self.records + later.records,
             flush=max(self.flush, later.flush),
             timers_started={**self.timers_started, **later.timers_started},
-            timers_canceled=self.timers_canceled + later.timers_canceled,
+            given_up=self.given_up + later.given_up,
             begun={**self.begun, **later.begun},
             arguments=self.arguments or later.arguments,
             outcome=later.outcome or self.outcome,

@@ -35,13 +35,13 @@ _ENDLESS: Final = timedelta(days=365_000)
 
 def extended(memo: MemoBytes, news: News, worker: Worker, more: Sequence[frames.EncodedRecord] = ()) -> MemoBytes:
     """Return the memo with what the activation has reported, and ``more`` records."""
-    if not (news.records or more or news.timers_started or news.timers_canceled or news.begun or news.arguments):
+    if not (news.records or more or news.timers_started or news.given_up or news.begun or news.arguments):
         return memo
     return memo.extended(
         build=worker.build,
         records=(*news.records, *more),
         started=news.timers_started,
-        forgotten=news.timers_canceled,
+        forgotten=news.given_up,
         begun=news.begun,
         arguments=news.arguments,
         is_last=news.outcome is not None,

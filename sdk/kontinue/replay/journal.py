@@ -20,6 +20,7 @@ waiting some rounds of the event loop before each (no number of rounds is enough
    delivery was a choice (another call could have been answered instead), a crash might choose differently; so what
    is requested after a choice starts only when the choice is durable. What was requested before need not wait. A call
    that nobody can repeat harmlessly comes after all that was delivered: then the memo tells whether it was asked for.
+   A release comes after its hold, which could not be had again with the same token.
 5. A new attempt begins with the records before the first failure that is to blame for the end of the last one. That
    is a prefix of a history, so rules 1 to 4 hold. Later records are a cache: a call by the same id that asks for the
    same is answered with the old outcome, under a new ``seq``, at the moment when it would be started.
@@ -173,6 +174,8 @@ class Journal:
         call.state = CallState.REQUESTED
         call.position = self._delivered
         call.needs = self._delivered if call.comes_after_all else self._last_choice
+        if call.kind is RecordKind.RELEASE and (hold := self._holds.get(call.digest)) is not None:
+            call.needs = max(call.needs, hold.seq)  # once it is given back, who asks again is answered otherwise
         self._calls[call.id] = call
         group = call.parallelism
         if group is not None and group.taken >= group.limit:
@@ -191,9 +194,12 @@ class Journal:
         if before is CallState.ARRIVED or self.is_replaying:  # else no record of it can come
             self._abandoned[call.id] = call
         # Steps run here: whoever runs them stops them. What has come is over, but for what is held from then on.
-        is_held = call.kind is RecordKind.HOLD and before is CallState.ARRIVED
-        if is_held or (call.kind is not RecordKind.STEP and self._may_have_started(call, before)):
+        held = self._holds.pop(call.id, None) if call.kind is RecordKind.HOLD else None
+        if held is not None or (call.kind is not RecordKind.STEP and self._may_have_started(call, before)):
             self.cancel(call, message)
+        if held is not None and held.seq <= self._in_flight:
+            # Its record says that it is held: who gives it back has to know that record.
+            self._waiting[call.id, True] = _Waiting(Effect(call, is_cancel=True, message=message), held.seq)
 
     def _may_have_started(self, call: Call, state: CallState) -> bool:
         """Tell of a call without an outcome whether something was started for it, by an earlier activation perhaps.
@@ -437,9 +443,7 @@ class Journal:
         self._check(call, record)
         if record.error is not None:
             self._dropped_errors.append(record.seq)
-        if call.kind is RecordKind.HOLD:
-            self._holds.pop(call.id, None)
-        else:
+        if call.kind is not RecordKind.HOLD:  # which goes on from its outcome on
             self._waiting.pop((call.id, True), None)
 
     def _describe_calls(self) -> str:

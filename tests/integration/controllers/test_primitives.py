@@ -126,3 +126,25 @@ async def test_what_an_attempt_has_not_been_told_is_given_back_with_it(world: Wo
     await world.phase("a", Phase.FAILED)
     await eventually(lambda: len(world.controller._primitives) == 0)
     assert not await mutex.is_locked()
+
+
+async def test_what_is_given_up_although_it_is_recorded_is_not_held(world: World) -> None:
+    """It came, and its program had given it up by then: a later attempt need not begin before it."""
+    await Mutex("x", Client.from_kube(world.client, world.namespace)).create()
+    activate = await world.start("a")
+    world.on_frame(asking(activate, "Mutex", "lock"))
+    await answer(world)
+    record = frames.EncodedRecord(STEP, b'{"id":"1","kind":"hold","name":"Mutex/x","digest":"","seq":1,"atMs":0}', True)
+    world.on_frame(frames.RecordsProduced(activate.activation, 1, [record]))
+    await eventually(lambda: bool(world.runners.sent_of(frames.StepRecorded)))
+    entry = world.entries.by_name("a")
+    assert entry is not None
+    assert (entry.memo.held, entry.memo.held_since) == ((STEP,), 1)
+    world.on_frame(
+        frames.StepRequested(activate.activation, STEP, frames.WithdrawPrimitive("Mutex", "x", "lock", LOCK))
+    )
+    later = frames.EncodedRecord("2", b'{"id":"2","kind":"step","name":"s","digest":"","seq":2,"atMs":0}')
+    world.on_frame(frames.RecordsProduced(activate.activation, 2, [later]))
+    await eventually(lambda: len(world.runners.sent_of(frames.StepRecorded)) == 2)
+    assert (entry.memo.held, entry.memo.held_since) == ((), 0)
+    await eventually(lambda: len(world.controller._primitives) == 0)

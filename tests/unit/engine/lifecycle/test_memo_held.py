@@ -78,6 +78,16 @@ def test_what_is_held_outlives_a_page() -> None:
     assert memo.cut(()).page_cut == (1,)
 
 
+def test_what_was_given_up_unheard_is_not_held() -> None:
+    """Although a record says that it was granted; also if that is reported together with it."""
+    (last,) = history("+b")
+    memo = memo_of(".x +a .y")
+    assert memo.extended(build="b", forgotten=["a"]).held_since == 0
+    both = memo.extended(build="b", records=[encoded(last)], forgotten=["a"])
+    assert (both.held, both.cut(()).records) == (("b",), memo.records[:1])
+    assert memo.extended(build="b", records=[encoded(last)], forgotten=["a", "b"]).held == ()
+
+
 @given(st.lists(st.sampled_from(["+a", "+b", "+c", "-a", "-b", "-c", ".x"]), max_size=12))
 def test_the_memo_counts_as_the_journal_does(words: list[str]) -> None:
     """Both say since when something is held, of any history in which only what is held is given back."""

@@ -182,6 +182,9 @@ def test_a_failure_within_a_hold_is_blamed_on_the_hold() -> None:
         outcome.is_durable, outcome.value = True, b"1"
         journal.request(call)
         assert journal.advance() is None
+        if (flush := journal.take_flush()) is not None:
+            journal.recorded(flush.seq)
+            assert journal.advance() is None
         assert started(journal) == [call.id]
         journal.arrive(call.id, outcome)
         assert journal.advance() is call
@@ -272,3 +275,54 @@ def test_a_hold_that_came_too_late_is_given_back() -> None:
     assert replayed.advance() is None
     assert [(effect.call.id, effect.is_cancel) for effect in replayed.take_effects()] == [("2", True)]
     assert (replayed.hold_of("1"), replayed.hold_of("2")) == (records[0], None)
+
+
+def test_a_hold_that_is_given_up_while_its_record_is_written_is_given_back_after_that() -> None:
+    """So whoever keeps the record knows that it says nothing any more; what fails afterwards is not blamed on it."""
+    journal = make_journal()
+    winner, loser = make_call("1"), make_call("2", RecordKind.HOLD)
+    after, other = make_call("3"), make_call("4")
+    journal.request(winner)
+    journal.request(loser)
+    assert journal.advance() is None
+    assert started(journal) == ["1", "2"]
+    journal.arrive("1", Outcome(at_ms=1, value=b"1"))
+    first = journal.take_flush()
+    assert first is not None
+    journal.arrive("2", Outcome(at_ms=1, value=b"1", is_durable=True))
+    journal.request(other)
+    assert journal.advance() is None
+    assert started(journal) == ["4"]
+    journal.arrive("4", Outcome(at_ms=1, value=b"1"))
+    journal.recorded(first.seq)
+    second = journal.take_flush()
+    assert second is not None
+    assert [step for step, _ in second.records] == ["2", "4"]
+    assert journal.advance() is winner
+    journal.abandon(loser)
+    journal.request(after)
+    assert journal.advance() is None
+    assert (started(journal), journal.holds_back) == (["3"], True)
+    journal.recorded(second.seq)
+    assert journal.advance() is other
+    assert started(journal) == ["2"]
+    assert journal.blame([3]) == [3]
+
+
+def test_what_is_held_is_given_back_once_that_it_was_held_is_durable() -> None:
+    """Afterwards nobody could be told the same again: it may be somebody else's, and has another token."""
+    journal = make_journal()
+    hold, release = make_call("1", RecordKind.HOLD), make_call("2", RecordKind.RELEASE, digest="1")
+    journal.request(hold)
+    assert journal.advance() is None
+    assert started(journal) == ["1"]
+    journal.arrive("1", Outcome(at_ms=1, value=b"1", is_durable=True))
+    assert journal.advance() is hold
+    journal.request(release)
+    assert journal.advance() is None
+    assert started(journal) == []
+    flush = journal.take_flush()
+    assert flush is not None
+    journal.recorded(flush.seq)
+    assert journal.advance() is None
+    assert started(journal) == ["2"]
