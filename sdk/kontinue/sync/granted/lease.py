@@ -62,6 +62,7 @@ class Lease(Lockable[StoredLease]):
             retry_for_s=self._retry_for_s,
         )
 
+    @limited_write
     async def create(self, *, ttl: timedelta | None = DEFAULT_TTL, priority: int = 0) -> StoredLease:
         """Create it, or return the one that exists, as it is.
 

@@ -32,21 +32,18 @@ from kontinue.sync.holding.holders import own_name
 from kontinue.sync.holding.renewing import insisted, is_due, renewed_until_lost
 from kontinue.sync.objects.followed import Followed
 from kontinue.sync.objects.removing import remove
-
-RETRY_S: Final = 30.0
-"""How long a request is tried when the client has no timeout; as the client's other calls."""
+from kontinue.sync.objects.stored import Stored
 
 
 class _PermitList(msgspec.Struct, frozen=True):
     items: list[Permit] | None = None
 
 
-_decode: Final = reader(StoredSemaphore)
 _decode_permit: Final = reader(Permit)
 _decode_permits: Final = reader(_PermitList, what="list of Permits")
 
 
-class Semaphore:
+class Semaphore(Stored[StoredSemaphore]):
     """One Semaphore of an API server. It need not exist yet. Any number of tasks may share it.
 
     Attributes:
@@ -56,11 +53,7 @@ class Semaphore:
     """
 
     def __init__(self, name: str, client: Client, *, namespace: str | None = None) -> None:
-        self.name = name
-        self.namespace = namespace or client.namespace
-        self._transport = client.kube
-        self.timeout = client.timeout
-        self._retry_for_s = RETRY_S if client.timeout is None else client.timeout.total_seconds()
+        super().__init__(name, client, requests.SEMAPHORES, StoredSemaphore, namespace=namespace)
         what = f"permit of Semaphore {self.namespace}/{name}"
         words = Words(f"a {what}", lambda _: f"no {what} is free", f"no {what} was free")
         self._asker = Asker(
@@ -79,12 +72,7 @@ class Semaphore:
             ApiError: the server refuses, for example 0 permits.
         """
         spec = SemaphoreSpec(permits=permits, ttl=durations.format_(ttl) if ttl else "")
-        semaphore = StoredSemaphore(metadata=ObjectMeta(name=self.name), spec=spec)
-        request = requests.create(requests.SEMAPHORES, self.namespace, semaphore)
-        try:
-            return _decode(await self._transport.send(request, repeatable=True, retry_for_s=self._retry_for_s))
-        except errors.AlreadyExists:
-            return await self.get()
+        return await self._create(StoredSemaphore(metadata=ObjectMeta(name=self.name), spec=spec))
 
     async def acquire(
         self,
@@ -175,16 +163,6 @@ class Semaphore:
         return [one for one in listed.items or () if one.belongs_to(semaphore)]
 
     @limited
-    async def get(self) -> StoredSemaphore:
-        """Read the whole object.
-
-        Raises:
-            NotFound: there is none.
-        """
-        request = requests.get(requests.SEMAPHORES, self.namespace, self.name)
-        return _decode(await self._transport.send(request, retry_for_s=self._retry_for_s))
-
-    @limited
     async def status(self) -> SemaphoreStatus:
         """Read the status; without phase and numbers while no coordinator has seen it.
 
@@ -192,16 +170,6 @@ class Semaphore:
             NotFound: there is no such Semaphore.
         """
         return (await self.get()).status
-
-    @limited_write
-    async def delete(self) -> None:
-        """Delete it, and with it its Permits.
-
-        Raises:
-            NotFound: there is none.
-        """
-        found = await self.get()
-        await remove(self._transport, requests.SEMAPHORES, found.metadata, retry_for_s=self._retry_for_s)
 
     async def _asked(
         self, limit: timedelta | None, ttl: timedelta | None, holder: str, bound_to: Holder | None

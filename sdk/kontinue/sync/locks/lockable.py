@@ -1,6 +1,6 @@
-"""What all objects that have locks share: create, read, delete, and who asks. Extended by ``mutex`` and ``once``.
+"""What all objects that have locks share: who asks, and that deleting what is not there is no error.
 
-The writes and waits are ``kontinue.sync.holding.locker``'s.
+Extended by ``mutex``, ``rwmutex``, ``once`` and ``lease``. The writes and waits are ``kontinue.sync.holding.locker``'s.
 """
 
 from __future__ import annotations
@@ -9,29 +9,23 @@ import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
-from typing import Final, Generic, TypeVar
+from typing import TypeVar
 
 from kontinue import errors
 from kontinue.api.konductor.group import Holder
 from kontinue.api.konductor.locking import Claim, LockKind
 from kontinue.api.konductor.locks import MAX_HOLDER
 from kontinue.client.client import Client
-from kontinue.client.limits import limited
-from kontinue.kube import requests
-from kontinue.kube.answers import reader
 from kontinue.kube.reflector import HasMetadata
 from kontinue.kube.requests import Resource
 from kontinue.sync.holding.holders import found, own_name
 from kontinue.sync.holding.locker import Locker, Taken
-from kontinue.sync.objects.removing import remove
+from kontinue.sync.objects.stored import Stored
 
 T = TypeVar("T", bound=HasMetadata)
 
-RETRY_S: Final = 30.0
-"""How long an operation is tried when the client has no timeout; as the client's other calls."""
 
-
-class Lockable(Generic[T]):
+class Lockable(Stored[T]):
     """One object that has locks. It need not exist yet.
 
     Attributes:
@@ -43,25 +37,9 @@ class Lockable(Generic[T]):
     def __init__(
         self, name: str, client: Client, *, namespace: str | None, resource: Resource, kind: LockKind[T]
     ) -> None:
-        self.name = name
-        self.namespace = namespace or client.namespace
-        self.timeout = client.timeout
-        self._transport = client.kube
-        self._resource = resource
-        self._decode = reader(kind.object_type)
-        self._retry_for_s = RETRY_S if client.timeout is None else client.timeout.total_seconds()
+        super().__init__(name, client, resource, kind.object_type, namespace=namespace)
         self._locker = Locker(self._transport, resource, kind, self.namespace, name, retry_for_s=self._retry_for_s)
 
-    @limited
-    async def get(self) -> T:
-        """Read the whole object.
-
-        Raises:
-            NotFound: there is none.
-        """
-        return await self._locker.changes.read()
-
-    @limited
     async def delete(self) -> None:
         """Delete it, if it exists; who holds it or waits for it is told.
 
@@ -69,16 +47,7 @@ class Lockable(Generic[T]):
             ApiError: the server refuses.
         """
         with suppress(errors.NotFound):
-            found = await self.get()
-            await remove(self._transport, self._resource, found.metadata, retry_for_s=self._retry_for_s)
-
-    @limited
-    async def _create(self, wanted: T) -> T:
-        request = requests.create(self._resource, self.namespace, wanted)
-        try:
-            return self._decode(await self._transport.send(request, repeatable=True, retry_for_s=self._retry_for_s))
-        except errors.AlreadyExists:
-            return await self.get()
+            await super().delete()
 
     async def _take(
         self,

@@ -15,7 +15,7 @@ from kontinue.api.konductor.mutexes import MUTEXES, MutexSpec
 from kontinue.api.konductor.mutexes import Mutex as StoredMutex
 from kontinue.api.meta import ObjectMeta
 from kontinue.client.client import Client
-from kontinue.client.limits import limited
+from kontinue.client.limits import limited, limited_write
 from kontinue.kube import requests
 from kontinue.sync.holding.held import Lock, Scope
 from kontinue.sync.holding.locker import Taken
@@ -34,6 +34,7 @@ class Mutex(Lockable[StoredMutex]):
     def __init__(self, name: str, client: Client, *, namespace: str | None = None) -> None:
         super().__init__(name, client, namespace=namespace, resource=requests.MUTEXES, kind=MUTEXES)
 
+    @limited_write
     async def create(self, *, ttl: timedelta | None = None) -> StoredMutex:
         """Create it, or return the one that exists, as it is.
 

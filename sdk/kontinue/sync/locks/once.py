@@ -16,6 +16,7 @@ from kontinue.api.konductor.onces import ONCES, OnceSpec, executed, failed, once
 from kontinue.api.konductor.onces import Once as StoredOnce
 from kontinue.api.meta import ObjectMeta
 from kontinue.client.client import Client
+from kontinue.client.limits import limited_write
 from kontinue.kube import requests
 from kontinue.sync.holding.held import Lock, Scope
 from kontinue.sync.holding.locker import Taken
@@ -37,6 +38,7 @@ class Once(Lockable[StoredOnce]):
     def __init__(self, name: str, client: Client, *, namespace: str | None = None) -> None:
         super().__init__(name, client, namespace=namespace, resource=requests.ONCES, kind=ONCES)
 
+    @limited_write
     async def create(self, *, ttl: timedelta | None = None) -> StoredOnce:
         """Create it, or return the one that exists, as it is.
 

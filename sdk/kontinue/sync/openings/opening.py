@@ -7,27 +7,20 @@ import asyncio
 from collections.abc import Callable
 from contextlib import aclosing
 from datetime import timedelta
-from typing import Final, Generic, TypeVar
+from typing import TypeVar
 
 from kontinue import errors
 from kontinue.api import durations
-from kontinue.api.meta import ApiObject
 from kontinue.client.client import Client
-from kontinue.client.limits import limited, limited_write
-from kontinue.kube import requests
-from kontinue.kube.answers import reader
 from kontinue.kube.reflector import HasMetadata
 from kontinue.kube.requests import Resource
-from kontinue.sync.objects.removing import remove
+from kontinue.sync.objects.stored import Stored
 from kontinue.sync.objects.watching import Gone, missing, not_looked_after, states
-
-RETRY_S: Final = 30.0
-"""How long a request is tried when the client has no timeout; as the client's other calls."""
 
 T = TypeVar("T", bound=HasMetadata)
 
 
-class Opening(abc.ABC, Generic[T]):
+class Opening(Stored[T], abc.ABC):
     """One object of an API server that opens. It need not exist yet. Any number of tasks may share it.
 
     Attributes:
@@ -39,14 +32,8 @@ class Opening(abc.ABC, Generic[T]):
     def __init__(
         self, name: str, client: Client, resource: Resource, object_type: type[T], *, namespace: str | None
     ) -> None:
-        self.name = name
-        self.namespace = namespace or client.namespace
-        self.timeout = client.timeout
-        self._transport = client.kube
-        self._retry_for_s = RETRY_S if client.timeout is None else client.timeout.total_seconds()
-        self._resource = resource
+        super().__init__(name, client, resource, object_type, namespace=namespace)
         self._object_type = object_type
-        self._decode = reader(object_type)
 
     @abc.abstractmethod
     def _is_open(self, found: T) -> bool: ...
@@ -111,38 +98,6 @@ class Opening(abc.ABC, Generic[T]):
                 raise
             raise self._timed_out(seen, limit or timedelta()) from error
         raise missing(self._resource, self.namespace, self.name)
-
-    @limited
-    async def get(self) -> T:
-        """Read the whole object.
-
-        Raises:
-            NotFound: there is none.
-        """
-        request = requests.get(self._resource, self.namespace, self.name)
-        return self._decode(await self._transport.send(request, retry_for_s=self._retry_for_s))
-
-    @limited_write
-    async def delete(self) -> None:
-        """Delete it, and all that belongs to it; who waits for it gets NotFound.
-
-        Raises:
-            NotFound: there is none.
-        """
-        found = await self.get()
-        await remove(self._transport, self._resource, found.metadata, retry_for_s=self._retry_for_s)
-
-    @property
-    def _what(self) -> str:
-        return f"{self._resource.kind} {self.namespace}/{self.name}"
-
-    async def _create(self, body: ApiObject) -> T:
-        """Create it, or return the one that exists, as it is."""
-        request = requests.create(self._resource, self.namespace, body)
-        try:
-            return self._decode(await self._transport.send(request, repeatable=True, retry_for_s=self._retry_for_s))
-        except errors.AlreadyExists:
-            return await self.get()
 
     def _is_over(self, found: T, is_over: Callable[[T], bool]) -> bool:
         if is_over(found):

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Final
 
 import msgspec
 
@@ -20,21 +19,15 @@ from kontinue.api.konductor.wait_groups import MAX_COUNTER, MAX_OPERATION_ID, Wa
 from kontinue.api.konductor.wait_groups import WaitGroup as StoredWaitGroup
 from kontinue.api.meta import ObjectMeta
 from kontinue.client.client import Client
-from kontinue.client.limits import limited, limited_write
+from kontinue.client.limits import limited_write
 from kontinue.kube import requests
-from kontinue.kube.answers import reader
 from kontinue.sync.holding.holders import found
-from kontinue.sync.objects.removing import remove
+from kontinue.sync.objects.stored import Stored
 from kontinue.sync.wait_groups.counter import Counter
 from kontinue.sync.wait_groups.following import Following, is_over
 
-RETRY_S: Final = 30.0
-"""How long an operation is tried when the client has no timeout; as the client's other calls."""
 
-_decode: Final = reader(StoredWaitGroup)
-
-
-class WaitGroup:
+class WaitGroup(Stored[StoredWaitGroup]):
     """One WaitGroup of an API server. It need not exist yet.
 
     Share one object among the tasks of a process: operations that are asked for at the same time become one write,
@@ -47,11 +40,7 @@ class WaitGroup:
     """
 
     def __init__(self, name: str, client: Client, *, namespace: str | None = None) -> None:
-        self.name = name
-        self.namespace = namespace or client.namespace
-        self._transport = client.kube
-        self.timeout = client.timeout
-        self._retry_for_s = RETRY_S if client.timeout is None else client.timeout.total_seconds()
+        super().__init__(name, client, requests.WAIT_GROUPS, StoredWaitGroup, namespace=namespace)
         self._counter = Counter(self._transport, self.namespace, name, retry_for_s=self._retry_for_s)
         self._following = Following(self._transport, self.namespace, name, retry_for_s=self._retry_for_s)
 
@@ -66,12 +55,7 @@ class WaitGroup:
             ApiError: the server refuses.
         """
         spec = WaitGroupSpec(ttl=durations.format_(ttl) if ttl else "")
-        group = StoredWaitGroup(metadata=ObjectMeta(name=self.name), spec=spec)
-        request = requests.create(requests.WAIT_GROUPS, self.namespace, group)
-        try:
-            return _decode(await self._transport.send(request, repeatable=True, retry_for_s=self._retry_for_s))
-        except errors.AlreadyExists:
-            return await self.get()
+        return await self._create(StoredWaitGroup(metadata=ObjectMeta(name=self.name), spec=spec))
 
     @limited_write
     async def add(
@@ -141,15 +125,6 @@ class WaitGroup:
         except TimeoutError as error:
             raise self._timed_out(self._following.latest, limit or timedelta()) from error
 
-    @limited
-    async def get(self) -> StoredWaitGroup:
-        """Read the whole object.
-
-        Raises:
-            NotFound: there is none.
-        """
-        return await self._following.read()
-
     async def status(self) -> WaitGroupStatus:
         """Read the status, with counter and phase also for one that nobody has written yet.
 
@@ -159,18 +134,8 @@ class WaitGroup:
         group = await self.get()
         return msgspec.structs.replace(group.status, counter=group.counter, phase=group.phase)
 
-    @limited_write
-    async def delete(self) -> None:
-        """Delete it; who waits for it gets NotFound.
-
-        Raises:
-            NotFound: there is none.
-        """
-        found = await self.get()
-        await remove(self._transport, requests.WAIT_GROUPS, found.metadata, retry_for_s=self._retry_for_s)
-
     def _timed_out(self, seen: StoredWaitGroup | None, limit: timedelta) -> errors.WaitTimeout:
-        what = f"WaitGroup {self.namespace}/{self.name}"
+        what = self._what
         if seen is None:
             return errors.WaitTimeout(f"{what} could not be read within {durations.format_(limit)}")
         missing = "" if seen.counter else ": nothing was ever added to it"
