@@ -121,14 +121,15 @@ class Part:
             return
 
     async def take_permits(self) -> None:
-        """Hold a permit, for our Pod."""
+        """Hold a permit for our Pod, which is never lost, and one that also has a ttl."""
         semaphore = Semaphore(f"db-{self._suffix}", self._client)
         subject = f"semaphore/{semaphore.name}"
-        for _ in range(TURNS):
-            await self._pause()
-            async with semaphore.hold(holder=self._who, bound_to=self._pod) as held:
-                await self._enter(subject, held)
-                self._book.write(Event.LEFT, subject, id=held.name)
+        await self._pause()
+        async with semaphore.hold(holder=self._who, bound_to=self._pod) as held:
+            await self._enter(subject, held)
+            self._book.write(Event.LEFT, subject, id=id_of(held))
+        await self._pause()
+        await self._inside(subject, lambda: semaphore.hold(holder=self._who, ttl=TTL, bound_to=self._pod))
 
     async def arrive(self) -> None:
         """Arrive, under the same name in each life, and go on with the others."""
@@ -147,38 +148,47 @@ class Part:
         self._book.write(Event.OPENED, f"gate/{gate.name}")
 
     async def _inside(
-        self, subject: str, scope: Callable[[], AbstractAsyncContextManager[Lock]], *, is_shared: bool = False
+        self,
+        subject: str,
+        scope: Callable[[], AbstractAsyncContextManager[Lock | HeldPermit]],
+        *,
+        is_shared: bool = False,
     ) -> None:
         """Be inside once, from the beginning to the end: who has lost it tries again."""
         while True:
-            lock: Lock | None = None
+            held: Lock | HeldPermit | None = None
             try:
-                async with scope() as lock:
-                    with self._told_of_loss(subject, lock):
-                        await self._enter(subject, lock, is_shared=is_shared)
-                        self._book.write(Event.LEFT, subject, id=lock.id)
+                async with scope() as held:
+                    with self._told_of_loss(subject, held):
+                        await self._enter(subject, held, is_shared=is_shared)
+                        self._book.write(Event.LEFT, subject, id=id_of(held))
                 return
             except errors.LockLost:
-                if lock is not None:
-                    self._book.write(Event.LOST, subject, id=lock.id)
+                if held is not None:
+                    self._book.write(Event.LOST, subject, id=id_of(held))
 
     @contextmanager
-    def _told_of_loss(self, subject: str, lock: Lock) -> Iterator[None]:
+    def _told_of_loss(self, subject: str, held: Lock | HeldPermit) -> Iterator[None]:
         """Write it as soon as the body is cancelled: before what is lost is given back, which may take seconds."""
         try:
             yield
         except asyncio.CancelledError:
-            if lock.is_lost:
-                self._book.write(Event.LOST, subject, id=lock.id)
+            if held.is_lost:
+                self._book.write(Event.LOST, subject, id=id_of(held))
             raise
 
     async def _enter(self, subject: str, held: Lock | HeldPermit, *, is_shared: bool = False) -> None:
-        id_, token = (held.id, held.token) if isinstance(held, Lock) else (held.name, 0)
-        self._book.write(Event.ENTERED, subject, id=id_, token=token, is_shared=is_shared)
+        token = held.token if isinstance(held, Lock) else 0
+        self._book.write(Event.ENTERED, subject, id=id_of(held), token=token, is_shared=is_shared)
         await self._pause()
 
     async def _pause(self) -> None:
         await asyncio.sleep(self._rng.uniform(0, 0.06))
+
+
+def id_of(held: Lock | HeldPermit) -> str:
+    """Return what tells a holding from all others."""
+    return held.id if isinstance(held, Lock) else held.name
 
 
 async def _until_known(operation: Callable[[], Awaitable[int]]) -> None:
