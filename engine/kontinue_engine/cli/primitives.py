@@ -52,10 +52,15 @@ def run(main: Callable[[], Coroutine[None, None, int]]) -> None:
             return await main()
         except Exception as error:  # noqa: BLE001 - a bug is raised again
             failures.tell(error)
-            known = first_known(error)
-            return next((code for kind, code in _CODES if isinstance(known, kind)), ERROR)
+            return code_of(error)
 
     connection.run(coded)
+
+
+def code_of(error: Exception) -> int:
+    """Return the exit code for what went wrong."""
+    known = first_known(error)
+    return next((code for kind, code in _CODES if isinstance(known, kind)), ERROR)
 
 
 def say(options: GlobalOptions, resource: Resource, name: str, what: str, fields: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ What is shown of one is what the verb of its kind shows. Loaded by ``koncli`` al
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -21,10 +22,12 @@ from kontinue.api.konductor.onces import Once
 from kontinue.api.konductor.rwmutexes import RWMutex
 from kontinue.api.konductor.semaphores import Semaphore
 from kontinue.api.konductor.wait_groups import WaitGroup
+from kontinue.errors import ApiError
 from kontinue.kube import requests
+from kontinue.kube.answers import reader
 from kontinue.kube.requests import Resource
 from kontinue_engine.cli import barrier, gate, lease, mutex, once, rwmutex, semaphore, waitgroup
-from kontinue_engine.cli.connection import connect
+from kontinue_engine.cli.connection import Connection, connect
 from kontinue_engine.cli.executions import list_objects
 from kontinue_engine.cli.gate_text import gate_table
 from kontinue_engine.cli.lease_text import lease_table
@@ -37,7 +40,7 @@ from kontinue_engine.cli.options import (
     refuse_others,
     table_width,
 )
-from kontinue_engine.cli.primitives import OK, Table, run
+from kontinue_engine.cli.primitives import OK, Table, code_of, run
 from kontinue_engine.cli.semaphore_text import semaphore_table
 
 
@@ -48,6 +51,14 @@ class _Kind(msgspec.Struct, frozen=True):
     resource: Resource
     object_type: type[Any]
     table: Table[Any]
+
+
+class _Found(msgspec.Struct, frozen=True):
+    """All objects of a kind, and their table if there is to be one."""
+
+    kind: _Kind
+    documents: Sequence[msgspec.Raw]
+    table: str
 
 
 _KINDS: Final = {
@@ -76,39 +87,54 @@ def check(ctx: typer.Context) -> None:
 
 @app.command("all")
 def all_(ctx: typer.Context) -> None:
-    """Show all primitives, a table for each kind of which there are some."""
+    """Show all primitives, a table for each kind of which there are some.
+
+    A kind that is not to be had keeps nobody from the others; the exit code tells.
+    """
     options = global_options(ctx)
 
     async def main() -> int:
         async with connect(options) as connected:
-            namespace = "" if options.all_namespaces else connected.namespace
-            pages = [
-                await list_objects(
-                    connected.transport, kind.resource, namespace, msgspec.Raw, label_selector=options.selector
-                )
-                for kind in _KINDS.values()
-            ]
-        found = zip(_KINDS.values(), pages, strict=True)
-        _print_all(options, [(kind, page.items) for kind, page in found if page.items])
-        return OK
+            answers = await asyncio.gather(*(_look(connected, options, kind) for kind in _KINDS.values()))
+        failures = [answer for answer in answers if isinstance(answer, ApiError)]
+        if len(failures) == len(answers):
+            raise failures[0]
+        _print_all(options, [answer for answer in answers if isinstance(answer, _Found) and answer.documents])
+        for failure in failures:
+            print(f"error: {failure}", file=sys.stderr)
+        return code_of(failures[0]) if failures else OK
 
     run(main)
 
 
-def _print_all(options: GlobalOptions, found: Sequence[tuple[_Kind, Sequence[msgspec.Raw]]]) -> None:
+async def _look(connected: Connection, options: GlobalOptions, kind: _Kind) -> _Found | ApiError:
+    """Return all of a kind, or why it cannot be shown: who may not see Gates may see Mutexes."""
+    namespace = "" if options.all_namespaces else connected.namespace
+    try:
+        page = await list_objects(
+            connected.transport, kind.resource, namespace, msgspec.Raw, label_selector=options.selector
+        )
+        table = _titled(options, kind, page.items) if options.is_table else ""
+    except ApiError as error:
+        return error
+    return _Found(kind, page.items, table)
+
+
+def _print_all(options: GlobalOptions, every: Sequence[_Found]) -> None:
     if options.output is OutputFormat.NAME:
-        for kind, documents in found:
-            print_objects(documents, output=options.output, as_list=True, resource=kind.resource)
+        for found in every:
+            print_objects(found.documents, output=options.output, as_list=True, resource=found.kind.resource)
     elif not options.is_table:
-        every = [document for _, documents in found for document in documents]
-        print_objects(every, output=options.output, as_list=True)
-    elif found:
-        print("\n\n".join(_titled(options, kind, documents) for kind, documents in found))
+        documents = [document for found in every for document in found.documents]
+        print_objects(documents, output=options.output, as_list=True)
+    elif every:
+        print("\n\n".join(found.table for found in every))
     else:
         print("No primitives found.", file=sys.stderr)
 
 
 def _titled(options: GlobalOptions, kind: _Kind, documents: Sequence[msgspec.Raw]) -> str:
-    found = [msgspec.json.decode(raw, type=kind.object_type) for raw in documents]
+    read = reader(kind.object_type)
+    found = [read(bytes(raw)) for raw in documents]
     width, everywhere = table_width(options), options.all_namespaces
     return f"{kind.resource.plural}:\n{kind.table(found, datetime.now(UTC), with_namespace=everywhere, width=width)}"
