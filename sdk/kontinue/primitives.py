@@ -242,7 +242,7 @@ class AsyncPrimitives(ContextBase[AsyncPort]):
 
         Raises:
             WaitTimeout: on entry: it was not our turn in time.
-            PrimitiveFailed: on entry: there is no such Mutex, or too many wait already.
+            PrimitiveFailed: on entry: there is no such Mutex.
         """
         return DurableScope(self._port, lambda: calls.hold_call(calls.MUTEX, name, "lock"), timeout)
 

@@ -6,13 +6,17 @@ import asyncio
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import pytest
 
 from kontinue import App, ExecutionContext, PrimitiveFailed, RetryPolicy, SyncExecutionContext, TimeoutPolicy
 from kontinue.api.konductor.group import Holder
+from kontinue.api.konductor.mutexes import MUTEXES
 from kontinue.api.v1alpha1 import Phase
 from kontinue.errors import ExecutionCanceled, ExecutionFailed, NotFound, WaitTimeout
+from kontinue.kube import requests
 from kontinue.sync import Barrier, Gate, Lease, Mutex, Once, RWMutex, Semaphore, WaitGroup
+from kontinue_engine.kube import primitive_operations
 from kontinue_engine.kube.primitive_operations import PrimitiveOperations
 from kontinue_engine.testing import Stuck, TestEnvironment
 from kontinue_engine.wire.frames import AskPrimitive
@@ -72,6 +76,20 @@ async def test_a_mutex_is_held_by_one_execution_at_a_time(env: TestEnvironment, 
     assert {await first.result(), await second.result()} == {1, 2}
     assert ledger in (["a in", "a out", "b in", "b out"], ["b in", "b out", "a in", "a out"])
     assert not await mutex.is_locked()
+
+
+@pytest.mark.parametrize("function", [in_turn, in_turn_sync])
+async def test_a_queue_without_room_is_waited_for(
+    env: TestEnvironment, function: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More want the lock than its object can name: all get it, one after the other."""
+    small = msgspec.structs.replace(MUTEXES, most=2)
+    monkeypatch.setitem(primitive_operations._LOCKS, "Mutex", (requests.MUTEXES, small))
+    env.use(app)
+    await Mutex("m", env.client).create()
+    runs = [await env.spawn(function, str(number)) for number in range(4)]
+    assert sorted([await run.result() for run in runs]) == [1, 2, 3, 4]
+    assert [entry.partition(" ")[2] for entry in ledger] == ["in", "out"] * 4
 
 
 async def test_what_is_counted_counts_once(env: TestEnvironment) -> None:

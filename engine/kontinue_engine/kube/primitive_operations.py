@@ -23,7 +23,7 @@ from kontinue.api.konductor.child_names import child_name
 from kontinue.api.konductor.counting import Operation
 from kontinue.api.konductor.group import Holder
 from kontinue.api.konductor.leases import LeaseRequest, LeaseRequestSpec
-from kontinue.api.konductor.locking import Claim, LockKind
+from kontinue.api.konductor.locking import Claim, Grant, LockKind, QueueFull
 from kontinue.api.konductor.mutexes import MUTEXES
 from kontinue.api.konductor.onces import ONCES, executed, failed, once_locks
 from kontinue.api.konductor.onces import Once as StoredOnce
@@ -76,6 +76,9 @@ _ASKING: Final[dict[str, tuple[Resource, type[Permit | LeaseRequest]]]] = {
 }
 _LONGEST: Final = "876000h"
 """A hundred years: what is bound to an Execution lasts as long as that, whatever its object says of others."""
+_ROOM_FIRST_S: Final = 1.0
+_ROOM_CAP_S: Final = 30.0
+"""How often a queue without room is asked again. Judgement: hundreds wait by then, and each of them asks."""
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -200,15 +203,30 @@ class PrimitiveOperations:
     # Locks and Onces.
 
     async def _lock(self, asked: AskPrimitive, options: _Options, holder: Holder, on_progress: Progress) -> Held:
+        claim = Claim(id=asked.id, holder=holder_name(holder), bound_to=holder, is_shared=options.shared)
+        return Held(asked.name, (await self._taken(asked, claim, on_progress)).token)
+
+    async def _taken(
+        self, asked: AskPrimitive, claim: Claim, on_progress: Progress, before: Callable[[Any], None] | None = None
+    ) -> Grant:
+        """Wait for a lock, for as long as it takes. A queue without room is asked again; then no order is kept."""
         locks_of = _LOCKS[asked.kind][1].locks_of
-        taken = await self._locker(asked.kind, asked.name).take(
-            Claim(id=asked.id, holder=holder_name(holder), bound_to=holder, is_shared=options.shared),
-            ttl=lambda _: None,
-            limit=None,
-            on_progress=lambda state: on_progress(_held_by(one.holder for one in locks_of(state).grants)),
-            keeps_place=True,
-        )
-        return Held(asked.name, taken.grant.token)
+        backoff = Backoff(first_s=_ROOM_FIRST_S, cap_s=_ROOM_CAP_S)
+        while True:
+            try:
+                taken = await self._locker(asked.kind, asked.name).take(
+                    claim,
+                    ttl=lambda _: None,
+                    limit=None,
+                    on_progress=lambda state: on_progress(_held_by(one.holder for one in locks_of(state).grants)),
+                    before=before,
+                    keeps_place=True,
+                )
+            except QueueFull as error:
+                on_progress(str(error))
+            else:
+                return taken.grant
+            await asyncio.sleep(backoff.next_s())
 
     async def _begin(self, asked: AskPrimitive, holder: Holder, on_progress: Progress) -> Begun:
         def refuse_executed(once: StoredOnce) -> None:
@@ -216,14 +234,8 @@ class PrimitiveOperations:
                 raise _Executed(once)
 
         try:
-            await self._locker(ONCE, asked.name).take(
-                Claim(id=asked.id, holder=holder_name(holder), bound_to=holder),
-                ttl=lambda _: None,
-                limit=None,
-                on_progress=lambda once: on_progress(_held_by([once.status.executor])),
-                before=refuse_executed,
-                keeps_place=True,
-            )
+            claim = Claim(id=asked.id, holder=holder_name(holder), bound_to=holder)
+            await self._taken(asked, claim, on_progress, refuse_executed)
         except _Executed as answer:
             return Begun(is_executed=True, is_ours=answer.once.status.lock_id == asked.id)
         return Begun()

@@ -26,6 +26,10 @@ end locks of the living. As Kerberos has it.
 """
 
 
+class QueueFull(errors.InvalidState):
+    """So many hold it or wait for it already that no more can; later there may be room."""
+
+
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
     """Somebody who wants a lock.
 
@@ -111,14 +115,14 @@ def asked(locks: Locks, claim: Claim, *, ttl: timedelta | None, now: datetime, m
     """Return the locks after somebody has asked: he holds it, or waits. Asking again changes nothing.
 
     Raises:
-        InvalidState: too many hold it or wait already.
+        QueueFull: too many hold it or wait already.
     """
     if locks.held_by(claim.id) is not None:
         return locks
     if all(one.id != claim.id for one in locks.waiters):
         present = len(locks.grants) + len(locks.waiters)
         if present >= most:
-            raise errors.InvalidState(f"{present} hold it or wait for it already: no more can")
+            raise QueueFull(f"{present} hold it or wait for it already: no more can")
         locks = msgspec.structs.replace(locks, waiters=(*locks.waiters, claim))
     turn = next((one for one in turns(locks) if one.id == claim.id), None)
     if turn is None:

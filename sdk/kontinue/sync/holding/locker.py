@@ -105,7 +105,7 @@ class Locker(Generic[T]):
         Raises:
             Held: somebody else is first, and ``limit`` is 0.
             WaitTimeout: it was not his turn in time.
-            InvalidState: too many wait already.
+            QueueFull: too many wait already.
             NotFound: it does not exist, or was deleted meanwhile.
             ApiError: the server refuses.
         """
@@ -274,8 +274,8 @@ class Locker(Generic[T]):
         locks = locking.without_overdue(self._kind.locks_of(state), marks)
         try:
             locks = locking.asked(locks, wish.claim, ttl=wish.ttl(state), now=datetime.now(UTC), most=self._kind.most)
-        except errors.InvalidState as error:
-            raise errors.InvalidState(f"{self._what}: {error}") from error
+        except locking.QueueFull as error:
+            raise locking.QueueFull(f"{self._what}: {error}") from error
         return self._with(state, locks)
 
     def _with(self, state: T, locks: locking.Locks) -> T:
