@@ -14,7 +14,7 @@ from kontinue.sync import Barrier as BarrierClient
 from kontinue_engine.cli.connection import Connection, connect
 from kontinue_engine.cli.execute import duration_option
 from kontinue_engine.cli.options import candidates, global_options, note
-from kontinue_engine.cli.primitives import OK, print_list, run, say
+from kontinue_engine.cli.primitives import OK, print_list, run, say, show
 from kontinue_engine.cli.text import format_age, format_table, format_time
 
 app = typer.Typer(
@@ -139,7 +139,7 @@ def status(ctx: typer.Context, name: NameArgument) -> None:
         if options.is_table:
             print(describe(found, datetime.now(UTC)))
         else:
-            say(options, BARRIERS, name, "", _fields(found))
+            show(options, BARRIERS, name, "", _fields(found))
         return OK
 
     run(main)

@@ -15,7 +15,7 @@ from kontinue_engine.cli.connection import Connection, connect
 from kontinue_engine.cli.execute import duration_option
 from kontinue_engine.cli.gate_text import describe, fields, gate_table
 from kontinue_engine.cli.options import candidates, global_options
-from kontinue_engine.cli.primitives import OK, Progress, print_list, run, say
+from kontinue_engine.cli.primitives import OK, Progress, print_list, run, say, show
 
 app = typer.Typer(
     help="Go on when all of it is so: Jobs, Barriers, locks, other Gates. Exit codes: 0 ok, 1 error, 2 not found, "
@@ -105,7 +105,16 @@ def reset(ctx: typer.Context, name: NameArgument) -> None:
 @app.command("check")
 def check(ctx: typer.Context, name: NameArgument) -> None:
     """Say whether it is open; the exit code is 0 in both cases."""
-    _change(ctx, name, GateClient.get, None)
+    options = global_options(ctx)
+
+    async def main() -> int:
+        async with connect(options) as connection:
+            found = await _client(connection, name).get()
+        is_open = found.phase is GatePhase.OPEN
+        show(options, GATES, name, "is open" if is_open else "is not open", fields(found))
+        return OK
+
+    run(main)
 
 
 @app.command("list")
@@ -125,7 +134,7 @@ def status(ctx: typer.Context, name: NameArgument) -> None:
         if options.is_table:
             print(describe(found, datetime.now(UTC)))
         else:
-            say(options, GATES, name, "", fields(found))
+            show(options, GATES, name, "", fields(found))
         return OK
 
     run(main)
@@ -146,15 +155,14 @@ def delete(ctx: typer.Context, names: NamesArgument) -> None:
     run(main)
 
 
-def _change(ctx: typer.Context, name: str, change: Callable[[GateClient], Awaitable[Gate]], what: str | None) -> None:
-    """Do something with a Gate and say what; None: whether it is open."""
+def _change(ctx: typer.Context, name: str, change: Callable[[GateClient], Awaitable[Gate]], what: str) -> None:
+    """Do something with a Gate and say what."""
     options = global_options(ctx)
 
     async def main() -> int:
         async with connect(options) as connection:
             found = await change(_client(connection, name))
-        is_open = found.phase is GatePhase.OPEN
-        say(options, GATES, name, what or ("is open" if is_open else "is not open"), fields(found))
+        say(options, GATES, name, what, fields(found))
         return OK
 
     run(main)

@@ -16,7 +16,7 @@ from kontinue_engine.cli.execute import duration_option
 from kontinue_engine.cli.lease_text import describe, fields, lease_table, request_fields
 from kontinue_engine.cli.locks import CommandArgument, HolderOption, TimeoutOption, holder_of, run_held
 from kontinue_engine.cli.options import GlobalOptions, candidates, global_options, note
-from kontinue_engine.cli.primitives import OK, print_list, run, say
+from kontinue_engine.cli.primitives import OK, print_list, run, say, show
 
 app = typer.Typer(
     help="One at a time holds it for a while, by priority. Exit codes: 0 ok, 1 error, 2 not found, 3 timeout, "
@@ -156,7 +156,7 @@ def status(ctx: typer.Context, name: NameArgument) -> None:
             print(describe(lease, found, datetime.now(UTC)))
         else:
             told = {"requests": [request_fields(one) for one in found]}
-            say(options, KONDUCTOR_LEASES, name, "", fields(lease) | told)
+            show(options, KONDUCTOR_LEASES, name, "", fields(lease) | told)
         return OK
 
     run(main)

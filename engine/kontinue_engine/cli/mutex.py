@@ -25,7 +25,7 @@ from kontinue_engine.cli.locks import (
     take_lock,
 )
 from kontinue_engine.cli.options import candidates, global_options
-from kontinue_engine.cli.primitives import OK, Progress, print_list, run, say
+from kontinue_engine.cli.primitives import OK, Progress, print_list, run, say, show
 from kontinue_engine.cli.text import format_age, format_table, format_time
 
 app = typer.Typer(
@@ -137,7 +137,7 @@ def status(ctx: typer.Context, name: NameArgument) -> None:
         if options.is_table:
             print(describe(mutex, datetime.now(UTC)))
         else:
-            say(options, MUTEXES, name, "", _fields(mutex))
+            show(options, MUTEXES, name, "", _fields(mutex))
         return OK
 
     run(main)

@@ -17,7 +17,7 @@ from kontinue_engine.cli.connection import Connection, connect
 from kontinue_engine.cli.execute import duration_option
 from kontinue_engine.cli.locks import CommandArgument, HolderOption, TimeoutOption, holder_of, run_held
 from kontinue_engine.cli.options import candidates, global_options
-from kontinue_engine.cli.primitives import OK, Progress, print_list, run, say
+from kontinue_engine.cli.primitives import OK, Progress, print_list, run, say, show
 from kontinue_engine.cli.text import format_age, format_table, format_time
 
 app = typer.Typer(
@@ -93,7 +93,7 @@ def check(ctx: typer.Context, name: NameArgument) -> None:
         async with connect(options) as connection:
             once = await _client(connection, name).get()
         what = "has been executed" if once.status.executed else "has not been executed"
-        say(options, ONCES, name, what, _fields(once))
+        show(options, ONCES, name, what, _fields(once))
         return OK
 
     run(main)
@@ -116,7 +116,7 @@ def status(ctx: typer.Context, name: NameArgument) -> None:
         if options.is_table:
             print(describe(once, datetime.now(UTC)))
         else:
-            say(options, ONCES, name, "", _fields(once))
+            show(options, ONCES, name, "", _fields(once))
         return OK
 
     run(main)

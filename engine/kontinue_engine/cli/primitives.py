@@ -18,7 +18,7 @@ from kontinue import errors
 from kontinue.api.konductor.group import Holder, HolderKind
 from kontinue.kube.answers import reader
 from kontinue.kube.requests import Resource
-from kontinue_engine.cli import connection, failures
+from kontinue_engine.cli import connection, failures, streams
 from kontinue_engine.cli.executions import list_objects
 from kontinue_engine.cli.objects import format_document, print_objects, tell
 from kontinue_engine.cli.options import GlobalOptions, OutputFormat, global_options, is_terminal, note, table_width
@@ -64,7 +64,13 @@ def code_of(error: Exception) -> int:
 
 
 def say(options: GlobalOptions, resource: Resource, name: str, what: str, fields: dict[str, Any]) -> None:
-    """Print what became of one object: a line for people, its name, or its fields for programs."""
+    """Print what became of one object, as ``show`` does; it is so whether anybody reads it or not."""
+    with streams.telling_what_was_done():
+        show(options, resource, name, what, fields)
+
+
+def show(options: GlobalOptions, resource: Resource, name: str, what: str, fields: dict[str, Any]) -> None:
+    """Print what is so of one object: a line for people, its name, or its fields for programs."""
     tell(options, resource, name, what)
     if not options.is_table and options.output is not OutputFormat.NAME:
         print(format_document({resource.kind.lower(): name, **fields}, output=options.output))

@@ -23,6 +23,7 @@ from kontinue_engine.cli.connection import Connection, connect, run, say_target
 from kontinue_engine.cli.executions import fetch_raw, list_objects
 from kontinue_engine.cli.objects import format_document, tell
 from kontinue_engine.cli.options import GlobalOptions, OutputFormat, is_terminal, require_choice
+from kontinue_engine.cli.streams import telling_what_was_done
 from kontinue_engine.cli.text import plural
 
 YesOption = Annotated[bool, typer.Option("-y", "--yes", help="Don't ask (with -l).")]
@@ -91,9 +92,11 @@ def change_each(options: GlobalOptions, names: Sequence[str] | None, change: Cha
                     print(f"error: {error}", file=sys.stderr)
                     continue
                 outcomes += done
-                for one in done:
-                    tell(options, one.resource, one.name, one.done)
-            await _print_objects(connection, options, outcomes)
+                with telling_what_was_done():
+                    for one in done:
+                        tell(options, one.resource, one.name, one.done)
+            with telling_what_was_done():
+                await _print_objects(connection, options, outcomes)
         if failures and len(targets) > 1:
             print(f"{failures} of {plural(len(targets), change.what)} left as they were", file=sys.stderr)
         return exit_codes.ERROR if failures else exit_codes.OK

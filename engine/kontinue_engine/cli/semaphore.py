@@ -16,7 +16,7 @@ from kontinue_engine.cli.connection import Connection, connect
 from kontinue_engine.cli.execute import duration_option
 from kontinue_engine.cli.locks import CommandArgument, TimeoutOption, run_held
 from kontinue_engine.cli.options import GlobalOptions, candidates, global_options, note
-from kontinue_engine.cli.primitives import OK, bound_holder, print_list, run, say
+from kontinue_engine.cli.primitives import OK, bound_holder, print_list, run, say, show
 from kontinue_engine.cli.semaphore_text import describe, fields, holder_fields, semaphore_table
 
 app = typer.Typer(
@@ -147,7 +147,7 @@ def status(ctx: typer.Context, name: NameArgument) -> None:
         if options.is_table:
             print(describe(found, permits, datetime.now(UTC)))
         else:
-            say(options, SEMAPHORES, name, "", fields(found) | {"holders": [holder_fields(one) for one in permits]})
+            show(options, SEMAPHORES, name, "", fields(found) | {"holders": [holder_fields(one) for one in permits]})
         return OK
 
     run(main)

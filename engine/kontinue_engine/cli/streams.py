@@ -10,6 +10,8 @@ import errno
 import io
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TextIO
 
 from kontinue_engine.cli.options import is_terminal
@@ -46,16 +48,36 @@ def _is_utf8(encoding: str) -> bool:
     return codecs.lookup(encoding).name == "utf-8"
 
 
+@contextmanager
+def telling_what_was_done() -> Iterator[None]:
+    """Print within this what has been carried out: that nobody takes the words is no failure of the deed.
+
+    A script that is told of one would do it again, and what counts would count twice.
+    """
+    try:
+        yield
+        sys.stdout.flush()
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError) and not is_full(error):
+            raise
+        _give_up(error)
+
+
 def finish() -> bool:
-    """Write out what was printed, and tell whether somebody took it; that ``head`` has gone is no news."""
+    """Write out what was printed, and tell whether somebody took it."""
     try:
         sys.stdout.flush()
     except OSError as error:
-        silence()
-        if not isinstance(error, BrokenPipeError):
-            print(f"error: stdout: {error.strerror}", file=sys.stderr)
+        _give_up(error)
         return False
     return True
+
+
+def _give_up(error: OSError) -> None:
+    """Say why nothing more is printed; that ``head`` has gone is no news."""
+    silence()
+    if not isinstance(error, BrokenPipeError):
+        print(f"error: stdout: {error.strerror}", file=sys.stderr)
 
 
 def is_full(error: OSError) -> bool:

@@ -15,7 +15,7 @@ from kontinue.sync import WaitGroup as WaitGroupClient
 from kontinue_engine.cli.connection import Connection, connect
 from kontinue_engine.cli.execute import duration_option
 from kontinue_engine.cli.options import candidates, global_options
-from kontinue_engine.cli.primitives import OK, Progress, bound_holder, print_list, run, say
+from kontinue_engine.cli.primitives import OK, Progress, bound_holder, print_list, run, say, show
 from kontinue_engine.cli.text import format_age, format_table, format_time
 
 app = typer.Typer(
@@ -135,7 +135,7 @@ def status(ctx: typer.Context, name: NameArgument) -> None:
         if options.is_table:
             print(describe(group, datetime.now(UTC)))
         else:
-            say(options, WAIT_GROUPS, name, "", _fields(group))
+            show(options, WAIT_GROUPS, name, "", _fields(group))
         return OK
 
     run(main)

@@ -231,3 +231,14 @@ async def test_dynamic_workers_run_as_documented(
     assert [status for status, _ in runs] == [0, 0, 0]
     assert (await waiting).code == 0
     assert (tmp_path / "started").read_text() == "one\n" * 3
+
+
+async def test_what_was_counted_is_no_failure_though_nobody_could_be_told(group: WaitGroup, api_server: ApiServer):
+    """A script that reads of one would count again."""
+    await group.create()
+    program = "import sys; from kontinue_engine.cli.koncli import main; sys.exit(main())"
+    words = ("waitgroup", "add", "jobs", "--kubeconfig", str(api_server.kubeconfig))
+    with open("/dev/full", "wb") as full:
+        process = await asyncio.create_subprocess_exec(sys.executable, "-c", program, *words, stdout=full)
+        assert await process.wait() == 0
+    assert (await group.get()).counter == 1

@@ -1,6 +1,8 @@
 """What is printed finds its way out, whatever streams and locale there are."""
 
 import io
+import os
+import subprocess
 import sys
 
 import pytest
@@ -51,3 +53,25 @@ def test_a_line_is_one_write_without_buffers_too(monkeypatch: pytest.MonkeyPatch
     print("counter", 9)
     print("done")
     assert raw.writes == [b"counter 9\n", b"done\n"]
+
+
+TELLING = """
+import sys
+from kontinue_engine.cli import streams
+with streams.telling_what_was_done():
+    print("done")
+print("more")
+sys.exit(0 if streams.finish() else 1)
+"""
+
+
+@pytest.mark.parametrize("is_full", [True, False])
+def test_what_was_done_is_done_whether_anybody_reads_of_it(is_full: bool) -> None:
+    """On a full disk, or when the reader has gone: a script that is told of a failure would do it again."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open("/dev/full", "w") as full, open(writing, "w") as gone:
+        stdout = full if is_full else gone
+        ended = subprocess.run([sys.executable, "-c", TELLING], stdout=stdout, stderr=subprocess.PIPE, text=True)
+    said = "error: stdout: No space left on device\n" if is_full else ""
+    assert (ended.returncode, ended.stderr) == (0, said)
