@@ -37,7 +37,7 @@ from kontinue.kube.answers import reader
 from kontinue.kube.backoff import Backoff
 from kontinue.kube.requests import Resource
 from kontinue.kube.transport import Transport
-from kontinue.primitive_calls import LEASE, MUTEX, ONCE, RW_MUTEX, SEMAPHORE, WAIT_GROUP, Begun, Held
+from kontinue.primitive_calls import BARRIER, GATE, LEASE, MUTEX, ONCE, RW_MUTEX, SEMAPHORE, WAIT_GROUP, Begun, Held
 from kontinue.sync.granted.asking import child_meta
 from kontinue.sync.granted.lease import LEASE_LABEL, Lease
 from kontinue.sync.granted.permits import new_permit
@@ -51,10 +51,10 @@ from kontinue.sync.openings.barrier import Barrier
 from kontinue.sync.openings.gate import Gate
 from kontinue.sync.wait_groups.counter import Counter
 from kontinue.sync.wait_groups.following import Following
+from kontinue_engine.kube.shared_waits import Progress, SharedWait
 from kontinue_engine.wire.frames import AskPrimitive, WithdrawPrimitive
 
 T = TypeVar("T")
-Progress = Callable[[str], object]
 
 HELD_VERBS: Final = frozenset({"lock", "begin"})
 """What is held until it is released or withdrawn."""
@@ -111,6 +111,8 @@ class _Executed(Exception):  # noqa: N818 - an answer
 class PrimitiveOperations:
     """Operations of one replica; those on one object share its watch and its writes.
 
+    Each Permit and each LeaseRequest that waits is an object of its own, with a watch of its own.
+
     Args:
         transport: to the API server.
         namespace: of all objects.
@@ -151,9 +153,9 @@ class PrimitiveOperations:
             case "Barrier", "arrive":
                 await Barrier(asked.name, self._client).arrive(holder_name(holder))
             case "Barrier", "wait":
-                await Barrier(asked.name, self._client).wait(on_progress=lambda one: on_progress(_arrived(one.status)))
+                await self._barrier(asked.name).join(on_progress)
             case "Gate", "wait":
-                await Gate(asked.name, self._client).wait(on_progress=lambda one: on_progress(one.missing))
+                await self._gate(asked.name).join(on_progress)
             case _, "release":
                 await self.withdraw(asked, holder)
             case _:
@@ -326,6 +328,20 @@ class PrimitiveOperations:
             kind,
             name,
             lambda: Locker(self._transport, resource, lock_kind, self._namespace, name, retry_for_s=_FOREVER_S),
+        )
+
+    def _barrier(self, name: str) -> SharedWait:
+        barrier = Barrier(name, self._client)
+        return self._one(
+            BARRIER,
+            name,
+            lambda: SharedWait(lambda tell: barrier.wait(on_progress=lambda one: tell(_arrived(one.status)))),
+        )
+
+    def _gate(self, name: str) -> SharedWait:
+        gate = Gate(name, self._client)
+        return self._one(
+            GATE, name, lambda: SharedWait(lambda tell: gate.wait(on_progress=lambda one: tell(one.missing)))
         )
 
     def _one(self, kind: str, name: str, make: Callable[[], T]) -> T:
