@@ -24,6 +24,7 @@ from kontinue.kube import requests
 from kontinue.kube.reflector import HasMetadata
 from kontinue.kube.requests import Resource
 from kontinue.kube.transport import Transport
+from kontinue.options import require_duration
 from kontinue.sync.holding.holders import found as found_holder
 from kontinue.sync.objects.watching import Gone, not_looked_after, states
 
@@ -286,6 +287,7 @@ async def until_seen(limit: timedelta | None, ask: Callable[[timedelta | None], 
     Raises:
         Missed: all tries have ended so.
     """
+    require_duration("timeout", limit)
     loop = asyncio.get_running_loop()
     ends_s = None if limit is None else loop.time() + limit.total_seconds()
     for _ in range(TRIES - 1):

@@ -14,7 +14,6 @@ from typing import Final
 import msgspec
 
 from kontinue import errors
-from kontinue.api import durations
 from kontinue.api.konductor.child_names import child_name
 from kontinue.api.konductor.group import Holder
 from kontinue.api.konductor.leases import LEASES, LeaseRequest, LeaseRequestSpec, LeaseSpec, lease_locks
@@ -28,7 +27,8 @@ from kontinue.sync.granted.asking import DEFAULT_TTL, Asker, Missed, Words, chil
 from kontinue.sync.holding.held import Lock, Scope
 from kontinue.sync.holding.locker import Taken
 from kontinue.sync.holding.renewing import is_due
-from kontinue.sync.locks.lockable import Lockable, holder_name
+from kontinue.sync.locks.lockable import Lockable, holder_name, named
+from kontinue.sync.objects.arguments import duration_text, require_number
 
 LEASE_LABEL: Final = "lease"
 """Documented label of LeaseRequests."""
@@ -73,7 +73,8 @@ class Lease(Lockable[StoredLease]):
         Raises:
             ApiError: the server refuses, for example a negative priority.
         """
-        spec = LeaseSpec(ttl=durations.format_(ttl) if ttl else "", priority=priority)
+        require_number("priority", priority)
+        spec = LeaseSpec(ttl=duration_text("ttl", ttl), priority=priority)
         return await self._create(StoredLease(metadata=ObjectMeta(name=self.name), spec=spec))
 
     def held(
@@ -147,7 +148,7 @@ class Lease(Lockable[StoredLease]):
             InvalidState: nobody holds it.
             ApiError: the server refuses.
         """
-        return (await self._locker.renew(*_named(lock, holder, token))).state
+        return (await self._locker.renew(*named(lock, holder, token))).state
 
     @limited_write
     async def release(self, lock: Lock | None = None, *, holder: str | Holder = "", token: int | None = None) -> None:
@@ -158,7 +159,7 @@ class Lease(Lockable[StoredLease]):
             InvalidState: nobody holds it.
             ApiError: the server refuses.
         """
-        await self._locker.give_back(*_named(lock, holder, token))
+        await self._locker.give_back(*named(lock, holder, token))
 
     @limited
     async def is_available(self) -> bool:
@@ -192,7 +193,7 @@ class Lease(Lockable[StoredLease]):
     async def _asked(
         self, limit: timedelta | None, ttl: timedelta | None, holder: str | Holder, priority: int | None
     ) -> Taken[StoredLease]:
-        who, length = holder_name(holder), durations.format_(ttl) if ttl else ""
+        who, length = holder_name(holder), duration_text("ttl", ttl)
         name = child_name(self.name, who, suffix=uuid.uuid4().hex[:12])
         since_s = 0.0
         taken: list[Taken[StoredLease]] = []
@@ -234,7 +235,3 @@ class Lease(Lockable[StoredLease]):
             return await self._locker.renew(grant.id, grant.holder, grant.token)
         except (errors.Held, errors.InvalidState) as error:
             raise Missed(lost) from error
-
-
-def _named(lock: Lock | None, holder: str | Holder, token: int | None) -> tuple[str, str, int | None]:
-    return ("", holder_name(holder), token) if lock is None else (lock.id, lock.holder, lock.token)

@@ -16,7 +16,6 @@ from typing import Final
 import msgspec
 
 from kontinue import errors
-from kontinue.api import durations
 from kontinue.api.konductor.child_names import child_name
 from kontinue.api.konductor.group import Holder
 from kontinue.api.konductor.semaphores import Permit, PermitPhase, PermitSpec, SemaphoreSpec, SemaphoreStatus
@@ -26,10 +25,12 @@ from kontinue.client.client import Client
 from kontinue.client.limits import limited, limited_write
 from kontinue.kube import requests
 from kontinue.kube.answers import reader
+from kontinue.options import require_duration
 from kontinue.sync.granted.asking import DEFAULT_TTL, Asker, Missed, Words, does_not_wait, until_seen
 from kontinue.sync.granted.permits import HeldPermit, PermitScope, new_permit
 from kontinue.sync.holding.holders import own_name
 from kontinue.sync.holding.renewing import insisted, is_due, renewed_until_lost
+from kontinue.sync.objects.arguments import duration_text, require_holder_name, require_number
 from kontinue.sync.objects.followed import Followed
 from kontinue.sync.objects.removing import remove
 from kontinue.sync.objects.stored import Stored
@@ -71,7 +72,8 @@ class Semaphore(Stored[StoredSemaphore]):
         Raises:
             ApiError: the server refuses, for example 0 permits.
         """
-        spec = SemaphoreSpec(permits=permits, ttl=durations.format_(ttl) if ttl else "")
+        require_number("permits", permits)
+        spec = SemaphoreSpec(permits=permits, ttl=duration_text("ttl", ttl))
         return await self._create(StoredSemaphore(metadata=ObjectMeta(name=self.name), spec=spec))
 
     async def acquire(
@@ -101,6 +103,8 @@ class Semaphore(Stored[StoredSemaphore]):
             ApiError: the server refuses.
         """
         limit = self.timeout if timeout is None else timeout
+        require_duration("ttl", ttl)
+        require_holder_name(holder)
         holder = holder or own_name()
         return await until_seen(limit, lambda left: self._asked(left, ttl, holder, bound_to))
 
@@ -139,6 +143,7 @@ class Semaphore(Stored[StoredSemaphore]):
             NotFound: the holder has none.
             ApiError: the server refuses.
         """
+        require_holder_name(holder)
         holder = holder or own_name()
         held = [one for one in await self.permits() if one.spec.holder == holder]
         held = [one for one in held if one.status.phase is PermitPhase.GRANTED]
@@ -183,7 +188,7 @@ class Semaphore(Stored[StoredSemaphore]):
             semaphore = await self.get()
             says_nothing = ttl is None and bound_to is None and not semaphore.spec.ttl
             length = DEFAULT_TTL if says_nothing else ttl
-            text = durations.format_(length) if length else ""
+            text = duration_text("ttl", length)
             bound, no_wait = await self._asker.bound(bound_to), does_not_wait(limit)
             spec = PermitSpec(semaphore=self.name, holder=holder, ttl=text, bound_to=bound, no_wait=no_wait)
             since_s = asyncio.get_running_loop().time()

@@ -18,8 +18,11 @@ from kontinue.api.konductor.locks import MAX_HOLDER
 from kontinue.client.client import Client
 from kontinue.kube.reflector import HasMetadata
 from kontinue.kube.requests import Resource
+from kontinue.options import require_duration, require_type
+from kontinue.sync.holding.held import Lock
 from kontinue.sync.holding.holders import found, own_name
 from kontinue.sync.holding.locker import Locker, Taken
+from kontinue.sync.objects.arguments import require_holder
 from kontinue.sync.objects.stored import Stored
 
 T = TypeVar("T", bound=HasMetadata)
@@ -59,6 +62,7 @@ class Lockable(Stored[T]):
         before: Callable[[T], None] | None = None,
         is_shared: bool = False,
     ) -> Taken[T]:
+        require_duration("timeout", limit)
         bound = holder if isinstance(holder, Holder) else None
         if bound is not None and not bound.uid:
             bound = await found(bound, self._transport, self.namespace, retry_for_s=self._retry_for_s)
@@ -71,12 +75,22 @@ class Lockable(Stored[T]):
         )
 
 
+def named(lock: Lock | None, holder: str | Holder, token: int | None) -> tuple[str, str, int | None]:
+    """Return id, holder and token of a lock that is named by itself or by its holder."""
+    if lock is None:
+        return "", holder_name(holder), token
+    require_type("lock", lock, Lock, 'what lock() has returned; somebody\'s lock is named by holder="NAME"')
+    return lock.id, lock.holder, lock.token
+
+
 def holder_name(holder: str | Holder) -> str:
     """Return what a holder is called by in the status.
 
     Raises:
         InvalidState: it is too long.
+        TypeError: it is neither a name nor a Holder.
     """
+    require_holder(holder)
     name = f"{holder.kind.value.lower()}/{holder.name}" if isinstance(holder, Holder) else holder or own_name()
     if len(name) > MAX_HOLDER:
         raise errors.InvalidState(f"holder {name[:40]!r}... is longer than {MAX_HOLDER} characters")

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 
-from kontinue.api import durations
 from kontinue.api.konductor.group import Holder
 from kontinue.api.konductor.locks import ttl_of
 from kontinue.api.konductor.mutexes import MUTEXES, MutexSpec
@@ -17,9 +16,11 @@ from kontinue.api.meta import ObjectMeta
 from kontinue.client.client import Client
 from kontinue.client.limits import limited, limited_write
 from kontinue.kube import requests
+from kontinue.options import require_duration
 from kontinue.sync.holding.held import Lock, Scope
 from kontinue.sync.holding.locker import Taken
-from kontinue.sync.locks.lockable import Lockable, holder_name
+from kontinue.sync.locks.lockable import Lockable, named
+from kontinue.sync.objects.arguments import duration_text
 
 
 class Mutex(Lockable[StoredMutex]):
@@ -44,7 +45,7 @@ class Mutex(Lockable[StoredMutex]):
         Raises:
             ApiError: the server refuses.
         """
-        spec = MutexSpec(ttl=durations.format_(ttl) if ttl else "")
+        spec = MutexSpec(ttl=duration_text("ttl", ttl))
         return await self._create(StoredMutex(metadata=ObjectMeta(name=self.name), spec=spec))
 
     def held(
@@ -114,10 +115,7 @@ class Mutex(Lockable[StoredMutex]):
             InvalidState: nobody holds it.
             ApiError: the server refuses.
         """
-        if lock is not None:
-            await self._locker.give_back(lock.id, lock.holder, lock.token)
-        else:
-            await self._locker.give_back("", holder_name(holder), token)
+        await self._locker.give_back(*named(lock, holder, token))
 
     @limited
     async def is_locked(self) -> bool:
@@ -135,4 +133,5 @@ class Mutex(Lockable[StoredMutex]):
         holder: str | Holder,
         on_progress: Callable[[StoredMutex], object] | None,
     ) -> Taken[StoredMutex]:
+        require_duration("ttl", ttl)
         return await self._take(limit, lambda state: ttl or ttl_of(state.spec.ttl), holder, on_progress)

@@ -10,7 +10,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from kontinue import errors
-from kontinue.api import durations
 from kontinue.api.konductor.group import Holder
 from kontinue.api.konductor.onces import ONCES, OnceSpec, executed, failed, once_locks
 from kontinue.api.konductor.onces import Once as StoredOnce
@@ -18,9 +17,11 @@ from kontinue.api.meta import ObjectMeta
 from kontinue.client.client import Client
 from kontinue.client.limits import limited_write
 from kontinue.kube import requests
+from kontinue.options import require_type
 from kontinue.sync.holding.held import Lock, Scope
 from kontinue.sync.holding.locker import Taken
 from kontinue.sync.locks.lockable import Lockable
+from kontinue.sync.objects.arguments import duration_text
 
 LEASE: Final = timedelta(seconds=30)
 """How long after the death of whoever does it the next one tries. Judgement."""
@@ -48,7 +49,7 @@ class Once(Lockable[StoredOnce]):
         Raises:
             ApiError: the server refuses.
         """
-        spec = OnceSpec(ttl=durations.format_(ttl) if ttl else "")
+        spec = OnceSpec(ttl=duration_text("ttl", ttl))
         return await self._create(StoredOnce(metadata=ObjectMeta(name=self.name), spec=spec))
 
     async def do(
@@ -110,6 +111,7 @@ class Once(Lockable[StoredOnce]):
         """
 
         async def take() -> Taken[StoredOnce]:
+            require_type("lease", lease, timedelta, "lease=timedelta(seconds=30)")
             return await self._take(timeout, lambda _: lease, holder, on_progress, before=self._refuse_executed)
 
         return Scope(self._locker, take, release=self._finish)

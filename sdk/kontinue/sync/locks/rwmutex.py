@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 
-from kontinue.api import durations
 from kontinue.api.konductor.group import Holder
 from kontinue.api.konductor.locks import ttl_of
 from kontinue.api.konductor.rwmutexes import RWMUTEXES, RWMutexSpec
@@ -17,9 +16,11 @@ from kontinue.api.meta import ObjectMeta
 from kontinue.client.client import Client
 from kontinue.client.limits import limited, limited_write
 from kontinue.kube import requests
+from kontinue.options import require_duration
 from kontinue.sync.holding.held import Lock, Scope
 from kontinue.sync.holding.locker import Taken
-from kontinue.sync.locks.lockable import Lockable, holder_name
+from kontinue.sync.locks.lockable import Lockable, named
+from kontinue.sync.objects.arguments import duration_text
 
 
 class RWMutex(Lockable[StoredRWMutex]):
@@ -44,7 +45,7 @@ class RWMutex(Lockable[StoredRWMutex]):
         Raises:
             ApiError: the server refuses.
         """
-        spec = RWMutexSpec(ttl=durations.format_(ttl) if ttl else "")
+        spec = RWMutexSpec(ttl=duration_text("ttl", ttl))
         return await self._create(StoredRWMutex(metadata=ObjectMeta(name=self.name), spec=spec))
 
     def held(
@@ -141,10 +142,7 @@ class RWMutex(Lockable[StoredRWMutex]):
             InvalidState: nobody holds it.
             ApiError: the server refuses.
         """
-        if lock is not None:
-            await self._locker.give_back(lock.id, lock.holder, lock.token)
-        else:
-            await self._locker.give_back("", holder_name(holder), token)
+        await self._locker.give_back(*named(lock, holder, token))
 
     def _scope(
         self,
@@ -170,6 +168,7 @@ class RWMutex(Lockable[StoredRWMutex]):
         *,
         is_shared: bool,
     ) -> Taken[StoredRWMutex]:
+        require_duration("ttl", ttl)
         return await self._take(
             limit, lambda state: ttl or ttl_of(state.spec.ttl), holder, on_progress, is_shared=is_shared
         )

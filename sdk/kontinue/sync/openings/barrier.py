@@ -9,7 +9,6 @@ from datetime import timedelta
 from typing import Final
 
 from kontinue import errors
-from kontinue.api import durations
 from kontinue.api.konductor.barriers import Arrival, ArrivalSpec, BarrierPhase, BarrierSpec, BarrierStatus
 from kontinue.api.konductor.barriers import Barrier as StoredBarrier
 from kontinue.api.konductor.child_names import child_name
@@ -20,6 +19,7 @@ from kontinue.kube import requests
 from kontinue.kube.answers import reader
 from kontinue.sync.granted.asking import child_meta
 from kontinue.sync.holding.holders import own_name
+from kontinue.sync.objects.arguments import duration_text, require_holder_name, require_number
 from kontinue.sync.openings.opening import Opening
 
 BARRIER_LABEL: Final = "barrier"
@@ -60,8 +60,10 @@ class Barrier(Opening[StoredBarrier]):
         Raises:
             ApiError: the server refuses, for example a quorum above ``expected``.
         """
-        limit = durations.format_(timeout) if timeout else ""
-        spec = BarrierSpec(expected=expected, quorum=quorum, timeout=limit)
+        require_number("expected", expected)
+        if quorum is not None:
+            require_number("quorum", quorum)
+        spec = BarrierSpec(expected=expected, quorum=quorum, timeout=duration_text("timeout", timeout))
         return await self._create(StoredBarrier(metadata=ObjectMeta(name=self.name), spec=spec))
 
     @limited_write
@@ -76,6 +78,7 @@ class Barrier(Opening[StoredBarrier]):
             NotFound: there is no such Barrier.
             ApiError: the server refuses.
         """
+        require_holder_name(holder)
         holder = holder or own_name()
         for _ in range(_TRIES):
             barrier = await self.get()

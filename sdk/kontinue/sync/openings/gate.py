@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from kontinue import errors
-from kontinue.api import durations
 from kontinue.api.konductor.gates import Gate as StoredGate
 from kontinue.api.konductor.gates import (
     GateCondition,
@@ -23,6 +22,8 @@ from kontinue.api.meta import ObjectMeta
 from kontinue.client.client import Client
 from kontinue.client.limits import limited, limited_write
 from kontinue.kube import requests
+from kontinue.options import require_type
+from kontinue.sync.objects.arguments import duration_text
 from kontinue.sync.openings.opening import Opening
 
 
@@ -53,12 +54,18 @@ class Gate(Opening[StoredGate]):
             timeout: it fails if it is not open so long after it was created; None: never.
 
         Raises:
+            TypeError: a text instead of a list of them.
             ValueError: a text names no condition, or one that can never be met.
             ApiError: the server refuses.
         """
+        example = 'conditions=["Job/migrate=Complete"]'
+        if isinstance(conditions, str):
+            raise TypeError(f"conditions={conditions!r}: expected a list, for example {example}")
+        for one in conditions:
+            require_type("conditions", one, (str, GateCondition), example)
         spec = GateSpec(
             conditions=[parse_condition(one) if isinstance(one, str) else one for one in conditions],
-            timeout=durations.format_(timeout) if timeout else "",
+            timeout=duration_text("timeout", timeout),
         )
         return await self._create(StoredGate(metadata=ObjectMeta(name=self.name), spec=spec))
 

@@ -14,6 +14,7 @@ from kontinue.api import durations
 from kontinue.client.client import Client
 from kontinue.kube.reflector import HasMetadata
 from kontinue.kube.requests import Resource
+from kontinue.options import require_duration
 from kontinue.sync.objects.stored import Stored
 from kontinue.sync.objects.watching import Gone, missing, not_looked_after, states
 
@@ -74,6 +75,7 @@ class Opening(Stored[T], abc.ABC):
         on_progress: Callable[[T], object] | None = None,
     ) -> T:
         """Wait until something is so of it; see ``wait``."""
+        require_duration("timeout", timeout)
         limit = self.timeout if timeout is None else timeout
         seen: T | None = None
         if limit is not None and limit <= timedelta():

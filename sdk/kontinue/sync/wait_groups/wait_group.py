@@ -21,7 +21,9 @@ from kontinue.api.meta import ObjectMeta
 from kontinue.client.client import Client
 from kontinue.client.limits import limited_write
 from kontinue.kube import requests
+from kontinue.options import require_duration
 from kontinue.sync.holding.holders import found
+from kontinue.sync.objects.arguments import duration_text, require_number
 from kontinue.sync.objects.stored import Stored
 from kontinue.sync.wait_groups.counter import Counter
 from kontinue.sync.wait_groups.following import Following, is_over
@@ -54,7 +56,7 @@ class WaitGroup(Stored[StoredWaitGroup]):
         Raises:
             ApiError: the server refuses.
         """
-        spec = WaitGroupSpec(ttl=durations.format_(ttl) if ttl else "")
+        spec = WaitGroupSpec(ttl=duration_text("ttl", ttl))
         return await self._create(StoredWaitGroup(metadata=ObjectMeta(name=self.name), spec=spec))
 
     @limited_write
@@ -75,6 +77,7 @@ class WaitGroup(Stored[StoredWaitGroup]):
             NotFound: there is no such WaitGroup, or no such holder.
             ApiError: the server refuses, or was away for too long.
         """
+        require_number("delta", delta)
         if abs(delta) > MAX_COUNTER:
             raise errors.InvalidState(f"delta {delta} is out of range: the counter is an int32")
         if len(operation_id) > MAX_OPERATION_ID:
@@ -91,6 +94,7 @@ class WaitGroup(Stored[StoredWaitGroup]):
         Raises:
             InvalidState: the counter is lower than that already.
         """
+        require_number("delta", delta)
         return await self.add(-delta, holder=holder, operation_id=operation_id, clamp=clamp)
 
     async def wait(
@@ -113,6 +117,7 @@ class WaitGroup(Stored[StoredWaitGroup]):
             NotFound: it does not exist, or was deleted meanwhile.
             ApiError: the server refuses.
         """
+        require_duration("timeout", timeout)
         limit = self.timeout if timeout is None else timeout
         if limit is not None and limit <= timedelta():
             group = await self.get()
