@@ -38,8 +38,8 @@ from kontinue.sync import (
     RWMutex,
     Semaphore,
     WaitGroup,
-    renewing,
 )
+from kontinue.sync.holding import renewing
 from kontinue_engine.arbiter.options import parse_options
 from kontinue_engine.cli.deployment.rights import COORDINATOR_ACCOUNT, role_objects
 from polling import eventually
