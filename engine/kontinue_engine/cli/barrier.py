@@ -8,10 +8,12 @@ from typing import Annotated
 
 import typer
 
-from kontinue.api.konductor.barriers import Barrier, BarrierPhase
+from kontinue.api.konductor.barriers import Barrier, BarrierPhase, BarrierSpec
+from kontinue.api.meta import ObjectMeta
 from kontinue.kube.requests import BARRIERS
 from kontinue.sync import Barrier as BarrierClient
 from kontinue_engine.cli.connection import Connection, connect
+from kontinue_engine.cli.creating import create_object, spec_text
 from kontinue_engine.cli.execute import duration_option
 from kontinue_engine.cli.options import candidates, global_options, note
 from kontinue_engine.cli.primitives import OK, print_list, run, say, show
@@ -39,14 +41,8 @@ def create(
 ) -> None:
     """Create a Barrier; one that exists is left as it is."""
     options, limit = global_options(ctx), duration_option(timeout, "--timeout")
-
-    async def main() -> int:
-        async with connect(options) as connection:
-            found = await _client(connection, name).create(expected, quorum=quorum or None, timeout=limit)
-        say(options, BARRIERS, name, "exists", _fields(found))
-        return OK
-
-    run(main)
+    spec = BarrierSpec(expected=expected, quorum=quorum or None, timeout=spec_text(limit))
+    create_object(options, BARRIERS, Barrier(metadata=ObjectMeta(name=name), spec=spec), _fields)
 
 
 @app.command("arrive")

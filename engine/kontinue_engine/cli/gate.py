@@ -8,10 +8,12 @@ from typing import Annotated
 
 import typer
 
-from kontinue.api.konductor.gates import Gate, GateCondition, GatePhase, parse_condition
+from kontinue.api.konductor.gates import Gate, GateCondition, GatePhase, GateSpec, parse_condition
+from kontinue.api.meta import ObjectMeta
 from kontinue.kube.requests import GATES
 from kontinue.sync import Gate as GateClient
 from kontinue_engine.cli.connection import Connection, connect
+from kontinue_engine.cli.creating import create_object, spec_text
 from kontinue_engine.cli.execute import duration_option
 from kontinue_engine.cli.gate_text import describe, fields, gate_table
 from kontinue_engine.cli.options import candidates, global_options
@@ -45,14 +47,8 @@ def create(
     """Create a Gate; one that exists is left as it is."""
     options, limit = global_options(ctx), duration_option(timeout, "--timeout")
     conditions = [_condition(text) for text in condition]
-
-    async def main() -> int:
-        async with connect(options) as connection:
-            found = await _client(connection, name).create(conditions, timeout=limit)
-        say(options, GATES, name, "exists", fields(found))
-        return OK
-
-    run(main)
+    spec = GateSpec(conditions=conditions, timeout=spec_text(limit))
+    create_object(options, GATES, Gate(metadata=ObjectMeta(name=name), spec=spec), fields)
 
 
 @app.command("wait")

@@ -7,11 +7,13 @@ from typing import Annotated
 
 import typer
 
-from kontinue.api.konductor.leases import Lease
+from kontinue.api.konductor.leases import Lease, LeaseSpec
+from kontinue.api.meta import ObjectMeta
 from kontinue.kube.requests import KONDUCTOR_LEASES
 from kontinue.sync import Lease as LeaseClient
 from kontinue_engine.cli.commands import Signals, ended_by_signals
 from kontinue_engine.cli.connection import Connection, connect
+from kontinue_engine.cli.creating import create_object, spec_text
 from kontinue_engine.cli.execute import duration_option
 from kontinue_engine.cli.lease_text import describe, fields, lease_table, request_fields
 from kontinue_engine.cli.locks import CommandArgument, HolderOption, TimeoutOption, holder_of, run_held
@@ -48,14 +50,8 @@ def create(
 ) -> None:
     """Create a Lease; one that exists is left as it is."""
     options, length = global_options(ctx), duration_option(ttl, "--ttl")
-
-    async def main() -> int:
-        async with connect(options) as connection:
-            lease = await _client(connection, name).create(ttl=length, priority=priority)
-        say(options, KONDUCTOR_LEASES, name, "exists", fields(lease))
-        return OK
-
-    run(main)
+    spec = LeaseSpec(ttl=spec_text(length), priority=priority)
+    create_object(options, KONDUCTOR_LEASES, Lease(metadata=ObjectMeta(name=name), spec=spec), fields)
 
 
 @app.command("acquire")

@@ -8,11 +8,13 @@ from typing import Annotated
 
 import typer
 
-from kontinue.api.konductor.mutexes import Mutex
+from kontinue.api.konductor.mutexes import Mutex, MutexSpec
+from kontinue.api.meta import ObjectMeta
 from kontinue.kube.requests import MUTEXES
 from kontinue.sync import Lock
 from kontinue.sync import Mutex as MutexClient
 from kontinue_engine.cli.connection import Connection, connect
+from kontinue_engine.cli.creating import create_object, spec_text
 from kontinue_engine.cli.execute import duration_option
 from kontinue_engine.cli.locks import (
     CommandArgument,
@@ -47,14 +49,8 @@ def create(
 ) -> None:
     """Create a Mutex; one that exists is left as it is."""
     options, length = global_options(ctx), duration_option(ttl, "--ttl")
-
-    async def main() -> int:
-        async with connect(options) as connection:
-            mutex = await _client(connection, name).create(ttl=length)
-        say(options, MUTEXES, name, "exists", _fields(mutex))
-        return OK
-
-    run(main)
+    spec = MutexSpec(ttl=spec_text(length))
+    create_object(options, MUTEXES, Mutex(metadata=ObjectMeta(name=name), spec=spec), _fields)
 
 
 @app.command("lock")

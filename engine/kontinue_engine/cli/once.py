@@ -9,11 +9,13 @@ from typing import Annotated
 import typer
 
 from kontinue import errors
-from kontinue.api.konductor.onces import Once
+from kontinue.api.konductor.onces import Once, OnceSpec
+from kontinue.api.meta import ObjectMeta
 from kontinue.kube.requests import ONCES
 from kontinue.sync import Once as OnceClient
 from kontinue.sync.locks.once import LEASE
 from kontinue_engine.cli.connection import Connection, connect
+from kontinue_engine.cli.creating import create_object, spec_text
 from kontinue_engine.cli.execute import duration_option
 from kontinue_engine.cli.locks import CommandArgument, HolderOption, TimeoutOption, holder_of, run_held
 from kontinue_engine.cli.options import candidates, global_options
@@ -38,14 +40,8 @@ def create(
 ) -> None:
     """Create a Once; one that exists is left as it is."""
     options, length = global_options(ctx), duration_option(ttl, "--ttl")
-
-    async def main() -> int:
-        async with connect(options) as connection:
-            once = await _client(connection, name).create(ttl=length)
-        say(options, ONCES, name, "exists", _fields(once))
-        return OK
-
-    run(main)
+    spec = OnceSpec(ttl=spec_text(length))
+    create_object(options, ONCES, Once(metadata=ObjectMeta(name=name), spec=spec), _fields)
 
 
 @app.command("do")

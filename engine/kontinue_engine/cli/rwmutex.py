@@ -8,11 +8,13 @@ from typing import Annotated
 
 import typer
 
-from kontinue.api.konductor.rwmutexes import RWMutex, rwmutex_locks
+from kontinue.api.konductor.rwmutexes import RWMutex, RWMutexSpec, rwmutex_locks
+from kontinue.api.meta import ObjectMeta
 from kontinue.kube.requests import RW_MUTEXES
 from kontinue.sync import Lock
 from kontinue.sync import RWMutex as RWMutexClient
 from kontinue_engine.cli.connection import Connection, connect
+from kontinue_engine.cli.creating import create_object, spec_text
 from kontinue_engine.cli.execute import duration_option
 from kontinue_engine.cli.locks import (
     CommandArgument,
@@ -48,14 +50,8 @@ def create(
 ) -> None:
     """Create an RWMutex; one that exists is left as it is."""
     options, length = global_options(ctx), duration_option(ttl, "--ttl")
-
-    async def main() -> int:
-        async with connect(options) as connection:
-            mutex = await _client(connection, name).create(ttl=length)
-        say(options, RW_MUTEXES, name, "exists", _fields(mutex))
-        return OK
-
-    run(main)
+    spec = RWMutexSpec(ttl=spec_text(length))
+    create_object(options, RW_MUTEXES, RWMutex(metadata=ObjectMeta(name=name), spec=spec), _fields)
 
 
 @app.command("lock")

@@ -8,11 +8,13 @@ from typing import Annotated
 import typer
 
 from kontinue.api.konductor.group import Holder
-from kontinue.api.konductor.semaphores import Semaphore
+from kontinue.api.konductor.semaphores import Semaphore, SemaphoreSpec
+from kontinue.api.meta import ObjectMeta
 from kontinue.kube.requests import SEMAPHORES
 from kontinue.sync import Semaphore as SemaphoreClient
 from kontinue_engine.cli.commands import Signals, ended_by_signals
 from kontinue_engine.cli.connection import Connection, connect
+from kontinue_engine.cli.creating import create_object, spec_text
 from kontinue_engine.cli.execute import duration_option
 from kontinue_engine.cli.locks import CommandArgument, TimeoutOption, run_held
 from kontinue_engine.cli.options import GlobalOptions, candidates, global_options, note
@@ -56,14 +58,8 @@ def create(
 ) -> None:
     """Create a Semaphore; one that exists is left as it is."""
     options, length = global_options(ctx), duration_option(ttl, "--ttl")
-
-    async def main() -> int:
-        async with connect(options) as connection:
-            found = await _client(connection, name).create(permits, ttl=length)
-        say(options, SEMAPHORES, name, "exists", fields(found))
-        return OK
-
-    run(main)
+    spec = SemaphoreSpec(permits=permits, ttl=spec_text(length))
+    create_object(options, SEMAPHORES, Semaphore(metadata=ObjectMeta(name=name), spec=spec), fields)
 
 
 @app.command("acquire")

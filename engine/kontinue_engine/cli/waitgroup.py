@@ -9,10 +9,12 @@ from typing import Annotated
 import typer
 
 from kontinue.api.konductor.group import Holder
-from kontinue.api.konductor.wait_groups import WaitGroup
+from kontinue.api.konductor.wait_groups import WaitGroup, WaitGroupSpec
+from kontinue.api.meta import ObjectMeta
 from kontinue.kube.requests import WAIT_GROUPS
 from kontinue.sync import WaitGroup as WaitGroupClient
 from kontinue_engine.cli.connection import Connection, connect
+from kontinue_engine.cli.creating import create_object, spec_text
 from kontinue_engine.cli.execute import duration_option
 from kontinue_engine.cli.options import candidates, global_options
 from kontinue_engine.cli.primitives import OK, Progress, bound_holder, print_list, run, say, show
@@ -50,14 +52,8 @@ def create(
 ) -> None:
     """Create a WaitGroup; one that exists is left as it is."""
     options, length = global_options(ctx), duration_option(ttl, "--ttl")
-
-    async def main() -> int:
-        async with connect(options) as connection:
-            group = await _client(connection, name).create(ttl=length)
-        say(options, WAIT_GROUPS, name, "exists", _fields(group))
-        return OK
-
-    run(main)
+    spec = WaitGroupSpec(ttl=spec_text(length))
+    create_object(options, WAIT_GROUPS, WaitGroup(metadata=ObjectMeta(name=name), spec=spec), _fields)
 
 
 @app.command("add")

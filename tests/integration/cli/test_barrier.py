@@ -57,8 +57,8 @@ def call(api_server: ApiServer, capsys: pytest.CaptureFixture[str]) -> Call:
 
 async def test_one_is_created_arrived_at_waited_for_and_deleted(call: Call, start: Barrier):
     """Each verb says what it has done in one line; repeating create or arrive is no error."""
-    for _ in range(2):
-        assert await call("create", "start", "--expected", "3", "--quorum", "2") == Said(0, f"{NAME} exists\n", "")
+    for what in ("created", "exists, unchanged"):
+        assert await call("create", "start", "--expected", "3", "--quorum", "2") == Said(0, f"{NAME} {what}\n", "")
         arrive = ("arrive", "start", "--holder", "a", "--wait-for-update", "--update-timeout", "60s")
         assert await call(*arrive) == Said(0, f"{NAME} arrived 1 of 2\n", "")
     assert (await call("arrive", "start", "b", "--wait", "--timeout", "60s")).out == f"{NAME} arrived 2 of 2\n"

@@ -68,8 +68,8 @@ async def test_one_is_created_waited_for_and_deleted(call: Call, world: World):
     await group.create()
     await group.add()
     create = ("gate", "create", "go", "--condition", "WaitGroup/jobs=Done", "--condition", "mutex/deploy=unlocked")
-    for _ in range(2):
-        assert await call(*create) == Said(0, f"{NAME} exists\n", "")
+    for what in ("created", "exists, unchanged"):
+        assert await call(*create) == Said(0, f"{NAME} {what}\n", "")
     await Mutex("deploy", world.client).create()
     await eventually(lambda: _has(go, "1/2"))
     assert await call("gate", "check", "go") == Said(0, f"{NAME} is not open\n", "")

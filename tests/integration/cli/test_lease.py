@@ -69,8 +69,8 @@ def call(api_server: ApiServer, capsys: pytest.CaptureFixture[str], monkeypatch:
 
 async def test_one_is_created_acquired_renewed_released_and_deleted(call: Call, lease: Lease):
     """Each verb says what it has done in one line; repeating create and delete is no error."""
-    for _ in range(2):
-        assert await call("create", "deploy") == Said(0, f"{NAME} exists\n", "")
+    for what in ("created", "exists, unchanged"):
+        assert await call("create", "deploy") == Said(0, f"{NAME} {what}\n", "")
     assert (await lease.get()).spec.ttl == "10m"
     said = await call("acquire", "deploy", "--priority", "5", "--timeout", "60s")
     assert said == Said(0, f"{NAME} acquired by me, token 1\n", "")

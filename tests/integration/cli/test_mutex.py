@@ -66,8 +66,10 @@ def mutex(client: Client) -> Mutex:
 
 async def test_a_mutex_is_created_locked_unlocked_and_deleted(call: Call, mutex: Mutex):
     """Each verb says what it has done in one line; repeating create and delete is no error."""
-    for _ in range(2):
-        assert await call("create", "deploy", "--ttl", "1h") == Said(0, f"{NAME} exists\n", "")
+    for what in ("created", "exists, unchanged"):
+        assert await call("create", "deploy", "--ttl", "1h") == Said(0, f"{NAME} {what}\n", "")
+    other = "Mutex deploy is left as it is: ttl: 1h, not 5m\n"
+    assert await call("create", "deploy", "--ttl", "5m") == Said(0, f"{NAME} exists, unchanged\n", other)
     assert await call("lock", "deploy") == Said(0, f"{NAME} locked by me, token 1\n", "")
     header, row = (line.split() for line in (await call("list")).out.splitlines())
     assert header == ["NAME", "HOLDER", "PHASE", "LOCKED", "WAITERS", "TOKEN", "AGE"]

@@ -53,8 +53,8 @@ async def mutex(api_server: ApiServer) -> AsyncIterator[RWMutex]:
 
 async def test_it_is_locked_to_read_and_to_write(call: Call, mutex: RWMutex):
     """Each verb says what it has done in one line; who may not have it now gets 5, or 3 after a timeout."""
-    for _ in range(2):
-        assert await call("create", "catalog", "--ttl", "1h") == Said(0, f"{NAME} exists\n", "")
+    for what in ("created", "exists, unchanged"):
+        assert await call("create", "catalog", "--ttl", "1h") == Said(0, f"{NAME} {what}\n", "")
     assert await call("rlock", "catalog") == Said(0, f"{NAME} locked to read by me, token 1\n", "")
     assert (await call("rlock", "catalog", "--holder", "you", "--timeout", "0")).code == 0
     assert (await call("lock", "catalog", "--holder", "writer", "--timeout", "0")).code == 5

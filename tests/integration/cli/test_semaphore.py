@@ -68,8 +68,8 @@ def call(api_server: ApiServer, capsys: pytest.CaptureFixture[str]) -> Call:
 
 async def test_one_is_created_acquired_released_and_deleted(call: Call, db: Semaphore):
     """Each verb says what it has done in one line; repeating create is no error."""
-    for _ in range(2):
-        assert await call("create", "db", "--permits", "2", "--ttl", "1h") == Said(0, f"{NAME} exists\n", "")
+    for what in ("created", "exists, unchanged"):
+        assert await call("create", "db", "--permits", "2", "--ttl", "1h") == Said(0, f"{NAME} {what}\n", "")
     said = await call("acquire", "db", "--holder", "me", "--timeout", "60s")
     assert (said.code, said.err) == (0, "")
     assert said.out.startswith(f"{NAME} acquired by me: permit db-me-")

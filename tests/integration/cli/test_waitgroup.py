@@ -57,8 +57,8 @@ async def group(api_server: ApiServer) -> AsyncIterator[WaitGroup]:
 async def test_a_group_is_created_counted_on_waited_for_and_deleted(call: Call, group: WaitGroup):
     """Each verb says what it has done in one line; repeating create is no error."""
     name = "waitgroups.konductor.io/jobs"
-    for _ in range(2):
-        assert await call("create", "jobs", "--ttl", "1h") == Said(0, f"{name} exists\n", "")
+    for what in ("created", "exists, unchanged"):
+        assert await call("create", "jobs", "--ttl", "1h") == Said(0, f"{name} {what}\n", "")
     assert await call("add", "jobs", "--delta", "2") == Said(0, f"{name} counter 2\n", "")
     assert await call("done", "jobs") == Said(0, f"{name} counter 1\n", "")
     assert await call("add", "jobs", "--delta", "-1") == Said(0, f"{name} counter 0\n", "")
