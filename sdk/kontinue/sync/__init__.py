@@ -3,10 +3,10 @@
 from kontinue.api.konductor.barriers import BarrierPhase, BarrierStatus
 from kontinue.api.konductor.gates import GateCondition, GatePhase, GateState, GateStatus, GateTarget
 from kontinue.api.konductor.group import Holder, HolderKind
-from kontinue.api.konductor.leases import LeasePhase, LeaseRequestPhase
-from kontinue.api.konductor.mutexes import MutexPhase
-from kontinue.api.konductor.onces import OncePhase
-from kontinue.api.konductor.rwmutexes import RWMutexPhase
+from kontinue.api.konductor.leases import LeasePhase, LeaseRequestPhase, LeaseStatus
+from kontinue.api.konductor.mutexes import MutexPhase, MutexStatus
+from kontinue.api.konductor.onces import OncePhase, OnceStatus
+from kontinue.api.konductor.rwmutexes import RWMutexPhase, RWMutexStatus
 from kontinue.api.konductor.semaphores import PermitPhase, SemaphorePhase, SemaphoreStatus
 from kontinue.api.konductor.wait_groups import WaitGroupPhase, WaitGroupStatus
 from kontinue.sync.blocking.barrier import SyncBarrier
@@ -44,14 +44,18 @@ __all__ = [
     "Lease",
     "LeasePhase",
     "LeaseRequestPhase",
+    "LeaseStatus",
     "Lock",
     "Mutex",
     "MutexPhase",
+    "MutexStatus",
     "Once",
     "OncePhase",
+    "OnceStatus",
     "PermitPhase",
     "RWMutex",
     "RWMutexPhase",
+    "RWMutexStatus",
     "Scope",
     "Semaphore",
     "SemaphorePhase",

@@ -171,6 +171,9 @@ async def test_threads_do_it_once_with_a_sync_client(api_server: ApiServer):
             first = once.do(lambda lock: done.append(lock.token))
             second = once.do(lambda lock: done.append(lock.token))
             assert once.is_executed()
+            assert once.status().phase is OncePhase.EXECUTED
+            with pytest.raises(errors.AlreadyExecuted), once.running():
+                done.append(0)
             once.delete()
             return first, second
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from kontinue.api.konductor.group import Holder
 from kontinue.api.konductor.leases import Lease as StoredLease
-from kontinue.api.konductor.leases import LeaseRequest
+from kontinue.api.konductor.leases import LeaseRequest, LeaseStatus
 from kontinue.client.sync_client import SyncClient, parts_of
 from kontinue.sync.blocking.mutex import within
 from kontinue.sync.granted.asking import DEFAULT_TTL
@@ -83,6 +83,10 @@ class SyncLease:
     def get(self) -> StoredLease:
         """Read the whole object; see ``Lease.get``."""
         return self._thread.run(self._lease.get())
+
+    def status(self) -> LeaseStatus:
+        """Read the status; see ``Lease.status``."""
+        return self._thread.run(self._lease.status())
 
     def delete(self) -> None:
         """Delete it, if it exists; see ``Lease.delete``."""

@@ -9,6 +9,7 @@ from datetime import timedelta
 from kontinue import errors
 from kontinue.api.konductor.group import Holder
 from kontinue.api.konductor.mutexes import Mutex as StoredMutex
+from kontinue.api.konductor.mutexes import MutexStatus
 from kontinue.client.event_thread import EventThread
 from kontinue.client.sync_client import SyncClient, parts_of
 from kontinue.sync.holding.held import H, Keeper, Lock
@@ -86,6 +87,10 @@ class SyncMutex:
     def get(self) -> StoredMutex:
         """Read the whole object; see ``Mutex.get``."""
         return self._thread.run(self._mutex.get())
+
+    def status(self) -> MutexStatus:
+        """Read the status; see ``Mutex.status``."""
+        return self._thread.run(self._mutex.status())
 
     def delete(self) -> None:
         """Delete it, if it exists; see ``Mutex.delete``."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from datetime import timedelta
 
 from kontinue import errors
 from kontinue.api.konductor.group import Holder
 from kontinue.api.konductor.onces import Once as StoredOnce
+from kontinue.api.konductor.onces import OnceStatus
 from kontinue.client.sync_client import SyncClient, parts_of
 from kontinue.sync.blocking.mutex import within
 from kontinue.sync.holding.held import Lock
@@ -42,16 +44,33 @@ class SyncOnce:
         on_progress: Callable[[StoredOnce], object] | None = None,
     ) -> bool:
         """Do the work unless it has been done; see ``Once.do``. A thread cannot be cancelled: ask ``Lock.check()``."""
-        scope = self._once.running(timeout=timeout, lease=lease, holder=holder, on_progress=on_progress)
         is_ours = False
         try:
-            with within(scope, self._thread) as lock:
+            with self.running(timeout=timeout, lease=lease, holder=holder, on_progress=on_progress) as lock:
                 is_ours = True
                 work(lock)
         except errors.AlreadyExecuted:
             if is_ours:
                 raise  # of another Once, which the work has entered
         return is_ours
+
+    @contextmanager
+    def running(
+        self,
+        *,
+        timeout: timedelta | None = None,
+        lease: timedelta = LEASE,
+        holder: str | Holder = "",
+        on_progress: Callable[[StoredOnce], object] | None = None,
+    ) -> Generator[Lock]:
+        """Do it in a ``with``; see ``Once.running``. A thread cannot be cancelled: look at ``Lock.check()``.
+
+        Raises:
+            AlreadyExecuted: when it is entered: it has been done.
+        """
+        scope = self._once.running(timeout=timeout, lease=lease, holder=holder, on_progress=on_progress)
+        with within(scope, self._thread) as lock:
+            yield lock
 
     def is_executed(self) -> bool:
         """Tell whether it has been done; see ``Once.is_executed``."""
@@ -60,6 +79,10 @@ class SyncOnce:
     def get(self) -> StoredOnce:
         """Read the whole object; see ``Once.get``."""
         return self._thread.run(self._once.get())
+
+    def status(self) -> OnceStatus:
+        """Read the status; see ``Once.status``."""
+        return self._thread.run(self._once.status())
 
     def delete(self) -> None:
         """Delete it, if it exists; see ``Once.delete``."""

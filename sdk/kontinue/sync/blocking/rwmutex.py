@@ -8,6 +8,7 @@ from datetime import timedelta
 
 from kontinue.api.konductor.group import Holder
 from kontinue.api.konductor.rwmutexes import RWMutex as StoredRWMutex
+from kontinue.api.konductor.rwmutexes import RWMutexStatus
 from kontinue.client.sync_client import SyncClient, parts_of
 from kontinue.sync.blocking.mutex import within
 from kontinue.sync.holding.held import Lock
@@ -97,6 +98,10 @@ class SyncRWMutex:
     def get(self) -> StoredRWMutex:
         """Read the whole object; see ``RWMutex.get``."""
         return self._thread.run(self._mutex.get())
+
+    def status(self) -> RWMutexStatus:
+        """Read the status; see ``RWMutex.status``."""
+        return self._thread.run(self._mutex.status())
 
     def delete(self) -> None:
         """Delete it, if it exists; see ``RWMutex.delete``."""

@@ -16,7 +16,7 @@ import msgspec
 from kontinue import errors
 from kontinue.api.konductor.child_names import child_name
 from kontinue.api.konductor.group import Holder
-from kontinue.api.konductor.leases import LEASES, LeaseRequest, LeaseRequestSpec, LeaseSpec, lease_locks
+from kontinue.api.konductor.leases import LEASES, LeaseRequest, LeaseRequestSpec, LeaseSpec, LeaseStatus, lease_locks
 from kontinue.api.konductor.leases import Lease as StoredLease
 from kontinue.api.meta import ObjectMeta
 from kontinue.client.client import Client
@@ -183,6 +183,14 @@ class Lease(Lockable[StoredLease]):
         )
         listed = _decode_requests(await self._transport.send(request, retry_for_s=self._retry_for_s))
         return [one for one in listed.items or () if one.belongs_to(lease)]
+
+    async def status(self) -> LeaseStatus:
+        """Read the status; without phase while no coordinator has seen it.
+
+        Raises:
+            NotFound: there is none.
+        """
+        return (await self.get()).status
 
     async def _acquired(
         self, limit: timedelta | None, ttl: timedelta | None, holder: str | Holder, priority: int | None

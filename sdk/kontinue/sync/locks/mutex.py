@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 
+import msgspec
+
 from kontinue.api.konductor.group import Holder
 from kontinue.api.konductor.locks import ttl_of
-from kontinue.api.konductor.mutexes import MUTEXES, MutexSpec
+from kontinue.api.konductor.mutexes import MUTEXES, MutexSpec, MutexStatus
 from kontinue.api.konductor.mutexes import Mutex as StoredMutex
 from kontinue.api.meta import ObjectMeta
 from kontinue.client.client import Client
@@ -125,6 +127,15 @@ class Mutex(Lockable[StoredMutex]):
             NotFound: there is none.
         """
         return bool((await self.get()).status.holder)
+
+    async def status(self) -> MutexStatus:
+        """Read the status, with the phase also of one that nobody has written yet.
+
+        Raises:
+            NotFound: there is none.
+        """
+        found = await self.get()
+        return msgspec.structs.replace(found.status, phase=found.phase)
 
     async def _locked(
         self,

@@ -9,9 +9,11 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+import msgspec
+
 from kontinue import errors
 from kontinue.api.konductor.group import Holder
-from kontinue.api.konductor.onces import ONCES, OnceSpec, executed, failed, once_locks
+from kontinue.api.konductor.onces import ONCES, OnceSpec, OnceStatus, executed, failed, once_locks
 from kontinue.api.konductor.onces import Once as StoredOnce
 from kontinue.api.meta import ObjectMeta
 from kontinue.client.client import Client
@@ -123,6 +125,15 @@ class Once(Lockable[StoredOnce]):
             NotFound: there is none.
         """
         return (await self.get()).status.executed
+
+    async def status(self) -> OnceStatus:
+        """Read the status, with the phase also of one that nobody has written yet.
+
+        Raises:
+            NotFound: there is none.
+        """
+        found = await self.get()
+        return msgspec.structs.replace(found.status, phase=found.phase)
 
     async def _finish(self, lock: Lock, error: BaseException | None) -> None:
         now = datetime.now(UTC)

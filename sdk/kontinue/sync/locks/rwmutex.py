@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 
+import msgspec
+
 from kontinue.api.konductor.group import Holder
 from kontinue.api.konductor.locks import ttl_of
-from kontinue.api.konductor.rwmutexes import RWMUTEXES, RWMutexSpec
+from kontinue.api.konductor.rwmutexes import RWMUTEXES, RWMutexSpec, RWMutexStatus
 from kontinue.api.konductor.rwmutexes import RWMutex as StoredRWMutex
 from kontinue.api.meta import ObjectMeta
 from kontinue.client.client import Client
@@ -143,6 +145,15 @@ class RWMutex(Lockable[StoredRWMutex]):
             ApiError: the server refuses.
         """
         await self._locker.give_back(*named(lock, holder, token))
+
+    async def status(self) -> RWMutexStatus:
+        """Read the status, with the phase also of one that nobody has written yet.
+
+        Raises:
+            NotFound: there is none.
+        """
+        found = await self.get()
+        return msgspec.structs.replace(found.status, phase=found.phase)
 
     def _scope(
         self,
