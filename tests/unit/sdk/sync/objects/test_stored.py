@@ -48,11 +48,18 @@ async def test_deleting_what_is_not_there_is_an_error_unless_it_is_a_lock(kind: 
 
 @pytest.mark.parametrize(
     ("kind", "phase"),
-    [(Mutex, "Unlocked"), (RWMutex, "Unlocked"), (Once, "Pending"), (WaitGroup, "Done"), (Lease, None), (Gate, None)],
+    [
+        (Mutex, "Unlocked"),
+        (RWMutex, "Unlocked"),
+        (Once, "Pending"),
+        (WaitGroup, "Done"),
+        (Lease, None),
+        (Barrier, None),
+    ],
 )
 async def test_the_status_of_a_fresh_object_says_what_is_so(kind: Any, phase: str | None):
     """Clients decide about locks and counters; about the others a coordinator does, and none has looked yet."""
     transport = ScriptedTransport()
-    fresh = {"metadata": {"name": "x"}, "spec": {"conditions": []} if kind is Gate else {}}
+    fresh = {"metadata": {"name": "x"}, "spec": {"expected": 1} if kind is Barrier else {}}
     transport.answer = lambda _: json.dumps(fresh).encode()
     assert (await kind("x", Client.from_kube(transport, "default")).status()).phase == phase
