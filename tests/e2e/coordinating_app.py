@@ -30,3 +30,19 @@ def guarded_sync(ctx: SyncExecutionContext, name: str, file: str) -> int:
         ctx.wait_group("go").wait()
         ctx.step(note, file, f"{name} out")
     return lock.token
+
+
+@app.function
+async def seated(ctx: ExecutionContext, name: str, file: str) -> None:
+    """Have a seat until somebody says go."""
+    async with ctx.semaphore("seats"):
+        await ctx.step(note, file, f"{name} in")
+        await ctx.wait_group("go").wait()
+        await ctx.step(note, file, f"{name} out")
+
+
+@app.function
+async def gated(ctx: ExecutionContext) -> str:
+    """Wait until all that the Gate waits for is so."""
+    await ctx.gate("opened").wait()
+    return "passed"

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from kontinue.api.konductor.gates import GatePhase
 from kontinue.api.konductor.mutexes import Mutex as StoredMutex
 from kontinue.client import Client
 from kontinue.errors import Unavailable
 from kontinue.kube.http import KubeTransport
-from kontinue.sync import Mutex, WaitGroup
-from looked_after import World
+from kontinue.sync import Gate, Mutex, Semaphore, WaitGroup
+from looked_after import World, start_coordinator
+from polling import eventually
 from replica import Replica, replicas
 from startable import StartableServer
 
@@ -95,3 +97,42 @@ async def test_a_canceled_execution_holds_nothing_and_waits_for_nothing(
         await seen(mutex, lambda one: one.status.holder == f"execution/{third.name}")
         await group.done()
         assert await third.result(timeout=SOON) == 2
+
+
+async def test_who_waits_for_a_gate_and_a_permit_outlives_the_coordinator(
+    client: Client, group: WaitGroup, own_server: StartableServer, tmp_path: Path
+) -> None:
+    """What comes to be so while none runs is seen by the next one; a seat is still one Execution's at a time."""
+    gate, seats, file = Gate("opened", client), Semaphore("seats", client), tmp_path / "ledger"
+    await gate.create(["WaitGroup/go=Done"])
+    await seats.create(1)
+    inputs = [{"name": name, "file": str(file)} for name in "ab"]
+    coordinator = await start_coordinator(own_server)
+    try:
+        first = await client.spawn("seated", inputs[0])
+        await eventually(lambda: file.exists())
+        third, second = await client.spawn("gated", result=str), await client.spawn("seated", inputs[1])
+        await eventually(lambda: is_waiting(seats, gate))
+    finally:
+        coordinator.kill()
+        await coordinator.wait()
+    await group.done()
+    await first.result(timeout=SOON)
+    coordinator = await start_coordinator(own_server)
+    try:
+        assert await third.result(timeout=SOON) == "passed"
+        await second.result(timeout=SOON)
+        assert file.read_text().split("\n") == ["a in", "a out", "b in", "b out", ""]
+        await eventually(lambda: is_free(seats))
+    finally:
+        coordinator.kill()
+        await coordinator.wait()
+
+
+async def is_waiting(seats: Semaphore, gate: Gate) -> bool:
+    permits, found = (await seats.get()).status, await gate.get()
+    return (permits.in_use, permits.waiting, found.status.phase) == (1, 1, GatePhase.WAITING)
+
+
+async def is_free(seats: Semaphore) -> bool:
+    return (await seats.get()).status.in_use == 0

@@ -19,6 +19,7 @@ from kontinue.sync import Holder, HolderKind, Mutex, Once, RWMutex, WaitGroup
 from kontinue_engine.arbiter.process import USER_AGENT, look_after_all
 from kontinue_engine.clock import SystemClock
 from kontinue_engine.kube.events import EventRecorder
+from startable import StartableServer
 
 
 class LosesAnswers:
@@ -118,7 +119,7 @@ class World:
             await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def start_coordinator(api_server: ApiServer, *options: str) -> asyncio.subprocess.Process:
+async def start_coordinator(api_server: ApiServer | StartableServer, *options: str) -> asyncio.subprocess.Process:
     """Start a coordinator as a process, which gives way within seconds when it dies; return once it is ready."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "kontinue_engine.arbiter", "--kubeconfig", str(api_server.kubeconfig)),
