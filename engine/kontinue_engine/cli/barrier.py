@@ -17,7 +17,7 @@ from kontinue_engine.cli.creating import create_object, spec_text
 from kontinue_engine.cli.execute import duration_option
 from kontinue_engine.cli.options import candidates, global_options, note
 from kontinue_engine.cli.primitives import OK, print_list, run, say, show
-from kontinue_engine.cli.text import format_age, format_table, format_time
+from kontinue_engine.cli.text import format_age, format_fields, format_table, format_time
 
 app = typer.Typer(
     help="Let a known number of participants wait for each other. Exit codes: 0 ok, 1 error, 2 not found, 3 timeout, "
@@ -183,7 +183,7 @@ def describe(found: Barrier, now: datetime) -> str:
     ]
     if told.opened_at is not None:
         lines.append(("Opened", format_time(told.opened_at)))
-    text = "\n".join(f"{f'{title}:':<12}{value}" for title, value in lines)
+    text = format_fields(lines)
     if not told.arrivals:
         return text
     return f"{text}\n\n{format_table(['ARRIVED'], [[holder] for holder in told.arrivals])}"

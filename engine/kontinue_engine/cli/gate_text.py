@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from kontinue.api.konductor.gates import Gate, GateConditionStatus
-from kontinue_engine.cli.text import format_age, format_table, format_time
+from kontinue_engine.cli.text import format_age, format_fields, format_table, format_time
 
 
 def gate_table(found: Sequence[Gate], now: datetime, *, with_namespace: bool, width: int | None = None) -> str:
@@ -39,7 +39,7 @@ def describe(found: Gate, now: datetime) -> str:
     ]
     if told.opened_at is not None:
         lines.append(("Opened", format_time(told.opened_at)))
-    text = "\n".join(f"{f'{title}:':<12}{value}" for title, value in lines)
+    text = format_fields(lines)
     return f"{text}\n\n{format_table(['CONDITION', 'IS-MET'], _conditions(found))}"
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from kontinue.api.konductor.leases import Lease, LeaseRequest
-from kontinue_engine.cli.text import format_age, format_table, format_time
+from kontinue_engine.cli.text import format_age, format_fields, format_table, format_time
 
 
 def lease_table(found: Sequence[Lease], now: datetime, *, with_namespace: bool, width: int | None = None) -> str:
@@ -39,7 +39,7 @@ def describe(lease: Lease, found: Sequence[LeaseRequest], now: datetime) -> str:
     ]
     lines += [("Acquired", format_time(told.acquired_at))] if told.acquired_at else []
     lines += [("Expires", format_time(told.expires_at))] if told.expires_at else []
-    text = "\n".join(f"{f'{title}:':<12}{value}" for title, value in lines)
+    text = format_fields(lines)
     if not found:
         return text
     rows = [

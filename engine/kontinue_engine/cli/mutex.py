@@ -28,7 +28,7 @@ from kontinue_engine.cli.locks import (
 )
 from kontinue_engine.cli.options import candidates, global_options
 from kontinue_engine.cli.primitives import OK, Progress, print_list, run, say, show
-from kontinue_engine.cli.text import format_age, format_table, format_time
+from kontinue_engine.cli.text import format_age, format_fields, format_table, format_time
 
 app = typer.Typer(
     help="One at a time holds it. Exit codes: 0 ok, 1 error, 2 not found, 3 timeout, 4 forbidden, 5 held by another.",
@@ -183,7 +183,7 @@ def describe(mutex: Mutex, now: datetime) -> str:
         lines.append(("Bound to", str(found.bound_to)))
     lines += [("Locked", format_time(found.locked_at))] if found.locked_at else []
     lines += [("Expires", format_time(found.expires_at))] if found.expires_at else []
-    text = "\n".join(f"{f'{title}:':<12}{value}" for title, value in lines)
+    text = format_fields(lines)
     if not found.waiters:
         return text
     rows = [[one.holder, str(one.bound_to or "")] for one in found.waiters]

@@ -19,7 +19,7 @@ from kontinue.kube.requests import Resource
 from kontinue_engine.cli.execution_tree import awaited_text, duration_of, progress_text
 from kontinue_engine.cli.options import GlobalOptions, OutputFormat
 from kontinue_engine.cli.signatures import format_signature
-from kontinue_engine.cli.text import format_age, format_duration, format_table, shorten
+from kontinue_engine.cli.text import format_age, format_duration, format_table, one_line, shorten
 
 _MAX_CELL = 60
 
@@ -61,7 +61,7 @@ def tell(options: GlobalOptions, resource: Resource, name: str, what: str) -> No
     api_group = options.api_group if resource.group == GROUP else ""
     said = reference(resource, name, api_group=api_group)
     if options.is_table:
-        print(f"{said} {what}", flush=True)
+        print(f"{said} {one_line(what)}", flush=True)
     elif options.output is OutputFormat.NAME:
         print(said, flush=True)
 

@@ -20,7 +20,7 @@ from kontinue_engine.cli.execute import duration_option
 from kontinue_engine.cli.locks import CommandArgument, HolderOption, TimeoutOption, holder_of, run_held
 from kontinue_engine.cli.options import candidates, global_options
 from kontinue_engine.cli.primitives import OK, Progress, print_list, run, say, show
-from kontinue_engine.cli.text import format_age, format_table, format_time
+from kontinue_engine.cli.text import format_age, format_fields, format_table, format_time
 
 app = typer.Typer(
     help="Done once, whoever does it. Exit codes: 0 ok, 1 error, 2 not found, 3 timeout, 4 forbidden, 5 done by "
@@ -160,7 +160,7 @@ def describe(once: Once, now: datetime) -> str:
     lines += [("Executed", format_time(found.executed_at))] if found.executed_at else []
     lines += [("Failure", found.failure)] if found.failure else []
     lines += [("Waiting", ", ".join(one.holder for one in found.waiters))] if found.waiters else []
-    return "\n".join(f"{f'{title}:':<12}{value}" for title, value in lines)
+    return format_fields(lines)
 
 
 def _doing(once: Once) -> str:

@@ -22,6 +22,7 @@ from kontinue_engine.cli import connection, failures, streams
 from kontinue_engine.cli.executions import list_objects
 from kontinue_engine.cli.objects import format_document, print_objects, tell
 from kontinue_engine.cli.options import GlobalOptions, OutputFormat, global_options, is_terminal, note, table_width
+from kontinue_engine.cli.text import one_line
 from kontinue_engine.errors import first_known
 
 OK: Final = 0
@@ -130,6 +131,7 @@ class Progress:
 
     def show(self, text: str) -> None:
         """Say it, unless it was said last."""
+        text = one_line(text)
         if self._options.quiet or text == self._said:
             return
         self._said = text

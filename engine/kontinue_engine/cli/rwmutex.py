@@ -28,7 +28,7 @@ from kontinue_engine.cli.locks import (
 )
 from kontinue_engine.cli.options import candidates, global_options
 from kontinue_engine.cli.primitives import OK, Progress, print_list, run, say, show
-from kontinue_engine.cli.text import format_age, format_table, format_time
+from kontinue_engine.cli.text import format_age, format_fields, format_table, format_time
 
 app = typer.Typer(
     help="Many read at a time, or one writes. Exit codes: 0 ok, 1 error, 2 not found, 3 timeout, 4 forbidden, "
@@ -178,7 +178,7 @@ def describe(mutex: RWMutex, now: datetime) -> str:
         ("TTL", mutex.spec.ttl or "none"),
         ("Age", format_age(meta.creation_timestamp, now)),
     ]
-    text = "\n".join(f"{f'{title}:':<12}{value}" for title, value in lines)
+    text = format_fields(lines)
     rows = [
         [one.holder, _verb(shared=one.is_shared), str(one.token), format_time(one.expires_at) if one.expires_at else ""]
         for one in rwmutex_locks(mutex).grants

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from kontinue.api.konductor.semaphores import Permit, Semaphore
-from kontinue_engine.cli.text import format_age, format_table, format_time
+from kontinue_engine.cli.text import format_age, format_fields, format_table, format_time
 
 
 def semaphore_table(
@@ -36,7 +36,7 @@ def describe(found: Semaphore, permits: Sequence[Permit], now: datetime) -> str:
         ("TTL", found.spec.ttl or "none"),
         ("Age", format_age(meta.creation_timestamp, now)),
     ]
-    text = "\n".join(f"{f'{title}:':<12}{value}" for title, value in lines)
+    text = format_fields(lines)
     if not permits:
         return text
     header = ["HOLDER", "PHASE", "BOUND-TO", "EXPIRES", "PERMIT"]

@@ -149,7 +149,7 @@ class GrowingTable:
 
     def lines(self, rows: Iterable[Sequence[str]]) -> list[str]:
         """Return rows as lines, the header before the first ones."""
-        cells = [[_one_line(cell) for cell in row] for row in rows]
+        cells = [[one_line(cell) for cell in row] for row in rows]
         for row in cells:
             self._widths = [max(known, display_width(cell)) for known, cell in zip(self._widths, row, strict=True)]
         shown = cells if self._has_header else [self._header, *cells]
@@ -184,6 +184,11 @@ def _fit(cell: str, room: int) -> str:
     return short + " " * (room - display_width(short))
 
 
+def format_fields(fields: Iterable[tuple[str, str]]) -> str:
+    """Return what is known of one object, a line for each title with its value."""
+    return "\n".join(f"{f'{title}:':<12}{one_line(value)}" for title, value in fields)
+
+
 def display_width(text: str) -> int:
     """Return how many columns of a terminal a text takes: two for each wide character, none for a combining one."""
     return len(text) if text.isascii() else sum(map(_columns, text))
@@ -197,7 +202,7 @@ def _columns(character: str) -> int:
 
 def shorten(text: str, length: int) -> str:
     """Return the text in one line, cut to ``length`` columns with an ellipsis."""
-    line = _one_line(text)
+    line = one_line(text)
     if max(len(line), display_width(line)) <= length:
         return line
     room = length - 1
@@ -219,6 +224,6 @@ def indent(text: str, prefix: str) -> str:
     return "\n".join(prefix + line for line in text.rstrip("\n").split("\n"))
 
 
-def _one_line(text: str) -> str:
-    """A message of somebody's code may hold anything: line feeds break a row, and escapes the terminal."""
+def one_line(text: str) -> str:
+    """Return a text of somebody's without what breaks a row or the terminal: line feeds and escapes."""
     return _CONTROL.sub(" ", text)

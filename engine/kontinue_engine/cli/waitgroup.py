@@ -18,7 +18,7 @@ from kontinue_engine.cli.creating import create_object, spec_text
 from kontinue_engine.cli.execute import duration_option
 from kontinue_engine.cli.options import candidates, global_options
 from kontinue_engine.cli.primitives import OK, Progress, bound_holder, print_list, run, say, show
-from kontinue_engine.cli.text import format_age, format_table, format_time
+from kontinue_engine.cli.text import format_age, format_fields, format_table, format_time
 
 app = typer.Typer(
     help="Count workers that are under way, and wait until all of them are done. Exit codes: 0 ok, 1 error, "
@@ -181,7 +181,7 @@ def describe(group: WaitGroup, now: datetime) -> str:
     ]
     if found.done_at is not None:
         lines.append(("Done since", format_time(found.done_at)))
-    text = "\n".join(f"{f'{title}:':<12}{value}" for title, value in lines)
+    text = format_fields(lines)
     if not found.holders:
         return text
     rows = [[one.kind.value, one.name, str(one.count)] for one in found.holders]

@@ -105,6 +105,16 @@ async def test_what_goes_wrong_has_a_code_of_its_own(call: Call, mutex: Mutex):
     await mutex.unlock(held)
 
 
+async def test_the_name_of_a_holder_does_nothing_to_a_terminal(call: Call, mutex: Mutex):
+    """Whoever may lock chooses it: neither colours nor forged lines reach those who look."""
+    await mutex.create()
+    locked = await call("lock", "deploy", "--holder", "x\x1b[31m\nPhase: Unlocked")
+    assert locked.out == f"{NAME} locked by x [31m Phase: Unlocked, token 1\n"
+    shown = (await call("status", "deploy")).out
+    assert "Holder:     x [31m Phase: Unlocked\n" in shown
+    assert "\x1b" not in shown
+
+
 async def test_a_command_runs_while_it_is_locked(call: Call, mutex: Mutex, tmp_path: Path):
     """Its exit code is passed on, it knows the token, and the Mutex is free afterwards, however it ended."""
     await mutex.create()

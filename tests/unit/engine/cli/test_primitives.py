@@ -15,6 +15,7 @@ from kontinue import errors
 from kontinue.api.konductor.semaphores import Semaphore
 from kontinue.kube.requests import SEMAPHORES
 from kontinue_engine.cli import primitives
+from kontinue_engine.cli.options import GlobalOptions
 
 
 @pytest.mark.parametrize(
@@ -75,3 +76,9 @@ def test_a_list_of_another_version_is_told_as_such(monkeypatch: pytest.MonkeyPat
         primitives.print_list(context, SEMAPHORES, Semaphore, lambda *_, **__: "")
     assert left.value.exit_code == 1
     assert "error: shop/db is no Semaphore" in capsys.readouterr().err
+
+
+def test_progress_does_nothing_to_a_terminal(capsys: pytest.CaptureFixture[str]):
+    """It names holders, who may call themselves anything."""
+    primitives.Progress(GlobalOptions()).show("held by x\x1b[31m\nfree")
+    assert capsys.readouterr().err == "held by x [31m free\n"
