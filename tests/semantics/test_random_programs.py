@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from kontinue import App, ChildFailed, ExecutionContext, StepFailed, SyncExecutionContext, current_step, step
 from kontinue.api.v1alpha1 import Phase
 from kontinue.errors import ExecutionCanceled
+from kontinue.sync import RWMutex, WaitGroup
 from kontinue_engine.testing import TestEnvironment
 
 pytestmark = pytest.mark.slow
@@ -28,7 +29,8 @@ app = App(group="g")
 effects: Counter[str] = Counter()
 
 Program = list[Any]
-"""``[kind, argument]``: add NUMBER, refuse NUMBER, sleep SECONDS, child PROGRAM, seq PROGRAMS, all PROGRAMS."""
+"""``[kind, argument]``: add NUMBER, refuse NUMBER, sleep SECONDS, child PROGRAM, seq PROGRAMS, all PROGRAMS; with
+primitives count NUMBER, hold PROGRAM, too."""
 
 
 @step
@@ -64,12 +66,24 @@ async def play(ctx: ExecutionContext, program: Program) -> int:
             value = 0
         case "child":
             value = await ctx.execute(run_in_threads if argument[0] != "all" else run, argument)
+        case "count":
+            await ctx.wait_group("w").add(argument)
+            value = 0
+        case "hold":
+            async with ctx.rwmutex("rw").read() as lock:
+                value = await play(ctx, argument)
+                assert await ctx.execute(echoes, lock.token) == lock.token
         case "seq":
             value = sum([await play(ctx, one) for one in argument])
         case _:
             value = sum(await asyncio.gather(*(play(ctx, one) for one in argument)))
     assert ctx.now() >= begin, "time went back"
     return value
+
+
+@app.function
+async def echoes(ctx: ExecutionContext, number: int) -> int:
+    return number
 
 
 @app.function
@@ -115,9 +129,9 @@ def value_of(program: Program) -> int:
             return argument
         case "refuse":
             return -argument
-        case "sleep":
+        case "sleep" | "count":
             return 0
-        case "child":
+        case "child" | "hold":
             return value_of(argument)
         case _:
             return sum(map(value_of, argument))
@@ -143,12 +157,25 @@ def steps_of(program: Program) -> int:
     match kind:
         case "add" | "refuse":
             return 1
-        case "child":
+        case "child" | "hold":
             return steps_of(argument)
-        case "sleep":
+        case "sleep" | "count":
             return 0
         case _:
             return sum(map(steps_of, argument))
+
+
+def counts_of(program: Program) -> int:
+    kind, argument = program
+    match kind:
+        case "count":
+            return argument
+        case "child" | "hold":
+            return counts_of(argument)
+        case "seq" | "all":
+            return sum(map(counts_of, argument))
+        case _:
+            return 0
 
 
 def calls_of(program: Program) -> int:
@@ -156,6 +183,8 @@ def calls_of(program: Program) -> int:
     match kind:
         case "child":
             return 1 + calls_of(argument)
+        case "hold":
+            return 3 + calls_of(argument)
         case "seq" | "all":
             return sum(map(calls_of, argument))
         case _:
@@ -183,6 +212,14 @@ programs = st.recursive(
     lambda inner: st.one_of(
         st.tuples(st.sampled_from(["seq", "all"]), st.lists(inner, max_size=4)).map(list),
         st.tuples(st.just("child"), inner).map(list),
+    ),
+    max_leaves=8,
+)
+coordinated = st.recursive(
+    st.one_of(leaves, st.tuples(st.just("count"), st.integers(1, 99)).map(list)),
+    lambda inner: st.one_of(
+        st.tuples(st.sampled_from(["seq", "all"]), st.lists(inner, max_size=4)).map(list),
+        st.tuples(st.sampled_from(["child", "hold"]), inner).map(list),
     ),
     max_leaves=8,
 )
@@ -237,6 +274,30 @@ def test_a_program_gives_what_the_model_gives_whatever_happens(
             lost = doings.count("restart") + sum(1 if names else calls_of(program) for names, _ in planned)
             assert len(effects) == steps_of(program)
             assert all(1 <= count <= 1 + lost for count in effects.values()), effects
+
+    asyncio.run(play_it())
+
+
+@pytest.mark.filterwarnings("ignore:crash_after")
+@given(program=coordinated, doings=actions, planned=crashes, replay=st.booleans())
+@settings(max_examples=EXAMPLES // 2, suppress_health_check=[HealthCheck.too_slow])
+def test_a_program_counts_once_and_gives_back_what_it_holds_whatever_happens(
+    program: Program, doings: list[Any], planned: list[Any], replay: bool
+) -> None:
+    """With readers only, so that nobody waits; what a lock was given as its token stays that."""
+    assume(sum(1 if names else deaths_in_a_row(program) for names, _ in planned) <= 3)
+
+    async def play_it() -> None:
+        async with environment(replay=replay, planned=planned) as env:
+            group, lock = WaitGroup("w", env.client), RWMutex("rw", env.client)
+            await group.create()
+            await lock.create()
+            execution = await env.spawn(run, program)
+            await act(env, doings)
+            assert await execution.result() == value_of(program)
+            assert (await group.status()).counter == counts_of(program)
+            status = (await lock.get()).status
+            assert (status.locks, status.waiters) == ([], [])
 
     asyncio.run(play_it())
 
