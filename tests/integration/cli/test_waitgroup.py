@@ -71,6 +71,18 @@ async def test_a_group_is_created_counted_on_waited_for_and_deleted(call: Call, 
     assert await call("list") == Said(0, "", "No waitgroups found.\n")
 
 
+async def test_the_namespace_that_is_named_goes_before_that_of_the_context(
+    call: Call, group: WaitGroup, api_server: ApiServer
+):
+    """Before the verb or behind it; the original has ignored it."""
+    name = f"in-{api_server.namespace}"
+    assert (await call("create", name, "-n", "kube-system")).code == 0
+    assert (await call("-n", "kube-system", "done", name, "--clamp")).code == 0
+    assert (await call("status", name)).code == 2
+    assert (await call("delete", name, "--namespace", "kube-system")).code == 0
+    assert (await call("status", name, "-n", "kube-system")).code == 2
+
+
 async def test_a_wait_tells_its_progress_on_stderr_and_ends_with_the_last_done(call: Call, group: WaitGroup):
     """A script sees one line on stdout, and only at the end."""
     await group.create()
