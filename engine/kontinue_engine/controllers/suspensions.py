@@ -286,9 +286,11 @@ class Suspensions:
         """Return what the activation waits for here, by step id; the end as it may have been changed by hand."""
         waits = {}
         for step, awaited in entry.suspensions.items():
-            known = self._open.get(awaited.command.name)
+            name = awaited.command.name
+            known = self._open.get(name)
             until_ms = known.resume_at_ms if known is not None else awaited.until_ms
-            waits[step] = Wait(name=awaited.command.name, until_ms=until_ms, is_sleep=awaited.command.is_sleep)
+            exists = known is not None or name not in self._asked
+            waits[step] = Wait(name=name, until_ms=until_ms, is_sleep=awaited.command.is_sleep, exists=exists)
         return waits
 
     def can_rest(self, entry: Entry) -> bool:

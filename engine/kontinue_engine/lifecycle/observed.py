@@ -178,6 +178,7 @@ class Wait(msgspec.Struct, frozen=True, kw_only=True):
         name: of the object.
         until_ms: when it ends by itself; None for never.
         is_sleep: nobody has to do anything.
+        exists: the object has been created, as far as is known: who is told of it finds it.
         kind: of the object.
         message: why it takes so long, for people.
     """
@@ -185,6 +186,7 @@ class Wait(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     until_ms: int | None
     is_sleep: bool
+    exists: bool = True
     kind: str = "Suspension"
     message: str = ""
 

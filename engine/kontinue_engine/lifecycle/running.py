@@ -88,7 +88,7 @@ def _is_long(observed: Observed, activation: Activation, memo: MemoBytes, until_
     for item in activation.waiting_for:
         wait = observed.waits.get(item.step)
         if wait is not None and wait.is_sleep:
-            is_long = wait.until_ms is None or wait.until_ms > until_ms
+            is_long = wait.exists and (wait.until_ms is None or wait.until_ms > until_ms)
         else:
             is_long = item.kind == "Timer" and memo.timers.get(item.step, 0) > until_ms
         if not is_long:

@@ -149,6 +149,21 @@ def test_one_that_is_parked_names_what_it_waits_for_and_until_when() -> None:
     assert listed[-1].message == "and 990 more"
 
 
+def test_a_long_sleep_is_told_once_its_suspension_is_there() -> None:
+    """Whoever reads Suspended may resume it at once; after the parking time it is Suspended all the same."""
+    since = NOW_MS - 1
+    asleep = msgspec.structs.replace(
+        parked(frames.WaitingItem("Suspension", "nap", "0")), running_since_ms=since, parked_since_ms=since
+    )
+    nap = Wait(name="e-0", until_ms=NOW_MS + 3_600_000, is_sleep=True, exists=False)
+    early = observe(activation=asleep, waits={"0": nap})
+    assert decide(early, WORKER, NOW_MS).status is None
+    assert told(observe(activation=asleep, waits={"0": msgspec.structs.replace(nap, exists=True)}))
+    late = decide(early, WORKER, since + WORKER.parking_ms).status
+    assert late is not None
+    assert late.phase is Phase.SUSPENDED
+
+
 def test_one_that_is_blocked_waits_for_a_build() -> None:
     """What differs stands in its message."""
     mismatch = frames.Mismatched(1, step="0", recorded="a", requested="b")
