@@ -222,7 +222,7 @@ async def test_cancel_works_beside_a_busy_writer(client, worker):
 
     async def write_on():
         i = 0
-        with contextlib.suppress(errors.Conflict):
+        with contextlib.suppress(errors.Conflict, errors.Invalid):  # as soon as it is canceled
             while True:
                 i += 1
                 await worker.write(handle.name, Phase.EXECUTING, resumptions=i)
@@ -233,6 +233,7 @@ async def test_cancel_works_beside_a_busy_writer(client, worker):
     writing.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await writing
+    assert (await client.get(handle.name)).phase is Phase.CANCELED
 
 
 async def test_skip_gives_whoever_waits_the_result(client, worker):
