@@ -673,6 +673,7 @@ async def test_a_cancel_that_comes_during_a_write_is_noticed(world: World) -> No
     await world.phase("e", Phase.EXECUTING)
     entry = world.entries.by_name("e")
     assert entry is not None
+    await eventually(lambda: entry.writing is None)  # what the server has is written before its writer hears of it
     entry.writing = NO_NEWS
     await world.transport.send(canceled(world.namespace, "e"))
     await eventually(lambda: entry.must_verify)
