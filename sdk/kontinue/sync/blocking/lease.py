@@ -10,7 +10,7 @@ from kontinue.api.konductor.group import Holder
 from kontinue.api.konductor.leases import Lease as StoredLease
 from kontinue.api.konductor.leases import LeaseRequest, LeaseStatus
 from kontinue.client.sync_client import SyncClient, parts_of
-from kontinue.sync.blocking.mutex import within
+from kontinue.sync.blocking.scopes import within
 from kontinue.sync.granted.asking import DEFAULT_TTL
 from kontinue.sync.granted.lease import Lease
 from kontinue.sync.holding.held import Lock

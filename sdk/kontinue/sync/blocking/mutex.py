@@ -3,30 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import timedelta
 
-from kontinue import errors
 from kontinue.api.konductor.group import Holder
 from kontinue.api.konductor.mutexes import Mutex as StoredMutex
 from kontinue.api.konductor.mutexes import MutexStatus
-from kontinue.client.event_thread import EventThread
 from kontinue.client.sync_client import SyncClient, parts_of
-from kontinue.sync.holding.held import H, Keeper, Lock
+from kontinue.sync.blocking.scopes import within
+from kontinue.sync.holding.held import Lock
 from kontinue.sync.locks.mutex import Mutex
-
-
-@contextmanager
-def within(scope: Keeper[H], thread: EventThread) -> Generator[H]:
-    """Hold a lock, or something else, in a ``with``; what the body raises goes first."""
-    held = thread.run(scope.begin())
-    try:
-        yield held
-    except BaseException as error:
-        with suppress(errors.KontinueError):
-            thread.run(scope.end(error))
-        raise
-    thread.run(scope.end())
 
 
 class SyncMutex:

@@ -11,7 +11,7 @@ from kontinue.api.konductor.group import Holder
 from kontinue.api.konductor.onces import Once as StoredOnce
 from kontinue.api.konductor.onces import OnceStatus
 from kontinue.client.sync_client import SyncClient, parts_of
-from kontinue.sync.blocking.mutex import within
+from kontinue.sync.blocking.scopes import within
 from kontinue.sync.holding.held import Lock
 from kontinue.sync.locks.once import LEASE, Once
 

@@ -10,7 +10,7 @@ from kontinue.api.konductor.group import Holder
 from kontinue.api.konductor.rwmutexes import RWMutex as StoredRWMutex
 from kontinue.api.konductor.rwmutexes import RWMutexStatus
 from kontinue.client.sync_client import SyncClient, parts_of
-from kontinue.sync.blocking.mutex import within
+from kontinue.sync.blocking.scopes import within
 from kontinue.sync.holding.held import Lock
 from kontinue.sync.locks.rwmutex import RWMutex
 

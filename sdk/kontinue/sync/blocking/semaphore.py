@@ -12,7 +12,7 @@ from kontinue.api.konductor.semaphores import Permit, SemaphoreStatus
 from kontinue.api.konductor.semaphores import Semaphore as StoredSemaphore
 from kontinue.client.event_thread import EventThread
 from kontinue.client.sync_client import SyncClient, parts_of
-from kontinue.sync.blocking.mutex import within
+from kontinue.sync.blocking.scopes import within
 from kontinue.sync.granted.permits import HeldPermit
 from kontinue.sync.granted.semaphore import Semaphore
 
