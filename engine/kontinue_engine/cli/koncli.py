@@ -35,10 +35,14 @@ _VALUED: Final = frozenset({"--timeout", "--log-level", "--wait-duration", "--up
 _ALONE: Final = frozenset({"completion", "version"})
 """Verbs that know no server."""
 STATUS: Final = Verb(
-    "status", "kontinue_engine.cli.status", "Show a primitive by its kind and name, or all.", "Look", GROUPED
+    "status", "kontinue_engine.cli.primitives.status", "Show a primitive by its kind and name, or all.", "Look", GROUPED
 )
 OPERATOR: Final = Verb(
-    "operator", "kontinue_engine.cli.operator", "Show whether a coordinator works.", "Look", GROUPED - {"selector"}
+    "operator",
+    "kontinue_engine.cli.primitives.operator",
+    "Show whether a coordinator works.",
+    "Look",
+    GROUPED - {"selector"},
 )
 KONCLI: Final = Program(
     "koncli",

@@ -65,6 +65,11 @@ _ALL: Final = GROUPED - {"selector"}
 _PLACE: Final = (NAMES | {"api_groups"}) - {"output"}
 _IN_PLACE: Final = NOTHING | {"namespace"}
 
+
+def _primitive(name: str, about: str) -> Verb:
+    return Verb(name, f"{_CLI}.primitives.{name}", about, _CHANGE, GROUPED)
+
+
 VERBS: Final = (
     Verb("dev", f"{_CLI}.dev.command", "Run API server and worker on this machine.", _RUN, _IN_PLACE),
     Verb("worker", f"{_CLI}.worker", "Run functions against any API server.", _RUN, NAMES),
@@ -85,16 +90,14 @@ VERBS: Final = (
     Verb("suspensions", f"{_CLI}.suspensions", "What Executions wait for: long sleeps, and somebody.", _LOOK, LISTS),
     Verb("schedules", f"{_CLI}.schedules", "What is started at which times; suspend, resume, trigger.", _LOOK, LISTS),
     Verb("archive", f"{_CLI}.archive", "What has been archived, and what is in it.", _LOOK, LISTS),
-    Verb("mutex", f"{_CLI}.mutex", "One at a time holds it: lock, unlock, run a command with it.", _CHANGE, GROUPED),
-    Verb(
-        "once", f"{_CLI}.once", "Done once, whoever does it: run a command unless it has been done.", _CHANGE, GROUPED
-    ),
-    Verb("lease", f"{_CLI}.lease", "One at a time holds it for a while, by priority.", _CHANGE, GROUPED),
-    Verb("rwmutex", f"{_CLI}.rwmutex", "Many read at a time, or one writes.", _CHANGE, GROUPED),
-    Verb("waitgroup", f"{_CLI}.waitgroup", "Count workers under way, wait until all are done.", _CHANGE, GROUPED),
-    Verb("barrier", f"{_CLI}.barrier", "Let a known number wait for each other.", _CHANGE, GROUPED),
-    Verb("gate", f"{_CLI}.gate", "Go on when all of it is so: Jobs, locks, other Gates.", _CHANGE, GROUPED),
-    Verb("semaphore", f"{_CLI}.semaphore", "Let so many work at the same time, and no more.", _CHANGE, GROUPED),
+    _primitive("mutex", "One at a time holds it: lock, unlock, run a command with it."),
+    _primitive("once", "Done once, whoever does it: run a command unless it has been done."),
+    _primitive("lease", "One at a time holds it for a while, by priority."),
+    _primitive("rwmutex", "Many read at a time, or one writes."),
+    _primitive("waitgroup", "Count workers under way, wait until all are done."),
+    _primitive("barrier", "Let a known number wait for each other."),
+    _primitive("gate", "Go on when all of it is so: Jobs, locks, other Gates."),
+    _primitive("semaphore", "Let so many work at the same time, and no more."),
     Verb("wait", f"{_CLI}.wait", "Wait until an Execution has ended.", _LOOK, SELECTS),
     Verb("doctor", f"{_CLI}.doctor.command", "What is wrong with server, workers and Executions.", _LOOK, _ALL),
     Verb("replay", f"{_CLI}.replay", "Check recorded Executions against the code in this folder.", _LOOK, LISTS),

@@ -1,7 +1,7 @@
 """Internal. Which coordinators work, and what is said where one is needed and none does. Pure.
 
 On a local server ``kontinue dev`` does what one does, without a Lease: there nothing follows from its absence. Called
-by ``wait_groups``, ``primitives`` and ``kontinue_engine.cli.operator``.
+by ``wait_groups``, ``primitives`` and ``kontinue_engine.cli.primitives.operator``.
 """
 
 from __future__ import annotations

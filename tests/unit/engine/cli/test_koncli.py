@@ -46,7 +46,7 @@ def test_what_only_the_originals_documents_know_is_understood(given: list[str], 
 def test_what_waits_takes_a_timeout_and_nothing_else_does():
     """Else a verb would be told what it does not know, or not be told how long to wait."""
     for kind, waits in WAITS.items():
-        verbs = get_command(importlib.import_module(f"kontinue_engine.cli.{kind}").app).commands
+        verbs = get_command(importlib.import_module(f"kontinue_engine.cli.primitives.{kind}").app).commands
         timed = {name for name, verb in verbs.items() if any("--timeout" in one.opts for one in verb.params)}
         assert timed - {"create"} == waits, kind
 

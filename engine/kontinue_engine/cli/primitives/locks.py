@@ -16,7 +16,7 @@ from kontinue.sync.holding.held import Holding, Keeper
 from kontinue_engine.cli.commands import Signals, ended_by_signals, exit_code, run_command
 from kontinue_engine.cli.connection import Connection, connect
 from kontinue_engine.cli.options import GlobalOptions, is_terminal
-from kontinue_engine.cli.primitives import OK, Progress, bound_holder, run, say
+from kontinue_engine.cli.primitives.operations import OK, Progress, bound_holder, run, say
 
 H = TypeVar("H", bound=Holding)
 

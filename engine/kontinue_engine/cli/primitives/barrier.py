@@ -13,10 +13,10 @@ from kontinue.api.meta import ObjectMeta
 from kontinue.kube.requests import BARRIERS
 from kontinue.sync import Barrier as BarrierClient
 from kontinue_engine.cli.connection import Connection, connect
-from kontinue_engine.cli.creating import create_object, spec_text
 from kontinue_engine.cli.execute import duration_option
 from kontinue_engine.cli.options import candidates, global_options, note
-from kontinue_engine.cli.primitives import OK, print_list, run, say, show
+from kontinue_engine.cli.primitives.creating import create_object, spec_text
+from kontinue_engine.cli.primitives.operations import OK, print_list, run, say, show
 from kontinue_engine.cli.text import format_age, format_fields, format_table, format_time
 
 app = typer.Typer(

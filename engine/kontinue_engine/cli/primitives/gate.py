@@ -13,11 +13,11 @@ from kontinue.api.meta import ObjectMeta
 from kontinue.kube.requests import GATES
 from kontinue.sync import Gate as GateClient
 from kontinue_engine.cli.connection import Connection, connect
-from kontinue_engine.cli.creating import create_object, spec_text
 from kontinue_engine.cli.execute import duration_option
-from kontinue_engine.cli.gate_text import describe, fields, gate_table
 from kontinue_engine.cli.options import candidates, global_options
-from kontinue_engine.cli.primitives import OK, Progress, print_list, run, say, show
+from kontinue_engine.cli.primitives.creating import create_object, spec_text
+from kontinue_engine.cli.primitives.gate_text import describe, fields, gate_table
+from kontinue_engine.cli.primitives.operations import OK, Progress, print_list, run, say, show
 
 app = typer.Typer(
     help="Go on when all of it is so: Jobs, Barriers, locks, other Gates. Exit codes: 0 ok, 1 error, 2 not found, "

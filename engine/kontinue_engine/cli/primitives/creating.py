@@ -20,7 +20,7 @@ from kontinue.kube.answers import reader
 from kontinue.kube.requests import Resource
 from kontinue_engine.cli.connection import Connection, connect
 from kontinue_engine.cli.options import GlobalOptions, note
-from kontinue_engine.cli.primitives import OK, run, say
+from kontinue_engine.cli.primitives.operations import OK, run, say
 
 
 class Primitive(Protocol):

@@ -14,12 +14,12 @@ from kontinue.kube.requests import SEMAPHORES
 from kontinue.sync import Semaphore as SemaphoreClient
 from kontinue_engine.cli.commands import Signals, ended_by_signals
 from kontinue_engine.cli.connection import Connection, connect
-from kontinue_engine.cli.creating import create_object, spec_text
 from kontinue_engine.cli.execute import duration_option
-from kontinue_engine.cli.locks import CommandArgument, TimeoutOption, run_held
 from kontinue_engine.cli.options import GlobalOptions, candidates, global_options, note
-from kontinue_engine.cli.primitives import OK, bound_holder, print_list, run, say, show
-from kontinue_engine.cli.semaphore_text import describe, fields, holder_fields, semaphore_table
+from kontinue_engine.cli.primitives.creating import create_object, spec_text
+from kontinue_engine.cli.primitives.locks import CommandArgument, TimeoutOption, run_held
+from kontinue_engine.cli.primitives.operations import OK, bound_holder, print_list, run, say, show
+from kontinue_engine.cli.primitives.semaphore_text import describe, fields, holder_fields, semaphore_table
 
 app = typer.Typer(
     help="Let a number of holders at most do something at the same time. Exit codes: 0 ok, 1 error, 2 not found, "

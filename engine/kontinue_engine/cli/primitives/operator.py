@@ -21,7 +21,7 @@ from kontinue_engine.cli.doctor import coordinators
 from kontinue_engine.cli.executions import list_objects
 from kontinue_engine.cli.objects import format_document
 from kontinue_engine.cli.options import GlobalOptions, OutputFormat, global_options, table_width
-from kontinue_engine.cli.primitives import NOT_FOUND, OK, run
+from kontinue_engine.cli.primitives.operations import NOT_FOUND, OK, run
 from kontinue_engine.cli.text import format_age, format_table, format_time
 
 

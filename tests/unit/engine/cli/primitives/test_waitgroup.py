@@ -12,7 +12,7 @@ from kontinue.api.meta import ObjectMeta
 from kontinue.kube import requests
 from kontinue_engine.cli.objects import print_objects
 from kontinue_engine.cli.options import OutputFormat
-from kontinue_engine.cli.waitgroup import wait_group_table
+from kontinue_engine.cli.primitives.waitgroup import wait_group_table
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 GROUP = WaitGroup(

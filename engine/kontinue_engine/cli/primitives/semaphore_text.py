@@ -1,4 +1,4 @@
-"""Internal. Semaphores and Permits as text and as fields. Called by ``kontinue_engine.cli.semaphore``."""
+"""Internal. Semaphores and Permits as text and as fields. Called by ``kontinue_engine.cli.primitives.semaphore``."""
 
 from __future__ import annotations
 

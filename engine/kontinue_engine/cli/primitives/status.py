@@ -26,11 +26,8 @@ from kontinue.errors import ApiError
 from kontinue.kube import requests
 from kontinue.kube.answers import reader
 from kontinue.kube.requests import Resource
-from kontinue_engine.cli import barrier, gate, lease, mutex, once, rwmutex, semaphore, waitgroup
 from kontinue_engine.cli.connection import Connection, connect
 from kontinue_engine.cli.executions import list_objects
-from kontinue_engine.cli.gate_text import gate_table
-from kontinue_engine.cli.lease_text import lease_table
 from kontinue_engine.cli.objects import print_objects
 from kontinue_engine.cli.options import (
     GROUPED,
@@ -40,8 +37,11 @@ from kontinue_engine.cli.options import (
     refuse_others,
     table_width,
 )
-from kontinue_engine.cli.primitives import OK, Table, code_of, run
-from kontinue_engine.cli.semaphore_text import semaphore_table
+from kontinue_engine.cli.primitives import barrier, gate, lease, mutex, once, rwmutex, semaphore, waitgroup
+from kontinue_engine.cli.primitives.gate_text import gate_table
+from kontinue_engine.cli.primitives.lease_text import lease_table
+from kontinue_engine.cli.primitives.operations import OK, Table, code_of, run
+from kontinue_engine.cli.primitives.semaphore_text import semaphore_table
 
 
 class _Kind(msgspec.Struct, frozen=True):

@@ -14,7 +14,7 @@ import typer
 from kontinue import errors
 from kontinue.kube import requests
 from kontinue.kube.requests import Resource
-from kontinue_engine.cli import status
+from kontinue_engine.cli.primitives import status
 
 Answers = dict[Resource, bytes | errors.ApiError]
 MUTEX = b'{"metadata": {"name": "deploy", "namespace": "shop"}, "spec": {}}'

@@ -14,8 +14,8 @@ import typer
 from kontinue import errors
 from kontinue.api.konductor.semaphores import Semaphore
 from kontinue.kube.requests import SEMAPHORES
-from kontinue_engine.cli import primitives
 from kontinue_engine.cli.options import GlobalOptions
+from kontinue_engine.cli.primitives import operations
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_scripts_can_tell_errors_apart(error: Exception, code: int, capsys: pyte
         raise error
 
     with pytest.raises(typer.Exit) as left:
-        primitives.run(fail)
+        operations.run(fail)
     assert left.value.exit_code == code
     said = capsys.readouterr()
     assert (said.out, said.err.startswith(f"error: {error}")) == ("", True)
@@ -52,10 +52,10 @@ def test_an_error_among_tasks_is_told_like_one_alone():
         raise ExceptionGroup("tasks", [ValueError("a bug")])
 
     with pytest.raises(typer.Exit) as left:
-        primitives.run(fail_in_a_group)
+        operations.run(fail_in_a_group)
     assert left.value.exit_code == 2
     with pytest.raises(ExceptionGroup):
-        primitives.run(have_a_bug)
+        operations.run(have_a_bug)
 
 
 def test_a_list_of_another_version_is_told_as_such(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
@@ -69,16 +69,16 @@ def test_a_list_of_another_version_is_told_as_such(monkeypatch: pytest.MonkeyPat
         raw = b'{"metadata": {"name": "db", "namespace": "shop"}, "spec": {"permits": "many"}}'
         return SimpleNamespace(items=[msgspec.Raw(raw)])
 
-    monkeypatch.setattr(primitives.connection, "connect", connect)
-    monkeypatch.setattr(primitives, "list_objects", list_objects)
+    monkeypatch.setattr(operations.connection, "connect", connect)
+    monkeypatch.setattr(operations, "list_objects", list_objects)
     context = typer.Context(click.Command("list"))
     with pytest.raises(typer.Exit) as left:
-        primitives.print_list(context, SEMAPHORES, Semaphore, lambda *_, **__: "")
+        operations.print_list(context, SEMAPHORES, Semaphore, lambda *_, **__: "")
     assert left.value.exit_code == 1
     assert "error: shop/db is no Semaphore" in capsys.readouterr().err
 
 
 def test_progress_does_nothing_to_a_terminal(capsys: pytest.CaptureFixture[str]):
     """It names holders, who may call themselves anything."""
-    primitives.Progress(GlobalOptions()).show("held by x\x1b[31m\nfree")
+    operations.Progress(GlobalOptions()).show("held by x\x1b[31m\nfree")
     assert capsys.readouterr().err == "held by x [31m free\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from kontinue.api.konductor.gates import GateSpec, parse_condition
 from kontinue.api.konductor.mutexes import MutexSpec
 from kontinue.api.konductor.semaphores import SemaphoreSpec
-from kontinue_engine.cli.creating import differences
+from kontinue_engine.cli.primitives.creating import differences
 
 
 def test_the_same_spec_in_other_words_is_no_other() -> None:

@@ -13,12 +13,12 @@ from kontinue.kube.requests import KONDUCTOR_LEASES
 from kontinue.sync import Lease as LeaseClient
 from kontinue_engine.cli.commands import Signals, ended_by_signals
 from kontinue_engine.cli.connection import Connection, connect
-from kontinue_engine.cli.creating import create_object, spec_text
 from kontinue_engine.cli.execute import duration_option
-from kontinue_engine.cli.lease_text import describe, fields, lease_table, request_fields
-from kontinue_engine.cli.locks import CommandArgument, HolderOption, TimeoutOption, holder_of, run_held
 from kontinue_engine.cli.options import GlobalOptions, candidates, global_options, note
-from kontinue_engine.cli.primitives import OK, print_list, run, say, show
+from kontinue_engine.cli.primitives.creating import create_object, spec_text
+from kontinue_engine.cli.primitives.lease_text import describe, fields, lease_table, request_fields
+from kontinue_engine.cli.primitives.locks import CommandArgument, HolderOption, TimeoutOption, holder_of, run_held
+from kontinue_engine.cli.primitives.operations import OK, print_list, run, say, show
 
 app = typer.Typer(
     help="One at a time holds it for a while, by priority. Exit codes: 0 ok, 1 error, 2 not found, 3 timeout, "

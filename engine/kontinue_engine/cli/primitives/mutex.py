@@ -14,9 +14,10 @@ from kontinue.kube.requests import MUTEXES
 from kontinue.sync import Lock
 from kontinue.sync import Mutex as MutexClient
 from kontinue_engine.cli.connection import Connection, connect
-from kontinue_engine.cli.creating import create_object, spec_text
 from kontinue_engine.cli.execute import duration_option
-from kontinue_engine.cli.locks import (
+from kontinue_engine.cli.options import candidates, global_options
+from kontinue_engine.cli.primitives.creating import create_object, spec_text
+from kontinue_engine.cli.primitives.locks import (
     CommandArgument,
     HolderOption,
     TimeoutOption,
@@ -26,8 +27,7 @@ from kontinue_engine.cli.locks import (
     run_held,
     take_lock,
 )
-from kontinue_engine.cli.options import candidates, global_options
-from kontinue_engine.cli.primitives import OK, Progress, print_list, run, say, show
+from kontinue_engine.cli.primitives.operations import OK, Progress, print_list, run, say, show
 from kontinue_engine.cli.text import format_age, format_fields, format_table, format_time
 
 app = typer.Typer(

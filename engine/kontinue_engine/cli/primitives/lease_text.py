@@ -1,4 +1,4 @@
-"""Internal. Leases and LeaseRequests as text and as fields. Called by ``kontinue_engine.cli.lease``."""
+"""Internal. Leases and LeaseRequests as text and as fields. Called by ``kontinue_engine.cli.primitives.lease``."""
 
 from __future__ import annotations
 
