@@ -21,10 +21,10 @@ from kontinue.kube import requests
 from kontinue_engine.cli import exit_codes
 from kontinue_engine.cli.bench_report import BenchReport, counter_growth, format_report, parse_write_counters, summarize
 from kontinue_engine.cli.connection import Connection, connect, run, say_target
+from kontinue_engine.cli.durations import duration_option
 from kontinue_engine.cli.execute import (
     ArgumentsOption,
     ParameterOption,
-    duration_option,
     merge_arguments,
     read_arguments,
 )

@@ -19,13 +19,8 @@ from kontinue.kube import requests
 from kontinue_engine.cli import exit_codes
 from kontinue_engine.cli.connection import Connection, connect, run
 from kontinue_engine.cli.description import describe_execution
-from kontinue_engine.cli.executions import (
-    choose_names,
-    fetch_execution,
-    list_objects,
-    print_executions,
-    with_whole_memo,
-)
+from kontinue_engine.cli.executions import choose_names, fetch_execution, print_executions, with_whole_memo
+from kontinue_engine.cli.listing import list_objects
 from kontinue_engine.cli.options import (
     AnyNamesArgument,
     GlobalOptions,

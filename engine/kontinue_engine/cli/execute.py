@@ -15,6 +15,7 @@ from kontinue.errors import InvalidArguments
 from kontinue_engine.cli import exit_codes
 from kontinue_engine.cli.asking import ask_for, can_ask
 from kontinue_engine.cli.connection import Connection, connect, run, say_target
+from kontinue_engine.cli.durations import duration_option
 from kontinue_engine.cli.executions import print_executions
 from kontinue_engine.cli.following import explain_end, follow, say_detached, say_timeout
 from kontinue_engine.cli.options import (
@@ -28,7 +29,6 @@ from kontinue_engine.cli.options import (
 from kontinue_engine.cli.parameters import ParameterError, parse_arguments, parse_parameters
 from kontinue_engine.cli.progress import open_progress
 from kontinue_engine.cli.signatures import decode_schema, example_command
-from kontinue_engine.cli.text import parse_duration
 
 ParameterOption = Annotated[
     list[str] | None,
@@ -140,13 +140,3 @@ def merge_arguments(base: dict[str, Any], pairs: list[str] | None, function: Fun
         return base | parse_parameters(pairs or [], decode_schema(function.spec.arguments))
     except ParameterError as error:
         raise typer.BadParameter(str(error), param_hint="-p") from error
-
-
-def duration_option(text: str, option: str) -> timedelta | None:
-    """Parse an option that holds a duration; None when it was not given."""
-    if not text:
-        return None
-    try:
-        return parse_duration(text)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint=option) from error

@@ -8,24 +8,22 @@ from __future__ import annotations
 import difflib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final, Generic, TypeVar
+from typing import Final
 
 import msgspec
 
-from kontinue.api.meta import ListMeta, PartialObjectMetadata
+from kontinue.api.meta import PartialObjectMetadata
 from kontinue.api.v1alpha1 import Execution
 from kontinue.client import archived
 from kontinue.errors import ApiError, Forbidden, NotFound
 from kontinue.kube import requests
 from kontinue.kube.transport import Transport
 from kontinue_engine.cli.connection import Connection
+from kontinue_engine.cli.listing import PAGE_LIMIT, RETRY_FOR_S, ListOf, list_objects
 from kontinue_engine.cli.objects import print_objects
 from kontinue_engine.cli.options import GlobalOptions
 from kontinue_engine.kube import memo_pages
 
-_PAGE_LIMIT: Final = 500
-_RETRY_FOR_S: Final = 15.0
-"""How long a verb goes on asking a server that is away: a restart of ``kontinue dev``'s server is shorter."""
 _SUGGESTED: Final = 3
 _LISTED_BY: Final = {
     requests.EXECUTIONS.plural: "get",
@@ -34,21 +32,6 @@ _LISTED_BY: Final = {
     requests.SCHEDULED_EXECUTIONS.plural: "schedules",
 }
 """The verb that shows what there is."""
-
-T = TypeVar("T")
-
-
-class Page(msgspec.Struct, Generic[T], frozen=True):
-    """Everything that a list returned, decoded as ``T``, and the version it was read at."""
-
-    items: list[T]
-    resource_version: str
-
-
-class _List(msgspec.Struct, Generic[T], frozen=True):
-    metadata: ListMeta
-    items: list[T] | None = None
-    """None where there are none: kube-apiserver writes null for an empty list of metadata."""
 
 
 async def fetch_execution(transport: Transport, namespace: str, name: str) -> Execution:
@@ -67,7 +50,7 @@ async def fetch_raw(transport: Transport, resource: requests.Resource, namespace
         NotFound: there is none of that name.
     """
     try:
-        return await transport.send(requests.get(resource, namespace, name), retry_for_s=_RETRY_FOR_S)
+        return await transport.send(requests.get(resource, namespace, name), retry_for_s=RETRY_FOR_S)
     except NotFound as error:
         if resource is requests.EXECUTIONS and (found := await _from_archive(transport, namespace, name)) is not None:
             return msgspec.json.encode(found)
@@ -91,8 +74,8 @@ async def _not_found(
     transport: Transport, resource: requests.Resource, namespace: str, name: str, error: NotFound
 ) -> NotFound:
     try:
-        request = requests.list_objects(resource, namespace, limit=_PAGE_LIMIT, only_metadata=True)
-        listed = msgspec.json.decode(await transport.send(request, retries=False), type=_List[PartialObjectMetadata])
+        request = requests.list_objects(resource, namespace, limit=PAGE_LIMIT, only_metadata=True)
+        listed = msgspec.json.decode(await transport.send(request, retries=False), type=ListOf[PartialObjectMetadata])
         known = [one.metadata.name for one in listed.items or ()]
     except (ApiError, msgspec.MsgspecError):
         known = []  # a role may read what it may not list
@@ -135,7 +118,7 @@ async def with_whole_memo(connection: Connection, execution: Execution) -> Execu
 
 async def _from_archive(transport: Transport, namespace: str, name: str) -> Execution | None:
     async def send(request: requests.Request) -> bytes:
-        return await transport.send(request, retry_for_s=_RETRY_FOR_S)
+        return await transport.send(request, retry_for_s=RETRY_FOR_S)
 
     try:
         archive = await archived.find(send, namespace, name)
@@ -177,34 +160,3 @@ async def print_executions(
     where = connection.namespace
     raws = [await fetch_raw(connection.transport, requests.EXECUTIONS, where, name) for name in names]
     print_objects([msgspec.Raw(raw) for raw in raws], output=options.output, as_list=as_list)
-
-
-async def list_objects(
-    transport: Transport,
-    resource: requests.Resource,
-    namespace: str,
-    type_: type[T],
-    *,
-    label_selector: str = "",
-    field_selector: str = "",
-    only_metadata: bool = False,
-) -> Page[T]:
-    """Return all objects of a selection, page by page."""
-    decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(_List[type_])  # type: ignore[valid-type]
-    items: list[T] = []
-    token = ""
-    while True:
-        request = requests.list_objects(
-            resource,
-            namespace,
-            label_selector=label_selector,
-            field_selector=field_selector,
-            limit=_PAGE_LIMIT,
-            continue_token=token,
-            only_metadata=only_metadata,
-        )
-        page = decoder.decode(await transport.send(request, retry_for_s=_RETRY_FOR_S))
-        items += page.items or ()
-        token = page.metadata.continue_
-        if not token:
-            return Page(items, page.metadata.resource_version)

@@ -13,8 +13,9 @@ from kontinue.api.v1alpha1 import Function
 from kontinue.kube import requests
 from kontinue_engine.cli import exit_codes
 from kontinue_engine.cli.connection import connect, run
-from kontinue_engine.cli.executions import list_objects
-from kontinue_engine.cli.objects import function_table, print_objects
+from kontinue_engine.cli.listing import list_objects
+from kontinue_engine.cli.object_tables import function_table
+from kontinue_engine.cli.objects import print_objects
 from kontinue_engine.cli.options import OutputFormat, global_options, table_width
 
 

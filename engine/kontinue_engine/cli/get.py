@@ -20,8 +20,10 @@ from kontinue.errors import NotFound
 from kontinue.kube import requests
 from kontinue_engine.cli import exit_codes, failures
 from kontinue_engine.cli.connection import Connection, connect, run
-from kontinue_engine.cli.executions import fetch_raw, list_objects
-from kontinue_engine.cli.objects import execution_table, print_objects
+from kontinue_engine.cli.executions import fetch_raw
+from kontinue_engine.cli.listing import list_objects
+from kontinue_engine.cli.object_tables import execution_table
+from kontinue_engine.cli.objects import print_objects
 from kontinue_engine.cli.options import AnyNamesArgument, GlobalOptions, OutputFormat, global_options, table_width
 from kontinue_engine.cli.watched_rows import watch_executions
 

@@ -19,8 +19,9 @@ from kontinue.api.v1alpha1 import LIVE_PHASES_SELECTOR, Execution
 from kontinue.kube import requests
 from kontinue_engine.cli import exit_codes
 from kontinue_engine.cli.connection import Connection, connect, run
-from kontinue_engine.cli.execute import duration_option
-from kontinue_engine.cli.executions import fetch_execution, list_objects, with_whole_memo
+from kontinue_engine.cli.durations import duration_option
+from kontinue_engine.cli.executions import fetch_execution, with_whole_memo
+from kontinue_engine.cli.listing import list_objects
 from kontinue_engine.cli.options import GlobalOptions, execution_name, global_options, note, table_width
 from kontinue_engine.cli.replay_report import Report, format_reports, report_of
 from kontinue_engine.errors import AppLoadFailedError, MemoUnreadableError

@@ -20,7 +20,8 @@ from kontinue.errors import InvalidPayload
 from kontinue.kube import requests
 from kontinue_engine.cli.asking import ask_for, can_ask
 from kontinue_engine.cli.connection import Connection
-from kontinue_engine.cli.executions import list_objects, suggesting
+from kontinue_engine.cli.executions import suggesting
+from kontinue_engine.cli.listing import list_objects
 from kontinue_engine.cli.options import (
     candidates,
     execution_name,

@@ -16,7 +16,8 @@ from kontinue.client import Client
 from kontinue.kube import requests
 from kontinue_engine.cli import exit_codes
 from kontinue_engine.cli.connection import Connection, connect, run
-from kontinue_engine.cli.executions import list_objects, suggesting
+from kontinue_engine.cli.executions import suggesting
+from kontinue_engine.cli.listing import list_objects
 from kontinue_engine.cli.objects import print_objects
 from kontinue_engine.cli.options import OutputFormat, candidates, global_options, schedule_name, table_width
 from kontinue_engine.cli.selection import Change, Outcome, YesOption, change_each

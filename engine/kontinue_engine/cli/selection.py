@@ -20,7 +20,8 @@ from kontinue.kube.requests import Resource
 from kontinue_engine.cli import exit_codes
 from kontinue_engine.cli.asking import interruptible
 from kontinue_engine.cli.connection import Connection, connect, run, say_target
-from kontinue_engine.cli.executions import fetch_raw, list_objects
+from kontinue_engine.cli.executions import fetch_raw
+from kontinue_engine.cli.listing import list_objects
 from kontinue_engine.cli.objects import format_document, tell
 from kontinue_engine.cli.options import GlobalOptions, OutputFormat, is_terminal, require_choice
 from kontinue_engine.cli.streams import telling_what_was_done

@@ -25,7 +25,7 @@ from kontinue.errors import ApiError
 from kontinue.kube import requests
 from kontinue_engine.cli import exit_codes
 from kontinue_engine.cli.connection import Connection, connect, run
-from kontinue_engine.cli.executions import list_objects
+from kontinue_engine.cli.listing import list_objects
 from kontinue_engine.cli.options import GlobalOptions, OutputFormat, global_options, is_terminal, table_width
 from kontinue_engine.cli.shard_view import LIVE_PHASES, GroupKey, GroupView, build_views, format_views, group_of
 from kontinue_engine.sharding.lease_book import LeaseBook

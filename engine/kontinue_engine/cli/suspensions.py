@@ -14,7 +14,7 @@ from kontinue.api.v1alpha1 import OPEN_SUSPENSIONS_SELECTOR, Suspension
 from kontinue.kube import requests
 from kontinue_engine.cli import exit_codes
 from kontinue_engine.cli.connection import connect, run
-from kontinue_engine.cli.executions import list_objects
+from kontinue_engine.cli.listing import list_objects
 from kontinue_engine.cli.objects import print_objects
 from kontinue_engine.cli.options import OutputFormat, global_options, table_width
 from kontinue_engine.cli.text import format_age, format_table, format_time

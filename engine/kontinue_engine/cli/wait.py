@@ -17,7 +17,8 @@ from kontinue.api.v1alpha1 import ENDED_PHASES, Phase
 from kontinue.kube import requests
 from kontinue_engine.cli import exit_codes
 from kontinue_engine.cli.connection import Connection, connect, run
-from kontinue_engine.cli.execute import TimeoutOption, duration_option
+from kontinue_engine.cli.durations import duration_option
+from kontinue_engine.cli.execute import TimeoutOption
 from kontinue_engine.cli.executions import choose_names, print_executions, suggesting
 from kontinue_engine.cli.following import follow, say_detached, say_timeout
 from kontinue_engine.cli.options import AnyNamesArgument, GlobalOptions, global_options, require_choice

@@ -18,7 +18,8 @@ from kontinue.kube import requests
 from kontinue.kube.reflector import REFUSALS, Listed, Reflector
 from kontinue.kube.watch import Changed
 from kontinue_engine.cli.connection import Connection
-from kontinue_engine.cli.objects import execution_header, execution_row, print_objects
+from kontinue_engine.cli.object_tables import execution_header, execution_row
+from kontinue_engine.cli.objects import print_objects
 from kontinue_engine.cli.options import GlobalOptions, OutputFormat, table_width
 from kontinue_engine.cli.text import GrowingTable
 

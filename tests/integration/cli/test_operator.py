@@ -12,7 +12,8 @@ from api_server import ApiServer
 from kontinue.api import labels
 from kontinue.api.konductor import group
 from kontinue.kube import requests
-from kontinue_engine.cli import koncli, operator
+from kontinue_engine.cli import koncli
+from kontinue_engine.cli.primitives import operator
 
 
 @pytest.fixture

@@ -1,4 +1,5 @@
 """Internal. Verbs for the primitives of ``konductor.io``, a module for each kind; of ``kontinue`` and of ``koncli``.
 
-``operations`` has their exit codes, and runs and tells what they do. Nothing else of the command line imports these.
+``kinds`` has the verbs that are the same for all kinds, ``locks`` what those share that are held, ``operations`` their
+exit codes and what they print.
 """

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -12,11 +11,13 @@ from kontinue.api.konductor.barriers import Barrier, BarrierPhase, BarrierSpec
 from kontinue.api.meta import ObjectMeta
 from kontinue.kube.requests import BARRIERS
 from kontinue.sync import Barrier as BarrierClient
-from kontinue_engine.cli.connection import Connection, connect
-from kontinue_engine.cli.execute import duration_option
-from kontinue_engine.cli.options import candidates, global_options, note
-from kontinue_engine.cli.primitives.creating import create_object, spec_text
-from kontinue_engine.cli.primitives.operations import OK, print_list, run, say, show
+from kontinue_engine.cli.connection import connect
+from kontinue_engine.cli.durations import duration_option
+from kontinue_engine.cli.options import candidates, global_options
+from kontinue_engine.cli.primitives.cells import UNSEEN, number_text, phase_text, since
+from kontinue_engine.cli.primitives.creating import NewNameArgument, create_object, spec_text
+from kontinue_engine.cli.primitives.kinds import Help, Kind, Seen, add_common_verbs, wait_for
+from kontinue_engine.cli.primitives.operations import OK, WaitLimitOption, run, say
 from kontinue_engine.cli.text import format_age, format_fields, format_table, format_time
 
 app = typer.Typer(
@@ -26,13 +27,12 @@ app = typer.Typer(
 )
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", autocompletion=candidates("barriers"))]
-NamesArgument = Annotated[list[str], typer.Argument(metavar="NAME...", autocompletion=candidates("barriers"))]
 
 
 @app.command("create")
 def create(
     ctx: typer.Context,
-    name: Annotated[str, typer.Argument(metavar="NAME")],
+    name: NewNameArgument,
     expected: Annotated[int, typer.Option(help="How many are to arrive.", min=1)] = 1,
     quorum: Annotated[int, typer.Option(help="So many open it; 0: all that are expected.", min=0)] = 0,
     timeout: Annotated[
@@ -77,7 +77,7 @@ def arrive(
 
     async def main() -> int:
         async with connect(options) as connection:
-            client = _client(connection, name)
+            client = KIND.of(connection, name)
             arrival = await client.arrive(arrived or holder)
             if wait_for_update:
                 await client.wait_until(lambda found: _counts(found, arrival.spec.holder), timeout=update_limit)
@@ -92,80 +92,24 @@ def arrive(
 def wait(
     ctx: typer.Context,
     name: NameArgument,
-    timeout: Annotated[
-        str,
-        typer.Option(
-            metavar="DURATION", envvar="KONDUCTOR_TIMEOUT", help="Give up after e.g. 30m; 0 looks once. Default: never."
-        ),
-    ] = "",
+    timeout: WaitLimitOption = "",
 ) -> None:
     """Wait until enough have arrived."""
-    options, limit = global_options(ctx), duration_option(timeout, "--timeout")
-    said: set[str] = set()
-
-    def show(found: Barrier) -> None:
-        text = f"Barrier {name}: {_counted(found)}"
-        if text not in said:
-            said.add(text)
-            note(options, text)
-
-    async def main() -> int:
-        async with connect(options) as connection:
-            found = await _client(connection, name).wait(timeout=limit, on_progress=show)
-        say(options, BARRIERS, name, f"open {_counted(found)}", _fields(found))
-        return OK
-
-    run(main)
+    limit = duration_option(timeout, "--timeout")
+    wait_for(
+        ctx,
+        KIND,
+        name,
+        lambda barrier, show: barrier.wait(timeout=limit, on_progress=show),
+        progress=lambda barrier: f"Barrier {name}: {_counted(barrier)}",
+        told=lambda barrier: (f"open {_counted(barrier)}", _fields(barrier)),
+    )
 
 
-@app.command("list")
-def list_(ctx: typer.Context) -> None:
-    """List Barriers."""
-    print_list(ctx, BARRIERS, Barrier, barrier_table)
-
-
-@app.command("status")
-def status(ctx: typer.Context, name: NameArgument) -> None:
-    """Show a Barrier, and who has arrived."""
-    options = global_options(ctx)
-
-    async def main() -> int:
-        async with connect(options) as connection:
-            found = await _client(connection, name).get()
-        if options.is_table:
-            print(describe(found, datetime.now(UTC)))
-        else:
-            show(options, BARRIERS, name, "", _fields(found))
-        return OK
-
-    run(main)
-
-
-@app.command("delete")
-def delete(ctx: typer.Context, names: NamesArgument) -> None:
-    """Delete Barriers with their Arrivals; who waits for one of them is told that it is gone."""
-    options = global_options(ctx)
-
-    async def main() -> int:
-        async with connect(options) as connection:
-            for name in names:
-                await _client(connection, name).delete()
-                say(options, BARRIERS, name, "deleted", {})
-        return OK
-
-    run(main)
-
-
-def barrier_table(found: Sequence[Barrier], now: datetime, *, with_namespace: bool, width: int | None = None) -> str:
-    """Return the table of ``kontinue barrier list``, cut to ``width`` columns of a terminal."""
-    header = ["NAME", "EXPECTED", "QUORUM", "ARRIVED", "PHASE", "OPENED", "AGE"]
-    rows = []
-    for one in found:
-        meta, told = one.metadata, one.status
-        row = [meta.name, str(one.spec.expected), str(one.spec.quorum or ""), _text(told.arrived), _phase(one)]
-        row += [format_age(told.opened_at, now) if told.opened_at else "", format_age(meta.creation_timestamp, now)]
-        rows.append([meta.namespace, *row] if with_namespace else row)
-    return format_table(["NAMESPACE", *header] if with_namespace else header, rows, width=width)
+def _rows(one: Barrier, now: datetime) -> list[list[str]]:
+    meta, told = one.metadata, one.status
+    row = [meta.name, str(one.spec.expected), str(one.spec.quorum or ""), number_text(told.arrived)]
+    return [[*row, phase_text(told.phase), since(told.opened_at, now), since(meta.creation_timestamp, now)]]
 
 
 def describe(found: Barrier, now: datetime) -> str:
@@ -174,10 +118,10 @@ def describe(found: Barrier, now: datetime) -> str:
     lines = [
         ("Name", meta.name),
         ("Namespace", meta.namespace),
-        ("Phase", _phase(found) or "unknown: no coordinator has seen it"),
+        ("Phase", phase_text(found.status.phase) or UNSEEN),
         ("Expected", str(found.spec.expected)),
         ("Required", str(found.required)),
-        ("Arrived", _text(told.arrived)),
+        ("Arrived", number_text(told.arrived)),
         ("Timeout", found.spec.timeout or "none"),
         ("Age", format_age(meta.creation_timestamp, now)),
     ]
@@ -199,22 +143,32 @@ def _counted(found: Barrier) -> str:
     return f"{found.status.arrived or 0} of {found.required}"
 
 
-def _client(connection: Connection, name: str) -> BarrierClient:
-    return BarrierClient(name, connection.client)
-
-
-def _phase(found: Barrier) -> str:
-    return "" if found.status.phase is None else found.status.phase.value
-
-
-def _text(number: int | None) -> str:
-    return "" if number is None else str(number)
-
-
 def _fields(found: Barrier) -> dict[str, object]:
     told = found.status
     fields: dict[str, object] = {"expected": found.spec.expected, "required": found.required, "arrived": told.arrived}
-    fields |= {"phase": _phase(found), "arrivals": told.arrivals, "timeout": found.spec.timeout}
+    fields |= {"phase": phase_text(found.status.phase), "arrivals": told.arrivals, "timeout": found.spec.timeout}
     if told.opened_at is not None:
         fields["opened"] = format_time(told.opened_at)
     return fields
+
+
+async def _look(client: BarrierClient) -> Seen:
+    found = await client.get()
+    return Seen(describe(found, datetime.now(UTC)), _fields(found))
+
+
+KIND: Final = Kind(
+    resource=BARRIERS,
+    object_type=Barrier,
+    client=BarrierClient,
+    names="barriers",
+    columns=("NAME", "EXPECTED", "QUORUM", "ARRIVED", "PHASE", "OPENED", "AGE"),
+    rows=_rows,
+    look=_look,
+    help=Help(
+        list="List Barriers.",
+        status="Show a Barrier, and who has arrived.",
+        delete="Delete Barriers with their Arrivals; who waits for one of them is told that it is gone.",
+    ),
+)
+add_common_verbs(app, KIND)

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
-from typing import Any, Protocol, TypeVar
+from typing import Annotated, Any, Protocol, TypeVar
 
 import msgspec
+import typer
 
 from kontinue.api import durations
 from kontinue.api.meta import ObjectMeta
@@ -38,6 +39,9 @@ class Primitive(Protocol):
 
 
 P = TypeVar("P", bound=Primitive)
+
+NewNameArgument = Annotated[str, typer.Argument(metavar="NAME")]
+"""The name of what may not exist yet: there is nothing to complete it by."""
 
 
 def create_object(

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -12,12 +11,13 @@ from kontinue.api.konductor.gates import Gate, GateCondition, GatePhase, GateSpe
 from kontinue.api.meta import ObjectMeta
 from kontinue.kube.requests import GATES
 from kontinue.sync import Gate as GateClient
-from kontinue_engine.cli.connection import Connection, connect
-from kontinue_engine.cli.execute import duration_option
+from kontinue_engine.cli.connection import connect
+from kontinue_engine.cli.durations import duration_option
 from kontinue_engine.cli.options import candidates, global_options
-from kontinue_engine.cli.primitives.creating import create_object, spec_text
-from kontinue_engine.cli.primitives.gate_text import describe, fields, gate_table
-from kontinue_engine.cli.primitives.operations import OK, Progress, print_list, run, say, show
+from kontinue_engine.cli.primitives.creating import NewNameArgument, create_object, spec_text
+from kontinue_engine.cli.primitives.gate_text import describe, fields, gate_rows
+from kontinue_engine.cli.primitives.kinds import Help, Kind, Seen, add_common_verbs, carry_out, wait_for
+from kontinue_engine.cli.primitives.operations import OK, WaitLimitOption, run, show
 
 app = typer.Typer(
     help="Go on when all of it is so: Jobs, Barriers, locks, other Gates. Exit codes: 0 ok, 1 error, 2 not found, "
@@ -26,13 +26,12 @@ app = typer.Typer(
 )
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", autocompletion=candidates("gates"))]
-NamesArgument = Annotated[list[str], typer.Argument(metavar="NAME...", autocompletion=candidates("gates"))]
 
 
 @app.command("create")
 def create(
     ctx: typer.Context,
-    name: Annotated[str, typer.Argument(metavar="NAME")],
+    name: NewNameArgument,
     condition: Annotated[
         list[str],
         typer.Option(
@@ -55,47 +54,36 @@ def create(
 def wait(
     ctx: typer.Context,
     name: NameArgument,
-    timeout: Annotated[
-        str,
-        typer.Option(
-            metavar="DURATION", envvar="KONDUCTOR_TIMEOUT", help="Give up after e.g. 30m; 0 looks once. Default: never."
-        ),
-    ] = "",
+    timeout: WaitLimitOption = "",
 ) -> None:
     """Wait until it is open."""
-    options, limit = global_options(ctx), duration_option(timeout, "--timeout")
-    progress = Progress(options)
-
-    async def main() -> int:
-        async with connect(options) as connection:
-            try:
-                found = await _client(connection, name).wait(
-                    timeout=limit, on_progress=lambda gate: progress.show(_waiting(gate))
-                )
-            finally:
-                progress.end()
-        say(options, GATES, name, "open", fields(found))
-        return OK
-
-    run(main)
+    limit = duration_option(timeout, "--timeout")
+    wait_for(
+        ctx,
+        KIND,
+        name,
+        lambda gate, show: gate.wait(timeout=limit, on_progress=show),
+        progress=_waiting,
+        told=lambda gate: ("open", fields(gate)),
+    )
 
 
 @app.command("open")
 def open_(ctx: typer.Context, name: NameArgument) -> None:
     """Open it by hand, whatever its conditions say, until it is closed or reset."""
-    _change(ctx, name, GateClient.open, "opened")
+    carry_out(ctx, KIND, name, GateClient.open, lambda gate: ("opened", fields(gate)))
 
 
 @app.command("close")
 def close(ctx: typer.Context, name: NameArgument) -> None:
     """Close it by hand, whatever its conditions say, until it is opened or reset."""
-    _change(ctx, name, GateClient.close, "closed")
+    carry_out(ctx, KIND, name, GateClient.close, lambda gate: ("closed", fields(gate)))
 
 
 @app.command("reset")
 def reset(ctx: typer.Context, name: NameArgument) -> None:
     """Let its conditions decide again, anew, after it was opened or closed by hand."""
-    _change(ctx, name, GateClient.reset, "reset")
+    carry_out(ctx, KIND, name, GateClient.reset, lambda gate: ("reset", fields(gate)))
 
 
 @app.command("check")
@@ -105,60 +93,9 @@ def check(ctx: typer.Context, name: NameArgument) -> None:
 
     async def main() -> int:
         async with connect(options) as connection:
-            found = await _client(connection, name).get()
+            found = await KIND.of(connection, name).get()
         is_open = found.phase is GatePhase.OPEN
         show(options, GATES, name, "is open" if is_open else "is not open", fields(found))
-        return OK
-
-    run(main)
-
-
-@app.command("list")
-def list_(ctx: typer.Context) -> None:
-    """List Gates, and whether their conditions are met."""
-    print_list(ctx, GATES, Gate, gate_table)
-
-
-@app.command("status")
-def status(ctx: typer.Context, name: NameArgument) -> None:
-    """Show a Gate, and what it waits for."""
-    options = global_options(ctx)
-
-    async def main() -> int:
-        async with connect(options) as connection:
-            found = await _client(connection, name).get()
-        if options.is_table:
-            print(describe(found, datetime.now(UTC)))
-        else:
-            show(options, GATES, name, "", fields(found))
-        return OK
-
-    run(main)
-
-
-@app.command("delete")
-def delete(ctx: typer.Context, names: NamesArgument) -> None:
-    """Delete Gates; who waits for one of them is told that it is gone."""
-    options = global_options(ctx)
-
-    async def main() -> int:
-        async with connect(options) as connection:
-            for name in names:
-                await _client(connection, name).delete()
-                say(options, GATES, name, "deleted", {})
-        return OK
-
-    run(main)
-
-
-def _change(ctx: typer.Context, name: str, change: Callable[[GateClient], Awaitable[Gate]], what: str) -> None:
-    """Do something with a Gate and say what."""
-    options = global_options(ctx)
-
-    async def main() -> int:
-        async with connect(options) as connection:
-            found = await change(_client(connection, name))
-        say(options, GATES, name, what, fields(found))
         return OK
 
     run(main)
@@ -175,5 +112,23 @@ def _waiting(gate: Gate) -> str:
     return f"Gate {gate.metadata.name}: {gate.missing or 'no coordinator has looked after it yet'}"
 
 
-def _client(connection: Connection, name: str) -> GateClient:
-    return GateClient(name, connection.client)
+async def _look(client: GateClient) -> Seen:
+    found = await client.get()
+    return Seen(describe(found, datetime.now(UTC)), fields(found))
+
+
+KIND: Final = Kind(
+    resource=GATES,
+    object_type=Gate,
+    client=GateClient,
+    names="gates",
+    columns=("NAME", "PHASE", "MET", "OPENED", "AGE", "CONDITION", "IS-MET"),
+    rows=gate_rows,
+    look=_look,
+    help=Help(
+        list="List Gates, and whether their conditions are met.",
+        status="Show a Gate, and what it waits for.",
+        delete="Delete Gates; who waits for one of them is told that it is gone.",
+    ),
+)
+add_common_verbs(app, KIND)

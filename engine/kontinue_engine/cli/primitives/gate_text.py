@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 from kontinue.api.konductor.gates import Gate, GateConditionStatus
+from kontinue_engine.cli.primitives.cells import UNSEEN, phase_text, since
 from kontinue_engine.cli.text import format_age, format_fields, format_table, format_time
 
 
-def gate_table(found: Sequence[Gate], now: datetime, *, with_namespace: bool, width: int | None = None) -> str:
-    """Return the table of ``kontinue gate list``, a line for each condition, cut to ``width`` columns of a terminal."""
-    header = ["NAME", "PHASE", "MET", "OPENED", "AGE", "CONDITION", "IS-MET"]
-    rows = []
-    for one in found:
-        meta, told = one.metadata, one.status
-        opened = format_age(told.opened_at, now) if told.opened_at else ""
-        about = [meta.name, _phase(one), told.met, opened, format_age(meta.creation_timestamp, now)]
-        about = [meta.namespace, *about] if with_namespace else about
-        for condition in _conditions(one):
-            rows.append([*about, *condition])
-            about = [""] * len(about)
-    return format_table(["NAMESPACE", *header] if with_namespace else header, rows, width=width)
+def gate_rows(one: Gate, now: datetime) -> list[list[str]]:
+    """Return a Gate in ``kontinue gate list``, a line for each condition."""
+    meta, told = one.metadata, one.status
+    about = [
+        meta.name,
+        phase_text(one.phase),
+        told.met,
+        since(told.opened_at, now),
+        since(meta.creation_timestamp, now),
+    ]
+    blank = [""] * len(about)
+    return [[*(blank if number else about), *condition] for number, condition in enumerate(_conditions(one))]
 
 
 def describe(found: Gate, now: datetime) -> str:
@@ -31,7 +30,7 @@ def describe(found: Gate, now: datetime) -> str:
     lines = [
         ("Name", meta.name),
         ("Namespace", meta.namespace),
-        ("Phase", _phase(found) or "unknown: no coordinator has seen it"),
+        ("Phase", phase_text(found.phase) or UNSEEN),
         ("Met", told.met),
         ("Override", found.spec.override or "none"),
         ("Timeout", found.spec.timeout or "none"),
@@ -46,7 +45,7 @@ def describe(found: Gate, now: datetime) -> str:
 def fields(found: Gate) -> dict[str, object]:
     """Return what programs read of a Gate."""
     told = found.status
-    shown: dict[str, object] = {"phase": _phase(found), "met": told.met, "timeout": found.spec.timeout}
+    shown: dict[str, object] = {"phase": phase_text(found.phase), "met": told.met, "timeout": found.spec.timeout}
     shown["override"] = "" if found.spec.override is None else found.spec.override.value
     shown["conditions"] = [_told(one) for one in told.condition_statuses]
     if told.opened_at is not None:
@@ -73,7 +72,3 @@ def _conditions(found: Gate) -> list[list[str]]:
         known = told.get((asked.type, asked.namespace, asked.name, asked.state))
         rows.append([str(asked), "" if known is None else "yes" if known.met else f"no: {known.message}"])
     return rows
-
-
-def _phase(found: Gate) -> str:
-    return "" if found.phase is None else found.phase.value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -11,14 +11,15 @@ from kontinue.api.konductor.leases import Lease, LeaseSpec
 from kontinue.api.meta import ObjectMeta
 from kontinue.kube.requests import KONDUCTOR_LEASES
 from kontinue.sync import Lease as LeaseClient
-from kontinue_engine.cli.commands import Signals, ended_by_signals
-from kontinue_engine.cli.connection import Connection, connect
-from kontinue_engine.cli.execute import duration_option
+from kontinue_engine.cli.connection import connect
+from kontinue_engine.cli.durations import duration_option
 from kontinue_engine.cli.options import GlobalOptions, candidates, global_options, note
-from kontinue_engine.cli.primitives.creating import create_object, spec_text
-from kontinue_engine.cli.primitives.lease_text import describe, fields, lease_table, request_fields
+from kontinue_engine.cli.primitives.commands import Signals, ended_by_signals
+from kontinue_engine.cli.primitives.creating import NewNameArgument, create_object, spec_text
+from kontinue_engine.cli.primitives.kinds import Help, Kind, Seen, add_common_verbs, carry_out
+from kontinue_engine.cli.primitives.lease_text import describe, fields, lease_rows, request_fields
 from kontinue_engine.cli.primitives.locks import CommandArgument, HolderOption, TimeoutOption, holder_of, run_held
-from kontinue_engine.cli.primitives.operations import OK, print_list, run, say, show
+from kontinue_engine.cli.primitives.operations import OK, run, say
 
 app = typer.Typer(
     help="One at a time holds it for a while, by priority. Exit codes: 0 ok, 1 error, 2 not found, 3 timeout, "
@@ -27,7 +28,6 @@ app = typer.Typer(
 )
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", autocompletion=candidates("leases"))]
-NamesArgument = Annotated[list[str], typer.Argument(metavar="NAME...", autocompletion=candidates("leases"))]
 LeaseTtlOption = Annotated[
     str, typer.Option(metavar="DURATION", help="How long it is held without being renewed. Default: the Lease's ttl.")
 ]
@@ -42,7 +42,7 @@ TokenOption = Annotated[
 @app.command("create")
 def create(
     ctx: typer.Context,
-    name: Annotated[str, typer.Argument(metavar="NAME")],
+    name: NewNameArgument,
     ttl: Annotated[
         str, typer.Option(metavar="DURATION", help="It ends when it is not renewed for so long; 0: it does not.")
     ] = "10m",
@@ -69,7 +69,7 @@ def acquire(
 
     async def main(_: Signals) -> int:
         async with connect(options) as connection:
-            lease = _client(connection, name)
+            lease = KIND.of(connection, name)
             await _say_if_held(options, lease)
             lock = await lease.acquire(timeout=limit, ttl=length, holder=who, priority=priority)
         told = {"holder": lock.holder, "token": lock.token}
@@ -82,29 +82,19 @@ def acquire(
 @app.command("renew")
 def renew(ctx: typer.Context, name: NameArgument, holder: HolderOption = "", token: TokenOption = None) -> None:
     """Hold it for its whole ttl again, for its holder."""
-    options, who = global_options(ctx), holder_of(holder)
+    who = holder_of(holder)
 
-    async def main() -> int:
-        async with connect(options) as connection:
-            lease = await _client(connection, name).renew(holder=who, token=token)
-        say(options, KONDUCTOR_LEASES, name, f"renewed by {lease.status.holder}", fields(lease))
-        return OK
+    def told(lease: Lease) -> tuple[str, dict[str, object]]:
+        return f"renewed by {lease.status.holder}", fields(lease)
 
-    run(main)
+    carry_out(ctx, KIND, name, lambda lease: lease.renew(holder=who, token=token), told)
 
 
 @app.command("release")
 def release(ctx: typer.Context, name: NameArgument, holder: HolderOption = "", token: TokenOption = None) -> None:
     """Release it, for its holder."""
-    options, who = global_options(ctx), holder_of(holder)
-
-    async def main() -> int:
-        async with connect(options) as connection:
-            await _client(connection, name).release(holder=who, token=token)
-        say(options, KONDUCTOR_LEASES, name, "released", {})
-        return OK
-
-    run(main)
+    who = holder_of(holder)
+    carry_out(ctx, KIND, name, lambda lease: lease.release(holder=who, token=token), lambda _: ("released", {}))
 
 
 @app.command("with")
@@ -126,49 +116,9 @@ def with_(
 
     async def main() -> int:
         async with connect(options) as connection:
-            lease = _client(connection, name)
+            lease = KIND.of(connection, name)
             await _say_if_held(options, lease)
             return await run_held(lease.held(timeout=limit, ttl=length, holder=who, priority=priority), command)
-
-    run(main)
-
-
-@app.command("list")
-def list_(ctx: typer.Context) -> None:
-    """List Leases of konductor.io."""
-    print_list(ctx, KONDUCTOR_LEASES, Lease, lease_table)
-
-
-@app.command("status")
-def status(ctx: typer.Context, name: NameArgument) -> None:
-    """Show who holds it, since when and until when, and who waits."""
-    options = global_options(ctx)
-
-    async def main() -> int:
-        async with connect(options) as connection:
-            client = _client(connection, name)
-            lease, found = await client.get(), await client.requests()
-        if options.is_table:
-            print(describe(lease, found, datetime.now(UTC)))
-        else:
-            told = {"requests": [request_fields(one) for one in found]}
-            show(options, KONDUCTOR_LEASES, name, "", fields(lease) | told)
-        return OK
-
-    run(main)
-
-
-@app.command("delete")
-def delete(ctx: typer.Context, names: NamesArgument) -> None:
-    """Delete Leases; one that does not exist is no error. Who holds one, or waits for it, is told."""
-    options = global_options(ctx)
-
-    async def main() -> int:
-        async with connect(options) as connection:
-            for name in names:
-                await _client(connection, name).delete()
-                say(options, KONDUCTOR_LEASES, name, "deleted", {})
-        return OK
 
     run(main)
 
@@ -179,5 +129,24 @@ async def _say_if_held(options: GlobalOptions, client: LeaseClient) -> None:
         note(options, f"Lease {client.name}: held by {told.holder}, {told.waiting} wait already")
 
 
-def _client(connection: Connection, name: str) -> LeaseClient:
-    return LeaseClient(name, connection.client)
+async def _look(client: LeaseClient) -> Seen:
+    lease, found = await client.get(), await client.requests()
+    told = {"requests": [request_fields(one) for one in found]}
+    return Seen(describe(lease, found, datetime.now(UTC)), fields(lease) | told)
+
+
+KIND: Final = Kind(
+    resource=KONDUCTOR_LEASES,
+    object_type=Lease,
+    client=LeaseClient,
+    names="leases",
+    columns=("NAME", "HOLDER", "PHASE", "ACQUIRED", "RENEWALS", "WAITING", "TOKEN", "AGE"),
+    rows=lease_rows,
+    look=_look,
+    help=Help(
+        list="List Leases of konductor.io.",
+        status="Show who holds it, since when and until when, and who waits.",
+        delete="Delete Leases; one that does not exist is no error. Who holds one, or waits for it, is told.",
+    ),
+)
+add_common_verbs(app, KIND)

@@ -13,9 +13,9 @@ from kontinue.api.konductor.group import Holder
 from kontinue.kube.requests import Resource
 from kontinue.sync import Lock
 from kontinue.sync.holding.held import Holding, Keeper
-from kontinue_engine.cli.commands import Signals, ended_by_signals, exit_code, run_command
 from kontinue_engine.cli.connection import Connection, connect
 from kontinue_engine.cli.options import GlobalOptions, is_terminal
+from kontinue_engine.cli.primitives.commands import Signals, ended_by_signals, exit_code, run_command
 from kontinue_engine.cli.primitives.operations import OK, Progress, bound_holder, run, say
 
 H = TypeVar("H", bound=Holding)
@@ -73,10 +73,8 @@ def take_lock(
 
     async def main(signals: Signals) -> int:
         async with connect(options) as connection:
-            try:
+            with progress:
                 lock = await take(connection, progress.show)
-            finally:
-                progress.end()
             signals.keep()  # it is taken, and whoever releases it has to know
         told = {"holder": lock.holder, "token": lock.token}
         say(options, resource, name, f"{verb} by {lock.holder}, token {lock.token}", told)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -14,9 +14,11 @@ from kontinue.kube.requests import MUTEXES
 from kontinue.sync import Lock
 from kontinue.sync import Mutex as MutexClient
 from kontinue_engine.cli.connection import Connection, connect
-from kontinue_engine.cli.execute import duration_option
+from kontinue_engine.cli.durations import duration_option
 from kontinue_engine.cli.options import candidates, global_options
-from kontinue_engine.cli.primitives.creating import create_object, spec_text
+from kontinue_engine.cli.primitives.cells import since, time_field
+from kontinue_engine.cli.primitives.creating import NewNameArgument, create_object, spec_text
+from kontinue_engine.cli.primitives.kinds import Help, Kind, Seen, add_common_verbs, carry_out
 from kontinue_engine.cli.primitives.locks import (
     CommandArgument,
     HolderOption,
@@ -27,7 +29,7 @@ from kontinue_engine.cli.primitives.locks import (
     run_held,
     take_lock,
 )
-from kontinue_engine.cli.primitives.operations import OK, Progress, print_list, run, say, show
+from kontinue_engine.cli.primitives.operations import Progress, run
 from kontinue_engine.cli.text import format_age, format_fields, format_table, format_time
 
 app = typer.Typer(
@@ -36,13 +38,12 @@ app = typer.Typer(
 )
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", autocompletion=candidates("mutexes"))]
-NamesArgument = Annotated[list[str], typer.Argument(metavar="NAME...", autocompletion=candidates("mutexes"))]
 
 
 @app.command("create")
 def create(
     ctx: typer.Context,
-    name: Annotated[str, typer.Argument(metavar="NAME")],
+    name: NewNameArgument,
     ttl: Annotated[
         str, typer.Option(metavar="DURATION", help="A lock that is not renewed for so long ends. Default: never.")
     ] = "",
@@ -66,7 +67,7 @@ def lock(
     who, length = holder_of(holder), duration_option(ttl, "--ttl")
 
     async def take(connection: Connection, show: Callable[[str], None]) -> Lock:
-        mutex = _client(connection, name)
+        mutex = KIND.of(connection, name)
         return await mutex.lock(timeout=limit, ttl=length, holder=who, on_progress=lambda state: show(_before(state)))
 
     take_lock(options, MUTEXES, name, take)
@@ -75,15 +76,8 @@ def lock(
 @app.command("unlock")
 def unlock(ctx: typer.Context, name: NameArgument, holder: HolderOption = "", token: TokenOption = None) -> None:
     """Unlock it, for its holder."""
-    options, who = global_options(ctx), holder_of(holder)
-
-    async def main() -> int:
-        async with connect(options) as connection:
-            await _client(connection, name).unlock(holder=who, token=token)
-        say(options, MUTEXES, name, "unlocked", {})
-        return OK
-
-    run(main)
+    who = holder_of(holder)
+    carry_out(ctx, KIND, name, lambda mutex: mutex.unlock(holder=who, token=token), lambda _: ("unlocked", {}))
 
 
 @app.command("with")
@@ -105,66 +99,19 @@ def with_(
 
     async def main() -> int:
         async with connect(options) as connection:
-            scope = _client(connection, name).held(
+            scope = KIND.of(connection, name).held(
                 timeout=limit, ttl=length, holder=who, on_progress=lambda state: progress.show(_before(state))
             )
-            try:
+            with progress:
                 return await run_held(scope, command)
-            finally:
-                progress.end()
 
     run(main)
 
 
-@app.command("list")
-def list_(ctx: typer.Context) -> None:
-    """List Mutexes."""
-    print_list(ctx, MUTEXES, Mutex, mutex_table)
-
-
-@app.command("status")
-def status(ctx: typer.Context, name: NameArgument) -> None:
-    """Show who holds it, since when and until when, and who waits."""
-    options = global_options(ctx)
-
-    async def main() -> int:
-        async with connect(options) as connection:
-            mutex = await _client(connection, name).get()
-        if options.is_table:
-            print(describe(mutex, datetime.now(UTC)))
-        else:
-            show(options, MUTEXES, name, "", _fields(mutex))
-        return OK
-
-    run(main)
-
-
-@app.command("delete")
-def delete(ctx: typer.Context, names: NamesArgument) -> None:
-    """Delete Mutexes; one that does not exist is no error. Who holds one, or waits for it, is told."""
-    options = global_options(ctx)
-
-    async def main() -> int:
-        async with connect(options) as connection:
-            for name in names:
-                await _client(connection, name).delete()
-                say(options, MUTEXES, name, "deleted", {})
-        return OK
-
-    run(main)
-
-
-def mutex_table(found: Sequence[Mutex], now: datetime, *, with_namespace: bool, width: int | None = None) -> str:
-    """Return the table of ``kontinue mutex list``, cut to ``width`` columns of a terminal."""
-    header = ["NAME", "HOLDER", "PHASE", "LOCKED", "WAITERS", "TOKEN", "AGE"]
-    rows = []
-    for one in found:
-        meta, status = one.metadata, one.status
-        locked = format_age(status.locked_at, now) if status.locked_at else ""
-        row = [meta.name, status.holder, one.phase.value, locked, str(len(status.waiters)), str(status.token)]
-        row.append(format_age(meta.creation_timestamp, now))
-        rows.append([meta.namespace, *row] if with_namespace else row)
-    return format_table(["NAMESPACE", *header] if with_namespace else header, rows, width=width)
+def _rows(one: Mutex, now: datetime) -> list[list[str]]:
+    meta, told = one.metadata, one.status
+    row = [meta.name, told.holder, one.phase.value, since(told.locked_at, now), str(len(told.waiters))]
+    return [[*row, str(told.token), since(meta.creation_timestamp, now)]]
 
 
 def describe(mutex: Mutex, now: datetime) -> str:
@@ -196,14 +143,32 @@ def _before(mutex: Mutex) -> str:
     return f"Mutex {mutex.metadata.name}: {who}, {len(found.waiters)} waiting"
 
 
-def _client(connection: Connection, name: str) -> MutexClient:
-    return MutexClient(name, connection.client)
-
-
 def _fields(mutex: Mutex) -> dict[str, object]:
     found = mutex.status
     fields: dict[str, object] = {"holder": found.holder, "phase": mutex.phase.value, "token": found.token}
     fields |= {"ttl": found.ttl or mutex.spec.ttl, "waiters": [one.holder for one in found.waiters]}
-    fields["lockedAt"] = None if found.locked_at is None else format_time(found.locked_at)
-    fields["expiresAt"] = None if found.expires_at is None else format_time(found.expires_at)
+    fields["lockedAt"] = time_field(found.locked_at)
+    fields["expiresAt"] = time_field(found.expires_at)
     return fields
+
+
+async def _look(client: MutexClient) -> Seen:
+    found = await client.get()
+    return Seen(describe(found, datetime.now(UTC)), _fields(found))
+
+
+KIND: Final = Kind(
+    resource=MUTEXES,
+    object_type=Mutex,
+    client=MutexClient,
+    names="mutexes",
+    columns=("NAME", "HOLDER", "PHASE", "LOCKED", "WAITERS", "TOKEN", "AGE"),
+    rows=_rows,
+    look=_look,
+    help=Help(
+        list="List Mutexes.",
+        status="Show who holds it, since when and until when, and who waits.",
+        delete="Delete Mutexes; one that does not exist is no error. Who holds one, or waits for it, is told.",
+    ),
+)
+add_common_verbs(app, KIND)

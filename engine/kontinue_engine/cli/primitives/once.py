@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -14,13 +14,15 @@ from kontinue.api.meta import ObjectMeta
 from kontinue.kube.requests import ONCES
 from kontinue.sync import Once as OnceClient
 from kontinue.sync.locks.once import LEASE
-from kontinue_engine.cli.connection import Connection, connect
-from kontinue_engine.cli.execute import duration_option
+from kontinue_engine.cli.connection import connect
+from kontinue_engine.cli.durations import duration_option
 from kontinue_engine.cli.options import candidates, global_options
-from kontinue_engine.cli.primitives.creating import create_object, spec_text
+from kontinue_engine.cli.primitives.cells import since, time_field
+from kontinue_engine.cli.primitives.creating import NewNameArgument, create_object, spec_text
+from kontinue_engine.cli.primitives.kinds import Help, Kind, Seen, add_common_verbs
 from kontinue_engine.cli.primitives.locks import CommandArgument, HolderOption, TimeoutOption, holder_of, run_held
-from kontinue_engine.cli.primitives.operations import OK, Progress, print_list, run, say, show
-from kontinue_engine.cli.text import format_age, format_fields, format_table, format_time
+from kontinue_engine.cli.primitives.operations import OK, Progress, run, say, show
+from kontinue_engine.cli.text import format_age, format_fields, format_time
 
 app = typer.Typer(
     help="Done once, whoever does it. Exit codes: 0 ok, 1 error, 2 not found, 3 timeout, 4 forbidden, 5 done by "
@@ -29,13 +31,12 @@ app = typer.Typer(
 )
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", autocompletion=candidates("onces"))]
-NamesArgument = Annotated[list[str], typer.Argument(metavar="NAME...", autocompletion=candidates("onces"))]
 
 
 @app.command("create")
 def create(
     ctx: typer.Context,
-    name: Annotated[str, typer.Argument(metavar="NAME")],
+    name: NewNameArgument,
     ttl: Annotated[str, typer.Option(metavar="DURATION", help="Delete it once it was Executed for so long.")] = "",
 ) -> None:
     """Create a Once; one that exists is left as it is."""
@@ -65,15 +66,11 @@ def do(
 
     async def main() -> int:
         async with connect(options) as connection:
-            scope = _client(connection, name).running(
+            scope = KIND.of(connection, name).running(
                 timeout=limit, lease=length, holder=who, on_progress=lambda state: progress.show(_doing(state))
             )
-            try:
+            with suppress(errors.AlreadyExecuted), progress:
                 return await run_held(scope, command, must_succeed=True)
-            except errors.AlreadyExecuted:
-                pass
-            finally:
-                progress.end()
         say(options, ONCES, name, "has been executed", {"executed": True})
         return OK
 
@@ -87,7 +84,7 @@ def check(ctx: typer.Context, name: NameArgument) -> None:
 
     async def main() -> int:
         async with connect(options) as connection:
-            once = await _client(connection, name).get()
+            once = await KIND.of(connection, name).get()
         what = "has been executed" if once.status.executed else "has not been executed"
         show(options, ONCES, name, what, _fields(once))
         return OK
@@ -95,54 +92,10 @@ def check(ctx: typer.Context, name: NameArgument) -> None:
     run(main)
 
 
-@app.command("list")
-def list_(ctx: typer.Context) -> None:
-    """List Onces."""
-    print_list(ctx, ONCES, Once, once_table)
-
-
-@app.command("status")
-def status(ctx: typer.Context, name: NameArgument) -> None:
-    """Show whether it was done, by whom, and what has failed."""
-    options = global_options(ctx)
-
-    async def main() -> int:
-        async with connect(options) as connection:
-            once = await _client(connection, name).get()
-        if options.is_table:
-            print(describe(once, datetime.now(UTC)))
-        else:
-            show(options, ONCES, name, "", _fields(once))
-        return OK
-
-    run(main)
-
-
-@app.command("delete")
-def delete(ctx: typer.Context, names: NamesArgument) -> None:
-    """Delete Onces; one that does not exist is no error."""
-    options = global_options(ctx)
-
-    async def main() -> int:
-        async with connect(options) as connection:
-            for name in names:
-                await _client(connection, name).delete()
-                say(options, ONCES, name, "deleted", {})
-        return OK
-
-    run(main)
-
-
-def once_table(found: Sequence[Once], now: datetime, *, with_namespace: bool, width: int | None = None) -> str:
-    """Return the table of ``kontinue once list``, cut to ``width`` columns of a terminal."""
-    header = ["NAME", "EXECUTED", "EXECUTOR", "PHASE", "TRIES", "AGE"]
-    rows = []
-    for one in found:
-        meta, status = one.metadata, one.status
-        row = [meta.name, str(status.executed).lower(), status.executor, one.phase.value, str(status.token)]
-        row.append(format_age(meta.creation_timestamp, now))
-        rows.append([meta.namespace, *row] if with_namespace else row)
-    return format_table(["NAMESPACE", *header] if with_namespace else header, rows, width=width)
+def _rows(one: Once, now: datetime) -> list[list[str]]:
+    meta, told = one.metadata, one.status
+    row = [meta.name, str(told.executed).lower(), told.executor, one.phase.value, str(told.token)]
+    return [[*row, since(meta.creation_timestamp, now)]]
 
 
 def describe(once: Once, now: datetime) -> str:
@@ -169,13 +122,31 @@ def _doing(once: Once) -> str:
     )
 
 
-def _client(connection: Connection, name: str) -> OnceClient:
-    return OnceClient(name, connection.client)
-
-
 def _fields(once: Once) -> dict[str, object]:
     found = once.status
     fields: dict[str, object] = {"executed": found.executed, "executor": found.executor, "phase": once.phase.value}
     fields |= {"tries": found.token, "failure": found.failure, "ttl": once.spec.ttl}
-    fields["executedAt"] = None if found.executed_at is None else format_time(found.executed_at)
+    fields["executedAt"] = time_field(found.executed_at)
     return fields
+
+
+async def _look(client: OnceClient) -> Seen:
+    found = await client.get()
+    return Seen(describe(found, datetime.now(UTC)), _fields(found))
+
+
+KIND: Final = Kind(
+    resource=ONCES,
+    object_type=Once,
+    client=OnceClient,
+    names="onces",
+    columns=("NAME", "EXECUTED", "EXECUTOR", "PHASE", "TRIES", "AGE"),
+    rows=_rows,
+    look=_look,
+    help=Help(
+        list="List Onces.",
+        status="Show whether it was done, by whom, and what has failed.",
+        delete="Delete Onces; one that does not exist is no error.",
+    ),
+)
+add_common_verbs(app, KIND)

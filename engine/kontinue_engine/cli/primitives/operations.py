@@ -7,21 +7,17 @@ those of the verbs about Executions (``exit_codes``).
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Coroutine, Sequence
-from datetime import UTC, datetime
-from typing import Any, Final, Protocol, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any, Final, Self
 
-import msgspec
 import typer
 
 from kontinue import errors
 from kontinue.api.konductor.group import Holder, HolderKind
-from kontinue.kube.answers import reader
 from kontinue.kube.requests import Resource
 from kontinue_engine.cli import connection, failures, streams
-from kontinue_engine.cli.executions import list_objects
-from kontinue_engine.cli.objects import format_document, print_objects, tell
-from kontinue_engine.cli.options import GlobalOptions, OutputFormat, global_options, is_terminal, note, table_width
+from kontinue_engine.cli.objects import format_document, tell
+from kontinue_engine.cli.options import GlobalOptions, OutputFormat, is_terminal, note
 from kontinue_engine.cli.text import one_line
 from kontinue_engine.errors import first_known
 
@@ -33,8 +29,12 @@ FORBIDDEN: Final = 4
 HELD: Final = 5
 """Somebody else has it."""
 
-T = TypeVar("T")
-T_contra = TypeVar("T_contra", contravariant=True)
+WaitLimitOption = Annotated[
+    str,
+    typer.Option(
+        metavar="DURATION", envvar="KONDUCTOR_TIMEOUT", help="Give up after e.g. 30m; 0 looks once. Default: never."
+    ),
+]
 
 _CODES: Final = (
     (errors.NotFound, NOT_FOUND),
@@ -77,39 +77,6 @@ def show(options: GlobalOptions, resource: Resource, name: str, what: str, field
         print(format_document({resource.kind.lower(): name, **fields}, output=options.output))
 
 
-class Table(Protocol[T_contra]):
-    """Makes a table of objects, cut to ``width`` columns of a terminal."""
-
-    def __call__(
-        self, found: Sequence[T_contra], now: datetime, *, with_namespace: bool, width: int | None = None
-    ) -> str:
-        """Return it."""
-        ...
-
-
-def print_list(ctx: typer.Context, resource: Resource, object_type: type[T], table: Table[T]) -> None:
-    """List the objects of a kind, and leave: as the server sent them, or as a table."""
-    options, read = global_options(ctx), reader(object_type)
-
-    async def main() -> int:
-        everywhere = options.all_namespaces
-        async with connection.connect(options) as connected:
-            namespace = "" if everywhere else connected.namespace
-            page = await list_objects(
-                connected.transport, resource, namespace, msgspec.Raw, label_selector=options.selector
-            )
-        if not options.is_table:
-            print_objects(page.items, output=options.output, as_list=True, resource=resource)
-        elif page.items:
-            found = [read(bytes(raw)) for raw in page.items]
-            print(table(found, datetime.now(UTC), with_namespace=everywhere, width=table_width(options)))
-        else:
-            print(f"No {resource.plural} found.", file=sys.stderr)
-        return OK
-
-    run(main)
-
-
 def bound_holder(text: str, *, option: str = "--holder") -> Holder:
     """Return what ``option`` says, ``pod/NAME`` or ``execution/NAME``, as a holder."""
     kind, _, name = text.partition("/")
@@ -140,7 +107,10 @@ class Progress:
         else:
             note(self._options, text)
 
-    def end(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         """Leave the line."""
         if self._said and self._is_terminal:
             print(file=sys.stderr, flush=True)

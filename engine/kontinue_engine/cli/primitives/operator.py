@@ -18,7 +18,7 @@ from kontinue.api.meta import Lease
 from kontinue.kube import requests
 from kontinue_engine.cli.connection import Connection, connect
 from kontinue_engine.cli.doctor import coordinators
-from kontinue_engine.cli.executions import list_objects
+from kontinue_engine.cli.listing import list_objects
 from kontinue_engine.cli.objects import format_document
 from kontinue_engine.cli.options import GlobalOptions, OutputFormat, global_options, table_width
 from kontinue_engine.cli.primitives.operations import NOT_FOUND, OK, run

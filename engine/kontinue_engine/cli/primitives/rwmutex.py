@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -14,9 +14,11 @@ from kontinue.kube.requests import RW_MUTEXES
 from kontinue.sync import Lock
 from kontinue.sync import RWMutex as RWMutexClient
 from kontinue_engine.cli.connection import Connection, connect
-from kontinue_engine.cli.execute import duration_option
+from kontinue_engine.cli.durations import duration_option
 from kontinue_engine.cli.options import candidates, global_options
-from kontinue_engine.cli.primitives.creating import create_object, spec_text
+from kontinue_engine.cli.primitives.cells import since
+from kontinue_engine.cli.primitives.creating import NewNameArgument, create_object, spec_text
+from kontinue_engine.cli.primitives.kinds import Help, Kind, Seen, add_common_verbs, carry_out
 from kontinue_engine.cli.primitives.locks import (
     CommandArgument,
     HolderOption,
@@ -27,7 +29,7 @@ from kontinue_engine.cli.primitives.locks import (
     run_held,
     take_lock,
 )
-from kontinue_engine.cli.primitives.operations import OK, Progress, print_list, run, say, show
+from kontinue_engine.cli.primitives.operations import Progress, run
 from kontinue_engine.cli.text import format_age, format_fields, format_table, format_time
 
 app = typer.Typer(
@@ -37,13 +39,12 @@ app = typer.Typer(
 )
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", autocompletion=candidates("rw_mutexes"))]
-NamesArgument = Annotated[list[str], typer.Argument(metavar="NAME...", autocompletion=candidates("rw_mutexes"))]
 
 
 @app.command("create")
 def create(
     ctx: typer.Context,
-    name: Annotated[str, typer.Argument(metavar="NAME")],
+    name: NewNameArgument,
     ttl: Annotated[
         str, typer.Option(metavar="DURATION", help="A lock that is not renewed for so long ends. Default: never.")
     ] = "",
@@ -73,15 +74,8 @@ def rlock(
 @app.command("unlock")
 def unlock(ctx: typer.Context, name: NameArgument, holder: HolderOption = "", token: TokenOption = None) -> None:
     """Unlock it, for its reader or writer."""
-    options, who = global_options(ctx), holder_of(holder)
-
-    async def main() -> int:
-        async with connect(options) as connection:
-            await _client(connection, name).unlock(holder=who, token=token)
-        say(options, RW_MUTEXES, name, "unlocked", {})
-        return OK
-
-    run(main)
+    who = holder_of(holder)
+    carry_out(ctx, KIND, name, lambda mutex: mutex.unlock(holder=who, token=token), lambda _: ("unlocked", {}))
 
 
 @app.command("with")
@@ -106,66 +100,19 @@ def with_(
 
     async def main() -> int:
         async with connect(options) as connection:
-            mutex = _client(connection, name)
+            mutex = KIND.of(connection, name)
             hold = mutex.reading if read else mutex.held
             scope = hold(timeout=limit, ttl=length, holder=who, on_progress=lambda state: progress.show(_before(state)))
-            try:
+            with progress:
                 return await run_held(scope, command)
-            finally:
-                progress.end()
 
     run(main)
 
 
-@app.command("list")
-def list_(ctx: typer.Context) -> None:
-    """List RWMutexes."""
-    print_list(ctx, RW_MUTEXES, RWMutex, rw_mutex_table)
-
-
-@app.command("status")
-def status(ctx: typer.Context, name: NameArgument) -> None:
-    """Show who holds it, since when and until when, and who waits."""
-    options = global_options(ctx)
-
-    async def main() -> int:
-        async with connect(options) as connection:
-            mutex = await _client(connection, name).get()
-        if options.is_table:
-            print(describe(mutex, datetime.now(UTC)))
-        else:
-            show(options, RW_MUTEXES, name, "", _fields(mutex))
-        return OK
-
-    run(main)
-
-
-@app.command("delete")
-def delete(ctx: typer.Context, names: NamesArgument) -> None:
-    """Delete RWMutexes; one that does not exist is no error. Who holds one, or waits for it, is told."""
-    options = global_options(ctx)
-
-    async def main() -> int:
-        async with connect(options) as connection:
-            for name in names:
-                await _client(connection, name).delete()
-                say(options, RW_MUTEXES, name, "deleted", {})
-        return OK
-
-    run(main)
-
-
-def rw_mutex_table(found: Sequence[RWMutex], now: datetime, *, with_namespace: bool, width: int | None = None) -> str:
-    """Return the table of ``kontinue rwmutex list``, cut to ``width`` columns of a terminal."""
-    header = ["NAME", "WRITEHOLDER", "READERS", "PHASE", "LOCKED", "WAITERS", "AGE"]
-    rows = []
-    for one in found:
-        meta, status = one.metadata, one.status
-        locked = format_age(status.locked_at, now) if status.locked_at else ""
-        row = [meta.name, status.write_holder, str(len(status.read_holders)), one.phase.value, locked]
-        row += [str(len(status.waiters)), format_age(meta.creation_timestamp, now)]
-        rows.append([meta.namespace, *row] if with_namespace else row)
-    return format_table(["NAMESPACE", *header] if with_namespace else header, rows, width=width)
+def _rows(one: RWMutex, now: datetime) -> list[list[str]]:
+    meta, told = one.metadata, one.status
+    row = [meta.name, told.write_holder, str(len(told.read_holders)), one.phase.value, since(told.locked_at, now)]
+    return [[*row, str(len(told.waiters)), since(meta.creation_timestamp, now)]]
 
 
 def describe(mutex: RWMutex, now: datetime) -> str:
@@ -196,7 +143,7 @@ def _lock(ctx: typer.Context, name: str, holder: str, timeout: str, ttl: str, *,
     who, length = holder_of(holder), duration_option(ttl, "--ttl")
 
     async def take(connection: Connection, show: Callable[[str], None]) -> Lock:
-        mutex = _client(connection, name)
+        mutex = KIND.of(connection, name)
         lock = mutex.rlock if is_shared else mutex.lock
         return await lock(timeout=limit, ttl=length, holder=who, on_progress=lambda state: show(_before(state)))
 
@@ -210,13 +157,31 @@ def _before(mutex: RWMutex) -> str:
     return f"RWMutex {mutex.metadata.name}: {who}, {len(found.waiters)} waiting"
 
 
-def _client(connection: Connection, name: str) -> RWMutexClient:
-    return RWMutexClient(name, connection.client)
-
-
 def _fields(mutex: RWMutex) -> dict[str, object]:
     found = mutex.status
     fields: dict[str, object] = {"writeHolder": found.write_holder, "readers": list(found.read_holders)}
     fields |= {"phase": mutex.phase.value, "token": found.token, "ttl": mutex.spec.ttl}
     fields["waiters"] = [one.holder for one in found.waiters]
     return fields
+
+
+async def _look(client: RWMutexClient) -> Seen:
+    found = await client.get()
+    return Seen(describe(found, datetime.now(UTC)), _fields(found))
+
+
+KIND: Final = Kind(
+    resource=RW_MUTEXES,
+    object_type=RWMutex,
+    client=RWMutexClient,
+    names="rw_mutexes",
+    columns=("NAME", "WRITEHOLDER", "READERS", "PHASE", "LOCKED", "WAITERS", "AGE"),
+    rows=_rows,
+    look=_look,
+    help=Help(
+        list="List RWMutexes.",
+        status="Show who holds it, since when and until when, and who waits.",
+        delete="Delete RWMutexes; one that does not exist is no error. Who holds one, or waits for it, is told.",
+    ),
+)
+add_common_verbs(app, KIND)

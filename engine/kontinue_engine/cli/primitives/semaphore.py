@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -12,14 +12,15 @@ from kontinue.api.konductor.semaphores import Semaphore, SemaphoreSpec
 from kontinue.api.meta import ObjectMeta
 from kontinue.kube.requests import SEMAPHORES
 from kontinue.sync import Semaphore as SemaphoreClient
-from kontinue_engine.cli.commands import Signals, ended_by_signals
-from kontinue_engine.cli.connection import Connection, connect
-from kontinue_engine.cli.execute import duration_option
+from kontinue_engine.cli.connection import connect
+from kontinue_engine.cli.durations import duration_option
 from kontinue_engine.cli.options import GlobalOptions, candidates, global_options, note
-from kontinue_engine.cli.primitives.creating import create_object, spec_text
+from kontinue_engine.cli.primitives.commands import Signals, ended_by_signals
+from kontinue_engine.cli.primitives.creating import NewNameArgument, create_object, spec_text
+from kontinue_engine.cli.primitives.kinds import Help, Kind, Seen, add_common_verbs, carry_out
 from kontinue_engine.cli.primitives.locks import CommandArgument, TimeoutOption, run_held
-from kontinue_engine.cli.primitives.operations import OK, bound_holder, print_list, run, say, show
-from kontinue_engine.cli.primitives.semaphore_text import describe, fields, holder_fields, semaphore_table
+from kontinue_engine.cli.primitives.operations import OK, bound_holder, run, say
+from kontinue_engine.cli.primitives.semaphore_text import describe, fields, holder_fields, semaphore_rows
 
 app = typer.Typer(
     help="Let a number of holders at most do something at the same time. Exit codes: 0 ok, 1 error, 2 not found, "
@@ -28,7 +29,6 @@ app = typer.Typer(
 )
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", autocompletion=candidates("semaphores"))]
-NamesArgument = Annotated[list[str], typer.Argument(metavar="NAME...", autocompletion=candidates("semaphores"))]
 HolderOption = Annotated[
     str,
     typer.Option(metavar="TEXT", help="Who. Default: $KONDUCTOR_HOLDER_ID, $HOSTNAME or the host's name."),
@@ -52,7 +52,7 @@ BoundOption = Annotated[
 @app.command("create")
 def create(
     ctx: typer.Context,
-    name: Annotated[str, typer.Argument(metavar="NAME")],
+    name: NewNameArgument,
     permits: Annotated[int, typer.Option(help="How many may hold one at the same time.", min=1)] = 1,
     ttl: Annotated[str, typer.Option(metavar="DURATION", help="How long a permit is held at most.")] = "",
 ) -> None:
@@ -77,7 +77,7 @@ def acquire(
 
     async def main(signals: Signals) -> int:
         async with connect(options) as connection:
-            client = _client(connection, name)
+            client = KIND.of(connection, name)
             await _say_if_full(options, client)
             held = await client.acquire(holder=holder, timeout=limit, ttl=length, bound_to=bound)
             signals.keep()  # it is taken, and whoever releases it has to know
@@ -91,15 +91,11 @@ def acquire(
 @app.command("release")
 def release(ctx: typer.Context, name: NameArgument, holder: HolderOption = "") -> None:
     """Give back the oldest permit of a holder."""
-    options = global_options(ctx)
 
-    async def main() -> int:
-        async with connect(options) as connection:
-            permit = await _client(connection, name).release(holder)
-        say(options, SEMAPHORES, name, f"released permit {permit}", {"permit": permit})
-        return OK
+    def told(permit: str) -> tuple[str, dict[str, object]]:
+        return f"released permit {permit}", {"permit": permit}
 
-    run(main)
+    carry_out(ctx, KIND, name, lambda semaphore: semaphore.release(holder), told)
 
 
 @app.command("with")
@@ -118,48 +114,9 @@ def with_(
 
     async def main() -> int:
         async with connect(options) as connection:
-            client = _client(connection, name)
+            client = KIND.of(connection, name)
             await _say_if_full(options, client)
             return await run_held(client.hold(holder=holder, timeout=limit, ttl=length, bound_to=bound), command)
-
-    run(main)
-
-
-@app.command("list")
-def list_(ctx: typer.Context) -> None:
-    """List Semaphores."""
-    print_list(ctx, SEMAPHORES, Semaphore, semaphore_table)
-
-
-@app.command("status")
-def status(ctx: typer.Context, name: NameArgument) -> None:
-    """Show a Semaphore, who holds its permits and who waits."""
-    options = global_options(ctx)
-
-    async def main() -> int:
-        async with connect(options) as connection:
-            client = _client(connection, name)
-            found, permits = await client.get(), await client.permits()
-        if options.is_table:
-            print(describe(found, permits, datetime.now(UTC)))
-        else:
-            show(options, SEMAPHORES, name, "", fields(found) | {"holders": [holder_fields(one) for one in permits]})
-        return OK
-
-    run(main)
-
-
-@app.command("delete")
-def delete(ctx: typer.Context, names: NamesArgument) -> None:
-    """Delete Semaphores with their Permits; who waits for one of them is told that it is gone."""
-    options = global_options(ctx)
-
-    async def main() -> int:
-        async with connect(options) as connection:
-            for name in names:
-                await _client(connection, name).delete()
-                say(options, SEMAPHORES, name, "deleted", {})
-        return OK
 
     run(main)
 
@@ -174,9 +131,28 @@ async def _say_if_full(options: GlobalOptions, client: SemaphoreClient) -> None:
         )
 
 
-def _client(connection: Connection, name: str) -> SemaphoreClient:
-    return SemaphoreClient(name, connection.client)
-
-
 def _bound_to(text: str) -> Holder | None:
     return bound_holder(text, option="--bound-to") if text else None
+
+
+async def _look(client: SemaphoreClient) -> Seen:
+    found, permits = await client.get(), await client.permits()
+    holders = {"holders": [holder_fields(one) for one in permits]}
+    return Seen(describe(found, permits, datetime.now(UTC)), fields(found) | holders)
+
+
+KIND: Final = Kind(
+    resource=SEMAPHORES,
+    object_type=Semaphore,
+    client=SemaphoreClient,
+    names="semaphores",
+    columns=("NAME", "PERMITS", "IN-USE", "AVAILABLE", "PHASE", "WAITING", "TTL", "AGE"),
+    rows=semaphore_rows,
+    look=_look,
+    help=Help(
+        list="List Semaphores.",
+        status="Show a Semaphore, who holds its permits and who waits.",
+        delete="Delete Semaphores with their Permits; who waits for one of them is told that it is gone.",
+    ),
+)
+add_common_verbs(app, KIND)

@@ -6,21 +6,15 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from kontinue.api.konductor.semaphores import Permit, Semaphore
+from kontinue_engine.cli.primitives.cells import UNSEEN, number_text, phase_text, since
 from kontinue_engine.cli.text import format_age, format_fields, format_table, format_time
 
 
-def semaphore_table(
-    found: Sequence[Semaphore], now: datetime, *, with_namespace: bool, width: int | None = None
-) -> str:
-    """Return the table of ``kontinue semaphore list``, cut to ``width`` columns of a terminal."""
-    header = ["NAME", "PERMITS", "IN-USE", "AVAILABLE", "PHASE", "WAITING", "TTL", "AGE"]
-    rows = []
-    for one in found:
-        meta, told = one.metadata, one.status
-        row = [meta.name, str(one.spec.permits), _text(told.in_use), _text(told.available), _phase(one)]
-        row += [str(told.waiting), one.spec.ttl, format_age(meta.creation_timestamp, now)]
-        rows.append([meta.namespace, *row] if with_namespace else row)
-    return format_table(["NAMESPACE", *header] if with_namespace else header, rows, width=width)
+def semaphore_rows(one: Semaphore, now: datetime) -> list[list[str]]:
+    """Return a Semaphore in ``kontinue semaphore list``."""
+    meta, told = one.metadata, one.status
+    row = [meta.name, str(one.spec.permits), number_text(told.in_use), number_text(told.available)]
+    return [[*row, phase_text(told.phase), str(told.waiting), one.spec.ttl, since(meta.creation_timestamp, now)]]
 
 
 def describe(found: Semaphore, permits: Sequence[Permit], now: datetime) -> str:
@@ -29,9 +23,9 @@ def describe(found: Semaphore, permits: Sequence[Permit], now: datetime) -> str:
     lines = [
         ("Name", meta.name),
         ("Namespace", meta.namespace),
-        ("Phase", _phase(found) or "unknown: no coordinator has seen it"),
+        ("Phase", phase_text(found.status.phase) or UNSEEN),
         ("Permits", str(found.spec.permits)),
-        ("In use", _text(told.in_use)),
+        ("In use", number_text(told.in_use)),
         ("Waiting", str(told.waiting)),
         ("TTL", found.spec.ttl or "none"),
         ("Age", format_age(meta.creation_timestamp, now)),
@@ -53,23 +47,15 @@ def describe(found: Semaphore, permits: Sequence[Permit], now: datetime) -> str:
     return f"{text}\n\n{format_table(header, rows)}"
 
 
-def _phase(found: Semaphore) -> str:
-    return "" if found.status.phase is None else found.status.phase.value
-
-
 def _permit_phase(permit: Permit) -> str:
     return "Waiting" if permit.status.phase is None else permit.status.phase.value
-
-
-def _text(number: int | None) -> str:
-    return "" if number is None else str(number)
 
 
 def fields(found: Semaphore) -> dict[str, object]:
     """Return what programs read of a Semaphore."""
     told = found.status
     shown: dict[str, object] = {"permits": found.spec.permits, "in-use": told.in_use, "available": told.available}
-    return shown | {"waiting": told.waiting, "phase": _phase(found), "ttl": found.spec.ttl}
+    return shown | {"waiting": told.waiting, "phase": phase_text(found.status.phase), "ttl": found.spec.ttl}
 
 
 def holder_fields(permit: Permit) -> dict[str, object]:

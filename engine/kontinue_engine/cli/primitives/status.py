@@ -7,27 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
 import typer
 
-from kontinue.api.konductor.barriers import Barrier
-from kontinue.api.konductor.gates import Gate
-from kontinue.api.konductor.leases import Lease
-from kontinue.api.konductor.mutexes import Mutex
-from kontinue.api.konductor.onces import Once
-from kontinue.api.konductor.rwmutexes import RWMutex
-from kontinue.api.konductor.semaphores import Semaphore
-from kontinue.api.konductor.wait_groups import WaitGroup
 from kontinue.errors import ApiError
-from kontinue.kube import requests
-from kontinue.kube.answers import reader
-from kontinue.kube.requests import Resource
 from kontinue_engine.cli.connection import Connection, connect
-from kontinue_engine.cli.executions import list_objects
+from kontinue_engine.cli.listing import list_objects
 from kontinue_engine.cli.objects import print_objects
 from kontinue_engine.cli.options import (
     GROUPED,
@@ -38,45 +27,34 @@ from kontinue_engine.cli.options import (
     table_width,
 )
 from kontinue_engine.cli.primitives import barrier, gate, lease, mutex, once, rwmutex, semaphore, waitgroup
-from kontinue_engine.cli.primitives.gate_text import gate_table
-from kontinue_engine.cli.primitives.lease_text import lease_table
-from kontinue_engine.cli.primitives.operations import OK, Table, code_of, run
-from kontinue_engine.cli.primitives.semaphore_text import semaphore_table
-
-
-class _Kind(msgspec.Struct, frozen=True):
-    """A kind of primitive: what shows one of it, and all of it."""
-
-    status: Callable[..., None]
-    resource: Resource
-    object_type: type[Any]
-    table: Table[Any]
+from kontinue_engine.cli.primitives.kinds import Kind, status_verb
+from kontinue_engine.cli.primitives.operations import OK, code_of, run
 
 
 class _Found(msgspec.Struct, frozen=True):
     """All objects of a kind, and their table if there is to be one."""
 
-    kind: _Kind
+    kind: Kind[Any, Any]
     documents: Sequence[msgspec.Raw]
     table: str
 
 
-_KINDS: Final = {
-    "barrier": _Kind(barrier.status, requests.BARRIERS, Barrier, barrier.barrier_table),
-    "gate": _Kind(gate.status, requests.GATES, Gate, gate_table),
-    "lease": _Kind(lease.status, requests.KONDUCTOR_LEASES, Lease, lease_table),
-    "mutex": _Kind(mutex.status, requests.MUTEXES, Mutex, mutex.mutex_table),
-    "once": _Kind(once.status, requests.ONCES, Once, once.once_table),
-    "rwmutex": _Kind(rwmutex.status, requests.RW_MUTEXES, RWMutex, rwmutex.rw_mutex_table),
-    "semaphore": _Kind(semaphore.status, requests.SEMAPHORES, Semaphore, semaphore_table),
-    "waitgroup": _Kind(waitgroup.status, requests.WAIT_GROUPS, WaitGroup, waitgroup.wait_group_table),
+_KINDS: Final[Mapping[str, Kind[Any, Any]]] = {
+    "barrier": barrier.KIND,
+    "gate": gate.KIND,
+    "lease": lease.KIND,
+    "mutex": mutex.KIND,
+    "once": once.KIND,
+    "rwmutex": rwmutex.KIND,
+    "semaphore": semaphore.KIND,
+    "waitgroup": waitgroup.KIND,
 }
 
 app = typer.Typer(
     help="Show a primitive, or all. Exit codes: 0 ok, 1 error, 2 not found, 4 forbidden.", no_args_is_help=True
 )
 for _name, _kind in _KINDS.items():
-    app.command(_name)(_kind.status)
+    app.command(_name, help=_kind.help.status)(status_verb(_kind))
 
 
 @app.callback()
@@ -107,7 +85,7 @@ def all_(ctx: typer.Context) -> None:
     run(main)
 
 
-async def _look(connected: Connection, options: GlobalOptions, kind: _Kind) -> _Found | ApiError:
+async def _look(connected: Connection, options: GlobalOptions, kind: Kind[Any, Any]) -> _Found | ApiError:
     """Return all of a kind, or why it cannot be shown: who may not see Gates may see Mutexes."""
     namespace = "" if options.all_namespaces else connected.namespace
     try:
@@ -133,8 +111,7 @@ def _print_all(options: GlobalOptions, every: Sequence[_Found]) -> None:
         print("No primitives found.", file=sys.stderr)
 
 
-def _titled(options: GlobalOptions, kind: _Kind, documents: Sequence[msgspec.Raw]) -> str:
-    read = reader(kind.object_type)
-    found = [read(bytes(raw)) for raw in documents]
+def _titled(options: GlobalOptions, kind: Kind[Any, Any], documents: Sequence[msgspec.Raw]) -> str:
     width, everywhere = table_width(options), options.all_namespaces
-    return f"{kind.resource.plural}:\n{kind.table(found, datetime.now(UTC), with_namespace=everywhere, width=width)}"
+    table = kind.table(documents, datetime.now(UTC), with_namespace=everywhere, width=width)
+    return f"{kind.resource.plural}:\n{table}"

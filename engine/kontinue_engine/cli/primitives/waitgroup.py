@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -13,11 +13,15 @@ from kontinue.api.konductor.wait_groups import WaitGroup, WaitGroupSpec
 from kontinue.api.meta import ObjectMeta
 from kontinue.kube.requests import WAIT_GROUPS
 from kontinue.sync import WaitGroup as WaitGroupClient
-from kontinue_engine.cli.connection import Connection, connect
-from kontinue_engine.cli.execute import duration_option
+from kontinue_engine.cli.durations import duration_option
 from kontinue_engine.cli.options import candidates, global_options
-from kontinue_engine.cli.primitives.creating import create_object, spec_text
-from kontinue_engine.cli.primitives.operations import OK, Progress, bound_holder, print_list, run, say, show
+from kontinue_engine.cli.primitives.cells import since
+from kontinue_engine.cli.primitives.creating import NewNameArgument, create_object, spec_text
+from kontinue_engine.cli.primitives.kinds import Help, Kind, Seen, add_common_verbs, carry_out, wait_for
+from kontinue_engine.cli.primitives.operations import (
+    WaitLimitOption,
+    bound_holder,
+)
 from kontinue_engine.cli.text import format_age, format_fields, format_table, format_time
 
 app = typer.Typer(
@@ -27,7 +31,6 @@ app = typer.Typer(
 )
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", autocompletion=candidates("wait_groups"))]
-NamesArgument = Annotated[list[str], typer.Argument(metavar="NAME...", autocompletion=candidates("wait_groups"))]
 HolderOption = Annotated[
     str,
     typer.Option(
@@ -47,7 +50,7 @@ ClampOption = Annotated[bool, typer.Option("--clamp", help="Stop at 0 instead of
 @app.command("create")
 def create(
     ctx: typer.Context,
-    name: Annotated[str, typer.Argument(metavar="NAME")],
+    name: NewNameArgument,
     ttl: Annotated[str, typer.Option(metavar="DURATION", help="Delete it once it was done for so long.")] = "",
 ) -> None:
     """Create a WaitGroup; one that exists is left as it is."""
@@ -87,83 +90,25 @@ def done(
 def wait(
     ctx: typer.Context,
     name: NameArgument,
-    timeout: Annotated[
-        str,
-        typer.Option(
-            metavar="DURATION", envvar="KONDUCTOR_TIMEOUT", help="Give up after e.g. 30m; 0 looks once. Default: never."
-        ),
-    ] = "",
+    timeout: WaitLimitOption = "",
     for_first_add: FirstAddOption = False,  # noqa: FBT002
 ) -> None:
     """Wait until the counter is 0."""
-    options, limit = global_options(ctx), duration_option(timeout, "--timeout")
-    progress = Progress(options)
-
-    async def main() -> int:
-        async with connect(options) as connection:
-            group = _client(connection, name)
-            try:
-                ended = await group.wait(
-                    timeout=limit, for_first_add=for_first_add, on_progress=lambda group: progress.show(_missing(group))
-                )
-            finally:
-                progress.end()
-        say(options, WAIT_GROUPS, name, "done", _fields(ended))
-        return OK
-
-    run(main)
+    limit = duration_option(timeout, "--timeout")
+    wait_for(
+        ctx,
+        KIND,
+        name,
+        lambda group, show: group.wait(timeout=limit, for_first_add=for_first_add, on_progress=show),
+        progress=_missing,
+        told=lambda group: ("done", _fields(group)),
+    )
 
 
-@app.command("list")
-def list_(ctx: typer.Context) -> None:
-    """List WaitGroups."""
-    print_list(ctx, WAIT_GROUPS, WaitGroup, wait_group_table)
-
-
-@app.command("status")
-def status(ctx: typer.Context, name: NameArgument) -> None:
-    """Show what a WaitGroup waits for, and who holds how much of it."""
-    options = global_options(ctx)
-
-    async def main() -> int:
-        async with connect(options) as connection:
-            group = await _client(connection, name).get()
-        if options.is_table:
-            print(describe(group, datetime.now(UTC)))
-        else:
-            show(options, WAIT_GROUPS, name, "", _fields(group))
-        return OK
-
-    run(main)
-
-
-@app.command("delete")
-def delete(ctx: typer.Context, names: NamesArgument) -> None:
-    """Delete WaitGroups; who waits for one of them is told that it is gone."""
-    options = global_options(ctx)
-
-    async def main() -> int:
-        async with connect(options) as connection:
-            for name in names:
-                await _client(connection, name).delete()
-                say(options, WAIT_GROUPS, name, "deleted", {})
-        return OK
-
-    run(main)
-
-
-def wait_group_table(
-    found: Sequence[WaitGroup], now: datetime, *, with_namespace: bool, width: int | None = None
-) -> str:
-    """Return the table of ``kontinue waitgroup list``, cut to ``width`` columns of a terminal."""
-    header = ["NAME", "COUNTER", "PHASE", "ADDED", "TTL", "AGE"]
-    rows = []
-    for one in found:
-        meta = one.metadata
-        age = format_age(meta.creation_timestamp, now)
-        row = [meta.name, str(one.counter), one.phase.value, str(one.status.added), one.spec.ttl, age]
-        rows.append([meta.namespace, *row] if with_namespace else row)
-    return format_table(["NAMESPACE", *header] if with_namespace else header, rows, width=width)
+def _rows(one: WaitGroup, now: datetime) -> list[list[str]]:
+    meta = one.metadata
+    row = [meta.name, str(one.counter), one.phase.value, str(one.status.added), one.spec.ttl]
+    return [[*row, since(meta.creation_timestamp, now)]]
 
 
 def describe(group: WaitGroup, now: datetime) -> str:
@@ -189,19 +134,10 @@ def describe(group: WaitGroup, now: datetime) -> str:
 
 
 def _count(ctx: typer.Context, name: str, change: Callable[[WaitGroupClient], Awaitable[int]], *, delta: int) -> None:
-    options = global_options(ctx)
+    def told(counter: int) -> tuple[str, dict[str, object]]:
+        return f"counter {counter}", {"delta": delta, "counter": counter}
 
-    async def main() -> int:
-        async with connect(options) as connection:
-            counter = await change(_client(connection, name))
-        say(options, WAIT_GROUPS, name, f"counter {counter}", {"delta": delta, "counter": counter})
-        return OK
-
-    run(main)
-
-
-def _client(connection: Connection, name: str) -> WaitGroupClient:
-    return WaitGroupClient(name, connection.client)
+    carry_out(ctx, KIND, name, change, told)
 
 
 def _missing(group: WaitGroup) -> str:
@@ -218,3 +154,25 @@ def _fields(group: WaitGroup) -> dict[str, object]:
     fields |= {"rounds": found.rounds, "ttl": group.spec.ttl}
     fields["holders"] = [{"kind": one.kind.value, "name": one.name, "count": one.count} for one in found.holders]
     return fields
+
+
+async def _look(client: WaitGroupClient) -> Seen:
+    found = await client.get()
+    return Seen(describe(found, datetime.now(UTC)), _fields(found))
+
+
+KIND: Final = Kind(
+    resource=WAIT_GROUPS,
+    object_type=WaitGroup,
+    client=WaitGroupClient,
+    names="wait_groups",
+    columns=("NAME", "COUNTER", "PHASE", "ADDED", "TTL", "AGE"),
+    rows=_rows,
+    look=_look,
+    help=Help(
+        list="List WaitGroups.",
+        status="Show what a WaitGroup waits for, and who holds how much of it.",
+        delete="Delete WaitGroups; who waits for one of them is told that it is gone.",
+    ),
+)
+add_common_verbs(app, KIND)

@@ -13,7 +13,7 @@ from kontinue.api import labels
 from kontinue.api.v1alpha1 import Execution, Phase
 from kontinue_engine.cli.description import describe_execution
 from kontinue_engine.cli.get import labels_in
-from kontinue_engine.cli.objects import execution_table
+from kontinue_engine.cli.object_tables import execution_table
 
 Make = Callable[..., Execution]
 

@@ -9,7 +9,7 @@ import yaml
 
 from kontinue.api import labels
 from kontinue.api.v1alpha1 import Execution, ExecutionOwner, Phase, WaitingFor
-from kontinue_engine.cli import objects
+from kontinue_engine.cli import object_tables, objects
 from kontinue_engine.cli.options import OutputFormat
 from kontinue_engine.cli.watched_rows import News
 
@@ -26,13 +26,13 @@ def test_the_table_of_executions(make_execution: Make, now: datetime) -> None:
         waiting_for=[WaitingFor(kind="Execution", name="x-1")],
         owner=ExecutionOwner(shard="host", incarnation="i", epoch=1),
     )
-    table = objects.execution_table([execution, make_execution("y")], now, wide=False, with_namespace=False)
+    table = object_tables.execution_table([execution, make_execution("y")], now, wide=False, with_namespace=False)
     assert [line.split() for line in table.split("\n")] == [
         ["NAME", "FUNCTION", "PHASE", "ATTEMPT", "AGE", "WAITING-FOR"],
         ["x", "build", "Suspended", "1", "60s", "Execution", "x-1"],
         ["y", "build", "Pending", "0", "60s"],
     ]
-    wide = objects.execution_table([execution], now, wide=True, with_namespace=True)
+    wide = object_tables.execution_table([execution], now, wide=True, with_namespace=True)
     assert wide.split("\n")[0].split()[0] == "NAMESPACE"
     assert "host" in wide
 
@@ -56,7 +56,7 @@ def test_a_pending_execution_says_for_whom_it_waits(make_execution: Make, now: d
     execution = make_execution("x")
     labelled = msgspec.structs.replace(execution.metadata, labels={labels.WORKER_GROUP: "shop"})
     execution = msgspec.structs.replace(execution, metadata=labelled)
-    table = objects.execution_table([execution], now, wide=False, with_namespace=False)
+    table = object_tables.execution_table([execution], now, wide=False, with_namespace=False)
     assert table.endswith("Worker of group shop")
 
 
@@ -64,7 +64,7 @@ def test_what_is_overdue_is_no_negative_time(make_execution: Make, now: datetime
     """A timer whose time has come says since when."""
     waiting = [WaitingFor(kind="Timer", until=now - timedelta(seconds=12))]
     execution = make_execution("x", phase=Phase.SUSPENDED, waiting_for=waiting)
-    table = objects.execution_table([execution], now, wide=False, with_namespace=False)
+    table = object_tables.execution_table([execution], now, wide=False, with_namespace=False)
     assert table.endswith("Timer due 12s ago")
 
 

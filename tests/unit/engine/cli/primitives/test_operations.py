@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from types import SimpleNamespace
-
-import click
-import msgspec
 import pytest
 import typer
 
 from kontinue import errors
-from kontinue.api.konductor.semaphores import Semaphore
-from kontinue.kube.requests import SEMAPHORES
 from kontinue_engine.cli.options import GlobalOptions
 from kontinue_engine.cli.primitives import operations
 
@@ -56,26 +48,6 @@ def test_an_error_among_tasks_is_told_like_one_alone():
     assert left.value.exit_code == 2
     with pytest.raises(ExceptionGroup):
         operations.run(have_a_bug)
-
-
-def test_a_list_of_another_version_is_told_as_such(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    """As every other answer that cannot be read: it names the object, and is no bug of whoever asks."""
-
-    @asynccontextmanager
-    async def connect(_: object) -> AsyncIterator[SimpleNamespace]:
-        yield SimpleNamespace(namespace="shop", transport=None)
-
-    async def list_objects(*_: object, **__: object) -> SimpleNamespace:
-        raw = b'{"metadata": {"name": "db", "namespace": "shop"}, "spec": {"permits": "many"}}'
-        return SimpleNamespace(items=[msgspec.Raw(raw)])
-
-    monkeypatch.setattr(operations.connection, "connect", connect)
-    monkeypatch.setattr(operations, "list_objects", list_objects)
-    context = typer.Context(click.Command("list"))
-    with pytest.raises(typer.Exit) as left:
-        operations.print_list(context, SEMAPHORES, Semaphore, lambda *_, **__: "")
-    assert left.value.exit_code == 1
-    assert "error: shop/db is no Semaphore" in capsys.readouterr().err
 
 
 def test_progress_does_nothing_to_a_terminal(capsys: pytest.CaptureFixture[str]):

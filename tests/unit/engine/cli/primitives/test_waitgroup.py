@@ -12,24 +12,24 @@ from kontinue.api.meta import ObjectMeta
 from kontinue.kube import requests
 from kontinue_engine.cli.objects import print_objects
 from kontinue_engine.cli.options import OutputFormat
-from kontinue_engine.cli.primitives.waitgroup import wait_group_table
+from kontinue_engine.cli.primitives.waitgroup import KIND
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 GROUP = WaitGroup(
     metadata=ObjectMeta(name="jobs", namespace="shop", creation_timestamp=NOW),
     spec=WaitGroupSpec(ttl="1000h30m15s500ms"),
 )
+RAW = msgspec.Raw(msgspec.json.encode(GROUP))
 
 
 def test_a_list_fits_the_terminal():
     """As every other table of kontinue; without one it is as wide as it gets."""
-    table = wait_group_table([GROUP], NOW, with_namespace=False, width=50)
+    table = KIND.table([RAW], NOW, with_namespace=False, width=50)
     assert [len(line) <= 50 for line in table.splitlines()] == [True, True]
-    assert GROUP.spec.ttl in wait_group_table([GROUP], NOW, with_namespace=False)
+    assert GROUP.spec.ttl in KIND.table([RAW], NOW, with_namespace=False)
 
 
 def test_names_say_which_api_group_they_are_of(capsys: pytest.CaptureFixture[str]):
     """So that kubectl takes them as they are."""
-    raw = msgspec.Raw(msgspec.json.encode(GROUP))
-    print_objects([raw], output=OutputFormat.NAME, as_list=True, resource=requests.WAIT_GROUPS)
+    print_objects([RAW], output=OutputFormat.NAME, as_list=True, resource=requests.WAIT_GROUPS)
     assert capsys.readouterr().out == "waitgroups.konductor.io/jobs\n"
