@@ -102,8 +102,8 @@ _CLIENT: Final = (
     # Counts and waits. Holders are Pods and Executions, which it reads anyway.
     Rule(group.GROUP, ("waitgroups", "mutexes", "onces", "rwmutexes"), (*_READ, "create", "delete")),
     Rule(group.GROUP, ("waitgroups/status", "mutexes/status", "onces/status", "rwmutexes/status"), ("update",)),
-    # Asks for permits, which a coordinator grants, and renews them.
-    Rule(group.GROUP, ("semaphores",), ("get", "list", "create", "delete")),
+    # Asks for permits, which a coordinator grants, and renews them. Who waits is shown how many do.
+    Rule(group.GROUP, ("semaphores",), (*_READ, "create", "delete")),
     Rule(group.GROUP, ("permits",), (*_READ, "create", "patch", "delete")),
     # Arrives, and waits. What somebody has left at an earlier Barrier of the same name is deleted.
     Rule(group.GROUP, ("barriers",), (*_READ, "create", "delete")),

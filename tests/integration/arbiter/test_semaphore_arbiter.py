@@ -24,7 +24,8 @@ from looked_after import LosesAnswers, World, start_coordinator
 from polling import eventually
 
 LONG = timedelta(seconds=60)
-SHORT = timedelta(milliseconds=50)
+SHORT = timedelta(seconds=2)
+"""Long enough for the server to answer."""
 
 
 @pytest.fixture
@@ -300,7 +301,7 @@ async def test_who_stops_waiting_withdraws(world: World):
     subject = await semaphore(world, 1)
     async with world.looked_after():
         held = await subject.acquire(timeout=LONG)
-        with pytest.raises(errors.WaitTimeout, match="was free within 50ms"):
+        with pytest.raises(errors.WaitTimeout, match="was free within 2s"):
             await subject.acquire(timeout=SHORT)
         await eventually(lambda: _waits(subject, 0))
         task = await queued(subject, "cancelled", behind=0)

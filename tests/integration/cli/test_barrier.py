@@ -94,7 +94,7 @@ async def test_what_goes_wrong_has_a_code_of_its_own(call: Call, start: Barrier)
     assert (await call("create", "start", "--expected", "1", "--quorum", "2")).code == 1
     assert (await call("create", "start", "--expected", "0")).code == 1
     await start.create(2, timeout=timedelta(hours=1))
-    assert (await call("wait", "start", "--timeout", "20ms")).code == 3
+    assert (await call("wait", "start", "--timeout", "2s")).code == 3
     assert (await call("create", "late", "--expected", "2", "--timeout", "1ms")).code == 0
     said = await call("wait", "late", "--timeout", "60s")
     assert said.code == 1

@@ -144,7 +144,7 @@ async def test_what_goes_wrong_has_a_code_of_its_own(call: Call, world: World):
     assert (await call("status", "gate", "go")).code == 2
     assert (await call("gate", "create", "go")).code == 1
     await Gate("still", world.client).create(["Once/migrate=Done"])
-    assert (await call("gate", "wait", "still", "--timeout", "20ms")).code == 3
+    assert (await call("gate", "wait", "still", "--timeout", "2s")).code == 3
     said = await call("gate", "create", "go", "--condition", "Mutex/deploy=Open")
     assert said.code == 1
     assert "none of Locked, Unlocked, Acquired, Available" in " ".join(said.err.split())

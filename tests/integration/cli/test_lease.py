@@ -109,7 +109,7 @@ async def test_what_goes_wrong_has_a_code_of_its_own(call: Call, lease: Lease):
     said = await call("acquire", "deploy", "--timeout", "0")
     assert (said.code, said.err.splitlines()[0]) == (5, "Lease deploy: held by you, 0 wait already")
     assert said.err.splitlines()[-1] == f"error: Lease {lease.namespace}/deploy is held by you"
-    assert (await call("acquire", "deploy", "--timeout", "20ms")).code == 3
+    assert (await call("acquire", "deploy", "--timeout", "2s")).code == 3
     for verb in ("renew", "release"):
         assert (await call(verb, "deploy")).code == 5
         assert (await call(verb, "deploy", "--holder", "you", "--token", "7")).code == 5

@@ -179,7 +179,7 @@ async def test_a_client_asks_for_permits_by_its_role(house: House) -> None:
     db = Semaphore("db", client)
     await db.create()
     with pytest.raises(errors.WaitTimeout):
-        await db.acquire(timeout=timedelta(milliseconds=200))
+        await db.acquire(timeout=timedelta(seconds=2))
     assert await db.permits() == []
     await db.delete()
 
@@ -189,7 +189,7 @@ async def test_a_client_asks_for_a_lease_by_its_role(house: House) -> None:
     deploy = Lease("deploy", house.clients[Role.CLIENT])
     await deploy.create()
     with pytest.raises(errors.WaitTimeout):
-        await deploy.acquire(timeout=timedelta(milliseconds=200))
+        await deploy.acquire(timeout=timedelta(seconds=2))
     assert await deploy.requests() == []
     await deploy.delete()
 
@@ -202,7 +202,7 @@ async def test_a_client_arrives_by_its_role(house: House) -> None:
     await start.arrive("me")
     assert (await start.arrive("me")).spec.holder == "me"
     with pytest.raises(errors.WaitTimeout):
-        await start.wait(timeout=timedelta(milliseconds=200))
+        await start.wait(timeout=timedelta(seconds=2))
     await start.delete()
 
 

@@ -43,12 +43,15 @@ class SyncLease:
         holder: str | Holder = "",
         priority: int | None = None,
         on_loss: Callable[[Lock], object] | None = None,
+        on_progress: Callable[[StoredLease], object] | None = None,
     ) -> Generator[Lock]:
         """Hold it in a ``with``; see ``Lease.held``. A thread cannot be cancelled: look at ``Lock.check()``.
 
-        The callback runs on the client's own thread. ``LockLost`` is raised at the end, too.
+        The callbacks run on the client's own thread. ``LockLost`` is raised at the end, too.
         """
-        scope = self._lease.held(timeout=timeout, ttl=ttl, holder=holder, priority=priority, on_loss=on_loss)
+        scope = self._lease.held(
+            timeout=timeout, ttl=ttl, holder=holder, priority=priority, on_loss=on_loss, on_progress=on_progress
+        )
         with within(scope, self._thread) as lock:
             yield lock
 
@@ -59,9 +62,15 @@ class SyncLease:
         ttl: timedelta | None = None,
         holder: str | Holder = "",
         priority: int | None = None,
+        on_progress: Callable[[StoredLease], object] | None = None,
     ) -> Lock:
-        """Acquire it for a caller who renews and releases it himself; see ``Lease.acquire``."""
-        asking = self._lease.acquire(timeout=timeout, ttl=ttl, holder=holder, priority=priority)
+        """Acquire it for a caller who renews and releases it himself; see ``Lease.acquire``.
+
+        ``on_progress`` is called on the client's own thread.
+        """
+        asking = self._lease.acquire(
+            timeout=timeout, ttl=ttl, holder=holder, priority=priority, on_progress=on_progress
+        )
         return self._thread.run(asking)
 
     def renew(self, lock: Lock | None = None, *, holder: str | Holder = "", token: int | None = None) -> StoredLease:

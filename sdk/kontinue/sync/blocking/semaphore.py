@@ -80,9 +80,12 @@ class SyncSemaphore:
         timeout: timedelta | None = None,
         ttl: timedelta | None = None,
         bound_to: Holder | None = None,
+        on_progress: Callable[[StoredSemaphore], object] | None = None,
     ) -> SyncHeldPermit:
-        """Wait for a permit; see ``Semaphore.acquire``."""
-        asking = self._semaphore.acquire(holder=holder, timeout=timeout, ttl=ttl, bound_to=bound_to)
+        """Wait for a permit; see ``Semaphore.acquire``. ``on_progress`` is called on the client's own thread."""
+        asking = self._semaphore.acquire(
+            holder=holder, timeout=timeout, ttl=ttl, bound_to=bound_to, on_progress=on_progress
+        )
         return SyncHeldPermit(self._thread.run(asking), self._thread)
 
     @contextmanager
@@ -94,12 +97,15 @@ class SyncSemaphore:
         ttl: timedelta | None = None,
         bound_to: Holder | None = None,
         on_loss: Callable[[HeldPermit], object] | None = None,
+        on_progress: Callable[[StoredSemaphore], object] | None = None,
     ) -> Generator[SyncHeldPermit]:
         """Hold a permit in a ``with``; see ``Semaphore.hold``. A thread cannot be cancelled: look at ``check()``.
 
-        The callback runs on the client's own thread. ``LockLost`` is raised at the end, too.
+        The callbacks run on the client's own thread. ``LockLost`` is raised at the end, too.
         """
-        scope = self._semaphore.hold(holder=holder, timeout=timeout, ttl=ttl, bound_to=bound_to, on_loss=on_loss)
+        scope = self._semaphore.hold(
+            holder=holder, timeout=timeout, ttl=ttl, bound_to=bound_to, on_loss=on_loss, on_progress=on_progress
+        )
         with within(scope, self._thread) as held:
             yield SyncHeldPermit(held, self._thread)
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import aclosing
 from datetime import timedelta
-from typing import Final, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
@@ -21,17 +21,20 @@ from kontinue.api.konductor.child_names import label_value
 from kontinue.api.konductor.group import Holder
 from kontinue.api.meta import ObjectMeta, OwnerReference
 from kontinue.kube import requests
-from kontinue.kube.reflector import HasMetadata
-from kontinue.kube.requests import Resource
+from kontinue.kube.requests import Request, Resource
 from kontinue.kube.transport import Transport
 from kontinue.options import require_duration
+from kontinue.sync.granted.shapes import Asking, LookedAfter, Parent
 from kontinue.sync.holding.holders import found as found_holder
+from kontinue.sync.objects.waiting import unanswered
 from kontinue.sync.objects.watching import Gone, not_looked_after, states
 
 TRIES: Final = 5
 """Of who is granted it and cannot see that before it has ended. Judgement: he may be bound to the dead."""
 WITHDRAW_S: Final = 5.0
 """How long an object that nobody waits for any more is tried to be deleted. Judgement."""
+TRIES_TO_WITHDRAW: Final = 2
+"""At least, in that time: one answer may get lost."""
 DECIDE_S: Final = 10.0
 """How long somebody who only tries waits for the coordinator's decision. Judgement."""
 LOOK_S: Final = 1.0
@@ -44,82 +47,8 @@ class Missed(errors.InvalidState):
     """It may have been granted, and has ended, while who asked could not see it."""
 
 
-class Spec(Protocol):
-    """What is asked for, as far as it is the same for all kinds."""
-
-    @property
-    def no_wait(self) -> bool:
-        """Whether it is denied at once if nothing is free."""
-        ...
-
-
-class Status(Protocol):
-    """What was decided."""
-
-    @property
-    def message(self) -> str:
-        """Why it was denied."""
-        ...
-
-
-class Asking(HasMetadata, Protocol):
-    """An object that asks."""
-
-    @property
-    def spec(self) -> Spec:
-        """What for."""
-        ...
-
-    @property
-    def status(self) -> Status:
-        """What was decided."""
-        ...
-
-    @property
-    def is_decided(self) -> bool:
-        """Whether it waits no longer."""
-        ...
-
-    @property
-    def is_granted(self) -> bool:
-        """Whether it has what it asks for."""
-        ...
-
-
-class Parent(HasMetadata, Protocol):
-    """An object that is asked of."""
-
-    @property
-    def api_version(self) -> str:
-        """Its group and version."""
-        ...
-
-    @property
-    def kind(self) -> str:
-        """Its kind."""
-        ...
-
-
 C = TypeVar("C", bound=Asking)
 T = TypeVar("T")
-
-
-class Decided(Protocol):
-    """A status that a coordinator writes."""
-
-    @property
-    def phase(self) -> object:
-        """None while no coordinator has looked after the object."""
-        ...
-
-
-class LookedAfter(Protocol):
-    """What is asked of, as far as it says whether a coordinator has seen it."""
-
-    @property
-    def status(self) -> Decided:
-        """What the coordinator has written."""
-        ...
 
 
 class Words(msgspec.Struct, frozen=True):
@@ -173,6 +102,7 @@ class Asker(Generic[C]):
         limit: timedelta | None,
         exists: Callable[[], Awaitable[LookedAfter]],
         confirm: Callable[[C], Awaitable[object]] | None = None,
+        show: Callable[[], Coroutine[Any, Any, None]] | None = None,
     ) -> C:
         """Ask, and return the object once it is granted. Whoever stops waiting withdraws.
 
@@ -182,6 +112,7 @@ class Asker(Generic[C]):
             limit: wait no longer; 0: only for a decision, of an object that does not wait; None: for ever.
             exists: reads what is asked of, or raises NotFound.
             confirm: called once it is granted; if it raises, it is given back.
+            show: runs while it waits; what it raises ends the wait.
 
         Raises:
             Held: somebody else has it, and the object does not wait.
@@ -189,22 +120,35 @@ class Asker(Generic[C]):
             Missed: it is over, and it was not seen how.
             InvalidState: it was denied, or somebody has deleted the object.
             NotFound: what it asks of does not exist.
+            Unavailable: the server has not answered in time.
             ApiError: the server refuses.
         """
         no_wait = does_not_wait(limit)
-        scope = asyncio.timeout(DECIDE_S if no_wait else None if limit is None else limit.total_seconds())
-        asking = asyncio.ensure_future(self._ask(prepare))
+        if no_wait:
+            limit = timedelta(seconds=min(DECIDE_S, self._retry_for_s))
+        scope = asyncio.timeout(None if limit is None else limit.total_seconds())
+        asking: asyncio.Future[None] | None = None
+        is_granted = False
         try:
             async with scope:
+                request = requests.create(self._resource, self._namespace, await prepare())
+                asking = asyncio.ensure_future(self._ask(request))
                 await asyncio.shield(asking)
-                granted = self._accepted(await self._decided(name, exists))
+                granted = self._accepted(await _while_shown(self._decided(name, exists), show))
+                is_granted = True
                 if confirm is not None:
                     await confirm(granted)
                 return granted
         except BaseException as error:
-            await asyncio.shield(asyncio.ensure_future(self._withdraw(name, asking)))
-            if isinstance(error, TimeoutError) and scope.expired():
-                raise await self._timed_out(limit or timedelta(), asking, exists, no_wait=no_wait) from error
+            is_over = isinstance(error, TimeoutError) and scope.expired()
+            waited = is_over and not is_granted and _has_succeeded(asking)
+            unseen = asyncio.ensure_future(_is_unseen(exists)) if waited else None
+            is_gone = True
+            if asking is not None:
+                is_gone = await asyncio.shield(asyncio.ensure_future(self._withdraw(name, asking)))
+            if is_over:
+                over = await self._timed_out(limit or timedelta(), unseen, no_wait=no_wait)
+                raise (over if is_gone else type(over)(f"{over}; {self._left_behind(name)}")) from error
             raise
 
     async def bound(self, holder: Holder | None) -> Holder | None:
@@ -217,8 +161,7 @@ class Asker(Generic[C]):
             return holder
         return await found_holder(holder, self._transport, self._namespace, retry_for_s=self._retry_for_s)
 
-    async def _ask(self, prepare: Callable[[], Awaitable[C]]) -> None:
-        request = requests.create(self._resource, self._namespace, await prepare())
+    async def _ask(self, request: Request) -> None:
         with contextlib.suppress(errors.AlreadyExists):  # ours: its answer got lost
             await self._transport.send(request, repeatable=True, retry_for_s=self._retry_for_s)
 
@@ -245,32 +188,59 @@ class Asker(Generic[C]):
         error = Missed if gone is Gone.MISSING else errors.InvalidState
         raise error(f"{self._resource.kind} {self._namespace}/{name} was deleted while it waited")
 
-    async def _withdraw(self, name: str, asking: asyncio.Future[None]) -> None:
+    async def _withdraw(self, name: str, asking: asyncio.Future[None]) -> bool:
+        """Return whether it does not stand there any more, as far as that is known."""
         # What is still being created could be created after it was deleted.
         await asyncio.wait([asking], timeout=WITHDRAW_S)
         if not asking.done():
             asking.cancel()
             await asyncio.wait([asking])
         elif isinstance(error := asking.exception(), errors.ApiError) and not isinstance(error, errors.Unavailable):
-            return  # refused; after Unavailable it may be there, whatever the last try was answered
+            return True  # refused; after Unavailable it may be there, whatever the last try was answered
         request = requests.delete(self._resource, self._namespace, name)
-        with contextlib.suppress(errors.KontinueError):  # then it ends with its ttl
-            await self._transport.send(request, retry_for_s=WITHDRAW_S, timeout_s=WITHDRAW_S)
+        try:
+            async with asyncio.timeout(WITHDRAW_S):
+                await self._transport.send(request, retry_for_s=WITHDRAW_S, timeout_s=WITHDRAW_S / TRIES_TO_WITHDRAW)
+        except errors.NotFound:
+            return True
+        except (errors.KontinueError, TimeoutError):
+            return False  # then it ends with its ttl
+        return True
+
+    def _left_behind(self, name: str) -> str:
+        what = f"{self._resource.kind} {self._namespace}/{name}"
+        return f"{what} could not be withdrawn: if it is granted, nobody has it until its ttl is over"
 
     async def _timed_out(
-        self,
-        limit: timedelta,
-        asking: asyncio.Future[None],
-        exists: Callable[[], Awaitable[LookedAfter]],
-        *,
-        no_wait: bool,
-    ) -> errors.WaitTimeout:
-        was_held = f"{self._words.was_held} within {durations.format_(limit)}"
-        if asking.cancelled() or asking.exception() is not None:
-            return errors.WaitTimeout(f"{was_held}: the API server has not answered")
-        if no_wait or await _is_unseen(exists):
+        self, limit: timedelta, unseen: asyncio.Future[bool] | None, *, no_wait: bool
+    ) -> errors.KontinueError:
+        if unseen is None:  # it was not asked for, or it was granted, and that could not be confirmed
+            return unanswered(self._words.what, limit)
+        if await unseen or no_wait:
             return not_looked_after(self._words.what)
-        return errors.WaitTimeout(was_held)
+        return errors.WaitTimeout(f"{self._words.was_held} within {durations.format_(limit)}")
+
+
+async def _while_shown(deciding: Awaitable[T], show: Callable[[], Coroutine[Any, Any, None]] | None) -> T:
+    """Return what is decided; meanwhile ``show`` runs, and may end before."""
+    if show is None:
+        return await deciding
+    decided, showing = asyncio.ensure_future(deciding), asyncio.ensure_future(show())
+    try:
+        await asyncio.wait([decided, showing], return_when=asyncio.FIRST_COMPLETED)
+        if not decided.done():
+            showing.result()
+        return await decided
+    finally:
+        for one in (decided, showing):
+            one.cancel()
+        await asyncio.wait([decided, showing])
+        if not showing.cancelled():
+            showing.exception()  # seen
+
+
+def _has_succeeded(asking: asyncio.Future[None] | None) -> bool:
+    return asking is not None and asking.done() and not asking.cancelled() and asking.exception() is None
 
 
 async def _is_unseen(exists: Callable[[], Awaitable[LookedAfter]]) -> bool:

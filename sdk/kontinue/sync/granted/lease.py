@@ -29,6 +29,7 @@ from kontinue.sync.holding.locker import Taken
 from kontinue.sync.holding.renewing import is_due
 from kontinue.sync.locks.lockable import Lockable, holder_name, named
 from kontinue.sync.objects.arguments import duration_text, require_number
+from kontinue.sync.objects.watching import shown
 
 LEASE_LABEL: Final = "lease"
 """Documented label of LeaseRequests."""
@@ -85,6 +86,7 @@ class Lease(Lockable[StoredLease]):
         holder: str | Holder = "",
         priority: int | None = None,
         on_loss: Callable[[Lock], object] | None = None,
+        on_progress: Callable[[StoredLease], object] | None = None,
     ) -> Scope:
         """Hold it in an ``async with``: it is renewed in the background, and released at the end.
 
@@ -97,12 +99,13 @@ class Lease(Lockable[StoredLease]):
             holder: as in ``acquire``.
             priority: as in ``acquire``.
             on_loss: called as soon as it is lost.
+            on_progress: as in ``acquire``.
         """
 
         async def take() -> Taken[StoredLease]:
-            return await self._acquired(timeout, ttl, holder, priority)
+            return await self._acquired(timeout, ttl, holder, priority, on_progress)
 
-        return Scope(self._locker, take, on_loss)
+        return Scope(self._locker, take, on_loss, timeout=self.timeout)
 
     async def acquire(
         self,
@@ -111,6 +114,7 @@ class Lease(Lockable[StoredLease]):
         ttl: timedelta | None = None,
         holder: str | Holder = "",
         priority: int | None = None,
+        on_progress: Callable[[StoredLease], object] | None = None,
     ) -> Lock:
         """Acquire it for a caller who renews and releases it himself; ``held`` does both.
 
@@ -122,15 +126,18 @@ class Lease(Lockable[StoredLease]):
             holder: what it is called by; a ``Holder`` binds it to a Pod or an Execution, whose end releases it. By
                 default ``KONDUCTOR_HOLDER_ID``, ``HOSTNAME`` or the host's name.
             priority: the highest is granted first, among equal ones the oldest; None: as the Lease says.
+            on_progress: called with the Lease as it is before it is asked for, and each time that it changes until it
+                is ours.
 
         Raises:
             Held: somebody else holds it, and the timeout is 0.
             WaitTimeout: it was not our turn in time.
             InvalidState: the coordinator has denied it, or somebody has deleted the request.
             NotFound: there is no such Lease, or it was deleted meanwhile; or no such holder.
+            Unavailable: the server has not answered in time.
             ApiError: the server refuses.
         """
-        return Lock(await self._acquired(timeout, ttl, holder, priority))
+        return Lock(await self._acquired(timeout, ttl, holder, priority, on_progress))
 
     @limited_write
     async def renew(
@@ -193,22 +200,41 @@ class Lease(Lockable[StoredLease]):
         return (await self.get()).status
 
     async def _acquired(
-        self, limit: timedelta | None, ttl: timedelta | None, holder: str | Holder, priority: int | None
+        self,
+        limit: timedelta | None,
+        ttl: timedelta | None,
+        holder: str | Holder,
+        priority: int | None,
+        on_progress: Callable[[StoredLease], object] | None,
     ) -> Taken[StoredLease]:
         limit = self.timeout if limit is None else limit
-        return await until_seen(limit, lambda left: self._asked(left, ttl, holder, priority))
+        return await until_seen(limit, lambda left: self._asked(left, ttl, holder, priority, on_progress))
 
     async def _asked(
-        self, limit: timedelta | None, ttl: timedelta | None, holder: str | Holder, priority: int | None
+        self,
+        limit: timedelta | None,
+        ttl: timedelta | None,
+        holder: str | Holder,
+        priority: int | None,
+        on_progress: Callable[[StoredLease], object] | None,
     ) -> Taken[StoredLease]:
         who, length = holder_name(holder), duration_text("ttl", ttl)
         name = child_name(self.name, who, suffix=uuid.uuid4().hex[:12])
         since_s = 0.0
         taken: list[Taken[StoredLease]] = []
 
+        def progress(lease: StoredLease) -> None:
+            if on_progress is not None and lease.status.request != name:
+                on_progress(lease)
+
+        async def show() -> None:
+            what = requests.KONDUCTOR_LEASES, self.namespace, self.name, StoredLease
+            await shown(self._transport, *what, progress)
+
         async def prepare() -> LeaseRequest:
             nonlocal since_s
             lease = await self.get()
+            progress(lease)
             bound = await self._asker.bound(holder if isinstance(holder, Holder) else None)
             spec = LeaseRequestSpec(
                 lease=self.name,
@@ -224,7 +250,8 @@ class Lease(Lockable[StoredLease]):
         async def confirm(request: LeaseRequest) -> None:
             taken.append(await self._confirmed(request, since_s))
 
-        await self._asker.granted(name, prepare, limit=limit, exists=self.get, confirm=confirm)
+        shows = show if on_progress is not None else None
+        await self._asker.granted(name, prepare, limit=limit, exists=self.get, confirm=confirm, show=shows)
         return taken[0]
 
     async def _confirmed(self, request: LeaseRequest, since_s: float) -> Taken[StoredLease]:

@@ -72,6 +72,7 @@ class PermitScope(Keeper[HeldPermit]):
         take: acquires it.
         keep: renews it until it is lost; returns why.
         on_loss: called once it is lost, before the body is cancelled.
+        timeout: as of ``Keeper``.
     """
 
     def __init__(
@@ -79,8 +80,10 @@ class PermitScope(Keeper[HeldPermit]):
         take: Callable[[], Awaitable[HeldPermit]],
         keep: Callable[[HeldPermit], Awaitable[str]],
         on_loss: Callable[[HeldPermit], object] | None = None,
+        *,
+        timeout: timedelta | None = None,
     ) -> None:
-        super().__init__(on_loss)
+        super().__init__(on_loss, timeout=timeout)
         self._take = take
         self._keep_up = keep
 

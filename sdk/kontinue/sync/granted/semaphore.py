@@ -22,6 +22,7 @@ from kontinue.api.konductor.semaphores import Permit, PermitPhase, PermitSpec, S
 from kontinue.api.konductor.semaphores import Semaphore as StoredSemaphore
 from kontinue.api.meta import ObjectMeta
 from kontinue.client.client import Client
+from kontinue.client.limits import limit as limited_to
 from kontinue.client.limits import limited, limited_write
 from kontinue.kube import requests
 from kontinue.kube.answers import reader
@@ -34,6 +35,7 @@ from kontinue.sync.objects.arguments import duration_text, require_holder_name, 
 from kontinue.sync.objects.followed import Followed
 from kontinue.sync.objects.removing import remove
 from kontinue.sync.objects.stored import Stored
+from kontinue.sync.objects.watching import shown
 
 
 class _PermitList(msgspec.Struct, frozen=True):
@@ -83,6 +85,7 @@ class Semaphore(Stored[StoredSemaphore]):
         timeout: timedelta | None = None,  # noqa: ASYNC109 - part of the API
         ttl: timedelta | None = None,
         bound_to: Holder | None = None,
+        on_progress: Callable[[StoredSemaphore], object] | None = None,
     ) -> HeldPermit:
         """Wait for a permit, behind those who asked before. It is not renewed: ``hold`` does that.
 
@@ -94,19 +97,22 @@ class Semaphore(Stored[StoredSemaphore]):
             ttl: how long it is held at most. None: as the Semaphore says, or ten minutes; for ever where it is bound.
             bound_to: a Pod or an Execution of the namespace, whose end gives it back. Without a uid it is the one
                 that has the name now.
+            on_progress: called with the Semaphore as it is before it is asked, and each time that it changes until the
+                permit is ours.
 
         Raises:
             Held: none is free, and the timeout is 0.
             WaitTimeout: none was free in time.
             InvalidState: the coordinator has denied it, or somebody has deleted the Permit.
             NotFound: there is no such Semaphore, or no such Pod or Execution.
+            Unavailable: the server has not answered in time.
             ApiError: the server refuses.
         """
         limit = self.timeout if timeout is None else timeout
         require_duration("ttl", ttl)
         require_holder_name(holder)
         holder = holder or own_name()
-        return await until_seen(limit, lambda left: self._asked(left, ttl, holder, bound_to))
+        return await until_seen(limit, lambda left: self._asked(left, ttl, holder, bound_to, on_progress))
 
     def hold(
         self,
@@ -116,6 +122,7 @@ class Semaphore(Stored[StoredSemaphore]):
         ttl: timedelta | None = None,
         bound_to: Holder | None = None,
         on_loss: Callable[[HeldPermit], object] | None = None,
+        on_progress: Callable[[StoredSemaphore], object] | None = None,
     ) -> PermitScope:
         """Hold a permit in an ``async with``: it is renewed in the background, and given back at the end.
 
@@ -128,12 +135,15 @@ class Semaphore(Stored[StoredSemaphore]):
             ttl: how long it lasts without being renewed. None: as in ``acquire``.
             bound_to: as in ``acquire``.
             on_loss: called as soon as it is lost.
+            on_progress: as in ``acquire``.
         """
 
         async def take() -> HeldPermit:
-            return await self.acquire(holder=holder, timeout=timeout, ttl=ttl, bound_to=bound_to)
+            return await self.acquire(
+                holder=holder, timeout=timeout, ttl=ttl, bound_to=bound_to, on_progress=on_progress
+            )
 
-        return PermitScope(take, self._keep, on_loss)
+        return PermitScope(take, self._keep, on_loss, timeout=self.timeout)
 
     @limited_write
     async def release(self, holder: str = "") -> str:
@@ -177,15 +187,29 @@ class Semaphore(Stored[StoredSemaphore]):
         return (await self.get()).status
 
     async def _asked(
-        self, limit: timedelta | None, ttl: timedelta | None, holder: str, bound_to: Holder | None
+        self,
+        limit: timedelta | None,
+        ttl: timedelta | None,
+        holder: str,
+        bound_to: Holder | None,
+        on_progress: Callable[[StoredSemaphore], object] | None,
     ) -> HeldPermit:
         name = child_name(self.name, holder, suffix=uuid.uuid4().hex[:12])
         since_s = 0.0
         held: list[HeldPermit] = []
 
+        def progress(semaphore: StoredSemaphore) -> None:
+            if on_progress is not None and all(one.name != name for one in semaphore.status.granted):
+                on_progress(semaphore)
+
+        async def show() -> None:
+            what = requests.SEMAPHORES, self.namespace, self.name, StoredSemaphore
+            await shown(self._transport, *what, progress)
+
         async def prepare() -> Permit:
             nonlocal since_s
             semaphore = await self.get()
+            progress(semaphore)
             says_nothing = ttl is None and bound_to is None and not semaphore.spec.ttl
             length = DEFAULT_TTL if says_nothing else ttl
             text = duration_text("ttl", length)
@@ -197,7 +221,8 @@ class Semaphore(Stored[StoredSemaphore]):
         async def confirm(permit: Permit) -> None:
             held.append(await self._confirmed(permit, since_s))
 
-        await self._asker.granted(name, prepare, limit=limit, exists=self.get, confirm=confirm)
+        shows = show if on_progress is not None else None
+        await self._asker.granted(name, prepare, limit=limit, exists=self.get, confirm=confirm, show=shows)
         return held[0]
 
     async def _confirmed(self, permit: Permit, since_s: float) -> HeldPermit:
@@ -220,14 +245,15 @@ class Semaphore(Stored[StoredSemaphore]):
     async def _given_back(self, permit: Permit) -> bool:
         meta = permit.metadata
         request = requests.get(requests.PERMITS, self.namespace, meta.name)
-        try:
-            stored = _decode_permit(await self._transport.send(request, retry_for_s=self._retry_for_s))
-        except errors.NotFound:
-            return False
-        if stored.metadata.uid != meta.uid:
-            return False
-        await self._delete(stored)
-        return stored.is_granted
+        async with limited_to(self.timeout, "release", writes=True):
+            try:
+                stored = _decode_permit(await self._transport.send(request, retry_for_s=self._retry_for_s))
+            except errors.NotFound:
+                return False
+            if stored.metadata.uid != meta.uid:
+                return False
+            await self._delete(stored)
+            return stored.is_granted
 
     async def _delete(self, permit: Permit) -> None:
         await remove(self._transport, requests.PERMITS, permit.metadata, retry_for_s=self._retry_for_s)

@@ -9,10 +9,12 @@ import abc
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from datetime import timedelta
 from types import TracebackType
 from typing import Any, Final, Generic, TypeVar
 
 from kontinue import errors
+from kontinue.client.limits import limit
 from kontinue.sync.holding.locker import Locker, Taken
 
 DROP_WITHIN_S: Final = 5.0
@@ -72,10 +74,12 @@ class Keeper(abc.ABC, Generic[H]):
 
     Args:
         on_loss: called once it is lost, before the body is cancelled.
+        timeout: limit of giving it back, that of the client; None: as long as its requests are tried.
     """
 
-    def __init__(self, on_loss: Callable[[H], object] | None = None) -> None:
+    def __init__(self, on_loss: Callable[[H], object] | None = None, *, timeout: timedelta | None = None) -> None:
         self._on_loss = on_loss
+        self._timeout = timeout
         self._held: H | None = None
         self._keeping: asyncio.Task[None] | None = None
         self._body: asyncio.Task[Any] | None = None
@@ -135,9 +139,13 @@ class Keeper(abc.ABC, Generic[H]):
         held.check()
         try:
             # Whoever is cancelled here, once more maybe, still gives it back.
-            await asyncio.shield(asyncio.ensure_future(self.release(held, error)))
+            await asyncio.shield(asyncio.ensure_future(self._given_back(held, error)))
         except (errors.Held, errors.InvalidState, errors.NotFound) as error:
             raise errors.LockLost(f"{error}: it has ended before it was released") from error
+
+    async def _given_back(self, held: H, error: BaseException | None) -> None:
+        async with limit(self._timeout, f"what {held.holder} holds is released", writes=True):
+            await self.release(held, error)
 
     async def __aenter__(self) -> H:
         """Take it, and keep it from now on."""
@@ -183,6 +191,7 @@ class Scope(Keeper[Lock]):
         locker: of the object.
         take: takes the lock.
         on_loss: as of ``Keeper``.
+        timeout: as of ``Keeper``.
         release: gives it back, told what its holder has raised; None: it is just released.
     """
 
@@ -192,9 +201,10 @@ class Scope(Keeper[Lock]):
         take: Callable[[], Awaitable[Taken[Any]]],
         on_loss: Callable[[Lock], object] | None = None,
         *,
+        timeout: timedelta | None = None,
         release: Callable[[Lock, BaseException | None], Awaitable[None]] | None = None,
     ) -> None:
-        super().__init__(on_loss)
+        super().__init__(on_loss, timeout=timeout)
         self._locker = locker
         self._take = take
         self._release = release

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Final, Generic, TypeVar
 
@@ -25,6 +24,7 @@ from kontinue.kube.transport import Transport
 from kontinue.sync.holding.renewing import insisted, is_due, renewed_until_lost
 from kontinue.sync.objects.changes import Changes
 from kontinue.sync.objects.followed import Followed
+from kontinue.sync.objects.waiting import unanswered, until_over
 
 T = TypeVar("T", bound=HasMetadata)
 
@@ -32,6 +32,8 @@ SOON_S: Final = 0.1
 """Who hears within this that he has it need not renew it at once, however short his ttl is. Judgement."""
 LEAVE_WITHIN_S: Final = 5.0
 """Who gives up leaves the queue, if the server answers within this; else others find that he does not take his turn."""
+TRIES_TO_LEAVE: Final = 2
+"""In that time: one answer may get lost."""
 
 
 class Taken(msgspec.Struct, Generic[T], frozen=True):
@@ -48,10 +50,16 @@ class Taken(msgspec.Struct, Generic[T], frozen=True):
     since_s: float
 
 
-class _Wish(msgspec.Struct, Generic[T], frozen=True):
+class _Wish(msgspec.Struct, Generic[T]):
     claim: Claim
     ttl: Callable[[T], timedelta | None]
     before: Callable[[T], None] | None
+    seen: T | None = None
+    """The object as it was shown last."""
+    is_turn: bool = False
+    """In that state nobody else is first: only the answer to our write is missing."""
+    is_asked: bool = False
+    """Something was to be written: what was asked for may stand there."""
 
 
 class Locker(Generic[T]):
@@ -77,6 +85,7 @@ class Locker(Generic[T]):
         retry_for_s: float,
     ) -> None:
         self._kind = kind
+        self._retry_for_s = retry_for_s
         self._what = f"{resource.kind} {namespace}/{name}"
         self.changes = Changes(transport, resource, kind.object_type, namespace, name, retry_for_s=retry_for_s)
         self._followed = Followed(transport, resource, kind.object_type, namespace, name)
@@ -107,28 +116,23 @@ class Locker(Generic[T]):
             WaitTimeout: it was not his turn in time.
             QueueFull: too many wait already.
             NotFound: it does not exist, or was deleted meanwhile.
+            Unavailable: the server has not answered in time.
             ApiError: the server refuses.
         """
         wish = _Wish(claim, ttl, before)
         is_waiting = limit is None or limit > timedelta()
-        seen: list[T] = []
-
-        def progress(state: T) -> None:
-            seen[:] = [state]
-            if on_progress is not None:
-                on_progress(state)
-
+        if not is_waiting:  # for others; that the server answers is waited for
+            limit = timedelta(seconds=self._retry_for_s)
         try:
-            async with asyncio.timeout(limit.total_seconds() if limit is not None and is_waiting else None):
-                return await (self._wait(wish, progress) if is_waiting else self._take_now(wish))
+            async with until_over(limit, lambda: self._not_in_time(limit or timedelta(), wish)):
+                return await (self._wait(wish, on_progress) if is_waiting else self._take_now(wish))
         except errors.Held:
             raise  # nothing was written
-        except TimeoutError as error:
-            await self._leave(claim)
-            raise errors.WaitTimeout(self._not_in_time(limit or timedelta(), seen, claim)) from error
-        except BaseException:
-            if not keeps_place:
-                await self._leave(claim)
+        except BaseException as error:
+            stays = keeps_place and not isinstance(error, errors.WaitTimeout)
+            has_left = stays or not wish.is_asked or await self._leave(claim)
+            if isinstance(error, errors.Unavailable) and wish.is_turn and not has_left:
+                raise errors.Unavailable(f"{error}; it may be held by {claim.holder} now") from error
             raise
 
     async def leave(self, id: str) -> None:  # noqa: A002 - the wire's word
@@ -137,7 +141,9 @@ class Locker(Generic[T]):
         Raises:
             ApiError: the server refuses, or was away for too long.
         """
-        await self.changes.apply(lambda state: self._with(state, locking.left(self._kind.locks_of(state), id)))
+        await self.changes.apply(
+            lambda state: self._with(state, locking.left(self._kind.locks_of(state), id)), settles=False
+        )
 
     async def give_back(self, grant_id: str, holder: str, token: int | None = None) -> None:
         """Release a lock that is held.
@@ -164,7 +170,7 @@ class Locker(Generic[T]):
             grants = tuple(one for one in locks.grants if (one.id, one.holder) != (found, holder))
             return self._with(state, msgspec.structs.replace(locks, grants=grants))
 
-        await self.changes.apply(change)
+        await self.changes.apply(change, settles=False)
 
     async def renew(self, grant_id: str, holder: str, token: int | None = None) -> Taken[T]:
         """Let a lock that is held last its whole ttl again, and return it; arguments as of ``give_back``.
@@ -182,7 +188,7 @@ class Locker(Generic[T]):
                 state, locking.renewed(locks, self._own(locks.grants, grant_id, holder, token).id, now=now)
             )
 
-        state = await self.changes.apply(change)
+        state = await self.changes.apply(change, settles=False)
         return Taken(self._own(self._kind.locks_of(state).grants, grant_id, holder, token), state, begun_s)
 
     async def keep(self, taken: Taken[T]) -> str:
@@ -232,7 +238,7 @@ class Locker(Generic[T]):
             raise errors.Held(f"{self._what} {self._who(state)}")
         return taken
 
-    async def _wait(self, wish: _Wish[T], on_progress: Callable[[T], object]) -> Taken[T]:
+    async def _wait(self, wish: _Wish[T], on_progress: Callable[[T], object] | None) -> Taken[T]:
         loop = asyncio.get_running_loop()
         patience = Patience()
         begun_s = loop.time()
@@ -250,7 +256,9 @@ class Locker(Generic[T]):
                     if (taken := await self._taken(state, wish, begun_s)) is not None:
                         return taken
                     continue
-                on_progress(state)
+                wish.seen, wish.is_turn = state, False
+                if on_progress is not None:
+                    on_progress(state)
                 state = await self._followed.newer(state, within_s=overdue.next_s)
 
     async def _taken(self, state: T, wish: _Wish[T], begun_s: float) -> Taken[T] | None:
@@ -276,15 +284,26 @@ class Locker(Generic[T]):
             locks = locking.asked(locks, wish.claim, ttl=wish.ttl(state), now=datetime.now(UTC), most=self._kind.most)
         except locking.QueueFull as error:
             raise locking.QueueFull(f"{self._what}: {error}") from error
-        return self._with(state, locks)
+        changed = self._with(state, locks)
+        wish.seen, wish.is_turn = state, locks.held_by(wish.claim.id) is not None
+        wish.is_asked = wish.is_asked or changed != state
+        return changed
 
     def _with(self, state: T, locks: locking.Locks) -> T:
         return state if locks == self._kind.locks_of(state) else self._kind.with_locks(state, locks)
 
-    async def _leave(self, claim: Claim) -> None:
-        with suppress(errors.KontinueError, TimeoutError):
-            async with asyncio.timeout(LEAVE_WITHIN_S):
-                await self.leave(claim.id)
+    async def _leave(self, claim: Claim) -> bool:
+        """Return whether nothing of him stands there any more, as far as that is known."""
+        for _ in range(TRIES_TO_LEAVE):
+            try:
+                async with asyncio.timeout(LEAVE_WITHIN_S / TRIES_TO_LEAVE):
+                    await self.leave(claim.id)
+            except errors.NotFound:
+                return True
+            except (errors.KontinueError, TimeoutError):
+                continue
+            return True
+        return False
 
     def _own(self, grants: tuple[Grant, ...], grant_id: str, holder: str, token: int | None) -> Grant:
         if not grants:
@@ -305,13 +324,14 @@ class Locker(Generic[T]):
             return f"is held by {_names(locks.grants)}"
         return f"is next {locks.waiters[0].holder}'s" if locks.waiters else "is held by nobody"
 
-    def _not_in_time(self, limit: timedelta, seen: list[T], claim: Claim) -> str:
-        after = f"was not to be had within {durations.format_(limit)}"
-        if not seen:
-            return f"{self._what} {after}: the server has not answered in time"
-        ids = [one.id for one in self._kind.locks_of(seen[-1]).waiters]
+    def _not_in_time(self, limit: timedelta, wish: _Wish[T]) -> errors.KontinueError:
+        claim = wish.claim
+        if wish.seen is None or wish.is_turn:
+            return unanswered(self._what, limit)
+        ids = [one.id for one in self._kind.locks_of(wish.seen).waiters]
         place = f", {ids.index(claim.id)} others wait before" if claim.id in ids[1:] else ""
-        return f"{self._what} {after}: it {self._who(seen[-1])}{place}"
+        after = f"was not to be had within {durations.format_(limit)}"
+        return errors.WaitTimeout(f"{self._what} {after}: it {self._who(wish.seen)}{place}")
 
 
 def _names(grants: tuple[Grant, ...]) -> str:

@@ -5,6 +5,7 @@ Extended by ``mutex``, ``rwmutex``, ``once`` and ``lease``. The writes and waits
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
@@ -24,6 +25,7 @@ from kontinue.sync.holding.holders import found, own_name
 from kontinue.sync.holding.locker import Locker, Taken
 from kontinue.sync.objects.arguments import require_holder
 from kontinue.sync.objects.stored import Stored
+from kontinue.sync.objects.waiting import unanswered, until_over
 
 T = TypeVar("T", bound=HasMetadata)
 
@@ -63,16 +65,30 @@ class Lockable(Stored[T]):
         is_shared: bool = False,
     ) -> Taken[T]:
         require_duration("timeout", limit)
+        limit = self.timeout if limit is None else limit
+        name = holder_name(holder)
         bound = holder if isinstance(holder, Holder) else None
         if bound is not None and not bound.uid:
-            bound = await found(bound, self._transport, self.namespace, retry_for_s=self._retry_for_s)
+            bound, limit = await self._bound(bound, limit)
         return await self._locker.take(
-            Claim(id=uuid.uuid4().hex, holder=holder_name(holder), bound_to=bound, is_shared=is_shared),
+            Claim(id=uuid.uuid4().hex, holder=name, bound_to=bound, is_shared=is_shared),
             ttl=ttl,
-            limit=self.timeout if limit is None else limit,
+            limit=limit,
             on_progress=on_progress,
             before=before,
         )
+
+    async def _bound(self, holder: Holder, limit: timedelta | None) -> tuple[Holder, timedelta | None]:
+        """Return a holder with its uid, and how long to wait after it was looked for."""
+        loop = asyncio.get_running_loop()
+        is_waiting = limit is None or limit > timedelta()
+        most, begun_s = limit if is_waiting else self.timeout, loop.time()
+        what = f"{holder.kind} {self.namespace}/{holder.name}"
+        async with until_over(most, lambda: unanswered(what, most or timedelta())):
+            holder = await found(holder, self._transport, self.namespace, retry_for_s=self._retry_for_s)
+        if limit is not None and is_waiting:
+            limit = max(limit - timedelta(seconds=loop.time() - begun_s), timedelta.resolution)  # 0 would not wait
+        return holder, limit
 
 
 def named(lock: Lock | None, holder: str | Holder, token: int | None) -> tuple[str, str, int | None]:

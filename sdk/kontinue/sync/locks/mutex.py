@@ -75,7 +75,7 @@ class Mutex(Lockable[StoredMutex]):
         async def take() -> Taken[StoredMutex]:
             return await self._locked(timeout, ttl, holder, on_progress)
 
-        return Scope(self._locker, take, on_loss)
+        return Scope(self._locker, take, on_loss, timeout=self.timeout)
 
     async def lock(
         self,
@@ -103,7 +103,7 @@ class Mutex(Lockable[StoredMutex]):
         """
         return Lock(await self._locked(timeout, ttl, holder, on_progress))
 
-    @limited
+    @limited_write
     async def unlock(self, lock: Lock | None = None, *, holder: str | Holder = "", token: int | None = None) -> None:
         """Unlock it.
 

@@ -116,7 +116,7 @@ class Once(Lockable[StoredOnce]):
             require_type("lease", lease, timedelta, "lease=timedelta(seconds=30)")
             return await self._take(timeout, lambda _: lease, holder, on_progress, before=self._refuse_executed)
 
-        return Scope(self._locker, take, release=self._finish)
+        return Scope(self._locker, take, timeout=self.timeout, release=self._finish)
 
     async def is_executed(self) -> bool:
         """Tell whether it has been done, to the end.
@@ -153,7 +153,7 @@ class Once(Lockable[StoredOnce]):
                 return executed(state, now)
             return failed(state, f"{type(error).__name__}: {error}")
 
-        await self._locker.changes.apply(change)
+        await self._locker.changes.apply(change, settles=False)
 
     def _refuse_executed(self, state: StoredOnce) -> None:
         if state.status.executed:

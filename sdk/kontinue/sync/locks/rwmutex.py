@@ -16,7 +16,7 @@ from kontinue.api.konductor.rwmutexes import RWMUTEXES, RWMutexSpec, RWMutexStat
 from kontinue.api.konductor.rwmutexes import RWMutex as StoredRWMutex
 from kontinue.api.meta import ObjectMeta
 from kontinue.client.client import Client
-from kontinue.client.limits import limited, limited_write
+from kontinue.client.limits import limited_write
 from kontinue.kube import requests
 from kontinue.options import require_duration
 from kontinue.sync.holding.held import Lock, Scope
@@ -130,7 +130,7 @@ class RWMutex(Lockable[StoredRWMutex]):
         """Lock it to read, together with other readers; not before a writer who has asked earlier. See ``lock``."""
         return Lock(await self._locked(timeout, ttl, holder, on_progress, is_shared=True))
 
-    @limited
+    @limited_write
     async def unlock(self, lock: Lock | None = None, *, holder: str | Holder = "", token: int | None = None) -> None:
         """Unlock it, whether it was locked to read or to write.
 
@@ -168,7 +168,7 @@ class RWMutex(Lockable[StoredRWMutex]):
         async def take() -> Taken[StoredRWMutex]:
             return await self._locked(limit, ttl, holder, on_progress, is_shared=is_shared)
 
-        return Scope(self._locker, take, on_loss)
+        return Scope(self._locker, take, on_loss, timeout=self.timeout)
 
     async def _locked(
         self,

@@ -26,6 +26,10 @@ LONGEST_PAUSE_S: Final = 0.128
 """After conflicts, drawn between 0 and a bound that doubles between these. Judgement: about one write to many."""
 ONE_WRITE_S: Final = 10.0
 """A write that is not answered for so long is sent again."""
+ONE_READ_S: Final = 30.0
+"""So is a read; as elsewhere."""
+LEAST_TRY_S: Final = 1.0
+"""A request gets so much time, however little is left."""
 SETTLE_S: Final = 5.0
 """So long a write that is under way is waited for by whoever is cancelled meanwhile. Judgement."""
 
@@ -92,7 +96,7 @@ class Changes(Generic[T]):
             if wanted == found:
                 return found
             request = requests.replace_status(self._resource, self._namespace, self._name, wanted)
-            timeout_s = try_s or min(max(1.0, ends_s - loop.time()), ONE_WRITE_S)
+            timeout_s = try_s or min(max(LEAST_TRY_S, ends_s - loop.time()), ONE_WRITE_S)
             try:
                 # Sent once: after a lost answer it has to be looked at what is stored.
                 sending = self._transport.send(request, retries=False, repeatable=False, timeout_s=timeout_s)
@@ -104,7 +108,8 @@ class Changes(Generic[T]):
 
     async def _read(self, retry_for_s: float, try_s: float | None) -> T:
         request = requests.get(self._resource, self._namespace, self._name)
-        sending = self._transport.send(request, retries=try_s is None, retry_for_s=retry_for_s, timeout_s=try_s)
+        timeout_s = try_s or min(max(LEAST_TRY_S, retry_for_s), ONE_READ_S)
+        sending = self._transport.send(request, retries=try_s is None, retry_for_s=retry_for_s, timeout_s=timeout_s)
         return self._decode(await sending)
 
 

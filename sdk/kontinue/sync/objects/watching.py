@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Final, TypeVar
 
@@ -61,6 +61,24 @@ async def states(
                     yield Gone.DELETED
                 case _:
                     pass
+
+
+async def shown(
+    transport: Transport, resource: Resource, namespace: str, name: str, type_: type[T], show: Callable[[T], object]
+) -> None:
+    """Show an object as it is, and again whenever it has changed, while it can be watched and is there.
+
+    For those who only tell people: who may not watch it, by an older Role for one, tells them nothing.
+    """
+    async with aclosing(states(transport, resource, namespace, name, type_)) as found:
+        while True:
+            try:
+                one = await anext(found)
+            except (StopAsyncIteration, errors.ApiError):
+                return
+            if isinstance(one, Gone):
+                return
+            show(one)
 
 
 def gone(resource: Resource, namespace: str, name: str, how: str) -> errors.NotFound:

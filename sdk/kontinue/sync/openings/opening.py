@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import abc
-import asyncio
 from collections.abc import Callable
 from contextlib import aclosing
 from datetime import timedelta
@@ -16,6 +15,7 @@ from kontinue.kube.reflector import HasMetadata
 from kontinue.kube.requests import Resource
 from kontinue.options import require_duration
 from kontinue.sync.objects.stored import Stored
+from kontinue.sync.objects.waiting import unanswered, until_over
 from kontinue.sync.objects.watching import Gone, missing, not_looked_after, states
 
 T = TypeVar("T", bound=HasMetadata)
@@ -63,6 +63,7 @@ class Opening(Stored[T], abc.ABC):
             WaitTimeout: it was not open in time; the message tells what is missing.
             InvalidState: it has failed: its own timeout is over.
             NotFound: it does not exist, or was deleted meanwhile.
+            Unavailable: the server has not shown it in time.
             ApiError: the server refuses.
         """
         return await self.wait_until(self._is_open, timeout=timeout, on_progress=on_progress)
@@ -83,22 +84,17 @@ class Opening(Stored[T], abc.ABC):
             if self._is_over(seen, is_over):
                 return seen
             raise self._timed_out(seen, limit)
-        scope = asyncio.timeout(None if limit is None else limit.total_seconds())
         following = states(self._transport, self._resource, self.namespace, self.name, self._object_type)
-        try:
-            async with scope, aclosing(following) as found:
-                async for state in found:
-                    if isinstance(state, Gone):
-                        break
-                    seen = state
-                    if self._is_over(seen, is_over):
-                        return seen
-                    if on_progress is not None:
-                        on_progress(seen)
-        except TimeoutError as error:
-            if not scope.expired():
-                raise
-            raise self._timed_out(seen, limit or timedelta()) from error
+        timed_out = lambda: self._timed_out(seen, limit or timedelta())  # noqa: E731 - what is seen by then
+        async with until_over(limit, timed_out), aclosing(following) as found:
+            async for state in found:
+                if isinstance(state, Gone):
+                    break
+                seen = state
+                if self._is_over(seen, is_over):
+                    return seen
+                if on_progress is not None:
+                    on_progress(seen)
         raise missing(self._resource, self.namespace, self.name)
 
     def _is_over(self, found: T, is_over: Callable[[T], bool]) -> bool:
@@ -111,9 +107,9 @@ class Opening(Stored[T], abc.ABC):
         if failure := self._failure(found):
             raise errors.InvalidState(f"{self._what} has failed: {failure}")
 
-    def _timed_out(self, seen: T | None, limit: timedelta) -> errors.WaitTimeout:
+    def _timed_out(self, seen: T | None, limit: timedelta) -> errors.KontinueError:
         if seen is None:
-            return errors.WaitTimeout(f"{self._what} could not be read within {durations.format_(limit)}")
+            return unanswered(self._what, limit)
         if not (missing := self._progress(seen)):
             return not_looked_after(self._what)
         return errors.WaitTimeout(f"{self._what} is not open after {durations.format_(limit)}: {missing}")

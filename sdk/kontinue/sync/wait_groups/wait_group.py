@@ -5,7 +5,6 @@ The operations are written by ``counter``, the waits are ``following``'s.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -25,6 +24,7 @@ from kontinue.options import require_duration
 from kontinue.sync.holding.holders import found
 from kontinue.sync.objects.arguments import duration_text, require_number
 from kontinue.sync.objects.stored import Stored
+from kontinue.sync.objects.waiting import unanswered, until_over
 from kontinue.sync.wait_groups.counter import Counter
 from kontinue.sync.wait_groups.following import Following, is_over
 
@@ -115,6 +115,7 @@ class WaitGroup(Stored[StoredWaitGroup]):
         Raises:
             WaitTimeout: it was not done in time; the message tells the counter.
             NotFound: it does not exist, or was deleted meanwhile.
+            Unavailable: the server has not shown it in time.
             ApiError: the server refuses.
         """
         require_duration("timeout", timeout)
@@ -124,11 +125,16 @@ class WaitGroup(Stored[StoredWaitGroup]):
             if is_over(group, start=group, for_first_add=for_first_add):
                 return group
             raise self._timed_out(group, limit)
-        try:
-            async with asyncio.timeout(None if limit is None else limit.total_seconds()):
-                return await self._following.until_done(for_first_add=for_first_add, on_progress=on_progress)
-        except TimeoutError as error:
-            raise self._timed_out(self._following.latest, limit or timedelta()) from error
+        seen: StoredWaitGroup | None = None
+
+        def progress(group: StoredWaitGroup) -> None:
+            nonlocal seen
+            seen = group
+            if on_progress is not None:
+                on_progress(group)
+
+        async with until_over(limit, lambda: self._timed_out(seen, limit or timedelta())):
+            return await self._following.until_done(for_first_add=for_first_add, on_progress=progress)
 
     async def status(self) -> WaitGroupStatus:
         """Read the status, with counter and phase also for one that nobody has written yet.
@@ -139,10 +145,10 @@ class WaitGroup(Stored[StoredWaitGroup]):
         group = await self.get()
         return msgspec.structs.replace(group.status, counter=group.counter, phase=group.phase)
 
-    def _timed_out(self, seen: StoredWaitGroup | None, limit: timedelta) -> errors.WaitTimeout:
+    def _timed_out(self, seen: StoredWaitGroup | None, limit: timedelta) -> errors.KontinueError:
         what = self._what
         if seen is None:
-            return errors.WaitTimeout(f"{what} could not be read within {durations.format_(limit)}")
+            return unanswered(what, limit)
         missing = "" if seen.counter else ": nothing was ever added to it"
         return errors.WaitTimeout(
             f"{what} is not done after {durations.format_(limit)}, its counter is {seen.counter}{missing}"

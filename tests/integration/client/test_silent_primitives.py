@@ -1,0 +1,367 @@
+"""An API server stops answering, on a virtual clock: each call of ``kontinue.sync`` ends in its time, and says why."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from kontinue import errors, sync
+from kontinue.client import Client
+from kontinue.kube import requests
+from kontinue.kube.requests import Request
+from kontinue.sync import Barrier, Gate, Holder, HolderKind, Lease, Mutex, Once, RWMutex, Semaphore, WaitGroup
+from kontinue.sync.granted.asking import WITHDRAW_S
+from kontinue.sync.holding.locker import LEAVE_WITHIN_S
+from kontinue.sync.objects.changes import SETTLE_S
+from kontinue_engine.clock import SystemClock
+from kontinue_engine.testing.server import InProcessTransport, start_server
+from silent_transport import SilentTransport
+from virtual_time import elapsed_s, virtual_time
+
+LIMIT_S = 3
+LIMIT = timedelta(seconds=LIMIT_S)
+MOST_AFTERWARDS_S = max(SETTLE_S + LEAVE_WITHIN_S, 2 * WITHDRAW_S)
+"""As documented: what may have been asked for is waited for, and then withdrawn."""
+POD = Holder(kind=HolderKind.POD, name="worker")
+
+
+async def enter(scope: Any) -> None:
+    """Hold it."""
+    async with scope:
+        pass
+
+
+async def work(_: object) -> None:
+    """Do nothing."""
+
+
+CALLS: dict[str, Callable[[Client], Awaitable[object]]] = {
+    "Barrier.arrive": lambda client: Barrier("x", client).arrive("me"),
+    "Barrier.create": lambda client: Barrier("new", client).create(),
+    "Barrier.create one that exists": lambda client: Barrier("x", client).create(),
+    "Barrier.delete": lambda client: Barrier("x", client).delete(),
+    "Barrier.get": lambda client: Barrier("x", client).get(),
+    "Barrier.status": lambda client: Barrier("x", client).status(),
+    "Gate.check": lambda client: Gate("x", client).check(),
+    "Gate.close": lambda client: Gate("x", client).close(),
+    "Gate.create": lambda client: Gate("new", client).create(["Job/j=Complete"]),
+    "Gate.delete": lambda client: Gate("x", client).delete(),
+    "Gate.get": lambda client: Gate("x", client).get(),
+    "Gate.open": lambda client: Gate("x", client).open(),
+    "Gate.reset": lambda client: Gate("x", client).reset(),
+    "Gate.status": lambda client: Gate("x", client).status(),
+    "Lease.create": lambda client: Lease("new", client).create(),
+    "Lease.delete": lambda client: Lease("x", client).delete(),
+    "Lease.get": lambda client: Lease("x", client).get(),
+    "Lease.is_available": lambda client: Lease("x", client).is_available(),
+    "Lease.release": lambda client: Lease("x", client).release(holder="other"),
+    "Lease.renew": lambda client: Lease("x", client).renew(holder="other"),
+    "Lease.requests": lambda client: Lease("x", client).requests(),
+    "Lease.status": lambda client: Lease("x", client).status(),
+    "Mutex.create": lambda client: Mutex("new", client).create(),
+    "Mutex.delete": lambda client: Mutex("x", client).delete(),
+    "Mutex.get": lambda client: Mutex("x", client).get(),
+    "Mutex.is_locked": lambda client: Mutex("x", client).is_locked(),
+    "Mutex.status": lambda client: Mutex("x", client).status(),
+    "Mutex.unlock": lambda client: Mutex("x", client).unlock(holder="other"),
+    "Once.create": lambda client: Once("new", client).create(),
+    "Once.delete": lambda client: Once("x", client).delete(),
+    "Once.get": lambda client: Once("x", client).get(),
+    "Once.is_executed": lambda client: Once("x", client).is_executed(),
+    "Once.status": lambda client: Once("x", client).status(),
+    "RWMutex.create": lambda client: RWMutex("new", client).create(),
+    "RWMutex.delete": lambda client: RWMutex("x", client).delete(),
+    "RWMutex.get": lambda client: RWMutex("x", client).get(),
+    "RWMutex.status": lambda client: RWMutex("x", client).status(),
+    "RWMutex.unlock": lambda client: RWMutex("x", client).unlock(holder="other"),
+    "Semaphore.create": lambda client: Semaphore("new", client).create(),
+    "Semaphore.delete": lambda client: Semaphore("x", client).delete(),
+    "Semaphore.get": lambda client: Semaphore("x", client).get(),
+    "Semaphore.permits": lambda client: Semaphore("x", client).permits(),
+    "Semaphore.release": lambda client: Semaphore("x", client).release("me"),
+    "Semaphore.status": lambda client: Semaphore("x", client).status(),
+    "WaitGroup.add": lambda client: WaitGroup("x", client).add(),
+    "WaitGroup.add for a holder": lambda client: WaitGroup("x", client).add(holder=POD),
+    "WaitGroup.create": lambda client: WaitGroup("new", client).create(),
+    "WaitGroup.delete": lambda client: WaitGroup("x", client).delete(),
+    "WaitGroup.done": lambda client: WaitGroup("x", client).done(),
+    "WaitGroup.get": lambda client: WaitGroup("x", client).get(),
+    "WaitGroup.status": lambda client: WaitGroup("x", client).status(),
+}
+"""Those that do not wait for others."""
+WAITS: dict[str, Callable[[Client, timedelta | None], Awaitable[object]]] = {
+    "Barrier.wait": lambda client, limit: Barrier("x", client).wait(timeout=limit),
+    "Barrier.wait_until": lambda client, limit: Barrier("x", client).wait_until(lambda _: False, timeout=limit),
+    "Gate.wait": lambda client, limit: Gate("x", client).wait(timeout=limit),
+    "Gate.wait_until": lambda client, limit: Gate("x", client).wait_until(lambda _: False, timeout=limit),
+    "Lease.acquire": lambda client, limit: Lease("x", client).acquire(timeout=limit),
+    "Lease.acquire for a Pod": lambda client, limit: Lease("x", client).acquire(timeout=limit, holder=POD),
+    "Lease.acquire with progress": lambda client, limit: Lease("x", client).acquire(timeout=limit, on_progress=print),
+    "Lease.held": lambda client, limit: enter(Lease("x", client).held(timeout=limit)),
+    "Mutex.held": lambda client, limit: enter(Mutex("x", client).held(timeout=limit)),
+    "Mutex.lock": lambda client, limit: Mutex("x", client).lock(timeout=limit),
+    "Mutex.lock for a Pod": lambda client, limit: Mutex("x", client).lock(timeout=limit, holder=POD),
+    "Once.do": lambda client, limit: Once("x", client).do(work, timeout=limit),
+    "Once.running": lambda client, limit: enter(Once("x", client).running(timeout=limit)),
+    "RWMutex.held": lambda client, limit: enter(RWMutex("x", client).held(timeout=limit)),
+    "RWMutex.lock": lambda client, limit: RWMutex("x", client).lock(timeout=limit),
+    "RWMutex.reading": lambda client, limit: enter(RWMutex("x", client).reading(timeout=limit)),
+    "RWMutex.rlock": lambda client, limit: RWMutex("x", client).rlock(timeout=limit),
+    "Semaphore.acquire": lambda client, limit: Semaphore("x", client).acquire(timeout=limit),
+    "Semaphore.acquire for a Pod": lambda client, limit: Semaphore("x", client).acquire(timeout=limit, bound_to=POD),
+    "Semaphore.acquire with progress": lambda client, limit: Semaphore("x", client).acquire(
+        timeout=limit, on_progress=print
+    ),
+    "Semaphore.hold": lambda client, limit: enter(Semaphore("x", client).hold(timeout=limit)),
+    "WaitGroup.wait": lambda client, limit: WaitGroup("x", client).wait(timeout=limit),
+}
+"""Those that wait, none of which gets what it waits for."""
+
+
+class World:
+    """A namespace in which somebody else has everything, and no coordinator works.
+
+    Attributes:
+        transport: to its server, which may fall silent.
+        client: without a limit of its own.
+        other: of somebody who is always answered.
+    """
+
+    def __init__(self, inner: InProcessTransport) -> None:
+        self.transport = SilentTransport(inner)
+        self.client = Client.from_kube(self.transport, "default")
+        self.other = Client.from_kube(inner, "default")
+
+    async def fill(self) -> None:
+        """Create one of each kind, ``x``."""
+        pod = {"metadata": {"name": POD.name}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
+        await self.other.kube.send(
+            requests.create(requests.PODS, "default", {"apiVersion": "v1", "kind": "Pod", **pod})
+        )
+        await Barrier("x", self.other).create(2)
+        await Gate("x", self.other).create(["Job/j=Complete"])
+        await Lease("x", self.other).create()
+        await Semaphore("x", self.other).create()
+        await WaitGroup("x", self.other).create()
+        await WaitGroup("x", self.other).add()
+        for one in (mutex := Mutex("x", self.other), rw := RWMutex("x", self.other), once := Once("x", self.other)):
+            await one.create()
+        await mutex.lock(holder="other")
+        await rw.lock(holder="other")
+        await once.running(holder="other", lease=timedelta(hours=1)).take()
+
+    async def left_behind(self) -> list[str]:
+        """Return who waits, or holds something, and is not ``other``."""
+        mutex, rw = await Mutex("x", self.other).status(), await RWMutex("x", self.other).status()
+        once = await Once("x", self.other).status()
+        left = [one.holder for one in (*mutex.waiters, *rw.waiters, *once.waiters)]
+        holders = [mutex.holder, rw.write_holder, *rw.read_holders, once.executor]
+        left += [holder for holder in holders if holder not in ("", "other")]
+        left += [one.metadata.name for one in await Semaphore("x", self.other).permits()]
+        return left + [one.metadata.name for one in await Lease("x", self.other).requests()]
+
+
+@asynccontextmanager
+async def world() -> AsyncIterator[World]:
+    """Begin one, and end it."""
+    server = await start_server(SystemClock())
+    found = World(InProcessTransport(server))
+    await found.fill()
+    yield found
+    found.transport.is_silent = lambda _number, _request: False
+    await found.transport.close()
+    await server.__aexit__(None, None, None)
+
+
+def test_every_method_is_called_here() -> None:
+    """A new one has a limit, too."""
+    kinds = (Barrier, Gate, Lease, Mutex, Once, RWMutex, Semaphore, WaitGroup)
+    assert {kind.__name__ for kind in kinds} == {
+        name.removeprefix("Sync") for name in sync.__all__ if name.startswith("Sync") and name != "SyncHeldPermit"
+    }
+    methods = {
+        f"{kind.__name__}.{name}"
+        for kind in kinds
+        for name, _ in inspect.getmembers(kind, inspect.isfunction)
+        if not name.startswith("_")
+    }
+    assert {name.partition(" ")[0] for name in (*CALLS, *WAITS)} == methods
+
+
+@pytest.mark.parametrize("name", CALLS)
+@virtual_time
+async def test_a_call_ends_with_the_limit_of_its_client(name: str) -> None:
+    """Whichever of its requests is not answered; nobody has answered in time."""
+    for answered in range(8):
+        async with world() as found:
+            found.transport.answer(answered)
+            began_s = elapsed_s()
+            try:
+                await CALLS[name](found.client.with_timeout(LIMIT))
+            except errors.Unavailable:
+                assert elapsed_s() - began_s == LIMIT_S
+            except errors.KontinueError:
+                assert answered > 0
+                return
+            else:
+                assert answered > 0
+                return
+    raise AssertionError("so many requests for one call?")
+
+
+@pytest.mark.parametrize("of_client", [False, True], ids=["of the call", "of the client"])
+@pytest.mark.parametrize("name", WAITS)
+@virtual_time
+async def test_a_wait_for_a_server_that_says_nothing_is_unavailable_in_its_time(name: str, of_client: bool) -> None:
+    """Nothing was seen, and nothing is to be withdrawn."""
+    async with world() as found:
+        found.transport.answer(0)
+        client = found.client.with_timeout(LIMIT) if of_client else found.client
+        began_s = elapsed_s()
+        with pytest.raises(errors.Unavailable, match=f"{LIMIT_S} ?s"):
+            await WAITS[name](client, None if of_client else LIMIT)
+        assert elapsed_s() - began_s == LIMIT_S
+        assert {one.method for one in found.transport.asked} == {"GET"}
+
+
+@pytest.mark.parametrize("name", WAITS)
+@virtual_time
+async def test_who_does_not_wait_has_the_limit_of_the_client(name: str) -> None:
+    """A timeout of 0 is about others, not about the server's answer."""
+    async with world() as found:
+        found.transport.answer(0)
+        began_s = elapsed_s()
+        with pytest.raises(errors.Unavailable):
+            await WAITS[name](found.client.with_timeout(LIMIT), timedelta())
+        assert elapsed_s() - began_s == LIMIT_S
+
+
+@pytest.mark.parametrize("name", WAITS)
+@virtual_time
+async def test_a_wait_whose_watch_is_silent_is_a_timeout(name: str) -> None:
+    """What it waits for was shown, and was not so."""
+    async with world() as found:
+        found.transport.is_silent = lambda _, request: _watches(request)
+        began_s = elapsed_s()
+        with pytest.raises(errors.WaitTimeout):
+            await WAITS[name](found.client, LIMIT)
+        assert elapsed_s() - began_s == LIMIT_S
+        assert await found.left_behind() == []
+
+
+@pytest.mark.parametrize("carries_out", [False, True], ids=["not carried out", "carried out"])
+@pytest.mark.parametrize("name", WAITS)
+@virtual_time
+async def test_a_wait_ends_whenever_the_server_falls_silent(name: str, carries_out: bool) -> None:
+    """From whichever request on: in its time, and the moment in which it is tried to withdraw."""
+    async with world() as found:
+        found.transport.carries_out = carries_out
+        for answered in range(6):
+            found.transport.answer(answered)
+            began_s = elapsed_s()
+            with pytest.raises((errors.Unavailable, errors.WaitTimeout)) as caught:
+                await WAITS[name](found.client, LIMIT)
+            assert LIMIT_S <= elapsed_s() - began_s <= LIMIT_S + MOST_AFTERWARDS_S
+            assert answered or isinstance(caught.value, errors.Unavailable)
+
+
+@pytest.mark.parametrize("carries_out", [False, True], ids=["not carried out", "carried out"])
+@pytest.mark.parametrize("name", WAITS)
+@virtual_time
+async def test_who_gives_up_leaves_nothing_behind(name: str, carries_out: bool) -> None:
+    """Whichever of his requests was not answered, as soon as the server answers again."""
+    async with world() as found:
+        found.transport.carries_out = carries_out
+        for unanswered in range(6):
+            found.transport.answer_all_but(unanswered)
+            with pytest.raises((errors.Unavailable, errors.WaitTimeout)):
+                await WAITS[name](found.client, LIMIT)
+            assert await found.left_behind() == []
+
+
+@pytest.mark.parametrize("kind", [Mutex, RWMutex, Once])
+@pytest.mark.parametrize("carries_out", [False, True], ids=["not carried out", "carried out"])
+@pytest.mark.parametrize("limit", [LIMIT, timedelta()], ids=["waits", "does not wait"])
+@virtual_time
+async def test_a_lock_that_was_free_is_given_back_if_that_is_not_answered(
+    kind: Any, carries_out: bool, limit: timedelta
+) -> None:
+    """It was his turn: only the server has not said so, which is no timeout. Nobody has it afterwards."""
+    async with world() as found:
+        await kind("free", found.other).create()
+        found.transport.carries_out = carries_out
+        found.transport.is_silent = lambda _, request: request.method == "PUT" and len(found.transport.asked) == 2
+        lock = kind("free", found.client.with_timeout(LIMIT))
+        take = enter(lock.running(timeout=limit)) if kind is Once else lock.lock(timeout=limit)
+        with pytest.raises(errors.Unavailable, match=r"the API server has not answered within 3s$"):
+            await take
+        assert [one.method for one in found.transport.asked][:3] == ["GET", "PUT", "GET"]
+        assert (await kind("free", found.other).get()).status.token == carries_out
+        async with asyncio.timeout(1):
+            take = kind("free", found.other)
+            await (enter(take.running()) if kind is Once else take.lock(timeout=timedelta()))
+
+
+@virtual_time
+async def test_who_cannot_give_back_a_lock_says_that_he_may_have_it() -> None:
+    """The server has carried it out, and answers nothing any more."""
+    async with world() as found:
+        await Mutex("free", found.other).create()
+        found.transport.carries_out = True
+        found.transport.answer(1)
+        with pytest.raises(errors.Unavailable, match="it may be held by me now"):
+            await Mutex("free", found.client).lock(timeout=LIMIT, holder="me")
+        assert (await Mutex("free", found.other).status()).holder == "me"
+
+
+@pytest.mark.parametrize("kind", [Semaphore, Lease])
+@virtual_time
+async def test_who_cannot_withdraw_says_what_is_left(kind: Any) -> None:
+    """By its name: somebody can delete it."""
+    async with world() as found:
+        found.transport.is_silent = lambda _, request: request.method == "DELETE"
+        with pytest.raises(errors.WaitTimeout, match="could not be withdrawn") as caught:
+            await kind("x", found.client).acquire(timeout=LIMIT)
+        (left,) = await found.left_behind()
+        assert left in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["held", "reading", "running", "hold"])
+@pytest.mark.parametrize("carries_out", [False, True], ids=["not carried out", "carried out"])
+@virtual_time
+async def test_the_end_of_what_is_held_has_the_limit_of_the_client(name: str, carries_out: bool) -> None:
+    """Also when it is not answered that it was given back."""
+    scopes: dict[str, Any] = {"held": Mutex, "reading": RWMutex, "running": Once, "hold": Semaphore}
+    async with world() as found:
+        await scopes[name]("free", found.other).create()
+        granting = asyncio.create_task(grant(found)) if name == "hold" else None
+        scope = getattr(scopes[name]("free", found.client.with_timeout(LIMIT)), name)()
+        await scope.begin()
+        if granting is not None:
+            await granting
+        found.transport.carries_out = carries_out
+        found.transport.is_silent = lambda _, request: not _watches(request)
+        began_s = elapsed_s()
+        with pytest.raises(errors.Unavailable, match="may have been changed"):
+            await scope.end()
+        assert elapsed_s() - began_s == LIMIT_S
+
+
+async def grant(found: World) -> None:
+    """Grant the first permit of ``free``, as a coordinator does."""
+    semaphore = Semaphore("free", found.other)
+    while not (permits := await semaphore.permits()):
+        await asyncio.sleep(0.01)
+    patch = {"status": {"phase": "Granted"}}
+    request = requests.merge_patch(requests.PERMITS, "default", permits[0].metadata.name, patch, subresource="status")
+    await found.other.kube.send(request)
+
+
+def _watches(request: Request) -> bool:
+    return "watch" in request.query
