@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import abc
 import asyncio
+import traceback
 from collections.abc import Sequence
 from typing import Final, Generic, Literal, TypeVar
 
@@ -22,14 +23,18 @@ from kontinue_engine.arbiter.looks import Key, Looks
 from kontinue_engine.clock import Clock
 from kontinue_engine.kube.events import EventRecorder
 from kontinue_engine.kube.informer import Informer
+from kontinue_engine.telemetry.logs import get_logger
 
 HOLDER_GONE: Final = "HolderGone"
 EXPIRED: Final = "Expired"
 OPENED: Final = "Opened"
 TIMED_OUT: Final = "TimedOut"
 INVALID_TIMEOUT: Final = "InvalidTimeout"
+NOT_LOOKED_AFTER: Final = "NotLookedAfter"
 
 T = TypeVar("T", bound=HasMetadata)
+
+_log = get_logger(__name__)
 
 
 class Caretaker(abc.ABC, Generic[T]):
@@ -59,7 +64,7 @@ class Caretaker(abc.ABC, Generic[T]):
         self._events = events
         self._clock = clock
         self._objects: dict[Key, T] = {}
-        self._looks = Looks(resource.plural, self._look)
+        self._looks = Looks(resource.plural, self._look, self._on_fault)
         self._informer = Informer(transport, resource, namespace, type_=object_type, handler=self)
 
     async def run(self) -> None:
@@ -75,14 +80,14 @@ class Caretaker(abc.ABC, Generic[T]):
         for key in self._objects.keys() - {key_of(found) for found in objects}:
             self._forget(key)
         for found in objects:
-            self._take(found)
+            self._try_to_take(found)
 
     def on_event(self, type: EventType, obj: T) -> None:  # noqa: A002 - the wire's word
         """Take one change."""
         if type == "DELETED":
             self._forget(key_of(obj))
         else:
-            self._take(obj)
+            self._try_to_take(obj)
 
     async def send_status(self, found: T) -> bytes:
         """Write the status of an object; return it as it is stored.
@@ -112,7 +117,20 @@ class Caretaker(abc.ABC, Generic[T]):
 
     def _forget(self, key: Key) -> None:
         self._objects.pop(key, None)
-        self._looks.queue.forget(key)
+        self._looks.forget(key)
+
+    def _try_to_take(self, found: T) -> None:
+        try:
+            self._take(found)
+        except Exception as error:  # noqa: BLE001 - one odd object must not end what all others need
+            self._on_fault(key_of(found), error)
+
+    def _on_fault(self, key: Key, error: Exception) -> None:
+        trace = "".join(traceback.format_exception(error))
+        _log.error("fault of the coordinator", kind=self._resource.kind, object="/".join(key), exception=trace)
+        if (found := self._objects.get(key)) is not None:
+            message = f"a fault of the coordinator: {type(error).__name__}: {error}"
+            self.tell(found, "Warning", NOT_LOOKED_AFTER, message)
 
 
 def key_of(subject: HasMetadata) -> Key:

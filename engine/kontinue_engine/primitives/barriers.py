@@ -65,7 +65,7 @@ def decide(barrier: Barrier, arrivals: Sequence[Arrival], *, are_all: bool, now:
         arrivals=_told(in_order),
         started_at=started_at,
     )
-    ends_at = None if timeout is None else started_at + timeout
+    ends_at = None if timeout is None else timeouts.after(started_at, timeout)
     needs_all = False
     if status.phase is BarrierPhase.WAITING:
         if sum(_is_in_time(one, ends_at) for one in in_order) >= barrier.required:

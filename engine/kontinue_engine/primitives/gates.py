@@ -54,7 +54,7 @@ def decide(gate: Gate, conditions: Sequence[GateConditionStatus], *, are_fresh: 
     timeout, bad_timeout = timeouts.limit(gate.spec.timeout)
     told = gate.status
     started_at = told.started_at or timeouts.started_at(gate.metadata, now)
-    ends_at = None if timeout is None else started_at + timeout
+    ends_at = None if timeout is None else timeouts.after(started_at, timeout)
     phase = gate.phase or GatePhase.WAITING
     needs_fresh = False
     if phase is GatePhase.WAITING and gate.spec.override is None:

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from kontinue.api.konductor.locks import ttl_of
 from kontinue.api.konductor.onces import Once
+from kontinue_engine.primitives import timeouts
 
 
 def ends_at(once: Once) -> datetime | None:
@@ -13,4 +14,4 @@ def ends_at(once: Once) -> datetime | None:
     ttl = ttl_of(once.spec.ttl)
     if ttl is None or not once.status.executed or once.status.executed_at is None:
         return None
-    return once.status.executed_at + ttl
+    return timeouts.after(once.status.executed_at, ttl)

@@ -23,7 +23,7 @@ from kontinue.api.konductor.semaphores import (
     SemaphorePhase,
     SemaphoreStatus,
 )
-from kontinue_engine.primitives import asked
+from kontinue_engine.primitives import asked, timeouts
 
 LONGEST: Final = timedelta(days=36_500)
 
@@ -150,7 +150,7 @@ def _ends_at(permit: Permit, now: datetime) -> datetime | None:
     """Return when a Permit is to be looked at again: when it expires, or need not be kept any longer."""
     if permit.is_over:
         since = permit.status.expires_at or permit.metadata.creation_timestamp or now
-        return since + asked.KEPT_FOR
+        return timeouts.after(since, asked.KEPT_FOR)
     return permit.status.expires_at if permit.status.phase is PermitPhase.GRANTED else None
 
 

@@ -1,8 +1,11 @@
-"""Internal. Times that count from the creation of a Barrier or a Gate. Pure: time is an argument."""
+"""Internal. Times at which something ends, and those that count from the creation of a Barrier or a Gate.
+
+Pure: time is an argument.
+"""
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from kontinue.api import durations
@@ -11,6 +14,7 @@ from kontinue.api.meta import ObjectMeta
 SECOND: Final = timedelta(seconds=1)
 """What a creationTimestamp leaves out, at most."""
 LONGEST: Final = timedelta(days=36_500)
+LAST: Final = datetime.max.replace(tzinfo=UTC)
 
 
 def started_at(metadata: ObjectMeta, now: datetime) -> datetime:
@@ -27,3 +31,11 @@ def limit(text: str) -> tuple[timedelta | None, str]:
         return min(durations.parse(text), LONGEST), ""
     except ValueError as error:
         return None, str(error)
+
+
+def after(start: datetime, length: timedelta) -> datetime:
+    """Return a date so long after another, or the last one that there is: in a status may stand any date."""
+    try:
+        return start + length
+    except OverflowError:
+        return LAST

@@ -14,6 +14,7 @@ import msgspec
 from kontinue.api import durations
 from kontinue.api.konductor import counting
 from kontinue.api.konductor.wait_groups import WaitGroup, WaitGroupHolder, WaitGroupStatus
+from kontinue_engine.primitives import timeouts
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,7 +54,7 @@ def decide(group: WaitGroup, *, gone: Collection[str], now: datetime) -> Plan:
     changed = None if status == group.status else status
     if status.done_at is None or ttl is None:
         return Plan(status=changed, released=released, bad_ttl=bad_ttl)
-    ends_at = status.done_at + ttl
+    ends_at = timeouts.after(status.done_at, ttl)
     if changed is None and now >= ends_at:
         return Plan(delete=True)
     return Plan(status=changed, released=released, look_again_at=ends_at, bad_ttl=bad_ttl)

@@ -212,7 +212,7 @@ class Patience:
         for mark, (length, expires_at) in lasting.items():
             found = [] if length is None else [self._since_s[mark] + length.total_seconds() - now_s]
             if expires_at is not None:
-                found.append((expires_at + CLOCKS_DIFFER - now).total_seconds())
+                found.append((expires_at - now + CLOCKS_DIFFER).total_seconds())  # no date is too late for it
             if found:
                 ends[mark] = min(found)
         overdue = frozenset(mark for mark, left_s in ends.items() if left_s <= 0)
