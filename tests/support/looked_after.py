@@ -96,7 +96,11 @@ class World:
 
     async def set_phase(self, resource: Resource, name: str, phase: str) -> None:
         """Write a phase, as a kubelet or a worker does."""
-        patch = {"status": {"phase": phase}}
+        await self.patch_status(resource, name, {"phase": phase})
+
+    async def patch_status(self, resource: Resource, name: str, status: dict[str, Any]) -> None:
+        """Write some fields of a status, as anybody may who has the right."""
+        patch = {"status": status}
         await self.transport.send(requests.merge_patch(resource, self.namespace, name, patch, subresource="status"))
 
     async def events(self, reason: str) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import TypeVar
 
 from kontinue.api.konductor.group import Holder
@@ -63,19 +64,31 @@ class LockController(HeldCaretaker[T]):
         """Forget since when its locks were seen."""
         self._patience.pop(key, None)
 
+    def lasting(self, found: T, now: datetime) -> tuple[T, datetime | None]:
+        """Return an object as it is to be written, and when it is to be deleted; None: never."""
+        del now
+        return found, None
+
     async def look_at(self, key: Key, found: T) -> float | None:
         """Release what has ended; a status that somebody has edited is brought in line."""
+        gone, now = await self.gone(found), self._clock.now()
         stored = self._kind.locks_of(found)
         patience = self._patience.setdefault(key, Patience())
-        overdue = patience.look(stored, now=self._clock.now(), now_s=asyncio.get_running_loop().time())
-        plan = locks.decide(stored, gone=await self.gone(found), overdue=overdue.marks)
-        wanted = self._kind.with_locks(found, plan.locks)
+        overdue = patience.look(stored, now=now, now_s=asyncio.get_running_loop().time())
+        plan = locks.decide(stored, gone=gone, overdue=overdue.marks)
+        wanted, ends_at = self.lasting(self._kind.with_locks(found, plan.locks), now)
         if wanted != found:
             await self.send_status(wanted)
             self._tell(found, plan.gone, HOLDER_GONE, "its holder has ended")
             self._tell(found, plan.expired, EXPIRED, "it was not renewed in time")
             return None  # the watch shows it as it is now
-        return overdue.next_s
+        if ends_at is None:
+            return overdue.next_s
+        if now < ends_at:
+            return (ends_at - now).total_seconds()
+        await self.delete(found)
+        self.tell(found, "Normal", EXPIRED, "deleted: it was Executed for its ttl")
+        return None
 
     def _tell(self, found: T, ended: Sequence[Grant], reason: str, why: str) -> None:
         for one in ended:

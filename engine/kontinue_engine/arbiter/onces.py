@@ -5,12 +5,12 @@ Built by ``process``.
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from kontinue.api.konductor.onces import ONCES, Once
 from kontinue.kube import requests
 from kontinue.kube.transport import Transport
-from kontinue_engine.arbiter.caretaker import EXPIRED
 from kontinue_engine.arbiter.locks import LockController
-from kontinue_engine.arbiter.looks import Key
 from kontinue_engine.clock import Clock
 from kontinue_engine.kube.events import EventRecorder
 from kontinue_engine.primitives import onces
@@ -29,13 +29,6 @@ class OnceController(LockController[Once]):
     def __init__(self, transport: Transport, *, namespace: str, events: EventRecorder, clock: Clock) -> None:
         super().__init__(transport, requests.ONCES, ONCES, namespace=namespace, events=events, clock=clock)
 
-    async def look_at(self, key: Key, found: Once) -> float | None:
-        """Release what has ended, and delete what was done for its ttl."""
-        ends_at, now = onces.ends_at(found), self._clock.now()
-        if ends_at is None:
-            return await super().look_at(key, found)
-        if now < ends_at:
-            return (ends_at - now).total_seconds()
-        await self.delete(found)
-        self.tell(found, "Normal", EXPIRED, f"deleted: it was Executed for {found.spec.ttl}")
-        return None
+    def lasting(self, found: Once, now: datetime) -> tuple[Once, datetime | None]:
+        """Return a Once that says since when its ttl counts, and when that is over."""
+        return onces.lasting(found, now=now)

@@ -146,6 +146,41 @@ async def test_a_once_is_deleted_when_it_was_executed_for_its_ttl(world: World):
     assert await kept.is_executed()
 
 
+async def test_a_once_is_kept_for_its_ttl_although_the_clock_of_who_has_done_it_is_behind(world: World):
+    """Else the next one would do it again."""
+    once = await world.once("migrate", ttl=timedelta(hours=1))
+    long_ago = {"executed": True, "executor": "w0", "executedAt": "2020-01-01T00:00:00Z"}
+    await world.patch_status(requests.ONCES, "migrate", long_ago)
+    async with world.looked_after():
+        await eventually(lambda: is_noted(once))
+    assert await once.is_executed()
+
+
+async def test_the_phase_of_an_executed_once_is_derived_also_with_a_ttl(world: World):
+    """Whatever somebody has written there."""
+    once = await world.once("migrate", ttl=timedelta(hours=1))
+    await world.patch_status(requests.ONCES, "migrate", {"executed": True, "executor": "w0"})
+    async with world.looked_after():
+        await eventually(lambda: is_noted(once))
+        await world.patch_status(requests.ONCES, "migrate", {"phase": "Pending", "failure": "no"})
+        await eventually(lambda: is_noted(once))
+    assert (await once.get()).status.failure == ""
+
+
+async def test_a_once_that_somebody_has_noted_as_done_by_hand_ends_with_its_ttl(world: World):
+    """As docs/locks.md says how; nobody has said when."""
+    once = await world.once("migrate", ttl=timedelta(milliseconds=1))
+    await world.patch_status(requests.ONCES, "migrate", {"executed": True})
+    async with world.looked_after():
+        await eventually(lambda: is_gone(once))
+
+
+async def is_noted(once: Once) -> bool:
+    """Tell whether its phase says that it was done, and the coordinator has noted since when."""
+    status = (await once.get()).status
+    return status.phase is OncePhase.EXECUTED and status.done_at is not None
+
+
 async def is_gone(once: Once) -> bool:
     """Tell whether it does not exist any more."""
     try:

@@ -52,8 +52,7 @@ async def store(world: World, resource: Resource, spec: dict[str, Any], status: 
     meta = {"name": "odd"}
     body = {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": meta, "spec": spec}
     await world.transport.send(requests.create(resource, world.namespace, body))
-    patch = requests.merge_patch(resource, world.namespace, "odd", {"status": status}, subresource="status")
-    await world.transport.send(patch)
+    await world.patch_status(resource, "odd", status)
 
 
 @pytest.mark.parametrize("date", [LAST, FIRST])

@@ -50,6 +50,10 @@ class OnceStatus(ApiStruct, frozen=True):
     executed: Annotated[bool, Meta(description="Whether it has been done, to the end.")] = False
     executor: Annotated[str, Meta(max_length=MAX_HOLDER, description="Who has done it, or does it now.")] = ""
     executed_at: Annotated[datetime | None, Meta(description="When it was done, by the executor's clock.")] = None
+    done_at: Annotated[
+        datetime | None,
+        Meta(description="Since when it is Executed, as the coordinator saw it; only where spec.ttl is set."),
+    ] = None
     phase: Annotated[
         OncePhase | None,
         Meta(description="Pending, Running while somebody does it, Executed, or Failed until somebody tries again."),
@@ -112,6 +116,7 @@ def with_once_locks(once: Once, locks: Locks) -> Once:
             executed=True,
             executor=found.executor,
             executed_at=found.executed_at,
+            done_at=found.done_at,
             token=found.token,
             lock_id=found.lock_id,
         )
