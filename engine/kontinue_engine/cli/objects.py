@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-import yaml
 
 from kontinue.api.konductor.group import GROUP
 from kontinue.kube import requests
@@ -68,5 +67,7 @@ def _reference_to(document: dict[str, Any], resource: Resource) -> str:
 def format_document(document: object, *, output: OutputFormat) -> str:
     """Return a value as YAML if that is what is asked for, else as JSON."""
     if output is OutputFormat.YAML:
+        import yaml  # here, as it is asked for seldom, and takes a while to load
+
         return yaml.safe_dump(document, sort_keys=False, allow_unicode=True).rstrip("\n")
     return msgspec.json.format(msgspec.json.encode(document), indent=2).decode()

@@ -19,7 +19,6 @@ from typing import Final, TypeVar, cast
 from urllib.parse import urlsplit
 
 import msgspec
-import yaml
 
 from kontinue.errors import ConfigError
 from kontinue.kube._kube_config import KubeConfig as KubeConfig
@@ -32,8 +31,6 @@ DEV_STATE: Final = "dev.json"
 DEV_KUBECONFIG: Final = Path(".kontinue") / "kubeconfig"
 _PROBE_S: Final = 0.5
 """A server on loopback accepts at once or not at all."""
-
-_yaml_loader: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def load_config(
@@ -267,8 +264,11 @@ def _from_files(paths: list[Path], context: str | None, why: str) -> KubeConfig:
 
 
 def _read(path: Path) -> _File:
+    import yaml  # here, as in a Pod nobody needs it: a command there may be shorter than loading it takes
+
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        document: object = yaml.load(path.read_text(encoding="utf-8"), Loader=_yaml_loader)  # noqa: S506 - a safe loader
+        document: object = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)  # noqa: S506 - a safe loader
         return msgspec.convert(document, _File, strict=False)
     except (OSError, UnicodeDecodeError, yaml.YAMLError, msgspec.ValidationError) as error:
         raise ConfigError(f"{path} cannot be read as a kubeconfig: {error}") from error

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from types import SimpleNamespace
 
 import click
@@ -32,3 +36,19 @@ def test_a_list_of_another_version_is_told_as_such(monkeypatch: pytest.MonkeyPat
         kinds.list_verb(semaphore.KIND)(context)
     assert left.value.exit_code == 1
     assert "error: shop/db is no Semaphore" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", [["list"], ["add", "jobs"]], ids=" ".join)
+def test_a_verb_loads_no_other_kind(verb: list[str], tmp_path: Path) -> None:
+    """Nor what makes YAML, trees of Executions or clients for threads: each costs a good part of a short command."""
+    idle = ("yaml", "rich", "kontinue.sync.locks", "kontinue.sync.granted", "kontinue.sync.blocking", "kontinue.app")
+    idle += ("kontinue.context", "kontinue.client.sync_client", "kontinue_engine.lifecycle", "kontinue_engine.kube")
+    code = (
+        f"import sys; from kontinue_engine.cli.koncli import main; assert main({['waitgroup', *verb]!r}) == 1;"
+        f"print(*(name for name in sys.modules if name.startswith({idle!r})))"
+    )
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+    assert "no Kubernetes API server found" in done.stderr
