@@ -8,7 +8,7 @@ their caller ends: another replica goes on waiting with the same id.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from contextlib import aclosing, suppress
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
@@ -18,9 +18,11 @@ import msgspec
 
 from kontinue import errors
 from kontinue.api.konductor import counting
+from kontinue.api.konductor.barriers import Barrier as StoredBarrier
 from kontinue.api.konductor.barriers import BarrierStatus
 from kontinue.api.konductor.child_names import child_name
 from kontinue.api.konductor.counting import Operation
+from kontinue.api.konductor.gates import Gate as StoredGate
 from kontinue.api.konductor.group import Holder
 from kontinue.api.konductor.leases import LeaseRequest, LeaseRequestSpec
 from kontinue.api.konductor.locking import Claim, Grant, LockKind, QueueFull
@@ -330,19 +332,21 @@ class PrimitiveOperations:
             lambda: Locker(self._transport, resource, lock_kind, self._namespace, name, retry_for_s=_FOREVER_S),
         )
 
-    def _barrier(self, name: str) -> SharedWait:
+    def _barrier(self, name: str) -> SharedWait[StoredBarrier]:
         barrier = Barrier(name, self._client)
-        return self._one(
-            BARRIER,
-            name,
-            lambda: SharedWait(lambda tell: barrier.wait(on_progress=lambda one: tell(_arrived(one.status)))),
-        )
 
-    def _gate(self, name: str) -> SharedWait:
+        def wait(tell: Progress) -> Coroutine[Any, Any, StoredBarrier]:
+            return barrier.wait(on_progress=lambda one: tell(_arrived(one.status)))
+
+        return self._one(BARRIER, name, lambda: SharedWait(wait, barrier.look))
+
+    def _gate(self, name: str) -> SharedWait[StoredGate]:
         gate = Gate(name, self._client)
-        return self._one(
-            GATE, name, lambda: SharedWait(lambda tell: gate.wait(on_progress=lambda one: tell(one.missing)))
-        )
+
+        def wait(tell: Progress) -> Coroutine[Any, Any, StoredGate]:
+            return gate.wait(on_progress=lambda one: tell(one.missing))
+
+        return self._one(GATE, name, lambda: SharedWait(wait, gate.look))
 
     def _one(self, kind: str, name: str, make: Callable[[], T]) -> T:
         found: T | None = self._shared.get((kind, name))
