@@ -18,7 +18,7 @@ from kontinue.errors import KontinueError
 from kontinue.kube import requests
 from kontinue.kube.requests import Resource
 from kontinue_engine.cli import exit_codes
-from kontinue_engine.cli.asking import interruptible
+from kontinue_engine.cli.asking import confirm
 from kontinue_engine.cli.connection import Connection, connect, run, say_target
 from kontinue_engine.cli.executions import fetch_raw
 from kontinue_engine.cli.listing import list_objects
@@ -143,5 +143,4 @@ def _confirmed(change: Change, targets: Sequence[str]) -> bool:
         print(f"error: {count} selected; confirm with -y", file=sys.stderr)
         return False
     more = f" and {len(targets) - _NAMED} more" if len(targets) > _NAMED else ""
-    with interruptible():
-        return typer.confirm(f"{change.ask} {count}: {', '.join(targets[:_NAMED])}{more}?", err=True)
+    return confirm(f"{change.ask} {count}: {', '.join(targets[:_NAMED])}{more}?")
