@@ -54,6 +54,7 @@ from kontinue.sync.openings.gate import Gate
 from kontinue.sync.wait_groups.counter import Counter
 from kontinue.sync.wait_groups.following import Following
 from kontinue_engine.kube.shared_waits import Progress, SharedWait
+from kontinue_engine.lifecycle.times import ms_of
 from kontinue_engine.wire.frames import AskPrimitive, WithdrawPrimitive
 
 T = TypeVar("T")
@@ -191,11 +192,19 @@ class PrimitiveOperations:
 
     async def _refuse_doubtful(self, asked: AskPrimitive) -> None:
         """Whoever cannot know whether something was counted does not count it again."""
-        status = (await self._following(asked.name).read()).status
-        if not counting.remembers(status, asked.id) and counting.may_have_forgotten(status, since=0):
+        group = await self._following(asked.name).read()
+        if counting.remembers(group.status, asked.id):
+            return
+        why = ""
+        created = group.metadata.creation_timestamp
+        if counting.may_have_forgotten(group.status, since=0):
+            why = "more has been counted since than it remembers"
+        elif created is not None and ms_of(created) > asked.since_ms:
+            why = "it was created later than it may have been asked, so it may have been another one"
+        if why:
             raise errors.InvalidState(
                 f"whether this was counted on WaitGroup {self._namespace}/{asked.name} before the worker was "
-                "interrupted cannot be told: more has been counted since than it remembers"
+                f"interrupted cannot be told: {why}"
             )
 
     async def _done(self, name: str, options: _Options, on_progress: Progress) -> None:

@@ -267,6 +267,7 @@ class Activation:
                 run=f"{self.info.run_epoch}.{self.journal.generation(call)}",
                 is_cancel=effect.is_cancel,
                 may_repeat=self.journal.may_repeat(call),
+                since_ms=self.journal.now_ms,
             )
         if isinstance(request, PollRequest):
             return frames.CancelPoll() if effect.is_cancel else frames.StartPoll(request.every_ms, call.name)

@@ -16,7 +16,7 @@ from kontinue_engine.wire import frames
 Command = frames.AskPrimitive | frames.WithdrawPrimitive
 
 
-def command_of(call: Call, *, uid: str, run: str, is_cancel: bool, may_repeat: bool) -> Command:
+def command_of(call: Call, *, uid: str, run: str, is_cancel: bool, may_repeat: bool, since_ms: int) -> Command:
     """Return what the supervisor is told.
 
     Args:
@@ -25,6 +25,7 @@ def command_of(call: Call, *, uid: str, run: str, is_cancel: bool, may_repeat: b
         run: tells apart what different runs and attempts ask for by one step id.
         is_cancel: it is no longer wanted.
         may_repeat: an earlier activation may have asked.
+        since_ms: not before this.
     """
     request = call.request
     assert isinstance(request, PrimitiveRequest)  # noqa: S101
@@ -33,7 +34,7 @@ def command_of(call: Call, *, uid: str, run: str, is_cancel: bool, may_repeat: b
     id_ = hashlib.blake2b("\0".join(parts).encode(), digest_size=10).hexdigest()
     if is_cancel:
         return frames.WithdrawPrimitive(request.kind, request.name, request.verb, id_)
-    return frames.AskPrimitive(request.kind, request.name, request.verb, id_, request.options, may_repeat)
+    return frames.AskPrimitive(request.kind, request.name, request.verb, id_, request.options, may_repeat, since_ms)
 
 
 def encoded(step: str, json: bytes, hold: Record | None) -> frames.EncodedRecord:

@@ -195,6 +195,7 @@ class AskPrimitive(Frame, frozen=True, tag="AskPrimitive"):
         id: of what is asked; asking again with it changes nothing. A release has that of what it gives back.
         options: JSON object.
         may_repeat: an earlier activation may have asked.
+        since_ms: not before this, milliseconds since the epoch: what its program was told last, it was told then.
     """
 
     kind: str
@@ -203,6 +204,7 @@ class AskPrimitive(Frame, frozen=True, tag="AskPrimitive"):
     id: str
     options: bytes
     may_repeat: bool = False
+    since_ms: int = 0
 
 
 class WithdrawPrimitive(Frame, frozen=True, tag="WithdrawPrimitive"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
@@ -29,8 +30,8 @@ async def world(api_server: ApiServer) -> AsyncIterator[World]:
 
 def asking(activate: frames.Activate, kind: str, verb: str, id_: str = LOCK, **options: Any) -> frames.StepRequested:
     """Return what a runner asks for; the object is called x."""
-    may_repeat = options.pop("may_repeat", False)
-    command = frames.AskPrimitive(kind, "x", verb, id_, msgspec.json.encode(options), may_repeat)
+    may_repeat, since_ms = options.pop("may_repeat", False), options.pop("since_ms", 1000 * round(time.time() + 1))
+    command = frames.AskPrimitive(kind, "x", verb, id_, msgspec.json.encode(options), may_repeat, since_ms)
     return frames.StepRequested(activate.activation, STEP, command)
 
 
@@ -112,6 +113,26 @@ async def test_what_may_have_been_counted_is_not_counted_again(world: World, api
         fourth.on_frame(asking(again, "WaitGroup", "add", OTHER, delta=1, may_repeat=True))
         assert await answer(fourth) == 133
     assert (await group.status()).counter == 133
+
+
+async def test_what_may_have_been_counted_on_an_earlier_group_is_not_counted_on_the_next_one(
+    world: World, api_server: ApiServer
+) -> None:
+    """The batch was done, its WaitGroup was deleted and made again for the next one, while no worker ran."""
+    group = WaitGroup("x", Client.from_kube(world.client, world.namespace))
+    await group.create()
+    await group.add()
+    activate = await world.start("a")
+    world.on_frame(asking(activate, "WaitGroup", "add", delta=-1))
+    assert await answer(world) == 0
+    await group.delete()
+    await group.create()
+    await group.add(5)
+    async with replica(api_server, "two") as other:
+        again = await other.run("a")
+        other.on_frame(asking(again, "WaitGroup", "add", delta=-1, may_repeat=True, since_ms=1))
+        assert "it was created later than it may have been asked" in await refused(other)
+    assert (await group.status()).counter == 5
 
 
 async def test_what_an_attempt_has_not_been_told_is_given_back_with_it(world: World) -> None:

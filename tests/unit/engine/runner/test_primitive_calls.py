@@ -19,7 +19,8 @@ def opened(call: Call, step: str) -> Call:
 
 
 def command(call: Call, **changes: Any) -> Any:
-    about: dict[str, Any] = {"uid": "u", "run": "0.0", "is_cancel": False, "may_repeat": False, **changes}
+    about: dict[str, Any] = {"uid": "u", "run": "0.0", "is_cancel": False, "may_repeat": False, "since_ms": 7}
+    about |= changes
     return primitive_calls.command_of(call, **about)
 
 
@@ -44,6 +45,7 @@ def test_what_counts_has_another_id_in_another_attempt() -> None:
     assert command(call).id == command(call).id
     assert command(call).id != command(call, run="0.1").id
     assert command(call, may_repeat=True).may_repeat
+    assert command(call).since_ms == 7
 
 
 def test_records_say_what_is_held_and_given_back() -> None:
