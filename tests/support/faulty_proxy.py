@@ -11,10 +11,10 @@ import enum
 import re
 import ssl
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from random import Random
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import aiohttp
 
@@ -100,6 +100,12 @@ class FaultyProxy:
         self._upstream = upstream
         self._seen: Counter[str] = Counter()
 
+    def fault_of(self, asked: Message, chance: Random) -> Fault:
+        """Return what befalls a request."""
+        del asked
+        (fault,) = chance.choices(list(FATES), FATES.values())
+        return fault
+
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer the requests of one connection until it ends."""
         with suppress(OSError, asyncio.IncompleteReadError):
@@ -112,7 +118,7 @@ class FaultyProxy:
         number = self._seen[asked.kind]
         self._seen[asked.kind] += 1
         chance = Random(f"{self.seed} {asked.kind} {number}")
-        (fault,) = chance.choices(list(FATES), FATES.values())
+        fault = self.fault_of(asked, chance)
         self.done[fault] += 1
         if asked.is_watch:
             if fault is Fault.SILENT:
@@ -266,16 +272,43 @@ def garbled(text: bytes, chance: Random) -> bytes:
     return text[:at] + noise + text[at + len(noise) :]
 
 
+class SilentProxy(FaultyProxy):
+    """Passes on everything; what ``is_silent`` tells of is carried out, and not answered."""
+
+    is_silent: Callable[[Message], bool] = staticmethod(lambda _: False)
+
+    def fault_of(self, asked: Message, chance: Random) -> Fault:
+        """Return whether a request is answered."""
+        del chance
+        return Fault.SILENT if self.is_silent(asked) else Fault.NONE
+
+
+ProxyT = TypeVar("ProxyT", bound=FaultyProxy)
+
+
+@asynccontextmanager
+async def silent_proxy(server: ApiServer) -> AsyncIterator[SilentProxy]:
+    """Stand between a client and an API server, and fall silent when told."""
+    async with _standing(server, lambda upstream: SilentProxy("", upstream, late_s=0)) as proxy:
+        yield proxy
+
+
 @asynccontextmanager
 async def faulty_proxy(server: ApiServer, seed: str, *, late_s: float) -> AsyncIterator[FaultyProxy]:
     """Stand between a client and an API server."""
+    async with _standing(server, lambda upstream: FaultyProxy(seed, upstream, late_s=late_s)) as proxy:
+        yield proxy
+
+
+@asynccontextmanager
+async def _standing(server: ApiServer, make: Callable[[aiohttp.ClientSession], ProxyT]) -> AsyncIterator[ProxyT]:
     context: Any = ssl.create_default_context(cafile=str(server.ca_file)) if server.ca_file else True
     connector = aiohttp.TCPConnector(limit=0, ssl=context)
     timeout = aiohttp.ClientTimeout(total=None)
     async with aiohttp.ClientSession(
         server.url, connector=connector, timeout=timeout, read_bufsize=2**22, auto_decompress=False
     ) as upstream:
-        proxy = FaultyProxy(seed, upstream, late_s=late_s)
+        proxy = make(upstream)
         connections: set[asyncio.Task[None]] = set()
 
         async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -107,7 +107,7 @@ async def test_what_goes_wrong_has_a_code_of_its_own(call: Call, lease: Lease):
     assert (await call("release", "deploy")).code == 1
     held = await lease.acquire(holder="you", timeout=LONG)
     said = await call("acquire", "deploy", "--timeout", "0")
-    assert (said.code, said.err.splitlines()[0]) == (5, "Lease deploy: held by you, 0 wait already")
+    assert (said.code, said.err.splitlines()[0]) == (5, "Lease deploy: held by you, 0 waiting")
     assert said.err.splitlines()[-1] == f"error: Lease {lease.namespace}/deploy is held by you"
     assert (await call("acquire", "deploy", "--timeout", "2s")).code == 3
     for verb in ("renew", "release"):

@@ -108,7 +108,7 @@ async def test_what_goes_wrong_has_a_code_of_its_own(call: Call, db: Semaphore):
     assert held.err.splitlines()[-1] == f"error: no permit of Semaphore {db.namespace}/db is free"
     late = await call("acquire", "db", "--timeout", "2s")
     assert late.code == 3
-    assert late.err.splitlines()[0] == "Semaphore db: 1 of 1 in use, 0 wait already"
+    assert late.err.splitlines()[0] == "Semaphore db: 1 of 1 in use, 0 waiting"
     assert (await call("acquire", "db", "--bound-to", "job/x")).code == 1
     assert (await call("acquire", "db", "--bound-to", "pod/missing")).code == 2
     assert (await call("create", "other", "--permits", "0")).code == 1

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
@@ -15,12 +14,13 @@ from kontinue import errors, sync
 from kontinue.client import Client
 from kontinue.kube import requests
 from kontinue.kube.requests import Request
-from kontinue.sync import Barrier, Gate, Holder, HolderKind, Lease, Mutex, Once, RWMutex, Semaphore, WaitGroup
+from kontinue.sync import Barrier, Gate, Lease, Mutex, Once, RWMutex, Semaphore, WaitGroup
 from kontinue.sync.granted.asking import WITHDRAW_S
 from kontinue.sync.holding.locker import LEAVE_WITHIN_S
 from kontinue.sync.objects.changes import SETTLE_S
 from kontinue_engine.clock import SystemClock
 from kontinue_engine.testing.server import InProcessTransport, start_server
+from primitive_calls import CALLS, KINDS, POD, WAITS, enter, methods, subject
 from silent_transport import SilentTransport
 from virtual_time import elapsed_s, virtual_time
 
@@ -28,100 +28,6 @@ LIMIT_S = 3
 LIMIT = timedelta(seconds=LIMIT_S)
 MOST_AFTERWARDS_S = max(SETTLE_S + LEAVE_WITHIN_S, 2 * WITHDRAW_S)
 """As documented: what may have been asked for is waited for, and then withdrawn."""
-POD = Holder(kind=HolderKind.POD, name="worker")
-
-
-async def enter(scope: Any) -> None:
-    """Hold it."""
-    async with scope:
-        pass
-
-
-async def work(_: object) -> None:
-    """Do nothing."""
-
-
-CALLS: dict[str, Callable[[Client], Awaitable[object]]] = {
-    "Barrier.arrive": lambda client: Barrier("x", client).arrive("me"),
-    "Barrier.create": lambda client: Barrier("new", client).create(),
-    "Barrier.create one that exists": lambda client: Barrier("x", client).create(),
-    "Barrier.delete": lambda client: Barrier("x", client).delete(),
-    "Barrier.get": lambda client: Barrier("x", client).get(),
-    "Barrier.status": lambda client: Barrier("x", client).status(),
-    "Gate.check": lambda client: Gate("x", client).check(),
-    "Gate.close": lambda client: Gate("x", client).close(),
-    "Gate.create": lambda client: Gate("new", client).create(["Job/j=Complete"]),
-    "Gate.delete": lambda client: Gate("x", client).delete(),
-    "Gate.get": lambda client: Gate("x", client).get(),
-    "Gate.open": lambda client: Gate("x", client).open(),
-    "Gate.reset": lambda client: Gate("x", client).reset(),
-    "Gate.status": lambda client: Gate("x", client).status(),
-    "Lease.create": lambda client: Lease("new", client).create(),
-    "Lease.delete": lambda client: Lease("x", client).delete(),
-    "Lease.get": lambda client: Lease("x", client).get(),
-    "Lease.is_available": lambda client: Lease("x", client).is_available(),
-    "Lease.release": lambda client: Lease("x", client).release(holder="other"),
-    "Lease.renew": lambda client: Lease("x", client).renew(holder="other"),
-    "Lease.requests": lambda client: Lease("x", client).requests(),
-    "Lease.status": lambda client: Lease("x", client).status(),
-    "Mutex.create": lambda client: Mutex("new", client).create(),
-    "Mutex.delete": lambda client: Mutex("x", client).delete(),
-    "Mutex.get": lambda client: Mutex("x", client).get(),
-    "Mutex.is_locked": lambda client: Mutex("x", client).is_locked(),
-    "Mutex.status": lambda client: Mutex("x", client).status(),
-    "Mutex.unlock": lambda client: Mutex("x", client).unlock(holder="other"),
-    "Once.create": lambda client: Once("new", client).create(),
-    "Once.delete": lambda client: Once("x", client).delete(),
-    "Once.get": lambda client: Once("x", client).get(),
-    "Once.is_executed": lambda client: Once("x", client).is_executed(),
-    "Once.status": lambda client: Once("x", client).status(),
-    "RWMutex.create": lambda client: RWMutex("new", client).create(),
-    "RWMutex.delete": lambda client: RWMutex("x", client).delete(),
-    "RWMutex.get": lambda client: RWMutex("x", client).get(),
-    "RWMutex.status": lambda client: RWMutex("x", client).status(),
-    "RWMutex.unlock": lambda client: RWMutex("x", client).unlock(holder="other"),
-    "Semaphore.create": lambda client: Semaphore("new", client).create(),
-    "Semaphore.delete": lambda client: Semaphore("x", client).delete(),
-    "Semaphore.get": lambda client: Semaphore("x", client).get(),
-    "Semaphore.permits": lambda client: Semaphore("x", client).permits(),
-    "Semaphore.release": lambda client: Semaphore("x", client).release("me"),
-    "Semaphore.status": lambda client: Semaphore("x", client).status(),
-    "WaitGroup.add": lambda client: WaitGroup("x", client).add(),
-    "WaitGroup.add for a holder": lambda client: WaitGroup("x", client).add(holder=POD),
-    "WaitGroup.create": lambda client: WaitGroup("new", client).create(),
-    "WaitGroup.delete": lambda client: WaitGroup("x", client).delete(),
-    "WaitGroup.done": lambda client: WaitGroup("x", client).done(),
-    "WaitGroup.get": lambda client: WaitGroup("x", client).get(),
-    "WaitGroup.status": lambda client: WaitGroup("x", client).status(),
-}
-"""Those that do not wait for others."""
-WAITS: dict[str, Callable[[Client, timedelta | None], Awaitable[object]]] = {
-    "Barrier.wait": lambda client, limit: Barrier("x", client).wait(timeout=limit),
-    "Barrier.wait_until": lambda client, limit: Barrier("x", client).wait_until(lambda _: False, timeout=limit),
-    "Gate.wait": lambda client, limit: Gate("x", client).wait(timeout=limit),
-    "Gate.wait_until": lambda client, limit: Gate("x", client).wait_until(lambda _: False, timeout=limit),
-    "Lease.acquire": lambda client, limit: Lease("x", client).acquire(timeout=limit),
-    "Lease.acquire for a Pod": lambda client, limit: Lease("x", client).acquire(timeout=limit, holder=POD),
-    "Lease.acquire with progress": lambda client, limit: Lease("x", client).acquire(timeout=limit, on_progress=print),
-    "Lease.held": lambda client, limit: enter(Lease("x", client).held(timeout=limit)),
-    "Mutex.held": lambda client, limit: enter(Mutex("x", client).held(timeout=limit)),
-    "Mutex.lock": lambda client, limit: Mutex("x", client).lock(timeout=limit),
-    "Mutex.lock for a Pod": lambda client, limit: Mutex("x", client).lock(timeout=limit, holder=POD),
-    "Once.do": lambda client, limit: Once("x", client).do(work, timeout=limit),
-    "Once.running": lambda client, limit: enter(Once("x", client).running(timeout=limit)),
-    "RWMutex.held": lambda client, limit: enter(RWMutex("x", client).held(timeout=limit)),
-    "RWMutex.lock": lambda client, limit: RWMutex("x", client).lock(timeout=limit),
-    "RWMutex.reading": lambda client, limit: enter(RWMutex("x", client).reading(timeout=limit)),
-    "RWMutex.rlock": lambda client, limit: RWMutex("x", client).rlock(timeout=limit),
-    "Semaphore.acquire": lambda client, limit: Semaphore("x", client).acquire(timeout=limit),
-    "Semaphore.acquire for a Pod": lambda client, limit: Semaphore("x", client).acquire(timeout=limit, bound_to=POD),
-    "Semaphore.acquire with progress": lambda client, limit: Semaphore("x", client).acquire(
-        timeout=limit, on_progress=print
-    ),
-    "Semaphore.hold": lambda client, limit: enter(Semaphore("x", client).hold(timeout=limit)),
-    "WaitGroup.wait": lambda client, limit: WaitGroup("x", client).wait(timeout=limit),
-}
-"""Those that wait, none of which gets what it waits for."""
 
 
 class World:
@@ -181,17 +87,9 @@ async def world() -> AsyncIterator[World]:
 
 def test_every_method_is_called_here() -> None:
     """A new one has a limit, too."""
-    kinds = (Barrier, Gate, Lease, Mutex, Once, RWMutex, Semaphore, WaitGroup)
-    assert {kind.__name__ for kind in kinds} == {
-        name.removeprefix("Sync") for name in sync.__all__ if name.startswith("Sync") and name != "SyncHeldPermit"
-    }
-    methods = {
-        f"{kind.__name__}.{name}"
-        for kind in kinds
-        for name, _ in inspect.getmembers(kind, inspect.isfunction)
-        if not name.startswith("_")
-    }
-    assert {name.partition(" ")[0] for name in (*CALLS, *WAITS)} == methods
+    kinds = {name.removeprefix("Sync") for name in sync.__all__ if name.startswith("Sync")}
+    assert kinds - {"HeldPermit"} == set(KINDS)
+    assert {name.partition(" ")[0] for name in (*CALLS, *WAITS)} == methods()
 
 
 @pytest.mark.parametrize("name", CALLS)
@@ -203,7 +101,7 @@ async def test_a_call_ends_with_the_limit_of_its_client(name: str) -> None:
             found.transport.answer(answered)
             began_s = elapsed_s()
             try:
-                await CALLS[name](found.client.with_timeout(LIMIT))
+                await CALLS[name](subject(name, found.client.with_timeout(LIMIT)))
             except errors.Unavailable:
                 assert elapsed_s() - began_s == LIMIT_S
             except errors.KontinueError:
@@ -225,7 +123,7 @@ async def test_a_wait_for_a_server_that_says_nothing_is_unavailable_in_its_time(
         client = found.client.with_timeout(LIMIT) if of_client else found.client
         began_s = elapsed_s()
         with pytest.raises(errors.Unavailable, match=f"{LIMIT_S} ?s"):
-            await WAITS[name](client, None if of_client else LIMIT)
+            await WAITS[name](subject(name, client), None if of_client else LIMIT)
         assert elapsed_s() - began_s == LIMIT_S
         assert {one.method for one in found.transport.asked} == {"GET"}
 
@@ -238,7 +136,7 @@ async def test_who_does_not_wait_has_the_limit_of_the_client(name: str) -> None:
         found.transport.answer(0)
         began_s = elapsed_s()
         with pytest.raises(errors.Unavailable):
-            await WAITS[name](found.client.with_timeout(LIMIT), timedelta())
+            await WAITS[name](subject(name, found.client.with_timeout(LIMIT)), timedelta())
         assert elapsed_s() - began_s == LIMIT_S
 
 
@@ -250,7 +148,7 @@ async def test_a_wait_whose_watch_is_silent_is_a_timeout(name: str) -> None:
         found.transport.is_silent = lambda _, request: _watches(request)
         began_s = elapsed_s()
         with pytest.raises(errors.WaitTimeout):
-            await WAITS[name](found.client, LIMIT)
+            await WAITS[name](subject(name, found.client), LIMIT)
         assert elapsed_s() - began_s == LIMIT_S
         assert await found.left_behind() == []
 
@@ -266,7 +164,7 @@ async def test_a_wait_ends_whenever_the_server_falls_silent(name: str, carries_o
             found.transport.answer(answered)
             began_s = elapsed_s()
             with pytest.raises((errors.Unavailable, errors.WaitTimeout)) as caught:
-                await WAITS[name](found.client, LIMIT)
+                await WAITS[name](subject(name, found.client), LIMIT)
             assert LIMIT_S <= elapsed_s() - began_s <= LIMIT_S + MOST_AFTERWARDS_S
             assert answered or isinstance(caught.value, errors.Unavailable)
 
@@ -281,7 +179,7 @@ async def test_who_gives_up_leaves_nothing_behind(name: str, carries_out: bool) 
         for unanswered in range(6):
             found.transport.answer_all_but(unanswered)
             with pytest.raises((errors.Unavailable, errors.WaitTimeout)):
-                await WAITS[name](found.client, LIMIT)
+                await WAITS[name](subject(name, found.client), LIMIT)
             assert await found.left_behind() == []
 
 

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from colours import COLOURS, client_of
 from kontinue import errors
 from kontinue.client import Client, ClientOptions, SyncClient
-from kontinue.sync import Holder, HolderKind, SyncWaitGroup, WaitGroup
 from played_worker import build
+from primitive_calls import CALLS as PRIMITIVE_CALLS
+from primitive_calls import KINDS, WAITS, subject
+from silent_server import kubeconfig_of, silent_server, unreachable_port
 
 LIMIT = timedelta(seconds=0.2)
 GUARD_S = 20.0
@@ -70,49 +71,27 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "watch_tree": follow,
 }
 """Method -> one call of it."""
-WAIT_GROUP_CALLS: dict[str, Callable[[Any], Any]] = {
-    "add": lambda group: group.add(),
-    "add for a holder": lambda group: group.add(holder=Holder(kind=HolderKind.POD, name="x")),
-    "create": lambda group: group.create(),
-    "delete": lambda group: group.delete(),
-    "done": lambda group: group.done(),
-    "get": lambda group: group.get(),
-    "status": lambda group: group.status(),
-    "wait": lambda group: group.wait(),
-    "wait that looks once": lambda group: group.wait(timeout=timedelta()),
-}
-"""The same of a WaitGroup."""
 SEND_NOTHING = {"close", "from_kube", "with_namespace", "with_timeout"}
 
 
 @pytest.fixture
 async def kubeconfig(tmp_path: Path) -> AsyncIterator[Path]:
-    """Leads to the server."""
-    writers: list[asyncio.StreamWriter] = []
-    listening = await asyncio.start_server(lambda _, writer: writers.append(writer), "127.0.0.1", 0)
-    port = listening.sockets[0].getsockname()[1]
-    document = {
-        "current-context": "c",
-        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u", "namespace": "shop"}}],
-        "clusters": [{"name": "c", "cluster": {"server": f"http://127.0.0.1:{port}"}}],
-        "users": [{"name": "u", "user": {"token": "t"}}],
-    }
-    file = tmp_path / "kubeconfig"
-    file.write_text(yaml.safe_dump(document))
-    file.chmod(0o600)
-    yield file
-    listening.close()
-    for writer in writers:
-        writer.transport.abort()
+    """Leads to a server that takes connections."""
+    async with silent_server() as port:
+        yield kubeconfig_of(port, tmp_path)
+
+
+@pytest.fixture
+def black_hole(tmp_path: Path) -> Iterator[Path]:
+    """Leads to where no connection is made, and none refused."""
+    with unreachable_port() as port:
+        yield kubeconfig_of(port, tmp_path)
 
 
 def test_every_method_is_called_here() -> None:
     """A new one has a limit, too."""
     methods = {name for name, _ in inspect.getmembers(Client, callable) if not name.startswith("_")}
     assert {name.partition(" ")[0] for name in CALLS} == methods - SEND_NOTHING
-
-    operations = {name for name, _ in inspect.getmembers(WaitGroup, inspect.isfunction) if not name.startswith("_")}
-    assert {name.partition(" ")[0] for name in WAIT_GROUP_CALLS} == operations
 
 
 @pytest.mark.parametrize("colour", COLOURS)
@@ -129,25 +108,54 @@ async def test_no_call_outlasts_its_limit(colour: str, kubeconfig: Path) -> None
         await asyncio.gather(*map(call, CALLS))
 
 
-async def test_no_call_of_a_wait_group_outlasts_the_limit_of_its_client(kubeconfig: Path) -> None:
-    """Each has one of its own, so that none waits for the write of another."""
+@pytest.mark.parametrize("kind", KINDS)
+async def test_no_call_of_a_primitive_outlasts_the_limit_of_its_client(kind: str, kubeconfig: Path) -> None:
+    """Nothing of the object was seen, so no wait says that it is not so. Each call has an object of its own."""
     async with Client(ClientOptions(kubeconfig=str(kubeconfig), qps=None, timeout=LIMIT)) as client:
 
         async def call(name: str) -> None:
-            with pytest.raises((errors.Unavailable, errors.WaitTimeout)):
+            with pytest.raises(errors.Unavailable):
                 async with asyncio.timeout(GUARD_S):
-                    await WAIT_GROUP_CALLS[name](WaitGroup("x", client))
+                    await call_of(name, client)
 
-        await asyncio.gather(*map(call, WAIT_GROUP_CALLS))
+        await asyncio.gather(*(call(name) for name in (*PRIMITIVE_CALLS, *WAITS) if name.startswith(f"{kind}.")))
 
 
-async def test_no_call_of_a_synchronous_wait_group_outlasts_the_limit_of_its_client(kubeconfig: Path) -> None:
-    """As the asynchronous one."""
+@pytest.mark.parametrize("kind", KINDS)
+async def test_no_call_of_a_synchronous_primitive_outlasts_the_limit_of_its_client(kind: str, kubeconfig: Path) -> None:
+    """As of the asynchronous one."""
 
     def call(name: str) -> None:
-        with pytest.raises((errors.Unavailable, errors.WaitTimeout)):
-            WAIT_GROUP_CALLS[name](SyncWaitGroup("x", client))
+        with pytest.raises(errors.Unavailable):
+            call_of(name, client, prefix="Sync")
 
     with SyncClient(ClientOptions(kubeconfig=str(kubeconfig), qps=None, timeout=LIMIT)) as client:
+        names = [name for name in (*PRIMITIVE_CALLS, *WAITS) if name.startswith(f"{kind}.")]
         async with asyncio.timeout(GUARD_S):
-            await asyncio.gather(*(asyncio.to_thread(call, name) for name in WAIT_GROUP_CALLS))
+            await asyncio.gather(*(asyncio.to_thread(call, name) for name in names))
+
+
+@pytest.mark.parametrize("prefix", ["", "Sync"], ids=["async", "sync"])
+@pytest.mark.parametrize("kind", KINDS)
+async def test_no_wait_for_a_primitive_outlasts_its_timeout_where_nobody_listens(
+    kind: str, prefix: str, black_hole: Path
+) -> None:
+    """Connections are neither made nor refused. The client has no limit, the wait has one."""
+
+    def call(name: str) -> Any:
+        return WAITS[name](subject(name, client, prefix=prefix), LIMIT)
+
+    async def refused(name: str) -> None:
+        with pytest.raises(errors.Unavailable, match="has not answered within 200ms"):
+            await (asyncio.to_thread(call, name) if prefix else call(name))
+
+    client: Any = client_of("sync" if prefix else "async", ClientOptions(kubeconfig=str(black_hole), qps=None))
+    async with asyncio.timeout(GUARD_S), client:
+        client = client.subject if prefix else client
+        await asyncio.gather(*(refused(name) for name in WAITS if name.startswith(f"{kind}.")))
+
+
+def call_of(name: str, client: Any, *, prefix: str = "") -> Any:
+    """Call a method of a primitive."""
+    one = subject(name, client, prefix=prefix)
+    return PRIMITIVE_CALLS[name](one) if name in PRIMITIVE_CALLS else WAITS[name](one, None)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import asyncio
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Final
 
 import typer
@@ -17,7 +18,7 @@ from kontinue_engine.cli.options import candidates, global_options
 from kontinue_engine.cli.primitives.cells import UNSEEN, number_text, phase_text, since
 from kontinue_engine.cli.primitives.creating import NewNameArgument, create_object, spec_text
 from kontinue_engine.cli.primitives.kinds import Help, Kind, Seen, add_common_verbs, wait_for
-from kontinue_engine.cli.primitives.operations import OK, WaitLimitOption, run, say
+from kontinue_engine.cli.primitives.operations import OK, Progress, WaitLimitOption, refuse_empty, run, say
 from kontinue_engine.cli.text import format_age, format_fields, format_table, format_time
 
 app = typer.Typer(
@@ -49,13 +50,16 @@ def create(
 def arrive(
     ctx: typer.Context,
     name: NameArgument,
-    arrived: Annotated[str, typer.Argument(metavar="[HOLDER]", help="The same as --holder.")] = "",
+    arrived: Annotated[
+        str, typer.Argument(metavar="[HOLDER]", callback=refuse_empty, help="The same as --holder.")
+    ] = "",
     holder: Annotated[
         str,
         typer.Option(
             "--holder",
             "--arrival-id",
             metavar="TEXT",
+            callback=refuse_empty,
             help="Who has arrived, and counts once. Default: $KONDUCTOR_HOLDER_ID, $HOSTNAME or the host's name.",
         ),
     ] = "",
@@ -74,14 +78,23 @@ def arrive(
     """Say that somebody has arrived; whoever has arrived already is not counted again."""
     options, limit = global_options(ctx), duration_option(timeout, "--timeout")
     update_limit = duration_option(update_timeout, "--update-timeout")
+    progress = Progress(options)
 
     async def main() -> int:
+        loop = asyncio.get_running_loop()
+        begun_s = loop.time()
         async with connect(options) as connection:
             client = KIND.of(connection, name)
-            arrival = await client.arrive(arrived or holder)
+            limited = connection.client.with_timeout(limit if wait and limit else None)
+            arrival = await BarrierClient(name, limited).arrive(arrived or holder)
             if wait_for_update:
                 await client.wait_until(lambda found: _counts(found, arrival.spec.holder), timeout=update_limit)
-            found = await client.wait(timeout=limit) if wait else await client.get()
+            if wait:
+                left = _left(limit, loop.time() - begun_s)
+                with progress:
+                    found = await client.wait(timeout=left, on_progress=lambda found: progress.show(_waiting(found)))
+            else:
+                found = await client.get()
         say(options, BARRIERS, name, f"arrived {_counted(found)}", _fields(found) | {"holder": arrival.spec.holder})
         return OK
 
@@ -101,7 +114,7 @@ def wait(
         KIND,
         name,
         lambda barrier, show: barrier.wait(timeout=limit, on_progress=show),
-        progress=lambda barrier: f"Barrier {name}: {_counted(barrier)}",
+        progress=_waiting,
         told=lambda barrier: (f"open {_counted(barrier)}", _fields(barrier)),
     )
 
@@ -137,6 +150,15 @@ def _counts(found: Barrier, holder: str) -> bool:
     told = found.status
     is_cut = len(told.arrivals) < (told.arrived or 0)  # so many that not all are named
     return told.phase is BarrierPhase.OPEN or holder in told.arrivals or is_cut
+
+
+def _left(limit: timedelta | None, spent_s: float) -> timedelta | None:
+    """Return what is left of a limit, in whole milliseconds, as people read it."""
+    return None if limit is None else max(limit - timedelta(milliseconds=round(spent_s * 1000)), timedelta())
+
+
+def _waiting(found: Barrier) -> str:
+    return f"Barrier {found.metadata.name}: {_counted(found)}"
 
 
 def _counted(found: Barrier) -> str:

@@ -19,6 +19,7 @@ from kontinue.errors import AlreadyExists
 from kontinue.kube import requests
 from kontinue.kube.answers import reader
 from kontinue.kube.requests import Resource
+from kontinue.sync.objects.stored import RETRY_S
 from kontinue_engine.cli.connection import Connection, connect
 from kontinue_engine.cli.options import GlobalOptions, note
 from kontinue_engine.cli.primitives.operations import OK, run, say
@@ -59,7 +60,7 @@ def create_object(
 
     async def main() -> int:
         async with connect(options) as connection:
-            found, is_new = await _create(connection, resource, wanted)
+            found, is_new = await create_or_find(connection, resource, wanted)
         for difference in differences(wanted.spec, found.spec):
             note(options, f"{resource.kind} {name} is left as it is: {difference}")
         say(options, resource, name, "created" if is_new else "exists, unchanged", fields(found))
@@ -83,12 +84,18 @@ def differences(wanted: msgspec.Struct, found: msgspec.Struct) -> list[str]:
     ]
 
 
-async def _create(connection: Connection, resource: Resource, wanted: P) -> tuple[P, bool]:
+async def create_or_find(connection: Connection, resource: Resource, wanted: P) -> tuple[P, bool]:
+    """Return an object, and whether it is new.
+
+    Raises:
+        ApiError: the server refuses, or was away for too long.
+    """
     read, send, name = reader(type(wanted)), connection.transport.send, wanted.metadata.name
+    request = requests.create(resource, connection.namespace, wanted)
     try:
-        return read(await send(requests.create(resource, connection.namespace, wanted), repeatable=True)), True
+        return read(await send(request, repeatable=True, retry_for_s=RETRY_S)), True
     except AlreadyExists:
-        return read(await send(requests.get(resource, connection.namespace, name))), False
+        return read(await send(requests.get(resource, connection.namespace, name), retry_for_s=RETRY_S)), False
 
 
 def _value(stored: object) -> object:

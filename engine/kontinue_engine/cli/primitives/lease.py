@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated, Final
 
@@ -11,15 +12,22 @@ from kontinue.api.konductor.leases import Lease, LeaseSpec
 from kontinue.api.meta import ObjectMeta
 from kontinue.kube.requests import KONDUCTOR_LEASES
 from kontinue.sync import Lease as LeaseClient
-from kontinue_engine.cli.connection import connect
+from kontinue.sync import Lock
+from kontinue_engine.cli.connection import Connection, connect
 from kontinue_engine.cli.durations import duration_option
-from kontinue_engine.cli.options import GlobalOptions, candidates, global_options, note
-from kontinue_engine.cli.primitives.commands import Signals, ended_by_signals
+from kontinue_engine.cli.options import candidates, global_options
 from kontinue_engine.cli.primitives.creating import NewNameArgument, create_object, spec_text
 from kontinue_engine.cli.primitives.kinds import Help, Kind, Seen, add_common_verbs, carry_out
 from kontinue_engine.cli.primitives.lease_text import describe, fields, lease_rows, request_fields
-from kontinue_engine.cli.primitives.locks import CommandArgument, HolderOption, TimeoutOption, holder_of, run_held
-from kontinue_engine.cli.primitives.operations import OK, run, say
+from kontinue_engine.cli.primitives.locks import (
+    CommandArgument,
+    HolderOption,
+    TimeoutOption,
+    holder_of,
+    run_held,
+    take_lock,
+)
+from kontinue_engine.cli.primitives.operations import Progress, run
 
 app = typer.Typer(
     help="One at a time holds it for a while, by priority. Exit codes: 0 ok, 1 error, 2 not found, 3 timeout, "
@@ -67,16 +75,12 @@ def acquire(
     options, limit = global_options(ctx), duration_option(timeout, "--timeout")
     who, length = holder_of(holder), duration_option(ttl, "--ttl")
 
-    async def main(_: Signals) -> int:
-        async with connect(options) as connection:
-            lease = KIND.of(connection, name)
-            await _say_if_held(options, lease)
-            lock = await lease.acquire(timeout=limit, ttl=length, holder=who, priority=priority)
-        told = {"holder": lock.holder, "token": lock.token}
-        say(options, KONDUCTOR_LEASES, name, f"acquired by {lock.holder}, token {lock.token}", told)
-        return OK
+    async def take(connection: Connection, show: Callable[[str], None]) -> Lock:
+        return await KIND.of(connection, name).acquire(
+            timeout=limit, ttl=length, holder=who, priority=priority, on_progress=_shown_by(show)
+        )
 
-    run(lambda: ended_by_signals(main))
+    take_lock(options, KONDUCTOR_LEASES, name, take, verb="acquired")
 
 
 @app.command("renew")
@@ -114,19 +118,28 @@ def with_(
     options, limit = global_options(ctx), duration_option(timeout, "--timeout")
     who, length = holder_of(holder), duration_option(ttl, "--ttl")
 
+    progress = Progress(options)
+
     async def main() -> int:
         async with connect(options) as connection:
-            lease = KIND.of(connection, name)
-            await _say_if_held(options, lease)
-            return await run_held(lease.held(timeout=limit, ttl=length, holder=who, priority=priority), command)
+            scope = KIND.of(connection, name).held(
+                timeout=limit, ttl=length, holder=who, priority=priority, on_progress=_shown_by(progress.show)
+            )
+            with progress:
+                return await run_held(scope, command)
 
     run(main)
 
 
-async def _say_if_held(options: GlobalOptions, client: LeaseClient) -> None:
-    told = (await client.get()).status
-    if told.holder:
-        note(options, f"Lease {client.name}: held by {told.holder}, {told.waiting} wait already")
+def _shown_by(show: Callable[[str], None]) -> Callable[[Lease], None]:
+    """Return what tells who has it; of one that is free there is nothing to tell."""
+
+    def progress(lease: Lease) -> None:
+        told = lease.status
+        if told.holder:
+            show(f"Lease {lease.metadata.name}: held by {told.holder}, {told.waiting} waiting")
+
+    return progress
 
 
 async def _look(client: LeaseClient) -> Seen:

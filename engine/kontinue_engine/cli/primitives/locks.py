@@ -16,7 +16,7 @@ from kontinue.sync.holding.held import Holding, Keeper
 from kontinue_engine.cli.connection import Connection, connect
 from kontinue_engine.cli.options import GlobalOptions, is_terminal
 from kontinue_engine.cli.primitives.commands import Signals, ended_by_signals, exit_code, run_command
-from kontinue_engine.cli.primitives.operations import OK, Progress, bound_holder, run, say
+from kontinue_engine.cli.primitives.operations import OK, Progress, bound_holder, refuse_empty, run, say
 
 H = TypeVar("H", bound=Holding)
 
@@ -26,6 +26,7 @@ HolderOption = Annotated[
     str,
     typer.Option(
         metavar="NAME",
+        callback=refuse_empty,
         help="Who holds it: any name, or pod/NAME or execution/NAME, whose end releases it. Default: "
         "$KONDUCTOR_HOLDER_ID, $HOSTNAME or the host's name.",
     ),

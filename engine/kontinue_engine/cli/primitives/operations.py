@@ -88,6 +88,15 @@ def bound_holder(text: str, *, option: str = "--holder") -> Holder:
     return Holder(kind=found, name=name)
 
 
+def refuse_empty(ctx: typer.Context, param: typer.CallbackParam, value: str) -> str:
+    """Refuse an option that is given and empty: a variable that a script has not set is not the option left out."""
+    source = ctx.get_parameter_source(param.name or "")
+    is_given = source is not None and source.name == "COMMANDLINE"
+    if is_given and not value and not ctx.resilient_parsing:
+        raise typer.BadParameter("it is empty; is a variable not set? Leave it out for the default")
+    return value
+
+
 class Progress:
     """Says on stderr what a wait still waits for: on a terminal in one line, else in a line for each change."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated, Final
 
@@ -14,12 +15,12 @@ from kontinue.kube.requests import SEMAPHORES
 from kontinue.sync import Semaphore as SemaphoreClient
 from kontinue_engine.cli.connection import connect
 from kontinue_engine.cli.durations import duration_option
-from kontinue_engine.cli.options import GlobalOptions, candidates, global_options, note
+from kontinue_engine.cli.options import candidates, global_options
 from kontinue_engine.cli.primitives.commands import Signals, ended_by_signals
 from kontinue_engine.cli.primitives.creating import NewNameArgument, create_object, spec_text
 from kontinue_engine.cli.primitives.kinds import Help, Kind, Seen, add_common_verbs, carry_out
 from kontinue_engine.cli.primitives.locks import CommandArgument, TimeoutOption, run_held
-from kontinue_engine.cli.primitives.operations import OK, bound_holder, run, say
+from kontinue_engine.cli.primitives.operations import OK, Progress, bound_holder, refuse_empty, run, say
 from kontinue_engine.cli.primitives.semaphore_text import describe, fields, holder_fields, semaphore_rows
 
 app = typer.Typer(
@@ -31,7 +32,11 @@ app = typer.Typer(
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", autocompletion=candidates("semaphores"))]
 HolderOption = Annotated[
     str,
-    typer.Option(metavar="TEXT", help="Who. Default: $KONDUCTOR_HOLDER_ID, $HOSTNAME or the host's name."),
+    typer.Option(
+        metavar="TEXT",
+        callback=refuse_empty,
+        help="Who. Default: $KONDUCTOR_HOLDER_ID, $HOSTNAME or the host's name.",
+    ),
 ]
 PermitTtlOption = Annotated[
     str,
@@ -44,6 +49,7 @@ BoundOption = Annotated[
     str,
     typer.Option(
         metavar="KIND/NAME",
+        callback=refuse_empty,
         help="Give it back when pod/NAME or execution/NAME has ended.",
     ),
 ]
@@ -75,11 +81,14 @@ def acquire(
     options, limit = global_options(ctx), duration_option(timeout, "--timeout")
     length, bound = duration_option(ttl, "--ttl"), _bound_to(bound_to)
 
+    progress = Progress(options)
+
     async def main(signals: Signals) -> int:
         async with connect(options) as connection:
-            client = KIND.of(connection, name)
-            await _say_if_full(options, client)
-            held = await client.acquire(holder=holder, timeout=limit, ttl=length, bound_to=bound)
+            with progress:
+                held = await KIND.of(connection, name).acquire(
+                    holder=holder, timeout=limit, ttl=length, bound_to=bound, on_progress=_shown_by(progress)
+                )
             signals.keep()  # it is taken, and whoever releases it has to know
         told = {"holder": held.holder, "permit": held.name}
         say(options, SEMAPHORES, name, f"acquired by {held.holder}: permit {held.name}", told)
@@ -112,23 +121,29 @@ def with_(
     options, limit = global_options(ctx), duration_option(timeout, "--timeout")
     length, bound = duration_option(ttl, "--ttl"), _bound_to(bound_to)
 
+    progress = Progress(options)
+
     async def main() -> int:
         async with connect(options) as connection:
-            client = KIND.of(connection, name)
-            await _say_if_full(options, client)
-            return await run_held(client.hold(holder=holder, timeout=limit, ttl=length, bound_to=bound), command)
+            scope = KIND.of(connection, name).hold(
+                holder=holder, timeout=limit, ttl=length, bound_to=bound, on_progress=_shown_by(progress)
+            )
+            with progress:
+                return await run_held(scope, command)
 
     run(main)
 
 
-async def _say_if_full(options: GlobalOptions, client: SemaphoreClient) -> None:
-    found = await client.get()
-    if found.status.available == 0:
+def _shown_by(progress: Progress) -> Callable[[Semaphore], None]:
+    """Return what tells how many have a permit; while some are free there is nothing to tell."""
+
+    def show(found: Semaphore) -> None:
         told = found.status
-        note(
-            options,
-            f"Semaphore {client.name}: {told.in_use} of {found.spec.permits} in use, {told.waiting} wait already",
-        )
+        if told.available == 0:
+            in_use = f"{told.in_use} of {found.spec.permits} in use"
+            progress.show(f"Semaphore {found.metadata.name}: {in_use}, {told.waiting} waiting")
+
+    return show
 
 
 def _bound_to(text: str) -> Holder | None:

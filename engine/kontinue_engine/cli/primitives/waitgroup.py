@@ -21,6 +21,7 @@ from kontinue_engine.cli.primitives.kinds import Help, Kind, Seen, add_common_ve
 from kontinue_engine.cli.primitives.operations import (
     WaitLimitOption,
     bound_holder,
+    refuse_empty,
 )
 from kontinue_engine.cli.text import format_age, format_fields, format_table, format_time
 
@@ -35,11 +36,17 @@ HolderOption = Annotated[
     str,
     typer.Option(
         metavar="[KIND/]NAME",
+        callback=refuse_empty,
         help="Bind it to pod/NAME or execution/NAME, whose end releases it; a name alone is a pod's.",
     ),
 ]
 OperationOption = Annotated[
-    str, typer.Option(metavar="ID", help="Counts once, however often it is repeated, for example with $POD_UID.")
+    str,
+    typer.Option(
+        metavar="ID",
+        callback=refuse_empty,
+        help="Counts once, however often it is repeated, for example with $POD_UID.",
+    ),
 ]
 FirstAddOption = Annotated[
     bool, typer.Option("--for-first-add", help="One that nothing was ever added to is not done yet.")
