@@ -48,7 +48,7 @@ from kontinue.sync.holding.locker import Locker
 from kontinue.sync.locks.lockable import holder_name
 from kontinue.sync.objects.changes import settled
 from kontinue.sync.objects.removing import remove
-from kontinue.sync.objects.watching import Gone, states
+from kontinue.sync.objects.watching import Gone, listed, states
 from kontinue.sync.openings.barrier import Barrier
 from kontinue.sync.openings.gate import Gate
 from kontinue.sync.wait_groups.counter import Counter
@@ -347,7 +347,10 @@ class PrimitiveOperations:
         def wait(tell: Progress) -> Coroutine[Any, Any, StoredBarrier]:
             return barrier.wait(on_progress=lambda one: tell(_arrived(one.status)))
 
-        return self._one(BARRIER, name, lambda: SharedWait(wait, barrier.look))
+        def look() -> Coroutine[Any, Any, StoredBarrier]:
+            return listed(self._transport, requests.BARRIERS, self._namespace, name, StoredBarrier)
+
+        return self._one(BARRIER, name, lambda: SharedWait(wait, look))
 
     def _gate(self, name: str) -> SharedWait[StoredGate]:
         gate = Gate(name, self._client)
@@ -355,7 +358,10 @@ class PrimitiveOperations:
         def wait(tell: Progress) -> Coroutine[Any, Any, StoredGate]:
             return gate.wait(on_progress=lambda one: tell(one.missing))
 
-        return self._one(GATE, name, lambda: SharedWait(wait, gate.look))
+        def look() -> Coroutine[Any, Any, StoredGate]:
+            return listed(self._transport, requests.GATES, self._namespace, name, StoredGate)
+
+        return self._one(GATE, name, lambda: SharedWait(wait, look))
 
     def _one(self, kind: str, name: str, make: Callable[[], T]) -> T:
         found: T | None = self._shared.get((kind, name))

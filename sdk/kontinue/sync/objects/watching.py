@@ -63,6 +63,21 @@ async def states(
                     pass
 
 
+async def listed(transport: Transport, resource: Resource, namespace: str, name: str, type_: type[T]) -> T:
+    """Return an object as it is now; asks for no other right than to list, as who watches it has.
+
+    Raises:
+        NotFound: there is none.
+        ApiError: the server refuses.
+    """
+    async with aclosing(states(transport, resource, namespace, name, type_)) as found:
+        async for state in found:
+            if not isinstance(state, Gone):
+                return state
+            break
+    raise missing(resource, namespace, name)
+
+
 async def shown(
     transport: Transport, resource: Resource, namespace: str, name: str, type_: type[T], show: Callable[[T], object]
 ) -> None:

@@ -97,21 +97,6 @@ class Opening(Stored[T], abc.ABC):
                     on_progress(seen)
         raise missing(self._resource, self.namespace, self.name)
 
-    async def look(self) -> T:
-        """Return it as it is now; asks for no other right than to list, as who watches it has.
-
-        Raises:
-            NotFound: there is none.
-            ApiError: the server refuses.
-        """
-        following = states(self._transport, self._resource, self.namespace, self.name, self._object_type)
-        async with aclosing(following) as found:
-            async for state in found:
-                if not isinstance(state, Gone):
-                    return state
-                break
-        raise missing(self._resource, self.namespace, self.name)
-
     def _is_over(self, found: T, is_over: Callable[[T], bool]) -> bool:
         if is_over(found):
             return True
