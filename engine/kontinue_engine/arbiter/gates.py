@@ -1,6 +1,7 @@
 """Internal. Looks after Gates: opens one when all that it waits for is so, fails it when its time is over.
 
-Before either, the API server is asked for what it is about: watches of several kinds show no common moment. A Gate
+Before either, the API server is asked for what it is about: watches of several kinds show no common moment. Nor do
+several answers: before it opens, all is read twice, and what is the same both times was so together in between. A Gate
 that is open or has failed is left alone, so Gates that wait for each other come to rest. Built by ``process``.
 """
 
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Final, TypeAlias
 
 import msgspec
@@ -28,7 +30,11 @@ from kontinue_engine.primitives.gate_states import Target
 UNREAD_S: Final = 1.0
 """How long a kind may take to be listed before it is looked whether it can be. Judgement."""
 
+READINGS: Final = 20
+"""What changes so often that no two readings in a row are the same is read again a moment later. Judgement."""
+
 _Subject: TypeAlias = tuple[GateTarget, Key]
+_Found: TypeAlias = Target | str | None
 
 _decode: Final = reader(Gate)
 
@@ -66,14 +72,28 @@ class GateController(Caretaker[Gate]):
         seen = _judged(gate, [self._targets.find(*one) for one in subjects])
         plan = gates.decide(gate, seen, are_fresh=False, now=now)
         if plan.needs_fresh:
-            fresh = _judged(gate, await asyncio.gather(*(self._targets.read(*one) for one in subjects)))
-            plan = gates.decide(gate, fresh, are_fresh=True, now=now)
+            plan = await self._decided(gate, subjects, now)
         if plan.bad_timeout and gate.status.phase is None:
             self.tell(gate, "Warning", INVALID_TIMEOUT, f"it never fails: {plan.bad_timeout}")
         if plan.status is not None:
             await self._write(gate, msgspec.structs.replace(gate, status=plan.status))
         if plan.look_again_at is not None:
             self._looks.again_in(key, (plan.look_again_at - now).total_seconds())
+
+    async def _decided(self, gate: Gate, subjects: Sequence[_Subject], now: datetime) -> gates.Plan:
+        """Decide about what the server says, and to open only about what was so at one moment."""
+        before: list[object] | None = None
+        for _ in range(READINGS):
+            distinct = list(dict.fromkeys(subjects))
+            read = await asyncio.gather(*(self._targets.read(*one) for one in distinct))
+            found = dict(zip(distinct, read, strict=True))
+            plan = gates.decide(gate, _judged(gate, [found[one] for one in subjects]), are_fresh=True, now=now)
+            opens = plan.status is not None and plan.status.phase is GatePhase.OPEN
+            versions = [_version(one) for one in read]
+            if not opens or len(distinct) == 1 or versions == before:
+                return plan
+            before = versions
+        raise errors.Unavailable("what it waits for changes too often to be seen at one moment")
 
     async def _write(self, before: Gate, wanted: Gate) -> None:
         try:
@@ -121,6 +141,11 @@ def _subjects(gate: Gate) -> Sequence[_Subject]:
     return [(one.type, (one.namespace or home, one.name)) for one in gate.spec.conditions]
 
 
-def _judged(gate: Gate, found: Sequence[Target | str | None]) -> Sequence[GateConditionStatus]:
+def _version(found: _Found) -> object:
+    """Return what differs whenever an object has changed, or been made again, in between."""
+    return found if found is None or isinstance(found, str) else (found.metadata.uid, found.metadata.resource_version)
+
+
+def _judged(gate: Gate, found: Sequence[_Found]) -> Sequence[GateConditionStatus]:
     given = zip(gate.spec.conditions, found, strict=False)
     return [gates.condition_status(gate, condition, one) for condition, one in given]

@@ -9,7 +9,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from kontinue import errors
 from kontinue.api.konductor.gates import GATES_FROM
 from kontinue.client import Client, ClientOptions, SyncClient
 from kontinue.kube import requests
+from kontinue.kube.http import KubeTransport
 from kontinue.kube.requests import Request
 from kontinue.kube.transport import Transport
 from kontinue.sync import (
@@ -260,6 +261,78 @@ async def test_somebody_opens_and_closes_it(world: World, go: Gate):
 
 async def _phase(go: Gate, phase: GatePhase) -> bool:
     return (await go.status()).phase is phase
+
+
+class TornReads:
+    """A transport whose watch of WaitGroups is late, and which reads one only once it may."""
+
+    def __init__(self, inner: KubeTransport) -> None:
+        self._inner = inner
+        self.chunks = inner.chunks
+        self.watches_flow = asyncio.Event()
+        self.watches_flow.set()
+        self.mutex_is_read = asyncio.Event()
+        self.group_is_read = asyncio.Event()
+
+    async def stream(self, request: Request, **options: Any) -> AsyncGenerator[bytes, None]:
+        """Pass on what a watch shows, but not of WaitGroups while that is late."""
+        async for line in self._inner.stream(request, **options):
+            if "/waitgroups" in request.path:
+                await self.watches_flow.wait()
+            yield line
+
+    async def send(self, request: Request, **options: Any) -> bytes:
+        """Send it; one WaitGroup is read when it may be."""
+        is_read = request.method == "GET" and "metadata.name" in request.query
+        if is_read and "/waitgroups" in request.path:
+            await self.group_is_read.wait()
+        body = await self._inner.send(request, **options)
+        if is_read and "/mutexes" in request.path:
+            self.mutex_is_read.set()
+        return body
+
+
+async def test_a_gate_does_not_open_for_what_was_never_so_at_once(world: World, go: Gate):
+    """One was so, then the other, and the answers of the API server came in between."""
+    mutex, group = await world.mutex("deploy"), await world.group("jobs")
+    lock = await mutex.lock(holder="worker")
+    await go.create(["Mutex/deploy=Unlocked", "WaitGroup/jobs=Done"])
+    transport = TornReads(world.transport)
+    async with gates_looked_after(transport, world.namespace):
+        await eventually(lambda: _met(go, "1/2"))
+        transport.watches_flow.clear()
+        await group.add()
+        await mutex.unlock(lock)
+        await transport.mutex_is_read.wait()
+        lock = await mutex.lock(holder="worker")  # never has it been unlocked while the group was done
+        await group.done()
+        transport.group_is_read.set()
+        marker = Gate("marker", world.client)
+        await marker.create(["Mutex/deploy=Locked"])
+        await marker.wait(timeout=LONG)
+        assert (await go.status()).phase is GatePhase.WAITING
+        transport.watches_flow.set()
+        await mutex.unlock(lock)
+        await go.wait(timeout=LONG)
+
+
+async def test_a_gate_opens_although_what_it_waits_for_changes_all_the_time(world: World, go: Gate):
+    """Between two changes it is read twice."""
+    await world.mutex("deploy")
+    group = await world.group("jobs")
+    await group.add()
+
+    async def work() -> None:
+        while True:
+            await group.add()
+            await group.done()
+
+    async with gates_looked_after(world.transport, world.namespace):
+        working = asyncio.create_task(work())
+        await go.create(["Mutex/deploy=Unlocked", "WaitGroup/jobs=NonZero"])
+        await go.wait(timeout=LONG)
+        working.cancel()
+        await asyncio.gather(working, return_exceptions=True)
 
 
 async def test_gates_that_wait_for_each_other_come_to_rest(world: World):
