@@ -29,6 +29,7 @@ from kontinue.sync import Barrier, Holder, HolderKind, Lease, Mutex, Semaphore, 
 from kontinue_engine.cli.deployment.rights import role_objects
 from kontinue_engine.kube import played_jobs
 from played_worker import PlayedWorker, build
+from polling import eventually
 from servers import Server
 
 SOON = timedelta(seconds=40)
@@ -174,24 +175,53 @@ async def test_a_client_counts_and_waits_by_its_role(house: House) -> None:
 
 
 async def test_a_client_asks_for_permits_by_its_role(house: House) -> None:
-    """It creates a Semaphore, asks, withdraws and deletes; nobody grants anything here."""
+    """It creates a Semaphore, asks, is shown it while it waits, withdraws and deletes; nobody grants anything here."""
     client = house.clients[Role.CLIENT]
     db = Semaphore("db", client)
     await db.create()
     with pytest.raises(errors.WaitTimeout):
         await db.acquire(timeout=timedelta(seconds=2))
     assert await db.permits() == []
+    seen: list[int] = []
+    asking = db.acquire(timeout=SOON, on_progress=lambda one: seen.append(one.status.waiting or 0))
+    waiting = asyncio.create_task(asking)
+    for number in (1, 2):  # the first may be seen by a list
+        await tell(house, requests.SEMAPHORES, db.name, {"phase": "Full", "waiting": number})
+        await eventually(lambda latest=number: latest in seen)
+    await give_up(waiting)
+    assert await db.permits() == []
     await db.delete()
 
 
 async def test_a_client_asks_for_a_lease_by_its_role(house: House) -> None:
-    """It creates a Lease, asks, withdraws and deletes; nobody grants anything here."""
+    """It creates a Lease, asks, is shown it while it waits, withdraws and deletes; nobody grants anything here."""
     deploy = Lease("deploy", house.clients[Role.CLIENT])
     await deploy.create()
     with pytest.raises(errors.WaitTimeout):
         await deploy.acquire(timeout=timedelta(seconds=2))
     assert await deploy.requests() == []
+    seen: list[int] = []
+    asking = deploy.acquire(timeout=SOON, on_progress=lambda one: seen.append(one.status.waiting))
+    waiting = asyncio.create_task(asking)
+    for number in (1, 2):
+        await tell(house, requests.KONDUCTOR_LEASES, deploy.name, {"phase": "Held", "holder": "x", "waiting": number})
+        await eventually(lambda latest=number: latest in seen)
+    await give_up(waiting)
+    assert await deploy.requests() == []
     await deploy.delete()
+
+
+async def tell(house: House, resource: requests.Resource, name: str, status: dict[str, object]) -> None:
+    """Write a status, as the coordinator does."""
+    request = requests.merge_patch(resource, house.server.namespace, name, {"status": status}, subresource="status")
+    await house.admin.kube.send(request)
+
+
+async def give_up(waiting: asyncio.Task[object]) -> None:
+    """Wait no longer."""
+    waiting.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await waiting
 
 
 async def test_a_client_arrives_by_its_role(house: House) -> None:

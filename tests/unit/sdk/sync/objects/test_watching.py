@@ -15,6 +15,7 @@ from kontinue.client import Client
 from kontinue.kube import requests
 from kontinue.sync import Barrier, WaitGroup
 from kontinue.sync.objects.followed import Followed
+from kontinue.sync.objects.watching import shown
 from scripted_transport import ScriptedTransport
 
 SPOILT = {"metadata": {"name": "x", "namespace": "default", "resourceVersion": "1"}, "spec": "none", "status": 5}
@@ -58,3 +59,14 @@ async def test_what_cannot_be_read_is_not_called_missing(
     items.clear()
     with pytest.raises(errors.NotFound, match=said):
         await follow(transport)
+
+
+async def test_who_may_not_watch_is_shown_what_he_may_list():
+    """It only tells people: what waits for something else goes on."""
+    transport = ScriptedTransport()
+    mutex = {"metadata": {"name": "x", "namespace": "default", "resourceVersion": "1"}, "spec": {}}
+    transport.answer = lambda _: json.dumps({"metadata": {"resourceVersion": "1"}, "items": [mutex]}).encode()
+    transport.watches.append([errors.Forbidden("you may not watch it", status=403)])
+    seen: list[Mutex] = []
+    await shown(transport, requests.MUTEXES, "default", "x", Mutex, seen.append)
+    assert [one.metadata.name for one in seen] == ["x"]
