@@ -10,7 +10,7 @@ import msgspec
 import typer
 
 from kontinue.client.client import Client
-from kontinue.errors import ApiError
+from kontinue.errors import ApiError, NotFound
 from kontinue.kube import requests
 from kontinue.kube.api_groups import for_group
 from kontinue.kube.config import KubeConfig, load_config
@@ -81,6 +81,7 @@ async def connect(options: GlobalOptions) -> AsyncIterator[Connection]:
 
     Raises:
         ConfigError: no server was found; says what was tried.
+        NotFound: of what is done meanwhile, with a note of where that was.
     """
     api_group = options.api_group
     config = load_config(kubeconfig=options.kubeconfig, context=options.context, namespace=options.namespace)
@@ -89,6 +90,9 @@ async def connect(options: GlobalOptions) -> AsyncIterator[Connection]:
     try:
         async with Client.from_kube(transport, config.namespace) as client:
             yield Connection(config, transport, client)
+    except NotFound as error:
+        error.add_note(f"(namespace {config.namespace} on {config.address})")
+        raise
     finally:
         await telling.close()
 

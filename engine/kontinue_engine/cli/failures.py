@@ -12,8 +12,8 @@ from kontinue.errors import ApiError
 from kontinue_engine.errors import first_known
 
 
-def tell(error: Exception) -> None:
-    """Say on stderr what went wrong.
+def tell(error: Exception, *, with_notes: bool = False) -> None:
+    """Say on stderr what went wrong; ``with_notes`` also where something was looked for that is not there.
 
     Raises:
         Exception: the error itself, if it is a bug, or if somebody looks for one.
@@ -21,7 +21,8 @@ def tell(error: Exception) -> None:
     text = told(error)
     if not text or os.environ.get("KONTINUE_DEBUG"):
         raise error
-    print(f"error: {text}", file=sys.stderr)
+    notes = getattr(first_known(error), "__notes__", ()) if with_notes else ()
+    print(" ".join([f"error: {text}", *notes]), file=sys.stderr)
 
 
 def told(error: Exception) -> str:

@@ -46,7 +46,9 @@ OPERATOR: Final = Verb(
 )
 KONCLI: Final = Program(
     "koncli",
-    "Coordinate workloads by primitives of konductor.io.",
+    "Coordinate workloads by primitives of konductor.io, as in: koncli mutex lock NAME. What a kind does: koncli "
+    "mutex --help. Exit codes: 0 ok, 1 error, 2 not found, 3 timeout, 4 forbidden, 5 held by another. "
+    "$KONDUCTOR_NAMESPACE and $KONDUCTOR_GROUP stand for -n and --api-group.",
     (STATUS, OPERATOR, *(verb for verb in VERBS if verb.name in WAITS or verb.name in _ALONE)),
 )
 

@@ -24,7 +24,6 @@ from kontinue_engine.cli.options import (
     NOTHING,
     OUTPUT,
     SELECTS,
-    SPELLINGS,
     GlobalOptions,
     OutputFormat,
     color_wanted,
@@ -32,6 +31,7 @@ from kontinue_engine.cli.options import (
     is_terminal,
     parse_groups,
     refuse_others,
+    told_globals,
 )
 
 
@@ -90,14 +90,14 @@ VERBS: Final = (
     Verb("suspensions", f"{_CLI}.suspensions", "What Executions wait for: long sleeps, and somebody.", _LOOK, LISTS),
     Verb("schedules", f"{_CLI}.schedules", "What is started at which times; suspend, resume, trigger.", _LOOK, LISTS),
     Verb("archive", f"{_CLI}.archive", "What has been archived, and what is in it.", _LOOK, LISTS),
-    _primitive("mutex", "One at a time holds it: lock, unlock, run a command with it."),
-    _primitive("once", "Done once, whoever does it: run a command unless it has been done."),
-    _primitive("lease", "One at a time holds it for a while, by priority."),
+    _primitive("mutex", "One at a time holds it."),
     _primitive("rwmutex", "Many read at a time, or one writes."),
+    _primitive("once", "The first who comes does it, nobody else."),
+    _primitive("lease", "One at a time holds it for a while, by priority."),
+    _primitive("semaphore", "Let so many work at the same time, and no more."),
     _primitive("waitgroup", "Count workers under way, wait until all are done."),
     _primitive("barrier", "Let a known number wait for each other."),
     _primitive("gate", "Go on when all of it is so: Jobs, locks, other Gates."),
-    _primitive("semaphore", "Let so many work at the same time, and no more."),
     Verb("wait", f"{_CLI}.wait", "Wait until an Execution has ended.", _LOOK, SELECTS),
     Verb("doctor", f"{_CLI}.doctor.command", "What is wrong with server, workers and Executions.", _LOOK, _ALL),
     Verb("replay", f"{_CLI}.replay", "Check recorded Executions against the code in this folder.", _LOOK, LISTS),
@@ -169,17 +169,16 @@ def build_app(arguments: Sequence[str], program: Program = KONTINUE) -> typer.Ty
     for verb in program.verbs:
         module = importlib.import_module(verb.module) if verb.name in arguments else None
         if module is not None and hasattr(module, "app"):
-            app.add_typer(module.app, name=verb.name, rich_help_panel=verb.panel, epilog=_epilog(verb))
+            app.add_typer(module.app, name=verb.name, rich_help_panel=verb.panel, epilog=_epilog(verb, program))
         elif module is not None:
-            app.command(verb.name, rich_help_panel=verb.panel, epilog=_epilog(verb))(module.command)
+            app.command(verb.name, rich_help_panel=verb.panel, epilog=_epilog(verb, program))(module.command)
         else:
             app.command(verb.name, help=verb.help, rich_help_panel=verb.panel)(_not_called)
     return app
 
 
-def _epilog(verb: Verb) -> str:
-    taken = " ".join(words[0] for name, words in SPELLINGS.items() if name in verb.takes)
-    return f"Global options: {taken}. What they mean: kontinue --help"
+def _epilog(verb: Verb, program: Program) -> str:
+    return f"{told_globals(verb.takes)}\n\nWhat they mean: {program.name} --help"
 
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001
@@ -191,13 +190,13 @@ def _print_version(wanted: bool) -> None:  # noqa: FBT001
 def _read_globals(
     ctx: typer.Context,
     namespace: Annotated[str | None, typer.Option("-n", "--namespace", help="Default: the context's.")] = None,
-    all_namespaces: Annotated[bool, typer.Option("-A", "--all-namespaces")] = False,  # noqa: FBT002
+    all_namespaces: Annotated[bool, typer.Option("-A", "--all-namespaces", help="Of lists.")] = False,  # noqa: FBT002
     context: Annotated[str | None, typer.Option(help="Context of the kubeconfig.")] = None,
     kubeconfig: Annotated[str | None, typer.Option(help="Use this file.")] = None,
     selector: Annotated[str, typer.Option("-l", "--selector", help="Label selector.")] = "",
-    output: Annotated[OutputFormat, typer.Option("-o", "--output")] = OutputFormat.TABLE,
+    output: Annotated[OutputFormat, typer.Option("-o", "--output", help="Of data on stdout.")] = OutputFormat.TABLE,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress on stderr.")] = False,  # noqa: FBT002
-    no_color: Annotated[bool, typer.Option("--no-color")] = False,  # noqa: FBT002
+    no_color: Annotated[bool, typer.Option("--no-color", help="Nothing in colour.")] = False,  # noqa: FBT002
     api_group: Annotated[
         str, typer.Option(metavar="GROUP,...", help="API group of primitives; another one: sync.konductor.io.")
     ] = "konductor.io",
@@ -220,7 +219,7 @@ def _read_globals(
     ctx.obj = options
     for verb in VERBS:
         if verb.name == ctx.invoked_subcommand:
-            refuse_others(options, verb.name, verb.takes)
+            refuse_others(options, f"{ctx.info_name} {verb.name}", verb.takes)
 
 
 def _not_called() -> None:

@@ -193,7 +193,9 @@ SELECTS: Final = NAMES | {"selector"}
 """Those that also take a selection, of one namespace."""
 LISTS: Final = SELECTS | {"all_namespaces"}
 GROUPED: Final = LISTS | {"api_groups"}
-"""What verbs take that are about primitives."""
+"""What verbs take that are about primitives, and"""
+GROUPED_NAMES: Final = NAMES | {"api_groups"}
+"""those of them that are about objects by their names."""
 ANYTHING: Final = frozenset(SPELLINGS)
 
 _FLAGS: Final = frozenset(word for name in ("all_namespaces", "quiet", "no_color") for word in SPELLINGS[name])
@@ -205,7 +207,7 @@ _CLUSTER: Final = re.compile(r"-(?=.*[Aq])[Aqwyr]{2,}")
 
 
 def refuse_others(options: GlobalOptions, verb: str, takes: frozenset[str]) -> None:
-    """Refuse global options that mean nothing to a verb.
+    """Refuse global options that mean nothing to a verb, which is given with its program.
 
     Raises:
         BadParameter: there is one.
@@ -214,7 +216,12 @@ def refuse_others(options: GlobalOptions, verb: str, takes: frozenset[str]) -> N
     given = [name for name in GlobalOptions.__struct_fields__ if getattr(options, name) != getattr(default, name)]
     for name in given:
         if name in SPELLINGS and name not in takes:
-            raise typer.BadParameter(f"kontinue {verb} does not take it", param_hint=" / ".join(SPELLINGS[name]))
+            raise typer.BadParameter(f"{verb} does not take it", param_hint=" / ".join(SPELLINGS[name]))
+
+
+def told_globals(takes: frozenset[str]) -> str:
+    """Return what a verb's help says of the global options that it takes."""
+    return " ".join(["Global options:", *(words[0] for name, words in SPELLINGS.items() if name in takes)])
 
 
 def hoist_globals(arguments: Sequence[str]) -> list[str]:

@@ -103,6 +103,7 @@ async def test_what_goes_wrong_has_a_code_of_its_own(call: Call, group: WaitGrou
         said = await call(verb, "jobs")
         assert (said.code, said.out) == (2, ""), verb
         assert "jobs" in said.err
+        assert f"(namespace {group.namespace} on http" in said.err
     await group.create()
     said = await call("done", "jobs")
     assert (said.code, said.err) == (1, "error: the counter is 0: it cannot go below 0 by 1 done\n")

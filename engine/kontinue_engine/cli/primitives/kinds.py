@@ -20,7 +20,15 @@ from kontinue.kube.requests import Resource
 from kontinue_engine.cli.connection import Connection, connect
 from kontinue_engine.cli.listing import list_objects
 from kontinue_engine.cli.objects import print_objects
-from kontinue_engine.cli.options import candidates, global_options, table_width
+from kontinue_engine.cli.options import (
+    GROUPED,
+    GROUPED_NAMES,
+    candidates,
+    global_options,
+    refuse_others,
+    table_width,
+    told_globals,
+)
 from kontinue_engine.cli.primitives.operations import OK, Progress, run, say, show
 from kontinue_engine.cli.text import format_table
 
@@ -104,6 +112,20 @@ def add_common_verbs(app: typer.Typer, kind: Kind[T, C]) -> None:
     app.command("list", help=kind.help.list)(list_verb(kind))
     app.command("status", help=kind.help.status)(status_verb(kind))
     app.command("delete", help=kind.help.delete)(delete_verb(kind))
+    app.callback()(_check)
+    for command in app.registered_commands:
+        command.epilog = told_globals(_taken_by(command.name))
+
+
+def _check(ctx: typer.Context) -> None:
+    """Refuse options that would mean nothing: who deletes one by its name and a selector means something else."""
+    parent = "" if ctx.parent is None else ctx.parent.info_name
+    verb = f"{parent} {ctx.info_name} {ctx.invoked_subcommand}"
+    refuse_others(global_options(ctx), verb, _taken_by(ctx.invoked_subcommand))
+
+
+def _taken_by(verb: str | None) -> frozenset[str]:
+    return GROUPED if verb == "list" else GROUPED_NAMES
 
 
 def list_verb(kind: Kind[T, C]) -> Callable[[typer.Context], None]:

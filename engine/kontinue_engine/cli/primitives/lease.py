@@ -111,9 +111,10 @@ def with_(
     holder: HolderOption = "",
     ttl: LeaseTtlOption = "",
 ) -> None:
-    """Run a command while it is held, and leave with the command's exit code. It is renewed; lost, the command ends.
+    """Run a command while it is held.
 
-    The command finds its token in KONDUCTOR_TOKEN.
+    Its exit code is the command's. The Lease is renewed; once it is lost, the command ends. The command finds its
+    token in KONDUCTOR_TOKEN.
     """
     options, limit = global_options(ctx), duration_option(timeout, "--timeout")
     who, length = holder_of(holder), duration_option(ttl, "--ttl")

@@ -89,9 +89,10 @@ def with_(
     timeout: TimeoutOption = "",
     ttl: TtlOption = "",
 ) -> None:
-    """Run a command while it is locked, and leave with the command's exit code. It is renewed; lost, the command ends.
+    """Run a command while it is locked.
 
-    The command finds the lock's token in KONDUCTOR_TOKEN.
+    Its exit code is the command's. The lock is renewed; once it is lost, the command ends. The command finds the
+    lock's token in KONDUCTOR_TOKEN.
     """
     options, limit = global_options(ctx), duration_option(timeout, "--timeout")
     who, length = holder_of(holder), duration_option(ttl, "--ttl")

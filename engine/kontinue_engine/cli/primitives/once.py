@@ -56,9 +56,10 @@ def do(
         str, typer.Option(metavar="DURATION", help="Who is silent for so long is believed dead. Default: 30s.")
     ] = "",
 ) -> None:
-    """Run a command unless it has been done, and leave with its exit code. Any but 0 is Failed: it may be tried again.
+    """Run a command unless it has been done.
 
-    While somebody else does it, wait. The command finds the number of the try in KONDUCTOR_TOKEN.
+    Its exit code is the command's; any but 0 is Failed, and it may be tried again. While somebody else does it,
+    wait. The command finds the number of the try in KONDUCTOR_TOKEN.
     """
     options, limit = global_options(ctx), duration_option(timeout, "--timeout")
     who, length = holder_of(holder), duration_option(lease, "--lease") or LEASE

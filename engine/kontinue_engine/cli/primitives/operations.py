@@ -52,7 +52,7 @@ def run(main: Callable[[], Coroutine[None, None, int]]) -> None:
         try:
             return await main()
         except Exception as error:  # noqa: BLE001 - a bug is raised again
-            failures.tell(error)
+            failures.tell(error, with_notes=True)
             return code_of(error)
 
     connection.run(coded)

@@ -20,7 +20,7 @@ from kontinue_engine.cli.connection import Connection, connect
 from kontinue_engine.cli.doctor import coordinators
 from kontinue_engine.cli.listing import list_objects
 from kontinue_engine.cli.objects import format_document
-from kontinue_engine.cli.options import GlobalOptions, OutputFormat, global_options, table_width
+from kontinue_engine.cli.options import GROUPED, GlobalOptions, OutputFormat, global_options, refuse_others, table_width
 from kontinue_engine.cli.primitives.operations import NOT_FOUND, OK, run
 from kontinue_engine.cli.text import format_age, format_table, format_time
 
@@ -35,6 +35,7 @@ def command(
     """Show who looks after the primitives. Exit codes: 0 somebody works, 1 error, 2 nobody does, 4 forbidden."""
     del service  # a coordinator is known by its Lease
     options = global_options(ctx)
+    refuse_others(options, "koncli operator", GROUPED - {"selector"})
 
     async def main() -> int:
         async with connect(options) as connection:

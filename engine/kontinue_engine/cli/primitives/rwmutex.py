@@ -88,11 +88,10 @@ def with_(
     ttl: TtlOption = "",
     read: Annotated[bool, typer.Option("--read", help="Together with other readers.")] = False,  # noqa: FBT002
 ) -> None:
-    """Run a command while it is locked, to write or with --read to read, and leave with its exit code.
+    """Run a command while it is locked, to write or with --read to read.
 
-    It is renewed; once it is lost, the command ends.
-
-    The command finds the lock's token in KONDUCTOR_TOKEN.
+    Its exit code is the command's. The lock is renewed; once it is lost, the command ends. The command finds the
+    lock's token in KONDUCTOR_TOKEN.
     """
     options, limit = global_options(ctx), duration_option(timeout, "--timeout")
     who, length = holder_of(holder), duration_option(ttl, "--ttl")

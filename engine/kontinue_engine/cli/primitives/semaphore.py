@@ -117,7 +117,10 @@ def with_(
     holder: HolderOption = "",
     bound_to: BoundOption = "",
 ) -> None:
-    """Run a command while a permit is held; its exit status is the exit code. It is renewed; lost, the command ends."""
+    """Run a command while a permit is held.
+
+    Its exit code is the command's. The permit is renewed; once it is lost, the command ends.
+    """
     options, limit = global_options(ctx), duration_option(timeout, "--timeout")
     length, bound = duration_option(ttl, "--ttl"), _bound_to(bound_to)
 

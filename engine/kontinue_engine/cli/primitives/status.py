@@ -20,6 +20,7 @@ from kontinue_engine.cli.listing import list_objects
 from kontinue_engine.cli.objects import print_objects
 from kontinue_engine.cli.options import (
     GROUPED,
+    GROUPED_NAMES,
     GlobalOptions,
     OutputFormat,
     global_options,
@@ -60,14 +61,16 @@ for _name, _kind in _KINDS.items():
 @app.callback()
 def check(ctx: typer.Context) -> None:
     """Refuse options that mean nothing here, as those of other verbs are."""
-    refuse_others(global_options(ctx), "status", GROUPED)
+    takes = GROUPED if ctx.invoked_subcommand == "all" else GROUPED_NAMES
+    refuse_others(global_options(ctx), f"koncli status {ctx.invoked_subcommand}", takes)
 
 
 @app.command("all")
 def all_(ctx: typer.Context) -> None:
-    """Show all primitives, a table for each kind of which there are some.
+    """Show all primitives.
 
-    A kind that is not to be had keeps nobody from the others; the exit code tells.
+    There is a table for each kind of which there are some. A kind that is not to be had keeps nobody from the
+    others; the exit code tells.
     """
     options = global_options(ctx)
 

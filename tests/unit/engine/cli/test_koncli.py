@@ -7,7 +7,7 @@ import importlib
 import pytest
 from typer.main import get_command
 
-from kontinue_engine.cli.koncli import KONCLI, WAITS, main, translated
+from kontinue_engine.cli.koncli import KONCLI, VARIABLES, WAITS, main, translated
 
 
 @pytest.mark.parametrize(
@@ -139,3 +139,13 @@ def test_what_nobody_can_mean_is_1(line: str, why: str, capsys: pytest.CaptureFi
     """No server is asked."""
     assert main(line.split()) == 1
     assert why in capsys.readouterr().err
+
+
+def test_help_names_the_program_that_was_called(capsys: pytest.CaptureFixture[str]):
+    """Who has koncli need not have heard of kontinue; what a script needs to know stands at the top."""
+    assert main(["mutex", "--help"]) == 0
+    assert "What they mean: koncli --help" in capsys.readouterr().out
+    assert main(["--help"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    for promised in (*VARIABLES, "2 not found", "koncli mutex --help"):
+        assert promised in said

@@ -15,6 +15,7 @@ import msgspec
 import pytest
 import typer
 
+from kontinue_engine.cli import koncli
 from kontinue_engine.cli.primitives import kinds, semaphore
 
 
@@ -52,3 +53,22 @@ def test_a_verb_loads_no_other_kind(verb: list[str], tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
     assert "no Kubernetes API server found" in done.stderr
+
+
+@pytest.mark.parametrize("words", [["mutex", "delete", "db"], ["waitgroup", "add", "db"], ["status", "mutex", "db"]])
+@pytest.mark.parametrize("option", [["-A"], ["-l", "team=blue"]])
+def test_what_is_about_one_object_takes_no_selection(
+    words: list[str], option: list[str], capsys: pytest.CaptureFixture[str]
+):
+    """Rather than pass it over: it would be done to something else than is meant."""
+    assert koncli.main([*words, *option]) == 1
+    said = " ".join(capsys.readouterr().err.replace("│", " ").split())
+    assert f"koncli {' '.join(words[:2])} does not take it" in said
+
+
+@pytest.mark.parametrize("name", ["list", "delete"])
+def test_help_of_a_verb_says_which_global_options_it_takes(name: str, capsys: pytest.CaptureFixture[str]):
+    """They stand before and behind it, and are told nowhere else on that page."""
+    assert koncli.main(["mutex", name, "--help"]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "Global options:" in line]
+    assert (" -n " in line, " -l " in line) == (True, name == "list")
