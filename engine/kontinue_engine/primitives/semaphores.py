@@ -8,12 +8,13 @@ two coordinators can ever grant too much (docs/adr/0029-grants-stand-in-one-obje
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from datetime import datetime, timedelta
-from typing import Final
+from datetime import datetime
 
 import msgspec
 
-from kontinue.api import durations
+from kontinue.api.konductor.locking import Grant as Lock
+from kontinue.api.konductor.locking import Locks, Mark
+from kontinue.api.konductor.locks import ttl_of
 from kontinue.api.konductor.semaphores import (
     Grant,
     Permit,
@@ -24,8 +25,6 @@ from kontinue.api.konductor.semaphores import (
     SemaphoreStatus,
 )
 from kontinue_engine.primitives import asked, timeouts
-
-LONGEST: Final = timedelta(days=36_500)
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,7 +44,13 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def decide(
-    semaphore: Semaphore, permits: Sequence[Permit], *, gone: Collection[str], absent: Collection[str], now: datetime
+    semaphore: Semaphore,
+    permits: Sequence[Permit],
+    *,
+    gone: Collection[str],
+    absent: Collection[str],
+    overdue: Collection[Mark],
+    now: datetime,
 ) -> Plan:
     """Return what is to be done about a Semaphore.
 
@@ -54,6 +59,7 @@ def decide(
         permits: those that belong to it, as far as they have been seen.
         gone: uids of Permits whose holder has ended.
         absent: uids of grants whose Permit certainly does not exist any more.
+        overdue: which of ``permit_locks`` were not renewed in time (``kontinue.api.konductor.locking.Patience``).
         now: wall time.
     """
     status = _status(semaphore, permits, gone=gone, absent=absent)
@@ -64,15 +70,17 @@ def decide(
     dates: list[datetime] = []
     for permit in permits:
         uid = permit.metadata.uid
-        ends_at = _ends_at(permit, now)
-        if uid in gone or (permit.is_over and ends_at is not None and ends_at <= now):
+        kept_until = _kept_until(permit, now)
+        if uid in gone or (kept_until is not None and kept_until <= now):
             deleted.append(permit)
-        elif (
-            changed := _decided(permit, semaphore, granted=uid in committed, chosen=uid in chosen, now=now)
-        ) is not None:
-            written.append(msgspec.structs.replace(permit, status=changed))
-        elif ends_at is not None:
-            dates.append(ends_at)
+        elif kept_until is not None:
+            dates.append(kept_until)
+        elif permit.is_granted:
+            changed = _renewed(permit, semaphore, now) or _expired(permit, semaphore, overdue)
+            written += [] if changed is None else [msgspec.structs.replace(permit, status=changed)]
+        else:
+            changed = _decided(permit, semaphore, granted=uid in committed, chosen=uid in chosen, now=now)
+            written += [] if changed is None else [msgspec.structs.replace(permit, status=changed)]
     return Plan(
         status=None if status == semaphore.status else status,
         permits=tuple(written),
@@ -121,24 +129,47 @@ def _waits(permit: Permit) -> bool:
     )
 
 
+def permit_locks(semaphore: Semaphore, permits: Sequence[Permit]) -> Locks:
+    """Return what ends by time, in the form of which ``Patience`` knows since when it was seen unchanged."""
+    return Locks(tuple(_lock(one, semaphore) for one in permits if one.is_granted))
+
+
+def _lock(permit: Permit, semaphore: Semaphore) -> Lock:
+    status = permit.status
+    # Two coordinators whose clocks differ may write the same end for two renewals.
+    id_ = f"{permit.metadata.uid}/{status.renewals}"
+    ttl = ttl_of(status.ttl or _ttl(permit, semaphore)) if status.expires_at is not None else None
+    return Lock(id=id_, holder=permit.spec.holder, token=0, ttl=ttl, expires_at=status.expires_at)
+
+
+def _renewed(permit: Permit, semaphore: Semaphore, now: datetime) -> PermitStatus | None:
+    """Return the status of one that was renewed before it was seen to end: it has not ended, however late that is."""
+    status = permit.status
+    if permit.spec.renewals <= status.renewals:
+        return None
+    text = status.ttl or _ttl(permit, semaphore)
+    return msgspec.structs.replace(
+        status, renewals=permit.spec.renewals, expires_at=_expires_at(text, now), ttl=_lasting(text)
+    )
+
+
+def _expired(permit: Permit, semaphore: Semaphore, overdue: Collection[Mark]) -> PermitStatus | None:
+    if _lock(permit, semaphore).mark not in overdue:
+        return None
+    return msgspec.structs.replace(permit.status, phase=PermitPhase.EXPIRED)
+
+
 def _decided(
     permit: Permit, semaphore: Semaphore, *, granted: bool, chosen: bool, now: datetime
 ) -> PermitStatus | None:
-    """Return the status that a Permit gets now; None: the one that it has."""
-    status = permit.status
-    if status.phase is PermitPhase.GRANTED:
-        # Renewed before it was seen to end: it has not ended, however late that is seen.
-        if permit.spec.renewals > status.renewals:
-            expires_at = _expires_at(permit, semaphore, now)
-            return msgspec.structs.replace(status, renewals=permit.spec.renewals, expires_at=expires_at)
-        if status.expires_at is not None and status.expires_at <= now:
-            return msgspec.structs.replace(status, phase=PermitPhase.EXPIRED)
-        return None
-    if status.phase is not None or permit.metadata.deletion_timestamp is not None:
+    """Return the status that a Permit which waits gets now; None: none yet."""
+    if permit.metadata.deletion_timestamp is not None:
         return None
     if granted:
-        expires_at = _expires_at(permit, semaphore, now)
-        return PermitStatus(phase=PermitPhase.GRANTED, acquired_at=now, expires_at=expires_at)
+        text = _ttl(permit, semaphore)
+        return PermitStatus(
+            phase=PermitPhase.GRANTED, acquired_at=now, expires_at=_expires_at(text, now), ttl=_lasting(text)
+        )
     if bad := asked.bad_ttl(permit.spec.ttl):
         return PermitStatus(phase=PermitPhase.DENIED, message=bad[:1_000])
     if permit.spec.no_wait and not chosen:
@@ -146,19 +177,24 @@ def _decided(
     return None
 
 
-def _ends_at(permit: Permit, now: datetime) -> datetime | None:
-    """Return when a Permit is to be looked at again: when it expires, or need not be kept any longer."""
-    if permit.is_over:
-        since = permit.status.expires_at or permit.metadata.creation_timestamp or now
-        return timeouts.after(since, asked.KEPT_FOR)
-    return permit.status.expires_at if permit.status.phase is PermitPhase.GRANTED else None
-
-
-def _expires_at(permit: Permit, semaphore: Semaphore, now: datetime) -> datetime | None:
-    text = permit.spec.ttl or semaphore.spec.ttl
-    if not text or asked.bad_ttl(text):
+def _kept_until(permit: Permit, now: datetime) -> datetime | None:
+    """Return until when one that is over is kept; None: it is not over."""
+    if not permit.is_over:
         return None
-    return now + min(durations.parse(text), LONGEST)
+    return timeouts.after(permit.status.expires_at or permit.metadata.creation_timestamp or now, asked.KEPT_FOR)
+
+
+def _ttl(permit: Permit, semaphore: Semaphore) -> str:
+    return permit.spec.ttl or semaphore.spec.ttl
+
+
+def _expires_at(text: str, now: datetime) -> datetime | None:
+    ttl = ttl_of(text)
+    return None if ttl is None else now + ttl
+
+
+def _lasting(text: str) -> str:
+    return "" if ttl_of(text) is None else text
 
 
 def _grant(permit: Permit) -> Grant:

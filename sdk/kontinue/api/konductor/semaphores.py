@@ -104,7 +104,10 @@ class PermitStatus(ApiStruct, frozen=True):
 
     phase: Annotated[PermitPhase | None, Meta(description="Granted, Denied or Expired; unset while it waits.")] = None
     acquired_at: Annotated[datetime | None, Meta(description="When it was granted.")] = None
-    expires_at: Annotated[datetime | None, Meta(description="When it ends by itself.")] = None
+    expires_at: Annotated[
+        datetime | None, Meta(description="When it ends unless it is renewed, by the coordinator's clock.")
+    ] = None
+    ttl: Annotated[GoDuration, Meta(description="How long it lasts without being renewed, as when it was granted.")] = ""
     message: Annotated[str, Meta(max_length=1_024, description="Why it was denied.")] = ""
     renewals: Annotated[Count, Meta(description="The renewal that it ends by.")] = 0
 
