@@ -57,7 +57,8 @@ def decide(barrier: Barrier, arrivals: Sequence[Arrival], *, are_all: bool, now:
     """
     timeout, bad_timeout = timeouts.limit(barrier.spec.timeout)
     started_at = barrier.status.started_at or timeouts.started_at(barrier.metadata, now)
-    in_order = sorted(arrivals, key=_turn)
+    recorded = tuple(_recorded(one, now) for one in sorted(arrivals, key=_turn) if one.status.phase is None)
+    in_order = _firsts(arrivals)
     status = msgspec.structs.replace(
         barrier.status,
         arrived=len(in_order),
@@ -77,11 +78,19 @@ def decide(barrier: Barrier, arrivals: Sequence[Arrival], *, are_all: bool, now:
     is_waiting = status.phase is BarrierPhase.WAITING
     return Plan(
         status=None if status == barrier.status else status,
-        recorded=tuple(_recorded(one, now) for one in in_order if one.status.phase is None),
+        recorded=recorded,
         look_again_at=ends_at if is_waiting and not needs_all else None,
         needs_all=needs_all,
         bad_timeout=bad_timeout,
     )
+
+
+def _firsts(arrivals: Sequence[Arrival]) -> Sequence[Arrival]:
+    """Return the first arrival of each holder, in order: any tool names them as it likes, and may do so twice."""
+    firsts: dict[str, Arrival] = {}
+    for one in sorted(arrivals, key=_turn):
+        firsts.setdefault(one.spec.holder, one)
+    return list(firsts.values())
 
 
 def _told(in_order: Sequence[Arrival]) -> list[str]:

@@ -36,8 +36,8 @@ def barrier(expected: int = 2, *, status: BarrierStatus | None = None, **spec: A
     )
 
 
-def arrival(holder: str, at: datetime = NOW) -> Arrival:
-    meta = ObjectMeta(name=f"start-{holder}", creation_timestamp=at.replace(microsecond=0))
+def arrival(holder: str, at: datetime = NOW, *, name: str = "") -> Arrival:
+    meta = ObjectMeta(name=name or f"start-{holder}", creation_timestamp=at.replace(microsecond=0))
     return Arrival(metadata=meta, spec=ArrivalSpec(barrier="start", holder=holder))
 
 
@@ -71,6 +71,16 @@ def test_it_opens_with_all_or_with_its_quorum():
     assert opened is not None
     assert (opened.phase, opened.opened_at, opened.arrivals) == (BarrierPhase.OPEN, NOW, ["b", "a"])
     assert phase(look(barrier(3, quorum=1), first)) is BarrierPhase.OPEN
+
+
+def test_whoever_arrives_by_several_names_counts_once():
+    """As with two tools that name Arrivals differently. The first one counts, and all are recorded."""
+    again = [arrival("a", NOW + number * HOUR, name=f"again-{number}") for number in range(3)]
+    plan = look(barrier(2, timeout="30m"), *again[::-1])
+    assert plan.status is not None
+    assert (plan.status.phase, plan.status.arrived, plan.status.arrivals) == (BarrierPhase.WAITING, 1, ["a"])
+    assert [one.metadata.name for one in plan.recorded] == ["again-0", "again-1", "again-2"]
+    assert phase(look(barrier(2, timeout="30m"), *again, arrival("b"), now=NOW + HOUR)) is BarrierPhase.OPEN
 
 
 def test_arrivals_are_recorded():
@@ -147,9 +157,11 @@ class TwoCoordinators(RuleBasedStateMachine):
         self.ended: BarrierPhase | None = None
         self.ever: set[str] = set()
 
-    @rule(holder=st.sampled_from("abcd"))
-    def arrive(self, holder: str) -> None:
-        self.arrivals.setdefault(holder, arrival(holder, self.now))
+    @rule(holder=st.sampled_from("abcd"), tool=st.sampled_from("xy"))
+    def arrive(self, holder: str, tool: str) -> None:
+        """By a tool that calls it as it likes."""
+        name = f"{tool}-{holder}"
+        self.arrivals.setdefault(name, arrival(holder, self.now, name=name))
         self.ever.add(holder)
 
     @precondition(lambda self: self.arrivals)
