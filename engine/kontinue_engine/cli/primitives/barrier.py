@@ -75,7 +75,7 @@ def arrive(
         typer.Option(metavar="DURATION", envvar="KONDUCTOR_TIMEOUT", help="With --wait: give up after e.g. 30m."),
     ] = "",
 ) -> None:
-    """Say that somebody has arrived; whoever has arrived already is not counted again."""
+    """Say that somebody has arrived. Whoever has arrived already is not counted again."""
     options, limit = global_options(ctx), duration_option(timeout, "--timeout")
     update_limit = duration_option(update_timeout, "--update-timeout")
     progress = Progress(options)
@@ -190,7 +190,7 @@ KIND: Final = Kind(
     help=Help(
         list="List Barriers.",
         status="Show a Barrier, and who has arrived.",
-        delete="Delete Barriers with their Arrivals; who waits for one of them is told that it is gone.",
+        delete="Delete Barriers with their Arrivals. Who waits for one of them is told that it is gone.",
     ),
 )
 add_common_verbs(app, KIND)

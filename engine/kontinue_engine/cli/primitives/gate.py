@@ -70,25 +70,25 @@ def wait(
 
 @app.command("open")
 def open_(ctx: typer.Context, name: NameArgument) -> None:
-    """Open it by hand, whatever its conditions say, until it is closed or reset."""
+    """Open it by hand. It is open, whatever its conditions say, until it is closed or reset."""
     carry_out(ctx, KIND, name, GateClient.open, lambda gate: ("opened", fields(gate)))
 
 
 @app.command("close")
 def close(ctx: typer.Context, name: NameArgument) -> None:
-    """Close it by hand, whatever its conditions say, until it is opened or reset."""
+    """Close it by hand. It is closed, whatever its conditions say, until it is opened or reset."""
     carry_out(ctx, KIND, name, GateClient.close, lambda gate: ("closed", fields(gate)))
 
 
 @app.command("reset")
 def reset(ctx: typer.Context, name: NameArgument) -> None:
-    """Let its conditions decide again, anew, after it was opened or closed by hand."""
+    """Let its conditions decide again. They do so anew, after it was opened or closed by hand."""
     carry_out(ctx, KIND, name, GateClient.reset, lambda gate: ("reset", fields(gate)))
 
 
 @app.command("check")
 def check(ctx: typer.Context, name: NameArgument) -> None:
-    """Say whether it is open; the exit code is 0 in both cases."""
+    """Say whether it is open. The exit code is 0 in both cases."""
     options = global_options(ctx)
 
     async def main() -> int:
@@ -128,7 +128,7 @@ KIND: Final = Kind(
     help=Help(
         list="List Gates, and whether their conditions are met.",
         status="Show a Gate, and what it waits for.",
-        delete="Delete Gates; who waits for one of them is told that it is gone.",
+        delete="Delete Gates. Who waits for one of them is told that it is gone.",
     ),
 )
 add_common_verbs(app, KIND)

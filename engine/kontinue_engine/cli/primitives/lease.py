@@ -71,7 +71,7 @@ def acquire(
     holder: HolderOption = "",
     ttl: LeaseTtlOption = "",
 ) -> None:
-    """Wait for it, and hold it until it is released or its ttl is over; it is not renewed."""
+    """Wait for it, and hold it until it is released or its ttl is over. It is not renewed."""
     options, limit = global_options(ctx), duration_option(timeout, "--timeout")
     who, length = holder_of(holder), duration_option(ttl, "--ttl")
 

@@ -62,7 +62,7 @@ def lock(
     timeout: TimeoutOption = "",
     ttl: TtlOption = "",
 ) -> None:
-    """Lock it once it is free, and leave it locked; it is not renewed."""
+    """Lock it once it is free, and leave it locked. It is not renewed."""
     options, limit = global_options(ctx), duration_option(timeout, "--timeout")
     who, length = holder_of(holder), duration_option(ttl, "--ttl")
 

@@ -80,7 +80,7 @@ def do(
 
 @app.command("check")
 def check(ctx: typer.Context, name: NameArgument) -> None:
-    """Say whether it has been executed; the exit code is 0 in both cases."""
+    """Say whether it has been executed. The exit code is 0 in both cases."""
     options = global_options(ctx)
 
     async def main() -> int:

@@ -59,7 +59,7 @@ def create(
 def lock(
     ctx: typer.Context, name: NameArgument, holder: HolderOption = "", timeout: TimeoutOption = "", ttl: TtlOption = ""
 ) -> None:
-    """Lock it to write, once nobody reads or writes, and leave it locked; it is not renewed."""
+    """Lock it to write, and leave it locked. It waits until nobody reads or writes, and is not renewed."""
     _lock(ctx, name, holder, timeout, ttl, is_shared=False)
 
 
@@ -67,7 +67,7 @@ def lock(
 def rlock(
     ctx: typer.Context, name: NameArgument, holder: HolderOption = "", timeout: TimeoutOption = "", ttl: TtlOption = ""
 ) -> None:
-    """Lock it to read, once nobody writes or has asked to before, and leave it locked; it is not renewed."""
+    """Lock it to read, and leave it locked. It waits for who writes or has asked to before, and is not renewed."""
     _lock(ctx, name, holder, timeout, ttl, is_shared=True)
 
 

@@ -77,7 +77,7 @@ def acquire(
     holder: HolderOption = "",
     bound_to: BoundOption = "",
 ) -> None:
-    """Wait for a permit, behind those who asked before; it is held until it is released."""
+    """Wait for a permit, and hold it until it is released. Who asked before gets one before."""
     options, limit = global_options(ctx), duration_option(timeout, "--timeout")
     length, bound = duration_option(ttl, "--ttl"), _bound_to(bound_to)
 
@@ -170,7 +170,7 @@ KIND: Final = Kind(
     help=Help(
         list="List Semaphores.",
         status="Show a Semaphore, who holds its permits and who waits.",
-        delete="Delete Semaphores with their Permits; who waits for one of them is told that it is gone.",
+        delete="Delete Semaphores with their Permits. Who waits for one of them is told that it is gone.",
     ),
 )
 add_common_verbs(app, KIND)

@@ -179,7 +179,7 @@ KIND: Final = Kind(
     help=Help(
         list="List WaitGroups.",
         status="Show what a WaitGroup waits for, and who holds how much of it.",
-        delete="Delete WaitGroups; who waits for one of them is told that it is gone.",
+        delete="Delete WaitGroups. Who waits for one of them is told that it is gone.",
     ),
 )
 add_common_verbs(app, KIND)
