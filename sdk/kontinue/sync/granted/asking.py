@@ -21,7 +21,7 @@ from kontinue.api.konductor.child_names import label_value
 from kontinue.api.konductor.group import Holder
 from kontinue.api.meta import ObjectMeta, OwnerReference
 from kontinue.kube import requests
-from kontinue.kube.requests import Request, Resource
+from kontinue.kube.requests import Resource
 from kontinue.kube.transport import Transport
 from kontinue.options import require_duration
 from kontinue.sync.granted.shapes import Asking, LookedAfter, Parent
@@ -63,6 +63,21 @@ class Words(msgspec.Struct, frozen=True):
     what: str
     is_held: Callable[[str], str]
     was_held: str
+
+
+class _Course(msgspec.Struct):
+    """How far somebody has got who asks."""
+
+    asking: asyncio.Future[None] | None = None
+    """Creates what asks; None before."""
+    is_granted: bool = False
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it stands there, and was not seen to be granted."""
+        asking = self.asking
+        is_there = asking is not None and asking.done() and not asking.cancelled() and asking.exception() is None
+        return is_there and not self.is_granted
 
 
 class Asker(Generic[C]):
@@ -127,25 +142,20 @@ class Asker(Generic[C]):
         if no_wait:
             limit = timedelta(seconds=min(DECIDE_S, self._retry_for_s))
         scope = asyncio.timeout(None if limit is None else limit.total_seconds())
-        asking: asyncio.Future[None] | None = None
-        is_granted = False
+        course = _Course()
         try:
             async with scope:
-                request = requests.create(self._resource, self._namespace, await prepare())
-                asking = asyncio.ensure_future(self._ask(request))
-                await asyncio.shield(asking)
+                course.asking = asyncio.ensure_future(self._ask(await prepare()))
+                await asyncio.shield(course.asking)
                 granted = self._accepted(await _while_shown(self._decided(name, exists), show))
-                is_granted = True
+                course.is_granted = True
                 if confirm is not None:
                     await confirm(granted)
                 return granted
         except BaseException as error:
             is_over = isinstance(error, TimeoutError) and scope.expired()
-            waited = is_over and not is_granted and _has_succeeded(asking)
-            unseen = asyncio.ensure_future(_is_unseen(exists)) if waited else None
-            is_gone = True
-            if asking is not None:
-                is_gone = await asyncio.shield(asyncio.ensure_future(self._withdraw(name, asking)))
+            unseen = asyncio.ensure_future(_is_unseen(exists)) if is_over and course.is_waiting else None
+            is_gone = await asyncio.shield(asyncio.ensure_future(self._withdraw(name, course.asking)))
             if is_over:
                 over = await self._timed_out(limit or timedelta(), unseen, no_wait=no_wait)
                 raise (over if is_gone else type(over)(f"{over}; {self._left_behind(name)}")) from error
@@ -161,7 +171,8 @@ class Asker(Generic[C]):
             return holder
         return await found_holder(holder, self._transport, self._namespace, retry_for_s=self._retry_for_s)
 
-    async def _ask(self, request: Request) -> None:
+    async def _ask(self, wanted: C) -> None:
+        request = requests.create(self._resource, self._namespace, wanted)
         with contextlib.suppress(errors.AlreadyExists):  # ours: its answer got lost
             await self._transport.send(request, repeatable=True, retry_for_s=self._retry_for_s)
 
@@ -188,8 +199,10 @@ class Asker(Generic[C]):
         error = Missed if gone is Gone.MISSING else errors.InvalidState
         raise error(f"{self._resource.kind} {self._namespace}/{name} was deleted while it waited")
 
-    async def _withdraw(self, name: str, asking: asyncio.Future[None]) -> bool:
+    async def _withdraw(self, name: str, asking: asyncio.Future[None] | None) -> bool:
         """Return whether it does not stand there any more, as far as that is known."""
+        if asking is None:
+            return True
         # What is still being created could be created after it was deleted.
         await asyncio.wait([asking], timeout=WITHDRAW_S)
         if not asking.done():
@@ -237,10 +250,6 @@ async def _while_shown(deciding: Awaitable[T], show: Callable[[], Coroutine[Any,
         await asyncio.wait([decided, showing])
         if not showing.cancelled():
             showing.exception()  # seen
-
-
-def _has_succeeded(asking: asyncio.Future[None] | None) -> bool:
-    return asking is not None and asking.done() and not asking.cancelled() and asking.exception() is None
 
 
 async def _is_unseen(exists: Callable[[], Awaitable[LookedAfter]]) -> bool:
