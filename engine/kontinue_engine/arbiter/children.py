@@ -15,8 +15,22 @@ from kontinue_engine.arbiter.caretaker import key_of
 from kontinue_engine.arbiter.looks import Key, Looks
 
 
+class Told(Protocol):
+    """What the coordinator has decided about a child."""
+
+    @property
+    def parent_uid(self) -> str:
+        """Of the parent of which it was decided; empty before."""
+        ...
+
+
 class Child(Protocol):
     """An object that names its parent."""
+
+    @property
+    def status(self) -> Told:
+        """What was decided."""
+        ...
 
     @property
     def metadata(self) -> ObjectMeta:

@@ -15,6 +15,7 @@ from typing import Any, Final, Generic, TypeVar
 import msgspec
 
 from kontinue import errors
+from kontinue.api.konductor.group import owner_uid
 from kontinue.api.meta import PartialObjectMetadata
 from kontinue.kube import requests
 from kontinue.kube.answers import reader
@@ -131,8 +132,7 @@ class FamilyController(Caretaker[P], Generic[P, C]):
             await self.look_at(key, parent, [one for one, owner in owned if owner in {"", uid}])
 
     def _owner(self, child: C) -> str:
-        kind = self._kinds.parent.kind
-        return next((one.uid for one in child.metadata.owner_references if one.kind == kind), "")
+        return owner_uid(child.metadata, self._kinds.parent.kind, noted=child.status.parent_uid)
 
     async def _delete_strays(self, key: Key, strays: Sequence[C]) -> None:
         """Delete children whose parent is gone, if it is: the watches may be late."""

@@ -57,7 +57,7 @@ def decide(barrier: Barrier, arrivals: Sequence[Arrival], *, are_all: bool, now:
     """
     timeout, bad_timeout = timeouts.limit(barrier.spec.timeout)
     started_at = barrier.status.started_at or timeouts.started_at(barrier.metadata, now)
-    recorded = tuple(_recorded(one, now) for one in sorted(arrivals, key=_turn) if one.status.phase is None)
+    recorded = tuple(_recorded(one, barrier, now) for one in sorted(arrivals, key=_turn) if one.status.phase is None)
     in_order = _firsts(arrivals)
     status = msgspec.structs.replace(
         barrier.status,
@@ -105,9 +105,11 @@ def _is_in_time(arrival: Arrival, ends_at: datetime | None) -> bool:
     return ends_at is None or created is None or created <= ends_at
 
 
-def _recorded(arrival: Arrival, now: datetime) -> Arrival:
+def _recorded(arrival: Arrival, barrier: Barrier, now: datetime) -> Arrival:
     arrived_at = arrival.metadata.creation_timestamp or now
-    return msgspec.structs.replace(arrival, status=ArrivalStatus(phase=ArrivalPhase.RECORDED, arrived_at=arrived_at))
+    uid = barrier.metadata.uid
+    status = ArrivalStatus(phase=ArrivalPhase.RECORDED, arrived_at=arrived_at, parent_uid=uid)
+    return msgspec.structs.replace(arrival, status=status)
 
 
 def _turn(arrival: Arrival) -> tuple[float, str]:

@@ -83,8 +83,8 @@ def decide(
     return Plan(
         status=None if status == lease.status else status,
         delete=deleted,
-        requests=tuple(written),
-        tell=None if any(one.is_granted for one in left) else told,
+        requests=tuple(_of(lease, one) for one in written),
+        tell=None if told is None or any(one.is_granted for one in left) else _of(lease, told),
         ended=ended,
         look_again_at=min(dates, default=None),
     )
@@ -201,6 +201,11 @@ def _with(
         token=token,
         message=message,
     )
+    return msgspec.structs.replace(request, status=status)
+
+
+def _of(lease: Lease, request: LeaseRequest) -> LeaseRequest:
+    status = msgspec.structs.replace(request.status, parent_uid=lease.metadata.uid)
     return msgspec.structs.replace(request, status=status)
 
 

@@ -77,10 +77,10 @@ def decide(
             dates.append(kept_until)
         elif permit.is_granted:
             changed = _renewed(permit, semaphore, now) or _expired(permit, semaphore, overdue)
-            written += [] if changed is None else [msgspec.structs.replace(permit, status=changed)]
+            written += _told(permit, changed, semaphore)
         else:
             changed = _decided(permit, semaphore, granted=uid in committed, chosen=uid in chosen, now=now)
-            written += [] if changed is None else [msgspec.structs.replace(permit, status=changed)]
+            written += _told(permit, changed, semaphore)
     return Plan(
         status=None if status == semaphore.status else status,
         permits=tuple(written),
@@ -195,6 +195,12 @@ def _expires_at(text: str, now: datetime) -> datetime | None:
 
 def _lasting(text: str) -> str:
     return "" if ttl_of(text) is None else text
+
+
+def _told(permit: Permit, status: PermitStatus | None, semaphore: Semaphore) -> Sequence[Permit]:
+    if status is None:
+        return ()
+    return (msgspec.structs.replace(permit, status=msgspec.structs.replace(status, parent_uid=semaphore.metadata.uid)),)
 
 
 def _grant(permit: Permit) -> Grant:

@@ -89,6 +89,7 @@ class ArrivalStatus(ApiStruct, frozen=True):
 
     phase: Annotated[ArrivalPhase | None, Meta(description="Recorded.")] = None
     arrived_at: Annotated[datetime | None, Meta(description="When it was created.")] = None
+    parent_uid: Annotated[str, Meta(max_length=64, description="Of the Barrier at which it was recorded.")] = ""
 
 
 class Arrival(ApiObject, frozen=True):

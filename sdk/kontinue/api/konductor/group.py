@@ -7,7 +7,7 @@ from typing import Annotated, Final
 
 from msgspec import Meta
 
-from kontinue.api.meta import ApiStruct
+from kontinue.api.meta import ApiStruct, ObjectMeta
 
 GROUP: Final = "konductor.io"
 VERSION: Final = "v1"
@@ -34,3 +34,14 @@ class Holder(ApiStruct, frozen=True):
 
     def __str__(self) -> str:
         return f"{self.kind.value} {self.name}"
+
+
+def owner_uid(meta: ObjectMeta, kind: str, *, noted: str) -> str:
+    """Return the uid of the object that another one, which names it, belongs to; empty: whichever has the name.
+
+    Args:
+        meta: of the other one.
+        kind: of its owner.
+        noted: of which the coordinator has decided. Any tool may create one that no object owns.
+    """
+    return next((one.uid for one in meta.owner_references if one.kind == kind), noted)

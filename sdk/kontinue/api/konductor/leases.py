@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from kontinue.api import durations
-from kontinue.api.konductor.group import API_VERSION, Holder
+from kontinue.api.konductor.group import API_VERSION, Holder, owner_uid
 from kontinue.api.konductor.locking import Grant, LockKind, Locks
 from kontinue.api.konductor.locks import MAX_HOLDER, ttl_of
 from kontinue.api.meta import ApiObject, ApiStruct, ObjectMeta
@@ -111,6 +111,7 @@ class LeaseRequestStatus(ApiStruct, frozen=True):
     order: Annotated[int, Meta(ge=0, description="Of requests within one second: the lower one came first.")] = 0
     token: Token = 0
     message: Annotated[str, Meta(max_length=1_024, description="Why it was denied.")] = ""
+    parent_uid: Annotated[str, Meta(max_length=64, description="Of the Lease of which it was decided.")] = ""
 
 
 class LeaseRequest(ApiObject, frozen=True):
@@ -144,8 +145,8 @@ class LeaseRequest(ApiObject, frozen=True):
 
     def belongs_to(self, lease: Lease) -> bool:
         """Tell whether it asks for this Lease, not for an earlier one of the same name."""
-        owners = (one for one in self.metadata.owner_references if one.kind == lease.kind)
-        return self.parent == lease.metadata.name and all(one.uid == lease.metadata.uid for one in owners)
+        owner = owner_uid(self.metadata, lease.kind, noted=self.status.parent_uid)
+        return self.parent == lease.metadata.name and owner in {"", lease.metadata.uid}
 
 
 def lease_locks(lease: Lease) -> Locks:

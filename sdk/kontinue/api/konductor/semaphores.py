@@ -12,7 +12,7 @@ from typing import Annotated, Final
 
 from msgspec import Meta
 
-from kontinue.api.konductor.group import API_VERSION, Holder
+from kontinue.api.konductor.group import API_VERSION, Holder, owner_uid
 from kontinue.api.meta import ApiObject, ApiStruct, ObjectMeta
 from kontinue.api.v1alpha1 import GoDuration
 
@@ -107,9 +107,12 @@ class PermitStatus(ApiStruct, frozen=True):
     expires_at: Annotated[
         datetime | None, Meta(description="When it ends unless it is renewed, by the coordinator's clock.")
     ] = None
-    ttl: Annotated[GoDuration, Meta(description="How long it lasts without being renewed, as when it was granted.")] = ""
+    ttl: Annotated[GoDuration, Meta(description="How long it lasts without being renewed, as when it was granted.")] = (
+        ""
+    )
     message: Annotated[str, Meta(max_length=1_024, description="Why it was denied.")] = ""
     renewals: Annotated[Count, Meta(description="The renewal that it ends by.")] = 0
+    parent_uid: Annotated[str, Meta(max_length=64, description="Of the Semaphore of which it was decided.")] = ""
 
 
 class Permit(ApiObject, frozen=True):
@@ -143,5 +146,5 @@ class Permit(ApiObject, frozen=True):
 
     def belongs_to(self, semaphore: Semaphore) -> bool:
         """Tell whether it asks for a permit of this Semaphore, not of an earlier one of the same name."""
-        owners = (one for one in self.metadata.owner_references if one.kind == semaphore.kind)
-        return self.parent == semaphore.metadata.name and all(one.uid == semaphore.metadata.uid for one in owners)
+        owner = owner_uid(self.metadata, semaphore.kind, noted=self.status.parent_uid)
+        return self.parent == semaphore.metadata.name and owner in {"", semaphore.metadata.uid}

@@ -12,6 +12,7 @@ from kontinue import errors
 from kontinue.api.konductor.barriers import Arrival, ArrivalSpec, BarrierPhase, BarrierSpec, BarrierStatus
 from kontinue.api.konductor.barriers import Barrier as StoredBarrier
 from kontinue.api.konductor.child_names import child_name
+from kontinue.api.konductor.group import owner_uid
 from kontinue.api.meta import ObjectMeta
 from kontinue.client.client import Client
 from kontinue.client.limits import limited, limited_write
@@ -114,7 +115,8 @@ class Barrier(Opening[StoredBarrier]):
             found = _decode_arrival(await self._transport.send(request, retry_for_s=self._retry_for_s))
             if found.spec != arrival.spec:
                 raise errors.InvalidState(f"Arrival {self.namespace}/{name} is somebody else's: {found.spec.holder}")
-            if all(one.uid == barrier.metadata.uid for one in found.metadata.owner_references):
+            owner = owner_uid(found.metadata, barrier.kind, noted=found.status.parent_uid)
+            if owner in {"", barrier.metadata.uid}:
                 return found
             request = requests.delete(requests.ARRIVALS, self.namespace, name, uid=found.metadata.uid)
             await self._transport.send(request, retry_for_s=self._retry_for_s)

@@ -14,6 +14,7 @@ from kontinue.api.konductor.barriers import (
     Arrival,
     ArrivalPhase,
     ArrivalSpec,
+    ArrivalStatus,
     Barrier,
     BarrierPhase,
     BarrierSpec,
@@ -86,7 +87,7 @@ def test_whoever_arrives_by_several_names_counts_once():
 def test_arrivals_are_recorded():
     """With the time at which they were created."""
     (recorded,) = look(barrier(), arrival("a"), now=NOW + HOUR).recorded
-    assert (recorded.status.phase, recorded.status.arrived_at) == (ArrivalPhase.RECORDED, NOW)
+    assert recorded.status == ArrivalStatus(phase=ArrivalPhase.RECORDED, arrived_at=NOW, parent_uid="start")
     assert look(barrier(), recorded).recorded == ()
 
 

@@ -87,7 +87,9 @@ def test_a_grant_is_told_only_once_it_is_stored():
     second = look(settled(lease(), asking), asking, now=NOW + HOUR)
     assert second.status is None
     assert second.tell is not None
-    assert second.tell.status == LeaseRequestStatus(phase=GRANTED, requested_at=NOW, acquired_at=NOW, order=1, token=1)
+    assert second.tell.status == LeaseRequestStatus(
+        phase=GRANTED, requested_at=NOW, acquired_at=NOW, order=1, token=1, parent_uid="db"
+    )
 
 
 def test_the_highest_priority_is_first_and_then_the_oldest():
@@ -114,7 +116,7 @@ def test_who_waits_is_told_so_once():
     held = settled(lease(), told("a", 1))
     held = msgspec.structs.replace(held, status=LeaseStatus(holder="a", request_uid="uid-a", token=1))
     (pending,) = look(held, told("a", 1), request("b", version=7)).requests
-    assert pending.status == LeaseRequestStatus(phase=PENDING, requested_at=NOW, order=7)
+    assert pending.status == LeaseRequestStatus(phase=PENDING, requested_at=NOW, order=7, parent_uid="db")
     assert look(held, told("a", 1), pending).requests == ()
 
 

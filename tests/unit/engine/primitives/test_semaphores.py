@@ -95,7 +95,9 @@ def test_a_grant_is_told_only_once_it_is_stored():
     assert (granted(first), first.permits) == (["a"], ())
     stored = settled(semaphore(ttl="1h"), asking)
     (told,) = look(stored, asking).permits
-    assert told.status == PermitStatus(phase=PermitPhase.GRANTED, acquired_at=NOW, expires_at=NOW + HOUR, ttl="1h")
+    assert told.status == PermitStatus(
+        phase=PermitPhase.GRANTED, acquired_at=NOW, expires_at=NOW + HOUR, ttl="1h", parent_uid="db"
+    )
 
 
 def test_permits_are_granted_in_the_order_of_creation():
