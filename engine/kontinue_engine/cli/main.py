@@ -33,6 +33,7 @@ from kontinue_engine.cli.options import (
     refuse_others,
     told_globals,
 )
+from kontinue_engine.cli.separator import ambiguous_option
 
 
 class Verb(msgspec.Struct, frozen=True):
@@ -140,6 +141,11 @@ def _run(program: Program, arguments: Sequence[str], usage_error: int) -> int:
             answer = importlib.import_module(f"{_CLI}.completion").answer
             answer(arguments[2:], lambda words: build_app(words, program), program.name)
             return exit_codes.OK
+        if option := ambiguous_option(arguments):
+            print(
+                f"error: {option} behind a command: put -- before the command, or {option} before it", file=sys.stderr
+            )
+            return usage_error
         app = build_app(arguments, program)
         entry.interruptible()
         app(args=hoist_globals(arguments), prog_name=program.name)

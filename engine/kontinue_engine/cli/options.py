@@ -250,6 +250,12 @@ def hoist_globals(arguments: Sequence[str]) -> list[str]:
     return hoisted + rest
 
 
+def is_global(word: str) -> bool:
+    """Tell whether a word is a global option, with its value or without."""
+    name = word.partition("=")[0]
+    return name in _FLAGS or name in _WITH_VALUE or bool(_ATTACHED.fullmatch(word) or _CLUSTER.fullmatch(word))
+
+
 def lacks_value(arguments: Sequence[str]) -> bool:
     """Tell whether the last of ``arguments`` is a global option whose value is yet to come."""
     return bool(arguments) and arguments[-1] in _WITH_VALUE
