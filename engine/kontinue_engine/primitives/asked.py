@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Final
 
-from kontinue.api import durations
+from kontinue.api.konductor.group import lasting
 from kontinue.api.meta import ObjectMeta
 
 KEPT_FOR: Final = timedelta(hours=1)
@@ -33,8 +33,5 @@ def order(meta: ObjectMeta) -> int:
 
 def bad_ttl(text: str) -> str:
     """Return what is wrong with a ttl that the server has let pass; empty if nothing is."""
-    try:
-        durations.parse(text or "0")
-    except ValueError as error:
-        return f"ttl {error}"
-    return ""
+    problem = lasting(text)[1]
+    return f"ttl {problem}" if problem else ""

@@ -22,6 +22,7 @@ from kontinue.api.konductor.barriers import (
     BarrierPhase,
     BarrierStatus,
 )
+from kontinue.api.konductor.group import lasting
 from kontinue_engine.primitives import timeouts
 
 MAX_TOLD_BYTES: Final = 512 * 1024
@@ -55,7 +56,7 @@ def decide(barrier: Barrier, arrivals: Sequence[Arrival], *, are_all: bool, now:
         are_all: they were read from the server after now; else there may be more than have been seen.
         now: wall time.
     """
-    timeout, bad_timeout = timeouts.limit(barrier.spec.timeout)
+    timeout, bad_timeout = lasting(barrier.spec.timeout)
     started_at = barrier.status.started_at or timeouts.started_at(barrier.metadata, now)
     recorded = tuple(_recorded(one, barrier, now) for one in sorted(arrivals, key=_turn) if one.status.phase is None)
     in_order = _firsts(arrivals)

@@ -22,6 +22,7 @@ from kontinue.api.konductor.gates import (
     GateStatus,
     GateTarget,
 )
+from kontinue.api.konductor.group import lasting
 from kontinue_engine.primitives import timeouts
 from kontinue_engine.primitives.gate_states import Target, unmet
 
@@ -51,7 +52,7 @@ def decide(gate: Gate, conditions: Sequence[GateConditionStatus], *, are_fresh: 
         are_fresh: the server was asked for them after now; else it may know better.
         now: wall time.
     """
-    timeout, bad_timeout = timeouts.limit(gate.spec.timeout)
+    timeout, bad_timeout = lasting(gate.spec.timeout)
     told = gate.status
     started_at = told.started_at or timeouts.started_at(gate.metadata, now)
     ends_at = None if timeout is None else timeouts.after(started_at, timeout)

@@ -8,10 +8,11 @@ two coordinators can ever grant too much (docs/adr/0029-grants-stand-in-one-obje
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import msgspec
 
+from kontinue.api import durations
 from kontinue.api.konductor.locking import Grant as Lock
 from kontinue.api.konductor.locking import Locks, Mark
 from kontinue.api.konductor.locks import ttl_of
@@ -138,7 +139,7 @@ def _lock(permit: Permit, semaphore: Semaphore) -> Lock:
     status = permit.status
     # Two coordinators whose clocks differ may write the same end for two renewals.
     id_ = f"{permit.metadata.uid}/{status.renewals}"
-    ttl = ttl_of(status.ttl or _ttl(permit, semaphore)) if status.expires_at is not None else None
+    ttl = _ttl(permit, semaphore)
     return Lock(id=id_, holder=permit.spec.holder, token=0, ttl=ttl, expires_at=status.expires_at)
 
 
@@ -147,10 +148,8 @@ def _renewed(permit: Permit, semaphore: Semaphore, now: datetime) -> PermitStatu
     status = permit.status
     if permit.spec.renewals <= status.renewals:
         return None
-    text = status.ttl or _ttl(permit, semaphore)
-    return msgspec.structs.replace(
-        status, renewals=permit.spec.renewals, expires_at=_expires_at(text, now), ttl=_lasting(text)
-    )
+    renewed = msgspec.structs.replace(status, renewals=permit.spec.renewals)
+    return _lasting(renewed, _ttl(permit, semaphore), now)
 
 
 def _expired(permit: Permit, semaphore: Semaphore, overdue: Collection[Mark]) -> PermitStatus | None:
@@ -166,10 +165,7 @@ def _decided(
     if permit.metadata.deletion_timestamp is not None:
         return None
     if granted:
-        text = _ttl(permit, semaphore)
-        return PermitStatus(
-            phase=PermitPhase.GRANTED, acquired_at=now, expires_at=_expires_at(text, now), ttl=_lasting(text)
-        )
+        return _lasting(PermitStatus(phase=PermitPhase.GRANTED, acquired_at=now), _ttl(permit, semaphore), now)
     if bad := asked.bad_ttl(permit.spec.ttl):
         return PermitStatus(phase=PermitPhase.DENIED, message=bad[:1_000])
     if permit.spec.no_wait and not chosen:
@@ -184,17 +180,18 @@ def _kept_until(permit: Permit, now: datetime) -> datetime | None:
     return timeouts.after(permit.status.expires_at or permit.metadata.creation_timestamp or now, asked.KEPT_FOR)
 
 
-def _ttl(permit: Permit, semaphore: Semaphore) -> str:
-    return permit.spec.ttl or semaphore.spec.ttl
+def _ttl(permit: Permit, semaphore: Semaphore) -> timedelta | None:
+    """Return how long it lasts without being renewed: as when it was granted; None: until it is given back."""
+    status = permit.status
+    if permit.is_granted and status.expires_at is None:
+        return None
+    return ttl_of(status.ttl) or ttl_of(permit.spec.ttl) or ttl_of(semaphore.spec.ttl)
 
 
-def _expires_at(text: str, now: datetime) -> datetime | None:
-    ttl = ttl_of(text)
-    return None if ttl is None else now + ttl
-
-
-def _lasting(text: str) -> str:
-    return "" if ttl_of(text) is None else text
+def _lasting(status: PermitStatus, ttl: timedelta | None, now: datetime) -> PermitStatus:
+    if ttl is None:
+        return msgspec.structs.replace(status, expires_at=None, ttl="")
+    return msgspec.structs.replace(status, expires_at=now + ttl, ttl=durations.format_(ttl))
 
 
 def _told(permit: Permit, status: PermitStatus | None, semaphore: Semaphore) -> Sequence[Permit]:

@@ -7,12 +7,12 @@ holders that have ended, what follows from a counter that somebody has edited, a
 from __future__ import annotations
 
 from collections.abc import Collection
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import msgspec
 
-from kontinue.api import durations
 from kontinue.api.konductor import counting
+from kontinue.api.konductor.group import lasting
 from kontinue.api.konductor.wait_groups import WaitGroup, WaitGroupHolder, WaitGroupStatus
 from kontinue_engine.primitives import timeouts
 
@@ -43,7 +43,7 @@ def decide(group: WaitGroup, *, gone: Collection[str], now: datetime) -> Plan:
         gone: uids of holders that have ended or do not exist.
         now: wall time.
     """
-    ttl, bad_ttl = _ttl(group)
+    ttl, bad_ttl = lasting(group.spec.ttl)
     released = tuple(one for one in group.status.holders if one.uid in gone)
     status = counting.settled(counting.released(counting.settled(group.status), gone))
     if status.counter or not status.added or ttl is None:
@@ -58,12 +58,3 @@ def decide(group: WaitGroup, *, gone: Collection[str], now: datetime) -> Plan:
     if changed is None and now >= ends_at:
         return Plan(delete=True)
     return Plan(status=changed, released=released, look_again_at=ends_at, bad_ttl=bad_ttl)
-
-
-def _ttl(group: WaitGroup) -> tuple[timedelta | None, str]:
-    if not group.spec.ttl:
-        return None, ""
-    try:
-        return min(durations.parse(group.spec.ttl), timedelta(days=36_500)), ""
-    except ValueError as error:
-        return None, str(error)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import enum
+from datetime import timedelta
 from typing import Annotated, Final
 
 from msgspec import Meta
 
+from kontinue.api import durations
 from kontinue.api.meta import ApiStruct, ObjectMeta
 
 GROUP: Final = "konductor.io"
@@ -16,6 +18,8 @@ ORIGINAL_GROUP: Final = f"sync.{GROUP}"
 """Where the original really serves them, whose documents name the other one."""
 GROUPS: Final = (GROUP, ORIGINAL_GROUP)
 """In which a cluster may serve the kinds."""
+LONGEST: Final = timedelta(days=36_500)
+"""What is longer is cut: no date of anybody's life is too late for it."""
 
 
 class HolderKind(enum.StrEnum):
@@ -45,3 +49,14 @@ def owner_uid(meta: ObjectMeta, kind: str, *, noted: str) -> str:
         noted: of which the coordinator has decided. Any tool may create one that no object owns.
     """
     return next((one.uid for one in meta.owner_references if one.kind == kind), noted)
+
+
+def lasting(text: str) -> tuple[timedelta | None, str]:
+    """Return how long a ttl or a timeout is, None without one, and what is wrong with it; empty if nothing is.
+
+    Zero is none, in all kinds alike: Go clients write ``0s`` for what nobody has set.
+    """
+    try:
+        return min(durations.parse(text or "0"), LONGEST) or None, ""
+    except ValueError as error:  # the server has let it pass: its schema judges the form alone
+        return None, str(error)

@@ -182,7 +182,7 @@ def without_holder(status: LeaseStatus, phase: LeasePhase) -> LeaseStatus:
 
 def granted_to(lease: Lease, request: LeaseRequest, *, now: datetime) -> LeaseStatus:
     """Return the status of a Lease that is granted to whoever asks by ``request``."""
-    ttl = ttl_of(request.spec.ttl or lease.spec.ttl)
+    ttl = ttl_of(request.spec.ttl) or ttl_of(lease.spec.ttl)
     return LeaseStatus(
         holder=request.spec.holder,
         acquired_at=now,

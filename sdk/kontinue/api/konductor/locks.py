@@ -10,8 +10,7 @@ from typing import Annotated, Final
 
 from msgspec import Meta
 
-from kontinue.api import durations
-from kontinue.api.konductor.group import Holder
+from kontinue.api.konductor.group import Holder, lasting
 from kontinue.api.meta import ApiStruct
 
 MAX_WAITERS: Final = 256
@@ -35,7 +34,4 @@ class LockWaiter(ApiStruct, frozen=True):
 
 def ttl_of(text: str) -> timedelta | None:
     """Return a time to live; None for one that is unset, 0 or makes no sense."""
-    try:
-        return min(durations.parse(text), timedelta(days=36_500)) or None
-    except ValueError:
-        return None
+    return lasting(text)[0]

@@ -18,6 +18,7 @@ import msgspec
 from kontinue import errors
 from kontinue.api.konductor.child_names import child_name
 from kontinue.api.konductor.group import Holder
+from kontinue.api.konductor.locks import ttl_of
 from kontinue.api.konductor.semaphores import Permit, PermitPhase, PermitSpec, SemaphoreSpec, SemaphoreStatus
 from kontinue.api.konductor.semaphores import Semaphore as StoredSemaphore
 from kontinue.api.meta import ObjectMeta
@@ -210,7 +211,7 @@ class Semaphore(Stored[StoredSemaphore]):
             nonlocal since_s
             semaphore = await self.get()
             progress(semaphore)
-            says_nothing = ttl is None and bound_to is None and not semaphore.spec.ttl
+            says_nothing = ttl is None and bound_to is None and ttl_of(semaphore.spec.ttl) is None
             length = DEFAULT_TTL if says_nothing else ttl
             text = duration_text("ttl", length)
             bound, no_wait = await self._asker.bound(bound_to), does_not_wait(limit)
