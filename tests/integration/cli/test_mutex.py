@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -222,6 +223,33 @@ async def test_a_command_may_ask_at_the_terminal(mutex: Mutex, api_server: ApiSe
     os.close(theirs)
     os.write(ours, b"7\n")
     assert await process.wait() == 7
+    os.close(ours)
+
+
+@pytest.mark.slow
+async def test_a_command_has_the_terminal_from_the_beginning_of_a_line(mutex: Mutex, api_server: ApiServer):
+    """What was said while it was waited for is left, not written on."""
+    await mutex.create()
+    held = await mutex.lock(holder="first")
+    ours, theirs = os.openpty()
+    process = await asyncio.create_subprocess_exec(
+        *(*command_line(api_server), "echo", "begun"), stdout=theirs, stderr=theirs
+    )
+    os.set_blocking(ours, False)
+    shown = b""
+
+    def shows(text: bytes) -> bool:
+        nonlocal shown
+        with contextlib.suppress(BlockingIOError):
+            shown += os.read(ours, 4096)
+        return text in shown
+
+    await eventually(lambda: shows(b"held by first, 1 waiting"))
+    await mutex.unlock(held)
+    await eventually(lambda: shows(b"begun"))
+    assert await process.wait() == 0
+    assert b"1 waiting\r\nbegun" in shown
+    os.close(theirs)
     os.close(ours)
 
 

@@ -127,7 +127,7 @@ def with_(
                 timeout=limit, ttl=length, holder=who, priority=priority, on_progress=_shown_by(progress.show)
             )
             with progress:
-                return await run_held(scope, command)
+                return await run_held(scope, command, progress)
 
     run(main)
 

@@ -92,7 +92,7 @@ class CommandFailedError(Exception):
         self.status = status
 
 
-async def run_held(scope: Keeper[H], command: Sequence[str], *, must_succeed: bool = False) -> int:
+async def run_held(scope: Keeper[H], command: Sequence[str], progress: Progress, *, must_succeed: bool = False) -> int:
     """Run a command while a lock, or a permit, is held; return its exit status. Once that is lost the command is ended.
 
     The command has a process group of its own, unless it could read from a terminal: there it would be stopped.
@@ -100,6 +100,7 @@ async def run_held(scope: Keeper[H], command: Sequence[str], *, must_succeed: bo
     Args:
         scope: of what is held.
         command: what to run.
+        progress: says what is waited for before.
         must_succeed: any exit status but 0 is a failure of what it is held for.
 
     Raises:
@@ -109,6 +110,7 @@ async def run_held(scope: Keeper[H], command: Sequence[str], *, must_succeed: bo
 
     async def work(signals: Signals) -> int:
         async with scope as held:
+            progress.leave()
             own_group = not is_terminal(sys.stdin)
             status = await run_command(command, signals, environment=_environment(held), own_group=own_group)
             if must_succeed and status:

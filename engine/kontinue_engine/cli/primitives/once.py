@@ -71,7 +71,7 @@ def do(
                 timeout=limit, lease=length, holder=who, on_progress=lambda state: progress.show(_doing(state))
             )
             with suppress(errors.AlreadyExecuted), progress:
-                return await run_held(scope, command, must_succeed=True)
+                return await run_held(scope, command, progress, must_succeed=True)
         say(options, ONCES, name, "has been executed", {"executed": True})
         return OK
 

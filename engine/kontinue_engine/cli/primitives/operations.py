@@ -121,5 +121,10 @@ class Progress:
 
     def __exit__(self, *_: object) -> None:
         """Leave the line."""
+        self.leave()
+
+    def leave(self) -> None:
+        """Leave the line, if that was not done: whoever prints next begins one."""
         if self._said and self._is_terminal:
             print(file=sys.stderr, flush=True)
+        self._said = ""

@@ -103,7 +103,7 @@ def with_(
             hold = mutex.reading if read else mutex.held
             scope = hold(timeout=limit, ttl=length, holder=who, on_progress=lambda state: progress.show(_before(state)))
             with progress:
-                return await run_held(scope, command)
+                return await run_held(scope, command, progress)
 
     run(main)
 

@@ -132,7 +132,7 @@ def with_(
                 holder=holder, timeout=limit, ttl=length, bound_to=bound, on_progress=_shown_by(progress)
             )
             with progress:
-                return await run_held(scope, command)
+                return await run_held(scope, command, progress)
 
     run(main)
 
