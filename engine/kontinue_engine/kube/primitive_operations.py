@@ -44,8 +44,8 @@ from kontinue.sync.granted.asking import child_meta
 from kontinue.sync.granted.lease import LEASE_LABEL, Lease
 from kontinue.sync.granted.permits import new_permit
 from kontinue.sync.granted.semaphore import Semaphore
+from kontinue.sync.holding.holders import holder_name
 from kontinue.sync.holding.locker import Locker
-from kontinue.sync.locks.lockable import holder_name
 from kontinue.sync.objects.changes import settled
 from kontinue.sync.objects.removing import remove
 from kontinue.sync.objects.watching import Gone, listed, states

@@ -242,12 +242,25 @@ def delete(
 
 
 def _encode(body: object) -> bytes:
-    return body if isinstance(body, bytes) else msgspec.json.encode(body)
+    if isinstance(body, bytes):
+        return body
+    try:
+        return msgspec.json.encode(body)
+    except UnicodeEncodeError as error:
+        raise _no_text(error) from error
 
 
 def _quote(text: str) -> str:
     """Percent-encode a part of a path. Names of objects mostly need it not, which is quick to see."""
-    return text if _PLAIN.fullmatch(text) else quote(text, safe="")
+    try:
+        return text if _PLAIN.fullmatch(text) else quote(text, safe="")
+    except UnicodeEncodeError as error:
+        raise _no_text(error) from error
+
+
+def _no_text(error: UnicodeEncodeError) -> errors.Invalid:
+    """Return the error of a text with half a character, such as an argument of a command that is no UTF-8."""
+    return errors.Invalid(f"{error.object[:100]!r} is no text that UTF-8 can say", status=422, reason="Invalid")
 
 
 def _query(*pairs: tuple[str, str]) -> str:

@@ -98,6 +98,19 @@ async def test_who_and_of_what_may_be_long_and_odd(call: Call, world: World):
         assert (await call("barrier", "wait", name, "--timeout", "60s")).code == 0
 
 
+async def test_who_is_no_text_or_too_long_is_told_so(call: Call):
+    """By all kinds alike, and so is a name: a command gives what is no UTF-8 as halves of characters."""
+    verbs = {"mutex": "lock", "rwmutex": "lock", "semaphore": "acquire", "lease": "acquire", "barrier": "arrive"}
+    for kind, verb in verbs.items():
+        await call(kind, "create", "x")
+        said = await call(kind, verb, "x", "--holder", "h" * 254)
+        assert (said.code, "is longer than 253 characters" in said.err) == (1, True), said
+        said = await call(kind, verb, "x", "--holder", "h\udcff")
+        assert (said.code, "is no text that UTF-8 can say" in said.err) == (1, True), said
+        said = await call(kind, verb, "x\udcff")
+        assert (said.code, "is no text that UTF-8 can say" in said.err) == (1, True), said
+
+
 async def test_a_lock_is_anybodys(call: Call):
     """Holders are any text up to 253 characters; two are told apart, and whoever is not there cannot hold it."""
     for kind in ("mutex", "rwmutex"):
@@ -199,11 +212,11 @@ async def test_python_refuses_what_cannot_be_meant(world: World):
         (mutex.lock(ttl=-SOON, holder="a", timeout=SOON), errors.Invalid),
         (mutex.lock(holder=nobody), errors.NotFound),
         (mutex.unlock(holder="a"), errors.InvalidState),
-        (semaphore.acquire(holder="h" * 300), errors.Invalid),
+        (semaphore.acquire(holder="h" * 300), errors.InvalidState),
         (semaphore.acquire(ttl=-SOON), errors.Invalid),
         (semaphore.acquire(bound_to=nobody), errors.NotFound),
         (semaphore.release("nobody"), errors.NotFound),
-        (barrier.arrive("h" * 300), errors.Invalid),
+        (barrier.arrive("h" * 300), errors.InvalidState),
         (barrier.wait(timeout=-SOON), errors.WaitTimeout),
     ):
         with pytest.raises(error):

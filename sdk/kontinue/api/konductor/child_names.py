@@ -51,4 +51,4 @@ def _readable(text: str) -> str:
 
 
 def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:_HASH]
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:_HASH]

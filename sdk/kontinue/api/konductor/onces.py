@@ -144,7 +144,8 @@ def executed(once: Once, now: datetime) -> Once:
 
 
 def failed(once: Once, failure: str) -> Once:
-    """Return a Once whose try has failed, and which the next one may try."""
+    """Return a Once whose try has failed, and which the next one may try; of any text as much as can be stored."""
+    failure = failure.encode(errors="replace").decode()
     locks = msgspec.structs.replace(once_locks(once), grants=())
     status = msgspec.structs.replace(once.status, executor="", failure=failure[:MAX_FAILURE] or "failed")
     return with_once_locks(msgspec.structs.replace(once, status=status), locks)

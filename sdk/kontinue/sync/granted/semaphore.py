@@ -30,7 +30,7 @@ from kontinue.kube.answers import reader
 from kontinue.options import require_duration
 from kontinue.sync.granted.asking import DEFAULT_TTL, Asker, Missed, Words, does_not_wait, until_seen
 from kontinue.sync.granted.permits import HeldPermit, PermitScope, new_permit
-from kontinue.sync.holding.holders import own_name
+from kontinue.sync.holding.holders import holder_name
 from kontinue.sync.holding.renewing import insisted, is_due, renewed_until_lost
 from kontinue.sync.objects.arguments import duration_text, require_holder_name, require_number
 from kontinue.sync.objects.followed import Followed
@@ -112,7 +112,7 @@ class Semaphore(Stored[StoredSemaphore]):
         limit = self.timeout if timeout is None else timeout
         require_duration("ttl", ttl)
         require_holder_name(holder)
-        holder = holder or own_name()
+        holder = holder_name(holder)
         return await until_seen(limit, lambda left: self._asked(left, ttl, holder, bound_to, on_progress))
 
     def hold(
@@ -155,7 +155,7 @@ class Semaphore(Stored[StoredSemaphore]):
             ApiError: the server refuses.
         """
         require_holder_name(holder)
-        holder = holder or own_name()
+        holder = holder_name(holder)
         held = [one for one in await self.permits() if one.spec.holder == holder]
         held = [one for one in held if one.status.phase is PermitPhase.GRANTED]
         if not held:

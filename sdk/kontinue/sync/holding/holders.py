@@ -11,11 +11,14 @@ from typing import Final
 
 import msgspec
 
+from kontinue import errors
 from kontinue.api.konductor.group import Holder, HolderKind
+from kontinue.api.konductor.locks import MAX_HOLDER
 from kontinue.api.meta import PartialObjectMetadata
 from kontinue.kube import requests
 from kontinue.kube.answers import reader
 from kontinue.kube.transport import Transport
+from kontinue.sync.objects.arguments import require_holder
 
 _RESOURCES: Final = {HolderKind.POD: requests.PODS, HolderKind.EXECUTION: requests.EXECUTIONS}
 _decode_metadata: Final = reader(PartialObjectMetadata)
@@ -31,6 +34,20 @@ async def found(holder: Holder, transport: Transport, namespace: str, *, retry_f
     request = requests.get(_RESOURCES[holder.kind], namespace, holder.name)
     metadata = _decode_metadata(await transport.send(request, retry_for_s=retry_for_s)).metadata
     return msgspec.structs.replace(holder, uid=metadata.uid)
+
+
+def holder_name(holder: str | Holder) -> str:
+    """Return what a holder is called by in the status; who says nothing, as ``own_name`` says.
+
+    Raises:
+        InvalidState: it is too long.
+        TypeError: it is neither a name nor a Holder.
+    """
+    require_holder(holder)
+    name = f"{holder.kind.value.lower()}/{holder.name}" if isinstance(holder, Holder) else holder or own_name()
+    if len(name) > MAX_HOLDER:
+        raise errors.InvalidState(f"holder {name[:40]!r}... is longer than {MAX_HOLDER} characters")
+    return name
 
 
 def own_name() -> str:

@@ -15,15 +15,13 @@ from typing import TypeVar
 from kontinue import errors
 from kontinue.api.konductor.group import Holder
 from kontinue.api.konductor.locking import Claim, LockKind
-from kontinue.api.konductor.locks import MAX_HOLDER
 from kontinue.client.client import Client
 from kontinue.kube.reflector import HasMetadata
 from kontinue.kube.requests import Resource
 from kontinue.options import require_duration, require_type
 from kontinue.sync.holding.held import Lock
-from kontinue.sync.holding.holders import found, own_name
+from kontinue.sync.holding.holders import found, holder_name
 from kontinue.sync.holding.locker import Locker, Taken
-from kontinue.sync.objects.arguments import require_holder
 from kontinue.sync.objects.stored import Stored
 from kontinue.sync.objects.waiting import unanswered, until_over
 
@@ -97,17 +95,3 @@ def named(lock: Lock | None, holder: str | Holder, token: int | None) -> tuple[s
         return "", holder_name(holder), token
     require_type("lock", lock, Lock, 'what lock() has returned; somebody\'s lock is named by holder="NAME"')
     return lock.id, lock.holder, lock.token
-
-
-def holder_name(holder: str | Holder) -> str:
-    """Return what a holder is called by in the status.
-
-    Raises:
-        InvalidState: it is too long.
-        TypeError: it is neither a name nor a Holder.
-    """
-    require_holder(holder)
-    name = f"{holder.kind.value.lower()}/{holder.name}" if isinstance(holder, Holder) else holder or own_name()
-    if len(name) > MAX_HOLDER:
-        raise errors.InvalidState(f"holder {name[:40]!r}... is longer than {MAX_HOLDER} characters")
-    return name

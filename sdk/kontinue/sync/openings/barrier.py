@@ -19,7 +19,7 @@ from kontinue.client.limits import limited, limited_write
 from kontinue.kube import requests
 from kontinue.kube.answers import reader
 from kontinue.sync.granted.asking import child_meta
-from kontinue.sync.holding.holders import own_name
+from kontinue.sync.holding.holders import holder_name
 from kontinue.sync.objects.arguments import duration_text, require_holder_name, require_number
 from kontinue.sync.openings.opening import Opening
 
@@ -80,7 +80,7 @@ class Barrier(Opening[StoredBarrier]):
             ApiError: the server refuses.
         """
         require_holder_name(holder)
-        holder = holder or own_name()
+        holder = holder_name(holder)
         for _ in range(_TRIES):
             barrier = await self.get()
             self._refuse_failed(barrier)
