@@ -70,7 +70,11 @@ class HeldCaretaker(Caretaker[T]):
             ApiError: the server refuses to say.
         """
         namespace = found.metadata.namespace
-        return {one.uid for one in self.holders_of(found) if await self._holders.is_gone(namespace, one)}
+        ended: set[str] = set()
+        living: set[str] = set()
+        for one in self.holders_of(found):
+            (ended if await self._holders.is_gone(namespace, one) else living).add(one.uid)
+        return ended - living  # somebody may have written several without a uid: none of them ends by another's end
 
     async def delete(self, found: T) -> None:
         """Delete an object, unless it has changed.
@@ -116,5 +120,9 @@ class HeldCaretaker(Caretaker[T]):
                 self._held_by.pop(one.uid, None)
 
     def _on_holder(self, uid: str | None) -> None:
-        for key in self._held_by.get(uid, ()) if uid is not None else set().union(*self._held_by.values()):
+        if uid is None:
+            keys = set().union(*self._held_by.values())
+        else:  # or of one of whom only the name is known
+            keys = self._held_by.get(uid, set()) | self._held_by.get("", set())
+        for key in keys:
             self._looks.queue.add(key)
