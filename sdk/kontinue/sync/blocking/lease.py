@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 
 from kontinue.api.konductor.group import Holder
 from kontinue.api.konductor.leases import Lease as StoredLease
 from kontinue.api.konductor.leases import LeaseRequest, LeaseStatus
 from kontinue.client.sync_client import SyncClient, parts_of
-from kontinue.sync.blocking.scopes import within
+from kontinue.sync.blocking.scopes import taken, within
 from kontinue.sync.granted.asking import DEFAULT_TTL
 from kontinue.sync.granted.lease import Lease
 from kontinue.sync.holding.held import Lock
@@ -68,10 +69,10 @@ class SyncLease:
 
         ``on_progress`` is called on the client's own thread.
         """
-        asking = self._lease.acquire(
-            timeout=timeout, ttl=ttl, holder=holder, priority=priority, on_progress=on_progress
+        take = partial(
+            self._lease.acquire, timeout=timeout, ttl=ttl, holder=holder, priority=priority, on_progress=on_progress
         )
-        return self._thread.run(asking)
+        return taken(take, self._lease.release, self._thread)
 
     def renew(self, lock: Lock | None = None, *, holder: str | Holder = "", token: int | None = None) -> StoredLease:
         """Hold it for its whole ttl again; see ``Lease.renew``."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 
 from kontinue.api.konductor.group import Holder
 from kontinue.api.konductor.mutexes import Mutex as StoredMutex
 from kontinue.api.konductor.mutexes import MutexStatus
 from kontinue.client.sync_client import SyncClient, parts_of
-from kontinue.sync.blocking.scopes import within
+from kontinue.sync.blocking.scopes import taken, within
 from kontinue.sync.holding.held import Lock
 from kontinue.sync.locks.mutex import Mutex
 
@@ -60,7 +61,8 @@ class SyncMutex:
         on_progress: Callable[[StoredMutex], object] | None = None,
     ) -> Lock:
         """Lock it for a caller who unlocks it himself; see ``Mutex.lock``."""
-        return self._thread.run(self._mutex.lock(timeout=timeout, ttl=ttl, holder=holder, on_progress=on_progress))
+        take = partial(self._mutex.lock, timeout=timeout, ttl=ttl, holder=holder, on_progress=on_progress)
+        return taken(take, self._mutex.unlock, self._thread)
 
     def unlock(self, lock: Lock | None = None, *, holder: str | Holder = "", token: int | None = None) -> None:
         """Unlock it; see ``Mutex.unlock``."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 
 from kontinue.api.konductor.group import Holder
 from kontinue.api.konductor.rwmutexes import RWMutex as StoredRWMutex
 from kontinue.api.konductor.rwmutexes import RWMutexStatus
 from kontinue.client.sync_client import SyncClient, parts_of
-from kontinue.sync.blocking.scopes import within
+from kontinue.sync.blocking.scopes import taken, within
 from kontinue.sync.holding.held import Lock
 from kontinue.sync.locks.rwmutex import RWMutex
 
@@ -78,7 +79,8 @@ class SyncRWMutex:
         on_progress: Callable[[StoredRWMutex], object] | None = None,
     ) -> Lock:
         """Lock it to write, for a caller who unlocks it himself; see ``RWMutex.lock``."""
-        return self._thread.run(self._mutex.lock(timeout=timeout, ttl=ttl, holder=holder, on_progress=on_progress))
+        take = partial(self._mutex.lock, timeout=timeout, ttl=ttl, holder=holder, on_progress=on_progress)
+        return taken(take, self._mutex.unlock, self._thread)
 
     def rlock(
         self,
@@ -89,7 +91,8 @@ class SyncRWMutex:
         on_progress: Callable[[StoredRWMutex], object] | None = None,
     ) -> Lock:
         """Lock it to read, for a caller who unlocks it himself; see ``RWMutex.rlock``."""
-        return self._thread.run(self._mutex.rlock(timeout=timeout, ttl=ttl, holder=holder, on_progress=on_progress))
+        take = partial(self._mutex.rlock, timeout=timeout, ttl=ttl, holder=holder, on_progress=on_progress)
+        return taken(take, self._mutex.unlock, self._thread)
 
     def unlock(self, lock: Lock | None = None, *, holder: str | Holder = "", token: int | None = None) -> None:
         """Unlock it; see ``RWMutex.unlock``."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from typing import Self
 
 from kontinue.api.konductor.group import Holder
@@ -12,7 +13,7 @@ from kontinue.api.konductor.semaphores import Permit, SemaphoreStatus
 from kontinue.api.konductor.semaphores import Semaphore as StoredSemaphore
 from kontinue.client.event_thread import EventThread
 from kontinue.client.sync_client import SyncClient, parts_of
-from kontinue.sync.blocking.scopes import within
+from kontinue.sync.blocking.scopes import taken, within
 from kontinue.sync.granted.permits import HeldPermit
 from kontinue.sync.granted.semaphore import Semaphore
 
@@ -83,10 +84,10 @@ class SyncSemaphore:
         on_progress: Callable[[StoredSemaphore], object] | None = None,
     ) -> SyncHeldPermit:
         """Wait for a permit; see ``Semaphore.acquire``. ``on_progress`` is called on the client's own thread."""
-        asking = self._semaphore.acquire(
-            holder=holder, timeout=timeout, ttl=ttl, bound_to=bound_to, on_progress=on_progress
+        take = partial(
+            self._semaphore.acquire, holder=holder, timeout=timeout, ttl=ttl, bound_to=bound_to, on_progress=on_progress
         )
-        return SyncHeldPermit(self._thread.run(asking), self._thread)
+        return SyncHeldPermit(taken(take, HeldPermit.release, self._thread), self._thread)
 
     @contextmanager
     def hold(
