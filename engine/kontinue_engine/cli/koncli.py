@@ -1,8 +1,8 @@
 """Internal. ``koncli``: the verbs for primitives of ``konductor.io`` alone, as scripts of the original call them.
 
 They are those of ``kontinue``. Here also spellings count that only the original's documents know: ``-o text``, a log
-level, ``--wait`` and a timeout of whatever verb, and the namespace in an environment variable, as the API group. A
-command line that makes no sense is 1, as 2 says not found.
+level, ``--wait`` and a timeout of whatever verb, and environment variables for some options. A command line that makes
+no sense is 1, as 2 says not found.
 """
 
 from __future__ import annotations
@@ -16,8 +16,14 @@ from kontinue_engine.cli import exit_codes
 from kontinue_engine.cli.main import ASK, VERBS, Program, Verb, run_program
 from kontinue_engine.cli.options import GROUPED, lacks_value
 
-VARIABLES: Final = {"KONDUCTOR_NAMESPACE": ("--namespace", "-n"), "KONDUCTOR_GROUP": ("--api-group",)}
-"""Options that environment variables stand for, in all their spellings."""
+VARIABLES: Final = {
+    "KONDUCTOR_NAMESPACE": ("--namespace", "-n"),
+    "KONDUCTOR_GROUP": ("--api-group",),
+    "KONCLI_NAMESPACE": ("--namespace", "-n"),
+    "KONCLI_KUBECONFIG": ("--kubeconfig",),
+    "KONCLI_OUTPUT": ("--output", "-o"),
+}
+"""Options that environment variables stand for, in all their spellings; the first variable that is set counts."""
 WAITS: Final = {
     "barrier": frozenset({"arrive", "wait"}),
     "gate": frozenset({"wait"}),
@@ -48,7 +54,8 @@ KONCLI: Final = Program(
     "koncli",
     "Coordinate workloads by primitives of konductor.io, as in: koncli mutex lock NAME. What a kind does: koncli "
     "mutex --help. Exit codes: 0 ok, 1 error, 2 not found, 3 timeout, 4 forbidden, 5 held by another. "
-    "$KONDUCTOR_NAMESPACE and $KONDUCTOR_GROUP stand for -n and --api-group.",
+    "$KONDUCTOR_NAMESPACE or $KONCLI_NAMESPACE, $KONCLI_KUBECONFIG, $KONCLI_OUTPUT and $KONDUCTOR_GROUP stand for -n, "
+    "--kubeconfig, -o and --api-group.",
     (STATUS, OPERATOR, *(verb for verb in VERBS if verb.name in WAITS or verb.name in _ALONE)),
 )
 
@@ -133,9 +140,9 @@ def _ours(part: _Part, kind: str, verb: str) -> Sequence[str]:
 
 
 def _from_environment(words: Sequence[str], environment: Mapping[str, str]) -> list[str]:
-    found: list[str] = []
-    for variable, spellings in VARIABLES.items():
-        is_given = any(word.partition("=")[0] in spellings for word in words)
+    found: dict[str, str] = {}
+    for variable, (option, *others) in VARIABLES.items():
+        is_given = any(word.partition("=")[0] in (option, *others) for word in words)
         if (value := environment.get(variable)) and not is_given:
-            found += [spellings[0], value]
-    return found
+            found.setdefault(option, "table" if (option, value) == ("--output", "text") else value)
+    return [word for pair in found.items() for word in pair]

@@ -58,6 +58,24 @@ def test_the_namespace_of_the_environment_counts_unless_the_line_names_one():
     assert translated(["waitgroup", "list", "-n", "b"], environment) == ["waitgroup", "list", "-n", "b"]
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "option", "spelled"),
+    [
+        ("KONCLI_NAMESPACE", "batch", ["--namespace", "batch"], ["-n", "b"]),
+        ("KONCLI_KUBECONFIG", "other", ["--kubeconfig", "other"], ["--kubeconfig=b"]),
+        ("KONCLI_OUTPUT", "json", ["--output", "json"], ["-o", "yaml"]),
+        ("KONCLI_OUTPUT", "text", ["--output", "table"], ["--output=yaml"]),
+    ],
+)
+def test_each_option_of_the_original_has_its_variable(variable: str, value: str, option: list[str], spelled: list[str]):
+    """As its sources read them; what the line says goes first, and so does the name that its documents have."""
+    listing = ["waitgroup", "list"]
+    assert translated(listing, {variable: value}) == [*option, *listing]
+    assert translated([*listing, *spelled], {variable: value}) == [*listing, *spelled]
+    both = {"KONCLI_NAMESPACE": "batch", "KONDUCTOR_NAMESPACE": "night"}
+    assert translated(listing, both) == ["--namespace", "night", *listing]
+
+
 def test_the_api_group_of_the_environment_counts_unless_the_line_names_one():
     """Whoever works with the original's objects says so once."""
     environment = {"KONDUCTOR_GROUP": "sync.konductor.io"}
