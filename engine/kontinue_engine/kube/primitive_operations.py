@@ -27,7 +27,7 @@ from kontinue.api.konductor.group import Holder
 from kontinue.api.konductor.leases import LeaseRequest, LeaseRequestSpec
 from kontinue.api.konductor.locking import Claim, Grant, LockKind, QueueFull
 from kontinue.api.konductor.mutexes import MUTEXES
-from kontinue.api.konductor.onces import ONCES, executed, failed, once_locks
+from kontinue.api.konductor.onces import ONCES, ended
 from kontinue.api.konductor.onces import Once as StoredOnce
 from kontinue.api.konductor.rwmutexes import RWMUTEXES
 from kontinue.api.konductor.semaphores import Permit, PermitSpec
@@ -40,13 +40,13 @@ from kontinue.kube.backoff import Backoff
 from kontinue.kube.requests import Resource
 from kontinue.kube.transport import Transport
 from kontinue.primitive_calls import BARRIER, GATE, LEASE, MUTEX, ONCE, RW_MUTEX, SEMAPHORE, WAIT_GROUP, Begun, Held
-from kontinue.sync.granted.asking import child_meta
 from kontinue.sync.granted.lease import LEASE_LABEL, Lease
 from kontinue.sync.granted.permits import new_permit
 from kontinue.sync.granted.semaphore import Semaphore
 from kontinue.sync.holding.holders import holder_name
 from kontinue.sync.holding.locker import Locker
 from kontinue.sync.objects.changes import settled
+from kontinue.sync.objects.owned import child_meta
 from kontinue.sync.objects.removing import remove
 from kontinue.sync.objects.watching import Gone, listed, states
 from kontinue.sync.openings.barrier import Barrier
@@ -257,11 +257,10 @@ class PrimitiveOperations:
         now = datetime.now(UTC)
 
         def change(once: StoredOnce) -> StoredOnce:
-            status = once.status
-            if options.is_theirs or (status.executed and status.lock_id == id_):
+            if options.is_theirs:
                 return once
-            if once_locks(once).held_by(id_) is not None:
-                return failed(once, options.failure) if options.failure else executed(once, now)
+            if (changed := ended(once, id_, failure=options.failure, now=now)) is not None:
+                return changed
             if not options.failure:
                 raise errors.InvalidState(
                     f"Once {self._namespace}/{name} has been taken away from this Execution while it did it: "

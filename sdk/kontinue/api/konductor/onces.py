@@ -151,4 +151,20 @@ def failed(once: Once, failure: str) -> Once:
     return with_once_locks(msgspec.structs.replace(once, status=status), locks)
 
 
+def ended(once: Once, lock_id: str, *, failure: str, now: datetime) -> Once | None:
+    """Return a Once whose try has ended; as it is if that has been written already, None if it is not this try's.
+
+    Args:
+        once: as it is stored.
+        lock_id: of the try.
+        failure: what it has raised; empty: it was done.
+        now: by the clock of whoever has tried.
+    """
+    if once.status.executed and once.status.lock_id == lock_id:
+        return once
+    if once_locks(once).held_by(lock_id) is None:
+        return None
+    return failed(once, failure) if failure else executed(once, now)
+
+
 ONCES: Final = LockKind(object_type=Once, locks_of=once_locks, with_locks=with_once_locks, most=MAX_WAITERS)

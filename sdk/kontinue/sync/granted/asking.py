@@ -1,4 +1,4 @@
-"""Asks by an object of its own, and waits for what the coordinator decides. Called by ``semaphore`` and ``lease``.
+"""Asks by an object of its own, and waits for what the coordinator decides. For ``semaphore`` and ``lease``.
 
 Permits and LeaseRequests are created, watched, and deleted when nobody waits any more. What is granted when is the
 coordinator's business (``kontinue_engine.primitives``).
@@ -17,14 +17,12 @@ import msgspec
 
 from kontinue import errors
 from kontinue.api import durations
-from kontinue.api.konductor.child_names import label_value
 from kontinue.api.konductor.group import Holder
-from kontinue.api.meta import ObjectMeta, OwnerReference
 from kontinue.kube import requests
 from kontinue.kube.requests import Resource
 from kontinue.kube.transport import Transport
 from kontinue.options import require_duration
-from kontinue.sync.granted.shapes import Asking, LookedAfter, Parent
+from kontinue.sync.granted.shapes import Asking, LookedAfter
 from kontinue.sync.holding.holders import found as found_holder
 from kontinue.sync.objects.waiting import unanswered
 from kontinue.sync.objects.watching import Gone, not_looked_after, states
@@ -283,12 +281,3 @@ async def until_seen(limit: timedelta | None, ask: Callable[[timedelta | None], 
 def does_not_wait(limit: timedelta | None) -> bool:
     """Tell whether somebody only tries."""
     return limit is not None and limit <= timedelta()
-
-
-def child_meta(parent: Parent, name: str, *, label: str) -> ObjectMeta:
-    """Return the metadata of an object that belongs to ``parent``, is deleted with it and found by ``label``."""
-    meta = parent.metadata
-    owner = OwnerReference(
-        api_version=parent.api_version, kind=parent.kind, name=meta.name, uid=meta.uid, controller=True
-    )
-    return ObjectMeta(name=name, labels={label: label_value(meta.name)}, owner_references=[owner])

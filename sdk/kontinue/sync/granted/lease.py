@@ -23,13 +23,14 @@ from kontinue.client.client import Client
 from kontinue.client.limits import limited, limited_write
 from kontinue.kube import requests
 from kontinue.kube.answers import reader
-from kontinue.sync.granted.asking import DEFAULT_TTL, Asker, Missed, Words, child_meta, does_not_wait, until_seen
+from kontinue.sync.granted.asking import DEFAULT_TTL, Asker, Missed, Words, does_not_wait, until_seen
 from kontinue.sync.holding.held import Lock, Scope
 from kontinue.sync.holding.holders import holder_name
 from kontinue.sync.holding.locker import Taken
 from kontinue.sync.holding.renewing import is_due
 from kontinue.sync.locks.lockable import Lockable, named
 from kontinue.sync.objects.arguments import duration_text, require_number
+from kontinue.sync.objects.owned import child_meta
 from kontinue.sync.objects.watching import shown
 
 LEASE_LABEL: Final = "lease"

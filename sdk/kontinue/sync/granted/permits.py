@@ -10,8 +10,8 @@ from typing import Final, Self
 
 from kontinue import errors
 from kontinue.api.konductor.semaphores import Permit, PermitSpec, Semaphore
-from kontinue.sync.granted.asking import child_meta
 from kontinue.sync.holding.held import Holding, Keeper
+from kontinue.sync.objects.owned import child_meta
 
 SEMAPHORE_LABEL: Final = "semaphore"
 """Documented label of Permits."""

@@ -49,20 +49,6 @@ class Asking(HasMetadata, Protocol):
         ...
 
 
-class Parent(HasMetadata, Protocol):
-    """An object that is asked of."""
-
-    @property
-    def api_version(self) -> str:
-        """Its group and version."""
-        ...
-
-    @property
-    def kind(self) -> str:
-        """Its kind."""
-        ...
-
-
 class Decided(Protocol):
     """A status that a coordinator writes."""
 

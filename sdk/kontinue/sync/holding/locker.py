@@ -1,4 +1,4 @@
-"""Takes, renews and gives back locks of one object. Called by ``kontinue.sync.locks.mutex``, for all who hold and wait.
+"""Takes, renews and gives back locks of one object. Called by ``kontinue.sync.locks.lockable`` and by workers.
 
 What may change hands when is ``kontinue.api.konductor.locking``'s business; here are the writes, the watch and the
 clock. Who waits needs no coordinator: he ends what has expired before him himself.

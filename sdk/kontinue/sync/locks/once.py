@@ -13,7 +13,7 @@ import msgspec
 
 from kontinue import errors
 from kontinue.api.konductor.group import Holder
-from kontinue.api.konductor.onces import ONCES, OnceSpec, OnceStatus, executed, failed, once_locks
+from kontinue.api.konductor.onces import ONCES, OnceSpec, OnceStatus, ended
 from kontinue.api.konductor.onces import Once as StoredOnce
 from kontinue.api.meta import ObjectMeta
 from kontinue.client.client import Client
@@ -137,21 +137,18 @@ class Once(Lockable[StoredOnce]):
 
     async def _finish(self, lock: Lock, error: BaseException | None) -> None:
         now = datetime.now(UTC)
+        failure = "" if error is None else f"{type(error).__name__}: {error}"
         has_tried = False
 
         def change(state: StoredOnce) -> StoredOnce:
             nonlocal has_tried
-            status = state.status
-            if status.executed and status.lock_id == lock.id:
-                return state  # the answer to our write got lost
-            if once_locks(state).held_by(lock.id) is None:
-                if error is not None and has_tried:
-                    return state
+            changed = ended(state, lock.id, failure=failure, now=now)
+            if changed is None:
+                if failure and has_tried:
+                    return state  # the answer to our write got lost
                 raise errors.InvalidState(f"Once {self.namespace}/{self.name} is not {lock.holder}'s any more")
             has_tried = True
-            if error is None:
-                return executed(state, now)
-            return failed(state, f"{type(error).__name__}: {error}")
+            return changed
 
         await self._locker.changes.apply(change, settles=False)
 

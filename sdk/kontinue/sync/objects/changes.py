@@ -1,4 +1,4 @@
-"""Conditional writes to the status of one object, until one of them succeeds. Called by ``holding.locker``.
+"""Conditional writes to the status of one object, until one of them succeeds. For ``holding.locker``.
 
 What changes it is applied again after a conflict or a lost answer, to what is stored then: it must be a function that
 does nothing if it has been carried out already. (Counting is not; ``wait_groups.counter`` has other means.)

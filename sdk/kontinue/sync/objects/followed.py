@@ -1,6 +1,6 @@
 """The newest state of one object, by a watch that all who look share, and which lives as long as they do.
 
-Called by ``kontinue.sync.holding.locker``.
+Called by ``kontinue.sync.holding.locker`` and ``renewing``, and by ``kontinue.sync.granted.semaphore``.
 """
 
 from __future__ import annotations

@@ -18,9 +18,9 @@ from kontinue.client.client import Client
 from kontinue.client.limits import limited, limited_write
 from kontinue.kube import requests
 from kontinue.kube.answers import reader
-from kontinue.sync.granted.asking import child_meta
 from kontinue.sync.holding.holders import holder_name
 from kontinue.sync.objects.arguments import duration_text, require_holder_name, require_number
+from kontinue.sync.objects.owned import child_meta
 from kontinue.sync.openings.opening import Opening
 
 BARRIER_LABEL: Final = "barrier"
