@@ -15,7 +15,7 @@ from kontinue.kube import requests
 from kontinue.kube.answers import reader
 from kontinue.kube.transport import Transport
 from kontinue_engine.arbiter.caretaker import INVALID_TIMEOUT, OPENED, TIMED_OUT
-from kontinue_engine.arbiter.families import FamilyController, Kinds, all_of
+from kontinue_engine.arbiter.families import FamilyController, Kinds, settle_all
 from kontinue_engine.arbiter.looks import Key
 from kontinue_engine.clock import Clock
 from kontinue_engine.kube.events import EventRecorder
@@ -49,7 +49,7 @@ class BarrierController(FamilyController[Barrier, Arrival]):
             stored = await self.write(msgspec.structs.replace(parent, status=plan.status))
             if stored is not None and stored.status.phase is not parent.status.phase:
                 self._tell_end(stored)
-        await all_of([self.write_child(one) for one in plan.recorded])
+        await settle_all([self.write_child(one) for one in plan.recorded])
         if plan.look_again_at is not None:
             self._looks.again_in(key, (plan.look_again_at - now).total_seconds())
 

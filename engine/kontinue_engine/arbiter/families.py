@@ -152,7 +152,7 @@ class FamilyController(Caretaker[P], Generic[P, C]):
         self._looks.queue.add(key)  # its children may be left
 
 
-async def all_of(actions: Sequence[Coroutine[Any, Any, Any]]) -> Sequence[Any]:
+async def settle_all(actions: Sequence[Coroutine[Any, Any, Any]]) -> Sequence[Any]:
     """Return the results of requests that are sent at the same time; all are, before one that was refused raises."""
     outcomes = await asyncio.gather(*actions, return_exceptions=True)
     for one in outcomes:

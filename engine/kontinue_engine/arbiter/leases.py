@@ -17,7 +17,7 @@ from kontinue.kube import requests
 from kontinue.kube.transport import Transport
 from kontinue_engine.arbiter.asked import AskedController
 from kontinue_engine.arbiter.caretaker import EXPIRED
-from kontinue_engine.arbiter.families import Kinds, all_of
+from kontinue_engine.arbiter.families import Kinds, settle_all
 from kontinue_engine.arbiter.looks import Key
 from kontinue_engine.clock import Clock
 from kontinue_engine.kube.events import EventRecorder
@@ -49,11 +49,11 @@ class LeaseController(AskedController[Lease, LeaseRequest]):
             if stored is not None and plan.ended is LeasePhase.EXPIRED:
                 message = f"{held.holder} has not renewed it within {held.ttl}: token {held.token} is over"
                 self.tell(parent, "Warning", EXPIRED, message)
-        deleted = await all_of([self.end(parent, one, gone=gone) for one in plan.delete])
+        deleted = await settle_all([self.end(parent, one, gone=gone) for one in plan.delete])
         writes = [self.write_child(one) for one in plan.requests]
         if plan.tell is not None and all(deleted):
             writes.append(self.write_child(plan.tell))
-        await all_of(writes)
+        await settle_all(writes)
         due = [] if overdue.next_s is None else [overdue.next_s]
         due += [] if plan.look_again_at is None else [(plan.look_again_at - now).total_seconds()]
         if due:

@@ -16,7 +16,7 @@ from kontinue.api.konductor.semaphores import Permit, PermitPhase, Semaphore
 from kontinue.kube import requests
 from kontinue.kube.transport import Transport
 from kontinue_engine.arbiter.asked import AskedController
-from kontinue_engine.arbiter.families import Kinds, all_of
+from kontinue_engine.arbiter.families import Kinds, settle_all
 from kontinue_engine.arbiter.looks import Key
 from kontinue_engine.clock import Clock
 from kontinue_engine.kube.events import EventRecorder
@@ -47,7 +47,7 @@ class SemaphoreController(AskedController[Semaphore, Permit]):
         if plan.status is not None:
             await self.write(msgspec.structs.replace(parent, status=plan.status))
         ends = [self.end(parent, one, gone=gone) for one in plan.delete]
-        await all_of([*(self._inform(parent, one) for one in plan.permits), *ends])
+        await settle_all([*(self._inform(parent, one) for one in plan.permits), *ends])
         due = [] if overdue.next_s is None else [overdue.next_s]
         due += [] if plan.look_again_at is None else [(plan.look_again_at - now).total_seconds()]
         if due:
