@@ -123,12 +123,15 @@ class Caretaker(abc.ABC, Generic[T]):
         try:
             self._take(found)
         except Exception as error:  # noqa: BLE001 - one odd object must not end what all others need
-            self._on_fault(key_of(found), error)
+            self._note_fault(key_of(found), found, error)
 
     def _on_fault(self, key: Key, error: Exception) -> None:
+        self._note_fault(key, self._objects.get(key), error)
+
+    def _note_fault(self, key: Key, found: T | None, error: Exception) -> None:
         trace = "".join(traceback.format_exception(error))
         _log.error("fault of the coordinator", kind=self._resource.kind, object="/".join(key), exception=trace)
-        if (found := self._objects.get(key)) is not None:
+        if found is not None:
             message = f"a fault of the coordinator: {type(error).__name__}: {error}"
             self.tell(found, "Warning", NOT_LOOKED_AFTER, message)
 

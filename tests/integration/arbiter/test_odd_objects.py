@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from datetime import timedelta
 from typing import Any
 
@@ -14,7 +14,7 @@ from api_server import ApiServer
 from kontinue.api.konductor.wait_groups import WaitGroup as StoredWaitGroup
 from kontinue.kube import requests
 from kontinue.kube.requests import Resource
-from kontinue.sync import Mutex, Semaphore, WaitGroup, WaitGroupPhase
+from kontinue.sync import Holder, Mutex, Semaphore, WaitGroup, WaitGroupPhase
 from kontinue_engine.arbiter.looks import Key
 from kontinue_engine.arbiter.process import USER_AGENT
 from kontinue_engine.arbiter.wait_groups import WaitGroupController
@@ -84,7 +84,7 @@ async def test_who_waits_for_a_lock_that_lasts_until_the_end_of_time_waits(world
         await Mutex("odd", world.client).lock(timeout=timedelta(milliseconds=300))
 
 
-class Faulty(WaitGroupController):
+class FaultyLooks(WaitGroupController):
     """Has a bug, for one object."""
 
     async def look_at(self, key: Key, found: StoredWaitGroup) -> float | None:
@@ -93,17 +93,30 @@ class Faulty(WaitGroupController):
         return await super().look_at(key, found)
 
 
-async def test_a_fault_of_ours_with_one_object_is_told_by_an_event_and_others_are_looked_after(world: World):
+class FaultyHandler(WaitGroupController):
+    """Has a bug where it is told of one object."""
+
+    def holders_of(self, found: StoredWaitGroup) -> Iterable[Holder]:
+        if found.metadata.name == "odd":
+            raise ZeroDivisionError("a bug")
+        return super().holders_of(found)
+
+
+@pytest.mark.parametrize("faulty", [FaultyLooks, FaultyHandler])
+async def test_a_fault_of_ours_with_one_object_is_told_and_others_are_looked_after(
+    world: World, faulty: type[WaitGroupController], caplog: pytest.LogCaptureFixture
+):
     """A coordinator that ended would be started again, and end again, for all namespaces."""
     clock = SystemClock()
     events = EventRecorder(world.transport, component=USER_AGENT, instance="test", clock=clock)
-    controller = Faulty(world.transport, namespace=world.namespace, events=events, clock=clock)
+    controller = faulty(world.transport, namespace=world.namespace, events=events, clock=clock)
     await world.group("odd")
     fine = await world.group("fine")
     tasks = [asyncio.create_task(one) for one in (events.run(), controller.run())]
     await eventually(lambda: is_looked_after(fine))
     await eventually(lambda: world.events("NotLookedAfter"))
     assert await world.events("NotLookedAfter") == ["a fault of the coordinator: ZeroDivisionError: a bug"]
+    assert "fault of the coordinator" in caplog.text
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
