@@ -1,4 +1,4 @@
-"""Finds what has been archived: one Execution by name, or those that fit a filter. Called by ``Client``.
+"""Finds what has been archived: one Execution by name, or those that fit a filter. Called by ``Client`` and the CLI.
 
 What lives comes first; this is asked for what is not found there. An archive counts once it is whole. A child stands in
 the archive of its root; its name tells which that may be, if kontinue has chosen it.

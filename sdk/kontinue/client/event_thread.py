@@ -1,8 +1,8 @@
 """An event loop in a thread of its own, so that code without a loop can use what is asynchronous.
 
-Called by ``kontinue.client.sync_client`` alone. Any number of threads may call at once; they share the loop, and with
-it connections and watches. It starts with the first call, never at import or construction: a process that forks before
-it has called anything has no thread to lose.
+Called by ``kontinue.client.sync_client`` and ``kontinue.sync.blocking``. Any number of threads may call at once; they
+share the loop, and with it connections and watches. It starts with the first call, never at import or construction: a
+process that forks before it has called anything has no thread to lose.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """How an ended Execution is read: its result as a value, or its end as an error. Pure.
 
-Called by handles, by ``Client`` and by users who hold an Execution (``parse_result``).
+Called by handles, by ``kontinue.client.waiting`` and by users who hold an Execution (``parse_result``).
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """What belongs to the tree of an Execution, and how it is found: by the label of its root. Called by ``Client``.
 
-The kinds stand here once, for who reads a tree and for who follows one (``kontinue.client.tree_watcher``).
+The kinds stand here once, for who reads a tree, as ``kontinue logs`` does, too, and for who follows one
+(``kontinue.client.tree_watcher``).
 """
 
 from __future__ import annotations

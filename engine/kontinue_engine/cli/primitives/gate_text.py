@@ -1,4 +1,4 @@
-"""Internal. Gates as text and as fields. Called by ``kontinue_engine.cli.primitives.gate`` and ``status``."""
+"""Internal. Gates as text and as fields. Called by ``kontinue_engine.cli.primitives.gate``."""
 
 from __future__ import annotations
 

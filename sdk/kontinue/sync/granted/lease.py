@@ -1,4 +1,4 @@
-"""A Lease of ``konductor.io``, asynchronously: one at a time holds it, by priority. Called by users and by the CLI.
+"""A Lease of ``konductor.io``, asynchronously: one at a time holds it, by priority. Called by users, CLI and workers.
 
 It is asked for as a permit (``asking``), and held, renewed and given back as all locks (``lockable``, ``locker``).
 """

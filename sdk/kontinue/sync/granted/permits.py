@@ -1,4 +1,7 @@
-"""Permits as clients see them: the object by which one is asked for, and one that is held. Used by ``semaphore``."""
+"""Permits as clients see them: the object by which one is asked for, and one that is held.
+
+Used by ``semaphore`` and its blocking twin, and by workers, which ask for their Executions.
+"""
 
 from __future__ import annotations
 

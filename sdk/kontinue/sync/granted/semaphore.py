@@ -1,4 +1,4 @@
-"""A Semaphore, asynchronously: create it, acquire one of its permits, give it back. Called by users and by the CLI.
+"""A Semaphore, asynchronously: create it, acquire one of its permits, give it back. Called by users, CLI and workers.
 
 A client asks by a Permit object and watches it; the coordinator grants, in the order of creation
 (docs/adr/0029-grants-stand-in-one-object.md). Nobody is granted anything while no coordinator runs.

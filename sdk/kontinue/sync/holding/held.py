@@ -1,6 +1,7 @@
 """What is held while it is held: what its holder may know about it, and a scope that keeps it.
 
-Locks are made by ``kontinue.sync.locks``, what else is held extends the same; the renewals are ``renewing``'s.
+Locks are made by ``kontinue.sync.locks`` and ``kontinue.sync.granted.lease``, what else is held extends the same; the
+renewals are ``renewing``'s.
 """
 
 from __future__ import annotations

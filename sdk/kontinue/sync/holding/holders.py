@@ -1,6 +1,6 @@
 """Who holds something: who one is oneself, and the Pod or the Execution that it is bound to.
 
-Called by ``kontinue.sync``'s primitives.
+Called by ``kontinue.sync``'s primitives, and by workers.
 """
 
 from __future__ import annotations

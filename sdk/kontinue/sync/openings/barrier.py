@@ -1,4 +1,4 @@
-"""A Barrier, asynchronously: create it, arrive, wait until enough have arrived. Called by users and by the CLI.
+"""A Barrier, asynchronously: create it, arrive, wait until enough have arrived. Called by users, CLI and workers.
 
 Who arrives creates an Arrival; the coordinator counts them and opens the Barrier.
 """

@@ -1,6 +1,6 @@
 """A Gate, asynchronously: create it, wait until all that it waits for is so, open and close it by hand.
 
-The coordinator looks at the conditions. Called by users and by the CLI.
+The coordinator looks at the conditions. Called by users, by the CLI and by workers.
 """
 
 from __future__ import annotations
