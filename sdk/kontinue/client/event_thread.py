@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import os
+import sys
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Generator
 from contextlib import suppress
@@ -36,7 +37,8 @@ class EventThread:
     @property
     def is_running(self) -> bool:
         """Whether the loop runs in this process: it has been called, and was not closed."""
-        return self._loop is not None and self._pid == os.getpid()
+        # When the interpreter ends, daemon threads end before the last generators are closed.
+        return self._loop is not None and self._pid == os.getpid() and not sys.is_finalizing()
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine on the loop and return what it returns; the calling thread waits.
@@ -112,6 +114,8 @@ class EventThread:
         with self._lock:
             if self._is_closed:
                 raise errors.InvalidState("this client is closed: make another one")
+            if sys.is_finalizing():
+                raise errors.InvalidState("the program is ending, and the thread of this client has ended")
             loop = self._loop
             if loop is None:
                 loop = self._start()

@@ -157,3 +157,34 @@ def test_a_forked_process_is_told_to_make_its_own():
     assert child.startswith("1 this client was used by process")
     assert child.endswith("make a client in each process")
     assert parent == "1 7"
+
+
+LEFT_OPEN = """
+from kontinue.client.event_thread import EventThread
+from kontinue.errors import InvalidState
+thread = EventThread()
+async def numbers():
+    yield 1
+async def one():
+    return 1
+def held():
+    try:
+        yield thread.run(one())
+    finally:
+        try:
+            thread.run(one())
+        except InvalidState as error:
+            print(error, flush=True)
+        thread.close()
+left, held = thread.iterate(numbers()), held()
+print(next(left), next(held), flush=True)
+"""
+
+
+def test_what_is_left_open_does_not_keep_a_program_from_ending():
+    """Generators are closed when the interpreter ends, and its threads have ended by then: nobody would answer."""
+    run = subprocess.run([sys.executable, "-c", LEFT_OPEN], capture_output=True, text=True, check=True, timeout=60)
+    begun, ended = run.stdout.splitlines()
+    assert begun == "1 1"
+    assert ended.startswith("the program is ending")
+    assert run.stderr == ""
