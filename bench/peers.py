@@ -136,11 +136,13 @@ async def _repeated(act: Callable[[], Awaitable[object]], from_s: float, until_s
 
 async def _done(client: Client, held: dict[str, Any], *, name: str, from_s: float, until_s: float) -> Answer:
     """Count down, one after the other."""
-    del held
-    counting = CountingTransport(client.kube)
-    group = WaitGroup(name, Client.from_kube(counting, NAMESPACE))
+    if name not in held:
+        counting = CountingTransport(client.kube)
+        held[name] = counting, WaitGroup(name, Client.from_kube(counting, NAMESPACE))
+    counting, group = held[name]
+    before = counting.sent
     answer = await _repeated(group.done, from_s, until_s)
-    return {**answer, "requests": counting.sent}
+    return {**answer, "requests": counting.sent - before}
 
 
 async def _write(client: Client, held: dict[str, Any], *, name: str, from_s: float, until_s: float) -> Answer:

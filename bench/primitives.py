@@ -26,7 +26,6 @@ from bench.objects import NAMESPACE
 from bench.peers import Peer, peers
 from bench.sleepers import percentile
 from bench.subjects import Subject, running
-from kontinue.api.konductor.wait_groups import MAX_OPERATIONS
 from kontinue.client import Client, ClientOptions
 from kontinue.sync import Mutex, Semaphore, WaitGroup
 
@@ -124,8 +123,8 @@ async def _counting(server: str, client: Client, started: list[Peer], rounds: in
     name = f"count-{uuid.uuid4().hex[:8]}"
     group = WaitGroup(name, client)
     await group.create()
-    for _ in range(MAX_OPERATIONS):  # as many as it remembers: from now on it stays as large as it is
-        await group.add(PLENTY // MAX_OPERATIONS)
+    await group.add(PLENTY)
+    await count_for(COUNT_S, "done", name, started)  # it remembers all of them: from now on it stays as large as it is
     kinds = {"raw": ("write", 1), "bare": ("read_and_write", CLIENTS), "c1": ("done", 1), "c32": ("done", CLIENTS)}
     counted: dict[str, list[Counted]] = {kind: [] for kind in kinds}
     for _ in range(rounds):
@@ -133,7 +132,7 @@ async def _counting(server: str, client: Client, started: list[Peer], rounds: in
             length_s = COUNT_S if count == 1 else TOGETHER_S[server]
             counted[kind].append(await count_for(length_s, verb, name, started[:count]))
     rates = {kind: statistics.median(one.per_s for one in of_kind) for kind, of_kind in counted.items()}
-    alone = f"one WaitGroup that remembers {MAX_OPERATIONS} writes, median of {rounds}, for {COUNT_S:g} s"
+    alone = f"one WaitGroup that remembers {CLIENTS} writers, median of {rounds}, for {COUNT_S:g} s"
     together = f"{alone}, where there are {CLIENTS} for {TOGETHER_S[server]:g} s"
     figures = [
         figure(f"{prefix}_raw_per_s", rates["raw"], f"{alone}: conditional writes by one bare client"),

@@ -41,6 +41,7 @@ async def test_one_is_made_of_a_name_alone(api: Api) -> None:
         ({"phase": "Ready"}, "status.phase"),
         ({"holders": [{"kind": "Node", "name": "a", "uid": "u", "count": 1}]}, "status.holders[0].kind"),
         ({"operations": ["x" * 77]}, "status.operations[0]"),
+        ({"writers": ["x" * 65]}, "status.writers[0]"),
     ],
 )
 async def test_a_status_that_cannot_be_is_refused(api: Api, status: dict[str, Any], field: str) -> None:

@@ -197,7 +197,7 @@ class PrimitiveOperations:
             return
         why = ""
         created = group.metadata.creation_timestamp
-        if counting.may_have_forgotten(group.status, since=0):
+        if counting.may_have_forgotten_operations(group.status):
             why = "more has been counted since than it remembers"
         elif created is not None and ms_of(created) > asked.since_ms:
             why = "it was created later than it may have been asked, so it may have been another one"

@@ -201,7 +201,7 @@ async def test_ten_processes_that_do_ten_each_end_at_exactly_0(group: WaitGroup,
                 process.kill()
                 await process.wait()
     status = await group.status()
-    assert (status.counter, status.rounds, status.operation_count) == (0, 1, 101)
+    assert (status.counter, status.rounds, status.write_count) == (0, 1, 101)
 
 
 async def test_a_done_whose_answer_is_lost_counts_once(

@@ -18,6 +18,7 @@ from kontinue.api.konductor.wait_groups import (
     MAX_COUNTER,
     MAX_HOLDERS,
     MAX_OPERATIONS,
+    MAX_WRITERS,
     WaitGroupHolder,
     WaitGroupPhase,
     WaitGroupStatus,
@@ -52,13 +53,45 @@ class Counted(msgspec.Struct, frozen=True):
     answers: Sequence[int | errors.InvalidState]
 
 
-def count(status: WaitGroupStatus, operations: Sequence[Operation], *, write_id: str) -> Counted:
+class Write(msgspec.Struct, frozen=True):
+    """The latest write of a writer, as ``status.writers`` has it.
+
+    Attributes:
+        writer: who makes one write after the other; without a dot.
+        number: how many writes there were with it, by anybody.
+        goes_on_for_s: how long more writes of its turn are to follow, in seconds; 0: none before its next turn;
+            None: none at all, as far as is known.
+    """
+
+    writer: str
+    number: int
+    goes_on_for_s: float | None = None
+
+    def __str__(self) -> str:
+        """Return it as it is stored."""
+        text = f"{self.writer}.{self.number}"
+        return text if self.goes_on_for_s is None else f"{text}+{round(self.goes_on_for_s * 1e6)}"
+
+
+def write_of(stored: str) -> Write:
+    """Return a write from ``status.writers``; what a person has written there is nobody's."""
+    write, _, us = stored.partition("+")
+    writer, _, number = write.rpartition(".")
+    if not (number.isdecimal() and (us or "0").isdecimal()):
+        return Write(stored, 0)
+    return Write(writer, int(number), int(us) / 1e6 if us else None)
+
+
+def count(
+    status: WaitGroupStatus, operations: Sequence[Operation], *, writer: str, goes_on_for_s: float | None = None
+) -> Counted:
     """Apply operations in their order; one that is refused leaves no trace, and the others are applied.
 
     Args:
         status: as it is stored.
         operations: what was asked for meanwhile.
-        write_id: stands for those operations that have no id of their own; has no space in it.
+        writer: who writes; see ``Write``.
+        goes_on_for_s: see ``Write``.
     """
     before = status
     answers: list[int | errors.InvalidState] = []
@@ -70,17 +103,29 @@ def count(status: WaitGroupStatus, operations: Sequence[Operation], *, write_id:
             answers.append(refusal)
             continue
         if one.id and not known:
-            changed = _remembered(changed, f"{one.id} {one.delta:+}")
+            changed = _remembered(changed, one)
         status = changed
         answers.append(status.counter or 0)
-    if status != before and any(not one.id for one in operations):
-        status = _remembered(status, write_id)
+    if status != before:
+        status = _written(status, Write(writer, status.write_count + 1, goes_on_for_s))
     return Counted(status, answers)
 
 
-def has_counted(status: WaitGroupStatus, write_id: str) -> bool:
-    """Tell whether the write of that id has been carried out, as far as is remembered."""
-    return write_id in status.operations
+def has_counted(status: WaitGroupStatus, write: Write) -> bool:
+    """Tell whether a write has been carried out, as far as is remembered."""
+    return any(
+        (one.writer, one.number) == (write.writer, write.number) for one in map(write_of, reversed(status.writers))
+    )
+
+
+def may_have_forgotten(status: WaitGroupStatus, *, since: int) -> bool:
+    """Tell whether a write may have been carried out and forgotten since ``write_count`` was ``since``.
+
+    So it is if enough others have written since, and if somebody has written a status without what was remembered: a
+    person, or a program that knows nothing of it.
+    """
+    written = status.write_count - since
+    return written < 0 or (written > MAX_WRITERS and len(status.writers) >= MAX_WRITERS)
 
 
 def remembers(status: WaitGroupStatus, operation_id: str) -> bool:
@@ -88,9 +133,9 @@ def remembers(status: WaitGroupStatus, operation_id: str) -> bool:
     return any(one.rpartition(" ")[0] == operation_id for one in status.operations)
 
 
-def may_have_forgotten(status: WaitGroupStatus, *, since: int) -> bool:
-    """Tell whether something may have been counted and forgotten since ``operation_count`` was ``since``."""
-    return status.operation_count - since > len(status.operations)
+def may_have_forgotten_operations(status: WaitGroupStatus) -> bool:
+    """Tell whether there were more operations with ids of their callers' than are remembered."""
+    return status.operation_count > len(status.operations)
 
 
 def settled(status: WaitGroupStatus) -> WaitGroupStatus:
@@ -192,9 +237,18 @@ def _with_counter(status: WaitGroupStatus, counter: int) -> WaitGroupStatus:
     )
 
 
-def _remembered(status: WaitGroupStatus, operation: str) -> WaitGroupStatus:
+def _remembered(status: WaitGroupStatus, operation: Operation) -> WaitGroupStatus:
     return msgspec.structs.replace(
         status,
-        operations=[*status.operations, operation][-MAX_OPERATIONS:],
+        operations=[*status.operations, f"{operation.id} {operation.delta:+}"][-MAX_OPERATIONS:],
         operation_count=status.operation_count + 1,
     )
+
+
+def _written(status: WaitGroupStatus, write: Write) -> WaitGroupStatus:
+    """A writer's latest write stands for those before: it was begun when they were known to have counted, or not."""
+    prefix = f"{write.writer}."
+    writers = status.writers
+    is_next = bool(writers) and writers[-1].startswith(prefix)  # as most are: the others need not be looked at
+    others = writers[:-1] if is_next else [one for one in writers if not one.startswith(prefix)]
+    return msgspec.structs.replace(status, writers=[*others, str(write)][-MAX_WRITERS:], write_count=write.number)

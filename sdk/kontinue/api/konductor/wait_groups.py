@@ -19,19 +19,26 @@ from kontinue.api.v1alpha1 import GoDuration
 MAX_COUNTER: Final = 2**31 - 1
 """The documented type is int32."""
 MAX_OPERATIONS: Final = 128
-"""Writes that a WaitGroup remembers: about 3 KiB. Judgement: each write carries them all. As
-objects, not as texts, they would cost a kube-apiserver more than all the rest of a write."""
+MAX_WRITERS: Final = 128
+"""What a WaitGroup remembers, each: about 3 KiB, in texts. Judgement: each write carries them all. As objects they
+would cost a kube-apiserver more than all the rest of a write."""
 MAX_HOLDERS: Final = 1_000
 """Judgement: about 120 KiB, and each write carries them all."""
 MAX_OPERATION_ID: Final = 64
 MAX_REMEMBERED: Final = MAX_OPERATION_ID + len(" -2147483648")
+MAX_WRITE: Final = 64
 
 
 Remembered = Annotated[
     str,
+    Meta(max_length=MAX_REMEMBERED, description="An id that a caller has chosen, and what it asked to add: jobs-7 -1."),
+]
+LatestWrite = Annotated[
+    str,
     Meta(
-        max_length=MAX_REMEMBERED,
-        description="The id of a write, or one that a caller has chosen and what it asked to add: jobs-7 -1.",
+        max_length=MAX_WRITE,
+        description="WRITER.NUMBER: how many writes there were with its latest one; and +MICROSECONDS if it goes on"
+        " writing for so long.",
     ),
 ]
 Counter = Annotated[int, Meta(ge=0, le=MAX_COUNTER, extra_json_schema={"format": "int32"})]
@@ -79,9 +86,14 @@ class WaitGroupStatus(ApiStruct, frozen=True):
     ] = []
     operations: Annotated[
         list[Remembered],
-        Meta(max_length=MAX_OPERATIONS, description="The latest writes that have counted, the newest last."),
+        Meta(max_length=MAX_OPERATIONS, description="The latest operations with ids of their callers', newest last."),
     ] = []
-    operation_count: Annotated[int, Meta(ge=0, description="How many writes have counted, ever.")] = 0
+    operation_count: Annotated[int, Meta(ge=0, description="How many of those have counted, ever.")] = 0
+    writers: Annotated[
+        list[LatestWrite],
+        Meta(max_length=MAX_WRITERS, description="The latest write of each of the latest writers, the newest last."),
+    ] = []
+    write_count: Annotated[int, Meta(ge=0, description="How many writes have counted, ever.")] = 0
 
 
 class WaitGroup(ApiObject, frozen=True):

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 
 from kontinue import errors
 from kontinue.api.konductor import counting
-from kontinue.api.konductor.counting import Counted, Operation
+from kontinue.api.konductor.counting import Counted, Operation, Write
 from kontinue.api.konductor.wait_groups import WaitGroup
 from kontinue.kube import errors as kube_errors
 from kontinue.kube import requests
@@ -32,7 +32,7 @@ LEAST_TRY_S: Final = 1.0
 LONGEST_TRY_S: Final = 30.0
 """Bounds of what one request may take; between them it is the time that is left. Judgement."""
 
-MOST_LEFT_TO_OTHERS: Final = 1 / 8
+MOST_LEFT_TO_OTHERS: Final = 1 / 4
 """Of the time for a write, before it is tried. Judgement."""
 
 _decode: Final = reader(WaitGroup)
@@ -47,13 +47,13 @@ class _Attempt(msgspec.Struct, frozen=True):
     """A write that has failed, and may have been carried out.
 
     Attributes:
+        group: what it was built on.
         counted: what it has said.
-        seen_count: ``operationCount`` before it.
         is_lost: nobody has answered; else it was refused, if nothing on the way has sent it twice.
     """
 
+    group: WaitGroup
     counted: Counted
-    seen_count: int
     is_lost: bool
 
 
@@ -65,7 +65,7 @@ class Counter:
         namespace: of the WaitGroup.
         name: of the WaitGroup.
         retry_for_s: how long one write is tried; conflicts with others count, too.
-        new_id: makes ids of writes: none that the WaitGroup still remembers.
+        writer: who writes, as the WaitGroup remembers it: nobody else has that name.
     """
 
     def __init__(
@@ -75,17 +75,17 @@ class Counter:
         name: str,
         *,
         retry_for_s: float,
-        new_id: Callable[[], str] = lambda: uuid.uuid4().hex[:12],
+        writer: str = "",
     ) -> None:
         self._transport = transport
         self._namespace = namespace
         self._name = name
         self._retry_for_s = retry_for_s
-        self._new_id = new_id
+        self._writer = writer or uuid.uuid4().hex[:12]
         self._asked: list[_Asked] = []
         self._seen: WaitGroup | None = None
         """As our last write left it; None after a conflict or somebody else's turn, when it is probably old."""
-        self._turns = Turns()
+        self._turns = Turns(self._writer)
         self._task: asyncio.Task[None] | None = None
 
     async def count(self, operation: Operation) -> int:
@@ -121,78 +121,79 @@ class Counter:
     async def _write(self, batch: Sequence[_Asked]) -> None:
         """Apply a batch to the newest status there is, until it is written or nothing is to be written."""
         operations = [one.operation for one in batch]
-        write_id = self._new_id()
-        ends_s = asyncio.get_running_loop().time() + self._retry_for_s
-        await self._leave_to_others()
+        asked_s = _now_s()
+        ends_s, yields_until_s = asked_s + self._retry_for_s, asked_s + self._retry_for_s * MOST_LEFT_TO_OTHERS
+        if not self._turns.goes_on(asked_s):
+            self._seen = None
+        await _pause(self._turns.asked(asked_s), until_s=yields_until_s)
         backoff = Backoff(first_s=FIRST_PAUSE_S, cap_s=LONGEST_PAUSE_S)
         last: _Attempt | None = None
         while True:
             is_current = self._seen is None
             group = self._seen or await self._read(ends_s, last)
             self._seen = None
-            if last is not None and self._was_carried_out(group, last, write_id):
+            if last is not None and self._was_carried_out(group, last):
                 _tell(batch, last.counted.answers)
                 return
-            counted = counting.count(group.status, operations, write_id=write_id)
+            if is_current and await _pause(self._turns.pause_s(_now_s(), group.status.writers), until_s=yields_until_s):
+                continue
+            counted = counting.count(
+                group.status, operations, writer=self._writer, goes_on_for_s=self._turns.goes_on_for_s()
+            )
             if counted.status == group.status:
                 if is_current:
                     _tell(batch, counted.answers)
                     return
                 continue  # what was refused is judged by the newest status, not by the one that we remember
-            begun_s = asyncio.get_running_loop().time()
+            begun_s = _now_s()
             try:
-                written = await self._replace(group, counted, ends_s)
+                self._seen = await self._replace(group, counted, ends_s)
             except (errors.Conflict, errors.Unavailable) as error:
                 is_lost = isinstance(error, errors.Unavailable) and not kube_errors.was_not_processed(error)
-                last = _Attempt(counted, group.status.operation_count, is_lost)
+                last = _Attempt(group, counted, is_lost)
                 self._give_up_after(ends_s, error, last)
-                await asyncio.sleep(self._pause_s(error, backoff))
+                await asyncio.sleep(self._pause_after_s(error, backoff, begun_s))
             else:
-                now_s = asyncio.get_running_loop().time()
-                before, count = group.status.operation_count, written.status.operation_count
-                self._turns.written(now_s, took_s=now_s - begun_s, before=before, count=count)
-                self._seen = written
+                self._turns.written(_now_s(), took_s=_now_s() - begun_s)
                 _tell(batch, counted.answers)
                 return
 
-    async def _leave_to_others(self) -> None:
-        pause_s = self._turns.pause_s(asyncio.get_running_loop().time())
-        if pause_s is not None:
-            self._seen = None
-        if pause_s:
-            await asyncio.sleep(min(pause_s, self._retry_for_s * MOST_LEFT_TO_OTHERS))
-
-    def _pause_s(self, error: errors.ApiError, backoff: Backoff) -> float:
-        now_s = asyncio.get_running_loop().time()
+    def _pause_after_s(self, error: errors.ApiError, backoff: Backoff, begun_s: float) -> float:
         if isinstance(error, errors.Conflict):
-            return self._turns.pause_after_conflict_s(now_s)
-        self._turns.unanswered(now_s)
+            return self._turns.pause_after_conflict_s(took_s=_now_s() - begun_s)
         return backoff.next_s(at_least_s=error.retry_after_s)
 
-    def _was_carried_out(self, group: WaitGroup, last: _Attempt, write_id: str) -> bool:
+    def _was_carried_out(self, group: WaitGroup, last: _Attempt) -> bool:
         """Tell whether a write that has failed was carried out.
 
         Raises:
             Unavailable: its answer got lost, and that cannot be told any more.
         """
-        if counting.has_counted(group.status, write_id):
+        is_the_same = group.metadata.uid == last.group.metadata.uid
+        number = last.counted.status.write_count
+        if is_the_same and counting.has_counted(group.status, Write(self._writer, number)):
             return True
-        if last.is_lost and counting.may_have_forgotten(group.status, since=last.seen_count):
-            raise errors.Unavailable(
-                f"whether the operation on WaitGroup {self._namespace}/{self._name} was counted cannot be told: its "
-                "answer got lost, and more writes have been counted since than the WaitGroup remembers"
-            )
-        return False
+        if not last.is_lost:
+            return False
+        since = "it was deleted since, and made again"
+        if is_the_same:
+            if not counting.may_have_forgotten(group.status, since=last.group.status.write_count):
+                return False
+            since = "more has been written since than the WaitGroup remembers"
+        raise errors.Unavailable(
+            f"whether the operation on WaitGroup {self._namespace}/{self._name} was counted cannot be told: its "
+            f"answer got lost, and {since}"
+        )
 
     def _give_up_after(self, ends_s: float, error: errors.ApiError, last: _Attempt) -> None:
-        if asyncio.get_running_loop().time() < ends_s:
+        if _now_s() < ends_s:
             return
         if not last.is_lost:
             raise error
         raise _unknown(error) from error
 
     async def _read(self, ends_s: float, last: _Attempt | None) -> WaitGroup:
-        left_s = max(0.0, ends_s - asyncio.get_running_loop().time())
+        left_s = max(0.0, ends_s - _now_s())
         request = requests.get(requests.WAIT_GROUPS, self._namespace, self._name)
         try:
             return _decode(await self._transport.send(request, retry_for_s=left_s, timeout_s=_try_s(left_s)))
@@ -204,9 +205,22 @@ class Counter:
     async def _replace(self, group: WaitGroup, counted: Counted, ends_s: float) -> WaitGroup:
         body = msgspec.structs.replace(group, status=counted.status)
         request = requests.replace_status(requests.WAIT_GROUPS, self._namespace, self._name, body)
-        timeout_s = _try_s(ends_s - asyncio.get_running_loop().time())
+        timeout_s = _try_s(ends_s - _now_s())
         # Sent once: only so is it known whether an answer got lost.
         return _decode(await self._transport.send(request, retries=False, repeatable=False, timeout_s=timeout_s))
+
+
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()
+
+
+async def _pause(pause_s: float, *, until_s: float) -> bool:
+    """Leave it to others, but not for ever; tell whether there was a pause."""
+    pause_s = min(pause_s, until_s - _now_s())
+    if pause_s <= 0:
+        return False
+    await asyncio.sleep(pause_s)
+    return True
 
 
 def _try_s(left_s: float) -> float:

@@ -45,7 +45,7 @@ class WaitGroupWorld:
         delta = self.rng.choice((-2, -1, -1, 1, 2))
         operation = Operation(delta=delta, holder=holder, id=f"o{len(self.counted)}" if self.rng.random() < 0.7 else "")
         uid = "" if holder is None else holder.uid
-        counted = counting.count(self.status, [operation], write_id=f"w{self.version}")
+        counted = counting.count(self.status, [operation], writer=f"w{self.version}")
         is_counted = isinstance(counted.answers[0], int)
         assert is_counted == (self.model[uid] + delta >= 0)
         if is_counted:
@@ -57,7 +57,7 @@ class WaitGroupWorld:
         """Say again what has an id, as after an answer that got lost, or in a second life."""
         known = [one for one in self.counted[-20:] if one.id]
         if known:
-            self.write(counting.count(self.status, [self.rng.choice(known)], write_id=f"w{self.version}").status)
+            self.write(counting.count(self.status, [self.rng.choice(known)], writer=f"w{self.version}").status)
 
     def die(self) -> None:
         self.dead.add(self.rng.choice(HOLDERS).uid)

@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 
 from kontinue import errors
 from kontinue.api.konductor import counting
-from kontinue.api.konductor.counting import Operation
+from kontinue.api.konductor.counting import Operation, Write
 from kontinue.api.konductor.group import Holder, HolderKind
 from kontinue.api.konductor.wait_groups import (
     MAX_COUNTER,
     MAX_HOLDERS,
     MAX_OPERATIONS,
+    MAX_WRITERS,
     WaitGroupHolder,
     WaitGroupPhase,
     WaitGroupStatus,
@@ -30,7 +31,7 @@ OTHER = Holder(kind=HolderKind.EXECUTION, name="build", uid="u1")
 def after(*operations: Operation, status: WaitGroupStatus = FRESH) -> WaitGroupStatus:
     """Apply operations one by one; none may be refused."""
     for number, one in enumerate(operations):
-        counted = counting.count(status, [one], write_id=f"w{status.operation_count}.{number}")
+        counted = counting.count(status, [one], writer=f"w{number}")
         (answer,) = counted.answers
         assert not isinstance(answer, Exception), answer
         status = counted.status
@@ -39,7 +40,7 @@ def after(*operations: Operation, status: WaitGroupStatus = FRESH) -> WaitGroupS
 
 def refusal(status: WaitGroupStatus, operation: Operation) -> str:
     """Apply one that must be refused and change nothing; return what is said."""
-    counted = counting.count(status, [operation], write_id="w")
+    counted = counting.count(status, [operation], writer="w")
     (answer,) = counted.answers
     assert isinstance(answer, errors.InvalidState)
     assert counted.status == status
@@ -69,7 +70,7 @@ def test_the_counter_never_falls_below_0():
 def test_a_clamped_operation_stops_at_0():
     """As the original does it, for scripts that rely on it."""
     assert after(Operation(delta=2), Operation(delta=-3, clamp=True)).counter == 0
-    assert counting.count(FRESH, [Operation(delta=-1, clamp=True)], write_id="w").status is FRESH
+    assert counting.count(FRESH, [Operation(delta=-1, clamp=True)], writer="w").status is FRESH
 
 
 def test_the_counter_ends_where_its_type_does():
@@ -81,7 +82,7 @@ def test_the_counter_ends_where_its_type_does():
 def test_an_operation_with_an_id_counts_once():
     """Repeated after a lost answer it changes nothing; the answer is the counter."""
     status = after(Operation(delta=5), Operation(delta=-1, id="pod-a"))
-    again = counting.count(status, [Operation(delta=-1, id="pod-a")], write_id="w")
+    again = counting.count(status, [Operation(delta=-1, id="pod-a")], writer="w")
     assert (again.status, again.answers) == (status, [4])
     assert "stands for one operation only" in refusal(status, Operation(delta=-2, id="pod-a"))
 
@@ -89,36 +90,87 @@ def test_an_operation_with_an_id_counts_once():
 def test_ids_that_callers_choose_may_look_like_anything():
     """Like the id of a write, like another one with what it added, or with spaces in them."""
     ids = ["w", "a", "a -1", " ", "a b", "+1"]
-    status = counting.count(FRESH, [Operation(delta=9)], write_id="w").status
+    status = counting.count(FRESH, [Operation(delta=9)], writer="w").status
     for one in ids:
-        status = counting.count(status, [Operation(delta=-1, id=one)], write_id="v").status
+        status = counting.count(status, [Operation(delta=-1, id=one)], writer="v").status
     assert status.counter == 3
     for one in ids:
-        assert counting.count(status, [Operation(delta=-1, id=one)], write_id="v").status == status
+        assert counting.count(status, [Operation(delta=-1, id=one)], writer="v").status == status
 
 
 def test_a_clamped_operation_with_an_id_is_remembered_although_it_changed_nothing():
     """Otherwise its repetition would count what somebody else has added since."""
     status = after(Operation(delta=-1, id="early", clamp=True), Operation(delta=1))
-    assert counting.count(status, [Operation(delta=-1, id="early", clamp=True)], write_id="w").answers == [1]
+    assert counting.count(status, [Operation(delta=-1, id="early", clamp=True)], writer="w").answers == [1]
 
 
-def test_operations_without_ids_share_the_id_of_their_write():
-    """However many are combined, one entry tells whether they have been counted."""
-    counted = counting.count(FRESH, [Operation(delta=5), Operation(delta=-1), Operation(delta=-9)], write_id="w1")
+def written_by(status: WaitGroupStatus, *writers: str) -> WaitGroupStatus:
+    """Have each add 1, in a write of its own."""
+    for writer in writers:
+        status = counting.count(status, [Operation(delta=1)], writer=writer).status
+    return status
+
+
+def test_one_entry_tells_whether_all_operations_of_a_write_have_been_counted():
+    """However many are combined."""
+    counted = counting.count(FRESH, [Operation(delta=5), Operation(delta=-1), Operation(delta=-9)], writer="w1")
     assert [one for one in counted.answers if isinstance(one, int)] == [5, 4]
     assert isinstance(counted.answers[2], errors.InvalidState)
-    assert counted.status.operations == ["w1"]
-    assert counting.has_counted(counted.status, "w1")
+    assert (counted.status.writers, counted.status.write_count) == (["w1.1"], 1)
+    assert counting.has_counted(counted.status, Write("w1", 1))
+    assert not counting.has_counted(counted.status, Write("w1", 2))
+    assert not counting.has_counted(counted.status, Write("w", 1))
 
 
-def test_only_the_latest_operations_are_remembered_and_the_number_of_all_tells_what_is_not():
-    """Who does not find its operation knows whether that proves anything."""
-    status = after(*(Operation(delta=1, id=f"o{number}") for number in range(MAX_OPERATIONS + 1)))
-    assert len(status.operations) == MAX_OPERATIONS
-    assert (status.operations[0], status.operations[-1]) == ("o1 +1", f"o{MAX_OPERATIONS} +1")
+def test_of_each_writer_the_latest_write_is_remembered_in_the_order_of_writing():
+    """One that writes a thousand times does not make others forgotten, nor the object larger."""
+    status = written_by(FRESH, "a", "b", *["c"] * MAX_WRITERS, "a")
+    assert status.writers == ["b.2", f"c.{MAX_WRITERS + 2}", f"a.{MAX_WRITERS + 3}"]
+    assert not counting.may_have_forgotten(status, since=0)
+
+
+def test_of_many_writers_the_latest_are_remembered_and_the_number_of_writes_tells_what_is_not():
+    """Who does not find its write knows whether that proves anything."""
+    status = written_by(FRESH, *(f"w{number}" for number in range(MAX_WRITERS + 1)))
+    assert (len(status.writers), status.writers[0]) == (MAX_WRITERS, "w1.2")
     assert counting.may_have_forgotten(status, since=0)
     assert not counting.may_have_forgotten(status, since=1)
+
+
+def test_a_status_without_what_was_remembered_proves_nothing():
+    """A program that does not know these fields has written it: an absent entry may have been dropped."""
+    status = written_by(FRESH, "a", "b")
+    dropped = WaitGroupStatus(counter=status.counter, phase=status.phase)
+    assert counting.may_have_forgotten(dropped, since=1)
+
+
+def test_a_write_says_for_how_long_others_of_its_writer_follow():
+    """In microseconds, as others read it."""
+    stored = [
+        counting.count(FRESH, [Operation(delta=1)], writer="w", goes_on_for_s=goes_on_for_s).status.writers
+        for goes_on_for_s in (None, 0.0, 0.01725)
+    ]
+    assert stored == [["w.1"], ["w.1+0"], ["w.1+17250"]]
+    assert [counting.write_of(one).goes_on_for_s for (one,) in stored] == [None, 0.0, 0.01725]
+
+
+@given(st.text())
+def test_whatever_a_person_writes_among_the_writers_does_no_harm(text: str):
+    """It is read as a write of somebody, and the next ones are remembered beside it."""
+    status = written_by(msgspec.structs.replace(FRESH, writers=[text]), "w")
+    assert counting.has_counted(status, Write("w", 1))
+    assert counting.write_of(text).number >= 0
+
+
+def test_only_the_latest_operations_are_remembered_and_the_number_of_all_tells_that_there_were_others():
+    """Who does not find its operation knows whether that proves anything; writes without ids take no room from them."""
+    named = [Operation(delta=1, id=f"o{number}") for number in range(MAX_OPERATIONS + 1)]
+    status = after(*named[:-1], *[Operation(delta=1)] * MAX_OPERATIONS)
+    assert not counting.may_have_forgotten_operations(status)
+    status = after(named[-1], status=status)
+    assert len(status.operations) == MAX_OPERATIONS
+    assert (status.operations[0], status.operations[-1]) == ("o1 +1", f"o{MAX_OPERATIONS} +1")
+    assert counting.may_have_forgotten_operations(status)
     assert [counting.remembers(status, one) for one in ("o0", "o1", "o")] == [False, True, False]
 
 
@@ -211,12 +263,12 @@ def test_any_operations_in_any_writes_count_as_in_the_model(operations: list[Ope
     model, status = Model(), FRESH
     while named:
         batch = [named.pop(0) for _ in range(data.draw(st.integers(1, len(named))))]
-        counted = counting.count(status, batch, write_id=f"w{len(named)}")
+        counted = counting.count(status, batch, writer=f"w{len(named)}")
         accepted = [isinstance(answer, int) for answer in counted.answers]
         assert accepted == [model.apply(one) for one in batch]
         repeated = [one for one, is_ok in zip(batch, accepted, strict=True) if one.id and is_ok]
         status = counted.status
-        assert counting.count(status, repeated, write_id="again").status == status
+        assert counting.count(status, repeated, writer="again").status == status
         held = {one.uid: one.count for one in status.holders}
         assert held == {uid: held for uid, held in model.bound.items() if held}
         assert (status.counter or 0) == model.unbound + sum(model.bound.values())

@@ -6,6 +6,7 @@ import asyncio
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from kontinue import errors
 from kontinue.api.konductor import counting
 from kontinue.api.konductor.counting import Operation
-from kontinue.api.konductor.wait_groups import MAX_OPERATIONS, WaitGroupStatus
+from kontinue.api.konductor.wait_groups import MAX_WRITERS, WaitGroupStatus
 from kontinue.kube.requests import Request
 from kontinue.sync.wait_groups import counter, turns
 from kontinue.sync.wait_groups.counter import Counter
@@ -71,7 +72,7 @@ async def test_a_conflict_is_resolved_by_what_stands_there_then():
     stored = StoredWaitGroup()
     subject = counter_of(stored)
     await subject.count(ADD)
-    stored.write(counting.count(stored.group.status, [Operation(delta=5)], write_id="theirs").status)
+    stored.write(counting.count(stored.group.status, [Operation(delta=5)], writer="theirs").status)
     assert await subject.count(DONE) == 5
 
 
@@ -80,13 +81,10 @@ async def test_after_a_turn_the_status_is_read_again():
     """Others were left time to write: what our last write left is probably old."""
     stored = StoredWaitGroup()
     subject = counter_of(stored)
-    await subject.count(ADD)
-    stored.write(counting.count(stored.group.status, [ADD], write_id="theirs").status)
-    for _ in range(turns.IN_A_ROW + 1):
+    for _ in range(turns.IN_A_ROW_ALONE + 1):
         await subject.count(ADD)
-    assert stored.group.counter == turns.IN_A_ROW + 3
-    conflict, turn = ["PUT", "GET"], ["PUT"] * turns.IN_A_ROW
-    assert stored.sent == ["GET", "PUT", *conflict, *turn, "GET", "PUT"]
+    assert stored.group.counter == turns.IN_A_ROW_ALONE + 1
+    assert stored.sent == ["GET", *["PUT"] * turns.IN_A_ROW_ALONE, "GET", "PUT"]
 
 
 async def test_what_is_refused_is_judged_by_the_newest_status():
@@ -95,7 +93,7 @@ async def test_what_is_refused_is_judged_by_the_newest_status():
     subject = counter_of(stored)
     await subject.count(ADD)
     await subject.count(DONE)
-    stored.write(counting.count(stored.group.status, [ADD], write_id="theirs").status)
+    stored.write(counting.count(stored.group.status, [ADD], writer="theirs").status)
     assert await subject.count(DONE) == 0
     with pytest.raises(errors.InvalidState, match="the counter is 0"):
         await subject.count(DONE)
@@ -145,15 +143,63 @@ async def test_an_answer_that_is_lost_and_cannot_be_told_any_more_is_an_error_an
         if request.method == "PUT":
             stored.after = lambda _: None
             status = stored.group.status
-            for number in range(MAX_OPERATIONS):
-                status = counting.count(status, [Operation(delta=1)], write_id=f"theirs{number}").status
+            for number in range(MAX_WRITERS):
+                status = counting.count(status, [Operation(delta=1)], writer=f"theirs{number}").status
             stored.write(status)
             raise errors.Unavailable("no answer")
 
     stored.after = lose
     with pytest.raises(errors.Unavailable, match="cannot be told"):
         await counter_of(stored).count(DONE)
-    assert stored.group.counter == 2 + MAX_OPERATIONS
+    assert stored.group.counter == 2 + MAX_WRITERS
+
+
+async def test_a_done_whose_answer_is_lost_is_not_counted_on_a_group_that_was_made_again():
+    """The first one was Done and deleted: the other one's counter belongs to the next batch."""
+    stored = StoredWaitGroup(WaitGroupStatus(counter=1))
+
+    def lose(request: Request) -> None:
+        if request.method == "PUT":
+            stored.group = msgspec.structs.replace(
+                stored.group,
+                metadata=msgspec.structs.replace(stored.group.metadata, uid="another", resource_version="90"),
+                status=WaitGroupStatus(counter=5),
+            )
+            raise errors.Unavailable("no answer")
+
+    stored.after = lose
+    with pytest.raises(errors.Unavailable, match="cannot be told: its answer got lost, and it was deleted since"):
+        await counter_of(stored).count(DONE)
+    assert stored.group.counter == 5
+
+
+async def test_a_done_that_was_refused_goes_to_the_group_that_was_made_again():
+    """What the process remembers of the first one is no reason not to count on this one."""
+    stored = StoredWaitGroup(WaitGroupStatus(counter=2))
+    subject = counter_of(stored)
+    await subject.count(DONE)
+    stored.group = msgspec.structs.replace(
+        stored.group,
+        metadata=msgspec.structs.replace(stored.group.metadata, uid="another", resource_version="90"),
+        status=WaitGroupStatus(counter=5),
+    )
+    assert await subject.count(DONE) == 4
+
+
+async def test_a_lost_answer_is_not_repeated_where_somebody_has_dropped_what_was_remembered():
+    """A program that does not know our fields wrote the status: what it has dropped may have been ours."""
+    stored = StoredWaitGroup(WaitGroupStatus(counter=3, write_count=7))
+
+    def lose(request: Request) -> None:
+        if request.method == "PUT":
+            stored.after = lambda _: None
+            stored.write(WaitGroupStatus(counter=stored.group.counter))
+            raise errors.Unavailable("no answer")
+
+    stored.after = lose
+    with pytest.raises(errors.Unavailable, match="cannot be told"):
+        await counter_of(stored).count(DONE)
+    assert stored.group.counter == 2
 
 
 async def test_who_gives_up_after_a_lost_answer_says_that_it_may_have_counted():

@@ -2,161 +2,321 @@
 
 from __future__ import annotations
 
-import itertools
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kontinue.sync.wait_groups import turns
-from kontinue.sync.wait_groups.turns import ALONE_AFTER, GAP, IN_A_ROW, IN_A_ROW_ALONE, LONGEST_WAIT_S, Turns
+from kontinue.sync.wait_groups.turns import (
+    FIRST_PAUSE,
+    GAP,
+    HANDED_OVER,
+    IN_A_ROW,
+    IN_A_ROW_ALONE,
+    LONGEST_BELIEVED_S,
+    LONGEST_PAUSE,
+    LONGEST_TURN_S,
+    SLOW_WRITE_S,
+    STOOD_STILL,
+    SURE,
+    TURNS_AHEAD,
+    UNKNOWN_WRITE_S,
+    Turns,
+)
 
 WRITE_S = 0.004
+TURN_S = (IN_A_ROW + HANDED_OVER) * WRITE_S
+COME_S = HANDED_OVER * WRITE_S / 2
 
 
-def turns_of() -> Turns:
-    return Turns(random=lambda: 0.5)
+class Process:
+    """``Turns`` with a clock, beside others whose writes are told to it.
 
+    Attributes:
+        now_s: the time.
+        writers: what the object remembers.
+    """
 
-def note(subject: Turns, now_s: float, count: int, *, took_s: float = WRITE_S) -> None:
-    subject.written(now_s, took_s=took_s, before=count - 1, count=count)
+    def __init__(self) -> None:
+        self.turns = Turns("me", random=lambda: 0.5)
+        self.now_s = 100.0
+        self.writers: list[str] = []
+        self.count = 0
 
+    def others_write(self, writer: str, *, goes_on_for_s: float | None = None, times: int = 1) -> None:
+        self.count += times
+        self.writers = [one for one in self.writers if not one.startswith(f"{writer}.")]
+        text = "" if goes_on_for_s is None else f"+{round(goes_on_for_s * 1e6)}"
+        self.writers.append(f"{writer}.{self.count}{text}")
 
-def write(subject: Turns, now_s: float, numbers: itertools.count[int], times: int = 1) -> float:
-    """Write several times without a pause; return the time after that."""
-    for _ in range(times):
-        assert not subject.pause_s(now_s)
-        now_s += WRITE_S
-        note(subject, now_s, next(numbers))
-    return now_s
+    def asks(self) -> float:
+        return self.turns.asked(self.now_s)
 
+    def reads(self) -> float:
+        return self.turns.pause_s(self.now_s, self.writers)
 
-def meet(subject: Turns, numbers: itertools.count[int], *, waits_s: float = 0.0) -> float:
-    """Have it lose against somebody else, and write after that long; return the time."""
-    assert subject.pause_s(0.0) == 0.0
-    subject.pause_after_conflict_s(0.0)
-    next(numbers)  # theirs
-    note(subject, waits_s, next(numbers))
-    return waits_s
+    def conflicts(self, *, took_s: float = WRITE_S) -> float:
+        self.now_s += took_s
+        return self.turns.pause_after_conflict_s(took_s=took_s)
+
+    def writes(self, *, took_s: float = WRITE_S) -> None:
+        goes_on_for_s = self.turns.goes_on_for_s()
+        self.now_s += took_s
+        self.turns.written(self.now_s, took_s=took_s)
+        self.others_write("me", goes_on_for_s=goes_on_for_s)
+
+    def writes_at_once(self, times: int) -> None:
+        """Write as long as a turn goes on."""
+        for _ in range(times):
+            assert self.asks() == 0.0
+            if not self.turns.goes_on(self.now_s):
+                assert self.reads() == 0.0
+            self.writes()
+
+    def has_turn_among(self, *others: str) -> float:
+        """Have a turn after those of others; return what is left to them when the next write is asked for."""
+        self.writes_at_once(1)
+        for other in others:
+            self.others_write(other, goes_on_for_s=0.0, times=IN_A_ROW)
+        self.conflicts()
+        assert self.asks() == 0.0
+        assert self.reads() == 0.0
+        self.writes()
+        self.writes_at_once(IN_A_ROW - 1)
+        return self.asks()
 
 
 def test_who_is_alone_leaves_a_gap_now_and_then():
     """Somebody who comes must not starve; it is short, as nobody is known to wait."""
-    subject = turns_of()
-    now_s = write(subject, 0.0, itertools.count(1), IN_A_ROW_ALONE)
-    assert subject.pause_s(now_s) == pytest.approx(GAP * WRITE_S)
-    assert subject.pause_s(now_s) == 0.0
+    process = Process()
+    process.writes_at_once(IN_A_ROW_ALONE)
+    assert process.asks() == pytest.approx(GAP * WRITE_S)
+    process.now_s += GAP * WRITE_S
+    assert process.reads() == 0.0
+    process.writes()
+    process.writes_at_once(IN_A_ROW_ALONE - 1)
 
 
-def test_who_comes_first_to_a_used_one_is_alone_until_somebody_is_seen():
-    """What was counted before says nothing of now; and a write of several operations counts several times."""
-    subject = turns_of()
-    now_s = write(subject, 0.0, itertools.count(500), IN_A_ROW_ALONE - 1)
-    assert subject.pause_s(now_s) is None
-    subject.written(now_s, took_s=WRITE_S, before=562, count=567)
-    now_s += subject.pause_s(now_s) or 0.0
-    assert write(subject, now_s, itertools.count(568), IN_A_ROW_ALONE - 1)
+def test_a_turn_is_announced_as_it_lasts():
+    """Whoever writes once announces nothing; whoever goes on is not waited for much longer than he has written."""
+    process = Process()
+    process.writes_at_once(4)
+    assert process.writers == [f"me.4+{round(8 * WRITE_S * 1e6)}"]
+    process.writes_at_once(IN_A_ROW_ALONE - 5)
+    assert process.writers == [f"me.63+{round(WRITE_S * 1e6)}"]
+    process.writes_at_once(1)
+    assert process.writers == ["me.64+0"]
+    assert Process().turns.goes_on_for_s() is None
 
 
-def test_among_others_a_turn_is_short():
-    """Then it is left to them, and read anew."""
-    subject, numbers = turns_of(), itertools.count(1)
-    now_s = write(subject, meet(subject, numbers), numbers, IN_A_ROW - 1)
-    assert subject.pause_s(now_s)
+def test_who_writes_now_and_then_announces_nothing_and_waits_for_nobody():
+    """Others would wait for nothing, and so would he."""
+    process = Process()
+    for _ in range(5):
+        assert process.asks() == 0.0
+        process.others_write("other", goes_on_for_s=0.1)
+        assert process.reads() == 0.0
+        process.writes()
+        process.now_s += 1.0
+        assert process.writers[-1] == f"me.{process.count}"
+
+
+def test_what_was_written_a_while_ago_is_read_again_before_the_next_write():
+    """It is probably old."""
+    process = Process()
+    process.writes_at_once(2)
+    assert process.turns.goes_on(process.now_s + LONGEST_TURN_S)
+    assert not process.turns.goes_on(process.now_s + LONGEST_TURN_S + 0.001)
+
+
+def test_among_others_a_turn_is_shorter_and_left_for_theirs():
+    """Nearly as long as theirs last, and for no more than some of them at a time: they may have left."""
+    assert Process().has_turn_among("a", "b") == pytest.approx(SURE * 2 * TURN_S)
+    many = [f"w{number}" for number in range(2 * TURNS_AHEAD)]
+    assert Process().has_turn_among(*many) == pytest.approx(SURE * TURNS_AHEAD * TURN_S)
 
 
 def test_where_writes_take_long_a_turn_has_fewer_of_them():
     """Others would wait too long for theirs."""
-    subject, numbers = turns_of(), itertools.count(1)
-    meet(subject, numbers)
-    for _ in range(100):
-        note(subject, 0.0, next(numbers), took_s=0.05)
-    assert subject.pause_s(0.0)
-    note(subject, 0.0, next(numbers), took_s=0.05)
-    assert subject.pause_s(0.0) is None
-    note(subject, 0.0, next(numbers), took_s=0.05)
-    assert subject.pause_s(0.0)
+    process = Process()
+    process.others_write("a", goes_on_for_s=0.0)
+    process.conflicts(took_s=0.05)
+    process.reads()
+    process.writes(took_s=0.05)
+    assert process.turns.goes_on(process.now_s)
+    process.writes(took_s=0.05)
+    assert not process.turns.goes_on(process.now_s)
 
 
-def test_who_had_to_wait_sleeps_nearly_as_long_before_the_next_turn():
-    """So most of those who wait do not disturb whose turn it is."""
-    subject, numbers = turns_of(), itertools.count(1)
-    now_s = write(subject, meet(subject, numbers, waits_s=0.4), numbers, IN_A_ROW - 1)
-    assert subject.pause_s(now_s) == pytest.approx(0.3)
+def test_turns_come_in_the_order_of_the_latest_writes():
+    """Each of those that wrote before us has its turn before us; then, we have ours."""
+    process = Process()
+    process.has_turn_among("a", "b", "c")
+    assert process.reads() == 0.0, "nobody has written since: there is nobody to wait for"
+    for number, other in enumerate("abc"):
+        process.others_write(other, goes_on_for_s=0.0, times=IN_A_ROW)
+        process.now_s += IN_A_ROW * WRITE_S
+        left = SURE * (2 - number) * TURN_S
+        assert process.reads() == pytest.approx(left)
 
 
-def test_what_passes_between_two_writes_was_left_to_others_already():
-    """A process that writes now and then is not held up by what was long ago."""
-    subject, numbers = turns_of(), itertools.count(1)
-    now_s = write(subject, meet(subject, numbers, waits_s=0.4), numbers, IN_A_ROW - 1)
-    assert subject.pause_s(now_s + 0.2) == pytest.approx(0.1)
-    write(subject, now_s + 1.0, numbers, IN_A_ROW - 1)
+def test_the_turn_of_somebody_else_is_waited_for_as_announced():
+    """And a little more, so that whoever writes but once may come in between."""
+    process = Process()
+    process.has_turn_among("a")
+    process.others_write("a", goes_on_for_s=0.02)
+    assert process.reads() == pytest.approx(0.02 + COME_S)
+    process.now_s += 0.02 + COME_S
+    process.others_write("a", goes_on_for_s=0.0, times=5)
+    assert process.reads() == 0.0
 
 
-def test_who_writes_now_and_then_among_others_reads_first():
-    """What its last write left is old by then; where nobody else was seen, it is probably not."""
-    subject, numbers = turns_of(), itertools.count(1)
-    now_s = write(subject, 0.0, numbers)
-    assert subject.pause_s(now_s + 60) is None
-    subject = turns_of()
-    now_s = meet(subject, numbers)
-    assert subject.pause_s(now_s + 60) == 0.0
+def test_who_has_stopped_in_its_turn_is_not_waited_for():
+    """It has announced more, and nobody has written since: its process may have been killed."""
+    process = Process()
+    process.has_turn_among("a")
+    process.others_write("a", goes_on_for_s=0.02)
+    process.now_s += process.reads()
+    assert process.reads() == 0.0
 
 
-def test_a_server_that_was_away_was_not_waited_for_among_others():
-    """The next turn is not put off because of it."""
-    subject, numbers = turns_of(), itertools.count(1)
-    meet(subject, numbers)
-    subject.pause_after_conflict_s(1.0)
-    subject.unanswered(60.0)
-    next(numbers)  # theirs
-    note(subject, 60.1, next(numbers))
-    now_s = write(subject, 60.1, numbers, IN_A_ROW - 1)
-    assert subject.pause_s(now_s) == pytest.approx(0.075)
+def test_a_look_that_comes_soon_proves_no_standstill():
+    """Whose turn it is has not had the time for a write."""
+    process = Process()
+    process.has_turn_among("a")
+    process.others_write("a", goes_on_for_s=0.02)
+    process.reads()
+    process.now_s += (STOOD_STILL - 0.5) * WRITE_S
+    assert process.reads()
 
 
-def test_time_in_which_nothing_was_asked_for_is_no_wait():
-    """A turn that came at once is not left for longer than a gap."""
-    subject, numbers = turns_of(), itertools.count(1)
-    now_s = write(subject, meet(subject, numbers), numbers, IN_A_ROW - 1)
-    assert subject.pause_s(now_s + 100) == 0.0
-    now_s = write(subject, now_s + 100, numbers, IN_A_ROW)
-    assert subject.pause_s(now_s) == pytest.approx(GAP * WRITE_S)
+def test_who_was_interrupted_in_its_turn_has_left_the_order():
+    """A process that ended in the middle of its turn would be waited for by all the others, each time."""
+    process = Process()
+    process.has_turn_among("gone", "a")
+    process.others_write("gone", goes_on_for_s=0.05)
+    process.others_write("me", goes_on_for_s=0.0)
+    process.others_write("a", goes_on_for_s=0.0, times=IN_A_ROW)
+    assert process.reads() == 0.0
 
 
-def test_who_sees_nobody_for_some_turns_takes_longer_ones():
-    """The others have finished."""
-    subject, numbers = turns_of(), itertools.count(1)
-    now_s = write(subject, meet(subject, numbers), numbers, IN_A_ROW - 1)
-    for _ in range(ALONE_AFTER):
-        now_s += subject.pause_s(now_s)
-        now_s = write(subject, now_s, numbers, IN_A_ROW)
-    now_s = write(subject, now_s, numbers, IN_A_ROW_ALONE - IN_A_ROW)
-    assert subject.pause_s(now_s)
+def test_who_does_not_come_for_its_turn_leaves_the_order():
+    """As soon as those who are left have had theirs as often as with it."""
+    process = Process()
+    process.has_turn_among("gone", "a")
+    process.others_write("gone", goes_on_for_s=0.0)
+    process.others_write("me", goes_on_for_s=0.0)
+    process.others_write("a", goes_on_for_s=0.0, times=IN_A_ROW)
+    assert process.reads() == pytest.approx(SURE * TURN_S)
+    process.now_s += TURN_S
+    process.others_write("a", goes_on_for_s=0.0, times=2 * IN_A_ROW)
+    assert process.reads() == 0.0
+
+
+def test_a_single_write_of_somebody_else_does_not_end_a_turn():
+    """The others have been told that it goes on."""
+    process = Process()
+    process.writes_at_once(3)
+    process.asks()
+    process.others_write("once")
+    assert process.conflicts() == 0.0
+    assert process.reads() == 0.0
+    process.writes()
+    assert process.turns.goes_on(process.now_s)
+
+
+def test_a_turn_of_somebody_else_ends_ours():
+    """Two would refuse each other's writes."""
+    process = Process()
+    process.writes_at_once(3)
+    process.asks()
+    process.others_write("a", goes_on_for_s=0.02)
+    process.conflicts()
+    assert process.reads() == pytest.approx(0.02 + COME_S)
+    assert not process.turns.goes_on(process.now_s)
 
 
 def test_pauses_after_conflicts_grow_with_their_number_and_with_the_time_of_a_write():
     """Up to a bound, and they begin anew after a success."""
-    subject = turns_of()
-    pauses = [subject.pause_after_conflict_s(0.0) / WRITE_S for _ in range(6)]
-    assert pauses == pytest.approx([2, 4, 8, 16, 16, 16])
-    for number in range(200):
-        note(subject, 0.0, number, took_s=0.001)
-    assert subject.pause_after_conflict_s(0.0) == pytest.approx(2 * 0.001)
+    process = Process()
+    process.asks()
+    pauses = [process.conflicts() / WRITE_S for _ in range(6)]
+    assert pauses == pytest.approx([FIRST_PAUSE / 2 * 2**n for n in range(3)] + [LONGEST_PAUSE / 2] * 3)
+    process.reads()
+    process.writes()
+    process.now_s += 1.0
+    process.asks()
+    assert process.conflicts() == pytest.approx(FIRST_PAUSE / 2 * WRITE_S)
 
 
-@given(st.lists(st.tuples(st.sampled_from(["write", "conflict", "no answer"]), st.floats(0, 100)), max_size=60))
-def test_nobody_is_ever_kept_from_writing_for_long(events: list[tuple[str, float]]):
-    """Whatever has happened: no pause is longer than the longest wait that is believed, and a little."""
-    subject = Turns()
-    now_s = 0.0
-    for number, (event, took_s) in enumerate(events):
-        pause_s = subject.pause_s(now_s) or 0.0
+def test_who_writes_once_and_was_refused_waits_for_the_end_of_the_turn():
+    """It comes then at some time, some soon: as soon as those who have turns."""
+    process = Process()
+    process.asks()
+    process.others_write("a", goes_on_for_s=0.02)
+    assert process.reads() == 0.0
+    process.conflicts()
+    assert process.reads() == pytest.approx(0.02 + FIRST_PAUSE / 4 * WRITE_S)
+
+
+def test_how_long_a_write_takes_is_learnt_from_others_too():
+    """A process that began when the machine was busy would come too late for each of its turns."""
+    process = Process()
+    process.asks()
+    process.others_write("a", goes_on_for_s=0.3)
+    process.conflicts(took_s=0.05)
+    process.reads()
+    process.now_s += 0.1
+    process.others_write("a", goes_on_for_s=0.2, times=100)
+    process.reads()
+    assert process.conflicts(took_s=0.001) < FIRST_PAUSE * 0.05 / 2
+
+
+def test_one_slow_write_is_hardly_believed_and_a_quick_one_soon():
+    """Who comes too soon reads once more; who comes too late has left the object to nobody."""
+    process = Process()
+    process.writes_at_once(2)
+    assert process.turns.goes_on_for_s() == pytest.approx(6 * WRITE_S)
+    process.asks()
+    process.writes(took_s=9 * WRITE_S)
+    assert process.turns.goes_on_for_s() == pytest.approx(8 * 1.5 * WRITE_S)
+    process.asks()
+    process.writes(took_s=0.5 * WRITE_S)
+    assert process.turns.goes_on_for_s() == pytest.approx(10 * WRITE_S)
+
+
+def test_before_anything_was_measured_a_write_is_taken_to_last_some_milliseconds():
+    """The first measured one replaces it."""
+    subject = Turns("me", random=lambda: 0.5)
+    subject.asked(0.0)
+    assert subject.pause_after_conflict_s(took_s=WRITE_S * 2) == pytest.approx(FIRST_PAUSE * WRITE_S)
+    assert UNKNOWN_WRITE_S > 0
+
+
+EVENTS = st.lists(
+    st.tuples(
+        st.sampled_from(["write", "conflict", "look"]),
+        st.floats(0, 100),
+        st.sampled_from(["", "a", "b", "c"]),
+        st.sampled_from([None, 0.0, 0.01, 1e9]),
+    ),
+    max_size=60,
+)
+
+
+@given(EVENTS)
+def test_nobody_is_ever_kept_from_writing_for_long(events: list[tuple[str, float, str, float | None]]):
+    """Whatever has happened, and whatever others announce."""
+    process = Process()
+    longest_s = LONGEST_BELIEVED_S + (LONGEST_PAUSE + TURNS_AHEAD * (IN_A_ROW + HANDED_OVER)) * SLOW_WRITE_S
+    for event, took_s, writer, goes_on_for_s in events:
+        pauses = [process.asks()]
+        if writer:
+            process.others_write(writer, goes_on_for_s=goes_on_for_s)
+        if not process.turns.goes_on(process.now_s):
+            pauses.append(process.reads())
         if event == "conflict":
-            pause_s = max(pause_s, subject.pause_after_conflict_s(now_s))
-        elif event == "no answer":
-            subject.unanswered(now_s)
-        else:
-            note(subject, now_s + took_s, number, took_s=took_s)
-        assert 0.0 <= pause_s <= max(LONGEST_WAIT_S, turns.LONGEST_PAUSE * turns.SLOW_WRITE_S)
-        now_s += took_s
+            pauses.append(process.conflicts(took_s=took_s))
+        elif event == "write":
+            process.writes(took_s=took_s)
+        process.now_s += took_s
+        assert all(0.0 <= pause_s <= longest_s for pause_s in pauses)
