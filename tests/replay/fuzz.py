@@ -44,11 +44,29 @@ from kontinue_engine.wire import frames
 BAD_ENDS = ("stuck", "Mismatched")
 MAX_ATTEMPTS = 12
 PATIENCE_S = 10.0
-"""How long a program may make no progress at all before it counts as stuck."""
+"""How long a program may make no progress at all before it counts as stuck, and"""
+LOOKS = 2000
+"""how often it must have been looked at meanwhile: where this process does not run, its program does not, either."""
 
 
 HOSTS: list[Any] = []
 memos.OPEN_RECORDS = 3
+
+
+class Patience:
+    """With a program that makes no progress."""
+
+    def __init__(self) -> None:
+        self.renew()
+
+    def renew(self) -> None:
+        """It has made some."""
+        self._until, self._looks = time.monotonic() + PATIENCE_S, 0
+
+    def is_over(self) -> bool:
+        """Tell, after one more look in vain, whether it is stuck."""
+        self._looks += 1
+        return self._looks > LOOKS and time.monotonic() > self._until
 
 
 def activate(world: World, seed: int, records: list[str]) -> frames.Activate:
@@ -95,7 +113,7 @@ async def run_async(
     host = AsyncHost(async_programs.FUNCTIONS, send=world.on_frame, now_ms=lambda: world.clock_ms)
     world.receive = host.receive
     host.receive(activate(world, seed, records))
-    deadline = time.monotonic() + PATIENCE_S
+    patience = Patience()
     while world.end is None:
         if follower is None:
             for _ in range(world.rng.choice([0, 0, 1, 2, 5])):
@@ -108,9 +126,11 @@ async def run_async(
                 return
         else:
             did_something = follower.go_on()
-        if not did_something:
+        if did_something:
+            patience.renew()
+        else:
             await asyncio.sleep(0 if world.rng.random() < 0.9 else 0.0002)
-            if time.monotonic() > deadline:
+            if patience.is_over():
                 world.end = ["stuck", sorted(world.choices)]
     await asyncio.sleep(0)
 
@@ -119,16 +139,18 @@ def run_sync(world: World, seed: int, records: list[str], follower: Follower | N
     host = SyncHost(sync_programs.FUNCTIONS, send=world.on_frame, now_ms=lambda: world.clock_ms)
     world.receive = host.receive
     host.receive(activate(world, seed, records))
-    deadline = time.monotonic() + PATIENCE_S
+    patience = Patience()
     while world.end is None:
         if follower is None:
             time.sleep(world.rng.choice([0, 0.0001, 0.0003]))
             did_something = world.pick_at_random()
         else:
             did_something = follower.go_on()
-        if not did_something:
+        if did_something:
+            patience.renew()
+        else:
             time.sleep(0.00005)
-            if time.monotonic() > deadline:
+            if patience.is_over():
                 world.end = ["stuck", sorted(world.choices)]
 
 

@@ -106,7 +106,7 @@ class World:
         opened = threading.Event()
         with self.lock:
             self.choices[step] = opened.set
-        assert opened.wait(20), f"step {step} was never picked"
+        opened.wait()  # for ever, if nothing goes on: the process does not wait for its threads
 
     # Frames of the runner.
 
