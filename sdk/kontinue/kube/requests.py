@@ -250,6 +250,14 @@ def _encode(body: object) -> bytes:
         raise _no_text(error) from error
 
 
+def require_text(text: str) -> None:
+    """Raise Invalid for what could not be sent, before others' operations are sent with it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise _no_text(error) from error
+
+
 def _quote(text: str) -> str:
     """Percent-encode a part of a path. Names of objects mostly need it not, which is quick to see."""
     try:

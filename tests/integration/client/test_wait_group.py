@@ -204,6 +204,15 @@ async def test_ten_processes_that_do_ten_each_end_at_exactly_0(group: WaitGroup,
     assert (status.counter, status.rounds, status.write_count) == (0, 1, 101)
 
 
+async def test_an_id_that_no_request_can_say_spares_those_that_count_with_it(group: WaitGroup):
+    """Half a character, as of a command's argument that is no UTF-8: all that is asked at once goes in one write."""
+    answers = await asyncio.gather(
+        group.add(1), group.add(2, operation_id="\udcff"), group.add(4), return_exceptions=True
+    )
+    assert [one for one in answers if isinstance(one, int)] == [1, 5]
+    assert isinstance(answers[1], errors.Invalid)
+
+
 async def test_a_done_whose_answer_is_lost_counts_once(
     group: WaitGroup, transport: KubeTransport, api_server: ApiServer
 ):

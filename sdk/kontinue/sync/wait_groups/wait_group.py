@@ -82,6 +82,7 @@ class WaitGroup(Stored[StoredWaitGroup]):
             raise errors.InvalidState(f"delta {delta} is out of range: the counter is an int32")
         if len(operation_id) > MAX_OPERATION_ID:
             raise errors.InvalidState(f"operation id {operation_id!r} is longer than {MAX_OPERATION_ID} characters")
+        requests.require_text(operation_id)
         if holder is not None and not holder.uid:
             holder = await found(holder, self._transport, self.namespace, retry_for_s=self._retry_for_s)
         return await self._counter.count(Operation(delta=delta, id=operation_id, holder=holder, clamp=clamp))
