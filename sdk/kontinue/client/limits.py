@@ -46,6 +46,8 @@ def _limited(
 ) -> Callable[Concatenate[LimitedT, P], Coroutine[Any, Any, T]]:
     @functools.wraps(method)
     async def call(client: LimitedT, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        if client.timeout is None:  # as mostly: it is on the way of each count of a WaitGroup
+            return await method(client, *args, **kwargs)
         async with limit(client.timeout, method.__name__, writes=writes):
             return await method(client, *args, **kwargs)
 
