@@ -113,8 +113,11 @@ async def counts_after_a_child(ctx: ExecutionContext) -> int:
     return await ctx.wait_group("w").done()
 
 
-async def test_a_count_whose_answer_got_lost_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its worker dies before the record, and the WaitGroup forgets it meanwhile: that is said, whatever came before."""
+@pytest.mark.parametrize("is_forgotten", [False, True])
+async def test_a_count_whose_answer_got_lost_is_not_repeated(
+    is_forgotten: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its worker dies before the record. If the WaitGroup has forgotten it meanwhile, that is said."""
     perform = PrimitiveOperations.perform
 
     async def stall(self: PrimitiveOperations, asked: AskPrimitive, holder: Holder, **how: Any) -> bytes:
@@ -131,12 +134,15 @@ async def test_a_count_whose_answer_got_lost_is_not_repeated(monkeypatch: pytest
         run = await env.spawn(counts_after_a_child)
         await env.advance(2 * MINUTE)
         assert (await group.status()).counter == 0
-        for _ in range(130):
-            await group.add(1)
+        for number in range(130):  # only operations with ids take room from each other
+            await group.add(1, operation_id=f"other-{number}" if is_forgotten else "")
         monkeypatch.setattr(PrimitiveOperations, "perform", perform)
         await env.restart_worker()
-        with pytest.raises(ExecutionFailed, match="whether this was counted"):
-            await run.result()
+        if is_forgotten:
+            with pytest.raises(ExecutionFailed, match="whether this was counted"):
+                await run.result()
+        else:
+            assert await run.result() == 130
         assert (await group.status()).counter == 130
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
@@ -65,7 +65,7 @@ class Counter:
         namespace: of the WaitGroup.
         name: of the WaitGroup.
         retry_for_s: how long one write is tried; conflicts with others count, too.
-        writer: who writes, as the WaitGroup remembers it: nobody else has that name.
+        new_writer: makes names of who writes, as the WaitGroup remembers it: none that anybody has had.
     """
 
     def __init__(
@@ -75,18 +75,19 @@ class Counter:
         name: str,
         *,
         retry_for_s: float,
-        writer: str = "",
+        new_writer: Callable[[], str] = lambda: uuid.uuid4().hex[:12],
     ) -> None:
         self._transport = transport
         self._namespace = namespace
         self._name = name
         self._retry_for_s = retry_for_s
-        self._writer = writer or uuid.uuid4().hex[:12]
+        self._new_writer = new_writer
         self._asked: list[_Asked] = []
         self._seen: WaitGroup | None = None
         """As our last write left it; None after a conflict or somebody else's turn, when it is probably old."""
-        self._turns = Turns(self._writer)
+        self._is_writing = False
         self._task: asyncio.Task[None] | None = None
+        self._begin_as_another_writer()
 
     async def count(self, operation: Operation) -> int:
         """Carry out an operation and return the counter after it. Cancelled, it may still be carried out.
@@ -98,25 +99,48 @@ class Counter:
         """
         asked = _Asked(operation, asyncio.get_running_loop().create_future())
         self._asked.append(asked)
-        if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._write_all(), name=f"kontinue counts {self._name}")
+        if not self._is_writing:
+            self._is_writing = True
+            try:
+                await self._write_next()  # in no task of its own: that would cost as much CPU as all the rest
+            finally:
+                self._write_what_was_asked_meanwhile()
         try:
             return await asked.answer
         finally:
             if asked in self._asked:
                 self._asked.remove(asked)
 
+    def _write_what_was_asked_meanwhile(self) -> None:
+        self._is_writing = bool(self._asked)
+        if self._is_writing:
+            self._task = asyncio.create_task(self._write_all(), name=f"kontinue counts {self._name}")
+
     async def _write_all(self) -> None:
-        while self._asked:
-            batch, self._asked = self._asked, []
-            try:
-                await self._write(batch)
-            except Exception as error:  # noqa: BLE001 - whatever it is, those who asked must hear of it
-                self._seen = None
-                _tell(batch, [error] * len(batch))
-            finally:
-                for one in batch:
-                    one.answer.cancel()  # only if this task was cancelled
+        try:
+            while self._asked:
+                await self._write_next()
+        finally:
+            self._is_writing = False
+
+    async def _write_next(self) -> None:
+        batch, self._asked = self._asked, []
+        try:
+            await self._write(batch)
+        except Exception as error:  # noqa: BLE001 - whatever it is, those who asked must hear of it
+            self._begin_as_another_writer()
+            _tell(batch, [error] * len(batch))
+        except asyncio.CancelledError:
+            self._begin_as_another_writer()
+            for one in batch:
+                one.answer.cancel()
+            raise
+
+    def _begin_as_another_writer(self) -> None:
+        """A write that was given up may still be carried out: it must not be taken for the next one."""
+        self._seen = None
+        self._writer = self._new_writer()
+        self._turns = Turns(self._writer)
 
     async def _write(self, batch: Sequence[_Asked]) -> None:
         """Apply a batch to the newest status there is, until it is written or nothing is to be written."""

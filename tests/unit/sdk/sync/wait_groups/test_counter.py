@@ -253,11 +253,42 @@ async def test_a_wait_group_of_another_version_is_an_error_that_names_it():
 async def test_a_failure_reaches_all_who_asked_and_does_not_last():
     """The next operation is tried anew."""
     stored = StoredWaitGroup()
-    stored.before = Failing(errors.Forbidden("no", status=403), puts=1)
+    stored.before = Failing(errors.Forbidden("no", status=403), puts=2)
     subject = counter_of(stored)
-    answers = await asyncio.gather(subject.count(ADD), subject.count(ADD), return_exceptions=True)
+    answers = await asyncio.gather(*(subject.count(ADD) for _ in range(4)), return_exceptions=True)
     assert all(isinstance(answer, errors.Forbidden) for answer in answers)
     assert await subject.count(ADD) == 1
+
+
+class Late(StoredWaitGroup):
+    """Carries the first PUT out just before the second one; its sender has heard nothing, and has given up."""
+
+    def __init__(self, status: WaitGroupStatus) -> None:
+        super().__init__(status)
+        self._late: Request | None = None
+        self._puts = 0
+
+    async def send(self, request: Request, **options: Any) -> bytes:
+        """Hold the first PUT back."""
+        if request.method == "PUT":
+            self._puts += 1
+            if self._puts == 1:
+                self._late = request
+                raise errors.Unavailable("no answer")
+            if self._puts == 2 and self._late is not None:
+                await super().send(self._late)
+        return await super().send(request, **options)
+
+
+async def test_a_write_that_was_given_up_and_comes_late_is_not_taken_for_the_next_one():
+    """Both are built on the same state, so they would have had the same number; both count."""
+    stored = Late(WaitGroupStatus(counter=5))
+    subject = counter_of(stored, retry_for_s=0.0)
+    with pytest.raises(errors.Unavailable, match="whether it was counted is not known"):
+        await subject.count(DONE)
+    subject._retry_for_s = 30.0
+    assert await subject.count(DONE) == 3
+    assert stored.group.counter == 3
 
 
 class Gated(StoredWaitGroup):
@@ -289,6 +320,22 @@ async def test_who_is_cancelled_before_its_write_is_not_counted():
     stored.may_go_on.set()
     assert [await first, await third] == [1, 2]
     assert second.cancelled()
+
+
+async def test_who_is_cancelled_as_it_writes_keeps_nobody_else_from_it():
+    """What was asked for meanwhile is written next, as another writer's: the first write may still come."""
+    stored = Gated()
+    subject = counter_of(stored)
+    first = asyncio.create_task(subject.count(ADD))
+    await stored.is_held.wait()
+    others = [asyncio.create_task(subject.count(ADD)) for _ in range(2)]
+    await asyncio.sleep(0)  # both have asked
+    first.cancel()
+    stored.may_go_on.set()
+    await asyncio.wait([first])
+    assert [await one for one in others] == [1, 2]
+    assert await subject.count(ADD) == 3
+    assert first.cancelled()
 
 
 @given(st.data())
