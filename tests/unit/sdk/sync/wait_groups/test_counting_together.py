@@ -52,11 +52,39 @@ async def count(stored: StoredWaitGroup, times: int) -> None:
 async def test_most_of_what_many_processes_send_counts():
     """They take turns; when each just tried again after a while there were more than six requests for each done."""
     stored = Slow(WaitGroupStatus(counter=PLENTY))
-    await asyncio.gather(*(count(stored, 36) for _ in range(16)))
-    written = 16 * 36
+    await asyncio.gather(*(count(stored, 60) for _ in range(16)))
+    written = 16 * 60
     assert stored.group.counter == PLENTY - written
-    assert len(stored.sent) < 4 * written
-    assert elapsed_s() < 3 * WRITE_S * written
+    assert len(stored.sent) < 2 * written
+    assert elapsed_s() < 1.5 * WRITE_S * written
+
+
+@virtual_time
+async def test_processes_that_soon_have_finished_do_not_wait_for_each_other_for_nothing():
+    """Each ends in the middle of a turn that it has announced."""
+    stored = Slow(WaitGroupStatus(counter=PLENTY))
+    await asyncio.gather(*(count(stored, 10) for _ in range(10)))
+    assert stored.group.counter == PLENTY - 100
+    assert len(stored.sent) < 4 * 100
+    assert elapsed_s() < 2.5 * WRITE_S * 100
+
+
+@virtual_time
+async def test_nobody_of_many_processes_waits_longer_than_for_a_turn_of_each_other():
+    """Turns come in order, whoever began when."""
+    stored = Slow(WaitGroupStatus(counter=PLENTY))
+    longest_s = 0.0
+
+    async def count_for(ends_s: float) -> None:
+        nonlocal longest_s
+        counter = counter_of(stored)
+        await counter.count(DONE)  # who comes does not know yet when its turn is
+        while (begun_s := elapsed_s()) < ends_s:
+            await counter.count(DONE)
+            longest_s = max(longest_s, elapsed_s() - begun_s)
+
+    await asyncio.gather(*(count_for(6.0) for _ in range(10)))
+    assert longest_s < 2 * 10 * turns.LONGEST_TURN_S
 
 
 @virtual_time
