@@ -48,6 +48,7 @@ async def count(stored: StoredWaitGroup, times: int) -> None:
         await counter.count(DONE)
 
 
+@pytest.mark.slow
 @virtual_time
 async def test_most_of_what_many_processes_send_counts():
     """They take turns; when each just tried again after a while there were more than six requests for each done."""
@@ -69,6 +70,7 @@ async def test_processes_that_soon_have_finished_do_not_wait_for_each_other_for_
     assert elapsed_s() < 2.5 * WRITE_S * 100
 
 
+@pytest.mark.slow
 @virtual_time
 async def test_nobody_of_many_processes_waits_longer_than_for_a_turn_of_each_other():
     """Turns come in order, whoever began when."""
