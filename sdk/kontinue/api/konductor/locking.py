@@ -14,7 +14,7 @@ from typing import Final, Generic, TypeVar
 import msgspec
 
 from kontinue import errors
-from kontinue.api.konductor.group import Holder
+from kontinue.api.konductor.group import LONGEST, Holder
 
 T = TypeVar("T")
 
@@ -127,6 +127,7 @@ def asked(locks: Locks, claim: Claim, *, ttl: timedelta | None, now: datetime, m
     turn = next((one for one in turns(locks) if one.id == claim.id), None)
     if turn is None:
         return locks
+    ttl = None if ttl is None else min(ttl, LONGEST)
     grant = Grant(  # of what stands in the queue: it was its turn
         id=turn.id,
         holder=turn.holder,

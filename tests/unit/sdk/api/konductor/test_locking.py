@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kontinue import errors
-from kontinue.api.konductor.group import Holder, HolderKind
+from kontinue.api.konductor.group import LONGEST, Holder, HolderKind
 from kontinue.api.konductor.locking import (
     CLOCKS_DIFFER,
     TAKE_WITHIN,
@@ -62,6 +62,13 @@ def test_asking_again_changes_nothing():
     """The answer to the first time may have got lost."""
     locks = ask(ask(Locks(), "a"), "b")
     assert ask(ask(locks, "a"), "b") == locks
+
+
+def test_who_asks_for_a_lock_for_ever_and_a_day_has_it_as_long_as_what_an_object_may_say():
+    """No date is far enough for the end of it, and the original's users say "for ever" so."""
+    (grant,) = ask(Locks(), "a", ttl=timedelta(days=999_999_999)).grants
+    assert (grant.ttl, grant.expires_at) == (LONGEST, NOW + LONGEST)
+    assert renewed(Locks((grant,)), "a", now=NOW + TTL).grants[0].expires_at == NOW + TTL + LONGEST
 
 
 def test_readers_share_and_a_writer_is_not_overtaken():
