@@ -217,9 +217,9 @@ async def semaphore_is_used(world: World, client: Client) -> None:
             await eventually(lambda: renewal in world.asked_by("user"))
     async with db.hold(timeout=timedelta(seconds=60)):
         assert len(await db.permits()) == 1
-        queued = asyncio.create_task(db.acquire(timeout=timedelta(seconds=60)))
-        watching = ((GROUP, "permits"), "watch")
-        await eventually(lambda: watching in world.asked_by("user"))
+        queued = asyncio.create_task(db.acquire(timeout=timedelta(seconds=60), on_progress=lambda _: None))
+        watching = {((GROUP, kind), "watch") for kind in ("permits", "semaphores")}
+        await eventually(lambda: watching <= world.asked_by("user"))
     await (await queued).release()
     pod = {"metadata": {"name": "worker-1"}, "spec": {"containers": [{"name": "main", "image": "worker"}]}}
     status, answer = await world.api.send("POST", world.api.path("pods"), pod)
