@@ -12,6 +12,7 @@ import pytest
 
 from cluster import Cluster
 from kontinue_engine.cli.dev.data_dir import DevState, read_state
+from process_state import is_running
 
 APP = '''
 import time
@@ -112,14 +113,6 @@ def wait_for(what: str, check: Callable[[], object], *, deadline_s: float = DEAD
     while not check():
         assert time.monotonic() < end, f"waited {deadline_s:g} s for {what}"
         time.sleep(0.03)
-
-
-def is_running(pid: int) -> bool:
-    """Whether the process exists and is no zombie."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 class Kontinue:

@@ -20,6 +20,7 @@ from kontinue.client import Client
 from kontinue.sync import Mutex, RWMutex
 from kontinue_engine.cli import koncli
 from polling import eventually
+from process_state import is_running
 
 NAME = "mutexes.konductor.io/deploy"
 
@@ -166,14 +167,6 @@ async def test_a_command_whose_lock_is_lost_is_ended(mutex: Mutex, api_server: A
     await eventually(lambda: not is_running(int((tmp_path / "pid").read_text())))
 
 
-def is_running(pid: int) -> bool:
-    """Tell whether a process runs, and is not a zombie."""
-    try:
-        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
-    except FileNotFoundError:
-        return False
-
-
 @pytest.mark.slow
 async def test_signals_are_passed_on_to_the_command(mutex: Mutex, api_server: ApiServer, tmp_path: Path):
     """It ends in its own way, and the Mutex is free then."""
@@ -203,6 +196,21 @@ async def test_a_command_does_not_outlive_whoever_holds_the_lock_for_it(
     process.kill()  # as the kernel does when there is no memory left
     await process.wait()
     await eventually(lambda: not any(is_running(pid) for pid in pids))
+
+
+@pytest.mark.slow
+async def test_a_command_that_is_quicker_than_its_start_does_not_outlive_whoever_holds_the_lock(
+    mutex: Mutex, api_server: ApiServer, tmp_path: Path
+):
+    """It is under guard before its first instruction."""
+    await mutex.create()
+    script = 'echo $$ > "$0"; kill -KILL $PPID; exec sleep 600'
+    process = await asyncio.create_subprocess_exec(
+        *command_line(api_server), "sh", "-c", script, f"{tmp_path}/pid", stdin=asyncio.subprocess.DEVNULL
+    )
+    assert await process.wait() == -signal.SIGKILL
+    pid = int((tmp_path / "pid").read_text())
+    await eventually(lambda: not is_running(pid))
 
 
 IN_TERMINAL = (

@@ -5,6 +5,8 @@ import sys
 import time
 from pathlib import Path
 
+from process_state import is_running
+
 SUPERVISOR = """
 import asyncio, sys
 from kontinue_engine.pool.options import PoolOptions
@@ -50,13 +52,6 @@ def guard() -> None:
 """
 
 
-def _alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
 def test_zygote_and_runners_die_with_a_killed_supervisor_also_while_c_code_holds_the_gil(tmp_path: Path) -> None:
     """Nothing is left, and no finally block of the user's has run."""
     (tmp_path / "tasks.py").write_text(TASKS)
@@ -67,8 +62,8 @@ def test_zygote_and_runners_die_with_a_killed_supervisor_also_while_c_code_holds
         line = next(line for line in process.stdout if line.startswith("pids"))
         pids = [int(pid) for pid in line.split()[1:]]
         assert len(pids) == 3
-        assert all(_alive(pid) for pid in pids)
+        assert all(is_running(pid) for pid in pids)
         os.kill(process.pid, signal.SIGKILL)
-        while any(_alive(pid) for pid in pids):  # the C code sleeps for longer than a test may take
+        while any(is_running(pid) for pid in pids):  # the C code sleeps for longer than a test may take
             time.sleep(0.01)
     assert not (tmp_path / "finally").exists()

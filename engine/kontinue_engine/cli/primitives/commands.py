@@ -92,14 +92,12 @@ async def run_command(
         loop.add_signal_handler(signal.SIGINT, signals.receive if own_group else _ignore, signal.SIGINT)
     try:
         with ExitStack() as used:
-            guard_fd = None
+            go_under_guard = None
             with suppress(FileNotFoundError):  # an image without a shell
-                guard_fd = used.enter_context(guard())
+                go_under_guard = partial(_put_us_under_guard, used.enter_context(guard()), own_group)
             process = await asyncio.create_subprocess_exec(
-                *words, env=environment, process_group=0 if own_group else None
+                *words, env=environment, process_group=0 if own_group else None, preexec_fn=go_under_guard
             )
-            if guard_fd is not None:
-                put_under_guard(guard_fd, process.pid, is_group=own_group)
             send = partial(_send, process, own_group)
             signals.hand_to(send)
             return await _ended(process, send)
@@ -110,6 +108,11 @@ async def run_command(
         signals.keep()
         if is_main:
             loop.remove_signal_handler(signal.SIGINT)
+
+
+def _put_us_under_guard(guard_fd: int, is_group: bool) -> None:  # noqa: FBT001
+    """In the child, before its program: whoever has started it may be killed before hearing of its start."""
+    put_under_guard(guard_fd, os.getpid(), is_group=is_group)
 
 
 def exit_code(status: int) -> int:
