@@ -13,6 +13,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
+import msgspec
+
 from kontinue.api import labels
 from kontinue.api.konductor import group
 from kontinue.api.konductor.mutexes import MUTEXES
@@ -40,6 +42,7 @@ from kontinue_engine.kube.informer import Informer
 from kontinue_engine.kube.lease import HeldLease
 from kontinue_engine.kube.process_identity import local_identity
 from kontinue_engine.sharding.lease_book import LeaseBook
+from kontinue_engine.sharding.leases import LeaseTimes
 from kontinue_engine.telemetry.logs import describe_process, get_logger
 from kontinue_engine.worker.pages import Page, Pages, serving
 
@@ -73,17 +76,16 @@ async def run_arbiter(options: ArbiterOptions, stop: asyncio.Event) -> None:
 
 
 async def look_after(config: KubeConfig, namespace: str) -> None:
-    """Look after the primitives of a namespace until cancelled, without a Lease: for ``kontinue dev``.
+    """Be the coordinator of a namespace until cancelled: for ``kontinue dev``.
+
+    It keeps a Lease as any other, so that everybody sees that it works. Its successor need not wait until that has run
+    out: a holder on the same machine is known to be dead.
 
     Raises:
         KontinueError: the server cannot be used.
     """
-    clock = SystemClock()
-    async with _transport(config) as transport:
-        events = EventRecorder(transport, component=USER_AGENT, instance=socket.gethostname(), clock=clock)
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(events.run(), name="events")
-            tasks.create_task(look_after_all(transport, namespace, events, clock), name="primitives")
+    options = ArbiterOptions(lease=LeaseTimes())
+    await _run(options, msgspec.structs.replace(config, namespace=namespace), asyncio.Event())
 
 
 async def _run(options: ArbiterOptions, config: KubeConfig, ready: asyncio.Event) -> None:

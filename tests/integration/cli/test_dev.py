@@ -5,6 +5,8 @@ import os
 import re
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -82,6 +84,26 @@ def test_wait_groups_are_looked_after(kontinue: Kontinue, dev: Dev, wait_until: 
     os.kill(state.server_pid, signal.SIGKILL)
     wait_until("a new server", lambda: dev.is_ready() and dev.state().server_pid != state.server_pid)
     use_a_group()
+
+
+def test_dev_keeps_the_lease_of_its_coordinator(kontinue: Kontinue, dev: Dev, wait_until: WaitUntil) -> None:
+    """So everybody sees whether one works: while dev runs, one does; the API server alone has none."""
+
+    def operator() -> int:
+        program = [sys.executable, "-c", "from kontinue_engine.cli import entry; raise SystemExit(entry.koncli())"]
+        asked = [*program, "operator", "--kubeconfig", str(kontinue.kubeconfig)]
+        return subprocess.run(asked, capture_output=True, check=False, timeout=120).returncode
+
+    state = dev.ready()
+    wait_until("its coordinator", lambda: operator() == 0)
+    assert dev.stop() == 0
+    port = state.url.rpartition(":")[2]
+    server = kontinue.start("apiserver", "--data-dir", str(dev.data_dir), "--port", port)
+    try:
+        wait_until("the server alone", lambda: operator() == 2)
+    finally:
+        server.terminate()
+        server.communicate(timeout=60)
 
 
 def test_shards_says_who_runs_a_group_that_is_not_sharded(kontinue: Kontinue, dev: Dev) -> None:

@@ -13,13 +13,6 @@ from kontinue.api import labels
 from kontinue.api.konductor import group
 from kontinue.kube import requests
 from kontinue_engine.cli import koncli
-from kontinue_engine.cli.primitives import operator
-
-
-@pytest.fixture
-def as_if_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take the server for one that is not ours."""
-    monkeypatch.setattr(operator.coordinators, "is_local", lambda _: False)
 
 
 async def call(api_server: ApiServer, capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
@@ -47,13 +40,16 @@ async def create_lease(api_server: ApiServer, renewed: datetime) -> None:
     await transport.close()
 
 
-@pytest.mark.usefixtures("as_if_elsewhere")
 async def test_nobody_works_where_nobody_keeps_a_lease(api_server: ApiServer, capsys: pytest.CaptureFixture[str]):
-    """That is not found."""
-    assert await call(api_server, capsys) == (2, "", "No coordinator keeps a Lease.\n")
+    """That is not found, on any server, and what to do is told; programs get an empty list."""
+    code, out, err = await call(api_server, capsys)
+    assert (code, out) == (2, "")
+    assert err.startswith("No coordinator keeps a Lease that you may see: ")
+    assert "kontinue coordinator run" in err
+    code, out, err = await call(api_server, capsys, "-o", "json")
+    assert (code, json.loads(out)) == (2, [])
 
 
-@pytest.mark.usefixtures("as_if_elsewhere")
 @pytest.mark.parametrize(("age", "code", "works"), [(timedelta(), 0, "yes"), (timedelta(hours=1), 2, "no")])
 async def test_who_keeps_a_lease_works(
     api_server: ApiServer, capsys: pytest.CaptureFixture[str], age: timedelta, code: int, works: str
@@ -66,12 +62,3 @@ async def test_who_keeps_a_lease_works(
     assert (row[:2], row[-1]) == ([api_server.namespace, "pod-1"], works)
     (fields,) = json.loads((await call(api_server, capsys, "-o", "json"))[1])
     assert (fields["holder"], fields["works"]) == ("pod-1", works == "yes")
-
-
-async def test_a_local_server_needs_none(
-    api_server: ApiServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-):
-    """``kontinue dev`` does what one does."""
-    monkeypatch.setattr(operator.coordinators, "is_local", lambda _: True)
-    code, out, err = await call(api_server, capsys)
-    assert (code, out, "kontinue dev looks after its primitives" in err) == (0, "", True)

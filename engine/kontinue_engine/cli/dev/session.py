@@ -165,7 +165,7 @@ class Session:
         try:
             await look_after(config, self._options.namespace)
         except Exception as error:  # noqa: BLE001 - the workers are to go on
-            self._console.warn(f"WaitGroups are not looked after any more: {error}")
+            self._console.warn(f"primitives are not looked after any more: {error}")
 
     async def _run_jobs(self, config: KubeConfig) -> None:
         from kontinue.kube.http import KubeTransport  # here: dev starts without it

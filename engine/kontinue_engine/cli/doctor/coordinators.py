@@ -1,25 +1,21 @@
 """Internal. Which coordinators work, and what is said where one is needed and none does. Pure.
 
-On a local server ``kontinue dev`` does what one does, without a Lease: there nothing follows from its absence. Called
-by ``wait_groups``, ``primitives`` and ``kontinue_engine.cli.primitives.operator``.
+Each keeps a Lease, also the one in ``kontinue dev``. Called by ``wait_groups``, ``primitives`` and
+``kontinue_engine.cli.primitives.operator``.
 """
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Final
 
 from kontinue.api.meta import Lease
 from kontinue_engine.cli.doctor.findings import Finding, error, warning
 from kontinue_engine.cli.doctor.observed import Observed
 
-_LOCAL: Final = "+kontinue"
-"""How a local server's version ends."""
-
 
 def may_be_missed(seen: Observed) -> bool:
     """Tell whether it would be known that none works."""
-    return seen.coordinators is not None and not is_local(seen.server.version)
+    return seen.coordinators is not None
 
 
 def living(seen: Observed) -> list[str]:
@@ -37,17 +33,16 @@ def none_works(seen: Observed, check: str, what: str, *, namespace: str, about: 
         namespace: where.
         about: the object.
     """
-    command = f"kontinue coordinator run -n {namespace}{seen.server.group_option}"
-    remedy = f"{command}, or the chart kontinue-coordinator (docs/coordination.md)"
+    remedy = how_to_start(f" -n {namespace}{seen.server.group_option}")
     if seen.sees_all_coordinators:
         return error(check, f"{what}: no coordinator keeps a Lease", remedy, about=about)
     hidden = "no coordinator keeps a Lease in this namespace, and Leases of others you may not see"
     return warning(check, f"{what}: {hidden}", f"if none works for all namespaces: {remedy}", about=about)
 
 
-def is_local(version: str) -> bool:
-    """Tell by its version whether a server is ours."""
-    return version.endswith(_LOCAL)
+def how_to_start(flags: str) -> str:
+    """Return how one is started, with options that say for what."""
+    return f"kontinue coordinator run{flags}, or the chart kontinue-coordinator (docs/coordination.md)"
 
 
 def is_kept(lease: Lease, now: datetime) -> bool:

@@ -9,7 +9,6 @@ import sys
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-import msgspec
 import typer
 
 from kontinue import errors
@@ -39,20 +38,20 @@ def command(
 
     async def main() -> int:
         async with connect(options) as connection:
-            if await _is_local(connection):
-                print("A local server: kontinue dev looks after its primitives, without a Lease.", file=sys.stderr)
-                return OK
             found = await _leases(connection, operator_namespace, options.api_groups[0])
         now = datetime.now(UTC)
         _show(options, found, now)
-        return OK if any(coordinators.is_kept(one, now) for one in found) else NOT_FOUND
+        if any(coordinators.is_kept(one, now) for one in found):
+            return OK
+        start = coordinators.how_to_start(options.flags())
+        print(
+            "No coordinator keeps a Lease that you may see: if none works, nobody grants permits and Leases, or opens "
+            f"Barriers and Gates. kontinue dev has one; else {start}.",
+            file=sys.stderr,
+        )
+        return NOT_FOUND
 
     run(main)
-
-
-async def _is_local(connection: Connection) -> bool:
-    version = msgspec.json.decode(await connection.transport.send(requests.Request("GET", "/version")))
-    return coordinators.is_local(str(version.get("gitVersion", "")))
 
 
 async def _leases(connection: Connection, namespace: str, group: str) -> list[Lease]:
@@ -71,9 +70,7 @@ async def _leases(connection: Connection, namespace: str, group: str) -> list[Le
 def _show(options: GlobalOptions, found: list[Lease], now: datetime) -> None:
     if not options.is_table and options.output is not OutputFormat.NAME:
         print(format_document([_fields(one, now) for one in found], output=options.output))
-    elif not found:
-        print("No coordinator keeps a Lease.", file=sys.stderr)
-    else:
+    elif found:
         rows = [
             [one.metadata.namespace, one.spec.holder_identity, format_age(one.spec.renew_time, now), _works(one, now)]
             for one in found

@@ -465,12 +465,18 @@ def test_who_sees_only_one_namespace_is_not_told_that_no_coordinator_works() -> 
 
 
 def test_nothing_is_said_of_coordinators_where_nobody_needs_one() -> None:
-    """Counting needs none; on a local server ``kontinue dev`` does what one does, without a Lease."""
+    """Counting needs none."""
     free = WaitGroupFacts(name="jobs", namespace="shop", holders=0, held=0)
     assert problems(**coordinated(coordinators=(), wait_groups=(free,))) == []
-    local = msgspec.structs.replace(SERVER, version="v1.36.0+kontinue")
-    assert problems(**coordinated(coordinators=(), server=local)) == []
     assert problems(**coordinated(coordinators=None)) == []
+
+
+def test_a_local_server_alone_has_no_coordinator() -> None:
+    """The one in ``kontinue dev`` keeps a Lease, too."""
+    local = msgspec.structs.replace(SERVER, version="v1.36.0+kontinue")
+    found = only(**coordinated(coordinators=(), server=local))
+    assert "no coordinator keeps a Lease" in found.what
+    assert problems(**coordinated(server=local)) == []
 
 
 def primitive(**changes: Any) -> PrimitiveFacts:
@@ -489,14 +495,12 @@ def test_what_does_nothing_without_a_coordinator_needs_one() -> None:
 
 
 def test_a_coordinator_that_looks_at_nothing_is_of_an_older_version_or_for_another_namespace() -> None:
-    """Said of what is a minute old, also on a local server."""
+    """Said of what is a minute old."""
     found = only(**coordinated(primitives=(primitive(is_seen=False),)))
     assert (found.severity, found.object) == (Severity.WARNING, "semaphores/db")
     assert "no coordinator has looked at it for 60m" in found.what
     new = primitive(is_seen=False, created=NOW - timedelta(seconds=30))
     assert problems(**coordinated(primitives=(new,))) == []
-    local = msgspec.structs.replace(SERVER, version="v1.36.0+kontinue")
-    assert only(**coordinated(coordinators=(), server=local, primitives=(primitive(is_seen=False),))).what == found.what
 
 
 def test_a_lock_that_nobody_ends_is_told_after_an_hour() -> None:
