@@ -6,6 +6,9 @@
 The end says what ran and what did not. Two variables make what is missing a failure instead of a line at the end:
 KONTINUE_REQUIRE_PYTHONS="3.11 3.12 3.13" and KONTINUE_REQUIRE_KUBE=1. The real control plane is built where there is
 Go; KONTINUE_TEST_KUBECONFIG=FILE names an existing cluster instead.
+
+Everything runs in several processes beside each other, each with a control plane of its own; a part (ARGS), and what
+uses an existing cluster, in one.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -31,6 +35,13 @@ ENGINE_SUITE = (
     "tests/e2e",
 )
 """What uses an API server without knowing which: it runs against a real one too."""
+WORKERS = min(8, 2 * (os.cpu_count() or 1))
+"""Processes that run tests: many a test waits for time to pass, or for what it has started."""
+IN_PARALLEL = (
+    ()
+    if os.environ.get("KONTINUE_TEST_KUBECONFIG")
+    else ("-n", str(WORKERS), "--dist", "loadfile", "--no-loadscope-reorder")  # the long ones come first
+)
 NO_GO = 3
 """Exit status of tools/kube/build.py."""
 GO_PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "client-go")
@@ -78,10 +89,11 @@ def test_on_servers(results: list[tuple[str, bool, float]]) -> list[str]:
     own = f"{sys.version_info.major}.{sys.version_info.minor}"
     # Where it is, nothing may be skipped for want of it.
     environment = {**os.environ, **({"KONTINUE_REQUIRE_KUBE": "1"} if kube else {})}
-    results.append(run_pytest(f"tests on Python {own} (all)", [], environment))
+    results.append(run_pytest(f"tests on Python {own} (all)", IN_PARALLEL, environment))
     servers = ["API servers: the local one"]
     if kube:
-        results.append(run_pytest("tests of the engine on kube", ["--api-server", "kube", *ENGINE_SUITE], environment))
+        on_kube = ["--api-server", "kube", *ENGINE_SUITE]
+        results.append(run_pytest("tests of the engine on kube", [*IN_PARALLEL, *on_kube], environment))
         servers.append(f"API servers: {kube}")
     else:
         is_required = os.environ.get("KONTINUE_REQUIRE_KUBE") == "1"
@@ -122,7 +134,9 @@ def test_on_pythons(uv: str, results: list[tuple[str, bool, float]]) -> list[str
     return missing
 
 
-def run_pytest(name: str, arguments: list[str], environment: dict[str, str] | None = None) -> tuple[str, bool, float]:
+def run_pytest(
+    name: str, arguments: Sequence[str], environment: dict[str, str] | None = None
+) -> tuple[str, bool, float]:
     return run(name, [str(Path(sys.executable).parent / "pytest"), "-q", *arguments], environment)
 
 
@@ -136,7 +150,7 @@ def test_on(uv: str, version: str, python: str) -> tuple[str, bool, float]:
         return synced
     return run(
         f"tests on Python {version} (what depends on it)",
-        [str(folder / "bin" / "pytest"), "-q", *VERSION_DEPENDENT],
+        [str(folder / "bin" / "pytest"), "-q", *IN_PARALLEL, *VERSION_DEPENDENT],
     )
 
 

@@ -81,7 +81,7 @@ async def test_who_waits_for_a_lock_that_lasts_until_the_end_of_time_waits(world
     await mutex.delete()
     await store(world, *ODD["Mutex"])
     with pytest.raises(TimeoutError):
-        await Mutex("odd", world.client).lock(timeout=timedelta(milliseconds=300))
+        await Mutex("odd", world.client).lock(timeout=timedelta(seconds=2))
 
 
 class FaultyLooks(WaitGroupController):
