@@ -19,6 +19,7 @@ from kontinue.api.v1alpha1 import Execution, Phase
 from kontinue.client.tree import ExecutionTree, ExecutionTreeNode, NodeKind
 from kontinue_engine.cli.text import GLYPHS, format_age, format_due, format_duration, paint_phase, plural, shorten
 from kontinue_engine.lifecycle.conditions import PROGRESSING
+from kontinue_engine.lifecycle.retrying import TIMER
 
 FOLD_FROM: Final = 8
 """As many siblings of one function are shown one by one; more are folded. A judgement: they still fit a screen."""
@@ -53,13 +54,18 @@ def duration_of(execution: Execution, now: datetime) -> timedelta | None:
 
 
 def waiting_text(execution: Execution, now: datetime) -> str:
-    """Return what the Execution waits for, in one line; empty when it waits for nothing."""
-    parts = []
-    for item in execution.status.waiting_for:
+    """Return what the Execution waits for, in one line; empty when it waits for nothing.
+
+    That is the first thing, and until when, if all else is a timer: most likely that of a timeout.
+    """
+    parts, items = [], execution.status.waiting_for
+    for item in items:
         what = " ".join(part for part in (item.kind, item.name) if part)
         if item.until is not None:
             what += f" due {format_due(item.until, now)}" if item.until <= now else f" {format_due(item.until, now)}"
         parts.append(f"{what}: {item.message}" if item.message else what)
+    if len(items) == 2 and items[1].kind == TIMER:
+        return ", ".join(parts)
     return f"{parts[0]} and {len(parts) - 1} more" if len(parts) > 1 else "".join(parts)
 
 

@@ -14,6 +14,7 @@ from kontinue_engine.lifecycle.memo import MemoBytes
 from kontinue_engine.lifecycle.observed import Activation, Observed, Wait, Worker
 from kontinue_engine.lifecycle.phases import PhaseEvent, next_phase
 from kontinue_engine.lifecycle.plan import Plan
+from kontinue_engine.lifecycle.retrying import TIMER
 from kontinue_engine.lifecycle.starting import wait_for_room
 from kontinue_engine.lifecycle.statuses import extended, written
 from kontinue_engine.lifecycle.times import time_of
@@ -90,14 +91,14 @@ def _is_long(observed: Observed, activation: Activation, memo: MemoBytes, until_
         if wait is not None and wait.is_sleep:
             is_long = wait.exists and (wait.until_ms is None or wait.until_ms > until_ms)
         else:
-            is_long = item.kind == "Timer" and memo.timers.get(item.step, 0) > until_ms
+            is_long = item.kind == TIMER and memo.timers.get(item.step, 0) > until_ms
         if not is_long:
             return False
     return bool(activation.waiting_for)
 
 
 def waiting_list(observed: Observed, activation: Activation, timers: Mapping[str, int]) -> list[WaitingFor]:
-    """Return what is written that a parked activation waits for."""
+    """Return what is written that a parked activation waits for; timers last, as many are timeouts of the others."""
     listed = []
     for item in activation.waiting_for[:MAX_WAITING_FOR]:
         wait = observed.waits.get(item.step)
@@ -110,6 +111,7 @@ def waiting_list(observed: Observed, activation: Activation, timers: Mapping[str
                 message=_message(item, wait),
             )
         )
+    listed.sort(key=lambda one: one.kind == TIMER)
     hidden = activation.more + len(activation.waiting_for) - len(listed)
     if hidden:
         listed[-1] = msgspec.structs.replace(listed[-1], message=f"and {hidden} more")

@@ -101,6 +101,11 @@ def test_what_is_waited_for_is_one_line(make_execution: Make, now: datetime) -> 
     execution = make_execution("x", phase=Phase.SUSPENDED, waiting_for=waiting)
     assert execution_tree.waiting_text(execution, now) == "Timer bake in 5m00s and 1 more"
     assert execution_tree.waiting_text(make_execution("y"), now) == ""
+    gate = WaitingFor(kind="Gate", name="deploy", message="0/1 met")
+    limited = make_execution(
+        "z", phase=Phase.SUSPENDED, waiting_for=[gate, WaitingFor(kind="Timer", until=now + timedelta(minutes=1))]
+    )
+    assert execution_tree.waiting_text(limited, now) == "Gate deploy: 0/1 met, Timer in 1m00s"
 
 
 def test_what_runs_says_after_which_step_and_since_when(make_execution: Make, now: datetime) -> None:

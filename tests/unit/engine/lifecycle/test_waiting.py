@@ -149,6 +149,24 @@ def test_one_that_is_parked_names_what_it_waits_for_and_until_when() -> None:
     assert listed[-1].message == "and 990 more"
 
 
+def test_what_is_waited_for_is_named_before_the_timer_that_ends_the_wait() -> None:
+    """A timeout begins before the wait that it limits, and tells less; the first few columns show the first alone."""
+    items = [
+        frames.WaitingItem(kind="Timer", name="", step="0"),
+        frames.WaitingItem(kind="Gate", name="deploy", step="1"),
+        frames.WaitingItem(kind="Timer", name="", step="2"),
+        frames.WaitingItem(kind="Execution", name="e-3", step="3"),
+    ]
+    assert [(one.kind, one.name) for one in told(observe(activation=parked(*items)))] == [
+        ("Gate", "deploy"),
+        ("Execution", "e-3"),
+        ("Timer", ""),
+        ("Timer", ""),
+    ]
+    listed = told(observe(activation=parked(*items[:2], more=5)))
+    assert (listed[0].kind, listed[-1].message) == ("Gate", "and 5 more")
+
+
 def test_a_long_sleep_is_told_once_its_suspension_is_there() -> None:
     """Whoever reads Suspended may resume it at once; after the parking time it is Suspended all the same."""
     since = NOW_MS - 1
