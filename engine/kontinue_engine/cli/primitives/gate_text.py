@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from kontinue.api.konductor.gates import Gate, GateConditionStatus
+from kontinue.api.konductor.gates import Gate, GateCondition, GateConditionStatus
 from kontinue_engine.cli.primitives.cells import UNSEEN, phase_text, since
 from kontinue_engine.cli.text import format_age, format_fields, format_table, format_time
 
@@ -64,11 +64,15 @@ def _told(condition: GateConditionStatus) -> dict[str, Any]:
     }
 
 
+def _asked(condition: GateCondition) -> str:
+    return f"{condition} (it exists)" if condition.value == 0 else str(condition)
+
+
 def _conditions(found: Gate) -> list[list[str]]:
     """Return what is known of each condition: what it asks for, and whether it is met, or why not."""
     told = {(one.type, one.namespace, one.name, one.state): one for one in found.status.condition_statuses}
     rows = []
     for asked in found.spec.conditions:
         known = told.get((asked.type, asked.namespace, asked.name, asked.state))
-        rows.append([str(asked), "" if known is None else "yes" if known.met else f"no: {known.message}"])
+        rows.append([_asked(asked), "" if known is None else "yes" if known.met else f"no: {known.message}"])
     return rows
