@@ -70,7 +70,9 @@ def command(
     args: ArgumentsOption = "",
     concurrency: Annotated[int, typer.Option("-c", "--concurrency", min=1, help="Running at once.")] = 16,
     count: Annotated[int | None, typer.Option("--count", min=1, help="In all. Default: 200.")] = None,
-    duration: Annotated[str, typer.Option("--duration", metavar="DURATION", help="Start new ones for so long.")] = "",
+    duration: Annotated[
+        str | None, typer.Option("--duration", metavar="DURATION", help="Start new ones for so long.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The figures as JSON.")] = False,  # noqa: FBT002
 ) -> None:
     """Run a function many times and report throughput, latency percentiles and API writes per Execution."""

@@ -38,7 +38,7 @@ ArgumentsOption = Annotated[
     str, typer.Option("--args", metavar="JSON|@FILE|-", help="All arguments as a JSON object, from a file, or stdin.")
 ]
 TimeoutOption = Annotated[
-    str, typer.Option("--timeout", metavar="DURATION", help="Stop watching after e.g. 90s, 5m; 0 looks once.")
+    str | None, typer.Option("--timeout", metavar="DURATION", help="Stop watching after e.g. 90s, 5m; 0 looks once.")
 ]
 
 
@@ -61,7 +61,7 @@ def command(
     name: Annotated[str, typer.Option(help="Name of the Execution. Default: made from the function's.")] = "",
     mutex: Annotated[str, typer.Option(help="Run only while no other Execution has this mutex.")] = "",
     detach: Annotated[bool, typer.Option("--detach", help="Print the name and leave.")] = False,  # noqa: FBT002
-    timeout: TimeoutOption = "",
+    timeout: TimeoutOption = None,
 ) -> None:
     """Run a function: live tree on stderr, its result as JSON on stdout.
 

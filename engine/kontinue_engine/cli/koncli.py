@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from kontinue_engine.cli import exit_codes
 from kontinue_engine.cli.main import ASK, VERBS, Program, Verb, run_program
-from kontinue_engine.cli.options import GROUPED, lacks_value
+from kontinue_engine.cli.options import API_GROUPS, GROUPED, OutputFormat, lacks_value
 
 VARIABLES: Final = {
     "KONDUCTOR_NAMESPACE": ("--namespace", "-n"),
@@ -24,6 +24,8 @@ VARIABLES: Final = {
     "KONCLI_OUTPUT": ("--output", "-o"),
 }
 """Options that environment variables stand for, in all their spellings; the first variable that is set counts."""
+_CHOICES: Final = {"--output": ("text", *OutputFormat), "--api-group": API_GROUPS}
+"""What some of them can be."""
 WAITS: Final = {
     "barrier": frozenset({"arrive", "wait"}),
     "gate": frozenset({"wait"}),
@@ -63,10 +65,14 @@ KONCLI: Final = Program(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    if given[:1] == [ASK]:  # the words are behind a --, the last of them is not yet whole
-        words = [*given[:2], *_from_environment(given, os.environ), *given[2:]]
-    else:
-        words = translated(given, os.environ)
+    try:
+        if given[:1] == [ASK]:  # the words are behind a --, the last of them is not yet whole
+            words = [*given[:2], *_from_environment(given, os.environ), *given[2:]]
+        else:
+            words = translated(given, os.environ)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return exit_codes.ERROR
     return run_program(KONCLI, words, usage_error=exit_codes.ERROR)
 
 
@@ -76,6 +82,9 @@ def translated(arguments: Sequence[str], environment: Mapping[str, str]) -> list
     Args:
         arguments: without the program's name.
         environment: its variables say what the command line does not.
+
+    Raises:
+        ValueError: a variable says what its option cannot be. It is named, as nobody has written the option.
     """
     at = list(arguments).index("--") if "--" in arguments else len(arguments)
     parts = _parts(arguments[:at])
@@ -144,5 +153,13 @@ def _from_environment(words: Sequence[str], environment: Mapping[str, str]) -> l
     for variable, (option, *others) in VARIABLES.items():
         is_given = any(word.partition("=")[0] in (option, *others) for word in words)
         if (value := environment.get(variable)) and not is_given:
+            _check(variable, option, value)
             found.setdefault(option, "table" if (option, value) == ("--output", "text") else value)
     return [word for pair in found.items() for word in pair]
+
+
+def _check(variable: str, option: str, value: str) -> None:
+    choices = _CHOICES.get(option, ())
+    for one in value.split(","):
+        if choices and one not in choices:
+            raise ValueError(f"${variable}: {one!r} is none of {', '.join(choices)}")

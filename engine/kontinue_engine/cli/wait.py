@@ -41,7 +41,7 @@ def command(
     goal: Annotated[
         str, typer.Option("--for", metavar="ended|PHASE", parser=_goal, help="What to wait for, e.g. --for=completed.")
     ] = _ENDED,
-    timeout: TimeoutOption = "",
+    timeout: TimeoutOption = None,
 ) -> None:
     """Wait until all of these Executions have ended or are Blocked, or are in a phase; print the phase of each.
 

@@ -71,12 +71,22 @@ async def test_one_is_created_arrived_at_waited_for_and_deleted(call: Call, star
     assert await call("list") == Said(0, "", "No barriers found.\n")
 
 
+async def test_who_was_not_counted_yet_is_told_no_number(call: Call):
+    """It would not include him: here nobody counts."""
+    await call("create", "start", "--expected", "2")
+    for _ in range(2):
+        assert await call("arrive", "start", "a") == Said(0, f"{NAME} arrived, not counted yet\n", "")
+    assert json.loads((await call("arrive", "start", "a", "-o", "json")).out)["counted"] is False
+
+
 async def test_programs_read_fields(call: Call, start: Barrier, api_server: ApiServer):
     """As JSON, and kontinue has the same verbs."""
     await start.create(2)
     arrived = json.loads((await call("arrive", "start", "--arrival-id", "a", "-o", "json")).out)
     assert (arrived["barrier"], arrived["holder"], arrived["required"]) == ("start", "a", 2)
     await eventually(lambda: _has_arrived(start))
+    arrived = json.loads((await call("arrive", "start", "--arrival-id", "a", "-o", "json")).out)
+    assert (arrived["arrived"], arrived["counted"]) == (1, True)
     status = json.loads((await call("status", "start", "-o", "json")).out)
     assert (status["expected"], status["arrived"], status["phase"], status["arrivals"]) == (2, 1, "Waiting", ["a"])
     words = ["--kubeconfig", str(api_server.kubeconfig), "barrier", "wait", "start", "--timeout", "0"]

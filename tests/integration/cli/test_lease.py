@@ -82,8 +82,10 @@ async def test_one_is_created_acquired_renewed_released_and_deleted(call: Call, 
     assert "Holder:     me\n" in shown
     assert ["me", "Granted", "5"] in [line.split()[:3] for line in shown.splitlines()]
     assert await call("release", "deploy", "--token", "1") == Said(0, f"{NAME} released\n", "")
-    for _ in range(2):
-        assert await call("delete", "deploy") == Said(0, f"{NAME} deleted\n", "")
+    for what in ("deleted", "was not there"):
+        assert await call("delete", "deploy") == Said(0, f"{NAME} {what}\n", "")
+    assert json.loads((await call("delete", "deploy", "-o", "json")).out) == {"lease": "deploy", "deleted": False}
+    assert await call("delete", "deploy", "-o", "name") == Said(0, "", "")
     assert await call("list") == Said(0, "", "No leases found.\n")
 
 
@@ -96,6 +98,13 @@ async def test_programs_read_fields(call: Call, lease: Lease):
     assert (found["phase"], found["holder"], found["ttl"], found["priority"]) == ("Held", "you", "1h", 2)
     assert [(one["holder"], one["phase"]) for one in found["requests"]] == [("you", "Granted")]
     assert (await call("list", "-o", "name")).out == f"{NAME}\n"
+
+
+async def test_a_ttl_of_0_is_none_of_its_own(call: Call, lease: Lease):
+    """So the object's own holds, as for whoever says nothing."""
+    await lease.create(ttl=timedelta(hours=1))
+    assert (await call("acquire", "deploy", "--ttl", "0", "--holder", "me")).code == 0
+    assert (await lease.status()).ttl == "1h"
 
 
 async def test_what_goes_wrong_has_a_code_of_its_own(call: Call, lease: Lease):

@@ -82,9 +82,20 @@ async def test_a_mutex_is_created_locked_unlocked_and_deleted(call: Call, mutex:
     assert await call("unlock", "deploy") == Said(0, f"{NAME} unlocked\n", "")
     locked = await call("lock", "deploy", "--holder", "you", "-o", "json")
     assert json.loads(locked.out) == {"mutex": "deploy", "holder": "you", "token": 2}
-    for _ in range(2):
-        assert await call("delete", "deploy") == Said(0, f"{NAME} deleted\n", "")
+    for what in ("deleted", "was not there"):
+        assert await call("delete", "deploy") == Said(0, f"{NAME} {what}\n", "")
+    assert json.loads((await call("delete", "deploy", "-o", "json")).out) == {"mutex": "deploy", "deleted": False}
+    assert await call("delete", "deploy", "-o", "name") == Said(0, "", "")
     assert await call("list") == Said(0, "", "No mutexes found.\n")
+
+
+async def test_a_ttl_of_0_is_none_of_its_own(call: Call, mutex: Mutex):
+    """So the object's own holds, as for whoever says nothing."""
+    await mutex.create(ttl=timedelta(hours=1))
+    for words in (("--ttl", "0"), ("--ttl", "0s"), ()):
+        assert (await call("lock", "deploy", *words)).code == 0
+        assert (await mutex.status()).ttl == "1h"
+        assert (await call("unlock", "deploy")).code == 0
 
 
 async def test_what_goes_wrong_has_a_code_of_its_own(call: Call, mutex: Mutex):

@@ -12,6 +12,7 @@ import pytest
 
 from api_server import ApiServer
 from kontinue.client import Client
+from kontinue.kube import requests
 from kontinue.sync import Lock, Once
 from kontinue_engine.cli import koncli
 
@@ -71,8 +72,26 @@ async def test_a_command_is_run_until_it_has_succeeded_once(call: Call, once: On
     assert row[:5] == ["migrate", "true", "me", "Executed", "3"]
     found = json.loads((await call("status", "migrate", "-o", "json")).out)
     assert (found["once"], found["executed"], found["tries"]) == ("migrate", True, 3)
-    for _ in range(2):
-        assert await call("delete", "migrate") == Said(0, f"{NAME} deleted\n", "")
+    for what in ("deleted", "was not there"):
+        assert await call("delete", "migrate") == Said(0, f"{NAME} {what}\n", "")
+    assert json.loads((await call("delete", "migrate", "-o", "json")).out) == {"once": "migrate", "deleted": False}
+    assert await call("delete", "migrate", "-o", "name") == Said(0, "", "")
+
+
+async def test_what_somebody_has_set_running_by_hand_is_freed_by_hand(call: Call, once: Once, api_server: ApiServer):
+    """Without a lease nobody is believed dead; without a name nobody does it."""
+    await once.create()
+
+    async def patch(**status: str) -> None:
+        transport, what = api_server.transport(), (requests.ONCES, once.namespace, "migrate")
+        await transport.send(requests.merge_patch(*what, {"status": status}, subresource="status"))
+        await transport.close()
+
+    await patch(executor="ghost", phase="Running")
+    assert (await call("do", "migrate", "--timeout", "0", "--", "true")).code == 5
+    assert "Executor:   ghost" in (await call("status", "migrate")).out
+    await patch(executor="")
+    assert (await call("do", "migrate", "--timeout", "0", "--", "true")).code == 0
 
 
 async def test_what_goes_wrong_has_a_code_of_its_own(call: Call, once: Once):

@@ -75,5 +75,7 @@ async def test_it_is_locked_to_read_and_to_write(call: Call, mutex: RWMutex):
     await mutex.unlock(holder="me")
     for words in (("--read",), ()):
         assert (await call("with", "catalog", *words, "--", "sh", "-c", "exit 7")).code == 7
-    for _ in range(2):
-        assert await call("delete", "catalog") == Said(0, f"{NAME} deleted\n", "")
+    for what in ("deleted", "was not there"):
+        assert await call("delete", "catalog") == Said(0, f"{NAME} {what}\n", "")
+    assert json.loads((await call("delete", "catalog", "-o", "json")).out) == {"rwmutex": "catalog", "deleted": False}
+    assert await call("delete", "catalog", "-o", "name") == Said(0, "", "")

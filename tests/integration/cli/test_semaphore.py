@@ -95,6 +95,19 @@ async def test_programs_read_fields(call: Call, db: Semaphore, capsys: pytest.Ca
     assert (await call("list", "-o", "name")).out == f"{NAME}\n"
 
 
+async def test_a_ttl_of_0_is_none_of_its_own(call: Call, db: Semaphore):
+    """So the object's own holds; without one, no end."""
+    await db.create(2, ttl=timedelta(hours=1))
+    assert (await call("acquire", "db", "--ttl", "0", "--holder", "me")).code == 0
+    (limited,) = await db.permits()
+    assert limited.status.expires_at is not None
+    await db.delete()
+    await db.create(2)
+    assert (await call("acquire", "db", "--ttl", "0", "--holder", "me")).code == 0
+    (endless,) = await db.permits()
+    assert endless.status.expires_at is None
+
+
 async def test_what_goes_wrong_has_a_code_of_its_own(call: Call, db: Semaphore):
     """2 for what is not there, 3 for a timeout, 5 for what is held, 1 for the rest."""
     for verb in ("acquire", "release", "status", "delete"):

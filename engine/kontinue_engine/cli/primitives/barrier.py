@@ -13,7 +13,7 @@ from kontinue.api.meta import ObjectMeta
 from kontinue.kube.requests import BARRIERS
 from kontinue.sync import Barrier as BarrierClient
 from kontinue_engine.cli.connection import connect
-from kontinue_engine.cli.durations import duration_option
+from kontinue_engine.cli.durations import check_variable, duration_option
 from kontinue_engine.cli.options import candidates, global_options
 from kontinue_engine.cli.primitives.cells import UNSEEN, number_text, phase_text, since
 from kontinue_engine.cli.primitives.creating import NewNameArgument, create_object, spec_text
@@ -37,8 +37,8 @@ def create(
     expected: Annotated[int, typer.Option(help="How many are to arrive.", min=1)] = 1,
     quorum: Annotated[int, typer.Option(help="So many open it; 0: all that are expected.", min=0)] = 0,
     timeout: Annotated[
-        str, typer.Option(metavar="DURATION", help="It fails if it is not open so long after this; 0: never.")
-    ] = "",
+        str | None, typer.Option(metavar="DURATION", help="It fails if it is not open so long after this; 0: never.")
+    ] = None,
 ) -> None:
     """Create a Barrier; one that exists is left as it is."""
     options, limit = global_options(ctx), duration_option(timeout, "--timeout")
@@ -71,13 +71,20 @@ def arrive(
     ] = "5s",
     wait: Annotated[bool, typer.Option("--wait", help="Wait until the Barrier is open.")] = False,  # noqa: FBT002
     timeout: Annotated[
-        str,
-        typer.Option(metavar="DURATION", envvar="KONDUCTOR_TIMEOUT", help="With --wait: give up after e.g. 30m."),
-    ] = "",
+        str | None,
+        typer.Option(
+            metavar="DURATION",
+            envvar="KONDUCTOR_TIMEOUT",
+            callback=check_variable,
+            help="With --wait: give up after e.g. 30m.",
+        ),
+    ] = None,
 ) -> None:
     """Say that somebody has arrived. Whoever has arrived already is not counted again."""
     options, limit = global_options(ctx), duration_option(timeout, "--timeout")
     update_limit = duration_option(update_timeout, "--update-timeout")
+    if arrived and holder and arrived != holder:
+        raise typer.BadParameter(f"{arrived!r} and {holder!r}: one arrives at a time", param_hint="HOLDER / --holder")
     progress = Progress(options)
 
     async def main() -> int:
@@ -86,7 +93,7 @@ def arrive(
         async with connect(options) as connection:
             client = KIND.of(connection, name)
             limited = connection.client.with_timeout(limit if wait and limit else None)
-            arrival = await BarrierClient(name, limited).arrive(arrived or holder)
+            arrival = await BarrierClient(name, limited).arrive(arrived or holder or None)
             if wait_for_update:
                 await client.wait_until(lambda found: _counts(found, arrival.spec.holder), timeout=update_limit)
             if wait:
@@ -95,7 +102,10 @@ def arrive(
                     found = await client.wait(timeout=left, on_progress=lambda found: progress.show(_waiting(found)))
             else:
                 found = await client.get()
-        say(options, BARRIERS, name, f"arrived {_counted(found)}", _fields(found) | {"holder": arrival.spec.holder})
+        who = arrival.spec.holder
+        is_counted = _counts(found, who)
+        what = f"arrived {_counted(found)}" if is_counted else "arrived, not counted yet"
+        say(options, BARRIERS, name, what, _fields(found) | {"holder": who, "counted": is_counted})
         return OK
 
     run(main)
@@ -105,7 +115,7 @@ def arrive(
 def wait(
     ctx: typer.Context,
     name: NameArgument,
-    timeout: WaitLimitOption = "",
+    timeout: WaitLimitOption = None,
 ) -> None:
     """Wait until enough have arrived."""
     limit = duration_option(timeout, "--timeout")

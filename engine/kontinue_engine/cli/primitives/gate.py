@@ -40,8 +40,8 @@ def create(
         ),
     ],
     timeout: Annotated[
-        str, typer.Option(metavar="DURATION", help="It fails if it is not open so long after this; 0: never.")
-    ] = "",
+        str | None, typer.Option(metavar="DURATION", help="It fails if it is not open so long after this; 0: never.")
+    ] = None,
 ) -> None:
     """Create a Gate; one that exists is left as it is."""
     options, limit = global_options(ctx), duration_option(timeout, "--timeout")
@@ -54,7 +54,7 @@ def create(
 def wait(
     ctx: typer.Context,
     name: NameArgument,
-    timeout: WaitLimitOption = "",
+    timeout: WaitLimitOption = None,
 ) -> None:
     """Wait until it is open."""
     limit = duration_option(timeout, "--timeout")

@@ -8,21 +8,24 @@ from __future__ import annotations
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any, Generic, Protocol, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import msgspec
 import typer
 
 from kontinue.client.client import Client
+from kontinue.errors import NotFound
 from kontinue.kube.answers import reader
 from kontinue.kube.reflector import HasMetadata
 from kontinue.kube.requests import Resource
+from kontinue.sync.objects.stored import Stored
 from kontinue_engine.cli.connection import Connection, connect
 from kontinue_engine.cli.listing import list_objects
 from kontinue_engine.cli.objects import print_objects
 from kontinue_engine.cli.options import (
     GROUPED,
     GROUPED_NAMES,
+    OutputFormat,
     candidates,
     global_options,
     refuse_others,
@@ -32,17 +35,8 @@ from kontinue_engine.cli.options import (
 from kontinue_engine.cli.primitives.operations import OK, Progress, run, say, show
 from kontinue_engine.cli.text import format_table
 
-
-class Deletable(Protocol):
-    """The client of one object, of any kind."""
-
-    async def delete(self) -> None:
-        """Delete it."""
-        ...
-
-
 T = TypeVar("T", bound=HasMetadata)
-C = TypeVar("C", bound=Deletable)
+C = TypeVar("C", bound=Stored[Any])
 R = TypeVar("R")
 Told: TypeAlias = "tuple[str, dict[str, Any]]"
 """What became of an object: in words, and for programs."""
@@ -74,6 +68,7 @@ class Kind(msgspec.Struct, Generic[T, C], frozen=True, kw_only=True):
         columns: of ``list``.
         rows: one object in ``list``, the first line with its name.
         look: one object in ``status``.
+        may_be_missing: one that does not exist is no error for ``delete``.
         help: of its verbs.
     """
 
@@ -85,6 +80,7 @@ class Kind(msgspec.Struct, Generic[T, C], frozen=True, kw_only=True):
     rows: Callable[[T, datetime], Sequence[Sequence[str]]]
     look: Callable[[C], Awaitable[Seen]]
     help: Help
+    may_be_missing: bool = False
 
     def of(self, connection: Connection, name: str) -> C:
         """Return the client of one object."""
@@ -186,13 +182,30 @@ def delete_verb(kind: Kind[T, C]) -> Callable[..., None]:
         async def main() -> int:
             async with connect(options) as connection:
                 for name in names:
-                    await kind.of(connection, name).delete()
-                    say(options, kind.resource, name, "deleted", {})
+                    was_there = await _deleted(kind, kind.of(connection, name))
+                    if was_there or options.output is not OutputFormat.NAME:  # a name there is one that was deleted
+                        what = "deleted" if was_there else "was not there"
+                        say(options, kind.resource, name, what, {"deleted": was_there})
             return OK
 
         run(main)
 
     return verb
+
+
+async def _deleted(kind: Kind[T, C], client: C) -> bool:
+    """Delete an object; False: there was none, which is no error for this kind.
+
+    Raises:
+        NotFound: there was none, of another kind.
+    """
+    try:
+        await Stored.delete(client)  # that of locks does not tell whether there was one
+    except NotFound:
+        if not kind.may_be_missing:
+            raise
+        return False
+    return True
 
 
 def carry_out(

@@ -37,7 +37,8 @@ app = typer.Typer(
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", autocompletion=candidates("leases"))]
 LeaseTtlOption = Annotated[
-    str, typer.Option(metavar="DURATION", help="How long it is held without being renewed. Default: the Lease's ttl.")
+    str | None,
+    typer.Option(metavar="DURATION", help="How long it is held without renewal. Default, and 0: the Lease's ttl."),
 ]
 PriorityOption = Annotated[
     int | None, typer.Option(metavar="N", min=0, help="The highest is first. Default: the Lease's, 0.")
@@ -66,10 +67,10 @@ def create(
 def acquire(
     ctx: typer.Context,
     name: NameArgument,
-    timeout: TimeoutOption = "",
+    timeout: TimeoutOption = None,
     priority: PriorityOption = None,
     holder: HolderOption = "",
-    ttl: LeaseTtlOption = "",
+    ttl: LeaseTtlOption = None,
 ) -> None:
     """Wait for it, and hold it until it is released or its ttl is over. It is not renewed."""
     options, limit = global_options(ctx), duration_option(timeout, "--timeout")
@@ -106,10 +107,10 @@ def with_(
     ctx: typer.Context,
     name: NameArgument,
     command: CommandArgument,
-    timeout: TimeoutOption = "",
+    timeout: TimeoutOption = None,
     priority: PriorityOption = None,
     holder: HolderOption = "",
-    ttl: LeaseTtlOption = "",
+    ttl: LeaseTtlOption = None,
 ) -> None:
     """Run a command while it is held.
 
@@ -157,6 +158,7 @@ KIND: Final = Kind(
     columns=("NAME", "HOLDER", "PHASE", "ACQUIRED", "RENEWALS", "WAITING", "TOKEN", "AGE"),
     rows=lease_rows,
     look=_look,
+    may_be_missing=True,
     help=Help(
         list="List Leases of konductor.io.",
         status="Show who holds it, since when and until when, and who waits.",

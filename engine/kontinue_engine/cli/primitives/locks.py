@@ -14,6 +14,7 @@ from kontinue.kube.requests import Resource
 from kontinue.sync import Lock
 from kontinue.sync.holding.held import Holding, Keeper
 from kontinue_engine.cli.connection import Connection, connect
+from kontinue_engine.cli.durations import check_variable
 from kontinue_engine.cli.options import GlobalOptions, is_terminal
 from kontinue_engine.cli.primitives.commands import Signals, ended_by_signals, exit_code, run_command
 from kontinue_engine.cli.primitives.operations import OK, Progress, bound_holder, refuse_empty, run, say
@@ -32,15 +33,17 @@ HolderOption = Annotated[
     ),
 ]
 TimeoutOption = Annotated[
-    str,
+    str | None,
     typer.Option(
         metavar="DURATION",
         envvar="KONDUCTOR_TIMEOUT",
+        callback=check_variable,
         help="Give up after e.g. 30m; 0 does not wait. Default: never.",
     ),
 ]
 TtlOption = Annotated[
-    str, typer.Option(metavar="DURATION", help="How long the lock lasts without renewal. Default: its object's ttl.")
+    str | None,
+    typer.Option(metavar="DURATION", help="How long the lock lasts without renewal. Default, and 0: its object's ttl."),
 ]
 TokenOption = Annotated[
     int | None, typer.Option(metavar="N", help="Only the lock with this token, not a later one of the same holder.")
@@ -48,9 +51,9 @@ TokenOption = Annotated[
 CommandArgument = Annotated[list[str], typer.Argument(metavar="-- COMMAND...", help="What is run.")]
 
 
-def holder_of(text: str) -> str | Holder:
-    """Return what ``--holder`` says: a bound holder where it names a kind, else a name like any other."""
-    return bound_holder(text) if text.partition("/")[0].lower() in _KINDS and "/" in text else text
+def holder_of(text: str) -> str | Holder | None:
+    """Return what ``--holder`` says: a bound holder where it names a kind, else a name like any other; or None."""
+    return bound_holder(text) if text.partition("/")[0].lower() in _KINDS and "/" in text else text or None
 
 
 def take_lock(

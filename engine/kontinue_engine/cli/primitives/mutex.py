@@ -45,8 +45,9 @@ def create(
     ctx: typer.Context,
     name: NewNameArgument,
     ttl: Annotated[
-        str, typer.Option(metavar="DURATION", help="A lock that is not renewed for so long ends. Default: never.")
-    ] = "",
+        str | None,
+        typer.Option(metavar="DURATION", help="A lock that is not renewed for so long ends. Default, and 0: never."),
+    ] = None,
 ) -> None:
     """Create a Mutex; one that exists is left as it is."""
     options, length = global_options(ctx), duration_option(ttl, "--ttl")
@@ -59,8 +60,8 @@ def lock(
     ctx: typer.Context,
     name: NameArgument,
     holder: HolderOption = "",
-    timeout: TimeoutOption = "",
-    ttl: TtlOption = "",
+    timeout: TimeoutOption = None,
+    ttl: TtlOption = None,
 ) -> None:
     """Lock it once it is free, and leave it locked. It is not renewed."""
     options, limit = global_options(ctx), duration_option(timeout, "--timeout")
@@ -86,8 +87,8 @@ def with_(
     name: NameArgument,
     command: CommandArgument,
     holder: HolderOption = "",
-    timeout: TimeoutOption = "",
-    ttl: TtlOption = "",
+    timeout: TimeoutOption = None,
+    ttl: TtlOption = None,
 ) -> None:
     """Run a command while it is locked.
 
@@ -166,6 +167,7 @@ KIND: Final = Kind(
     columns=("NAME", "HOLDER", "PHASE", "LOCKED", "WAITERS", "TOKEN", "AGE"),
     rows=_rows,
     look=_look,
+    may_be_missing=True,
     help=Help(
         list="List Mutexes.",
         status="Show who holds it, since when and until when, and who waits.",

@@ -37,7 +37,9 @@ NameArgument = Annotated[str, typer.Argument(metavar="NAME", autocompletion=cand
 def create(
     ctx: typer.Context,
     name: NewNameArgument,
-    ttl: Annotated[str, typer.Option(metavar="DURATION", help="Delete it once it was Executed for so long.")] = "",
+    ttl: Annotated[
+        str | None, typer.Option(metavar="DURATION", help="Delete it once it was Executed for so long; 0: never.")
+    ] = None,
 ) -> None:
     """Create a Once; one that exists is left as it is."""
     options, length = global_options(ctx), duration_option(ttl, "--ttl")
@@ -51,10 +53,11 @@ def do(
     name: NameArgument,
     command: CommandArgument,
     holder: HolderOption = "",
-    timeout: TimeoutOption = "",
+    timeout: TimeoutOption = None,
     lease: Annotated[
-        str, typer.Option(metavar="DURATION", help="Who is silent for so long is believed dead. Default: 30s.")
-    ] = "",
+        str | None,
+        typer.Option(metavar="DURATION", help="Who is silent for so long is believed dead. Default, and 0: 30s."),
+    ] = None,
 ) -> None:
     """Run a command unless it has been done.
 
@@ -144,6 +147,7 @@ KIND: Final = Kind(
     columns=("NAME", "EXECUTED", "EXECUTOR", "PHASE", "TRIES", "AGE"),
     rows=_rows,
     look=_look,
+    may_be_missing=True,
     help=Help(
         list="List Onces.",
         status="Show whether it was done, by whom, and what has failed.",

@@ -16,6 +16,7 @@ from kontinue import errors
 from kontinue.api.konductor.group import Holder, HolderKind
 from kontinue.kube.requests import Resource
 from kontinue_engine.cli import connection, failures, streams
+from kontinue_engine.cli.durations import IS_EMPTY, check_variable
 from kontinue_engine.cli.objects import format_document, tell
 from kontinue_engine.cli.options import GlobalOptions, OutputFormat, is_terminal, note
 from kontinue_engine.cli.text import one_line
@@ -30,9 +31,12 @@ HELD: Final = 5
 """Somebody else has it."""
 
 WaitLimitOption = Annotated[
-    str,
+    str | None,
     typer.Option(
-        metavar="DURATION", envvar="KONDUCTOR_TIMEOUT", help="Give up after e.g. 30m; 0 looks once. Default: never."
+        metavar="DURATION",
+        envvar="KONDUCTOR_TIMEOUT",
+        callback=check_variable,
+        help="Give up after e.g. 30m; 0 looks once. Default: never.",
     ),
 ]
 
@@ -89,11 +93,11 @@ def bound_holder(text: str, *, option: str = "--holder") -> Holder:
 
 
 def refuse_empty(ctx: typer.Context, param: typer.CallbackParam, value: str) -> str:
-    """Refuse an option that is given and empty: a variable that a script has not set is not the option left out."""
+    """Refuse an option that is given and empty, as ``duration_option`` does."""
     source = ctx.get_parameter_source(param.name or "")
     is_given = source is not None and source.name == "COMMANDLINE"
     if is_given and not value and not ctx.resilient_parsing:
-        raise typer.BadParameter("it is empty; is a variable not set? Leave it out for the default")
+        raise typer.BadParameter(IS_EMPTY)
     return value
 
 

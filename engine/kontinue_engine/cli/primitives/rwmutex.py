@@ -46,8 +46,9 @@ def create(
     ctx: typer.Context,
     name: NewNameArgument,
     ttl: Annotated[
-        str, typer.Option(metavar="DURATION", help="A lock that is not renewed for so long ends. Default: never.")
-    ] = "",
+        str | None,
+        typer.Option(metavar="DURATION", help="A lock that is not renewed for so long ends. Default, and 0: never."),
+    ] = None,
 ) -> None:
     """Create an RWMutex; one that exists is left as it is."""
     options, length = global_options(ctx), duration_option(ttl, "--ttl")
@@ -57,7 +58,11 @@ def create(
 
 @app.command("lock")
 def lock(
-    ctx: typer.Context, name: NameArgument, holder: HolderOption = "", timeout: TimeoutOption = "", ttl: TtlOption = ""
+    ctx: typer.Context,
+    name: NameArgument,
+    holder: HolderOption = "",
+    timeout: TimeoutOption = None,
+    ttl: TtlOption = None,
 ) -> None:
     """Lock it to write, and leave it locked. It waits until nobody reads or writes, and is not renewed."""
     _lock(ctx, name, holder, timeout, ttl, is_shared=False)
@@ -65,7 +70,11 @@ def lock(
 
 @app.command("rlock")
 def rlock(
-    ctx: typer.Context, name: NameArgument, holder: HolderOption = "", timeout: TimeoutOption = "", ttl: TtlOption = ""
+    ctx: typer.Context,
+    name: NameArgument,
+    holder: HolderOption = "",
+    timeout: TimeoutOption = None,
+    ttl: TtlOption = None,
 ) -> None:
     """Lock it to read, and leave it locked. It waits for who writes or has asked to before, and is not renewed."""
     _lock(ctx, name, holder, timeout, ttl, is_shared=True)
@@ -84,8 +93,8 @@ def with_(
     name: NameArgument,
     command: CommandArgument,
     holder: HolderOption = "",
-    timeout: TimeoutOption = "",
-    ttl: TtlOption = "",
+    timeout: TimeoutOption = None,
+    ttl: TtlOption = None,
     read: Annotated[bool, typer.Option("--read", help="Together with other readers.")] = False,  # noqa: FBT002
 ) -> None:
     """Run a command while it is locked, to write or with --read to read.
@@ -137,7 +146,7 @@ def _verb(*, shared: bool) -> str:
     return "read" if shared else "write"
 
 
-def _lock(ctx: typer.Context, name: str, holder: str, timeout: str, ttl: str, *, is_shared: bool) -> None:
+def _lock(ctx: typer.Context, name: str, holder: str, timeout: str | None, ttl: str | None, *, is_shared: bool) -> None:
     options, limit = global_options(ctx), duration_option(timeout, "--timeout")
     who, length = holder_of(holder), duration_option(ttl, "--ttl")
 
@@ -177,6 +186,7 @@ KIND: Final = Kind(
     columns=("NAME", "WRITEHOLDER", "READERS", "PHASE", "LOCKED", "WAITERS", "AGE"),
     rows=_rows,
     look=_look,
+    may_be_missing=True,
     help=Help(
         list="List RWMutexes.",
         status="Show who holds it, since when and until when, and who waits.",

@@ -39,10 +39,11 @@ HolderOption = Annotated[
     ),
 ]
 PermitTtlOption = Annotated[
-    str,
+    str | None,
     typer.Option(
         metavar="DURATION",
-        help="It is taken back after that. Default: as the Semaphore says, or 10m; none with --bound-to.",
+        help="It is taken back after that. Default: as the Semaphore says, or 10m, or never with --bound-to; 0: as the "
+        "Semaphore says, or never.",
     ),
 ]
 BoundOption = Annotated[
@@ -60,7 +61,9 @@ def create(
     ctx: typer.Context,
     name: NewNameArgument,
     permits: Annotated[int, typer.Option(help="How many may hold one at the same time.", min=1)] = 1,
-    ttl: Annotated[str, typer.Option(metavar="DURATION", help="How long a permit is held at most.")] = "",
+    ttl: Annotated[
+        str | None, typer.Option(metavar="DURATION", help="How long a permit is held at most. Default, and 0: no end.")
+    ] = None,
 ) -> None:
     """Create a Semaphore; one that exists is left as it is."""
     options, length = global_options(ctx), duration_option(ttl, "--ttl")
@@ -72,8 +75,8 @@ def create(
 def acquire(
     ctx: typer.Context,
     name: NameArgument,
-    timeout: TimeoutOption = "",
-    ttl: PermitTtlOption = "",
+    timeout: TimeoutOption = None,
+    ttl: PermitTtlOption = None,
     holder: HolderOption = "",
     bound_to: BoundOption = "",
 ) -> None:
@@ -87,7 +90,7 @@ def acquire(
         async with connect(options) as connection:
             with progress:
                 held = await KIND.of(connection, name).acquire(
-                    holder=holder, timeout=limit, ttl=length, bound_to=bound, on_progress=_shown_by(progress)
+                    holder=holder or None, timeout=limit, ttl=length, bound_to=bound, on_progress=_shown_by(progress)
                 )
             signals.keep()  # it is taken, and whoever releases it has to know
         told = {"holder": held.holder, "permit": held.name}
@@ -104,7 +107,7 @@ def release(ctx: typer.Context, name: NameArgument, holder: HolderOption = "") -
     def told(permit: str) -> tuple[str, dict[str, object]]:
         return f"released permit {permit}", {"permit": permit}
 
-    carry_out(ctx, KIND, name, lambda semaphore: semaphore.release(holder), told)
+    carry_out(ctx, KIND, name, lambda semaphore: semaphore.release(holder or None), told)
 
 
 @app.command("with")
@@ -112,8 +115,8 @@ def with_(
     ctx: typer.Context,
     name: NameArgument,
     command: CommandArgument,
-    timeout: TimeoutOption = "",
-    ttl: PermitTtlOption = "",
+    timeout: TimeoutOption = None,
+    ttl: PermitTtlOption = None,
     holder: HolderOption = "",
     bound_to: BoundOption = "",
 ) -> None:
@@ -129,7 +132,7 @@ def with_(
     async def main() -> int:
         async with connect(options) as connection:
             scope = KIND.of(connection, name).hold(
-                holder=holder, timeout=limit, ttl=length, bound_to=bound, on_progress=_shown_by(progress)
+                holder=holder or None, timeout=limit, ttl=length, bound_to=bound, on_progress=_shown_by(progress)
             )
             with progress:
                 return await run_held(scope, command, progress)

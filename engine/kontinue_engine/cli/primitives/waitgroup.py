@@ -58,7 +58,9 @@ ClampOption = Annotated[bool, typer.Option("--clamp", help="Stop at 0 instead of
 def create(
     ctx: typer.Context,
     name: NewNameArgument,
-    ttl: Annotated[str, typer.Option(metavar="DURATION", help="Delete it once it was done for so long.")] = "",
+    ttl: Annotated[
+        str | None, typer.Option(metavar="DURATION", help="Delete it once it was done for so long; 0: never.")
+    ] = None,
 ) -> None:
     """Create a WaitGroup; one that exists is left as it is."""
     options, length = global_options(ctx), duration_option(ttl, "--ttl")
@@ -76,8 +78,8 @@ def add(
     clamp: ClampOption = False,  # noqa: FBT002
 ) -> None:
     """Add to the counter, before the work begins."""
-    bound = _holder(holder)
-    _count(ctx, name, lambda group: group.add(delta, holder=bound, operation_id=operation_id, clamp=clamp), delta=delta)
+    bound, id_ = _holder(holder), operation_id or None
+    _count(ctx, name, lambda group: group.add(delta, holder=bound, operation_id=id_, clamp=clamp), delta=delta)
 
 
 @app.command("done")
@@ -87,17 +89,20 @@ def done(
     holder: HolderOption = "",
     operation_id: OperationOption = "",
     clamp: ClampOption = False,  # noqa: FBT002
+    delta: Annotated[int | None, typer.Option(hidden=True, help="Of add alone.")] = None,
 ) -> None:
     """Take 1 off the counter."""
-    bound = _holder(holder)
-    _count(ctx, name, lambda group: group.done(holder=bound, operation_id=operation_id, clamp=clamp), delta=-1)
+    if delta is not None:
+        raise typer.BadParameter(f"it takes off 1; more at once: add {name} --delta -2", param_hint="--delta")
+    bound, id_ = _holder(holder), operation_id or None
+    _count(ctx, name, lambda group: group.done(holder=bound, operation_id=id_, clamp=clamp), delta=-1)
 
 
 @app.command("wait")
 def wait(
     ctx: typer.Context,
     name: NameArgument,
-    timeout: WaitLimitOption = "",
+    timeout: WaitLimitOption = None,
     for_first_add: FirstAddOption = False,  # noqa: FBT002
 ) -> None:
     """Wait until the counter is 0."""
@@ -107,7 +112,7 @@ def wait(
         KIND,
         name,
         lambda group, show: group.wait(timeout=limit, for_first_add=for_first_add, on_progress=show),
-        progress=_missing,
+        progress=missing,
         told=lambda group: ("done", _fields(group)),
     )
 
@@ -147,8 +152,10 @@ def _count(ctx: typer.Context, name: str, change: Callable[[WaitGroupClient], Aw
     carry_out(ctx, KIND, name, change, told)
 
 
-def _missing(group: WaitGroup) -> str:
-    return f"WaitGroup {group.metadata.name}: {group.counter} of {group.status.added} to be done"
+def missing(group: WaitGroup) -> str:
+    """Return what is told while it is waited for."""
+    counter, added = group.counter, group.status.added
+    return f"WaitGroup {group.metadata.name}: " + (f"{counter} of {added} to be done" if added else "nothing added yet")
 
 
 def _holder(text: str) -> Holder | None:

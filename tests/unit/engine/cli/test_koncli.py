@@ -149,14 +149,64 @@ def test_status_takes_what_other_verbs_about_primitives_take(capsys: pytest.Capt
                 *("semaphore create x --ttl=DURATION", "semaphore acquire x --timeout=DURATION"),
                 *("barrier create x --timeout=DURATION", "barrier arrive x --update-timeout=DURATION"),
             )
-            for text, why in (("soon", "is not a duration"), ("-5s", "is negative"), ("99999999999h", "is too long"))
+            for text, why in (
+                ("soon", "is not a duration"),
+                ("-5s", "is negative"),
+                ("99999999999h", "is too long"),
+                ("", "it is empty; is a variable not set?"),
+            )
         ),
+        ("barrier arrive x a --holder b", "one arrives at a time"),
+        ("waitgroup done x --delta 2", "add x --delta -2"),
     ],
 )
 def test_what_nobody_can_mean_is_1(line: str, why: str, capsys: pytest.CaptureFixture[str]):
     """No server is asked."""
     assert main(line.split()) == 1
     assert why in capsys.readouterr().err
+
+
+def test_every_option_that_holds_a_duration_refuses_an_empty_one(capsys: pytest.CaptureFixture[str]):
+    """In a script that is a variable which is not set: it would wait for ever, or lock without end."""
+    seen = set()
+    for kind in WAITS:
+        verbs = get_command(importlib.import_module(f"kontinue_engine.cli.primitives.{kind}").app).commands
+        for verb, command in verbs.items():
+            for option in (one.opts[0] for one in command.params if one.metavar == "DURATION"):
+                behind = ["--", "true"] if verb in {"with", "do"} else []
+                needed = ["--condition", "Job/x=Complete"] if (kind, verb) == ("gate", "create") else []
+                assert main([kind, verb, "x", *needed, option, "", *behind]) == 1, (kind, verb, option)
+                assert "it is empty" in capsys.readouterr().err, (kind, verb, option)
+                seen.add(option)
+    assert seen == {"--timeout", "--ttl", "--lease", "--update-timeout"}
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "why"),
+    [
+        ("KONDUCTOR_TIMEOUT", "abc", "'abc' is not a duration"),
+        ("KONDUCTOR_TIMEOUT", "-5s", "'-5s' is negative"),
+        ("KONCLI_OUTPUT", "xml", "'xml' is none of text, table, wide, json, yaml, name"),
+        ("KONDUCTOR_GROUP", "example.org", "'example.org' is none of konductor.io, sync.konductor.io"),
+    ],
+)
+def test_what_an_environment_variable_says_wrongly_is_blamed_on_it(
+    variable: str, value: str, why: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """Nobody has written the option that it stands for."""
+    monkeypatch.setenv(variable, value)
+    for line in ("waitgroup wait x", "mutex lock x", "barrier arrive x", "mutex with x -- true"):
+        assert main(line.split()) == 1
+        said = " ".join(capsys.readouterr().err.split())
+        assert f"${variable}: {why}" in said
+        assert not {"--timeout", "--output", "--api-group"} & set(said.split())
+
+
+def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch):
+    """As manifests have them that set all of them."""
+    for variable in VARIABLES:
+        monkeypatch.setenv(variable, "")
+    assert translated(["waitgroup", "list"], dict.fromkeys(VARIABLES, "")) == ["waitgroup", "list"]
 
 
 def test_help_names_the_program_that_was_called(capsys: pytest.CaptureFixture[str]):

@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
-from kontinue.api.konductor.wait_groups import WaitGroup, WaitGroupSpec
+from kontinue.api.konductor.wait_groups import WaitGroup, WaitGroupSpec, WaitGroupStatus
 from kontinue.api.meta import ObjectMeta
 from kontinue.kube import requests
 from kontinue_engine.cli.objects import print_objects
 from kontinue_engine.cli.options import OutputFormat
-from kontinue_engine.cli.primitives.waitgroup import KIND
+from kontinue_engine.cli.primitives.waitgroup import KIND, missing
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 GROUP = WaitGroup(
@@ -27,6 +27,13 @@ def test_a_list_fits_the_terminal():
     table = KIND.table([RAW], NOW, with_namespace=False, width=50)
     assert [len(line) <= 50 for line in table.splitlines()] == [True, True]
     assert GROUP.spec.ttl in KIND.table([RAW], NOW, with_namespace=False)
+
+
+def test_progress_counts_what_is_left_of_what_was_added():
+    """Before the first add there is nothing to count."""
+    counted = msgspec.structs.replace(GROUP, status=WaitGroupStatus(counter=2, added=3))
+    assert missing(counted) == "WaitGroup jobs: 2 of 3 to be done"
+    assert missing(GROUP) == "WaitGroup jobs: nothing added yet"
 
 
 def test_names_say_which_api_group_they_are_of(capsys: pytest.CaptureFixture[str]):
