@@ -95,9 +95,33 @@ def ask_call(kind: str, name: str, verb: str, *, result: Any = None, **options: 
 
 
 def count_call(name: str, delta: int, *, is_bound: bool) -> Call:
-    """Return the call that counts on a WaitGroup, which does not remember it for ever. Raises like ``ask_call``."""
+    """Return the call that counts on a WaitGroup, which does not remember it for ever.
+
+    Raises:
+        ContextError: the WaitGroup has no name, or the delta is no whole number.
+    """
+    _require_number("delta", delta)
     options = {"delta": delta, "bound": is_bound}
     return _call(RecordKind.PRIMITIVE, WAIT_GROUP, name, "add", int, options, comes_after_all=True)
+
+
+def done_call(name: str, delta: int, *, is_bound: bool) -> Call:
+    """Return the call that takes off a WaitGroup what is done, at least 1. Raises like ``count_call``."""
+    _require_number("delta", delta)
+    if delta < 1:
+        raise ContextError(f"done of {WAIT_GROUP}/{name} takes a delta of 1 or more, got {delta}")
+    return count_call(name, -delta, is_bound=is_bound)
+
+
+def lease_call(name: str, priority: int | None) -> Call:
+    """Return the call of a Lease that is held from its outcome on.
+
+    Raises:
+        ContextError: the Lease has no name, or the priority is no whole number.
+    """
+    if priority is not None:
+        _require_number("priority", priority)
+    return hold_call(LEASE, name, "lock", priority=priority)
 
 
 def hold_call(kind: str, name: str, verb: str, *, result: Any = Held, **options: Any) -> Call:
@@ -123,8 +147,8 @@ def _call(
     *,
     comes_after_all: bool = False,
 ) -> Call:
-    if not name:
-        raise ContextError(f"a {kind} has a name")
+    if not name or not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ContextError(f"a {kind} has a name, which is a text, got {name!r}")
     data = msgspec.json.encode(options, order="deterministic")
     request = PrimitiveRequest(kind, name, verb, data, "", result)
     digest = codec.digest(verb.encode() + b" " + data)
@@ -136,3 +160,8 @@ def _call(
         line=line_of_caller(),
         comes_after_all=comes_after_all,
     )
+
+
+def _require_number(name: str, value: object) -> None:
+    if not isinstance(value, int):
+        raise ContextError(f"{name} is a whole number, for example {name}=1, got {value!r}")

@@ -92,8 +92,13 @@ class DurableWaitGroup:
         return _watched(self._port, call, None)
 
     def done(self, delta: int = 1, *, bound: bool = False) -> Coroutine[object, None, int]:
-        """Take off the counter, once; return the counter after that. See ``add``."""
-        call = calls.count_call(self._name, -delta, is_bound=bound)
+        """Take off the counter, once; return the counter after that. See ``add``.
+
+        Args:
+            delta: how many are done, at least 1.
+            bound: as in ``add``.
+        """
+        call = calls.done_call(self._name, delta, is_bound=bound)
         return _watched(self._port, call, None)
 
     def wait(self, *, timeout: timedelta | None = None, for_first_add: bool = False) -> Coroutine[object, None, None]:
@@ -277,7 +282,7 @@ class AsyncPrimitives(ContextBase[AsyncPort]):
             WaitTimeout: on entry: it was not free in time.
             PrimitiveFailed: on entry: there is no such Lease, or the coordinator has denied it.
         """
-        return DurableScope(self._port, lambda: calls.hold_call(calls.LEASE, name, "lock", priority=priority), timeout)
+        return DurableScope(self._port, lambda: calls.lease_call(name, priority), timeout)
 
     def gate(self, name: str) -> DurableGate:
         """Return a Gate of the namespace, to wait for."""

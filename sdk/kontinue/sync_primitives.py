@@ -48,7 +48,7 @@ class SyncDurableWaitGroup:
 
     def done(self, delta: int = 1, *, bound: bool = False) -> int:
         """Take off the counter, once; return the counter after that."""
-        call = calls.count_call(self._name, -delta, is_bound=bound)
+        call = calls.done_call(self._name, delta, is_bound=bound)
         counter: int = self._ask(call, None)
         return counter
 
@@ -130,7 +130,7 @@ class SyncPrimitives(ContextBase[SyncPort]):
             priority: the highest is granted first, among equal ones the oldest; None: as the Lease says.
             timeout: how long to wait for it at most.
         """
-        return self._held(lambda: calls.hold_call(calls.LEASE, name, "lock", priority=priority), timeout)
+        return self._held(lambda: calls.lease_call(name, priority), timeout)
 
     def gate(self, name: str) -> SyncDurableGate:
         """Return a Gate of the namespace, to wait for."""

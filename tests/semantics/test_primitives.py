@@ -135,7 +135,7 @@ async def test_a_count_whose_answer_got_lost_is_not_repeated(
         await env.advance(2 * MINUTE)
         assert (await group.status()).counter == 0
         for number in range(130):  # only operations with ids take room from each other
-            await group.add(1, operation_id=f"other-{number}" if is_forgotten else "")
+            await group.add(1, operation_id=f"other-{number}" if is_forgotten else None)
         monkeypatch.setattr(PrimitiveOperations, "perform", perform)
         await env.restart_worker()
         if is_forgotten:
@@ -527,11 +527,13 @@ async def test_the_end_of_an_execution_gives_back_all_that_it_holds(env: TestEnv
 
 
 async def test_what_cannot_be_had_is_an_error_that_a_function_can_handle(env: TestEnvironment) -> None:
-    """No such object, and a counter that does not allow it."""
+    """No such object, and a counter that does not allow it; the object is named."""
     env.use(app)
-    await WaitGroup("w", env.client).create()
+    group = WaitGroup("w", env.client)
+    await group.create()
     assert "Mutex/missing True: " in await (await env.spawn(told)).result()
-    assert "cannot go below 0" in await (await env.spawn(takes_off_too_much)).result()
+    why = f"WaitGroup {group.namespace}/w: the counter is 0: it cannot go below 0"
+    assert why in await (await env.spawn(takes_off_too_much)).result()
 
 
 async def test_who_waits_for_ever_is_told_what_for(env: TestEnvironment) -> None:

@@ -188,7 +188,10 @@ class PrimitiveOperations:
         if may_repeat:
             await self._refuse_doubtful(asked)
         counter = self._one("counter", asked.name, lambda: self._counter(asked.name))
-        return await settled(counter.count(Operation(delta=options.delta, id=asked.id, holder=bound)))
+        try:
+            return await settled(counter.count(Operation(delta=options.delta, id=asked.id, holder=bound)))
+        except errors.InvalidState as error:
+            raise errors.InvalidState(f"WaitGroup {self._namespace}/{asked.name}: {error}") from error
 
     async def _refuse_doubtful(self, asked: AskPrimitive) -> None:
         """Whoever cannot know whether something was counted does not count it again."""

@@ -27,6 +27,7 @@ from kontinue.definition import FunctionDefinition
 from kontinue.kube.official_client import ApiClient
 from kontinue.kube.requests import Request
 from kontinue.kube.transport import Transport
+from kontinue.options import require_type
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -446,5 +447,10 @@ def _ref(execution: SyncRef) -> Execution | ExecutionHandle[Any] | str:
 
 
 def parts_of(client: SyncClient) -> tuple[Client, EventThread]:
-    """Return the asynchronous client and the thread that it runs on, for twins of what else is asynchronous."""
+    """Return the asynchronous client and the thread that it runs on, for twins of what else is asynchronous.
+
+    Raises:
+        TypeError: it is no SyncClient.
+    """
+    require_type("client", client, SyncClient, "SyncClient(); a Client is for the classes that do not begin with Sync")
     return client._client, client._thread  # pyright: ignore[reportPrivateUsage]

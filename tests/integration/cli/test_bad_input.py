@@ -187,9 +187,8 @@ async def test_python_says_the_same(world: World):
             with pytest.raises(errors.Invalid):
                 await kind(name, world.client).create()
         for name in ("", "..", "x/status"):
-            for method in (kind(name, world.client).get, kind(name, world.client).delete):
-                with pytest.raises(errors.Invalid, match="is no name of"):
-                    await method()
+            with pytest.raises(errors.Invalid, match="is no name of"):
+                kind(name, world.client)
         with pytest.raises(errors.NotFound):
             await kind("missing", world.client).get()
 

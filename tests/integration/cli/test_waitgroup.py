@@ -106,16 +106,16 @@ async def test_what_goes_wrong_has_a_code_of_its_own(call: Call, group: WaitGrou
         assert f"(namespace {group.namespace} on http" in said.err
     await group.create()
     said = await call("done", "jobs")
-    assert (said.code, said.err) == (1, "error: the counter is 0: it cannot go below 0 by 1 done\n")
+    name = f"{group.namespace}/jobs"
+    assert (said.code, said.err) == (1, f"error: WaitGroup {name}: the counter is 0: it cannot go below 0 by 1 done\n")
     assert (await call("done", "jobs", "--clamp")).code == 0
     said = await call("wait", "jobs", "--for-first-add", "--timeout", "0")
     assert said.code == 3
     assert "nothing was ever added to it" in said.err
     await group.add()
     said = await call("wait", "jobs", "--timeout", "0")
-    name = f"{group.namespace}/jobs"
     assert (said.code, said.err) == (3, f"error: WaitGroup {name} is not done after 0s, its counter is 1\n")
-    assert (await call("wait", "jobs", "--timeout", "20ms", "-q")).code == 3
+    assert (await call("wait", "jobs", "--timeout", "2s", "-q")).code == 3
     assert (await call("add", "jobs", "--holder", "job/x")).code == 1
     assert (await call("add", "jobs", "--delta", "many")).code == 1
     assert (await call("add", "jobs", "--delta", str(2**40))).code == 1

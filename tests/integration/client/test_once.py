@@ -94,6 +94,14 @@ async def test_work_that_raises_is_failed_and_tried_again_by_the_next_one(once: 
     assert (await once.get()).status.token == 2
 
 
+async def test_work_that_is_no_async_function_is_told_so(once: Once):
+    """Whoever blocks the event loop could not renew his lease; it is not Executed."""
+    with pytest.raises(TypeError, match=r"work=<.*>: expected an async function; .* `async with once.running\(\)`"):
+        await once.do(lambda _: None)  # type: ignore[arg-type, return-value]
+    status = (await once.get()).status
+    assert (status.phase, status.failure.partition(":")[0]) == (OncePhase.FAILED, "TypeError")
+
+
 async def test_who_does_not_wait_is_told_who_does_it(once: Once):
     """With a timeout of 0 at once, else in time."""
 
@@ -168,6 +176,9 @@ async def test_threads_do_it_once_with_a_sync_client(api_server: ApiServer):
             with pytest.raises(ZeroDivisionError):
                 once.do(lambda _: 1 // 0)
             assert once.get().status.failure.startswith("ZeroDivisionError")
+            for work in (nothing, 5):  # of an async function nothing would be done
+                with pytest.raises(TypeError, match=r"work=.*: expected a function that is not async"):
+                    once.do(work)  # type: ignore[arg-type]
             first = once.do(lambda lock: done.append(lock.token))
             second = once.do(lambda lock: done.append(lock.token))
             assert once.is_executed()
@@ -178,4 +189,4 @@ async def test_threads_do_it_once_with_a_sync_client(api_server: ApiServer):
             return first, second
 
     assert await asyncio.to_thread(use) == (True, False)
-    assert done == [2]
+    assert done == [3]

@@ -243,8 +243,8 @@ async def test_an_operation_with_an_id_is_repeated_by_another_process_without_ef
 
 
 async def test_the_counter_does_not_fall_below_0(group: WaitGroup):
-    """An error that names it; clamped it stays there."""
-    with pytest.raises(errors.InvalidState, match="the counter is 0"):
+    """An error that names the WaitGroup and the counter; clamped it stays there."""
+    with pytest.raises(errors.InvalidState, match=f"WaitGroup {group.namespace}/{group.name}: the counter is 0"):
         await group.done()
     assert await group.done(clamp=True) == 0
     with pytest.raises(errors.InvalidState, match="out of range"):

@@ -31,7 +31,7 @@ class SyncBarrier:
         """Create it, or return the one that exists; see ``Barrier.create``."""
         return self._thread.run(self._barrier.create(expected, quorum=quorum, timeout=timeout))
 
-    def arrive(self, holder: str = "") -> Arrival:
+    def arrive(self, holder: str | None = None) -> Arrival:
         """Say that somebody has arrived; see ``Barrier.arrive``."""
         return self._thread.run(self._barrier.arrive(holder))
 

@@ -41,7 +41,7 @@ class SyncLease:
         *,
         timeout: timedelta | None = None,
         ttl: timedelta | None = None,
-        holder: str | Holder = "",
+        holder: str | Holder | None = None,
         priority: int | None = None,
         on_loss: Callable[[Lock], object] | None = None,
         on_progress: Callable[[StoredLease], object] | None = None,
@@ -61,7 +61,7 @@ class SyncLease:
         *,
         timeout: timedelta | None = None,
         ttl: timedelta | None = None,
-        holder: str | Holder = "",
+        holder: str | Holder | None = None,
         priority: int | None = None,
         on_progress: Callable[[StoredLease], object] | None = None,
     ) -> Lock:
@@ -74,11 +74,15 @@ class SyncLease:
         )
         return taken(take, self._lease.release, self._thread)
 
-    def renew(self, lock: Lock | None = None, *, holder: str | Holder = "", token: int | None = None) -> StoredLease:
+    def renew(
+        self, lock: Lock | None = None, *, holder: str | Holder | None = None, token: int | None = None
+    ) -> StoredLease:
         """Hold it for its whole ttl again; see ``Lease.renew``."""
         return self._thread.run(self._lease.renew(lock, holder=holder, token=token))
 
-    def release(self, lock: Lock | None = None, *, holder: str | Holder = "", token: int | None = None) -> None:
+    def release(
+        self, lock: Lock | None = None, *, holder: str | Holder | None = None, token: int | None = None
+    ) -> None:
         """Release it; see ``Lease.release``."""
         self._thread.run(self._lease.release(lock, holder=holder, token=token))
 

@@ -40,7 +40,7 @@ class SyncMutex:
         *,
         timeout: timedelta | None = None,
         ttl: timedelta | None = None,
-        holder: str | Holder = "",
+        holder: str | Holder | None = None,
         on_loss: Callable[[Lock], object] | None = None,
         on_progress: Callable[[StoredMutex], object] | None = None,
     ) -> Generator[Lock]:
@@ -57,14 +57,14 @@ class SyncMutex:
         *,
         timeout: timedelta | None = None,
         ttl: timedelta | None = None,
-        holder: str | Holder = "",
+        holder: str | Holder | None = None,
         on_progress: Callable[[StoredMutex], object] | None = None,
     ) -> Lock:
         """Lock it for a caller who unlocks it himself; see ``Mutex.lock``."""
         take = partial(self._mutex.lock, timeout=timeout, ttl=ttl, holder=holder, on_progress=on_progress)
         return taken(take, self._mutex.unlock, self._thread)
 
-    def unlock(self, lock: Lock | None = None, *, holder: str | Holder = "", token: int | None = None) -> None:
+    def unlock(self, lock: Lock | None = None, *, holder: str | Holder | None = None, token: int | None = None) -> None:
         """Unlock it; see ``Mutex.unlock``."""
         self._thread.run(self._mutex.unlock(lock, holder=holder, token=token))
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Final
 
 from kontinue import errors
 from kontinue.api.konductor.group import Holder
@@ -14,6 +16,9 @@ from kontinue.client.sync_client import SyncClient, parts_of
 from kontinue.sync.blocking.scopes import within
 from kontinue.sync.holding.held import Lock
 from kontinue.sync.locks.once import LEASE, Once
+from kontinue.sync.objects.arguments import require_work
+
+WORK: Final = "a function that is not async; for async ones there is Once, with a Client"
 
 
 class SyncOnce:
@@ -40,15 +45,23 @@ class SyncOnce:
         *,
         timeout: timedelta | None = None,
         lease: timedelta = LEASE,
-        holder: str | Holder = "",
+        holder: str | Holder | None = None,
         on_progress: Callable[[StoredOnce], object] | None = None,
     ) -> bool:
-        """Do the work unless it has been done; see ``Once.do``. A thread cannot be cancelled: ask ``Lock.check()``."""
+        """Do the work unless it has been done; see ``Once.do``. A thread cannot be cancelled: ask ``Lock.check()``.
+
+        Raises:
+            TypeError: the work is no function, or an async one.
+        """
+        require_work(work, WORK, is_right=callable(work))
         is_ours = False
         try:
             with self.running(timeout=timeout, lease=lease, holder=holder, on_progress=on_progress) as lock:
                 is_ours = True
-                work(lock)
+                done = work(lock)
+                if inspect.iscoroutine(done):
+                    done.close()  # nothing of it has run
+                require_work(work, WORK, is_right=not inspect.isawaitable(done))
         except errors.AlreadyExecuted:
             if is_ours:
                 raise  # of another Once, which the work has entered
@@ -60,7 +73,7 @@ class SyncOnce:
         *,
         timeout: timedelta | None = None,
         lease: timedelta = LEASE,
-        holder: str | Holder = "",
+        holder: str | Holder | None = None,
         on_progress: Callable[[StoredOnce], object] | None = None,
     ) -> Generator[Lock]:
         """Do it in a ``with``; see ``Once.running``. A thread cannot be cancelled: look at ``Lock.check()``.

@@ -40,7 +40,7 @@ class SyncRWMutex:
         *,
         timeout: timedelta | None = None,
         ttl: timedelta | None = None,
-        holder: str | Holder = "",
+        holder: str | Holder | None = None,
         on_loss: Callable[[Lock], object] | None = None,
         on_progress: Callable[[StoredRWMutex], object] | None = None,
     ) -> Generator[Lock]:
@@ -58,7 +58,7 @@ class SyncRWMutex:
         *,
         timeout: timedelta | None = None,
         ttl: timedelta | None = None,
-        holder: str | Holder = "",
+        holder: str | Holder | None = None,
         on_loss: Callable[[Lock], object] | None = None,
         on_progress: Callable[[StoredRWMutex], object] | None = None,
     ) -> Generator[Lock]:
@@ -75,7 +75,7 @@ class SyncRWMutex:
         *,
         timeout: timedelta | None = None,
         ttl: timedelta | None = None,
-        holder: str | Holder = "",
+        holder: str | Holder | None = None,
         on_progress: Callable[[StoredRWMutex], object] | None = None,
     ) -> Lock:
         """Lock it to write, for a caller who unlocks it himself; see ``RWMutex.lock``."""
@@ -87,14 +87,14 @@ class SyncRWMutex:
         *,
         timeout: timedelta | None = None,
         ttl: timedelta | None = None,
-        holder: str | Holder = "",
+        holder: str | Holder | None = None,
         on_progress: Callable[[StoredRWMutex], object] | None = None,
     ) -> Lock:
         """Lock it to read, for a caller who unlocks it himself; see ``RWMutex.rlock``."""
         take = partial(self._mutex.rlock, timeout=timeout, ttl=ttl, holder=holder, on_progress=on_progress)
         return taken(take, self._mutex.unlock, self._thread)
 
-    def unlock(self, lock: Lock | None = None, *, holder: str | Holder = "", token: int | None = None) -> None:
+    def unlock(self, lock: Lock | None = None, *, holder: str | Holder | None = None, token: int | None = None) -> None:
         """Unlock it; see ``RWMutex.unlock``."""
         self._thread.run(self._mutex.unlock(lock, holder=holder, token=token))
 

@@ -77,7 +77,7 @@ class SyncSemaphore:
     def acquire(
         self,
         *,
-        holder: str = "",
+        holder: str | None = None,
         timeout: timedelta | None = None,
         ttl: timedelta | None = None,
         bound_to: Holder | None = None,
@@ -93,7 +93,7 @@ class SyncSemaphore:
     def hold(
         self,
         *,
-        holder: str = "",
+        holder: str | None = None,
         timeout: timedelta | None = None,
         ttl: timedelta | None = None,
         bound_to: Holder | None = None,
@@ -110,7 +110,7 @@ class SyncSemaphore:
         with within(scope, self._thread) as held:
             yield SyncHeldPermit(held, self._thread)
 
-    def release(self, holder: str = "") -> str:
+    def release(self, holder: str | None = None) -> str:
         """Give back the oldest permit of a holder; see ``Semaphore.release``."""
         return self._thread.run(self._semaphore.release(holder))
 

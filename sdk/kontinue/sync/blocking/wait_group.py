@@ -30,11 +30,15 @@ class SyncWaitGroup:
         """Create it, or return the one that exists; see ``WaitGroup.create``."""
         return self._thread.run(self._group.create(ttl=ttl))
 
-    def add(self, delta: int = 1, *, holder: Holder | None = None, operation_id: str = "", clamp: bool = False) -> int:
+    def add(
+        self, delta: int = 1, *, holder: Holder | None = None, operation_id: str | None = None, clamp: bool = False
+    ) -> int:
         """Add to the counter and return it; see ``WaitGroup.add``."""
         return self._thread.run(self._group.add(delta, holder=holder, operation_id=operation_id, clamp=clamp))
 
-    def done(self, delta: int = 1, *, holder: Holder | None = None, operation_id: str = "", clamp: bool = False) -> int:
+    def done(
+        self, delta: int = 1, *, holder: Holder | None = None, operation_id: str | None = None, clamp: bool = False
+    ) -> int:
         """Take off the counter and return it; see ``WaitGroup.done``."""
         return self._thread.run(self._group.done(delta, holder=holder, operation_id=operation_id, clamp=clamp))
 

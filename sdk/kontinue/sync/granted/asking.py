@@ -21,7 +21,6 @@ from kontinue.api.konductor.group import Holder
 from kontinue.kube import requests
 from kontinue.kube.requests import Resource
 from kontinue.kube.transport import Transport
-from kontinue.options import require_duration
 from kontinue.sync.granted.shapes import Asking, LookedAfter
 from kontinue.sync.holding.holders import found as found_holder
 from kontinue.sync.objects.waiting import unanswered
@@ -264,7 +263,6 @@ async def until_seen(limit: timedelta | None, ask: Callable[[timedelta | None], 
     Raises:
         Missed: all tries have ended so.
     """
-    require_duration("timeout", limit)
     loop = asyncio.get_running_loop()
     ends_s = None if limit is None else loop.time() + limit.total_seconds()
     for _ in range(TRIES - 1):

@@ -31,6 +31,7 @@ from kontinue.sync.holding.renewing import is_due
 from kontinue.sync.locks.lockable import Lockable, named
 from kontinue.sync.objects.arguments import duration_text, require_number
 from kontinue.sync.objects.owned import child_meta
+from kontinue.sync.objects.waiting import wait_limit
 from kontinue.sync.objects.watching import shown
 
 LEASE_LABEL: Final = "lease"
@@ -85,7 +86,7 @@ class Lease(Lockable[StoredLease]):
         *,
         timeout: timedelta | None = None,
         ttl: timedelta | None = None,
-        holder: str | Holder = "",
+        holder: str | Holder | None = None,
         priority: int | None = None,
         on_loss: Callable[[Lock], object] | None = None,
         on_progress: Callable[[StoredLease], object] | None = None,
@@ -114,7 +115,7 @@ class Lease(Lockable[StoredLease]):
         *,
         timeout: timedelta | None = None,  # noqa: ASYNC109 - part of the API
         ttl: timedelta | None = None,
-        holder: str | Holder = "",
+        holder: str | Holder | None = None,
         priority: int | None = None,
         on_progress: Callable[[StoredLease], object] | None = None,
     ) -> Lock:
@@ -143,7 +144,7 @@ class Lease(Lockable[StoredLease]):
 
     @limited_write
     async def renew(
-        self, lock: Lock | None = None, *, holder: str | Holder = "", token: int | None = None
+        self, lock: Lock | None = None, *, holder: str | Holder | None = None, token: int | None = None
     ) -> StoredLease:
         """Hold it for its whole ttl again, and return it as it is then.
 
@@ -160,7 +161,9 @@ class Lease(Lockable[StoredLease]):
         return (await self._locker.renew(*named(lock, holder, token))).state
 
     @limited_write
-    async def release(self, lock: Lock | None = None, *, holder: str | Holder = "", token: int | None = None) -> None:
+    async def release(
+        self, lock: Lock | None = None, *, holder: str | Holder | None = None, token: int | None = None
+    ) -> None:
         """Release it; arguments as of ``renew``. The coordinator deletes the request.
 
         Raises:
@@ -205,18 +208,20 @@ class Lease(Lockable[StoredLease]):
         self,
         limit: timedelta | None,
         ttl: timedelta | None,
-        holder: str | Holder,
+        holder: str | Holder | None,
         priority: int | None,
         on_progress: Callable[[StoredLease], object] | None,
     ) -> Taken[StoredLease]:
-        limit = self.timeout if limit is None else limit
+        if priority is not None:
+            require_number("priority", priority)
+        limit = wait_limit(limit, self.timeout)
         return await until_seen(limit, lambda left: self._asked(left, ttl, holder, priority, on_progress))
 
     async def _asked(
         self,
         limit: timedelta | None,
         ttl: timedelta | None,
-        holder: str | Holder,
+        holder: str | Holder | None,
         priority: int | None,
         on_progress: Callable[[StoredLease], object] | None,
     ) -> Taken[StoredLease]:

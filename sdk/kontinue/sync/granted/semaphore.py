@@ -32,10 +32,11 @@ from kontinue.sync.granted.asking import DEFAULT_TTL, Asker, Missed, Words, does
 from kontinue.sync.granted.permits import HeldPermit, PermitScope, new_permit
 from kontinue.sync.holding.holders import holder_name
 from kontinue.sync.holding.renewing import insisted, is_due, renewed_until_lost
-from kontinue.sync.objects.arguments import duration_text, require_holder_name, require_number
+from kontinue.sync.objects.arguments import duration_text, require_bound, require_holder_name, require_number
 from kontinue.sync.objects.followed import Followed
 from kontinue.sync.objects.removing import remove
 from kontinue.sync.objects.stored import Stored
+from kontinue.sync.objects.waiting import wait_limit
 from kontinue.sync.objects.watching import shown
 
 
@@ -82,7 +83,7 @@ class Semaphore(Stored[StoredSemaphore]):
     async def acquire(
         self,
         *,
-        holder: str = "",
+        holder: str | None = None,
         timeout: timedelta | None = None,  # noqa: ASYNC109 - part of the API
         ttl: timedelta | None = None,
         bound_to: Holder | None = None,
@@ -109,8 +110,9 @@ class Semaphore(Stored[StoredSemaphore]):
             Unavailable: the server has not answered in time.
             ApiError: the server refuses.
         """
-        limit = self.timeout if timeout is None else timeout
+        limit = wait_limit(timeout, self.timeout)
         require_duration("ttl", ttl)
+        require_bound("bound_to", bound_to)
         require_holder_name(holder)
         holder = holder_name(holder)
         return await until_seen(limit, lambda left: self._asked(left, ttl, holder, bound_to, on_progress))
@@ -118,7 +120,7 @@ class Semaphore(Stored[StoredSemaphore]):
     def hold(
         self,
         *,
-        holder: str = "",
+        holder: str | None = None,
         timeout: timedelta | None = None,
         ttl: timedelta | None = None,
         bound_to: Holder | None = None,
@@ -147,7 +149,7 @@ class Semaphore(Stored[StoredSemaphore]):
         return PermitScope(take, self._keep, on_loss, timeout=self.timeout)
 
     @limited_write
-    async def release(self, holder: str = "") -> str:
+    async def release(self, holder: str | None = None) -> str:
         """Give back the oldest permit of a holder, by default as in ``acquire``; return the name of its Permit.
 
         Raises:

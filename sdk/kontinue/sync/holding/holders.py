@@ -36,15 +36,19 @@ async def found(holder: Holder, transport: Transport, namespace: str, *, retry_f
     return msgspec.structs.replace(holder, uid=metadata.uid)
 
 
-def holder_name(holder: str | Holder) -> str:
-    """Return what a holder is called by in the status; who says nothing, as ``own_name`` says.
+def holder_name(holder: str | Holder | None) -> str:
+    """Return what a holder is called by in the status; None, who says nothing, as ``own_name`` says.
 
     Raises:
         InvalidState: it is too long.
         TypeError: it is neither a name nor a Holder.
+        ValueError: it is empty.
     """
     require_holder(holder)
-    name = f"{holder.kind.value.lower()}/{holder.name}" if isinstance(holder, Holder) else holder or own_name()
+    if isinstance(holder, Holder):
+        name = f"{holder.kind.value.lower()}/{holder.name}"
+    else:
+        name = own_name() if holder is None else holder
     if len(name) > MAX_HOLDER:
         raise errors.InvalidState(f"holder {name[:40]!r}... is longer than {MAX_HOLDER} characters")
     return name

@@ -18,12 +18,13 @@ from kontinue.api.konductor.locking import Claim, LockKind
 from kontinue.client.client import Client
 from kontinue.kube.reflector import HasMetadata
 from kontinue.kube.requests import Resource
-from kontinue.options import require_duration, require_type
+from kontinue.options import require_type
 from kontinue.sync.holding.held import Lock
 from kontinue.sync.holding.holders import found, holder_name
 from kontinue.sync.holding.locker import Locker, Taken
+from kontinue.sync.objects.arguments import require_number
 from kontinue.sync.objects.stored import Stored
-from kontinue.sync.objects.waiting import unanswered, until_over
+from kontinue.sync.objects.waiting import unanswered, until_over, wait_limit
 
 T = TypeVar("T", bound=HasMetadata)
 
@@ -56,14 +57,13 @@ class Lockable(Stored[T]):
         self,
         limit: timedelta | None,
         ttl: Callable[[T], timedelta | None],
-        holder: str | Holder,
+        holder: str | Holder | None,
         on_progress: Callable[[T], object] | None,
         *,
         before: Callable[[T], None] | None = None,
         is_shared: bool = False,
     ) -> Taken[T]:
-        require_duration("timeout", limit)
-        limit = self.timeout if limit is None else limit
+        limit = wait_limit(limit, self.timeout)
         name = holder_name(holder)
         bound = holder if isinstance(holder, Holder) else None
         if bound is not None and not bound.uid:
@@ -89,9 +89,11 @@ class Lockable(Stored[T]):
         return holder, limit
 
 
-def named(lock: Lock | None, holder: str | Holder, token: int | None) -> tuple[str, str, int | None]:
+def named(lock: Lock | None, holder: str | Holder | None, token: int | None) -> tuple[str, str, int | None]:
     """Return id, holder and token of a lock that is named by itself or by its holder."""
     if lock is None:
+        if token is not None:
+            require_number("token", token)
         return "", holder_name(holder), token
     require_type("lock", lock, Lock, 'what lock() has returned; somebody\'s lock is named by holder="NAME"')
     return lock.id, lock.holder, lock.token

@@ -55,7 +55,7 @@ class Mutex(Lockable[StoredMutex]):
         *,
         timeout: timedelta | None = None,
         ttl: timedelta | None = None,
-        holder: str | Holder = "",
+        holder: str | Holder | None = None,
         on_loss: Callable[[Lock], object] | None = None,
         on_progress: Callable[[StoredMutex], object] | None = None,
     ) -> Scope:
@@ -82,7 +82,7 @@ class Mutex(Lockable[StoredMutex]):
         *,
         timeout: timedelta | None = None,  # noqa: ASYNC109 - part of the API
         ttl: timedelta | None = None,
-        holder: str | Holder = "",
+        holder: str | Holder | None = None,
         on_progress: Callable[[StoredMutex], object] | None = None,
     ) -> Lock:
         """Lock it, once it is our turn, for a caller who unlocks it himself. It is not renewed: ``held`` does that.
@@ -104,7 +104,9 @@ class Mutex(Lockable[StoredMutex]):
         return Lock(await self._locked(timeout, ttl, holder, on_progress))
 
     @limited_write
-    async def unlock(self, lock: Lock | None = None, *, holder: str | Holder = "", token: int | None = None) -> None:
+    async def unlock(
+        self, lock: Lock | None = None, *, holder: str | Holder | None = None, token: int | None = None
+    ) -> None:
         """Unlock it.
 
         Args:
@@ -141,7 +143,7 @@ class Mutex(Lockable[StoredMutex]):
         self,
         limit: timedelta | None,
         ttl: timedelta | None,
-        holder: str | Holder,
+        holder: str | Holder | None,
         on_progress: Callable[[StoredMutex], object] | None,
     ) -> Taken[StoredMutex]:
         require_duration("ttl", ttl)

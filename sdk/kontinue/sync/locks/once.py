@@ -5,6 +5,7 @@ What it shares with others is ``kontinue.sync.locks.lockable``'s: whoever does i
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -23,10 +24,11 @@ from kontinue.options import require_type
 from kontinue.sync.holding.held import Lock, Scope
 from kontinue.sync.holding.locker import Taken
 from kontinue.sync.locks.lockable import Lockable
-from kontinue.sync.objects.arguments import duration_text
+from kontinue.sync.objects.arguments import duration_text, require_work
 
 LEASE: Final = timedelta(seconds=30)
 """How long after the death of whoever does it the next one tries. Judgement."""
+WORK: Final = "an async function; what is none belongs into `async with once.running()`, or to a SyncOnce"
 
 
 class Once(Lockable[StoredOnce]):
@@ -60,7 +62,7 @@ class Once(Lockable[StoredOnce]):
         *,
         timeout: timedelta | None = None,  # noqa: ASYNC109 - part of the API
         lease: timedelta = LEASE,
-        holder: str | Holder = "",
+        holder: str | Holder | None = None,
         on_progress: Callable[[StoredOnce], object] | None = None,
     ) -> bool:
         """Do the work unless it has been done; return whether it was us.
@@ -69,7 +71,8 @@ class Once(Lockable[StoredOnce]):
         or died. Work that raises is Failed, and may be tried again; what it raises is raised here.
 
         Args:
-            work: called with the lock; its token is the number of the try.
+            work: an async function, called with the lock; its token is the number of the try. For anything else there
+                is ``running``.
             timeout: wait no longer than this, 0: not at all; None: as long as the client's timeout, or for ever.
             lease: how long somebody must be silent to be believed dead; it is renewed while the work goes on.
             holder: as in ``Mutex.lock``.
@@ -80,13 +83,17 @@ class Once(Lockable[StoredOnce]):
             WaitTimeout: it was neither done nor our turn in time.
             LockLost: the lease could not be renewed, so somebody else may do it: the work was cancelled.
             NotFound: there is no such Once, or it was deleted meanwhile.
+            TypeError: the work is no async function.
             ApiError: the server refuses.
         """
+        require_work(work, WORK, is_right=callable(work))
         is_ours = False
         try:
             async with self.running(timeout=timeout, lease=lease, holder=holder, on_progress=on_progress) as lock:
                 is_ours = True
-                await work(lock)
+                doing = work(lock)
+                require_work(work, WORK, is_right=inspect.isawaitable(doing))
+                await doing
         except errors.AlreadyExecuted:
             if is_ours:
                 raise  # of another Once, which the work has entered
@@ -97,7 +104,7 @@ class Once(Lockable[StoredOnce]):
         *,
         timeout: timedelta | None = None,
         lease: timedelta = LEASE,
-        holder: str | Holder = "",
+        holder: str | Holder | None = None,
         on_progress: Callable[[StoredOnce], object] | None = None,
     ) -> Scope:
         """Do it in an ``async with``; for ``do``, and for work that is no coroutine. See ``do``.

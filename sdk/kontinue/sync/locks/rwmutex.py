@@ -55,7 +55,7 @@ class RWMutex(Lockable[StoredRWMutex]):
         *,
         timeout: timedelta | None = None,
         ttl: timedelta | None = None,
-        holder: str | Holder = "",
+        holder: str | Holder | None = None,
         on_loss: Callable[[Lock], object] | None = None,
         on_progress: Callable[[StoredRWMutex], object] | None = None,
     ) -> Scope:
@@ -78,7 +78,7 @@ class RWMutex(Lockable[StoredRWMutex]):
         *,
         timeout: timedelta | None = None,
         ttl: timedelta | None = None,
-        holder: str | Holder = "",
+        holder: str | Holder | None = None,
         on_loss: Callable[[Lock], object] | None = None,
         on_progress: Callable[[StoredRWMutex], object] | None = None,
     ) -> Scope:
@@ -98,7 +98,7 @@ class RWMutex(Lockable[StoredRWMutex]):
         *,
         timeout: timedelta | None = None,  # noqa: ASYNC109 - part of the API
         ttl: timedelta | None = None,
-        holder: str | Holder = "",
+        holder: str | Holder | None = None,
         on_progress: Callable[[StoredRWMutex], object] | None = None,
     ) -> Lock:
         """Lock it to write, for a caller who unlocks it himself. It is not renewed: ``held`` does that.
@@ -124,14 +124,16 @@ class RWMutex(Lockable[StoredRWMutex]):
         *,
         timeout: timedelta | None = None,  # noqa: ASYNC109 - part of the API
         ttl: timedelta | None = None,
-        holder: str | Holder = "",
+        holder: str | Holder | None = None,
         on_progress: Callable[[StoredRWMutex], object] | None = None,
     ) -> Lock:
         """Lock it to read, together with other readers; not before a writer who has asked earlier. See ``lock``."""
         return Lock(await self._locked(timeout, ttl, holder, on_progress, is_shared=True))
 
     @limited_write
-    async def unlock(self, lock: Lock | None = None, *, holder: str | Holder = "", token: int | None = None) -> None:
+    async def unlock(
+        self, lock: Lock | None = None, *, holder: str | Holder | None = None, token: int | None = None
+    ) -> None:
         """Unlock it, whether it was locked to read or to write.
 
         Args:
@@ -159,7 +161,7 @@ class RWMutex(Lockable[StoredRWMutex]):
         self,
         limit: timedelta | None,
         ttl: timedelta | None,
-        holder: str | Holder,
+        holder: str | Holder | None,
         on_loss: Callable[[Lock], object] | None,
         on_progress: Callable[[StoredRWMutex], object] | None,
         *,
@@ -174,7 +176,7 @@ class RWMutex(Lockable[StoredRWMutex]):
         self,
         limit: timedelta | None,
         ttl: timedelta | None,
-        holder: str | Holder,
+        holder: str | Holder | None,
         on_progress: Callable[[StoredRWMutex], object] | None,
         *,
         is_shared: bool,

@@ -1,11 +1,11 @@
-"""What users give to calls of ``kontinue.sync``: a TypeError names the argument, and what it should be."""
+"""What users give to calls of ``kontinue.sync``: a TypeError or ValueError names the argument that is wrong."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 
 from kontinue.api import durations
-from kontinue.api.konductor.group import Holder
+from kontinue.api.konductor.group import Holder, HolderKind
 from kontinue.options import require_duration, require_type
 
 
@@ -19,16 +19,50 @@ def duration_text(name: str, value: timedelta | None) -> str:
     return durations.format_(value) if value else ""
 
 
-def require_number(name: str, value: object) -> None:
-    """Raise TypeError if it is no whole number."""
+def require_number(name: str, value: int, *, least: int | None = None) -> None:
+    """Raise TypeError if it is no whole number, and ValueError if it is below ``least``."""
     require_type(name, value, int, f"{name}=1")
+    if least is not None and value < least:
+        raise ValueError(f"{name}={value}: expected {least} or more")
+
+
+def require_text(name: str, value: object, example: str, *, kinds: type | tuple[type, ...] = str) -> None:
+    """Refuse what is neither None nor a text, or of ``kinds``, and a text that is empty: None alone is the default.
+
+    Raises:
+        TypeError: it is something else.
+        ValueError: it is empty.
+    """
+    if value is None:
+        return
+    require_type(name, value, kinds, example)
+    if value == "":
+        raise ValueError(f"{name}='': it is empty; is a variable not set? Leave it out for the default")
 
 
 def require_holder(value: object) -> None:
-    """Raise TypeError if it is neither a name nor a Holder."""
-    require_type("holder", value, (str, Holder), 'holder="worker-1"')
+    """Refuse what is neither None, nor a name, nor a Holder; raises as ``require_text``."""
+    require_text("holder", value, 'holder="worker-1"', kinds=(str, Holder))
+    if isinstance(value, Holder):
+        require_bound("holder", value)
 
 
 def require_holder_name(value: object) -> None:
-    """Raise TypeError if it is no name."""
-    require_type("holder", value, str, 'holder="worker-1"')
+    """Refuse what is neither None nor a name; raises as ``require_text``."""
+    require_text("holder", value, 'holder="worker-1"')
+
+
+def require_bound(name: str, value: Holder | None) -> None:
+    """Raise TypeError if it is neither None nor a Holder whose fields are what they should be."""
+    if value is None:
+        return
+    example = f'{name}=Holder(kind=HolderKind.POD, name="worker-1")'
+    require_type(name, value, Holder, example)
+    require_type(f"{name}.kind", value.kind, HolderKind, example)
+    require_type(f"{name}.name", value.name, str, example)
+
+
+def require_work(work: object, expected: str, *, is_right: bool) -> None:
+    """Raise TypeError, with what is expected, if what is to be done is not ``is_right``."""
+    if not is_right:
+        raise TypeError(f"work={work!r}: expected {expected}")

@@ -12,6 +12,7 @@ from kontinue.kube import requests
 from kontinue.kube.answers import reader
 from kontinue.kube.reflector import HasMetadata
 from kontinue.kube.requests import Resource
+from kontinue.options import require_type
 from kontinue.sync.objects.removing import remove
 
 T = TypeVar("T", bound=HasMetadata)
@@ -29,13 +30,22 @@ class Stored(Generic[T]):
         name: of the object.
         namespace: of the object.
         timeout: limit of each call, that of the client; what waits may have one of its own.
+
+    Raises:
+        TypeError: an argument is of another type.
+        Invalid: it can be no name.
     """
 
     def __init__(
         self, name: str, client: Client, resource: Resource, object_type: type[T], *, namespace: str | None
     ) -> None:
+        require_type("name", name, str, 'name="deploys"')
+        require_type("client", client, Client, "Client(); a SyncClient is for the classes that begin with Sync")
+        if namespace is not None:
+            require_type("namespace", namespace, str, 'namespace="default"')
         self.name = name
         self.namespace = namespace or client.namespace
+        resource.object_path(self.namespace, name)  # refuses what is no name, before anything is done with it
         self.timeout = client.timeout
         self._transport = client.kube
         self._retry_for_s = RETRY_S if client.timeout is None else client.timeout.total_seconds()

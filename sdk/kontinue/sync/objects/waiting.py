@@ -13,6 +13,20 @@ from datetime import timedelta
 
 from kontinue import errors
 from kontinue.api import durations
+from kontinue.options import require_duration
+
+
+def wait_limit(timeout: timedelta | None, of_client: timedelta | None) -> timedelta | None:
+    """Return how long a wait may take: what its caller says, else as long as the client's calls; None: for ever.
+
+    What is left of a time that is over, which is negative, is 0: it is looked once.
+
+    Raises:
+        TypeError: it is no duration.
+    """
+    require_duration("timeout", timeout)
+    limit = of_client if timeout is None else timeout
+    return None if limit is None else max(limit, timedelta())
 
 
 @asynccontextmanager

@@ -68,7 +68,7 @@ class Barrier(Opening[StoredBarrier]):
         return await self._create(StoredBarrier(metadata=ObjectMeta(name=self.name), spec=spec))
 
     @limited_write
-    async def arrive(self, holder: str = "") -> Arrival:
+    async def arrive(self, holder: str | None = None) -> Arrival:
         """Say that somebody has arrived. Whoever has arrived already is not counted again.
 
         Args:

@@ -13,9 +13,8 @@ from kontinue.api import durations
 from kontinue.client.client import Client
 from kontinue.kube.reflector import HasMetadata
 from kontinue.kube.requests import Resource
-from kontinue.options import require_duration
 from kontinue.sync.objects.stored import Stored
-from kontinue.sync.objects.waiting import unanswered, until_over
+from kontinue.sync.objects.waiting import unanswered, until_over, wait_limit
 from kontinue.sync.objects.watching import Gone, missing, not_looked_after, states
 
 T = TypeVar("T", bound=HasMetadata)
@@ -76,10 +75,9 @@ class Opening(Stored[T], abc.ABC):
         on_progress: Callable[[T], object] | None = None,
     ) -> T:
         """Wait until something is so of it; see ``wait``."""
-        require_duration("timeout", timeout)
-        limit = self.timeout if timeout is None else timeout
+        limit = wait_limit(timeout, self.timeout)
         seen: T | None = None
-        if limit is not None and limit <= timedelta():
+        if limit is not None and not limit:
             seen = await self.get()
             if self._is_over(seen, is_over):
                 return seen

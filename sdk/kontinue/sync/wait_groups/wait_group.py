@@ -20,11 +20,10 @@ from kontinue.api.meta import ObjectMeta
 from kontinue.client.client import Client
 from kontinue.client.limits import limited_write
 from kontinue.kube import requests
-from kontinue.options import require_duration
 from kontinue.sync.holding.holders import found
-from kontinue.sync.objects.arguments import duration_text, require_number
+from kontinue.sync.objects.arguments import duration_text, require_bound, require_number, require_text
 from kontinue.sync.objects.stored import Stored
-from kontinue.sync.objects.waiting import unanswered, until_over
+from kontinue.sync.objects.waiting import unanswered, until_over, wait_limit
 from kontinue.sync.wait_groups.counter import Counter
 from kontinue.sync.wait_groups.following import Following, is_over
 
@@ -61,7 +60,7 @@ class WaitGroup(Stored[StoredWaitGroup]):
 
     @limited_write
     async def add(
-        self, delta: int = 1, *, holder: Holder | None = None, operation_id: str = "", clamp: bool = False
+        self, delta: int = 1, *, holder: Holder | None = None, operation_id: str | None = None, clamp: bool = False
     ) -> int:
         """Add to the counter, or take off it if ``delta`` is below 0; return the counter after that.
 
@@ -69,33 +68,48 @@ class WaitGroup(Stored[StoredWaitGroup]):
             delta: what to add.
             holder: bind it to a Pod or an Execution of the namespace, whose end releases it. Without a uid it is the
                 one that has the name now.
-            operation_id: repeat an operation with the same id, also from another process, and it counts once.
+            operation_id: repeat an operation with the same id, also from another process, and it counts once. None: it
+                is not repeated.
             clamp: stop at 0 instead of raising.
 
         Raises:
             InvalidState: the counter, or the holder's part of it, would fall below 0; or it would exceed an int32.
             NotFound: there is no such WaitGroup, or no such holder.
+            ValueError: the id is empty.
             ApiError: the server refuses, or was away for too long.
         """
         require_number("delta", delta)
+        require_text("operation_id", operation_id, 'operation_id="job-7"')
+        require_bound("holder", holder)
+        id_ = operation_id or ""
         if abs(delta) > MAX_COUNTER:
             raise errors.InvalidState(f"delta {delta} is out of range: the counter is an int32")
-        if len(operation_id) > MAX_OPERATION_ID:
+        if len(id_) > MAX_OPERATION_ID:
             raise errors.InvalidState(f"operation id {operation_id!r} is longer than {MAX_OPERATION_ID} characters")
-        requests.require_text(operation_id)
+        requests.require_text(id_)
         if holder is not None and not holder.uid:
             holder = await found(holder, self._transport, self.namespace, retry_for_s=self._retry_for_s)
-        return await self._counter.count(Operation(delta=delta, id=operation_id, holder=holder, clamp=clamp))
+        try:
+            return await self._counter.count(Operation(delta=delta, id=id_, holder=holder, clamp=clamp))
+        except errors.InvalidState as error:
+            raise errors.InvalidState(f"{self._what}: {error}") from error
 
     async def done(
-        self, delta: int = 1, *, holder: Holder | None = None, operation_id: str = "", clamp: bool = False
+        self, delta: int = 1, *, holder: Holder | None = None, operation_id: str | None = None, clamp: bool = False
     ) -> int:
         """Take off the counter; return the counter after that. See ``add``.
 
+        Args:
+            delta: how many are done, at least 1.
+            holder: as in ``add``.
+            operation_id: as in ``add``.
+            clamp: as in ``add``.
+
         Raises:
             InvalidState: the counter is lower than that already.
+            ValueError: less than 1 is done, or the id is empty.
         """
-        require_number("delta", delta)
+        require_number("delta", delta, least=1)
         return await self.add(-delta, holder=holder, operation_id=operation_id, clamp=clamp)
 
     async def wait(
@@ -119,9 +133,8 @@ class WaitGroup(Stored[StoredWaitGroup]):
             Unavailable: the server has not shown it in time.
             ApiError: the server refuses.
         """
-        require_duration("timeout", timeout)
-        limit = self.timeout if timeout is None else timeout
-        if limit is not None and limit <= timedelta():
+        limit = wait_limit(timeout, self.timeout)
+        if limit is not None and not limit:
             group = await self.get()
             if is_over(group, start=group, for_first_add=for_first_add):
                 return group
