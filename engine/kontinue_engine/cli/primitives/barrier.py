@@ -15,7 +15,7 @@ from kontinue.sync import Barrier as BarrierClient
 from kontinue_engine.cli.connection import connect
 from kontinue_engine.cli.durations import check_variable, duration_option
 from kontinue_engine.cli.options import candidates, global_options
-from kontinue_engine.cli.primitives.cells import UNSEEN, number_text, phase_text, since
+from kontinue_engine.cli.primitives.cells import UNSEEN, length_text, number_text, phase_text, since
 from kontinue_engine.cli.primitives.creating import NewNameArgument, create_object, spec_text
 from kontinue_engine.cli.primitives.kinds import Help, Kind, Seen, add_common_verbs, wait_for
 from kontinue_engine.cli.primitives.operations import OK, Progress, WaitLimitOption, refuse_empty, run, say
@@ -145,7 +145,7 @@ def describe(found: Barrier, now: datetime) -> str:
         ("Expected", str(found.spec.expected)),
         ("Required", str(found.required)),
         ("Arrived", number_text(told.arrived)),
-        ("Timeout", found.spec.timeout or "none"),
+        ("Timeout", length_text(found.spec.timeout)),
         ("Age", format_age(meta.creation_timestamp, now)),
     ]
     if told.opened_at is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from datetime import datetime
 
+from kontinue.api.konductor.group import lasting
 from kontinue_engine.cli.text import format_age, format_time
 
 UNSEEN = "unknown: no coordinator has seen it"
@@ -19,6 +20,11 @@ def phase_text(phase: enum.StrEnum | None) -> str:
 def number_text(number: int | None) -> str:
     """Return a number; empty for one that nobody knows."""
     return "" if number is None else str(number)
+
+
+def length_text(text: str) -> str:
+    """Return a ttl or a timeout; ``none`` for one that is unset or 0."""
+    return "none" if lasting(text) == (None, "") else text
 
 
 def since(at: datetime | None, now: datetime) -> str:

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from kontinue.api.konductor.gates import Gate, GateCondition, GateConditionStatus
-from kontinue_engine.cli.primitives.cells import UNSEEN, phase_text, since
+from kontinue_engine.cli.primitives.cells import UNSEEN, length_text, phase_text, since
 from kontinue_engine.cli.text import format_age, format_fields, format_table, format_time
 
 
@@ -33,7 +33,7 @@ def describe(found: Gate, now: datetime) -> str:
         ("Phase", phase_text(found.phase) or UNSEEN),
         ("Met", told.met),
         ("Override", found.spec.override or "none"),
-        ("Timeout", found.spec.timeout or "none"),
+        ("Timeout", length_text(found.spec.timeout)),
         ("Age", format_age(meta.creation_timestamp, now)),
     ]
     if told.opened_at is not None:

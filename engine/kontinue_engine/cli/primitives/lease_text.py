@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from kontinue.api.konductor.leases import Lease, LeaseRequest
-from kontinue_engine.cli.primitives.cells import UNSEEN, phase_text, since, time_field
+from kontinue_engine.cli.primitives.cells import UNSEEN, length_text, phase_text, since, time_field
 from kontinue_engine.cli.text import format_age, format_fields, format_table, format_time
 
 
@@ -28,7 +28,7 @@ def describe(lease: Lease, found: Sequence[LeaseRequest], now: datetime) -> str:
         ("Token", str(told.token)),
         ("Renewals", str(told.renew_count)),
         ("Waiting", str(told.waiting)),
-        ("TTL", told.ttl or lease.spec.ttl or "none"),
+        ("TTL", length_text(told.ttl or lease.spec.ttl)),
         ("Priority", str(lease.spec.priority)),
         ("Age", format_age(meta.creation_timestamp, now)),
     ]

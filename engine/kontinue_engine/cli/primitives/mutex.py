@@ -16,7 +16,7 @@ from kontinue.sync import Mutex as MutexClient
 from kontinue_engine.cli.connection import Connection, connect
 from kontinue_engine.cli.durations import duration_option
 from kontinue_engine.cli.options import candidates, global_options
-from kontinue_engine.cli.primitives.cells import since, time_field
+from kontinue_engine.cli.primitives.cells import length_text, since, time_field
 from kontinue_engine.cli.primitives.creating import NewNameArgument, create_object, spec_text
 from kontinue_engine.cli.primitives.kinds import Help, Kind, Seen, add_common_verbs, carry_out
 from kontinue_engine.cli.primitives.locks import (
@@ -125,7 +125,7 @@ def describe(mutex: Mutex, now: datetime) -> str:
         ("Phase", mutex.phase.value),
         ("Holder", found.holder or "nobody"),
         ("Token", str(found.token)),
-        ("TTL", found.ttl or mutex.spec.ttl or "none"),
+        ("TTL", length_text(found.ttl or mutex.spec.ttl)),
         ("Age", format_age(meta.creation_timestamp, now)),
     ]
     if found.bound_to is not None:

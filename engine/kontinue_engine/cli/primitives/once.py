@@ -17,7 +17,7 @@ from kontinue.sync.locks.once import LEASE
 from kontinue_engine.cli.connection import connect
 from kontinue_engine.cli.durations import duration_option
 from kontinue_engine.cli.options import candidates, global_options
-from kontinue_engine.cli.primitives.cells import since, time_field
+from kontinue_engine.cli.primitives.cells import length_text, since, time_field
 from kontinue_engine.cli.primitives.creating import NewNameArgument, create_object, spec_text
 from kontinue_engine.cli.primitives.kinds import Help, Kind, Seen, add_common_verbs
 from kontinue_engine.cli.primitives.locks import CommandArgument, HolderOption, TimeoutOption, holder_of, run_held
@@ -111,7 +111,7 @@ def describe(once: Once, now: datetime) -> str:
         ("Phase", once.phase.value),
         ("Executor", found.executor or "nobody"),
         ("Tries", str(found.token)),
-        ("TTL", once.spec.ttl or "none"),
+        ("TTL", length_text(once.spec.ttl)),
         ("Age", format_age(meta.creation_timestamp, now)),
     ]
     lines += [("Executed", format_time(found.executed_at))] if found.executed_at else []

@@ -16,7 +16,7 @@ from kontinue.sync import RWMutex as RWMutexClient
 from kontinue_engine.cli.connection import Connection, connect
 from kontinue_engine.cli.durations import duration_option
 from kontinue_engine.cli.options import candidates, global_options
-from kontinue_engine.cli.primitives.cells import since
+from kontinue_engine.cli.primitives.cells import length_text, since
 from kontinue_engine.cli.primitives.creating import NewNameArgument, create_object, spec_text
 from kontinue_engine.cli.primitives.kinds import Help, Kind, Seen, add_common_verbs, carry_out
 from kontinue_engine.cli.primitives.locks import (
@@ -130,7 +130,7 @@ def describe(mutex: RWMutex, now: datetime) -> str:
         ("Name", meta.name),
         ("Namespace", meta.namespace),
         ("Phase", mutex.phase.value),
-        ("TTL", mutex.spec.ttl or "none"),
+        ("TTL", length_text(mutex.spec.ttl)),
         ("Age", format_age(meta.creation_timestamp, now)),
     ]
     text = format_fields(lines)

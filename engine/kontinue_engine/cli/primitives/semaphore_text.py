@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from kontinue.api.konductor.semaphores import Permit, Semaphore
-from kontinue_engine.cli.primitives.cells import UNSEEN, number_text, phase_text, since
+from kontinue_engine.cli.primitives.cells import UNSEEN, length_text, number_text, phase_text, since
 from kontinue_engine.cli.text import format_age, format_fields, format_table, format_time
 
 
@@ -27,7 +27,7 @@ def describe(found: Semaphore, permits: Sequence[Permit], now: datetime) -> str:
         ("Permits", str(found.spec.permits)),
         ("In use", number_text(told.in_use)),
         ("Waiting", str(told.waiting)),
-        ("TTL", found.spec.ttl or "none"),
+        ("TTL", length_text(found.spec.ttl)),
         ("Age", format_age(meta.creation_timestamp, now)),
     ]
     text = format_fields(lines)

@@ -15,7 +15,7 @@ from kontinue.kube.requests import WAIT_GROUPS
 from kontinue.sync import WaitGroup as WaitGroupClient
 from kontinue_engine.cli.durations import duration_option
 from kontinue_engine.cli.options import candidates, global_options
-from kontinue_engine.cli.primitives.cells import since
+from kontinue_engine.cli.primitives.cells import length_text, since
 from kontinue_engine.cli.primitives.creating import NewNameArgument, create_object, spec_text
 from kontinue_engine.cli.primitives.kinds import Help, Kind, Seen, add_common_verbs, carry_out, wait_for
 from kontinue_engine.cli.primitives.operations import (
@@ -133,7 +133,7 @@ def describe(group: WaitGroup, now: datetime) -> str:
         ("Counter", str(group.counter)),
         ("Added", f"{found.added} in all"),
         ("Rounds", str(found.rounds)),
-        ("TTL", group.spec.ttl or "none"),
+        ("TTL", length_text(group.spec.ttl)),
         ("Age", format_age(meta.creation_timestamp, now)),
     ]
     if found.done_at is not None:

@@ -12,7 +12,7 @@ from kontinue.api.meta import ObjectMeta
 from kontinue.kube import requests
 from kontinue_engine.cli.objects import print_objects
 from kontinue_engine.cli.options import OutputFormat
-from kontinue_engine.cli.primitives.waitgroup import KIND, missing
+from kontinue_engine.cli.primitives.waitgroup import KIND, describe, missing
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 GROUP = WaitGroup(
@@ -34,6 +34,13 @@ def test_progress_counts_what_is_left_of_what_was_added():
     counted = msgspec.structs.replace(GROUP, status=WaitGroupStatus(counter=2, added=3))
     assert missing(counted) == "WaitGroup jobs: 2 of 3 to be done"
     assert missing(GROUP) == "WaitGroup jobs: nothing added yet"
+
+
+@pytest.mark.parametrize(("ttl", "shown"), [("", "none"), ("0s", "none"), ("0", "none"), ("1h", "1h")])
+def test_a_ttl_of_0_is_shown_as_none(ttl: str, shown: str):
+    """As it counts: Go clients write it for what nobody has set."""
+    group = msgspec.structs.replace(GROUP, spec=WaitGroupSpec(ttl=ttl))
+    assert f"TTL:        {shown}\n" in describe(group, NOW)
 
 
 def test_names_say_which_api_group_they_are_of(capsys: pytest.CaptureFixture[str]):
