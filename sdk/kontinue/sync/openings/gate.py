@@ -5,7 +5,7 @@ The coordinator looks at the conditions. Called by users, by the CLI and by work
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
 from kontinue import errors
@@ -54,12 +54,12 @@ class Gate(Opening[StoredGate]):
             timeout: it fails if it is not open so long after it was created; None: never.
 
         Raises:
-            TypeError: a text instead of a list of them.
+            TypeError: no list of them, but a text, say.
             ValueError: a text names no condition, or one that can never be met.
             ApiError: the server refuses.
         """
         example = 'conditions=["Job/migrate=Complete"]'
-        if isinstance(conditions, str):
+        if isinstance(conditions, str) or not isinstance(conditions, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"conditions={conditions!r}: expected a list, for example {example}")
         for one in conditions:
             require_type("conditions", one, (str, GateCondition), example)

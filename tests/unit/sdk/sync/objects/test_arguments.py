@@ -50,6 +50,7 @@ CASES: list[tuple[type[Any], Callable[[Any], Awaitable[Any]], str]] = [
     (Barrier, lambda one: one.arrive(5), "holder=5: expected str"),
     (Barrier, lambda one: one.wait(timeout=5), f"timeout=5: {A_DURATION}"),
     (Gate, lambda one: one.create("Job/x=Complete"), "conditions='Job/x=Complete': expected a list"),
+    (Gate, lambda one: one.create(None), "conditions=None: expected a list"),
     (Gate, lambda one: one.create([5]), "conditions=5: expected str or GateCondition"),
     (Gate, lambda one: one.wait(timeout=5), f"timeout=5: {A_DURATION}"),
     (WaitGroup, lambda one: one.add("3"), "delta='3': expected int"),
