@@ -39,6 +39,8 @@ WAITS: Final = {
 """Verbs that take ``--timeout`` because they wait. Each other verb of the original takes it, too: for its requests."""
 _LIMITED: Final = frozenset({("barrier", "create"), ("gate", "create")})
 """Those whose ``--timeout`` is the object's."""
+_LIMITS: Final = frozenset({"--timeout", "--wait-duration"})
+"""How long a verb waits, in its own options."""
 _VALUED: Final = frozenset({"--timeout", "--log-level", "--wait-duration", "--update-timeout"})
 _ALONE: Final = frozenset({"completion", "version"})
 """Verbs that know no server."""
@@ -64,16 +66,14 @@ KONCLI: Final = Program(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    try:
-        if given[:1] == [ASK]:  # the words are behind a --, the last of them is not yet whole
-            words = [*given[:2], *_from_environment(given, os.environ), *given[2:]]
-        else:
-            words = translated(given, os.environ)
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return exit_codes.ERROR
-    return run_program(KONCLI, words, usage_error=exit_codes.ERROR)
+    given = sys.argv[1:] if arguments is None else arguments
+    return run_program(KONCLI, given, usage_error=exit_codes.ERROR, translate=_with_environment)
+
+
+def _with_environment(given: Sequence[str]) -> list[str]:
+    if given[:1] == [ASK]:  # the words are behind a --, the last of them is not yet whole
+        return [*given[:2], *_from_environment(given, os.environ), *given[2:]]
+    return translated(given, os.environ)
 
 
 def translated(arguments: Sequence[str], environment: Mapping[str, str]) -> list[str]:
@@ -89,16 +89,18 @@ def translated(arguments: Sequence[str], environment: Mapping[str, str]) -> list
     at = list(arguments).index("--") if "--" in arguments else len(arguments)
     parts = _parts(arguments[:at])
     kind, verb, *_ = *(part.word for part in parts if not part.is_option), "", ""
+    before = next((number for number, part in enumerate(parts) if not part.is_option), len(parts))
     words: list[str] = []
-    limits: list[str] = []
-    for part in parts:
-        if part.name == "--timeout" and kind not in words:  # a global option there: it is meant for what waits
-            limits = [*part.words] if verb in WAITS.get(kind, ()) else []
+    limits: Sequence[str] = ()
+    for number, part in enumerate(parts):
+        if part.name == "--timeout" and number < before:  # a global option there: it is meant for what waits
+            limits = part.words if verb in WAITS.get(kind, ()) else ()
         else:
+            limits = () if part.name in _LIMITS else limits  # the verb's own is the nearer one
             words += _ours(part, kind, verb)
     if kind and kind not in _ALONE:
         words = [*_from_environment(words, environment), *words]
-    return words + limits + list(arguments[at:])
+    return [*words, *limits, *arguments[at:]]
 
 
 class _Part(NamedTuple):

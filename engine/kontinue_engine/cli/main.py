@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Final
 
 import msgspec
@@ -119,17 +119,44 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return run_program(KONTINUE, sys.argv[1:] if arguments is None else arguments)
 
 
-def run_program(program: Program, arguments: Sequence[str], *, usage_error: int = exit_codes.USAGE) -> int:
-    """Run a console script and return its exit code, ``usage_error`` for a command line that makes no sense."""
+def run_program(
+    program: Program,
+    arguments: Sequence[str],
+    *,
+    usage_error: int = exit_codes.USAGE,
+    translate: Callable[[Sequence[str]], list[str]] = list,
+) -> int:
+    """Run a console script and return its exit code.
+
+    Args:
+        program: the script.
+        arguments: as they were typed.
+        usage_error: exit code for a command line that makes no sense.
+        translate: makes of it what the verbs understand; ValueError if that cannot be.
+    """
     streams.prepare()
     try:
-        code = _run(program, arguments, usage_error)
+        words = _understood(program, arguments, translate)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return usage_error
+    try:
+        code = _run(program, words, usage_error)
     except OSError as error:
         if not streams.is_full(error):
             raise
         print(f"error: stdout: {error.strerror}", file=sys.stderr)
         code = exit_codes.ERROR
     return code if streams.finish() else code or exit_codes.ERROR
+
+
+def _understood(
+    program: Program, arguments: Sequence[str], translate: Callable[[Sequence[str]], list[str]]
+) -> list[str]:
+    if option := ambiguous_option(arguments):
+        hint = f"put -- before the command, and options of {program.name} before that"
+        raise ValueError(f"{option} behind a command: {hint}")
+    return translate(arguments)
 
 
 def _run(program: Program, arguments: Sequence[str], usage_error: int) -> int:
@@ -141,11 +168,6 @@ def _run(program: Program, arguments: Sequence[str], usage_error: int) -> int:
             answer = importlib.import_module(f"{_CLI}.completion").answer
             answer(arguments[2:], lambda words: build_app(words, program), program.name)
             return exit_codes.OK
-        if option := ambiguous_option(arguments):
-            print(
-                f"error: {option} behind a command: put -- before the command, or {option} before it", file=sys.stderr
-            )
-            return usage_error
         app = build_app(arguments, program)
         entry.interruptible()
         app(args=hoist_globals(arguments), prog_name=program.name)

@@ -36,6 +36,19 @@ from kontinue_engine.cli.koncli import KONCLI, VARIABLES, WAITS, main, translate
         ),
         (["barrier", "arrive", "a", "--wait-for-update"], ["barrier", "arrive", "a", "--wait-for-update"]),
         (["-n", "mutex", "waitgroup", "list"], ["-n", "mutex", "waitgroup", "list"]),
+        (["--timeout", "1s", "waitgroup", "wait", "a", "--timeout=3s"], ["waitgroup", "wait", "a", "--timeout=3s"]),
+        (
+            ["--timeout", "1s", "lease", "acquire", "a", "--wait-duration", "3s"],
+            ["lease", "acquire", "a", "--timeout", "3s"],
+        ),
+        (
+            ["-n", "gate", "--timeout", "1s", "gate", "wait", "a", "--timeout", "3s"],
+            ["-n", "gate", "gate", "wait", "a", "--timeout", "3s"],
+        ),
+        (
+            ["-n", "gate", "--timeout", "1s", "gate", "wait", "a"],
+            ["-n", "gate", "gate", "wait", "a", "--timeout", "1s"],
+        ),
     ],
 )
 def test_what_only_the_originals_documents_know_is_understood(given: list[str], taken: list[str]):
