@@ -108,6 +108,18 @@ async def test_a_ttl_of_0_is_none_of_its_own(call: Call, db: Semaphore):
     assert endless.status.expires_at is None
 
 
+async def test_one_that_is_missing_keeps_no_other_from_being_deleted(call: Call, db: Semaphore):
+    """As with kubectl: each is told of, and the exit code is that of what went wrong first."""
+    await db.create()
+    assert (await call("create", "other")).code == 0
+    said = await call("delete", "nope", "db", "..", "missing", "other")
+    deleted = "".join(f"semaphores.konductor.io/{name} deleted\n" for name in ("db", "other"))
+    assert (said.code, said.out) == (2, deleted)
+    for what, line in zip(("nope", "'..' is no name", "missing"), said.err.splitlines(), strict=True):
+        assert (line.startswith("error: "), what in line) == (True, True), line
+    assert await call("list") == Said(0, "", "No semaphores found.\n")
+
+
 async def test_what_goes_wrong_has_a_code_of_its_own(call: Call, db: Semaphore):
     """2 for what is not there, 3 for a timeout, 5 for what is held, 1 for the rest."""
     for verb in ("acquire", "release", "status", "delete"):

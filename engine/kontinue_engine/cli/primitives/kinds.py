@@ -14,7 +14,7 @@ import msgspec
 import typer
 
 from kontinue.client.client import Client
-from kontinue.errors import NotFound
+from kontinue.errors import KontinueError, NotFound
 from kontinue.kube.answers import reader
 from kontinue.kube.reflector import HasMetadata
 from kontinue.kube.requests import Resource
@@ -32,7 +32,7 @@ from kontinue_engine.cli.options import (
     table_width,
     told_globals,
 )
-from kontinue_engine.cli.primitives.operations import OK, Progress, run, say, show
+from kontinue_engine.cli.primitives.operations import OK, Progress, run, say, show, tell_error
 from kontinue_engine.cli.text import format_table
 
 T = TypeVar("T", bound=HasMetadata)
@@ -173,20 +173,25 @@ def status_verb(kind: Kind[T, C]) -> Callable[..., None]:
 
 
 def delete_verb(kind: Kind[T, C]) -> Callable[..., None]:
-    """Return the verb that deletes objects of a kind."""
+    """Return the verb that deletes objects of a kind. One that cannot be deleted keeps no other from it."""
     named = typer.Argument(metavar="NAME...", autocompletion=candidates(kind.names))
 
     def verb(ctx: typer.Context, names: list[str] = named) -> None:
         options = global_options(ctx)
 
         async def main() -> int:
+            codes = [OK]
             async with connect(options) as connection:
                 for name in names:
-                    was_there = await _deleted(kind, kind.of(connection, name))
+                    try:
+                        was_there = await _deleted(kind, kind.of(connection, name))
+                    except KontinueError as error:
+                        codes.append(tell_error(error))
+                        continue
                     if was_there or options.output is not OutputFormat.NAME:  # a name there is one that was deleted
                         what = "deleted" if was_there else "was not there"
                         say(options, kind.resource, name, what, {"deleted": was_there})
-            return OK
+            return next(filter(None, codes), OK)
 
         run(main)
 

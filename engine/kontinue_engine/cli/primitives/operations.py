@@ -56,10 +56,15 @@ def run(main: Callable[[], Coroutine[None, None, int]]) -> None:
         try:
             return await main()
         except Exception as error:  # noqa: BLE001 - a bug is raised again
-            failures.tell(error, with_notes=True)
-            return code_of(error)
+            return tell_error(error)
 
     connection.run(coded)
+
+
+def tell_error(error: Exception) -> int:
+    """Say on stderr what went wrong, and return its exit code; a bug is raised again."""
+    failures.tell(error, with_notes=True)
+    return code_of(error)
 
 
 def code_of(error: Exception) -> int:
