@@ -13,7 +13,8 @@ from kontinue.api.meta import ObjectMeta
 from kontinue.kube.requests import KONDUCTOR_LEASES
 from kontinue.sync import Lease as LeaseClient
 from kontinue.sync import Lock
-from kontinue_engine.cli.connection import Connection, connect
+from kontinue.sync.holding.held import Scope
+from kontinue_engine.cli.connection import Connection
 from kontinue_engine.cli.durations import duration_option
 from kontinue_engine.cli.options import candidates, global_options
 from kontinue_engine.cli.primitives.creating import NewNameArgument, create_object, spec_text
@@ -23,11 +24,10 @@ from kontinue_engine.cli.primitives.locks import (
     CommandArgument,
     HolderOption,
     TimeoutOption,
+    hold_and_run,
     holder_of,
-    run_held,
     take_lock,
 )
-from kontinue_engine.cli.primitives.operations import Progress, run
 
 app = typer.Typer(
     help="One at a time holds it for a while, by priority. Exit codes: 0 ok, 1 error, 2 not found, 3 timeout, "
@@ -117,20 +117,12 @@ def with_(
     Its exit code is the command's. The Lease is renewed; once it is lost, the command ends. The command finds its
     token in KONDUCTOR_TOKEN.
     """
-    options, limit = global_options(ctx), duration_option(timeout, "--timeout")
-    who, length = holder_of(holder), duration_option(ttl, "--ttl")
+    limit, length, who = duration_option(timeout, "--timeout"), duration_option(ttl, "--ttl"), holder_of(holder)
 
-    progress = Progress(options)
+    def hold(lease: LeaseClient, show: Callable[[str], None]) -> Scope:
+        return lease.held(timeout=limit, ttl=length, holder=who, priority=priority, on_progress=_shown_by(show))
 
-    async def main() -> int:
-        async with connect(options) as connection:
-            scope = KIND.of(connection, name).held(
-                timeout=limit, ttl=length, holder=who, priority=priority, on_progress=_shown_by(progress.show)
-            )
-            with progress:
-                return await run_held(scope, command, progress)
-
-    run(main)
+    hold_and_run(ctx, KIND, name, command, hold)
 
 
 def _shown_by(show: Callable[[str], None]) -> Callable[[Lease], None]:

@@ -5,20 +5,25 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Annotated, Final, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
 import typer
 
 from kontinue.api.konductor.group import Holder
+from kontinue.kube.reflector import HasMetadata
 from kontinue.kube.requests import Resource
 from kontinue.sync import Lock
 from kontinue.sync.holding.held import Holding, Keeper
+from kontinue.sync.objects.stored import Stored
 from kontinue_engine.cli.connection import Connection, connect
 from kontinue_engine.cli.durations import check_variable
-from kontinue_engine.cli.options import GlobalOptions, is_terminal
+from kontinue_engine.cli.options import GlobalOptions, global_options, is_terminal
 from kontinue_engine.cli.primitives.commands import Signals, ended_by_signals, exit_code, run_command
+from kontinue_engine.cli.primitives.kinds import Kind
 from kontinue_engine.cli.primitives.operations import OK, Progress, bound_holder, refuse_empty, run, say
 
+T = TypeVar("T", bound=HasMetadata)
+C = TypeVar("C", bound=Stored[Any])
 H = TypeVar("H", bound=Holding)
 
 _KINDS: Final = frozenset({"pod", "pods", "execution", "executions"})
@@ -93,6 +98,33 @@ class CommandFailedError(Exception):
     def __init__(self, status: int) -> None:
         super().__init__(f"exit status {status}" if status >= 0 else f"ended by signal {-status}")
         self.status = status
+
+
+def hold_and_run(
+    ctx: typer.Context,
+    kind: Kind[T, C],
+    name: str,
+    command: Sequence[str],
+    hold: Callable[[C, Callable[[str], None]], Keeper[H]],
+) -> None:
+    """Run a command while something of one object is held, and leave with its exit code.
+
+    Args:
+        ctx: of the verb.
+        kind: of the object.
+        name: of the object.
+        command: what to run.
+        hold: returns the scope of what is held, by its client and what says whom it waits for.
+    """
+    options = global_options(ctx)
+    progress = Progress(options)
+
+    async def main() -> int:
+        async with connect(options) as connection:
+            with progress:
+                return await run_held(hold(kind.of(connection, name), progress.show), command, progress)
+
+    run(main)
 
 
 async def run_held(scope: Keeper[H], command: Sequence[str], progress: Progress, *, must_succeed: bool = False) -> int:

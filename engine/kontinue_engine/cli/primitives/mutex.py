@@ -13,7 +13,8 @@ from kontinue.api.meta import ObjectMeta
 from kontinue.kube.requests import MUTEXES
 from kontinue.sync import Lock
 from kontinue.sync import Mutex as MutexClient
-from kontinue_engine.cli.connection import Connection, connect
+from kontinue.sync.holding.held import Scope
+from kontinue_engine.cli.connection import Connection
 from kontinue_engine.cli.durations import duration_option
 from kontinue_engine.cli.options import candidates, global_options
 from kontinue_engine.cli.primitives.cells import length_text, since, time_field
@@ -25,11 +26,10 @@ from kontinue_engine.cli.primitives.locks import (
     TimeoutOption,
     TokenOption,
     TtlOption,
+    hold_and_run,
     holder_of,
-    run_held,
     take_lock,
 )
-from kontinue_engine.cli.primitives.operations import Progress, run
 from kontinue_engine.cli.text import format_age, format_fields, format_table, format_time
 
 app = typer.Typer(
@@ -95,19 +95,12 @@ def with_(
     Its exit code is the command's. The lock is renewed; once it is lost, the command ends. The command finds the
     lock's token in KONDUCTOR_TOKEN.
     """
-    options, limit = global_options(ctx), duration_option(timeout, "--timeout")
-    who, length = holder_of(holder), duration_option(ttl, "--ttl")
-    progress = Progress(options)
+    limit, length, who = duration_option(timeout, "--timeout"), duration_option(ttl, "--ttl"), holder_of(holder)
 
-    async def main() -> int:
-        async with connect(options) as connection:
-            scope = KIND.of(connection, name).held(
-                timeout=limit, ttl=length, holder=who, on_progress=lambda state: progress.show(_before(state))
-            )
-            with progress:
-                return await run_held(scope, command, progress)
+    def hold(mutex: MutexClient, show: Callable[[str], None]) -> Scope:
+        return mutex.held(timeout=limit, ttl=length, holder=who, on_progress=lambda state: show(_before(state)))
 
-    run(main)
+    hold_and_run(ctx, KIND, name, command, hold)
 
 
 def _rows(one: Mutex, now: datetime) -> list[list[str]]:

@@ -13,13 +13,14 @@ from kontinue.api.konductor.semaphores import Semaphore, SemaphoreSpec
 from kontinue.api.meta import ObjectMeta
 from kontinue.kube.requests import SEMAPHORES
 from kontinue.sync import Semaphore as SemaphoreClient
+from kontinue.sync.granted.permits import PermitScope
 from kontinue_engine.cli.connection import connect
 from kontinue_engine.cli.durations import duration_option
 from kontinue_engine.cli.options import candidates, global_options
 from kontinue_engine.cli.primitives.commands import Signals, ended_by_signals
 from kontinue_engine.cli.primitives.creating import NewNameArgument, create_object, spec_text
 from kontinue_engine.cli.primitives.kinds import Help, Kind, Seen, add_common_verbs, carry_out
-from kontinue_engine.cli.primitives.locks import CommandArgument, TimeoutOption, run_held
+from kontinue_engine.cli.primitives.locks import CommandArgument, TimeoutOption, hold_and_run
 from kontinue_engine.cli.primitives.operations import OK, Progress, bound_holder, refuse_empty, run, say
 from kontinue_engine.cli.primitives.semaphore_text import describe, fields, holder_fields, semaphore_rows
 
@@ -85,12 +86,13 @@ def acquire(
     length, bound = duration_option(ttl, "--ttl"), _bound_to(bound_to)
 
     progress = Progress(options)
+    shown = _shown_by(progress.show)
 
     async def main(signals: Signals) -> int:
         async with connect(options) as connection:
             with progress:
                 held = await KIND.of(connection, name).acquire(
-                    holder=holder or None, timeout=limit, ttl=length, bound_to=bound, on_progress=_shown_by(progress)
+                    holder=holder or None, timeout=limit, ttl=length, bound_to=bound, on_progress=shown
                 )
             signals.keep()  # it is taken, and whoever releases it has to know
         told = {"holder": held.holder, "permit": held.name}
@@ -124,32 +126,26 @@ def with_(
 
     Its exit code is the command's. The permit is renewed; once it is lost, the command ends.
     """
-    options, limit = global_options(ctx), duration_option(timeout, "--timeout")
-    length, bound = duration_option(ttl, "--ttl"), _bound_to(bound_to)
+    limit, length, bound = duration_option(timeout, "--timeout"), duration_option(ttl, "--ttl"), _bound_to(bound_to)
 
-    progress = Progress(options)
+    def hold(semaphore: SemaphoreClient, show: Callable[[str], None]) -> PermitScope:
+        return semaphore.hold(
+            holder=holder or None, timeout=limit, ttl=length, bound_to=bound, on_progress=_shown_by(show)
+        )
 
-    async def main() -> int:
-        async with connect(options) as connection:
-            scope = KIND.of(connection, name).hold(
-                holder=holder or None, timeout=limit, ttl=length, bound_to=bound, on_progress=_shown_by(progress)
-            )
-            with progress:
-                return await run_held(scope, command, progress)
-
-    run(main)
+    hold_and_run(ctx, KIND, name, command, hold)
 
 
-def _shown_by(progress: Progress) -> Callable[[Semaphore], None]:
+def _shown_by(show: Callable[[str], None]) -> Callable[[Semaphore], None]:
     """Return what tells how many have a permit; while some are free there is nothing to tell."""
 
-    def show(found: Semaphore) -> None:
+    def progress(found: Semaphore) -> None:
         told = found.status
         if told.available == 0:
             in_use = f"{told.in_use} of {found.spec.permits} in use"
-            progress.show(f"Semaphore {found.metadata.name}: {in_use}, {told.waiting} waiting")
+            show(f"Semaphore {found.metadata.name}: {in_use}, {told.waiting} waiting")
 
-    return show
+    return progress
 
 
 def _bound_to(text: str) -> Holder | None:
