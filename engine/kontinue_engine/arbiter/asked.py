@@ -1,4 +1,4 @@
-"""Internal. What controllers of objects that are asked for share: holders that end, and requests that are not seen.
+"""Internal. What controllers of objects that are asked for share: what ends with its holder, or by time.
 
 That a request has not been seen proves nothing, the watch of requests may be behind that of their parents; so before
 what it holds is taken back the API server is asked. Extended by ``semaphores`` and ``leases``.
@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Iterable
+from datetime import datetime
 from typing import Final, Protocol, TypeVar
 
 from kontinue import errors
-from kontinue.api.konductor.group import Holder
+from kontinue.api.konductor.group import Holder, identity_of
+from kontinue.api.konductor.locking import Locks, Overdue, Patience
 from kontinue.api.meta import PartialObjectMetadata
 from kontinue.kube import requests
 from kontinue.kube.answers import reader
@@ -21,6 +23,7 @@ from kontinue_engine.arbiter.caretaker import HOLDER_GONE
 from kontinue_engine.arbiter.children import Child
 from kontinue_engine.arbiter.families import FamilyController, Kinds
 from kontinue_engine.arbiter.holders import Holders
+from kontinue_engine.arbiter.looks import Key
 from kontinue_engine.clock import Clock
 from kontinue_engine.kube.events import EventRecorder
 
@@ -62,6 +65,7 @@ class AskedController(FamilyController[P, R]):
     ) -> None:
         super().__init__(transport, kinds, namespace=namespace, events=events, clock=clock)
         self._holders = Holders(transport, namespace, self._on_holder)
+        self._patience: dict[Key, Patience] = {}
 
     async def run(self) -> None:
         """Look after them until cancelled."""
@@ -93,14 +97,30 @@ class AskedController(FamilyController[P, R]):
             self.tell(parent, "Warning", HOLDER_GONE, message)
         return is_deleted
 
+    def overdue(self, key: Key, locks: Locks, *, now: datetime) -> Overdue:
+        """Return what of a parent's has ended by time: each lock is timed from when it was first seen unchanged."""
+        patience = self._patience.setdefault(key, Patience())
+        return patience.look(locks, now=now, now_s=asyncio.get_running_loop().time())
+
+    def look_again(self, key: Key, overdue: Overdue, look_again_at: datetime | None, *, now: datetime) -> None:
+        """Look at a parent again when a lock may end, or at a moment, whichever is first."""
+        due = [] if overdue.next_s is None else [overdue.next_s]
+        due += [] if look_again_at is None else [(look_again_at - now).total_seconds()]
+        if due:
+            self._looks.again_in(key, min(due))
+
+    def _forget(self, key: Key) -> None:
+        super()._forget(key)
+        self._patience.pop(key, None)
+
     async def _is_abandoned(self, request: R) -> bool:
         bound_to = request.spec.bound_to
         if bound_to is None or request.is_over:
             return False
         return await self._holders.is_gone(request.metadata.namespace, bound_to)
 
-    def _on_holder(self, uid: str | None) -> None:
+    def _on_holder(self, ended: frozenset[str] | None) -> None:
         for key, found in self._children.groups():
-            bound = (one.spec.bound_to for one in found)
-            if any(one is not None and uid in {None, one.uid} for one in bound):
+            bound = [identity_of(one.spec.bound_to) for one in found if one.spec.bound_to is not None]
+            if bound and (ended is None or not ended.isdisjoint(bound)):
                 self._looks.queue.add(key)

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import TypeVar
 
 from kontinue import errors
-from kontinue.api.konductor.group import Holder
+from kontinue.api.konductor.group import Holder, identity_of
 from kontinue.kube import requests
 from kontinue.kube.reflector import HasMetadata
 from kontinue.kube.requests import Resource
@@ -64,7 +64,7 @@ class HeldCaretaker(Caretaker[T]):
             tasks.create_task(super().run(), name=f"{self._resource.plural}/all")
 
     async def gone(self, found: T) -> set[str]:
-        """Return the uids of its holders that have ended.
+        """Return those of its holders that have ended, each by its ``identity_of``.
 
         Raises:
             ApiError: the server refuses to say.
@@ -73,8 +73,8 @@ class HeldCaretaker(Caretaker[T]):
         ended: set[str] = set()
         living: set[str] = set()
         for one in self.holders_of(found):
-            (ended if await self._holders.is_gone(namespace, one) else living).add(one.uid)
-        return ended - living  # somebody may have written several without a uid: none of them ends by another's end
+            (ended if await self._holders.is_gone(namespace, one) else living).add(identity_of(one))
+        return ended - living  # somebody may have written the same uid for several: none ends by another's end
 
     async def delete(self, found: T) -> None:
         """Delete an object, unless it has changed.
@@ -103,7 +103,7 @@ class HeldCaretaker(Caretaker[T]):
         key = key_of(found)
         self._unbind(key)
         for one in self.holders_of(found):
-            self._held_by.setdefault(one.uid, set()).add(key)
+            self._held_by.setdefault(identity_of(one), set()).add(key)
         super()._take(found)
 
     def _forget(self, key: Key) -> None:
@@ -114,15 +114,12 @@ class HeldCaretaker(Caretaker[T]):
     def _unbind(self, key: Key) -> None:
         known = self._objects.get(key)
         for one in self.holders_of(known) if known is not None else ():
-            keys = self._held_by.get(one.uid, set())
+            keys = self._held_by.get(identity_of(one), set())
             keys.discard(key)
             if not keys:
-                self._held_by.pop(one.uid, None)
+                self._held_by.pop(identity_of(one), None)
 
-    def _on_holder(self, uid: str | None) -> None:
-        if uid is None:
-            keys = set().union(*self._held_by.values())
-        else:  # or of one of whom only the name is known
-            keys = self._held_by.get(uid, set()) | self._held_by.get("", set())
-        for key in keys:
-            self._looks.queue.add(key)
+    def _on_holder(self, ended: frozenset[str] | None) -> None:
+        for one in self._held_by if ended is None else ended:
+            for key in self._held_by.get(one, ()):
+                self._looks.queue.add(key)

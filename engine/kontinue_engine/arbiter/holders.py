@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, TypeAlias
 
 import msgspec
 
 from kontinue import errors
-from kontinue.api.konductor.group import Holder, HolderKind
+from kontinue.api.konductor.group import Holder, HolderKind, identity_of
 from kontinue.api.meta import ApiStruct, ObjectMeta, PartialObjectMetadata
 from kontinue.api.v1alpha1 import LIVE_PHASES_SELECTOR, TERMINAL_PHASES
 from kontinue.kube import requests
@@ -24,6 +24,10 @@ from kontinue.kube.watch import EventType
 from kontinue_engine.kube.informer import Informer
 
 _ENDS_OF_PODS: Final = ("Succeeded", "Failed")
+
+
+News: TypeAlias = Callable[[frozenset[str] | None], None]
+"""Called with each ``identity_of`` by which one that has left the living may be known; with None if any may have."""
 
 
 class _Kind(msgspec.Struct, frozen=True):
@@ -61,12 +65,12 @@ class Holders:
     Args:
         transport: to the API server.
         namespace: where; empty for everywhere.
-        on_news: called with the uid of one that has left the living, with None when anybody may have.
+        on_news: told of who has left the living.
     """
 
-    def __init__(self, transport: Transport, namespace: str, on_news: Callable[[str | None], None]) -> None:
+    def __init__(self, transport: Transport, namespace: str, on_news: News) -> None:
         self._transport = transport
-        self._living = {kind: _Living(transport, namespace, found, on_news) for kind, found in _KINDS.items()}
+        self._living = {kind: _Living(transport, namespace, kind, on_news) for kind in _KINDS}
 
     async def run(self) -> None:
         """Watch until cancelled, each kind from when it is first asked about."""
@@ -95,20 +99,19 @@ class Holders:
 class _Living:
     """Uids of the living objects of one kind; handler of their watch."""
 
-    def __init__(
-        self, transport: Transport, namespace: str, kind: _Kind, on_news: Callable[[str | None], None]
-    ) -> None:
+    def __init__(self, transport: Transport, namespace: str, kind: HolderKind, on_news: News) -> None:
         self.uids: set[str] = set()
         self.is_known = False
         self.is_wanted = asyncio.Event()
+        self._kind = kind
         self._on_news = on_news
         self._informer = Informer(
             transport,
-            kind.resource,
+            _KINDS[kind].resource,
             namespace,
             type_=PartialObjectMetadata,
             handler=self,
-            field_selector=kind.living,
+            field_selector=_KINDS[kind].living,
             only_metadata=True,
         )
 
@@ -129,4 +132,6 @@ class _Living:
             self.uids.add(obj.metadata.uid)
             return
         self.uids.discard(obj.metadata.uid)
-        self._on_news(obj.metadata.uid)
+        ended = Holder(kind=self._kind, name=obj.metadata.name, uid=obj.metadata.uid)
+        named = msgspec.structs.replace(ended, uid="")  # as somebody may have written it
+        self._on_news(frozenset({identity_of(ended), identity_of(named)}))

@@ -5,14 +5,12 @@ Each lock is timed from when it was first seen unchanged, as those of Mutexes ar
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 
 from kontinue.api.konductor.leases import Lease, LeasePhase, LeaseRequest, lease_locks
-from kontinue.api.konductor.locking import Patience
 from kontinue.kube import requests
 from kontinue.kube.transport import Transport
 from kontinue_engine.arbiter.asked import AskedController
@@ -31,7 +29,6 @@ class LeaseController(AskedController[Lease, LeaseRequest]):
 
     def __init__(self, transport: Transport, *, namespace: str, events: EventRecorder, clock: Clock) -> None:
         super().__init__(transport, _KINDS, namespace=namespace, events=events, clock=clock)
-        self._patience: dict[Key, Patience] = {}
 
     async def look_at(self, key: Key, parent: Lease, children: Sequence[LeaseRequest]) -> None:
         """Grant, end what was not renewed, and take back."""
@@ -41,8 +38,7 @@ class LeaseController(AskedController[Lease, LeaseRequest]):
             meta.namespace, held.request, held.request_uid
         )
         now = self._clock.now()
-        patience = self._patience.setdefault(key, Patience())
-        overdue = patience.look(lease_locks(parent), now=now, now_s=asyncio.get_running_loop().time())
+        overdue = self.overdue(key, lease_locks(parent), now=now)
         plan = leases.decide(parent, children, gone=gone, is_absent=is_absent, overdue=overdue.marks, now=now)
         if plan.status is not None:
             stored = await self.write(msgspec.structs.replace(parent, status=plan.status))
@@ -54,11 +50,4 @@ class LeaseController(AskedController[Lease, LeaseRequest]):
         if plan.tell is not None and all(deleted):
             writes.append(self.write_child(plan.tell))
         await settle_all(writes)
-        due = [] if overdue.next_s is None else [overdue.next_s]
-        due += [] if plan.look_again_at is None else [(plan.look_again_at - now).total_seconds()]
-        if due:
-            self._looks.again_in(key, min(due))
-
-    def _forget(self, key: Key) -> None:
-        super()._forget(key)
-        self._patience.pop(key, None)
+        self.look_again(key, overdue, plan.look_again_at, now=now)

@@ -5,13 +5,11 @@ Each permit is timed from when it was first seen unchanged, as locks are. Built 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 
-from kontinue.api.konductor.locking import Patience
 from kontinue.api.konductor.semaphores import Permit, PermitPhase, Semaphore
 from kontinue.kube import requests
 from kontinue.kube.transport import Transport
@@ -32,7 +30,6 @@ class SemaphoreController(AskedController[Semaphore, Permit]):
 
     def __init__(self, transport: Transport, *, namespace: str, events: EventRecorder, clock: Clock) -> None:
         super().__init__(transport, _KINDS, namespace=namespace, events=events, clock=clock)
-        self._patience: dict[Key, Patience] = {}
 
     async def look_at(self, key: Key, parent: Semaphore, children: Sequence[Permit]) -> None:
         """Grant, expire and take back."""
@@ -40,22 +37,13 @@ class SemaphoreController(AskedController[Semaphore, Permit]):
         namespace, unseen = parent.metadata.namespace, semaphores.missing(parent, children)
         absent = {one.uid for one in unseen if await self.is_absent(namespace, one.name, one.uid)}
         now = self._clock.now()
-        patience = self._patience.setdefault(key, Patience())
-        locks = semaphores.permit_locks(parent, children)
-        overdue = patience.look(locks, now=now, now_s=asyncio.get_running_loop().time())
+        overdue = self.overdue(key, semaphores.permit_locks(parent, children), now=now)
         plan = semaphores.decide(parent, children, gone=gone, absent=absent, overdue=overdue.marks, now=now)
         if plan.status is not None:
             await self.write(msgspec.structs.replace(parent, status=plan.status))
         ends = [self.end(parent, one, gone=gone) for one in plan.delete]
         await settle_all([*(self._inform(parent, one) for one in plan.permits), *ends])
-        due = [] if overdue.next_s is None else [overdue.next_s]
-        due += [] if plan.look_again_at is None else [(plan.look_again_at - now).total_seconds()]
-        if due:
-            self._looks.again_in(key, min(due))
-
-    def _forget(self, key: Key) -> None:
-        super()._forget(key)
-        self._patience.pop(key, None)
+        self.look_again(key, overdue, plan.look_again_at, now=now)
 
     async def _inform(self, semaphore: Semaphore, permit: Permit) -> None:
         stored = await self.write_child(permit)

@@ -33,7 +33,7 @@ def decide(locks: Locks, *, gone: Collection[str], overdue: Collection[Mark]) ->
 
     Args:
         locks: as they are stored.
-        gone: uids of holders that have ended or do not exist.
+        gone: holders that have ended or do not exist, each by its ``identity_of``.
         overdue: what has ended by time (``kontinue.api.konductor.locking.Patience``).
     """
     living = locking.without_bound(locks, gone)

@@ -12,7 +12,7 @@ from datetime import datetime
 import msgspec
 
 from kontinue.api.konductor import counting
-from kontinue.api.konductor.group import lasting
+from kontinue.api.konductor.group import identity_of, lasting
 from kontinue.api.konductor.wait_groups import WaitGroup, WaitGroupHolder, WaitGroupStatus
 from kontinue_engine.primitives import timeouts
 
@@ -40,11 +40,11 @@ def decide(group: WaitGroup, *, gone: Collection[str], now: datetime) -> Plan:
 
     Args:
         group: as it is stored.
-        gone: uids of holders that have ended or do not exist.
+        gone: holders that have ended or do not exist, each by its ``identity_of``.
         now: wall time.
     """
     ttl, bad_ttl = lasting(group.spec.ttl)
-    released = tuple(one for one in group.status.holders if one.uid in gone)
+    released = tuple(one for one in group.status.holders if identity_of(one) in gone)
     status = counting.settled(counting.released(counting.settled(group.status), gone))
     if status.counter or not status.added or ttl is None:
         status = msgspec.structs.replace(status, done_at=None)

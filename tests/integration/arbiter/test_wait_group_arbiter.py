@@ -202,23 +202,3 @@ async def test_another_process_takes_over_from_a_dead_coordinator_and_gives_the_
     lease = msgspec.json.decode(body, type=Lease)
     assert lease.spec.holder_identity == ""
     assert lease.metadata.labels == {labels.COORDINATOR: "konductor.io"}, "kontinue shards must not take it for a group"
-
-
-async def test_who_lives_is_not_released_for_another_one_without_a_uid(world: World):
-    """Somebody has written both by hand; both are released once neither lives."""
-    await world.pod("alive")
-    group = await world.group("jobs")
-    holders = [{"kind": "Pod", "name": name, "count": 1} for name in ("alive", "gone")]
-    await world.patch_status(requests.WAIT_GROUPS, "jobs", {"counter": 2, "added": 2, "holders": holders})
-    marker = await world.group("marker")
-    async with world.looked_after():
-        await eventually(lambda: is_looked_after(group))
-        await marker.add()
-        assert (await group.status()).counter == 2
-        await world.transport.send(requests.delete(requests.PODS, world.namespace, "alive"))
-        await group.wait(timeout=timedelta(seconds=60))
-
-
-async def is_looked_after(group: WaitGroup) -> bool:
-    """Tell whether its phase has been written."""
-    return (await group.get()).status.phase is not None

@@ -13,7 +13,7 @@ from collections.abc import Collection, Sequence
 import msgspec
 
 from kontinue import errors
-from kontinue.api.konductor.group import Holder
+from kontinue.api.konductor.group import Holder, identity_of
 from kontinue.api.konductor.wait_groups import (
     MAX_COUNTER,
     MAX_HOLDERS,
@@ -159,11 +159,11 @@ def settled(status: WaitGroupStatus) -> WaitGroupStatus:
 
 
 def released(status: WaitGroupStatus, gone: Collection[str]) -> WaitGroupStatus:
-    """Return the status without what the holders with these uids have held."""
-    dropped = sum(one.count for one in status.holders if one.uid in gone)
+    """Return the status without what these holders, each by its ``identity_of``, have held."""
+    dropped = sum(one.count for one in status.holders if identity_of(one) in gone)
     if not dropped:
         return status
-    kept = [one for one in status.holders if one.uid not in gone]
+    kept = [one for one in status.holders if identity_of(one) not in gone]
     return _with_counter(msgspec.structs.replace(status, holders=kept), max(0, (status.counter or 0) - dropped))
 
 

@@ -40,6 +40,11 @@ class Holder(ApiStruct, frozen=True):
         return f"{self.kind.value} {self.name}"
 
 
+def identity_of(holder: Holder) -> str:
+    """Return what tells a holder from others: its uid; without one its kind and name, whoever has them now."""
+    return holder.uid or f"{holder.kind.value}/{holder.name}"
+
+
 def owner_uid(meta: ObjectMeta, kind: str, *, noted: str) -> str:
     """Return the uid of the object that another one, which names it, belongs to; empty: whichever has the name.
 

@@ -14,7 +14,7 @@ from typing import Final, Generic, TypeVar
 import msgspec
 
 from kontinue import errors
-from kontinue.api.konductor.group import LONGEST, Holder
+from kontinue.api.konductor.group import LONGEST, Holder, identity_of
 
 T = TypeVar("T")
 
@@ -161,11 +161,11 @@ def left(locks: Locks, id: str) -> Locks:  # noqa: A002 - the wire's word
 
 
 def without_bound(locks: Locks, gone: Collection[str]) -> Locks:
-    """Return the locks without those that are bound to one of these uids."""
+    """Return the locks without those that are bound to one of these holders, each by its ``identity_of``."""
     return msgspec.structs.replace(
         locks,
-        grants=tuple(one for one in locks.grants if one.bound_to is None or one.bound_to.uid not in gone),
-        waiters=tuple(one for one in locks.waiters if one.bound_to is None or one.bound_to.uid not in gone),
+        grants=tuple(one for one in locks.grants if one.bound_to is None or identity_of(one.bound_to) not in gone),
+        waiters=tuple(one for one in locks.waiters if one.bound_to is None or identity_of(one.bound_to) not in gone),
     )
 
 

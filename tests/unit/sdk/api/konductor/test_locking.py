@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kontinue import errors
-from kontinue.api.konductor.group import LONGEST, Holder, HolderKind
+from kontinue.api.konductor.group import LONGEST, Holder, HolderKind, identity_of
 from kontinue.api.konductor.locking import (
     CLOCKS_DIFFER,
     TAKE_WITHIN,
@@ -97,6 +97,17 @@ def test_what_is_bound_ends_with_its_holder():
     locks = ask(asked(Locks(), Claim(id="a", holder="p", bound_to=pod), ttl=None, now=NOW, most=5), "b")
     assert holding(without_bound(locks, {"other"})) == ["p"]
     assert without_bound(locks, {"u"}).grants == ()
+
+
+def test_what_is_bound_without_a_uid_ends_with_whoever_has_the_name():
+    """Any tool may have written it; who is bound to another name, or kind, keeps what he has."""
+    locks = Locks()
+    for kind, name in ((HolderKind.POD, "p"), (HolderKind.POD, "q"), (HolderKind.EXECUTION, "p")):
+        bound_to = Holder(kind=kind, name=name)
+        claim_ = Claim(id=f"{kind}{name}", holder=str(bound_to), bound_to=bound_to, is_shared=True)
+        locks = asked(locks, claim_, ttl=None, now=NOW, most=5)
+    gone = {identity_of(Holder(kind=HolderKind.POD, name="p"))}
+    assert holding(without_bound(locks, gone)) == ["Pod q", "Execution p"]
 
 
 def test_a_lock_is_overdue_when_it_was_seen_unchanged_for_its_ttl():
