@@ -66,6 +66,11 @@ class Connection(msgspec.Struct, frozen=True):
         """Namespace that the verb works in."""
         return self.config.namespace
 
+    def note_place(self, error: Exception) -> None:
+        """Note in an error where something was looked for, if it is not there."""
+        if isinstance(error, NotFound):
+            error.add_note(f"(namespace {self.namespace} on {self.config.address})")
+
     async def answers(self) -> bool:
         """Tell whether the server answers now."""
         try:
@@ -89,10 +94,12 @@ async def connect(options: GlobalOptions) -> AsyncIterator[Connection]:
     transport = for_group(telling, api_group)
     try:
         async with Client.from_kube(transport, config.namespace) as client:
-            yield Connection(config, transport, client)
-    except NotFound as error:
-        error.add_note(f"(namespace {config.namespace} on {config.address})")
-        raise
+            connection = Connection(config, transport, client)
+            try:
+                yield connection
+            except NotFound as error:
+                connection.note_place(error)
+                raise
     finally:
         await telling.close()
 

@@ -186,6 +186,7 @@ def delete_verb(kind: Kind[T, C]) -> Callable[..., None]:
                     try:
                         was_there = await _deleted(kind, kind.of(connection, name))
                     except KontinueError as error:
+                        connection.note_place(error)
                         codes.append(tell_error(error))
                         continue
                     if was_there or options.output is not OutputFormat.NAME:  # a name there is one that was deleted
