@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from kontinue.api.konductor import counting
 from kontinue.api.konductor.group import Holder
 from kontinue.api.konductor.wait_groups import WaitGroup, WaitGroupHolder
 from kontinue.kube import requests
@@ -60,7 +61,7 @@ class WaitGroupController(HeldCaretaker[WaitGroup]):
             await self.delete(found)
             self.tell(found, "Normal", EXPIRED, f"deleted: it was Done for {found.spec.ttl}")
         if plan.status is not None:
-            await self.send_status(msgspec.structs.replace(found, status=plan.status))
+            await self.send_status(msgspec.structs.replace(found, status=counting.numbered(plan.status)))
             self._tell_released(found, plan.released)
         return None if plan.look_again_at is None else (plan.look_again_at - now).total_seconds()
 

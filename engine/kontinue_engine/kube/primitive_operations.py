@@ -8,6 +8,7 @@ their caller ends: another replica goes on waiting with the same id.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
 from contextlib import aclosing, suppress
 from datetime import UTC, datetime
@@ -79,6 +80,8 @@ _ASKING: Final[dict[str, tuple[Resource, type[Permit | LeaseRequest]]]] = {
 }
 _LONGEST: Final = "876000h"
 """A hundred years: what is bound to an Execution lasts as long as that, whatever its object says of others."""
+_COUNTERS: Final = 64
+"""WaitGroups on which a replica has counted lately: it goes on as the same writer. Judgement."""
 _ROOM_FIRST_S: Final = 1.0
 _ROOM_CAP_S: Final = 30.0
 """How often a queue without room is asked again. Judgement: hundreds wait by then, and each of them asks."""
@@ -126,6 +129,7 @@ class PrimitiveOperations:
         self._namespace = namespace
         self._client = Client.from_kube(transport, namespace)
         self._shared: WeakValueDictionary[tuple[str, str], Any] = WeakValueDictionary()
+        self._counters: deque[Counter] = deque(maxlen=_COUNTERS)
 
     async def perform(self, asked: AskPrimitive, holder: Holder, *, may_repeat: bool, on_progress: Progress) -> bytes:
         """Do what is asked, and return JSON of the answer. Cancelled, what waits or holds stays as it is.
@@ -188,6 +192,8 @@ class PrimitiveOperations:
         if may_repeat:
             await self._refuse_doubtful(asked)
         counter = self._one("counter", asked.name, lambda: self._counter(asked.name))
+        if counter not in self._counters:
+            self._counters.append(counter)
         try:
             return await settled(counter.count(Operation(delta=options.delta, id=asked.id, holder=bound)))
         except errors.InvalidState as error:

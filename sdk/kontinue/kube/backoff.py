@@ -6,6 +6,7 @@ https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from random import Random
 from typing import Final
@@ -14,6 +15,8 @@ FIRST_S: Final = 0.05
 CAP_S: Final = 5.0
 
 _shared_rng: Final = Random()  # noqa: S311 - jitter is no secret
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_shared_rng.seed)  # forks would try again in step
 
 
 class Backoff:

@@ -36,7 +36,9 @@ async def test_a_fresh_group_gets_its_counter_and_phase(world: World):
     group = await world.group("jobs")
     async with world.looked_after():
         await eventually(lambda: _is_written(group))
-    assert (await group.get()).status.phase is WaitGroupPhase.DONE
+    status = (await group.get()).status
+    assert status.phase is WaitGroupPhase.DONE
+    assert status.write_count == 1, "who looks for a write of its own would take it for one of a stranger"
 
 
 async def _is_written(group: WaitGroup) -> bool:

@@ -204,6 +204,31 @@ async def test_ten_processes_that_do_ten_each_end_at_exactly_0(group: WaitGroup,
     assert (status.counter, status.rounds, status.write_count) == (0, 1, 101)
 
 
+FORKS = """
+import os, sys
+from kontinue.client import ClientOptions, SyncClient
+from kontinue.sync import SyncWaitGroup
+
+group = SyncWaitGroup("jobs", SyncClient(ClientOptions(kubeconfig=sys.argv[1], qps=None)))
+for _ in range(4):
+    if not os.fork():
+        for _ in range(25):
+            group.done()
+        os._exit(0)
+for _ in range(4):
+    assert os.wait()[1] == 0
+"""
+
+
+@pytest.mark.slow
+async def test_forks_of_a_process_count_as_themselves(group: WaitGroup, api_server: ApiServer):
+    """A server that forks its workers after it has loaded the program: none takes another one's write for its own."""
+    await group.add(100)
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", FORKS, str(api_server.kubeconfig))
+    assert await process.wait() == 0
+    assert (await group.status()).counter == 0
+
+
 async def test_an_id_that_no_request_can_say_spares_those_that_count_with_it(group: WaitGroup):
     """Half a character, as of a command's argument that is no UTF-8: all that is asked at once goes in one write."""
     answers = await asyncio.gather(
@@ -211,6 +236,22 @@ async def test_an_id_that_no_request_can_say_spares_those_that_count_with_it(gro
     )
     assert [one for one in answers if isinstance(one, int)] == [1, 5]
     assert isinstance(answers[1], errors.Invalid)
+
+
+@pytest.mark.parametrize(
+    "holder",
+    [
+        Holder(HolderKind.POD, "\udcff", "u"),
+        Holder(HolderKind.POD, "x" * 254, "u"),
+        Holder(HolderKind.POD, "worker-1", "u" * 65),
+    ],
+    ids=["no UTF-8", "long name", "long uid"],
+)
+async def test_a_holder_that_cannot_be_spares_those_that_count_with_it(group: WaitGroup, holder: Holder):
+    """The server would refuse the write of all."""
+    answers = await asyncio.gather(group.add(1), group.add(2, holder=holder), group.add(4), return_exceptions=True)
+    assert [one for one in answers if isinstance(one, int)] == [1, 5]
+    assert isinstance(answers[1], errors.Invalid | ValueError)
 
 
 async def test_a_done_whose_answer_is_lost_counts_once(

@@ -121,11 +121,11 @@ def has_counted(status: WaitGroupStatus, write: Write) -> bool:
 def may_have_forgotten(status: WaitGroupStatus, *, since: int) -> bool:
     """Tell whether a write may have been carried out and forgotten since ``write_count`` was ``since``.
 
-    So it is if enough others have written since, and if somebody has written a status without what was remembered: a
-    person, or a program that knows nothing of it.
+    The object has been written since then: by more than it remembers, or by somebody who has dropped what was
+    remembered, or counts no writes: a person, or a program that knows nothing of it.
     """
     written = status.write_count - since
-    return written < 0 or (written > MAX_WRITERS and len(status.writers) >= MAX_WRITERS)
+    return written <= 0 or (written > MAX_WRITERS and len(status.writers) >= MAX_WRITERS)
 
 
 def remembers(status: WaitGroupStatus, operation_id: str) -> bool:
@@ -165,6 +165,11 @@ def released(status: WaitGroupStatus, gone: Collection[str]) -> WaitGroupStatus:
         return status
     kept = [one for one in status.holders if identity_of(one) not in gone]
     return _with_counter(msgspec.structs.replace(status, holders=kept), max(0, (status.counter or 0) - dropped))
+
+
+def numbered(status: WaitGroupStatus) -> WaitGroupStatus:
+    """Return the status as somebody writes it who knows of the writers but is none: nothing was dropped."""
+    return msgspec.structs.replace(status, write_count=status.write_count + 1)
 
 
 def _known(status: WaitGroupStatus, operation: Operation) -> bool:

@@ -22,6 +22,11 @@ LONGEST: Final = timedelta(days=36_500)
 """What is longer is cut: no date of anybody's life is too late for it."""
 
 
+MAX_NAME: Final = 253
+MAX_UID: Final = 64
+"""Characters of a holder's name and uid."""
+
+
 class HolderKind(enum.StrEnum):
     """What counts can be bound to."""
 
@@ -33,8 +38,8 @@ class Holder(ApiStruct, frozen=True):
     """Somebody whose end releases what it holds; uid tells it from a later one of the same name."""
 
     kind: Annotated[HolderKind, Meta(description="Pod or Execution, in the same namespace.")]
-    name: Annotated[str, Meta(max_length=253, description="Its name.")]
-    uid: Annotated[str, Meta(max_length=64, description="Its uid.")] = ""
+    name: Annotated[str, Meta(max_length=MAX_NAME, description="Its name.")]
+    uid: Annotated[str, Meta(max_length=MAX_UID, description="Its uid.")] = ""
 
     def __str__(self) -> str:
         return f"{self.kind.value} {self.name}"

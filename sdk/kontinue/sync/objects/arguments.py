@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from kontinue.api import durations
-from kontinue.api.konductor.group import Holder, HolderKind
+from kontinue.api.konductor.group import MAX_NAME, MAX_UID, Holder, HolderKind
 from kontinue.options import require_duration, require_type
 
 
@@ -53,13 +53,21 @@ def require_holder_name(value: object) -> None:
 
 
 def require_bound(name: str, value: Holder | None) -> None:
-    """Raise TypeError if it is neither None nor a Holder whose fields are what they should be."""
+    """Refuse what is neither None nor a Holder whose fields are what they should be.
+
+    Raises:
+        TypeError: they are something else.
+        ValueError: they are too long.
+    """
     if value is None:
         return
     example = f'{name}=Holder(kind=HolderKind.POD, name="worker-1")'
     require_type(name, value, Holder, example)
     require_type(f"{name}.kind", value.kind, HolderKind, example)
-    require_type(f"{name}.name", value.name, str, example)
+    for field, text, most in (("name", value.name, MAX_NAME), ("uid", value.uid, MAX_UID)):
+        require_type(f"{name}.{field}", text, str, example)
+        if len(text) > most:
+            raise ValueError(f"{name}.{field}={text[:40]!r}...: it is longer than {most} characters")
 
 
 def require_work(work: object, expected: str, *, is_right: bool) -> None:

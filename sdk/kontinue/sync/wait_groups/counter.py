@@ -7,6 +7,8 @@ conflicts, and answers that get lost (docs/adr/0023-operations-count-once.md). C
 from __future__ import annotations
 
 import asyncio
+import os
+import random
 import uuid
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -33,6 +35,7 @@ LONGEST_TRY_S: Final = 30.0
 """Bounds of what one request may take; between them it is the time that is left. Judgement."""
 
 MOST_LEFT_TO_OTHERS: Final = 1 / 4
+LONGEST_LEFT_TO_OTHERS_S: Final = 7.5
 """Of the time for a write, before it is tried. Judgement."""
 
 _decode: Final = reader(WaitGroup)
@@ -49,12 +52,17 @@ class _Attempt(msgspec.Struct, frozen=True):
     Attributes:
         group: what it was built on.
         counted: what it has said.
-        is_lost: nobody has answered; else it was refused, if nothing on the way has sent it twice.
+        is_lost: nobody has answered it, or one before it that may come as well as long as nothing is written; else it
+            was refused, if nothing on the way has sent it twice.
     """
 
     group: WaitGroup
     counted: Counted
     is_lost: bool
+
+    def is_built_on(self, group: WaitGroup) -> bool:
+        """Tell whether nobody has written since, so that it may still be carried out."""
+        return group.metadata.resource_version == self.group.metadata.resource_version
 
 
 class Counter:
@@ -66,7 +74,14 @@ class Counter:
         name: of the WaitGroup.
         retry_for_s: how long one write is tried; conflicts with others count, too.
         new_writer: makes names of who writes, as the WaitGroup remembers it: none that anybody has had.
+        random: draws from 0 to 1; by default another one in each fork.
     """
+
+    _asked: list[_Asked]
+    _seen: WaitGroup | None
+    """As our last write left it; None after a conflict or somebody else's turn, when it is probably old."""
+    _is_writing: bool
+    _task: asyncio.Task[None] | None
 
     def __init__(
         self,
@@ -76,18 +91,15 @@ class Counter:
         *,
         retry_for_s: float,
         new_writer: Callable[[], str] = lambda: uuid.uuid4().hex[:12],
+        random: Callable[[], float] = random.random,
     ) -> None:
         self._transport = transport
         self._namespace = namespace
         self._name = name
         self._retry_for_s = retry_for_s
         self._new_writer = new_writer
-        self._asked: list[_Asked] = []
-        self._seen: WaitGroup | None = None
-        """As our last write left it; None after a conflict or somebody else's turn, when it is probably old."""
-        self._is_writing = False
-        self._task: asyncio.Task[None] | None = None
-        self._begin_as_another_writer()
+        self._random = random
+        self._begin_in_this_process()
 
     async def count(self, operation: Operation) -> int:
         """Carry out an operation and return the counter after it. Cancelled, it may still be carried out.
@@ -97,6 +109,8 @@ class Counter:
             NotFound: there is no such WaitGroup.
             ApiError: the server refuses, or was away for too long.
         """
+        if self._pid != os.getpid():
+            self._begin_in_this_process()
         asked = _Asked(operation, asyncio.get_running_loop().create_future())
         self._asked.append(asked)
         if not self._is_writing:
@@ -136,17 +150,26 @@ class Counter:
                 one.answer.cancel()
             raise
 
+    def _begin_in_this_process(self) -> None:
+        """A fork is another writer, and nothing of what its parent writes is its own."""
+        self._pid = os.getpid()
+        self._asked = []
+        self._is_writing = False
+        self._task = None
+        self._begin_as_another_writer()
+
     def _begin_as_another_writer(self) -> None:
         """A write that was given up may still be carried out: it must not be taken for the next one."""
         self._seen = None
         self._writer = self._new_writer()
-        self._turns = Turns(self._writer)
+        self._turns = Turns(self._writer, random=self._random)
 
     async def _write(self, batch: Sequence[_Asked]) -> None:
         """Apply a batch to the newest status there is, until it is written or nothing is to be written."""
         operations = [one.operation for one in batch]
         asked_s = _now_s()
-        ends_s, yields_until_s = asked_s + self._retry_for_s, asked_s + self._retry_for_s * MOST_LEFT_TO_OTHERS
+        ends_s = asked_s + self._retry_for_s
+        yields_until_s = asked_s + min(self._retry_for_s * MOST_LEFT_TO_OTHERS, LONGEST_LEFT_TO_OTHERS_S)
         if not self._turns.goes_on(asked_s):
             self._seen = None
         await _pause(self._turns.asked(asked_s), until_s=yields_until_s)
@@ -174,9 +197,11 @@ class Counter:
                 self._seen = await self._replace(group, counted, ends_s)
             except (errors.Conflict, errors.Unavailable) as error:
                 is_lost = isinstance(error, errors.Unavailable) and not kube_errors.was_not_processed(error)
-                last = _Attempt(group, counted, is_lost)
+                last = _Attempt(
+                    group, counted, is_lost or (last is not None and last.is_lost and last.is_built_on(group))
+                )
                 self._give_up_after(ends_s, error, last)
-                await asyncio.sleep(self._pause_after_s(error, backoff, begun_s))
+                await _pause(self._pause_after_s(error, backoff, begun_s), until_s=ends_s)
             else:
                 self._turns.written(_now_s(), took_s=_now_s() - begun_s)
                 _tell(batch, counted.answers)
@@ -201,9 +226,10 @@ class Counter:
             return False
         since = "it was deleted since, and made again"
         if is_the_same:
-            if not counting.may_have_forgotten(group.status, since=last.group.status.write_count):
+            since_count = last.group.status.write_count
+            if last.is_built_on(group) or not counting.may_have_forgotten(group.status, since=since_count):
                 return False
-            since = "more has been written since than the WaitGroup remembers"
+            since = "what has been written since does not tell of it"
         raise errors.Unavailable(
             f"whether the operation on WaitGroup {self._namespace}/{self._name} was counted cannot be told: its "
             f"answer got lost, and {since}"

@@ -11,7 +11,6 @@ has to keep to that: who writes once tries when it likes, after pauses that grow
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from random import Random
 from typing import Final
 
 from kontinue.api.konductor.counting import Write, write_of
@@ -53,8 +52,6 @@ SHORTER: Final = 1 / 2
 """What a write that lasts longer, or shorter, counts in the estimate. It is rather too low: who comes too soon reads
 once more, who comes too late has left the object to nobody."""
 
-_shared_rng: Final = Random()  # noqa: S311 - jitter is no secret
-
 
 class Turns:
     """Turns of one process on one object.
@@ -67,7 +64,7 @@ class Turns:
         random: draws from 0 to 1.
     """
 
-    def __init__(self, writer: str, *, random: Callable[[], float] = _shared_rng.random) -> None:
+    def __init__(self, writer: str, *, random: Callable[[], float]) -> None:
         self._writer = writer
         self._random = random
         self._write_s = UNKNOWN_WRITE_S

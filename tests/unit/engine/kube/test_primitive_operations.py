@@ -15,6 +15,7 @@ from kontinue.kube.requests import Request
 from kontinue_engine.kube.primitive_operations import PrimitiveOperations
 from kontinue_engine.wire.frames import AskPrimitive
 from scripted_transport import ScriptedTransport
+from stored_wait_group import StoredWaitGroup
 
 HOLDER = Holder(kind=HolderKind.EXECUTION, name="e", uid="uid-e")
 
@@ -99,3 +100,14 @@ async def test_all_who_wait_hear_that_the_object_is_gone() -> None:
     await reached(lambda: len(waits.transport.watched) == 2)
     again.cancel()
     await asyncio.wait([again])
+
+
+async def test_a_replica_counts_as_one_writer() -> None:
+    """Whatever counts, one call after the other: what the WaitGroup remembers of other programs stays."""
+    jobs = StoredWaitGroup()
+    operations = PrimitiveOperations(jobs, "default")
+    for number in range(5):
+        asked = AskPrimitive("WaitGroup", "jobs", "add", f"id{number}", b'{"delta":1}')
+        await operations.perform(asked, HOLDER, may_repeat=False, on_progress=lambda _: None)
+    status = jobs.group.status
+    assert (status.counter, status.write_count, len(status.writers)) == (5, 5, 1)

@@ -142,6 +142,8 @@ def test_a_status_without_what_was_remembered_proves_nothing():
     status = written_by(FRESH, "a", "b")
     dropped = WaitGroupStatus(counter=status.counter, phase=status.phase)
     assert counting.may_have_forgotten(dropped, since=1)
+    assert counting.may_have_forgotten(dropped, since=0)
+    assert not counting.may_have_forgotten(counting.numbered(status), since=2)
 
 
 def test_a_write_says_for_how_long_others_of_its_writer_follow():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -19,7 +20,7 @@ from kontinue.kube.requests import Request
 from kontinue.sync.wait_groups import counter, turns
 from kontinue.sync.wait_groups.counter import Counter
 from stored_wait_group import StoredWaitGroup
-from virtual_time import virtual_time
+from virtual_time import elapsed_s, virtual_time
 
 ADD = Operation(delta=1)
 DONE = Operation(delta=-1)
@@ -31,8 +32,10 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(turns, "FIRST_PAUSE", 0.0)
 
 
-def counter_of(stored: StoredWaitGroup, *, retry_for_s: float = 30.0) -> Counter:
-    return Counter(stored, "default", "jobs", retry_for_s=retry_for_s)
+def counter_of(
+    stored: StoredWaitGroup, *, retry_for_s: float = 30.0, random: Callable[[], float] = lambda: 0.5
+) -> Counter:
+    return Counter(stored, "default", "jobs", retry_for_s=retry_for_s, random=random)
 
 
 class Failing:
@@ -200,6 +203,117 @@ async def test_a_lost_answer_is_not_repeated_where_somebody_has_dropped_what_was
     with pytest.raises(errors.Unavailable, match="cannot be told"):
         await counter_of(stored).count(DONE)
     assert stored.group.counter == 2
+
+
+async def test_a_lost_answer_is_not_repeated_where_all_others_write_without_numbers():
+    """As programs of the original do: nothing has fallen, and still our count may be in theirs."""
+    stored = StoredWaitGroup(WaitGroupStatus(counter=10))
+
+    def lose(request: Request) -> None:
+        if request.method == "PUT":
+            stored.after = lambda _: None
+            stored.write(WaitGroupStatus(counter=(stored.group.counter or 0) + 1))
+            raise errors.Unavailable("no answer")
+
+    stored.after = lose
+    with pytest.raises(errors.Unavailable, match="cannot be told"):
+        await counter_of(stored).count(DONE)
+    assert stored.group.counter == 10
+
+
+class FirstIsLate(StoredWaitGroup):
+    """The first write is not answered, and carried out only as the second one comes, which is refused then."""
+
+    def __init__(self, status: WaitGroupStatus, *, then: Callable[[], None]) -> None:
+        super().__init__(status)
+        self._then = then
+        self._late: Request | None = None
+
+    async def send(self, request: Request, **options: Any) -> bytes:
+        """Carry out a request, or not yet."""
+        if request.method != "PUT" or self.sent.count("PUT") > 1:
+            return await super().send(request, **options)
+        if self._late is None:
+            self._late = request
+            raise errors.Unavailable("no answer")
+        await super().send(self._late)
+        try:
+            return await super().send(request, **options)
+        finally:
+            self._then()
+
+
+async def test_a_write_that_comes_late_is_not_repeated_on_a_group_that_was_made_again():
+    """The second try was refused for the first one: it is the first one whose answer got lost."""
+
+    def make_again() -> None:
+        metadata = msgspec.structs.replace(stored.group.metadata, uid="another", resource_version="99")
+        stored.group = msgspec.structs.replace(stored.group, metadata=metadata, status=WaitGroupStatus(counter=5))
+
+    stored = FirstIsLate(WaitGroupStatus(counter=3), then=make_again)
+    with pytest.raises(errors.Unavailable, match="cannot be told"):
+        await counter_of(stored).count(DONE)
+    assert stored.group.counter == 5
+
+
+async def test_a_write_that_comes_late_is_not_repeated_after_more_writes_than_are_remembered():
+    """It may be among those that are forgotten."""
+
+    def write_many() -> None:
+        status = stored.group.status
+        for number in range(MAX_WRITERS):
+            status = counting.count(status, [Operation(delta=1)], writer=f"theirs{number}").status
+        stored.write(status)
+
+    stored = FirstIsLate(WaitGroupStatus(counter=3), then=write_many)
+    with pytest.raises(errors.Unavailable, match="cannot be told"):
+        await counter_of(stored).count(DONE)
+    assert stored.group.counter == 2 + MAX_WRITERS
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        errors.Unavailable("too many requests", status=429, reason="TooManyRequests"),
+        errors.Conflict("modified", status=409, reason="Conflict"),
+    ],
+    ids=["429", "409"],
+)
+@virtual_time
+async def test_who_is_only_refused_after_a_lost_answer_says_that_it_may_have_counted(
+    refusal: Exception, monkeypatch: pytest.MonkeyPatch
+):
+    """The first write may still be on its way: nothing has been written since."""
+    monkeypatch.undo()  # time passes by pauses alone
+    stored = StoredWaitGroup(WaitGroupStatus(counter=3))
+    failures = iter([errors.Unavailable("no answer")])
+
+    def fail(request: Request) -> None:
+        if request.method == "PUT":
+            raise next(failures, refusal)
+
+    stored.before = fail
+    with pytest.raises(errors.Unavailable, match="whether it was counted is not known"):
+        await counter_of(stored, retry_for_s=1.0).count(DONE)
+
+
+@virtual_time
+async def test_pauses_after_conflicts_end_with_the_time_of_the_call(monkeypatch: pytest.MonkeyPatch):
+    """Also where a write takes so long that the pauses are."""
+    stored = StoredWaitGroup(WaitGroupStatus(counter=3))
+    real = stored.send
+
+    async def slowly_refuse(request: Request, **options: Any) -> bytes:
+        if request.method == "PUT":
+            await asyncio.sleep(0.1)
+            raise errors.Conflict("modified", status=409, reason="Conflict")
+        return await real(request, **options)
+
+    monkeypatch.undo()
+    stored.send = slowly_refuse  # type: ignore[method-assign]
+    with pytest.raises(errors.Conflict):
+        await counter_of(stored, retry_for_s=4.0, random=lambda: 1.0).count(DONE)
+    assert elapsed_s() < 4.2
 
 
 async def test_who_gives_up_after_a_lost_answer_says_that_it_may_have_counted():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from random import Random
 from typing import Any
 
 import pytest
@@ -21,16 +21,12 @@ WRITE_S = 0.004
 PLENTY = 1_000_000
 
 
-@pytest.fixture(autouse=True)
-def _same_pauses() -> Iterator[None]:
-    state = turns._shared_rng.getstate()
-    turns._shared_rng.seed(1)
-    yield
-    turns._shared_rng.setstate(state)
-
-
 class Slow(StoredWaitGroup):
-    """One whose requests take time."""
+    """One whose requests take time. All who count on it draw their pauses from the same random numbers."""
+
+    def __init__(self, status: WaitGroupStatus) -> None:
+        super().__init__(status)
+        self.rng = Random(1)
 
     async def send(self, request: Request, **options: Any) -> bytes:
         """Carry out a request."""
@@ -38,11 +34,11 @@ class Slow(StoredWaitGroup):
         return await super().send(request, **options)
 
 
-def counter_of(stored: StoredWaitGroup) -> Counter:
-    return Counter(stored, "default", "jobs", retry_for_s=3600.0)
+def counter_of(stored: Slow) -> Counter:
+    return Counter(stored, "default", "jobs", retry_for_s=3600.0, random=stored.rng.random)
 
 
-async def count(stored: StoredWaitGroup, times: int) -> None:
+async def count(stored: Slow, times: int) -> None:
     counter = counter_of(stored)
     for _ in range(times):
         await counter.count(DONE)
