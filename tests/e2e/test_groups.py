@@ -371,6 +371,7 @@ async def test_a_function_is_pruned_when_the_last_replica_of_the_old_build_has_g
 
     await eventually(is_pruned)
     assert set(await place.functions()) == {"deploy-service", "roll_out", "newer"}
+    await eventually(lambda: third.events("function pruned: the app no longer has it"))
     (line,) = third.events("function pruned: the app no longer has it")
     assert line["function"] == "another"
 
