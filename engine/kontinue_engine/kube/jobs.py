@@ -104,6 +104,7 @@ async def create_or_find(
         may_create: it is not known to have been there.
 
     Raises:
+        AlreadyExists: its name was taken when it was to be created, and was free a moment later: try again.
         JobUnusableError: the server refuses it, or its name is taken by something else, or it does not decode.
     """
     name = body["metadata"]["name"]
@@ -116,9 +117,11 @@ async def create_or_find(
             return _read(await transport.send(request, repeatable=True), f"{kind} {name}")
         except errors.AlreadyExists:
             found = await read(transport, namespace=namespace, kind=kind, name=name)
+            if found is None:
+                raise
         except (errors.Invalid, errors.TooLarge, errors.Forbidden, errors.NotFound) as error:
             raise JobUnusableError(f"{kind} {name}: {error}", kind=type(error).__name__) from error
-    if found is None or not _is_same(found, body):
+    if not _is_same(found, body):
         raise JobUnusableError(
             f"{kind} {name} exists already, with another owner or of another manifest: delete it if it is a leftover",
             kind="AlreadyExists",

@@ -308,34 +308,34 @@ async def test_a_job_that_is_given_up_is_deleted_even_if_it_is_being_created(wor
     await gone(world, requests.JOBS, f"{activate.execution}-1-x")
 
 
-@pytest.mark.parametrize("has_ended", [False, True])
-async def test_the_next_attempt_waits_until_the_pod_that_the_last_one_gave_up_is_gone(
-    world: World, has_ended: bool
-) -> None:
-    """A Pod takes as long to go as its containers are given to clean up: it is nobody's answer, and in the way."""
-    activate = await world.start("a", retry={"retries": 1, "backoff": "0s"})
+async def hold(world: World, name: str, *finalizers: str) -> None:
+    """Have a Pod stay for as long as these finalizers are there."""
+    patch = {"metadata": {"finalizers": list(finalizers)}}
+    await world.client.send(requests.merge_patch(requests.PODS, world.namespace, name, patch))
+
+
+async def given_up(world: World, activate: frames.Activate) -> dict[str, Any]:
+    """Start a Pod, and give it up: it is going, and a finalizer holds it."""
     request = start_pod(activate)
     await parked(world, request, activate)
     (pod,) = await job_answers.started(world.client, world.namespace, requests.PODS)
-    name, uid = pod["metadata"]["name"], pod["metadata"]["uid"]
-
-    async def hold(*finalizers: str) -> None:
-        patch = {"metadata": {"finalizers": list(finalizers)}}
-        await world.client.send(requests.merge_patch(requests.PODS, world.namespace, name, patch))
-
-    await hold("kontinue.test/cleans-up")
+    name = pod["metadata"]["name"]
+    await hold(world, name, "kontinue.test/cleans-up")
     world.on_frame(frames.StepRequested(activate.activation, STEP, frames.CancelJob("Pod", name)))
     await eventually(lambda: world.controller.busy == 0)
-    if has_ended:
-        await job_answers.end_pod(world.client, world.namespace, name, exit_code=143)
+    return pod
+
+
+async def next_attempt(world: World, activate: frames.Activate) -> frames.Activate:
+    """Fail the attempt, and return the one that follows."""
     error = frames.ErrorInfo(type="builtins.TimeoutError", message="")
     world.on_frame(frames.Failed(activate.activation, "UserError", error))
-    again = await world.run("a", attempt=2)
-    world.on_frame(start_pod(again))
-    for _ in range(5):
-        assert (await world.get("a")).phase is not Phase.FAILED  # it looks meanwhile, and again
-    await hold()
+    return await world.run(activate.execution, attempt=2)
 
+
+async def another_one_started(world: World, pod: dict[str, Any]) -> None:
+    """Wait until there is another Pod of the same name."""
+    uid = pod["metadata"]["uid"]
     async with asyncio.timeout(PATIENCE_S):
         while [
             one["metadata"]["uid"] for one in await job_answers.owned(world.client, world.namespace, requests.PODS)
@@ -343,10 +343,51 @@ async def test_the_next_attempt_waits_until_the_pod_that_the_last_one_gave_up_is
             [],
             [uid],
         ):
+            assert world.runners.sent_of(frames.StepRejected) == []
             await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("has_ended", [False, True])
+async def test_the_next_attempt_waits_until_the_pod_that_the_last_one_gave_up_is_gone(
+    world: World, has_ended: bool
+) -> None:
+    """A Pod takes as long to go as its containers are given to clean up: it is nobody's answer, and in the way."""
+    activate = await world.start("a", retry={"retries": 1, "backoff": "0s"})
+    pod = await given_up(world, activate)
+    name = pod["metadata"]["name"]
+    if has_ended:
+        await job_answers.end_pod(world.client, world.namespace, name, exit_code=143)
+    again = await next_attempt(world, activate)
+    world.on_frame(start_pod(again))
+    for _ in range(5):
+        assert (await world.get("a")).phase is not Phase.FAILED  # it looks meanwhile, and again
+    await hold(world, name)
+    await another_one_started(world, pod)
     await job_answers.end_pod(world.client, world.namespace, name, exit_code=0)
     assert msgspec.json.decode((await arrived(world)).result, type=PodResult).succeeded
     assert world.runners.sent_of(frames.StepRejected) == []
+
+
+async def test_a_pod_that_goes_between_the_refused_create_and_the_look_at_it_is_not_taken_for_a_strangers(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The name was taken when the next attempt asked for it, and is free when it looks by whom."""
+    activate = await world.start("a", retry={"retries": 1, "backoff": "0s"})
+    pod = await given_up(world, activate)
+    again = await next_attempt(world, activate)
+    send, looks = world.transport.send, []
+
+    async def go_before_the_look(request: requests.Request, **options: Any) -> bytes:
+        if request.method == "GET" and request.path.endswith(f"/pods/{pod['metadata']['name']}") and not looks:
+            looks.append(request)
+            await hold(world, pod["metadata"]["name"])
+            await gone(world, requests.PODS, pod["metadata"]["name"])
+        return await send(request, **options)
+
+    monkeypatch.setattr(world.transport, "send", go_before_the_look)
+    world.on_frame(start_pod(again))
+    await another_one_started(world, pod)
+    assert len(looks) == 1
 
 
 async def test_the_next_attempt_waits_until_the_job_that_the_last_one_gave_up_is_deleted(
