@@ -9,12 +9,15 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
 from api_server import ApiServer
+from kontinue import errors
 from kontinue.kube import requests
+from kontinue.kube.http import KubeTransport
 from kontinue.sync import PermitPhase, Semaphore
 from kontinue_engine.cli import koncli, main
 from looked_after import World
@@ -119,6 +122,39 @@ async def test_one_that_is_missing_keeps_no_other_from_being_deleted(call: Call,
     for what, line in zip(told, said.err.splitlines(), strict=True):
         assert (line.startswith("error: "), what in line) == (True, True), line
     assert await call("list") == Said(0, "", "No semaphores found.\n")
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(errors.Unavailable("the server is away"), 1), (errors.Unauthorized("who are you", status=401), 4)],
+    ids=lambda value: type(value).__name__,
+)
+async def test_what_concerns_all_of_them_is_tried_and_told_once(
+    error: errors.ApiError, code: int, call: Call, db: Semaphore, monkeypatch: pytest.MonkeyPatch
+):
+    """Each name would take as long as the first to fail in the same way; who repeats it knows what is left."""
+    for name in ("first", "db", "last"):
+        assert (await call("create", name)).code == 0
+    send, asked = KubeTransport.send, list[str]()
+
+    async def fail(transport: KubeTransport, request: requests.Request, **options: Any) -> bytes:
+        if request.method == "DELETE":
+            asked.append(request.path.rpartition("/")[-1])
+            if asked[-1] == "db":
+                raise error
+        return await send(transport, request, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(KubeTransport, "send", fail)
+        said = await call("delete", "first", "db", "last", "nope")
+    assert asked == ["first", "db"]
+    assert (said.code, said.out) == (code, "semaphores.konductor.io/first deleted\n")
+    assert said.err.count("error: ") == 1
+    assert f"error: {error}" in said.err
+    assert said.err.endswith(" (deleted before: first; not tried: last, nope)\n")
+    assert (await call("list", "-o", "name")).out.split() == [
+        f"semaphores.konductor.io/{name}" for name in ("db", "last")
+    ]
 
 
 async def test_what_goes_wrong_has_a_code_of_its_own(call: Call, db: Semaphore):

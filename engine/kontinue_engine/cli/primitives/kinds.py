@@ -14,7 +14,7 @@ import msgspec
 import typer
 
 from kontinue.client.client import Client
-from kontinue.errors import KontinueError, NotFound
+from kontinue.errors import KontinueError, NotFound, Unauthorized, Unavailable
 from kontinue.kube.answers import reader
 from kontinue.kube.reflector import HasMetadata
 from kontinue.kube.requests import Resource
@@ -25,6 +25,7 @@ from kontinue_engine.cli.objects import print_objects
 from kontinue_engine.cli.options import (
     GROUPED,
     GROUPED_NAMES,
+    GlobalOptions,
     OutputFormat,
     candidates,
     global_options,
@@ -180,23 +181,41 @@ def delete_verb(kind: Kind[T, C]) -> Callable[..., None]:
         options = global_options(ctx)
 
         async def main() -> int:
-            codes = [OK]
             async with connect(options) as connection:
-                for name in names:
-                    try:
-                        was_there = await _deleted(kind, kind.of(connection, name))
-                    except KontinueError as error:
-                        connection.note_place(error)
-                        codes.append(tell_error(error))
-                        continue
-                    if was_there or options.output is not OutputFormat.NAME:  # a name there is one that was deleted
-                        what = "deleted" if was_there else "was not there"
-                        say(options, kind.resource, name, what, {"deleted": was_there})
-            return next(filter(None, codes), OK)
+                return await _delete_each(kind, connection, options, names)
 
         run(main)
 
     return verb
+
+
+async def _delete_each(kind: Kind[T, C], connection: Connection, options: GlobalOptions, names: Sequence[str]) -> int:
+    """Delete objects, say what became of each, and return the exit code of what went wrong first."""
+    codes, deleted = [OK], list[str]()
+    for number, name in enumerate(names, start=1):
+        try:
+            was_there = await _deleted(kind, kind.of(connection, name))
+        except (Unavailable, Unauthorized) as error:  # all others would take as long, to end like this
+            _note_rest(error, deleted, names[number:])
+            codes.append(tell_error(error))
+            break
+        except KontinueError as error:
+            connection.note_place(error)
+            codes.append(tell_error(error))
+            continue
+        if was_there:
+            deleted.append(name)
+        if was_there or options.output is not OutputFormat.NAME:  # a name there is one that was deleted
+            what = "deleted" if was_there else "was not there"
+            say(options, kind.resource, name, what, {"deleted": was_there})
+    return next(filter(None, codes), OK)
+
+
+def _note_rest(error: KontinueError, deleted: Sequence[str], untried: Sequence[str]) -> None:
+    """Note in an error that ends a deletion of several what it has left."""
+    told = {"deleted before": deleted, "not tried": untried}
+    if parts := [f"{what}: {', '.join(names)}" for what, names in told.items() if names]:
+        error.add_note(f"({'; '.join(parts)})")
 
 
 async def _deleted(kind: Kind[T, C], client: C) -> bool:
