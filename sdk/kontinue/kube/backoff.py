@@ -6,17 +6,13 @@ https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from random import Random
 from typing import Final
+
+from kontinue.kube import jitter
 
 FIRST_S: Final = 0.05
 CAP_S: Final = 5.0
-
-_shared_rng: Final = Random()  # noqa: S311 - jitter is no secret
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_shared_rng.seed)  # forks would try again in step
 
 
 class Backoff:
@@ -27,7 +23,7 @@ class Backoff:
         *,
         first_s: float = FIRST_S,
         cap_s: float = CAP_S,
-        random: Callable[[], float] = _shared_rng.random,
+        random: Callable[[], float] = jitter.rng.random,
     ) -> None:
         self._first_s = first_s
         self._cap_s = cap_s

@@ -12,14 +12,13 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from random import Random
 from typing import Final, Generic, Protocol, TypeVar, overload
 
 import msgspec
 
 from kontinue import errors
 from kontinue.api.meta import ListMeta, ObjectMeta
-from kontinue.kube import requests, watch
+from kontinue.kube import jitter, requests, watch
 from kontinue.kube.backoff import Backoff
 from kontinue.kube.requests import Resource
 from kontinue.kube.transport import Transport
@@ -38,7 +37,6 @@ REFUSALS: Final = (errors.Forbidden, errors.Unauthorized, errors.NotFound, error
 """Errors that do not pass by themselves: a client raises them, a worker waits until somebody grants what is missing."""
 
 _log = logging.getLogger(__name__)
-_rng: Final = Random()  # noqa: S311 - jitter is no secret
 
 
 class HasMetadata(Protocol):
@@ -235,7 +233,7 @@ class Reflector(Generic[T]):
 
     async def _watch(self) -> AsyncGenerator[Changed[T] | None, None]:
         """Yield the changes of one watch until the server ends it; None for lines that carry none."""
-        length_s = _rng.randint(*WATCH_S)
+        length_s = jitter.rng.randint(*WATCH_S)
         request = requests.watch(
             self._resource,
             self._namespace,

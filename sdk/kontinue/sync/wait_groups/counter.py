@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
 import uuid
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -20,7 +19,7 @@ from kontinue.api.konductor import counting
 from kontinue.api.konductor.counting import Counted, Operation, Write
 from kontinue.api.konductor.wait_groups import WaitGroup
 from kontinue.kube import errors as kube_errors
-from kontinue.kube import requests
+from kontinue.kube import jitter, requests
 from kontinue.kube.answers import reader
 from kontinue.kube.backoff import Backoff
 from kontinue.kube.transport import Transport
@@ -74,7 +73,7 @@ class Counter:
         name: of the WaitGroup.
         retry_for_s: how long one write is tried; conflicts with others count, too.
         new_writer: makes names of who writes, as the WaitGroup remembers it: none that anybody has had.
-        random: draws from 0 to 1; by default another one in each fork.
+        random: draws from 0 to 1.
     """
 
     _asked: list[_Asked]
@@ -91,7 +90,7 @@ class Counter:
         *,
         retry_for_s: float,
         new_writer: Callable[[], str] = lambda: uuid.uuid4().hex[:12],
-        random: Callable[[], float] = random.random,
+        random: Callable[[], float] = jitter.rng.random,
     ) -> None:
         self._transport = transport
         self._namespace = namespace
