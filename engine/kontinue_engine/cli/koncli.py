@@ -8,8 +8,9 @@ no sense is 1, as 2 says not found.
 from __future__ import annotations
 
 import os
+import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from kontinue_engine.cli import exit_codes
@@ -42,6 +43,8 @@ _LIMITED: Final = frozenset({("barrier", "create"), ("gate", "create")})
 _LIMITS: Final = frozenset({"--timeout", "--wait-duration"})
 """How long a verb waits, in its own options."""
 _VALUED: Final = frozenset({"--timeout", "--log-level", "--wait-duration", "--update-timeout"})
+_ATTACHED: Final = re.compile(r"(-[nlo])([^-=].*)")
+"""A global option with its value behind it without a blank, as ``options`` takes it."""
 _ALONE: Final = frozenset({"completion", "version"})
 """Verbs that know no server."""
 STATUS: Final = Verb(
@@ -72,7 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _with_environment(given: Sequence[str]) -> list[str]:
     if given[:1] == [ASK]:  # the words are behind a --, the last of them is not yet whole
-        return [*given[:2], *_from_environment(given, os.environ), *given[2:]]
+        # What a variable says wrongly is told when the line is run, if the line does not say it by then.
+        return [*given[:2], *_from_environment(_parts(_before_command(given[2:])), os.environ), *given[2:]]
     return translated(given, os.environ)
 
 
@@ -86,8 +90,8 @@ def translated(arguments: Sequence[str], environment: Mapping[str, str]) -> list
     Raises:
         ValueError: a variable says what its option cannot be. It is named, as nobody has written the option.
     """
-    at = list(arguments).index("--") if "--" in arguments else len(arguments)
-    parts = _parts(arguments[:at])
+    ours = _before_command(arguments)
+    parts = _parts(ours)
     kind, verb, *_ = *(part.word for part in parts if not part.is_option), "", ""
     before = next((number for number, part in enumerate(parts) if not part.is_option), len(parts))
     words: list[str] = []
@@ -99,8 +103,12 @@ def translated(arguments: Sequence[str], environment: Mapping[str, str]) -> list
             limits = () if part.name in _LIMITS else limits  # the verb's own is the nearer one
             words += _ours(part, kind, verb)
     if kind and kind not in _ALONE:
-        words = [*_from_environment(words, environment), *words]
-    return [*words, *limits, *arguments[at:]]
+        words = [*_from_environment(parts, environment, check=_check), *words]
+    return [*words, *limits, *arguments[len(ours) :]]
+
+
+def _before_command(arguments: Sequence[str]) -> Sequence[str]:
+    return arguments[: list(arguments).index("--")] if "--" in arguments else arguments
 
 
 class _Part(NamedTuple):
@@ -123,7 +131,9 @@ def _parts(words: Sequence[str]) -> list[_Part]:
         word = queue.pop(0)
         name, equals, value = word.partition("=") if word.startswith("-") else ("", "", "")
         taken: tuple[str, ...] = (word,)
-        if name and not equals and (name in _VALUED or lacks_value([name])) and queue:
+        if attached := _ATTACHED.fullmatch(word):
+            name, value = attached.groups()
+        elif name and not equals and (name in _VALUED or lacks_value([name])) and queue:
             value = queue.pop(0)
             taken = (word, value)
         found.append(_Part(word, name, value, taken))
@@ -138,8 +148,6 @@ def _ours(part: _Part, kind: str, verb: str) -> Sequence[str]:
             return ()
         case "-o" | "--output" if part.value == "text":
             return ("-o", "table")
-        case "-otext":
-            return ("-o", "table")
         case "--timeout" if kind in WAITS and not waits and (kind, verb) not in _LIMITED:
             return ()  # of a request
         case "--wait-duration" if waits:
@@ -150,12 +158,17 @@ def _ours(part: _Part, kind: str, verb: str) -> Sequence[str]:
             return part.words
 
 
-def _from_environment(words: Sequence[str], environment: Mapping[str, str]) -> list[str]:
-    found: dict[str, str] = {}
+def _from_environment(
+    parts: Sequence[_Part],
+    environment: Mapping[str, str],
+    *,
+    check: Callable[[str, str, str], None] = lambda *_: None,
+) -> list[str]:
+    """Return what variables say that the line does not, checked by variable, option and value."""
+    given, found = {part.name for part in parts}, dict[str, str]()
     for variable, (option, *others) in VARIABLES.items():
-        is_given = any(word.partition("=")[0] in (option, *others) for word in words)
-        if (value := environment.get(variable)) and not is_given:
-            _check(variable, option, value)
+        if (value := environment.get(variable)) and given.isdisjoint((option, *others)):
+            check(variable, option, value)
             found.setdefault(option, "table" if (option, value) == ("--output", "text") else value)
     return [word for pair in found.items() for word in pair]
 

@@ -215,6 +215,42 @@ def test_what_an_environment_variable_says_wrongly_is_blamed_on_it(
         assert not {"--timeout", "--output", "--api-group"} & set(said.split())
 
 
+WRONG = (("KONCLI_OUTPUT", "xml"), ("KONDUCTOR_GROUP", "example.org"))
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "spelled"),
+    [
+        *((*WRONG[0], spelled) for spelled in (["-ojson"], ["-otext"], ["-o", "json"], ["--output=json"])),
+        *((*WRONG[1], spelled) for spelled in (["--api-group", "konductor.io"], ["--api-group=konductor.io"])),
+        ("KONDUCTOR_NAMESPACE", "batch", ["-nshop"]),
+    ],
+)
+def test_a_variable_means_nothing_where_the_line_says_it(variable: str, value: str, spelled: list[str]):
+    """However it is spelled, before the verb or behind: what the variable says wrongly is not looked at."""
+    listing, environment = ["mutex", "list"], {variable: value}
+    for line in ([*spelled, *listing], [*listing, *spelled]):
+        assert translated(line, environment) == translated(line, {})
+
+
+def test_a_value_is_no_option():
+    """A selector or a namespace that looks like one leaves the variable what it says."""
+    line = ["mutex", "list", "-l", "-ojson"]
+    assert translated(line, {"KONCLI_OUTPUT": "yaml"}) == ["--output", "yaml", *line]
+
+
+@pytest.mark.parametrize(("variable", "value"), WRONG)
+def test_a_variable_that_says_something_wrong_does_not_end_completion(
+    variable: str, value: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """The line that is typed may yet say it, or be about something else."""
+    monkeypatch.setenv(variable, value)
+    for words, found in ((["mutex", "lo"], "lock"), (["mutex", "list", "-o", "js"], "json"), (["ver"], "version")):
+        assert main(["__complete", "--", *words]) == 0
+        said = capsys.readouterr()
+        assert (said.out.split("\t")[0].strip(), said.err) == (found, "")
+
+
 def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch):
     """As manifests have them that set all of them."""
     for variable in VARIABLES:
