@@ -192,8 +192,9 @@ class PrimitiveOperations:
         if may_repeat:
             await self._refuse_doubtful(asked)
         counter = self._one("counter", asked.name, lambda: self._counter(asked.name))
-        if counter not in self._counters:
-            self._counters.append(counter)
+        with suppress(ValueError):
+            self._counters.remove(counter)
+        self._counters.append(counter)  # the one that was not used for longest goes
         try:
             return await settled(counter.count(Operation(delta=options.delta, id=asked.id, holder=bound)))
         except errors.InvalidState as error:

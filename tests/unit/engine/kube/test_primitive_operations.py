@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 import msgspec
@@ -111,3 +111,32 @@ async def test_a_replica_counts_as_one_writer() -> None:
         await operations.perform(asked, HOLDER, may_repeat=False, on_progress=lambda _: None)
     status = jobs.group.status
     assert (status.counter, status.write_count, len(status.writers)) == (5, 5, 1)
+
+
+class ManyWaitGroups:
+    """WaitGroups of any name, of which each is there."""
+
+    def __init__(self) -> None:
+        self.by_name: dict[str, StoredWaitGroup] = {}
+
+    async def send(self, request: Request, **options: Any) -> bytes:
+        """Have the one that it is about answer."""
+        name = request.path.split("/waitgroups/")[1].split("/")[0]
+        return await self.by_name.setdefault(name, StoredWaitGroup()).send(request, **options)
+
+    async def stream(self, request: Request, *, timeout_s: float | None = None) -> AsyncGenerator[bytes, None]:
+        """Nobody watches them."""
+        raise AssertionError(f"unexpected watch {request}")
+        yield b""
+
+
+async def test_a_replica_that_counts_on_many_stays_one_writer_where_it_counts_again_and_again() -> None:
+    """It forgets the ones that it has not used for long, however early it has begun with the others."""
+    groups = ManyWaitGroups()
+    operations = PrimitiveOperations(groups, "default")
+    for number in range(80):
+        for name in ("often", f"once{number}"):
+            asked = AskPrimitive("WaitGroup", name, "add", f"{name}.{number}", b'{"delta":1}')
+            await operations.perform(asked, HOLDER, may_repeat=False, on_progress=lambda _: None)
+    status = groups.by_name["often"].group.status
+    assert (status.counter, len(status.writers)) == (80, 1)
