@@ -16,7 +16,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from kontinue_engine.processes import die_with_parent, put_under_guard
+from kontinue_engine.cli.guarding import go_under_guard
+from kontinue_engine.processes import die_with_parent
 
 MAX_LINE_BYTES: Final = 4 * 1024 * 1024
 """Longest line read whole: the largest log line is one line of user output. Longer ones are passed on in pieces."""
@@ -108,7 +109,7 @@ def _tie(parent_pid: int, guard_fd: int | None) -> None:
     """In the child, before its program: tie it to us, and its process group to the guard."""
     die_with_parent(parent_pid)
     if guard_fd is not None:
-        put_under_guard(guard_fd, os.getpid(), is_group=True)  # it leads a session, so this is its group, too
+        go_under_guard(guard_fd, is_group=True)  # it leads a session, so this is its group, too
 
 
 async def _read_lines(stream: asyncio.StreamReader, handle: LineHandler) -> None:

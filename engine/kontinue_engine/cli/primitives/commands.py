@@ -16,7 +16,8 @@ from typing import Any, Final
 
 import typer
 
-from kontinue_engine.processes import guard, put_under_guard
+from kontinue_engine.cli.guarding import go_under_guard
+from kontinue_engine.processes import guard
 
 GRACE_S: Final = 10.0
 """Between SIGTERM and SIGKILL to a command whose lock is lost. Judgement: somebody else may hold it already."""
@@ -92,11 +93,11 @@ async def run_command(
         loop.add_signal_handler(signal.SIGINT, signals.receive if own_group else _ignore, signal.SIGINT)
     try:
         with ExitStack() as used:
-            go_under_guard = None
+            in_child = None
             with suppress(FileNotFoundError):  # an image without a shell
-                go_under_guard = partial(_put_us_under_guard, used.enter_context(guard()), own_group)
+                in_child = partial(go_under_guard, used.enter_context(guard()), own_group)
             process = await asyncio.create_subprocess_exec(
-                *words, env=environment, process_group=0 if own_group else None, preexec_fn=go_under_guard
+                *words, env=environment, process_group=0 if own_group else None, preexec_fn=in_child
             )
             send = partial(_send, process, own_group)
             signals.hand_to(send)
@@ -108,11 +109,6 @@ async def run_command(
         signals.keep()
         if is_main:
             loop.remove_signal_handler(signal.SIGINT)
-
-
-def _put_us_under_guard(guard_fd: int, is_group: bool) -> None:  # noqa: FBT001
-    """In the child, before its program: whoever has started it may be killed before hearing of its start."""
-    put_under_guard(guard_fd, os.getpid(), is_group=is_group)
 
 
 def exit_code(status: int) -> int:
