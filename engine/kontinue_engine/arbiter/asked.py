@@ -79,10 +79,12 @@ class AskedController(FamilyController[P, R]):
 
     async def is_absent(self, namespace: str, name: str, uid: str) -> bool:
         """Ask the server whether a request does not exist any more."""
-        if not name:
-            return True
         try:
-            found = _decode_metadata(await self._transport.send(requests.get(self._kinds.child, namespace, name)))
+            request = requests.get(self._kinds.child, namespace, name)
+        except errors.Invalid:
+            return True  # somebody has edited the status: no object can have this name
+        try:
+            found = _decode_metadata(await self._transport.send(request))
         except errors.NotFound:
             return True
         return found.metadata.uid != uid

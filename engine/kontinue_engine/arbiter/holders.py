@@ -90,7 +90,11 @@ class Holders:
             return False
         kind = _KINDS[holder.kind]
         try:
-            found = _decode(await self._transport.send(requests.get(kind.resource, namespace, holder.name)))
+            request = requests.get(kind.resource, namespace, holder.name)
+        except errors.Invalid:
+            return True  # no object can have this name
+        try:
+            found = _decode(await self._transport.send(request))
         except errors.NotFound:
             return True
         return (bool(holder.uid) and found.metadata.uid != holder.uid) or found.status.phase in kind.ends
