@@ -8,7 +8,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from datetime import timedelta
 from pathlib import Path
@@ -59,10 +59,13 @@ class Meddling:
         self.reads = 0
         self.may_show = asyncio.Event()
         self.may_show.set()
+        self.before: Callable[[Request], Awaitable[None]] | None = None
         self.after: Callable[[Request], None] = lambda _: None
 
     async def send(self, request: Request, **options: Any) -> bytes:
-        """Send; the answer may get lost."""
+        """Send; the request or the answer may get lost."""
+        if self.before is not None:
+            await self.before(request)
         answer = await self._transport.send(request, **options)
         self.reads += request.method == "GET" and not request.query
         self.after(request)
@@ -202,6 +205,27 @@ async def test_ten_processes_that_do_ten_each_end_at_exactly_0(group: WaitGroup,
                 await process.wait()
     status = await group.status()
     assert (status.counter, status.rounds, status.write_count) == (0, 1, 101)
+
+
+async def test_a_lost_answer_can_be_told_after_a_change_of_labels(transport: KubeTransport, api_server: ApiServer):
+    """It changes the object, but not what was counted: a write that was not carried out is repeated."""
+    group = of(transport, api_server)
+    await group.create()
+    await group.add(3)
+    meddling = Meddling(transport)
+    labelled: list[str] = []
+
+    async def label_and_lose(request: Request) -> None:
+        if request.method == "PUT" and not labelled:
+            labelled.append(request.path)
+            labels = {"metadata": {"labels": {"team": "a"}}}
+            await transport.send(requests.merge_patch(requests.WAIT_GROUPS, api_server.namespace, "jobs", labels))
+            raise errors.Unavailable("no answer")
+
+    meddling.before = label_and_lose
+    assert await of(meddling, api_server).done() == 2
+    assert (await group.get()).metadata.labels == {"team": "a"}
+    assert (await group.status()).counter == 2
 
 
 FORKS = """

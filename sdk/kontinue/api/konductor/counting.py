@@ -121,11 +121,19 @@ def has_counted(status: WaitGroupStatus, write: Write) -> bool:
 def may_have_forgotten(status: WaitGroupStatus, *, since: int) -> bool:
     """Tell whether a write may have been carried out and forgotten since ``write_count`` was ``since``.
 
-    The object has been written since then: by more than it remembers, or by somebody who has dropped what was
+    The status has been written since then: by more than it remembers, or by somebody who has dropped what was
     remembered, or counts no writes: a person, or a program that knows nothing of it.
     """
     written = status.write_count - since
     return written <= 0 or (written > MAX_WRITERS and len(status.writers) >= MAX_WRITERS)
+
+
+def is_unwritten(status: WaitGroupStatus, *, since: WaitGroupStatus) -> bool:
+    """Tell whether nobody has counted since the status was ``since``, but something else of the object was changed.
+
+    As far as that can be seen: who numbers no writes, as programs of the original, may have undone what was counted.
+    """
+    return status == since and (since.write_count > 0 or since == WaitGroupStatus())
 
 
 def remembers(status: WaitGroupStatus, operation_id: str) -> bool:

@@ -225,8 +225,10 @@ class Counter:
             return False
         since = "it was deleted since, and made again"
         if is_the_same:
-            since_count = last.group.status.write_count
-            if last.is_built_on(group) or not counting.may_have_forgotten(group.status, since=since_count):
+            before = last.group.status
+            if last.is_built_on(group) or counting.is_unwritten(group.status, since=before):
+                return False
+            if not counting.may_have_forgotten(group.status, since=before.write_count):
                 return False
             since = "what has been written since does not tell of it"
         raise errors.Unavailable(

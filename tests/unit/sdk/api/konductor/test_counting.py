@@ -146,6 +146,20 @@ def test_a_status_without_what_was_remembered_proves_nothing():
     assert not counting.may_have_forgotten(counting.numbered(status), since=2)
 
 
+def test_a_status_that_is_the_same_has_not_been_written():
+    """Labels, annotations and the spec change the object without it."""
+    status = written_by(FRESH, "a", "b")
+    assert counting.is_unwritten(status, since=msgspec.structs.replace(status))
+    assert not counting.is_unwritten(written_by(status, "b"), since=status)
+    assert counting.is_unwritten(FRESH, since=FRESH)
+
+
+def test_a_status_that_is_the_same_proves_nothing_where_others_number_no_writes():
+    """A done of ours, and an add by a program that drops what it does not know, leave what was there before."""
+    status = WaitGroupStatus(counter=10)
+    assert not counting.is_unwritten(WaitGroupStatus(counter=10), since=status)
+
+
 def test_a_write_says_for_how_long_others_of_its_writer_follow():
     """In microseconds, as others read it."""
     stored = [

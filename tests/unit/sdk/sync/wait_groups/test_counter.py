@@ -38,6 +38,11 @@ def counter_of(
     return Counter(stored, "default", "jobs", retry_for_s=retry_for_s, random=random)
 
 
+def written(counter: int) -> WaitGroupStatus:
+    """Return a status that somebody has written who numbers writes."""
+    return counting.count(WaitGroupStatus(), [Operation(delta=counter)], writer="theirs").status
+
+
 class Failing:
     """Raises for the first PUTs, then no more."""
 
@@ -219,6 +224,30 @@ async def test_a_lost_answer_is_not_repeated_where_all_others_write_without_numb
     with pytest.raises(errors.Unavailable, match="cannot be told"):
         await counter_of(stored).count(DONE)
     assert stored.group.counter == 10
+
+
+@pytest.mark.parametrize("status", [WaitGroupStatus(), written(5)], ids=["never written", "written"])
+@pytest.mark.parametrize("is_carried_out", [False, True], ids=["not carried out", "carried out"])
+async def test_a_lost_answer_can_be_told_after_a_change_of_labels(status: WaitGroupStatus, is_carried_out: bool):
+    """The status tells as before, and a write that was built on the old version can only be refused."""
+    stored = StoredWaitGroup(status)
+    lost: list[Request] = []
+
+    def lose(request: Request) -> None:
+        if request.method == "PUT" and not lost:
+            lost.append(request)
+            stored.write(stored.group.status)  # as by kubectl label: another version of the object
+            raise errors.Unavailable("no answer")
+
+    if is_carried_out:
+        stored.after = lose
+    else:
+        stored.before = lose
+    before = status.counter or 0
+    assert await counter_of(stored).count(ADD) == before + 1
+    assert stored.group.counter == before + 1
+    with pytest.raises(errors.Conflict):
+        await stored.send(lost[0])
 
 
 class FirstIsLate(StoredWaitGroup):
