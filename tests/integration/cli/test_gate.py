@@ -196,6 +196,8 @@ async def test_what_cannot_be_is_1_and_changes_nothing(call: Call, world: World)
         (["go", "--condition", "Job/a.b/c=Complete"], "spec.conditions[0].namespace"),
         (["go", "--condition", "Semaphore/a=Available:99999999999"], "spec.conditions[0].value"),
         (["go", "--condition", "Semaphore/a=Available:-1"], "is not a number of permits"),
+        (["go", "--condition", "Semaphore/a=Available:"], "'Semaphore/a=Available:': its VALUE is empty"),
+        (["go", "--condition", "Job//a=Complete"], "'Job//a=Complete': its NAMESPACE is empty"),
         (["go", "--condition", "Job/a=Complete", "--timeout", "-1h"], "is negative"),
         (["go", *many], "64"),
     ):

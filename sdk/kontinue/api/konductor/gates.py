@@ -85,6 +85,7 @@ class GateOverride(enum.StrEnum):
     CLOSED = "Closed"
 
 
+_FORM: Final = "TYPE/[NAMESPACE/]NAME=STATE[:VALUE]"
 _E = TypeVar("_E", bound=enum.StrEnum)
 _Name = Annotated[
     str,
@@ -215,11 +216,15 @@ def parse_condition(text: str) -> GateCondition:
     """
     subject, _, wanted = text.partition("=")
     type_, _, place = subject.partition("/")
-    namespace, _, name = place.rpartition("/")
-    state, _, value = wanted.partition(":")
+    namespace, has_namespace, name = place.rpartition("/")
+    state, has_value, value = wanted.partition(":")
     target = _among(GateTarget, type_, text)
     if not name or "/" in namespace:
-        raise ValueError(f"{text!r} names no object: expected TYPE/[NAMESPACE/]NAME=STATE[:VALUE]")
+        raise ValueError(f"{text!r} names no object: expected {_FORM}")
+    # A variable that was not set: the default is another namespace, or another number, than was meant.
+    for part, is_there, given in (("NAMESPACE", has_namespace, namespace), ("VALUE", has_value, value)):
+        if is_there and not given:
+            raise ValueError(f"{text!r}: its {part} is empty: expected {_FORM}")
     if value and not value.isdecimal():
         raise ValueError(f"{value!r} is not a number of permits, in {text!r}")
     condition = GateCondition(

@@ -1,4 +1,4 @@
-"""Gates on a cluster whose definition of them is not ours."""
+"""Gates on a cluster whose definition of them is not ours, and what is refused before anything is sent."""
 
 from __future__ import annotations
 
@@ -25,3 +25,12 @@ async def test_an_override_that_the_server_has_dropped_is_an_error():
         with pytest.raises(errors.InvalidState, match=r"Gate here/go .* has no spec\.override"):
             await change()
     assert (await go.reset()).spec.override is None
+
+
+@pytest.mark.parametrize("text", ["Job//x=Complete", "Semaphore/db=Available:"])
+async def test_a_condition_with_an_empty_part_creates_nothing(text: str):
+    """A variable that was not set is not the own namespace, nor one permit."""
+    transport = ScriptedTransport()
+    with pytest.raises(ValueError, match=f"^{text!r}: its (NAMESPACE|VALUE) is empty"):
+        await Gate("go", Client.from_kube(transport, "here")).create(["Job/a=Complete", text])
+    assert transport.sent == []

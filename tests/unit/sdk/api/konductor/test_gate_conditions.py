@@ -32,6 +32,7 @@ def test_permits_are_counted():
         ("Job=Complete", "names no object"),
         ("Job/=Complete", "names no object"),
         ("Job/a/b/c=Complete", "names no object"),
+        ("Job//=Complete", "names no object"),
         ("Job/a", "'' is none of Complete, Failed, Active, Pending"),
         ("Job/a=Locked", "'Locked' is none of Complete, Failed, Active, Pending"),
         ("Semaphore/a=Available:x", "'x' is not a number of permits"),
@@ -42,4 +43,19 @@ def test_permits_are_counted():
 def test_what_cannot_be_meant_is_refused(text: str, why: str):
     """With the words that are possible."""
     with pytest.raises(ValueError, match=why):
+        parse_condition(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("Semaphore/db=Available:", "its VALUE is empty"),
+        ("Mutex/a=Locked:", "its VALUE is empty"),
+        ("Job//x=Complete", "its NAMESPACE is empty"),
+        ("Job//x=Complete:", "its NAMESPACE is empty"),
+    ],
+)
+def test_a_part_that_is_empty_is_not_the_default(text: str, why: str):
+    """A variable that a script has not set asks about nothing else than was meant; text and part are named."""
+    with pytest.raises(ValueError, match=f"^{text!r}: {why}"):
         parse_condition(text)
