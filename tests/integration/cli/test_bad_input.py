@@ -125,6 +125,17 @@ async def test_a_lock_is_anybodys(call: Call):
             assert (await call(kind, "lock", "x", "--holder", missing)).code == 2
 
 
+@pytest.mark.parametrize("name", ["..", "a/b", "a%b", "n" * 254])
+async def test_nothing_is_bound_to_what_can_be_no_name(call: Call, name: str):
+    """Nor to one that is too long. The option is named, whichever it is."""
+    verbs = [("waitgroup", "add", "--holder"), ("mutex", "lock", "--holder"), ("semaphore", "acquire", "--bound-to")]
+    why = "is longer than 253 characters" if len(name) > 253 else "no Pod can be called that"
+    for kind, verb, option in verbs:
+        await call(kind, "create", "x")
+        said = await call(kind, verb, "x", option, f"pod/{name}")
+        assert (said.code, option in said.err, why in said.err) == (1, True, True), said
+
+
 @pytest.mark.parametrize("name", ["", "..", "x/status", "x%2fstatus"])
 async def test_what_is_no_name_means_nothing_and_above_all_not_everything(call: Call, name: str):
     """An empty variable in a script must not delete all objects of a kind."""

@@ -15,6 +15,7 @@ import typer
 from kontinue import errors
 from kontinue.api.konductor.group import Holder, HolderKind
 from kontinue.kube.requests import Resource
+from kontinue.sync.objects.arguments import require_bound
 from kontinue_engine.cli import connection, failures, streams
 from kontinue_engine.cli.durations import IS_EMPTY, check_variable
 from kontinue_engine.cli.objects import format_document, tell
@@ -94,7 +95,12 @@ def bound_holder(text: str, *, option: str = "--holder") -> Holder:
     found = kinds.get(kind.lower())
     if found is None or not name:
         raise typer.BadParameter(f"{text!r} is neither pod/NAME nor execution/NAME", param_hint=option)
-    return Holder(kind=found, name=name)
+    holder = Holder(kind=found, name=name)
+    try:
+        require_bound("holder", holder)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint=option) from error
+    return holder
 
 
 def refuse_empty(ctx: typer.Context, param: typer.CallbackParam, value: str) -> str:

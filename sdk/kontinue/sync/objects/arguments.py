@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from kontinue import errors
 from kontinue.api import durations
 from kontinue.api.konductor.group import MAX_NAME, MAX_UID, Holder, HolderKind
+from kontinue.kube import requests
 from kontinue.options import require_duration, require_type
 
 
@@ -57,7 +59,7 @@ def require_bound(name: str, value: Holder | None) -> None:
 
     Raises:
         TypeError: they are something else.
-        ValueError: they are too long.
+        ValueError: they are too long, or no object can have the name.
     """
     if value is None:
         return
@@ -68,6 +70,10 @@ def require_bound(name: str, value: Holder | None) -> None:
         require_type(f"{name}.{field}", text, str, example)
         if len(text) > most:
             raise ValueError(f"{name}.{field}={text[:40]!r}...: it is longer than {most} characters")
+    try:
+        requests.PODS.object_path("", value.name)  # what can be no name is the same for all kinds
+    except errors.Invalid as error:
+        raise ValueError(f"{name}.name={value.name!r}: no {value.kind} can be called that") from error
 
 
 def require_work(work: object, expected: str, *, is_right: bool) -> None:

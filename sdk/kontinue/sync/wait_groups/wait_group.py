@@ -75,7 +75,7 @@ class WaitGroup(Stored[StoredWaitGroup]):
         Raises:
             InvalidState: the counter, or the holder's part of it, would fall below 0; or it would exceed an int32.
             NotFound: there is no such WaitGroup, or no such holder.
-            ValueError: the id is empty, or the holder's name or uid too long.
+            ValueError: the id is empty; the holder's name or uid is too long, or no object can have that name.
             ApiError: the server refuses, or was away for too long.
         """
         require_number("delta", delta)
@@ -86,7 +86,7 @@ class WaitGroup(Stored[StoredWaitGroup]):
             raise errors.InvalidState(f"delta {delta} is out of range: the counter is an int32")
         if len(id_) > MAX_OPERATION_ID:
             raise errors.InvalidState(f"operation id {operation_id!r} is longer than {MAX_OPERATION_ID} characters")
-        for text in (id_, *((holder.name, holder.uid) if holder else ())):
+        for text in (id_, holder.uid if holder else ""):
             requests.require_text(text)  # it would spoil the write for all who count at the same time
         if holder is not None and not holder.uid:
             holder = await found(holder, self._transport, self.namespace, retry_for_s=self._retry_for_s)

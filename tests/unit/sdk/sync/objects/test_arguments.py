@@ -14,6 +14,7 @@ from kontinue.sync import (
     Barrier,
     Gate,
     Holder,
+    HolderKind,
     Lease,
     Mutex,
     Once,
@@ -90,6 +91,18 @@ WRONG: list[tuple[type[Any], Callable[[Any], Awaitable[Any]], str]] = [
 ]
 
 
+BOUND: list[tuple[type[Any], Callable[[Any, Holder], Awaitable[Any]], str]] = [
+    (Mutex, lambda one, holder: one.lock(holder=holder), "holder"),
+    (Mutex, lambda one, holder: one.unlock(holder=holder), "holder"),
+    (RWMutex, lambda one, holder: one.rlock(holder=holder), "holder"),
+    (Once, lambda one, holder: one.do(print, holder=holder), "holder"),
+    (Semaphore, lambda one, holder: one.acquire(bound_to=holder), "bound_to"),
+    (Lease, lambda one, holder: one.acquire(holder=holder), "holder"),
+    (WaitGroup, lambda one, holder: one.add(holder=holder), "holder"),
+    (WaitGroup, lambda one, holder: one.done(holder=holder), "holder"),
+]
+
+
 @pytest.mark.parametrize(("kind", "call", "said"), WRONG)
 async def test_what_a_variable_that_is_not_set_would_say_is_refused(
     kind: type[Any], call: Callable[[Any], Awaitable[Any]], said: str
@@ -98,6 +111,19 @@ async def test_what_a_variable_that_is_not_set_would_say_is_refused(
     transport = ScriptedTransport()
     with pytest.raises(ValueError, match=re.escape(said)):
         await call(kind("x", Client.from_kube(transport, "default")))
+    assert transport.sent == []
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a%2fb", "h\udcff"])
+@pytest.mark.parametrize(("kind", "call", "argument"), BOUND)
+async def test_a_holder_of_a_name_that_no_object_can_have_is_refused(
+    kind: type[Any], call: Callable[[Any, Holder], Awaitable[Any]], argument: str, name: str
+):
+    """Nobody can be meant by it, also where its uid is said: nothing is sent."""
+    transport = ScriptedTransport()
+    for uid in ("", "u"):
+        with pytest.raises(ValueError, match=re.escape(f"{argument}.name={name!r}: no Pod can be called that")):
+            await call(kind("x", Client.from_kube(transport, "default")), Holder(HolderKind.POD, name, uid))
     assert transport.sent == []
 
 
