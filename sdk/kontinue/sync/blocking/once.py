@@ -16,7 +16,7 @@ from kontinue.client.sync_client import SyncClient, parts_of
 from kontinue.sync.blocking.scopes import within
 from kontinue.sync.holding.held import Lock
 from kontinue.sync.locks.once import LEASE, Once
-from kontinue.sync.objects.arguments import require_work
+from kontinue.sync.objects.arguments import require_function, wrong_work
 
 WORK: Final = "a function that is not async; for async ones there is Once, with a Client"
 
@@ -53,7 +53,7 @@ class SyncOnce:
         Raises:
             TypeError: the work is no function, or an async one.
         """
-        require_work(work, WORK, is_right=callable(work))
+        require_function(work, WORK)
         is_ours = False
         try:
             with self.running(timeout=timeout, lease=lease, holder=holder, on_progress=on_progress) as lock:
@@ -61,7 +61,8 @@ class SyncOnce:
                 done = work(lock)
                 if inspect.iscoroutine(done):
                     done.close()  # nothing of it has run
-                require_work(work, WORK, is_right=not inspect.isawaitable(done))
+                if inspect.isawaitable(done):
+                    raise wrong_work(work, WORK)
         except errors.AlreadyExecuted:
             if is_ours:
                 raise  # of another Once, which the work has entered

@@ -24,7 +24,7 @@ from kontinue.options import require_type
 from kontinue.sync.holding.held import Lock, Scope
 from kontinue.sync.holding.locker import Taken
 from kontinue.sync.locks.lockable import Lockable
-from kontinue.sync.objects.arguments import duration_text, require_work
+from kontinue.sync.objects.arguments import duration_text, require_function, wrong_work
 
 LEASE: Final = timedelta(seconds=30)
 """How long after the death of whoever does it the next one tries. Judgement."""
@@ -86,13 +86,14 @@ class Once(Lockable[StoredOnce]):
             TypeError: the work is no async function.
             ApiError: the server refuses.
         """
-        require_work(work, WORK, is_right=callable(work))
+        require_function(work, WORK)
         is_ours = False
         try:
             async with self.running(timeout=timeout, lease=lease, holder=holder, on_progress=on_progress) as lock:
                 is_ours = True
                 doing = work(lock)
-                require_work(work, WORK, is_right=inspect.isawaitable(doing))
+                if not inspect.isawaitable(doing):
+                    raise wrong_work(work, WORK)
                 await doing
         except errors.AlreadyExecuted:
             if is_ours:

@@ -76,7 +76,12 @@ def require_bound(name: str, value: Holder | None) -> None:
         raise ValueError(f"{name}.name={value.name!r}: no {value.kind} can be called that") from error
 
 
-def require_work(work: object, expected: str, *, is_right: bool) -> None:
-    """Raise TypeError, with what is expected, if what is to be done is not ``is_right``."""
-    if not is_right:
-        raise TypeError(f"work={work!r}: expected {expected}")
+def require_function(work: object, expected: str) -> None:
+    """Raise TypeError, with what is expected, if what is to be done cannot be called."""
+    if not callable(work):
+        raise wrong_work(work, expected)
+
+
+def wrong_work(work: object, expected: str) -> TypeError:
+    """Return the error of work that is not what is expected."""
+    return TypeError(f"work={work!r}: expected {expected}")
