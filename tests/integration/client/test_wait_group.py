@@ -228,6 +228,31 @@ async def test_a_lost_answer_can_be_told_after_a_change_of_labels(transport: Kub
     assert (await group.status()).counter == 2
 
 
+async def test_a_group_that_is_deleted_before_the_look_after_a_lost_answer_leaves_open_what_was_counted(
+    transport: KubeTransport, api_server: ApiServer
+):
+    """All that is seen is that the group is gone: whoever makes it again must not count again."""
+    group = of(transport, api_server)
+    await group.create()
+    await group.add(3)
+    meddling = Meddling(transport)
+    lost: list[str] = []
+
+    def lose(request: Request) -> None:
+        if request.method == "PUT":
+            lost.append(request.path)
+            raise errors.Unavailable("no answer")
+
+    async def delete(request: Request) -> None:
+        if lost and request.method == "GET":
+            await group.delete()
+
+    meddling.before, meddling.after = delete, lose
+    with pytest.raises(errors.NotFound, match=r"jobs.* not found; whether it was counted is not known"):
+        await of(meddling, api_server).done()
+    assert len(lost) == 1
+
+
 FORKS = """
 import os, sys
 from kontinue.client import ClientOptions, SyncClient

@@ -1,7 +1,7 @@
 """Writes operations on one WaitGroup: what is asked for while a write is under way goes into the next one, together.
 
-What operations do is ``kontinue.api.konductor.counting``'s business; here are the conditional writes, their
-conflicts, and answers that get lost (docs/adr/0023-operations-count-once.md). Called by ``wait_group``.
+What operations do is ``kontinue.api.konductor.counting``'s business; here are the conditional writes and their
+conflicts. What became of a write whose answer got lost is judged by ``attempts``. Called by ``wait_group``.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ import msgspec
 
 from kontinue import errors
 from kontinue.api.konductor import counting
-from kontinue.api.konductor.counting import Counted, Operation, Write
+from kontinue.api.konductor.counting import Counted, Operation
 from kontinue.api.konductor.wait_groups import WaitGroup
 from kontinue.kube import errors as kube_errors
 from kontinue.kube import jitter, requests
 from kontinue.kube.answers import reader
 from kontinue.kube.backoff import Backoff
 from kontinue.kube.transport import Transport
+from kontinue.sync.wait_groups.attempts import Attempt, unknown
 from kontinue.sync.wait_groups.turns import Turns
 
 FIRST_PAUSE_S: Final = 0.004
@@ -43,25 +44,6 @@ _decode: Final = reader(WaitGroup)
 class _Asked(msgspec.Struct, eq=False):
     operation: Operation
     answer: asyncio.Future[int]
-
-
-class _Attempt(msgspec.Struct, frozen=True):
-    """A write that has failed, and may have been carried out.
-
-    Attributes:
-        group: what it was built on.
-        counted: what it has said.
-        is_lost: nobody has answered it, or one before it that may come as well as long as nothing is written; else it
-            was refused, if nothing on the way has sent it twice.
-    """
-
-    group: WaitGroup
-    counted: Counted
-    is_lost: bool
-
-    def is_built_on(self, group: WaitGroup) -> bool:
-        """Tell whether nobody has written since, so that it may still be carried out."""
-        return group.metadata.resource_version == self.group.metadata.resource_version
 
 
 class Counter:
@@ -106,7 +88,8 @@ class Counter:
         Raises:
             InvalidState: the counter does not allow it.
             NotFound: there is no such WaitGroup.
-            ApiError: the server refuses, or was away for too long.
+            ApiError: the server refuses, or was away for too long. Where it may have been counted all the same, the
+                message says so.
         """
         if self._pid != os.getpid():
             self._begin_in_this_process()
@@ -173,12 +156,12 @@ class Counter:
             self._seen = None
         await _pause(self._turns.asked(asked_s), until_s=yields_until_s)
         backoff = Backoff(first_s=FIRST_PAUSE_S, cap_s=LONGEST_PAUSE_S)
-        last: _Attempt | None = None
+        last: Attempt | None = None
         while True:
             is_current = self._seen is None
             group = self._seen or await self._read(ends_s, last)
             self._seen = None
-            if last is not None and self._was_carried_out(group, last):
+            if last is not None and last.was_carried_out(group, writer=self._writer):
                 _tell(batch, last.counted.answers)
                 return
             if is_current and await _pause(self._turns.pause_s(_now_s(), group.status.writers), until_s=yields_until_s):
@@ -196,11 +179,13 @@ class Counter:
                 self._seen = await self._replace(group, counted, ends_s)
             except (errors.Conflict, errors.Unavailable) as error:
                 is_lost = isinstance(error, errors.Unavailable) and not kube_errors.was_not_processed(error)
-                last = _Attempt(
-                    group, counted, is_lost or (last is not None and last.is_lost and last.is_built_on(group))
-                )
+                last = Attempt(group, counted, is_lost or (last is not None and last.may_still_come(group)))
                 self._give_up_after(ends_s, error, last)
                 await _pause(self._pause_after_s(error, backoff, begun_s), until_s=ends_s)
+            except errors.ApiError as error:
+                if last is None or not last.may_still_come(group):
+                    raise
+                raise unknown(error) from error
             else:
                 self._turns.written(_now_s(), took_s=_now_s() - begun_s)
                 _tell(batch, counted.answers)
@@ -211,47 +196,22 @@ class Counter:
             return self._turns.pause_after_conflict_s(took_s=_now_s() - begun_s)
         return backoff.next_s(at_least_s=error.retry_after_s)
 
-    def _was_carried_out(self, group: WaitGroup, last: _Attempt) -> bool:
-        """Tell whether a write that has failed was carried out.
-
-        Raises:
-            Unavailable: its answer got lost, and that cannot be told any more.
-        """
-        is_the_same = group.metadata.uid == last.group.metadata.uid
-        number = last.counted.status.write_count
-        if is_the_same and counting.has_counted(group.status, Write(self._writer, number)):
-            return True
-        if not last.is_lost:
-            return False
-        since = "it was deleted since, and made again"
-        if is_the_same:
-            before = last.group.status
-            if last.is_built_on(group) or counting.is_unwritten(group.status, since=before):
-                return False
-            if not counting.may_have_forgotten(group.status, since=before.write_count):
-                return False
-            since = "what has been written since does not tell of it"
-        raise errors.Unavailable(
-            f"whether the operation on WaitGroup {self._namespace}/{self._name} was counted cannot be told: its "
-            f"answer got lost, and {since}"
-        )
-
-    def _give_up_after(self, ends_s: float, error: errors.ApiError, last: _Attempt) -> None:
+    def _give_up_after(self, ends_s: float, error: errors.ApiError, last: Attempt) -> None:
         if _now_s() < ends_s:
             return
         if not last.is_lost:
             raise error
-        raise _unknown(error) from error
+        raise unknown(error) from error
 
-    async def _read(self, ends_s: float, last: _Attempt | None) -> WaitGroup:
+    async def _read(self, ends_s: float, last: Attempt | None) -> WaitGroup:
         left_s = max(0.0, ends_s - _now_s())
         request = requests.get(requests.WAIT_GROUPS, self._namespace, self._name)
         try:
             return _decode(await self._transport.send(request, retry_for_s=left_s, timeout_s=_try_s(left_s)))
-        except errors.Unavailable as error:
+        except errors.ApiError as error:
             if last is None or not last.is_lost:
                 raise
-            raise _unknown(error) from error
+            raise unknown(error) from error
 
     async def _replace(self, group: WaitGroup, counted: Counted, ends_s: float) -> WaitGroup:
         body = msgspec.structs.replace(group, status=counted.status)
@@ -277,16 +237,6 @@ async def _pause(pause_s: float, *, until_s: float) -> bool:
 def _try_s(left_s: float) -> float:
     """Return how long one request may take when so much time is left for all."""
     return min(max(LEAST_TRY_S, left_s), LONGEST_TRY_S)
-
-
-def _unknown(error: errors.ApiError) -> errors.Unavailable:
-    """Return the error of who gives up after an answer that got lost."""
-    return errors.Unavailable(
-        f"{error}; whether it was counted is not known. An operation with an id of yours can be repeated: it counts "
-        "once",
-        status=error.status,
-        reason=error.reason,
-    )
 
 
 def _tell(batch: Sequence[_Asked], answers: Sequence[int | Exception]) -> None:

@@ -368,6 +368,81 @@ async def test_who_cannot_read_any_more_after_a_lost_answer_says_that_it_may_hav
         await counter_of(stored).count(DONE)
 
 
+REFUSALS = [
+    errors.Unauthorized("token has expired", status=401, reason="Unauthorized"),
+    errors.Forbidden("right withdrawn", status=403, reason="Forbidden"),
+    errors.NotFound("deleted", status=404, reason="NotFound"),
+    errors.Invalid("a webhook says no", status=422, reason="Invalid"),
+    errors.ApiError("it is no WaitGroup"),
+]
+all_refusals = pytest.mark.parametrize("refusal", REFUSALS, ids=lambda one: type(one).__name__)
+
+
+@all_refusals
+async def test_who_is_refused_the_look_after_a_lost_answer_hears_of_both(refusal: errors.ApiError):
+    """A token that has expired, say: whoever only hears of that does it again, and it counts twice."""
+    stored = StoredWaitGroup(WaitGroupStatus(counter=3))
+    stored.after = Failing(errors.Unavailable("no answer"), puts=1)
+
+    def refuse(request: Request) -> None:
+        if request.method == "GET" and "PUT" in stored.sent:
+            raise refusal
+
+    stored.before = refuse
+    with pytest.raises(type(refusal), match=f"^{refusal}; whether it was counted is not known") as told:
+        await counter_of(stored).count(DONE)
+    assert (type(told.value), told.value.status, told.value.reason) == (type(refusal), refusal.status, refusal.reason)
+    assert stored.group.counter == 2
+
+
+@all_refusals
+async def test_who_is_refused_the_next_try_after_a_lost_answer_hears_of_both(refusal: errors.ApiError):
+    """The first write may still come, or has come between the look and the refusal."""
+    stored = StoredWaitGroup(WaitGroupStatus(counter=3))
+    failures = iter([errors.Unavailable("no answer"), refusal])
+
+    def fail(request: Request) -> None:
+        if request.method == "PUT":
+            raise next(failures)
+
+    stored.before = fail
+    with pytest.raises(type(refusal), match=f"^{refusal}; whether it was counted is not known") as told:
+        await counter_of(stored).count(DONE)
+    assert (type(told.value), told.value.status, told.value.reason) == (type(refusal), refusal.status, refusal.reason)
+
+
+@all_refusals
+async def test_who_is_refused_after_somebody_else_has_written_has_surely_not_counted(refusal: errors.ApiError):
+    """The write whose answer got lost is not there, and can only be refused: the server's own words are enough."""
+    stored = StoredWaitGroup(WaitGroupStatus(counter=3))
+    failures = iter([errors.Unavailable("no answer"), refusal])
+
+    def fail(request: Request) -> None:
+        if request.method == "PUT":
+            stored.write(counting.count(stored.group.status, [ADD], writer="theirs").status)
+            raise next(failures)
+
+    stored.before = fail
+    with pytest.raises(type(refusal), match=f"^{refusal}$"):
+        await counter_of(stored).count(DONE)
+
+
+@all_refusals
+async def test_who_is_refused_the_look_after_a_conflict_hears_of_that_alone(refusal: errors.ApiError):
+    """The write was answered, by a refusal."""
+    stored = StoredWaitGroup(WaitGroupStatus(counter=3))
+
+    def fail(request: Request) -> None:
+        if request.method == "PUT":
+            raise errors.Conflict("modified", status=409, reason="Conflict")
+        if "PUT" in stored.sent:
+            raise refusal
+
+    stored.before = fail
+    with pytest.raises(type(refusal), match=f"^{refusal}$"):
+        await counter_of(stored).count(DONE)
+
+
 async def test_who_cannot_read_before_the_first_write_has_surely_not_counted():
     """Nothing was sent: the server's own words are enough."""
     stored = StoredWaitGroup()
