@@ -21,6 +21,7 @@ from kontinue.kube import requests
 from kontinue.kube.requests import Resource
 from kontinue.kube.transport import Transport
 from kontinue.kube.watch import EventType
+from kontinue_engine.arbiter.caretaker import key_of
 from kontinue_engine.kube.informer import Informer
 
 _ENDS_OF_PODS: Final = ("Succeeded", "Failed")
@@ -86,7 +87,7 @@ class Holders:
         """
         living = self._living[holder.kind]
         living.is_wanted.set()
-        if not living.is_known or holder.uid in living.uids:
+        if not living.is_known or living.includes(namespace, holder):
             return False
         kind = _KINDS[holder.kind]
         try:
@@ -101,10 +102,12 @@ class Holders:
 
 
 class _Living:
-    """Uids of the living objects of one kind; handler of their watch."""
+    """The living objects of one kind; handler of their watch."""
 
     def __init__(self, transport: Transport, namespace: str, kind: HolderKind, on_news: News) -> None:
-        self.uids: set[str] = set()
+        self._uids: set[str] = set()
+        self._names: set[tuple[str, str]] = set()
+        """With their namespaces: of whom somebody has written no uid, whoever has his name is meant."""
         self.is_known = False
         self.is_wanted = asyncio.Event()
         self._kind = kind
@@ -123,19 +126,26 @@ class _Living:
         await self.is_wanted.wait()
         await self._informer.run()
 
+    def includes(self, namespace: str, holder: Holder) -> bool:
+        """Tell whether a holder lives, as far as the watch has shown. Once it shows his end there is news."""
+        return holder.uid in self._uids if holder.uid else (namespace, holder.name) in self._names
+
     def on_list(self, objects: Sequence[PartialObjectMetadata], *, initial: bool) -> None:
         """Take all that live; who is not among them may have ended unseen."""
         del initial
-        self.uids = {one.metadata.uid for one in objects}
+        self._uids = {one.metadata.uid for one in objects}
+        self._names = {key_of(one) for one in objects}
         self.is_known = True
         self._on_news(None)
 
     def on_event(self, type: EventType, obj: PartialObjectMetadata) -> None:  # noqa: A002 - the wire's word
         """Take one change."""
         if type != "DELETED":
-            self.uids.add(obj.metadata.uid)
+            self._uids.add(obj.metadata.uid)
+            self._names.add(key_of(obj))
             return
-        self.uids.discard(obj.metadata.uid)
+        self._uids.discard(obj.metadata.uid)
+        self._names.discard(key_of(obj))
         ended = Holder(kind=self._kind, name=obj.metadata.name, uid=obj.metadata.uid)
         named = msgspec.structs.replace(ended, uid="")  # as somebody may have written it
         self._on_news(frozenset({identity_of(ended), identity_of(named)}))

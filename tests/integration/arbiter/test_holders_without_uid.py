@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from api_server import ApiServer
 from kontinue import errors
 from kontinue.kube import requests
+from kontinue.kube.http import KubeTransport
 from kontinue.kube.requests import Resource
 from kontinue.sync import Lease, Mutex, RWMutex, Semaphore, WaitGroup
 from looked_after import World
@@ -90,6 +92,44 @@ async def test_what_was_asked_for_is_given_back_with_the_pod(world: World, resou
         assert await is_deleted(world, resource, "mine")
         told = f"Pod worker-0 has ended: its {resource.kind} mine is deleted"
         await eventually(lambda: is_told(world, told))
+
+
+class CountsGets:
+    """A transport that counts who is asked for by name."""
+
+    def __init__(self, inner: KubeTransport) -> None:
+        self._inner = inner
+        self.stream, self.chunks = inner.stream, inner.chunks
+        self.asked: Counter[str] = Counter()
+
+    async def send(self, request: requests.Request, **options: Any) -> bytes:
+        """Send it."""
+        if request.method == "GET":
+            self.asked[request.path.rpartition("/pods/")[2]] += 1
+        return await self._inner.send(request, **options)
+
+
+async def test_who_is_seen_to_live_is_not_asked_for(world: World):
+    """However many hold something by his name, and whatever becomes of it; before he is believed to be gone he is."""
+    counting = CountsGets(world.transport)
+    watched = World(counting, world.namespace)  # type: ignore[arg-type]
+    semaphore = Semaphore("db", world.client)
+    await semaphore.create(8)
+    names = [f"p{number}" for number in range(16)]
+    for pod in ("worker-0", "worker-1"):
+        await world.pod(pod)
+    for number, name in enumerate(names):
+        await ask(world, requests.PERMITS, name, named(f"worker-{number % 2}"))
+    async with watched.looked_after():
+        for name in names:
+            await eventually(lambda name=name: is_granted(world, requests.PERMITS, name))
+            assert counting.asked["worker-0"] == counting.asked["worker-1"] == 0
+            await world.transport.send(requests.delete(requests.PERMITS, world.namespace, name))
+        await ask(world, requests.PERMITS, "mine", named("worker-0"))
+        await eventually(lambda: is_granted(world, requests.PERMITS, "mine"))
+        await end(world, "worker-0", "")
+        await eventually(lambda: is_deleted(world, requests.PERMITS, "mine"))
+    assert counting.asked["worker-0"] > 0
 
 
 async def parent_of(world: World, resource: Resource, name: str) -> Semaphore | Lease:
