@@ -69,9 +69,7 @@ def unknown(error: errors.ApiError) -> errors.ApiError:
         error: why. A conflict is no more than another try that was in vain.
     """
     class_ = errors.Unavailable if isinstance(error, errors.Conflict) else type(error)
-    return class_(
-        f"{error}; whether it was counted is not known. An operation with an id of yours can be repeated: it counts "
-        "once",
-        status=error.status,
-        reason=error.reason,
-    )
+    told = f"{error}; whether it was counted is not known"
+    if not isinstance(error, errors.NotFound):  # another one of the name would count it again
+        told += ". An operation with an id of yours can be repeated: it counts once"
+    return class_(told, status=error.status, reason=error.reason)

@@ -76,7 +76,8 @@ class WaitGroup(Stored[StoredWaitGroup]):
             InvalidState: the counter, or the holder's part of it, would fall below 0; or it would exceed an int32.
             NotFound: there is no such WaitGroup, or no such holder.
             ValueError: the id is empty; the holder's name or uid is too long, or no object can have that name.
-            ApiError: the server refuses, or was away for too long.
+            ApiError: the server refuses, or was away for too long. Where it may have been counted all the same, the
+                message says so.
         """
         require_number("delta", delta)
         require_text("operation_id", operation_id, 'operation_id="job-7"')

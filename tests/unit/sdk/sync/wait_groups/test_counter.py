@@ -395,6 +395,25 @@ async def test_who_is_refused_the_look_after_a_lost_answer_hears_of_both(refusal
     assert stored.group.counter == 2
 
 
+async def test_who_has_an_id_is_told_to_repeat_with_it_unless_the_group_is_gone():
+    """Another one of the name would not know the id: the operation would count there, too."""
+    told = {}
+    for refusal in (errors.Forbidden("no", status=403), errors.NotFound("gone", status=404)):
+        stored = StoredWaitGroup(WaitGroupStatus(counter=3))
+        stored.after = Failing(errors.Unavailable("no answer"), puts=1)
+
+        def refuse(request: Request, refusal: errors.ApiError = refusal, sent: list[str] = stored.sent) -> None:
+            if request.method == "GET" and "PUT" in sent:
+                raise refusal
+
+        stored.before = refuse
+        with pytest.raises(type(refusal)) as caught:
+            await counter_of(stored).count(Operation(delta=-1, id="mine"))
+        told[type(refusal)] = str(caught.value)
+    assert "can be repeated" in told[errors.Forbidden]
+    assert told[errors.NotFound] == "gone; whether it was counted is not known"
+
+
 @all_refusals
 async def test_who_is_refused_the_next_try_after_a_lost_answer_hears_of_both(refusal: errors.ApiError):
     """The first write may still come, or has come between the look and the refusal."""
