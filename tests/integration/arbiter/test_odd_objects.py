@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Iterable
-from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from api_server import ApiServer
+from kontinue.api.konductor.mutexes import Mutex as StoredMutex
 from kontinue.api.konductor.wait_groups import WaitGroup as StoredWaitGroup
 from kontinue.kube import requests
 from kontinue.kube.requests import Resource
-from kontinue.sync import Holder, Mutex, Semaphore, WaitGroup, WaitGroupPhase
+from kontinue.sync import Holder, Semaphore, WaitGroup, WaitGroupPhase
 from kontinue_engine.arbiter.looks import Key
 from kontinue_engine.arbiter.process import USER_AGENT
 from kontinue_engine.arbiter.wait_groups import WaitGroupController
@@ -76,12 +76,20 @@ async def test_whatever_date_stands_in_a_status_others_are_looked_after(world: W
 
 
 async def test_who_waits_for_a_lock_that_lasts_until_the_end_of_time_waits(world: World):
-    """As for any that is held."""
+    """As for any that is held, also once it has changed."""
     mutex = await world.mutex("odd")
     await mutex.delete()
     await store(world, *ODD["Mutex"])
-    with pytest.raises(TimeoutError):
-        await Mutex("odd", world.client).lock(timeout=timedelta(seconds=2))
+    seen: list[StoredMutex] = []
+    waiting = asyncio.create_task(mutex.lock(holder="next", on_progress=seen.append))
+    await eventually(lambda: waiting.done() or any(one.status.waiters for one in seen))
+    await world.patch_status(requests.MUTEXES, "odd", {"holder": "y", "lockId": "r"})
+    await eventually(lambda: waiting.done() or seen[-1].status.holder == "y")
+    assert not waiting.done()
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert (await mutex.status()).holder == "y"
 
 
 class FaultyLooks(WaitGroupController):
