@@ -2,7 +2,7 @@
 
 Two that work at the same time would do no harm: everything that they write carries the resourceVersion of what they
 have seen. The Lease saves the second one's requests, and tells people who works: there is one for each API group that
-is looked after. Called by ``main`` and ``kontinue_engine.cli.dev.session``.
+is looked after, and it says for which namespaces. Called by ``main`` and ``kontinue_engine.cli.dev.session``.
 """
 
 from __future__ import annotations
@@ -108,6 +108,7 @@ def lease_name(api_group: str) -> str:
 async def _run_in(api_group: str, options: ArbiterOptions, config: KubeConfig, on_ready: Callable[[str], None]) -> None:
     clock = SystemClock()
     identity = local_identity(socket.gethostname())
+    looks_after = labels.ALL_NAMESPACES if options.all_namespaces else config.namespace
     # Its own connections: a renewal must not wait for other requests.
     async with _transport(config) as lease_transport:
         lease = HeldLease(
@@ -119,6 +120,7 @@ async def _run_in(api_group: str, options: ArbiterOptions, config: KubeConfig, o
             label=labels.COORDINATOR,
             clock=clock,
             times=options.lease,
+            notes={labels.LOOKS_AFTER: looks_after},
         )
         async with _transport(config, lease.until_valid) as transport, _transport(config) as event_transport:
             events = EventRecorder(

@@ -87,6 +87,7 @@ class HeldLease:
         label: which label that is; what has no worker group has another one, lest it be taken for one.
         clock: wall time for people, monotonic time for validity.
         times: how long it lasts, and how often it is renewed.
+        notes: annotations that it has while we hold it.
         process_start: tells when a process of this machine started, None for a dead one.
     """
 
@@ -101,6 +102,7 @@ class HeldLease:
         clock: Clock,
         times: LeaseTimes,
         label: str = labels.WORKER_GROUP,
+        notes: Mapping[str, str] | None = None,
         process_start: Callable[[int], str | None] = process_start,
     ) -> None:
         self.dead_predecessor = ""
@@ -114,7 +116,7 @@ class HeldLease:
         self._clock = clock
         self._times = times
         self._process_start = process_start
-        self._notes: dict[str, str] = {}
+        self._notes = dict(notes or {})
         self._held: Lease | None = None
         self._tenure = Tenure(times)
         self._renew_now = asyncio.Event()
@@ -442,6 +444,7 @@ _OF_A_HOLDER: Final = frozenset(
         labels.BUILD,
         labels.DRAINING,
         labels.EXPIRED_BY,
+        labels.LOOKS_AFTER,
     }
 )
 """Annotations that end with a tenure."""

@@ -30,6 +30,11 @@ OCCURRENCE: Final = "kontinue.cloud/occurrence"
 
 COORDINATOR: Final = "kontinue.cloud/coordinator"
 """Label of the Lease of a coordinator: API group of what it looks after. It has no worker group."""
+LOOKS_AFTER: Final = "kontinue.cloud/looks-after"
+"""Annotation of that Lease: the namespace that its holder looks after, or ``ALL_NAMESPACES``. Those of earlier
+versions do not say."""
+ALL_NAMESPACES: Final = "*"
+"""No namespace has that name."""
 HIDDEN: Final = "kontinue.cloud/hidden"
 """Annotation of a Function that lists leave out by default."""
 STEP: Final = "kontinue.cloud/step"

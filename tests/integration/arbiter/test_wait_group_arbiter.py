@@ -204,3 +204,24 @@ async def test_another_process_takes_over_from_a_dead_coordinator_and_gives_the_
     lease = msgspec.json.decode(body, type=Lease)
     assert lease.spec.holder_identity == ""
     assert lease.metadata.labels == {labels.COORDINATOR: "konductor.io"}, "kontinue shards must not take it for a group"
+
+
+@pytest.mark.parametrize(("options", "looks_after"), [((), None), (("--all-namespaces",), labels.ALL_NAMESPACES)])
+async def test_the_lease_tells_which_namespaces_are_looked_after(
+    world: World, api_server: ApiServer, options: tuple[str, ...], looks_after: str | None
+):
+    """Its own, or all: whoever looks at another namespace sees that nobody works there."""
+    process = await start_coordinator(api_server, *options)
+    try:
+        await eventually(lambda: _looks_after(world, looks_after or world.namespace))
+    finally:
+        process.kill()
+        await process.wait()
+
+
+async def _looks_after(world: World, expected: str) -> bool:
+    try:
+        body = await world.transport.send(requests.get(requests.LEASES, world.namespace, LEASE))
+    except errors.NotFound:
+        return False
+    return msgspec.json.decode(body, type=Lease).metadata.annotations.get(labels.LOOKS_AFTER) == expected

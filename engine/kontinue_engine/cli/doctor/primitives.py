@@ -6,6 +6,7 @@ has no end is held by the dead for ever.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
@@ -97,18 +98,16 @@ def primitive_facts(resource: Resource, raw: msgspec.Raw) -> PrimitiveFacts:
 def check_primitives(seen: Observed) -> Iterator[Finding]:
     """Those that need a coordinator and have none, or none that looks at them; and locks that nobody ends."""
     found = seen.primitives
-    needing = [one for one in found if one.needs]
-    living = coordinators.living(seen)
-    if needing and living:
-        where = f"a coordinator works in namespace {', '.join(living)}"
-        yield ok("primitives", f"{plural(len(needing), 'object')} that need one; {where}")
+    working = {one.namespace: coordinators.who_works(seen, one.namespace) for one in found}
+    for who, count in Counter(working[one.namespace] for one in found if one.needs and working[one.namespace]).items():
+        yield ok("primitives", f"{plural(count, 'object')} that {'needs' if count == 1 else 'need'} one; {who}")
     for one in found:
         about = seen.named(one.namespace, one.name, one.plural)
-        if one.needs and not living and coordinators.may_be_missed(seen):
+        if one.needs and not working[one.namespace] and coordinators.may_be_missed(seen):
             yield coordinators.none_works(seen, "primitives", one.needs, namespace=one.namespace, about=about)
         elif not one.is_seen and _older(one.created, seen.now, SEEN_WITHIN):
             age = format_age(one.created, seen.now)
-            remedy = f"does one of this version work for namespace {one.namespace}? `kubectl get lease -A` names those"
+            remedy = f"does one of this version work for namespace {one.namespace}? `koncli operator` names those"
             yield warning("primitives", f"no coordinator has looked at it for {age}", remedy, about=about)
         if one.holder and _older(one.held_since, seen.now, LONG):
             yield _endless(one, seen, about)

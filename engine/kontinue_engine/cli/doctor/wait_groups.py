@@ -5,6 +5,7 @@ Only a coordinator notices that a holder has died.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 import msgspec
@@ -30,11 +31,12 @@ def check_waitgroups(seen: Observed) -> Iterator[Finding]:
     bound = [one for one in seen.wait_groups or () if one.holders]
     if not bound or not coordinators.may_be_missed(seen):
         return
-    if living := coordinators.living(seen):
-        where = f"a coordinator works in namespace {', '.join(living)}"
-        yield ok("waitgroups", f"{plural(len(bound), 'WaitGroup')} with holders; {where}")
-        return
+    working = {one.namespace: coordinators.who_works(seen, one.namespace) for one in bound}
+    for who, count in Counter(working[one.namespace] for one in bound if working[one.namespace]).items():
+        yield ok("waitgroups", f"{plural(count, 'WaitGroup')} with holders; {who}")
     for one in bound:
+        if working[one.namespace]:
+            continue
         about = seen.named(one.namespace, one.name, "waitgroups")
         what = f"{plural(one.holders, 'holder')} with {one.held} of its counter; should one die, nobody takes that off"
         yield coordinators.none_works(seen, "waitgroups", what, namespace=one.namespace, about=about)

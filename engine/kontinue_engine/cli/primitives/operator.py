@@ -9,6 +9,7 @@ import sys
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
+import msgspec
 import typer
 
 from kontinue import errors
@@ -31,7 +32,10 @@ def command(
     ] = "",
     service: Annotated[str, typer.Option(hidden=True, help="As the original takes it.")] = "",
 ) -> None:
-    """Show who looks after the primitives. Exit codes: 0 somebody works, 1 error, 2 nobody does, 4 forbidden."""
+    """Show who looks after the primitives: of the namespace, with -A of any.
+
+    Exit codes: 0 somebody does, 1 error, 2 nobody does, 4 forbidden.
+    """
     del service  # a coordinator is known by its Lease
     options = global_options(ctx)
     refuse_others(options, "koncli operator", GROUPED - {"selector"})
@@ -39,19 +43,32 @@ def command(
     async def main() -> int:
         async with connect(options) as connection:
             found = await _leases(connection, operator_namespace, options.api_groups[0])
+            namespace = "" if options.all_namespaces else connection.namespace
         now = datetime.now(UTC)
         _show(options, found, now)
-        if any(coordinators.is_kept(one, now) for one in found):
-            return OK
-        start = coordinators.how_to_start(options.flags())
-        print(
-            "No coordinator keeps a Lease that you may see: if none works, nobody grants permits and Leases, or opens "
-            f"Barriers and Gates. kontinue dev has one; else {start}.",
-            file=sys.stderr,
-        )
-        return NOT_FOUND
+        return _judge(options, [one for one in found if coordinators.is_kept(one, now)], namespace)
 
     run(main)
+
+
+def _judge(options: GlobalOptions, working: list[Lease], namespace: str) -> int:
+    """Return the exit code, and say on stderr what the table does not: who is missing, or not known."""
+    known = {coordinators.looks_after(one, namespace) for one in working}
+    if True in known or (working and not namespace):
+        return OK
+    if None in known:
+        unknown = f"Whether one of them looks after namespace {namespace} is unknown"
+        print(f"{unknown}: those of earlier versions do not say what they look after.", file=sys.stderr)
+        return OK
+    if working:
+        start = coordinators.how_to_start(msgspec.structs.replace(options, namespace=namespace).flags())
+        missing, dev = f"None of them looks after namespace {namespace}: there nobody", "has one of its own namespace"
+    else:
+        start = coordinators.how_to_start(options.flags())
+        missing, dev = "No coordinator keeps a Lease that you may see: if none works, nobody", "has one"
+    what = f"{missing} grants permits and Leases, or opens Barriers and Gates"
+    print(f"{what}. kontinue dev {dev}; else {start}.", file=sys.stderr)
+    return NOT_FOUND
 
 
 async def _leases(connection: Connection, namespace: str, group: str) -> list[Lease]:
@@ -72,10 +89,13 @@ def _show(options: GlobalOptions, found: list[Lease], now: datetime) -> None:
         print(format_document([_fields(one, now) for one in found], output=options.output))
     elif found:
         rows = [
-            [one.metadata.namespace, one.spec.holder_identity, format_age(one.spec.renew_time, now), _works(one, now)]
+            [
+                *(one.metadata.namespace, one.spec.holder_identity, _scope(one)),
+                *(format_age(one.spec.renew_time, now), _works(one, now)),
+            ]
             for one in found
         ]
-        print(format_table(["NAMESPACE", "HOLDER", "RENEWED", "WORKS"], rows, width=table_width(options)))
+        print(format_table(["NAMESPACE", "HOLDER", "SCOPE", "RENEWED", "WORKS"], rows, width=table_width(options)))
 
 
 def _fields(lease: Lease, now: datetime) -> dict[str, Any]:
@@ -83,9 +103,15 @@ def _fields(lease: Lease, now: datetime) -> dict[str, Any]:
     return {
         "namespace": lease.metadata.namespace,
         "holder": lease.spec.holder_identity,
+        "scope": coordinators.scope_of(lease),
         "renewed": None if renewed is None else format_time(renewed),
         "works": coordinators.is_kept(lease, now),
     }
+
+
+def _scope(lease: Lease) -> str:
+    scope = coordinators.scope_of(lease)
+    return {None: "unknown", labels.ALL_NAMESPACES: "all"}.get(scope, scope or "unknown")
 
 
 def _works(lease: Lease, now: datetime) -> str:

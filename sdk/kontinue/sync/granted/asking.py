@@ -227,7 +227,7 @@ class Asker(Generic[C]):
         if unseen is None:  # it was not asked for, or it was granted, and that could not be confirmed
             return unanswered(self._words.what, limit)
         if await unseen or no_wait:
-            return not_looked_after(self._words.what)
+            return not_looked_after(self._words.what, self._namespace)
         return errors.WaitTimeout(f"{self._words.was_held} within {durations.format_(limit)}")
 
 

@@ -107,11 +107,12 @@ def missing(resource: Resource, namespace: str, name: str) -> errors.NotFound:
     return errors.NotFound(f"there is no {what}, or not any more", status=404, reason="NotFound")
 
 
-def not_looked_after(what: str) -> errors.WaitTimeout:
+def not_looked_after(what: str, namespace: str) -> errors.WaitTimeout:
     """Return the error of who has waited for what a coordinator decides, and has seen nothing of one."""
+    there = "" if namespace == "default" else f" -n {namespace}"
     return errors.WaitTimeout(
-        f"no coordinator has looked after {what}: does one run? `kontinue doctor` tells; `kontinue coordinator run` or "
-        "the chart kontinue-coordinator brings one"
+        f"no coordinator has looked after {what}: does one run? `kontinue doctor{there}` tells; "
+        f"`kontinue coordinator run{there}` or the chart kontinue-coordinator brings one"
     )
 
 

@@ -109,5 +109,5 @@ class Opening(Stored[T], abc.ABC):
         if seen is None:
             return unanswered(self._what, limit)
         if not (missing := self._progress(seen)):
-            return not_looked_after(self._what)
+            return not_looked_after(self._what, self.namespace)
         return errors.WaitTimeout(f"{self._what} is not open after {durations.format_(limit)}: {missing}")

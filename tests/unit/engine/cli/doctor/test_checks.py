@@ -444,6 +444,14 @@ def coordinated(**changes: Any) -> dict[str, Any]:
     return {"wait_groups": (WITH_HOLDERS,), "coordinators": (kept,), "sees_all_coordinators": True, **changes}
 
 
+def coordinator(namespace: str, looks_after: str) -> Lease:
+    """Return the Lease of one that says what it looks after; empty: of an earlier version, which does not."""
+    kept = lease("kontinue-coordinator")
+    notes = {labels.LOOKS_AFTER: looks_after} if looks_after else {}
+    meta = ObjectMeta(name="kontinue-coordinator", namespace=namespace, annotations=notes)
+    return msgspec.structs.replace(kept, metadata=meta)
+
+
 def test_counts_of_holders_need_a_coordinator() -> None:
     """Nobody else takes off what the dead have left."""
     found = only(**coordinated(coordinators=()))
@@ -462,6 +470,41 @@ def test_who_sees_only_one_namespace_is_not_told_that_no_coordinator_works() -> 
     elsewhere = lease("kontinue-coordinator")
     elsewhere = msgspec.structs.replace(elsewhere, metadata=ObjectMeta(name="kontinue-coordinator", namespace="infra"))
     assert problems(**coordinated(kept=elsewhere)) == []
+
+
+def test_a_coordinator_of_another_namespace_is_none() -> None:
+    """It is told which namespace has one, and how this one gets its own; one of all namespaces is one everywhere."""
+    for known in ({"wait_groups": (WITH_HOLDERS,)}, {"wait_groups": (), "primitives": (primitive(),)}):
+        found = only(**coordinated(kept=coordinator("infra", "infra"), **known))
+        assert found.severity is Severity.ERROR
+        assert "no coordinator looks after namespace shop: one does after namespace infra" in found.what
+        assert "kontinue coordinator run -n shop" in found.remedy
+        assert problems(**coordinated(kept=coordinator("infra", labels.ALL_NAMESPACES), **known)) == []
+
+
+def test_what_a_coordinator_looks_after_is_told() -> None:
+    """One of an earlier version does not say for which namespaces it works, besides its own."""
+    unsure = "a coordinator of an earlier version works in namespace infra, and does not say for which namespaces"
+    for kept, said in (
+        (coordinator("shop", "shop"), "a coordinator looks after namespace shop"),
+        (coordinator("infra", labels.ALL_NAMESPACES), "a coordinator in namespace infra looks after all namespaces"),
+        (coordinator("shop", ""), "a coordinator works in namespace shop"),
+        (coordinator("infra", ""), unsure),
+    ):
+        praised = [one.what for one in judge(seen(**coordinated(kept=kept))) if one.check == "waitgroups"]
+        assert praised == [f"1 WaitGroup with holders; {said}"]
+
+
+def test_of_objects_in_several_namespaces_each_is_judged_by_its_own() -> None:
+    """As with all namespaces."""
+    world = coordinated(
+        coordinators=(coordinator("infra", "infra"),),
+        wait_groups=(),
+        primitives=(primitive(), primitive(namespace="infra")),
+    )
+    found = [one for one in judge(seen(**world)) if one.check == "primitives"]
+    assert [(one.severity, one.object) for one in found] == [(Severity.OK, ""), (Severity.ERROR, "semaphores/db")]
+    assert found[0].what == "1 object that needs one; a coordinator looks after namespace infra"
 
 
 def test_nothing_is_said_of_coordinators_where_nobody_needs_one() -> None:

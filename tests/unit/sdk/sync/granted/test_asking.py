@@ -28,10 +28,10 @@ from virtual_time import virtual_time
 PERMIT = Permit(metadata=ObjectMeta(name="p"), spec=PermitSpec(semaphore="db", holder="me"))
 
 
-def asker(transport: Any) -> Asker[Permit]:
+def asker(transport: Any, namespace: str = "default") -> Asker[Permit]:
     """Ask for permits."""
     words = Words("a permit", lambda _: "no permit is free", "no permit was free")
-    return Asker(transport, requests.PERMITS, Permit, "default", words=words, retry_for_s=1.0)
+    return Asker(transport, requests.PERMITS, Permit, namespace, words=words, retry_for_s=1.0)
 
 
 async def prepare() -> Permit:
@@ -92,3 +92,14 @@ async def test_who_gets_nothing_in_time_is_told_whether_a_coordinator_was_there(
     transport.answer = lambda request: listed if request.method == "GET" else b"{}"
     with pytest.raises(errors.WaitTimeout, match=said):
         await asker(transport).granted("p", prepare, limit=timedelta(seconds=limit_s), exists=look)
+
+
+@pytest.mark.parametrize(("namespace", "said"), [("default", "run`"), ("shop", "run -n shop`")])
+@virtual_time
+async def test_who_lacks_a_coordinator_is_told_how_to_start_one_for_the_namespace(namespace: str, said: str):
+    """The command line alone would start one for another namespace."""
+    transport = ScriptedTransport()
+    listed = b'{"metadata":{"resourceVersion":"1"},"items":[%b]}' % msgspec.json.encode(PERMIT)
+    transport.answer = lambda request: listed if request.method == "GET" else b"{}"
+    with pytest.raises(errors.WaitTimeout, match=f"`kontinue coordinator {said}"):
+        await asker(transport, namespace).granted("p", prepare, limit=timedelta(seconds=5), exists=exists)
