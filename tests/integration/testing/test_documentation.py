@@ -14,19 +14,18 @@ import pytest
 ROOT = Path(__file__).parents[3]
 DOCUMENTS = ROOT / "docs"
 BLOCK = re.compile(r"^```python\n# (\w+\.py)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+SETTINGS = re.compile(r"^```ini\n# pytest\.ini\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 
 def run_files(folder: Path, files: dict[str, str]) -> str:
-    """Run what is a test among some files, and return what pytest prints."""
+    """Run what is a test among some files, set up as testing.md says it, and return what pytest prints."""
     for name, code in files.items():
         (folder / name).write_text(code)
-    (folder / "pytest.ini").write_text(
-        "[pytest]\nfilterwarnings = error\npythonpath = .\nasyncio_mode = auto\n"
-        "asyncio_default_fixture_loop_scope = function\n"
-    )
+    (settings,) = SETTINGS.findall((DOCUMENTS / "testing.md").read_text())
+    (folder / "pytest.ini").write_text(settings)
     plugins = ["-p", "pytest_asyncio.plugin", "-p", "kontinue_engine.pytest_plugin", "-p", "no:cacheprovider"]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", *plugins],
+        [sys.executable, "-m", "pytest", "-q", "-W", "error", *plugins],
         cwd=folder,
         env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
         capture_output=True,

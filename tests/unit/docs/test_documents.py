@@ -39,6 +39,13 @@ def test_every_link_in_a_document_leads_to_a_file(document: Path) -> None:
         assert (document.parent / target).exists(), f"{document.name} links to {target}"
 
 
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_async_tests_come_with_what_they_need(document: Path) -> None:
+    """Who copies one into an empty folder is told of the plug-in and its mode before; pytest alone runs none."""
+    before, has_one, _ = document.read_text().partition("async def test_")
+    assert not has_one or "[pytest-asyncio in auto mode](" in before or "\nasyncio_mode = auto\n" in before
+
+
 @pytest.mark.parametrize(
     "source",
     sorted((ROOT / "sdk").rglob("*.py")) + sorted((ROOT / "engine").rglob("*.py")),
