@@ -579,11 +579,14 @@ async def test_who_is_cancelled_as_it_writes_keeps_nobody_else_from_it():
 def test_processes_that_lose_answers_and_conflict_count_each_operation_once(data: st.DataObject):
     """Whatever gets lost on the way there or back: in the end exactly what was asked for is counted."""
     stored = StoredWaitGroup()
-    fates = data.draw(st.lists(st.sampled_from(["", "", "lost", "sent twice", "not sent"]), max_size=12))
+    kinds = ["", "", "lost", "lost, labelled", "sent twice", "not sent", "not sent, labelled"]
+    fates = data.draw(st.lists(st.sampled_from(kinds), max_size=12))
 
     def fate(at: str) -> None:
         if fates and fates[0] == at:
             fates.pop(0)
+            if at.endswith("labelled"):
+                stored.write(stored.group.status)
             if at == "sent twice":
                 raise errors.Conflict("the object has been modified", status=409, reason="Conflict")
             raise errors.Unavailable("no answer")
@@ -591,10 +594,12 @@ def test_processes_that_lose_answers_and_conflict_count_each_operation_once(data
     def before(request: Request) -> None:
         if request.method == "PUT":
             fate("not sent")
+            fate("not sent, labelled")
 
     def after(request: Request) -> None:
         if request.method == "PUT":
             fate("lost")
+            fate("lost, labelled")
             fate("sent twice")
             if fates:
                 fates.pop(0)
