@@ -27,7 +27,6 @@ from kontinue.sync.granted.asking import DEFAULT_TTL, Asker, Missed, Words, does
 from kontinue.sync.holding.held import Lock, Scope
 from kontinue.sync.holding.holders import holder_name
 from kontinue.sync.holding.locker import Taken
-from kontinue.sync.holding.renewing import is_due
 from kontinue.sync.locks.lockable import Lockable, named
 from kontinue.sync.objects.arguments import duration_text, require_number
 from kontinue.sync.objects.owned import child_meta
@@ -158,7 +157,11 @@ class Lease(Lockable[StoredLease]):
             InvalidState: nobody holds it.
             ApiError: the server refuses.
         """
-        return (await self._locker.renew(*named(lock, holder, token))).state
+        begun_s = asyncio.get_running_loop().time()
+        renewed = await self._locker.renew(*named(lock, holder, token))
+        if lock is not None:
+            lock.taken.term.renewed(begun_s)
+        return renewed.state
 
     @limited_write
     async def release(
@@ -271,8 +274,9 @@ class Lease(Lockable[StoredLease]):
         lost = f"Lease {self.namespace}/{self.name} was granted, but has ended meanwhile"
         if grant is None or grant.token != request.status.token:
             raise Missed(lost)
-        if grant.ttl is None or not is_due(grant.ttl, since_s):
-            return Taken(grant, state, since_s)
+        taken = self._locker.taken(grant, state, since_s)
+        if not taken.term.is_due:
+            return taken
         try:
             return await self._locker.renew(grant.id, grant.holder, grant.token)
         except (errors.Held, errors.InvalidState) as error:

@@ -14,6 +14,7 @@ from typing import Final, Self
 from kontinue import errors
 from kontinue.api.konductor.semaphores import Permit, PermitSpec, Semaphore
 from kontinue.sync.holding.held import Holding, Keeper
+from kontinue.sync.holding.renewing import Term
 from kontinue.sync.objects.owned import child_meta
 
 SEMAPHORE_LABEL: Final = "semaphore"
@@ -27,18 +28,14 @@ class HeldPermit(Holding):
         name: of the Permit.
         holder: who has it.
         permit: as it was when it was granted.
-        ttl: how long it is held without being renewed; None: until it is given back.
-        since_s: from when that counts at the earliest, by the event loop's clock.
+        term: how long it lasts, from before it was asked for.
     """
 
-    def __init__(
-        self, permit: Permit, release: Callable[[], Awaitable[bool]], *, ttl: timedelta | None, since_s: float
-    ) -> None:
-        super().__init__(permit.spec.holder)
+    def __init__(self, permit: Permit, release: Callable[[], Awaitable[bool]], term: Term) -> None:
+        super().__init__(permit.spec.holder, term)
         self.name = permit.metadata.name
         self.permit = permit
-        self.ttl = ttl
-        self.since_s = since_s
+        self.term = term
         self._release = release
 
     async def release(self) -> bool:
@@ -115,9 +112,14 @@ class PermitScope(Keeper[HeldPermit]):
 
 def _ended(permit: Permit) -> errors.InvalidState:
     return errors.InvalidState(
-        f"Permit {permit.metadata.namespace}/{permit.metadata.name} has ended before the work that it was for: choose "
-        "a longer ttl, or bind it to its Pod"
+        f"{permit_name(permit)} has ended before the work that it was for: choose a longer ttl, or bind it to its Pod"
     )
+
+
+def permit_name(permit: Permit) -> str:
+    """Return what a Permit is called in errors."""
+    meta = permit.metadata
+    return f"Permit {meta.namespace}/{meta.name} of Semaphore {meta.namespace}/{permit.spec.semaphore}"
 
 
 def new_permit(name: str, semaphore: Semaphore, spec: PermitSpec) -> Permit:

@@ -29,9 +29,9 @@ from kontinue.kube import requests
 from kontinue.kube.answers import reader
 from kontinue.options import require_duration
 from kontinue.sync.granted.asking import DEFAULT_TTL, Asker, Missed, Words, does_not_wait, until_seen
-from kontinue.sync.granted.permits import HeldPermit, PermitScope, new_permit
+from kontinue.sync.granted.permits import HeldPermit, PermitScope, new_permit, permit_name
 from kontinue.sync.holding.holders import holder_name
-from kontinue.sync.holding.renewing import insisted, is_due, renewed_until_lost
+from kontinue.sync.holding.renewing import Term, insisted, renewed_until_lost
 from kontinue.sync.objects.arguments import duration_text, require_bound, require_holder_name, require_number
 from kontinue.sync.objects.followed import Followed
 from kontinue.sync.objects.removing import remove
@@ -234,16 +234,19 @@ class Semaphore(Stored[StoredSemaphore]):
         ttl = None
         if status.expires_at is not None and status.acquired_at is not None:
             ttl = status.expires_at - status.acquired_at
-        if ttl is not None and is_due(ttl, since_s):
-            since_s = asyncio.get_running_loop().time()
-            lost = f"Permit {self.namespace}/{permit.metadata.name} was granted, but has ended meanwhile"
+        loop = asyncio.get_running_loop()
+        term = Term(permit_name(permit), ttl, since_s, loop.time)
+        if ttl is not None and term.is_due:
+            since_s = loop.time()
+            lost = f"{term.what} was granted, but has ended meanwhile"
             try:
                 permit = await insisted(self._renewing(permit), ttl=ttl)
             except errors.NotFound as error:
                 raise Missed(lost) from error
             if not permit.is_granted:
                 raise Missed(lost)
-        return HeldPermit(permit, lambda: self._given_back(permit), ttl=ttl, since_s=since_s)
+            term.renewed(since_s)
+        return HeldPermit(permit, lambda: self._given_back(permit), term)
 
     async def _given_back(self, permit: Permit) -> bool:
         meta = permit.metadata
@@ -262,15 +265,14 @@ class Semaphore(Stored[StoredSemaphore]):
         await remove(self._transport, requests.PERMITS, permit.metadata, retry_for_s=self._retry_for_s)
 
     async def _keep(self, held: HeldPermit) -> str:
-        what = f"Permit {self.namespace}/{held.name}"
+        what = held.term.what
         try:
             ended = await renewed_until_lost(
                 Followed(self._transport, requests.PERMITS, Permit, self.namespace, held.name),
                 held.permit,
                 is_held=lambda one: one.is_granted,
                 renew=self._renewing(held.permit),
-                ttl=held.ttl,
-                since_s=held.since_s,
+                term=held.term,
             )
         except TimeoutError:
             return f"{what} could not be renewed within its ttl"

@@ -17,6 +17,7 @@ from typing import Any, Final, Generic, TypeVar
 from kontinue import errors
 from kontinue.client.limits import limit
 from kontinue.sync.holding.locker import Locker, Taken
+from kontinue.sync.holding.renewing import Term
 
 DROP_WITHIN_S: Final = 5.0
 """What is lost is tried to be given back for so long. Judgement."""
@@ -29,23 +30,31 @@ class Holding:
         holder: who holds it.
     """
 
-    def __init__(self, holder: str) -> None:
+    def __init__(self, holder: str, term: Term | None = None) -> None:
         self.holder = holder
+        self._term = term
         self._lost = ""
 
     @property
     def is_lost(self) -> bool:
-        """Whether it is known to have ended before it was released; only within its scope somebody looks."""
-        return bool(self._lost)
+        """Whether it is known to have ended, or may have: its ttl is over, and it was not renewed.
+
+        That is counted everywhere, also where nobody renews it, as in a process that was forked off. What else may end
+        it, such as a name that is taken away by hand, is looked at within its scope only.
+        """
+        return bool(self._why_lost())
 
     def check(self) -> None:
-        """Do nothing while it is held.
+        """Do nothing while it is held, as far as ``is_lost`` can tell; nothing is sent.
 
         Raises:
-            LockLost: it has ended; the message says why.
+            LockLost: it has ended, or its ttl is over; the message says why.
         """
-        if self._lost:
-            raise errors.LockLost(self._lost)
+        if why := self._why_lost():
+            raise errors.LockLost(why)
+
+    def _why_lost(self) -> str:
+        return self._lost or ("" if self._term is None else self._term.ended)
 
     def _lose(self, why: str) -> None:
         self._lost = why
@@ -64,7 +73,7 @@ class Lock(Holding):
     """
 
     def __init__(self, taken: Taken[Any]) -> None:
-        super().__init__(taken.grant.holder)
+        super().__init__(taken.grant.holder, taken.term)
         self.token = taken.grant.token
         self.id = taken.grant.id
         self.taken = taken
@@ -131,13 +140,15 @@ class Keeper(abc.ABC, Generic[H]):
             return
         keeping.cancel()
         await asyncio.wait([keeping])
-        if held.is_lost:
+        lost = held._lost  # pyright: ignore[reportPrivateUsage]
+        if lost:  # a ttl that is over while nobody else has it yet is no loss: giving it back tells
             with suppress(errors.KontinueError, TimeoutError):  # mostly it is over; if not, nobody is to wait for it
                 async with asyncio.timeout(DROP_WITHIN_S):
                     await self.drop(held)
         if not keeping.cancelled():
             keeping.result()  # what the callback has raised
-        held.check()
+        if lost:
+            raise errors.LockLost(lost)
         try:
             # Whoever is cancelled here, once more maybe, still gives it back.
             await asyncio.shield(asyncio.ensure_future(self._given_back(held, error)))

@@ -21,7 +21,7 @@ from kontinue.api.konductor.locking import Claim, Grant, LockKind, Mark, Patienc
 from kontinue.kube.reflector import HasMetadata
 from kontinue.kube.requests import Resource
 from kontinue.kube.transport import Transport
-from kontinue.sync.holding.renewing import insisted, is_due, renewed_until_lost
+from kontinue.sync.holding.renewing import Term, insisted, renewed_until_lost
 from kontinue.sync.objects.changes import Changes
 from kontinue.sync.objects.followed import Followed
 from kontinue.sync.objects.waiting import unanswered, until_over
@@ -42,12 +42,12 @@ class Taken(msgspec.Struct, Generic[T], frozen=True):
     Attributes:
         grant: the lock.
         state: its object, as it was then.
-        since_s: when that was begun, by the event loop's clock.
+        term: how long it lasts, from before that was begun.
     """
 
     grant: Grant
     state: T
-    since_s: float
+    term: Term
 
 
 class _Wish(msgspec.Struct, Generic[T]):
@@ -189,7 +189,11 @@ class Locker(Generic[T]):
             )
 
         state = await self.changes.apply(change, settles=False)
-        return Taken(self._own(self._kind.locks_of(state).grants, grant_id, holder, token), state, begun_s)
+        return self.taken(self._own(self._kind.locks_of(state).grants, grant_id, holder, token), state, begun_s)
+
+    def taken(self, grant: Grant, state: T, since_s: float) -> Taken[T]:
+        """Return a lock that was taken, or renewed, by what was begun then, by the event loop's clock."""
+        return Taken(grant, state, Term(self._what, grant.ttl, since_s, asyncio.get_running_loop().time))
 
     async def keep(self, taken: Taken[T]) -> str:
         """Renew a lock until it is lost; return why."""
@@ -205,8 +209,7 @@ class Locker(Generic[T]):
                 taken.state,
                 is_held=is_held,
                 renew=functools.partial(self._renewed, grant),
-                ttl=grant.ttl,
-                since_s=taken.since_s,
+                term=taken.term,
             )
         except TimeoutError:
             return f"{self._what} could not be renewed within its ttl"
@@ -263,15 +266,16 @@ class Locker(Generic[T]):
 
     async def _taken(self, state: T, wish: _Wish[T], begun_s: float) -> Taken[T] | None:
         """Return the lock if he has it. Who hears of that late renews it first: others may be about to end it."""
-        loop = asyncio.get_running_loop()
         grant = self._kind.locks_of(state).held_by(wish.claim.id)
-        if grant is None or grant.ttl is None:
-            return None if grant is None else Taken(grant, state, begun_s)
-        if is_due(grant.ttl, begun_s) and loop.time() - begun_s > SOON_S:
-            begun_s = loop.time()
-            state = await insisted(functools.partial(self._renewed, grant), ttl=grant.ttl)
-            grant = self._kind.locks_of(state).held_by(wish.claim.id)
-        return None if grant is None else Taken(grant, state, begun_s)
+        if grant is None:
+            return None
+        taken = self.taken(grant, state, begun_s)
+        if grant.ttl is None or not taken.term.is_due or taken.term.age_s <= SOON_S:
+            return taken
+        begun_s = asyncio.get_running_loop().time()
+        state = await insisted(functools.partial(self._renewed, grant), ttl=grant.ttl)
+        grant = self._kind.locks_of(state).held_by(wish.claim.id)
+        return None if grant is None else self.taken(grant, state, begun_s)
 
     def _asking(self, wish: _Wish[T], marks: frozenset[Mark]) -> Callable[[T], T]:
         return lambda state: self._asked(state, wish, marks)

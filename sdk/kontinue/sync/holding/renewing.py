@@ -6,11 +6,13 @@ A ttl counts from before whatever has begun it was asked for: nobody else can co
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Final, TypeVar
 
 from kontinue import errors
+from kontinue.api import durations
 from kontinue.kube.backoff import CAP_S, Backoff
 from kontinue.kube.reflector import HasMetadata
 from kontinue.sync.objects.followed import Followed
@@ -28,14 +30,65 @@ MOMENT_S: Final = 0.001
 """An event loop does not wait for less."""
 
 
-def is_due(ttl: timedelta, since_s: float) -> bool:
-    """Tell whether so much of a ttl may be over that it is to be renewed; what was just granted, before it is trusted.
+class Term:
+    """How long something lasts that is held, as its holder counts: nobody else has it before that is over.
+
+    A process that was forked off has a copy, which nobody renews there.
 
     Args:
-        ttl: of what is held.
-        since_s: from when it lasts at the earliest, by the event loop's clock.
+        what: is held.
+        ttl: how long it lasts without being renewed; None: it does not end by itself.
+        since_s: from when that counts at the earliest.
+        now_s: tells the time; any thread may ask.
     """
-    return _left_s(ttl, since_s) <= MOMENT_S
+
+    def __init__(self, what: str, ttl: timedelta | None, since_s: float, now_s: Callable[[], float]) -> None:
+        self.what = what
+        self.ttl = ttl
+        self._since_s = since_s
+        self._now_s = now_s
+
+    def __reduce__(self) -> tuple[type[Term], tuple[object, ...]]:
+        # An event loop stays where it is; on the same host other processes have the clock by which its time goes.
+        return Term, (self.what, self.ttl, self._since_s, time.monotonic)
+
+    @property
+    def ends_s(self) -> float | None:
+        """When it is over."""
+        return None if self.ttl is None else self._since_s + self.ttl.total_seconds()
+
+    @property
+    def due_in_s(self) -> float | None:
+        """In how many seconds it is to be renewed."""
+        if self.ttl is None:
+            return None
+        return self._since_s + self.ttl.total_seconds() * RENEW_AFTER - self._now_s()
+
+    @property
+    def is_due(self) -> bool:
+        """Whether so much may be over that it is to be renewed; what was just granted, before it is trusted."""
+        due_in_s = self.due_in_s
+        return due_in_s is not None and due_in_s <= MOMENT_S
+
+    @property
+    def age_s(self) -> float:
+        """How many seconds ago it has begun."""
+        return self._now_s() - self._since_s
+
+    @property
+    def ended(self) -> str:
+        """That it is over, as a sentence that says what to do; empty before."""
+        ends_s = self.ends_s
+        if self.ttl is None or ends_s is None or self._now_s() < ends_s:
+            return ""
+        return (
+            f"{self.what} may be somebody else's by now: its ttl of {durations.format_(self.ttl)} is over, and nobody "
+            "has renewed it here; held(), or hold(), does that, without them choose a longer ttl"
+        )
+
+    def renewed(self, since_s: float) -> None:
+        """Count from a renewal that has succeeded, and was begun then."""
+        self._since_s = since_s
 
 
 async def insisted(renew: Callable[[float], Awaitable[T]], *, ttl: timedelta) -> T:
@@ -60,8 +113,7 @@ async def renewed_until_lost(
     *,
     is_held: Callable[[T], bool],
     renew: Callable[[float], Awaitable[T]],
-    ttl: timedelta | None,
-    since_s: float,
+    term: Term,
 ) -> T:
     """Return the first state in which it is not held any more.
 
@@ -70,8 +122,7 @@ async def renewed_until_lost(
         state: as it was when it was taken.
         is_held: tells.
         renew: has it last for its whole ttl again; as in ``insisted``.
-        ttl: how long it lasts; None: it does not end by itself.
-        since_s: from when it lasts, by the event loop's clock.
+        term: how long it lasts, by the event loop's clock; counts from each renewal.
 
     Raises:
         TimeoutError: it could not be renewed within its ttl.
@@ -79,17 +130,13 @@ async def renewed_until_lost(
         ApiError: the server refuses.
     """
     loop = asyncio.get_running_loop()
-    async with asyncio.timeout_at(None if ttl is None else since_s + ttl.total_seconds()) as limit, followed:
+    async with asyncio.timeout_at(term.ends_s) as limit, followed:
         while is_held(state):
-            if ttl is not None and is_due(ttl, since_s):
+            if term.ttl is not None and term.is_due:
                 since_s = loop.time()
-                state = await insisted(renew, ttl=ttl)
-                limit.reschedule(since_s + ttl.total_seconds())
+                state = await insisted(renew, ttl=term.ttl)
+                term.renewed(since_s)
+                limit.reschedule(term.ends_s)
                 continue
-            state = await followed.newer(state, within_s=None if ttl is None else _left_s(ttl, since_s))
+            state = await followed.newer(state, within_s=term.due_in_s)
     return state
-
-
-def _left_s(ttl: timedelta, since_s: float) -> float:
-    """Return in how many seconds it is to be renewed."""
-    return since_s + ttl.total_seconds() * RENEW_AFTER - asyncio.get_running_loop().time()
