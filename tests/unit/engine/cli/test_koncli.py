@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import importlib
 
 import pytest
@@ -171,11 +172,22 @@ def test_status_takes_what_other_verbs_about_primitives_take(capsys: pytest.Capt
         ),
         ("barrier arrive x a --holder b", "one arrives at a time"),
         ("waitgroup done x --delta 2", "add x --delta -2"),
+        ("waitgroup done x --delta 5", "add x --delta -5"),
+        ("waitgroup done x --delta -5", "add x --delta -5"),
+        ("waitgroup done x --delta 0", "it takes off 1"),
+        *(
+            (line, "it is blank; is a variable not set?")
+            for line in (
+                *("waitgroup add x --holder=\u2003", "waitgroup add x --operation-id=\u2003"),
+                *("mutex lock x --holder=\u2003", "semaphore acquire x --bound-to=\u2003"),
+                *("lease acquire x --holder=\u2003", "barrier arrive x --holder=\u2003"),
+            )
+        ),
     ],
 )
 def test_what_nobody_can_mean_is_1(line: str, why: str, capsys: pytest.CaptureFixture[str]):
     """No server is asked."""
-    assert main(line.split()) == 1
+    assert main(line.split(" ")) == 1
     assert why in capsys.readouterr().err
 
 
@@ -244,7 +256,7 @@ def test_a_variable_that_says_something_wrong_does_not_end_completion(
     variable: str, value: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     """The line that is typed may yet say it, or be about something else."""
-    monkeypatch.setenv(variable, value)
+    monkeypatch.setattr(os, "environ", {**os.environ, variable: value})  # a process completes once, and notes it there
     for words, found in ((["mutex", "lo"], "lock"), (["mutex", "list", "-o", "js"], "json"), (["ver"], "version")):
         assert main(["__complete", "--", *words]) == 0
         said = capsys.readouterr()
