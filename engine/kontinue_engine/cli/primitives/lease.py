@@ -28,6 +28,7 @@ from kontinue_engine.cli.primitives.locks import (
     holder_of,
     take_lock,
 )
+from kontinue_engine.cli.primitives.ttls import ttl_option
 
 app = typer.Typer(
     help="One at a time holds it for a while, by priority. Exit codes: 0 ok, 1 error, 2 not found, 3 timeout, "
@@ -58,7 +59,7 @@ def create(
     priority: Annotated[int, typer.Option(metavar="N", min=0, help="Of who asks without one.")] = 0,
 ) -> None:
     """Create a Lease; one that exists is left as it is."""
-    options, length = global_options(ctx), duration_option(ttl, "--ttl")
+    options, length = global_options(ctx), ttl_option(ttl)
     spec = LeaseSpec(ttl=spec_text(length), priority=priority)
     create_object(options, KONDUCTOR_LEASES, Lease(metadata=ObjectMeta(name=name), spec=spec), fields)
 
@@ -74,7 +75,7 @@ def acquire(
 ) -> None:
     """Wait for it, and hold it until it is released or its ttl is over. It is not renewed."""
     options, limit = global_options(ctx), duration_option(timeout, "--timeout")
-    who, length = holder_of(holder), duration_option(ttl, "--ttl")
+    who, length = holder_of(holder), ttl_option(ttl)
 
     async def take(connection: Connection, show: Callable[[str], None]) -> Lock:
         return await KIND.of(connection, name).acquire(
@@ -117,7 +118,7 @@ def with_(
     Its exit code is the command's. The Lease is renewed; once it is lost, the command ends. The command finds its
     token in KONDUCTOR_TOKEN.
     """
-    limit, length, who = duration_option(timeout, "--timeout"), duration_option(ttl, "--ttl"), holder_of(holder)
+    limit, length, who = duration_option(timeout, "--timeout"), ttl_option(ttl), holder_of(holder)
 
     def hold(lease: LeaseClient, show: Callable[[str], None]) -> Scope:
         return lease.held(timeout=limit, ttl=length, holder=who, priority=priority, on_progress=_shown_by(show))

@@ -30,6 +30,7 @@ from kontinue_engine.cli.primitives.locks import (
     holder_of,
     take_lock,
 )
+from kontinue_engine.cli.primitives.ttls import ttl_option
 from kontinue_engine.cli.text import format_age, format_fields, format_table, format_time
 
 app = typer.Typer(
@@ -50,7 +51,7 @@ def create(
     ] = None,
 ) -> None:
     """Create a Mutex; one that exists is left as it is."""
-    options, length = global_options(ctx), duration_option(ttl, "--ttl")
+    options, length = global_options(ctx), ttl_option(ttl)
     spec = MutexSpec(ttl=spec_text(length))
     create_object(options, MUTEXES, Mutex(metadata=ObjectMeta(name=name), spec=spec), _fields)
 
@@ -65,7 +66,7 @@ def lock(
 ) -> None:
     """Lock it once it is free, and leave it locked. It is not renewed."""
     options, limit = global_options(ctx), duration_option(timeout, "--timeout")
-    who, length = holder_of(holder), duration_option(ttl, "--ttl")
+    who, length = holder_of(holder), ttl_option(ttl)
 
     async def take(connection: Connection, show: Callable[[str], None]) -> Lock:
         mutex = KIND.of(connection, name)
@@ -95,7 +96,7 @@ def with_(
     Its exit code is the command's. The lock is renewed; once it is lost, the command ends. The command finds the
     lock's token in KONDUCTOR_TOKEN.
     """
-    limit, length, who = duration_option(timeout, "--timeout"), duration_option(ttl, "--ttl"), holder_of(holder)
+    limit, length, who = duration_option(timeout, "--timeout"), ttl_option(ttl), holder_of(holder)
 
     def hold(mutex: MutexClient, show: Callable[[str], None]) -> Scope:
         return mutex.held(timeout=limit, ttl=length, holder=who, on_progress=lambda state: show(_before(state)))

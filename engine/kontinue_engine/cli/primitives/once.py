@@ -22,6 +22,7 @@ from kontinue_engine.cli.primitives.creating import NewNameArgument, create_obje
 from kontinue_engine.cli.primitives.kinds import Help, Kind, Seen, add_common_verbs
 from kontinue_engine.cli.primitives.locks import CommandArgument, HolderOption, TimeoutOption, holder_of, run_held
 from kontinue_engine.cli.primitives.operations import OK, Progress, run, say, show
+from kontinue_engine.cli.primitives.ttls import ttl_option
 from kontinue_engine.cli.text import format_age, format_fields, format_time
 
 app = typer.Typer(
@@ -65,7 +66,7 @@ def do(
     wait. The command finds the number of the try in KONDUCTOR_TOKEN.
     """
     options, limit = global_options(ctx), duration_option(timeout, "--timeout")
-    who, length = holder_of(holder), duration_option(lease, "--lease") or LEASE
+    who, length = holder_of(holder), ttl_option(lease, "--lease") or LEASE
     progress = Progress(options)
 
     async def main() -> int:

@@ -30,6 +30,7 @@ from kontinue_engine.cli.primitives.locks import (
     holder_of,
     take_lock,
 )
+from kontinue_engine.cli.primitives.ttls import ttl_option
 from kontinue_engine.cli.text import format_age, format_fields, format_table, format_time
 
 app = typer.Typer(
@@ -51,7 +52,7 @@ def create(
     ] = None,
 ) -> None:
     """Create an RWMutex; one that exists is left as it is."""
-    options, length = global_options(ctx), duration_option(ttl, "--ttl")
+    options, length = global_options(ctx), ttl_option(ttl)
     spec = RWMutexSpec(ttl=spec_text(length))
     create_object(options, RW_MUTEXES, RWMutex(metadata=ObjectMeta(name=name), spec=spec), _fields)
 
@@ -102,7 +103,7 @@ def with_(
     Its exit code is the command's. The lock is renewed; once it is lost, the command ends. The command finds the
     lock's token in KONDUCTOR_TOKEN.
     """
-    limit, length, who = duration_option(timeout, "--timeout"), duration_option(ttl, "--ttl"), holder_of(holder)
+    limit, length, who = duration_option(timeout, "--timeout"), ttl_option(ttl), holder_of(holder)
 
     def hold(mutex: RWMutexClient, show: Callable[[str], None]) -> Scope:
         held = mutex.reading if read else mutex.held
@@ -142,7 +143,7 @@ def _verb(*, shared: bool) -> str:
 
 def _lock(ctx: typer.Context, name: str, holder: str, timeout: str | None, ttl: str | None, *, is_shared: bool) -> None:
     options, limit = global_options(ctx), duration_option(timeout, "--timeout")
-    who, length = holder_of(holder), duration_option(ttl, "--ttl")
+    who, length = holder_of(holder), ttl_option(ttl)
 
     async def take(connection: Connection, show: Callable[[str], None]) -> Lock:
         mutex = KIND.of(connection, name)

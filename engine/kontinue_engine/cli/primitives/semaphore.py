@@ -23,6 +23,7 @@ from kontinue_engine.cli.primitives.kinds import Help, Kind, Seen, add_common_ve
 from kontinue_engine.cli.primitives.locks import CommandArgument, TimeoutOption, hold_and_run
 from kontinue_engine.cli.primitives.operations import OK, Progress, bound_holder, refuse_empty, run, say
 from kontinue_engine.cli.primitives.semaphore_text import describe, fields, holder_fields, semaphore_rows
+from kontinue_engine.cli.primitives.ttls import ttl_option
 
 app = typer.Typer(
     help="Let a number of holders at most do something at the same time. Exit codes: 0 ok, 1 error, 2 not found, "
@@ -67,7 +68,7 @@ def create(
     ] = None,
 ) -> None:
     """Create a Semaphore; one that exists is left as it is."""
-    options, length = global_options(ctx), duration_option(ttl, "--ttl")
+    options, length = global_options(ctx), ttl_option(ttl)
     spec = SemaphoreSpec(permits=permits, ttl=spec_text(length))
     create_object(options, SEMAPHORES, Semaphore(metadata=ObjectMeta(name=name), spec=spec), fields)
 
@@ -83,7 +84,7 @@ def acquire(
 ) -> None:
     """Wait for a permit, and hold it until it is released. Who asked before gets one before."""
     options, limit = global_options(ctx), duration_option(timeout, "--timeout")
-    length, bound = duration_option(ttl, "--ttl"), _bound_to(bound_to)
+    length, bound = ttl_option(ttl), _bound_to(bound_to)
 
     progress = Progress(options)
     shown = _shown_by(progress.show)
@@ -126,7 +127,7 @@ def with_(
 
     Its exit code is the command's. The permit is renewed; once it is lost, the command ends.
     """
-    limit, length, bound = duration_option(timeout, "--timeout"), duration_option(ttl, "--ttl"), _bound_to(bound_to)
+    limit, length, bound = duration_option(timeout, "--timeout"), ttl_option(ttl), _bound_to(bound_to)
 
     def hold(semaphore: SemaphoreClient, show: Callable[[str], None]) -> PermitScope:
         return semaphore.hold(

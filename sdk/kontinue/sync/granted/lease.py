@@ -28,7 +28,7 @@ from kontinue.sync.holding.held import Lock, Scope
 from kontinue.sync.holding.holders import holder_name
 from kontinue.sync.holding.locker import Taken
 from kontinue.sync.locks.lockable import Lockable, named
-from kontinue.sync.objects.arguments import duration_text, require_number
+from kontinue.sync.objects.arguments import require_number, require_ttl, ttl_text
 from kontinue.sync.objects.owned import child_meta
 from kontinue.sync.objects.waiting import wait_limit
 from kontinue.sync.objects.watching import shown
@@ -77,7 +77,7 @@ class Lease(Lockable[StoredLease]):
             ApiError: the server refuses, for example a negative priority.
         """
         require_number("priority", priority)
-        spec = LeaseSpec(ttl=duration_text("ttl", ttl), priority=priority)
+        spec = LeaseSpec(ttl=ttl_text(ttl), priority=priority)
         return await self._create(StoredLease(metadata=ObjectMeta(name=self.name), spec=spec))
 
     def held(
@@ -217,6 +217,7 @@ class Lease(Lockable[StoredLease]):
     ) -> Taken[StoredLease]:
         if priority is not None:
             require_number("priority", priority)
+        require_ttl("ttl", ttl)
         limit = wait_limit(limit, self.timeout)
         return await until_seen(limit, lambda left: self._asked(left, ttl, holder, priority, on_progress))
 
@@ -228,7 +229,7 @@ class Lease(Lockable[StoredLease]):
         priority: int | None,
         on_progress: Callable[[StoredLease], object] | None,
     ) -> Taken[StoredLease]:
-        who, length = holder_name(holder), duration_text("ttl", ttl)
+        who, length = holder_name(holder), ttl_text(ttl)
         name = child_name(self.name, who, suffix=uuid.uuid4().hex[:12])
         since_s = 0.0
         taken: list[Taken[StoredLease]] = []

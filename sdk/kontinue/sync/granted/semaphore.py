@@ -27,12 +27,11 @@ from kontinue.client.limits import limit as limited_to
 from kontinue.client.limits import limited, limited_write
 from kontinue.kube import requests
 from kontinue.kube.answers import reader
-from kontinue.options import require_duration
 from kontinue.sync.granted.asking import DEFAULT_TTL, Asker, Missed, Words, does_not_wait, until_seen
 from kontinue.sync.granted.permits import HeldPermit, PermitScope, new_permit, permit_name
 from kontinue.sync.holding.holders import holder_name
 from kontinue.sync.holding.renewing import Term, insisted, renewed_until_lost
-from kontinue.sync.objects.arguments import duration_text, require_bound, require_holder_name, require_number
+from kontinue.sync.objects.arguments import require_bound, require_holder_name, require_number, require_ttl, ttl_text
 from kontinue.sync.objects.followed import Followed
 from kontinue.sync.objects.removing import remove
 from kontinue.sync.objects.stored import Stored
@@ -77,7 +76,7 @@ class Semaphore(Stored[StoredSemaphore]):
             ApiError: the server refuses, for example 0 permits.
         """
         require_number("permits", permits)
-        spec = SemaphoreSpec(permits=permits, ttl=duration_text("ttl", ttl))
+        spec = SemaphoreSpec(permits=permits, ttl=ttl_text(ttl))
         return await self._create(StoredSemaphore(metadata=ObjectMeta(name=self.name), spec=spec))
 
     async def acquire(
@@ -111,7 +110,7 @@ class Semaphore(Stored[StoredSemaphore]):
             ApiError: the server refuses.
         """
         limit = wait_limit(timeout, self.timeout)
-        require_duration("ttl", ttl)
+        require_ttl("ttl", ttl)
         require_bound("bound_to", bound_to)
         require_holder_name(holder)
         holder = holder_name(holder)
@@ -215,7 +214,7 @@ class Semaphore(Stored[StoredSemaphore]):
             progress(semaphore)
             says_nothing = ttl is None and bound_to is None and ttl_of(semaphore.spec.ttl) is None
             length = DEFAULT_TTL if says_nothing else ttl
-            text = duration_text("ttl", length)
+            text = ttl_text(length)
             bound, no_wait = await self._asker.bound(bound_to), does_not_wait(limit)
             spec = PermitSpec(semaphore=self.name, holder=holder, ttl=text, bound_to=bound, no_wait=no_wait)
             since_s = asyncio.get_running_loop().time()

@@ -18,11 +18,10 @@ from kontinue.api.meta import ObjectMeta
 from kontinue.client.client import Client
 from kontinue.client.limits import limited, limited_write
 from kontinue.kube import requests
-from kontinue.options import require_duration
 from kontinue.sync.holding.held import Lock, Scope
 from kontinue.sync.holding.locker import Taken
 from kontinue.sync.locks.lockable import Lockable, named
-from kontinue.sync.objects.arguments import duration_text
+from kontinue.sync.objects.arguments import require_ttl, ttl_text
 
 
 class Mutex(Lockable[StoredMutex]):
@@ -47,7 +46,7 @@ class Mutex(Lockable[StoredMutex]):
         Raises:
             ApiError: the server refuses.
         """
-        spec = MutexSpec(ttl=duration_text("ttl", ttl))
+        spec = MutexSpec(ttl=ttl_text(ttl))
         return await self._create(StoredMutex(metadata=ObjectMeta(name=self.name), spec=spec))
 
     def held(
@@ -146,5 +145,5 @@ class Mutex(Lockable[StoredMutex]):
         holder: str | Holder | None,
         on_progress: Callable[[StoredMutex], object] | None,
     ) -> Taken[StoredMutex]:
-        require_duration("ttl", ttl)
+        require_ttl("ttl", ttl)
         return await self._take(limit, lambda state: ttl or ttl_of(state.spec.ttl), holder, on_progress)

@@ -24,7 +24,7 @@ from kontinue.options import require_type
 from kontinue.sync.holding.held import Lock, Scope
 from kontinue.sync.holding.locker import Taken
 from kontinue.sync.locks.lockable import Lockable
-from kontinue.sync.objects.arguments import duration_text, require_function, wrong_work
+from kontinue.sync.objects.arguments import duration_text, require_function, require_ttl, wrong_work
 
 LEASE: Final = timedelta(seconds=30)
 """How long after the death of whoever does it the next one tries. Judgement."""
@@ -74,7 +74,7 @@ class Once(Lockable[StoredOnce]):
             work: an async function, called with the lock; its token is the number of the try. For anything else there
                 is ``running``.
             timeout: wait no longer than this, 0: not at all; None: as long as the client's timeout, or for ever.
-            lease: how long somebody must be silent to be believed dead; it is renewed while the work goes on.
+            lease: how long somebody must be silent to be believed dead; it is renewed while the work goes on. 0: 30 s.
             holder: as in ``Mutex.lock``.
             on_progress: called with each state in which somebody else does it.
 
@@ -122,7 +122,10 @@ class Once(Lockable[StoredOnce]):
 
         async def take() -> Taken[StoredOnce]:
             require_type("lease", lease, timedelta, "lease=timedelta(seconds=30)")
-            return await self._take(timeout, lambda _: lease, holder, on_progress, before=self._refuse_executed)
+            require_ttl("lease", lease)
+            return await self._take(
+                timeout, lambda _: lease or LEASE, holder, on_progress, before=self._refuse_executed
+            )
 
         return Scope(self._locker, take, timeout=self.timeout, release=self._finish)
 

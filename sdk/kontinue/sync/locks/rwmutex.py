@@ -18,11 +18,10 @@ from kontinue.api.meta import ObjectMeta
 from kontinue.client.client import Client
 from kontinue.client.limits import limited_write
 from kontinue.kube import requests
-from kontinue.options import require_duration
 from kontinue.sync.holding.held import Lock, Scope
 from kontinue.sync.holding.locker import Taken
 from kontinue.sync.locks.lockable import Lockable, named
-from kontinue.sync.objects.arguments import duration_text
+from kontinue.sync.objects.arguments import require_ttl, ttl_text
 
 
 class RWMutex(Lockable[StoredRWMutex]):
@@ -47,7 +46,7 @@ class RWMutex(Lockable[StoredRWMutex]):
         Raises:
             ApiError: the server refuses.
         """
-        spec = RWMutexSpec(ttl=duration_text("ttl", ttl))
+        spec = RWMutexSpec(ttl=ttl_text(ttl))
         return await self._create(StoredRWMutex(metadata=ObjectMeta(name=self.name), spec=spec))
 
     def held(
@@ -181,7 +180,7 @@ class RWMutex(Lockable[StoredRWMutex]):
         *,
         is_shared: bool,
     ) -> Taken[StoredRWMutex]:
-        require_duration("ttl", ttl)
+        require_ttl("ttl", ttl)
         return await self._take(
             limit, lambda state: ttl or ttl_of(state.spec.ttl), holder, on_progress, is_shared=is_shared
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Final
 
 from kontinue import errors
 from kontinue.api import durations
@@ -10,15 +11,45 @@ from kontinue.api.konductor.group import MAX_NAME, MAX_UID, Holder, HolderKind
 from kontinue.kube import requests
 from kontinue.options import require_duration, require_type
 
+SHORTEST_TTL: Final = timedelta(milliseconds=1)
+"""What is shorter is over before its holder can hear that he has it, wherever the API server is."""
+
 
 def duration_text(name: str, value: timedelta | None) -> str:
-    """Return a duration as it stands in a spec; empty if there is none.
+    """Return a duration as it stands in a spec; empty if there is none. Raises as ``require_length``."""
+    require_length(name, value)
+    return durations.format_(value) if value else ""
+
+
+def ttl_text(value: timedelta | None) -> str:
+    """Return how long something is held as it stands in a spec; empty if there is no end. Raises as ``require_ttl``."""
+    require_ttl("ttl", value)
+    return duration_text("ttl", value)
+
+
+def require_length(name: str, value: timedelta | None) -> None:
+    """Refuse a length of time that cannot be: only what is left of a time that is over, of a wait, may be negative.
 
     Raises:
-        TypeError: it is no duration.
+        TypeError: it is neither None nor a duration.
+        ValueError: it is negative.
     """
     require_duration(name, value)
-    return durations.format_(value) if value else ""
+    if value is not None and value < timedelta():
+        raise ValueError(f"{name}={durations.format_(value)}: it is negative; expected 0 or more")
+
+
+def require_ttl(name: str, value: timedelta | None) -> None:
+    """Refuse what cannot be the time for which something is held; None and 0 are none.
+
+    Raises:
+        TypeError: it is neither None nor a duration.
+        ValueError: it is negative, or over before anybody can know that he holds it.
+    """
+    require_length(name, value)
+    if value and value < SHORTEST_TTL:
+        least = f"expected {durations.format_(SHORTEST_TTL)} or more"
+        raise ValueError(f"{name}={durations.format_(value)}: it is over before it is heard of; {least}")
 
 
 def require_number(name: str, value: int, *, least: int | None = None) -> None:

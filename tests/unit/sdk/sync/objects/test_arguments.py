@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -124,6 +125,53 @@ async def test_a_holder_of_a_name_that_no_object_can_have_is_refused(
     for uid in ("", "u"):
         with pytest.raises(ValueError, match=re.escape(f"{argument}.name={name!r}: no Pod can be called that")):
             await call(kind("x", Client.from_kube(transport, "default")), Holder(HolderKind.POD, name, uid))
+    assert transport.sent == []
+
+
+BELOW_0 = timedelta(seconds=-1)
+TOO_SHORT = timedelta(microseconds=999)
+SPANS: list[tuple[type[Any], str, Callable[[Any, timedelta], Awaitable[Any]], bool]] = [
+    (Mutex, "ttl", lambda one, span: one.create(ttl=span), True),
+    (Mutex, "ttl", lambda one, span: one.lock(ttl=span), True),
+    (Mutex, "ttl", lambda one, span: one.held(ttl=span).begin(), True),
+    (RWMutex, "ttl", lambda one, span: one.create(ttl=span), True),
+    (RWMutex, "ttl", lambda one, span: one.lock(ttl=span), True),
+    (RWMutex, "ttl", lambda one, span: one.rlock(ttl=span), True),
+    (RWMutex, "ttl", lambda one, span: one.reading(ttl=span).begin(), True),
+    (Once, "lease", lambda one, span: one.do(print, lease=span), True),
+    (Once, "lease", lambda one, span: one.running(lease=span).begin(), True),
+    (Once, "ttl", lambda one, span: one.create(ttl=span), False),
+    (Lease, "ttl", lambda one, span: one.create(ttl=span), True),
+    (Lease, "ttl", lambda one, span: one.acquire(ttl=span), True),
+    (Lease, "ttl", lambda one, span: one.held(ttl=span).begin(), True),
+    (Semaphore, "ttl", lambda one, span: one.create(ttl=span), True),
+    (Semaphore, "ttl", lambda one, span: one.acquire(ttl=span), True),
+    (Semaphore, "ttl", lambda one, span: one.hold(ttl=span).begin(), True),
+    (Barrier, "timeout", lambda one, span: one.create(2, timeout=span), False),
+    (Gate, "timeout", lambda one, span: one.create(["Job/x=Complete"], timeout=span), False),
+    (WaitGroup, "ttl", lambda one, span: one.create(ttl=span), False),
+]
+
+
+@pytest.mark.parametrize(("kind", "name", "call"), [one[:3] for one in SPANS])
+async def test_a_length_of_time_that_is_negative_is_refused(
+    kind: type[Any], name: str, call: Callable[[Any, timedelta], Awaitable[Any]]
+):
+    """By its name and before anything is sent; not by the API server, once it is one's turn."""
+    transport = ScriptedTransport()
+    with pytest.raises(ValueError, match=f"^{name}=-1s: it is negative"):
+        await call(kind("x", Client.from_kube(transport, "default")), BELOW_0)
+    assert transport.sent == []
+
+
+@pytest.mark.parametrize(("kind", "name", "call"), [one[:3] for one in SPANS if one[3]])
+async def test_a_ttl_that_is_over_before_it_is_heard_of_is_refused(
+    kind: type[Any], name: str, call: Callable[[Any, timedelta], Awaitable[Any]]
+):
+    """Nobody could ever hold anything by it: that it is held would be no success."""
+    transport = ScriptedTransport()
+    with pytest.raises(ValueError, match=f"^{name}=999us: it is over before it is heard of; expected 1ms or more"):
+        await call(kind("x", Client.from_kube(transport, "default")), TOO_SHORT)
     assert transport.sent == []
 
 
