@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import codecs
 import errno
+import functools
 import io
 import os
 import sys
@@ -52,15 +53,25 @@ def _is_utf8(encoding: str) -> bool:
 def telling_what_was_done() -> Iterator[None]:
     """Print within this what has been carried out: that nobody takes the words is no failure of the deed.
 
-    A script that is told of one would do it again, and what counts would count twice.
+    A script that is told of one would do it again, and what counts would count twice. People are told on stderr.
     """
     try:
         yield
         sys.stdout.flush()
+    except BrokenPipeError:
+        silence()  # that ``head`` has gone is no news
     except OSError as error:
-        if not isinstance(error, BrokenPipeError) and not is_full(error):
+        if not is_full(error):
             raise
-        _give_up(error)
+        silence()
+        _tell_what_was_done(error.strerror)
+    if sys.__stdout__ is None:
+        _tell_what_was_done("it is closed")
+
+
+@functools.cache  # once: of several that were deleted, the first line says it of all
+def _tell_what_was_done(why: str) -> None:
+    print(f"it was carried out, but stdout took no word of it: {why}", file=sys.stderr)
 
 
 def finish() -> bool:

@@ -73,5 +73,14 @@ def test_what_was_done_is_done_whether_anybody_reads_of_it(is_full: bool) -> Non
     with open("/dev/full", "w") as full, open(writing, "w") as gone:
         stdout = full if is_full else gone
         ended = subprocess.run([sys.executable, "-c", TELLING], stdout=stdout, stderr=subprocess.PIPE, text=True)
-    said = "error: stdout: No space left on device\n" if is_full else ""
+    said = "it was carried out, but stdout took no word of it: No space left on device\n" if is_full else ""
     assert (ended.returncode, ended.stderr) == (0, said)
+
+
+def test_what_was_done_is_told_once_on_stderr_where_stdout_is_closed() -> None:
+    """Nobody reads there of it, and a person looks whether it was done."""
+    twice = TELLING.replace("with", "streams.prepare()\nwith", 1) + ""
+    again = twice.replace('print("more")', 'with streams.telling_what_was_done():\n    print("more")')
+    words = ["sh", "-c", 'exec "$0" -c "$1" >&-', sys.executable, again]
+    ended = subprocess.run(words, stderr=subprocess.PIPE, text=True)
+    assert (ended.returncode, ended.stderr) == (0, "it was carried out, but stdout took no word of it: it is closed\n")
