@@ -120,7 +120,7 @@ def parse_duration(text: str) -> timedelta:
         ValueError: the text is no duration, or a negative one.
     """
     text = text.strip()
-    duration = durations.parse(f"{text}s" if re.fullmatch(r"\d+(\.\d+)?", text) else text)
+    duration = durations.parse(f"{text}s" if re.fullmatch(r"-?\d+(\.\d+)?", text) else text)
     if duration < timedelta():
         raise ValueError(f"{text!r} is negative")
     return duration

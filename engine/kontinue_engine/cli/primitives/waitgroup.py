@@ -37,7 +37,7 @@ HolderOption = Annotated[
     typer.Option(
         metavar="[KIND/]NAME",
         callback=refuse_empty,
-        help="Bind it to pod/NAME or execution/NAME, whose end releases it; a name alone is a pod's.",
+        help="Bind it to a pod/NAME or execution/NAME that is there; its end releases it. A name alone is a Pod's.",
     ),
 ]
 OperationOption = Annotated[
@@ -93,7 +93,8 @@ def done(
 ) -> None:
     """Take 1 off the counter."""
     if delta is not None:
-        raise typer.BadParameter(f"it takes off 1; more at once: add {name} --delta -2", param_hint="--delta")
+        more = -abs(delta) or -2
+        raise typer.BadParameter(f"it takes off 1; more at once: add {name} --delta {more}", param_hint="--delta")
     bound, id_ = _holder(holder), operation_id or None
     _count(ctx, name, lambda group: group.done(holder=bound, operation_id=id_, clamp=clamp), delta=-1)
 
@@ -153,9 +154,12 @@ def _count(ctx: typer.Context, name: str, change: Callable[[WaitGroupClient], Aw
 
 
 def missing(group: WaitGroup) -> str:
-    """Return what is told while it is waited for."""
+    """Return what is told while it is waited for. What was added is known of the first round alone."""
     counter, added = group.counter, group.status.added
-    return f"WaitGroup {group.metadata.name}: " + (f"{counter} of {added} to be done" if added else "nothing added yet")
+    what = f"{counter} to be done" if counter or added else "nothing added yet"
+    if counter <= added and added and not group.status.rounds:
+        what = f"{counter} of {added} to be done"
+    return f"WaitGroup {group.metadata.name}: {what}"
 
 
 def _holder(text: str) -> Holder | None:

@@ -51,7 +51,7 @@ def test_a_duration_is_parsed(given_text: str, seconds: float) -> None:
     assert text.parse_duration(given_text) == timedelta(seconds=seconds)
 
 
-@pytest.mark.parametrize("given_text", ["", "soon", "5x", "10 s", "-5s", "1m 30s"])
+@pytest.mark.parametrize("given_text", ["", "soon", "5x", "10 s", "-5s", "-5", "1m 30s"])
 def test_nonsense_is_no_duration(given_text: str) -> None:
     """The error names what was given and shows how to write it."""
     with pytest.raises(ValueError, match=r"is not a duration: expected .* 1h30m|is negative"):
@@ -122,3 +122,10 @@ def test_a_growing_table_has_one_header_and_widens() -> None:
     assert table.lines([["a", "Pending"]]) == ["NAME   PHASE", "a      Pending"]
     assert table.lines([["longer", "Failed"]]) == ["longer   Failed"]
     assert table.lines([["a", "Completed"]]) == ["a        Completed"]
+
+
+@pytest.mark.parametrize("given_text", ["-5", "-5s", "-0.5"])
+def test_a_negative_duration_is_called_negative(given_text: str) -> None:
+    """With a unit or without."""
+    with pytest.raises(ValueError, match=f"'{given_text}' is negative"):
+        text.parse_duration(given_text)

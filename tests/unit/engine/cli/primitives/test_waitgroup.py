@@ -36,6 +36,20 @@ def test_progress_counts_what_is_left_of_what_was_added():
     assert missing(GROUP) == "WaitGroup jobs: nothing added yet"
 
 
+@pytest.mark.parametrize(
+    "status",
+    [
+        WaitGroupStatus(counter=2, added=30, rounds=4),
+        WaitGroupStatus(counter=2),
+        WaitGroupStatus(counter=2, added=1),
+    ],
+    ids=["a later round", "counted by the original", "edited"],
+)
+def test_progress_names_no_number_of_which_it_is_not_known_what_was_added(status: WaitGroupStatus):
+    """What was added is counted over all rounds, by our clients alone."""
+    assert missing(msgspec.structs.replace(GROUP, status=status)) == "WaitGroup jobs: 2 to be done"
+
+
 @pytest.mark.parametrize(("ttl", "shown"), [("", "none"), ("0s", "none"), ("0", "none"), ("1h", "1h")])
 def test_a_ttl_of_0_is_shown_as_none(ttl: str, shown: str):
     """As it counts: Go clients write it for what nobody has set."""
