@@ -14,10 +14,14 @@ from datetime import timedelta
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from kontinue import errors
+from kontinue.api import durations
 
 
 class Limited(Protocol):
-    """A client, as far as its calls have a limit."""
+    """A client, as far as its calls have a limit.
+
+    One of a single object (``kontinue.sync``) has ``_what`` besides, which names that in errors.
+    """
 
     timeout: timedelta | None
 
@@ -48,7 +52,8 @@ def _limited(
     async def call(client: LimitedT, /, *args: P.args, **kwargs: P.kwargs) -> T:
         if client.timeout is None:  # as mostly: it is on the way of each count of a WaitGroup
             return await method(client, *args, **kwargs)
-        async with limit(client.timeout, method.__name__, writes=writes):
+        about = getattr(client, "_what", "")
+        async with limit(client.timeout, about or method.__name__, writes=writes, is_named=bool(about)):
             return await method(client, *args, **kwargs)
 
     return call
@@ -60,12 +65,14 @@ async def limit(
     what: str,
     *,
     writes: bool = False,
+    is_named: bool = False,
 ) -> AsyncGenerator[None, None]:
     """End what is within after ``timeout``; None: never.
 
     Args:
         timeout: limit of time.
         what: is limited, for people.
+        is_named: it is an object, and not what is done: the limit need not be the client's for whoever reads it.
         writes: whether it changes something. What knows better what is in doubt when it is cut off adds a note to the
             CancelledError that ends it.
 
@@ -85,5 +92,6 @@ async def limit(
             raise
         in_doubt = ["what was to be changed may have been changed"] if writes else []
         in_doubt += getattr(error.__context__, "__notes__", [])  # Python 3.11.2 names no cause
-        over = f"{what}: the API server has not answered within the client's timeout of {limit_s:g} s"
+        over_s = durations.format_(timeout) if is_named else f"the client's timeout of {limit_s:g} s"
+        over = f"{what}: the API server has not answered within {over_s}"
         raise errors.Unavailable("; ".join([over, *in_doubt])) from error

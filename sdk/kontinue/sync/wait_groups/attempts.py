@@ -5,9 +5,12 @@ The rules are those of docs/adr/0023-operations-count-once.md. Pure. Called by `
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import msgspec
 
 from kontinue import errors
+from kontinue.api import durations
 from kontinue.api.konductor import counting
 from kontinue.api.konductor.counting import Counted, Write
 from kontinue.api.konductor.wait_groups import WaitGroup
@@ -73,3 +76,10 @@ def unknown(error: errors.ApiError) -> errors.ApiError:
     if not isinstance(error, errors.NotFound):  # another one of the name would count it again
         told += ". An operation with an id of yours can be repeated: it counts once"
     return class_(told, status=error.status, reason=error.reason)
+
+
+def uncounted(error: errors.ApiError, namespace: str, name: str, *, within_s: float) -> errors.Unavailable:
+    """Return the error of who gives up before a write: the server has not answered, for so long."""
+    over = durations.format_(timedelta(seconds=round(within_s)))
+    told = f"WaitGroup {namespace}/{name}: the API server has not answered within {over}, and nothing was counted"
+    return errors.Unavailable(f"{told}: {error}")

@@ -23,7 +23,7 @@ from kontinue.kube import jitter, requests
 from kontinue.kube.answers import reader
 from kontinue.kube.backoff import Backoff
 from kontinue.kube.transport import Transport
-from kontinue.sync.wait_groups.attempts import Attempt, unknown
+from kontinue.sync.wait_groups.attempts import Attempt, uncounted, unknown
 from kontinue.sync.wait_groups.turns import Turns
 
 FIRST_PAUSE_S: Final = 0.004
@@ -209,9 +209,12 @@ class Counter:
         try:
             return _decode(await self._transport.send(request, retry_for_s=left_s, timeout_s=_try_s(left_s)))
         except errors.ApiError as error:
-            if last is None or not last.is_lost:
-                raise
-            raise unknown(error) from error
+            if last is not None and last.is_lost:
+                raise unknown(error) from error
+            if isinstance(error, errors.Unavailable) and not error.status:
+                spent_s = _now_s() - (ends_s - self._retry_for_s)
+                raise uncounted(error, self._namespace, self._name, within_s=spent_s) from error
+            raise
 
     async def _replace(self, group: WaitGroup, counted: Counted, ends_s: float) -> WaitGroup:
         body = msgspec.structs.replace(group, status=counted.status)

@@ -9,6 +9,7 @@ import pytest
 from kontinue import errors
 from kontinue.client import Client, SpawnOptions
 from kontinue.client.throttle import Throttle
+from kontinue.sync import Barrier
 from scripted_transport import ScriptedTransport
 from virtual_time import elapsed_s, virtual_time
 
@@ -55,6 +56,18 @@ async def test_a_call_that_only_reads_leaves_nothing_in_doubt():
         await client.get("x")
     with pytest.raises(errors.Unavailable, match=r"GET /apis/.* within the client's timeout of 2 s$"):
         _ = [one async for one in client.iterate()]
+
+
+@virtual_time
+async def test_a_call_about_one_object_that_is_cut_off_names_the_object():
+    """Its user may not have heard of a client: what limits a verb of the command line is --timeout."""
+    client = client_of(Slow(), timedelta(seconds=2))
+    with pytest.raises(errors.Unavailable) as caught:
+        await Barrier("deploy", client).arrive("me")
+    over = "Barrier ns/deploy: the API server has not answered within 2s; what was to be changed may have been changed"
+    assert str(caught.value) == over
+    with pytest.raises(errors.Unavailable, match=r"^Barrier ns/deploy: .* within 2s$"):
+        await Barrier("deploy", client).get()
 
 
 @pytest.mark.parametrize("name", [None, "nightly-7"])

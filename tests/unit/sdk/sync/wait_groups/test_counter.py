@@ -462,16 +462,22 @@ async def test_who_is_refused_the_look_after_a_conflict_hears_of_that_alone(refu
         await counter_of(stored).count(DONE)
 
 
+@virtual_time
 async def test_who_cannot_read_before_the_first_write_has_surely_not_counted():
-    """Nothing was sent: the server's own words are enough."""
+    """That is told, with what it was about and for how long: nothing was sent, and it can be repeated."""
     stored = StoredWaitGroup()
 
-    def fail(_: Request) -> None:
-        raise errors.Unavailable("refused")
+    def silent(_: Request) -> None:
+        raise errors.Unavailable("GET /apis/x: no answer from the API server: it took too long")
 
-    stored.before = fail
-    with pytest.raises(errors.Unavailable, match=r"^refused$"):
+    stored.before = silent
+    with pytest.raises(errors.Unavailable) as caught:
         await counter_of(stored).count(ADD)
+    assert str(caught.value) == (
+        "WaitGroup default/jobs: the API server has not answered within 0s, and nothing was counted: "
+        "GET /apis/x: no answer from the API server: it took too long"
+    )
+    assert "PUT" not in stored.sent
 
 
 async def test_a_wait_group_of_another_version_is_an_error_that_names_it():
