@@ -11,6 +11,7 @@ from kontinue_engine.cli.text import parse_duration
 
 IS_EMPTY: Final = "it is empty; is a variable not set? Leave it out for the default"
 """Of an option that is given and empty: a variable that a script has not set is not the option left out."""
+IS_BLANK: Final = IS_EMPTY.replace("empty", "blank")
 
 
 def duration_option(text: str | None, option: str) -> timedelta | None:

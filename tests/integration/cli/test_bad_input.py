@@ -79,7 +79,7 @@ async def test_names_are_as_long_as_kubernetes_allows(call: Call):
             name = "n" * length
             for verb in ("create", "create", "status", "delete"):
                 assert (await call(kind, verb, name)).code == 0, (kind, verb, length)
-        for name, why in (("n" * 254, "no more than 253"), ("UPPER", "RFC 1123"), ("", "required")):
+        for name, why in (("n" * 254, "no more than 253"), ("UPPER", "RFC 1123")):
             said = await call(kind, "create", name)
             assert (said.code, why in said.err) == (1, True), said
 
@@ -264,3 +264,30 @@ async def test_what_is_deleted_is_deleted_once(world: World):
         await kind("x", client).delete()
         with pytest.raises(errors.NotFound):
             await kind("x", client).get()
+
+
+@pytest.mark.parametrize("name", ["", "..", "x/status"])
+async def test_nothing_is_created_under_what_is_no_name(call: Call, name: str):
+    """In the words of all other verbs, and without asking the server."""
+    for kind in KINDS:
+        needed = ("--condition", "Job/x=Complete") if kind == "gate" else ()
+        said = await call(kind, "create", name, *needed)
+        assert (said.code, f"{name!r} is no name of an object of kind" in said.err) == (1, True), said
+
+
+async def test_a_variable_that_names_no_holder_is_named(call: Call, monkeypatch: pytest.MonkeyPatch):
+    """Nobody has written the option."""
+    for kind, verb in {"mutex": "lock", "lease": "acquire", "semaphore": "acquire", "barrier": "arrive"}.items():
+        await call(kind, "create", "x")
+        for value, why in (("h" * 300, "is longer than 253 characters"), (" ", "is blank")):
+            monkeypatch.setenv("KONDUCTOR_HOLDER_ID", value)
+            said = await call(kind, verb, "x")
+            assert (said.code, "$KONDUCTOR_HOLDER_ID" in said.err, why in said.err) == (1, True, True), said
+
+
+@pytest.mark.parametrize(("command", "why"), [("", "'' is no command"), (" ", "' ': No such file or directory")])
+async def test_what_is_no_command_is_quoted(call: Call, command: str, why: str):
+    """An empty variable would not be seen."""
+    await call("mutex", "create", "x")
+    said = await call("mutex", "with", "x", "--", command)
+    assert (said.code, why in said.err) == (127, True), said

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 import signal
 import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -103,7 +104,8 @@ async def run_command(
             signals.hand_to(send)
             return await _ended(process, send)
     except OSError as error:
-        typer.echo(f"error: {words[0]}: {error.strerror}", err=True)
+        why = f": {error.strerror}" if words[0] else " is no command"
+        typer.echo(f"error: {shlex.quote(words[0])}{why}", err=True)
         return NOT_STARTED
     finally:
         signals.keep()

@@ -88,9 +88,11 @@ async def create_or_find(connection: Connection, resource: Resource, wanted: P) 
     """Return an object, and whether it is new.
 
     Raises:
+        Invalid: it can be no name.
         ApiError: the server refuses, or was away for too long.
     """
     read, send, name = reader(type(wanted)), connection.transport.send, wanted.metadata.name
+    resource.object_path(connection.namespace, name)  # else the server says it, in words of its own
     request = requests.create(resource, connection.namespace, wanted)
     try:
         return read(await send(request, repeatable=True, retry_for_s=RETRY_S)), True

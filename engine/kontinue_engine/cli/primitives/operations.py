@@ -17,7 +17,7 @@ from kontinue.api.konductor.group import Holder, HolderKind
 from kontinue.kube.requests import Resource
 from kontinue.sync.objects.arguments import require_bound
 from kontinue_engine.cli import connection, failures, streams
-from kontinue_engine.cli.durations import IS_EMPTY, check_variable
+from kontinue_engine.cli.durations import IS_BLANK, IS_EMPTY, check_variable
 from kontinue_engine.cli.objects import format_document, tell
 from kontinue_engine.cli.options import GlobalOptions, OutputFormat, is_terminal, note
 from kontinue_engine.cli.text import one_line
@@ -104,11 +104,11 @@ def bound_holder(text: str, *, option: str = "--holder") -> Holder:
 
 
 def refuse_empty(ctx: typer.Context, param: typer.CallbackParam, value: str) -> str:
-    """Refuse an option that is given and empty, as ``duration_option`` does."""
+    """Refuse an option that is given and empty, as ``duration_option`` does, or blank."""
     source = ctx.get_parameter_source(param.name or "")
     is_given = source is not None and source.name == "COMMANDLINE"
-    if is_given and not value and not ctx.resilient_parsing:
-        raise typer.BadParameter(IS_EMPTY)
+    if is_given and not value.strip() and not ctx.resilient_parsing:
+        raise typer.BadParameter(IS_BLANK if value else IS_EMPTY)
     return value
 
 

@@ -37,24 +37,27 @@ async def found(holder: Holder, transport: Transport, namespace: str, *, retry_f
 
 
 def holder_name(holder: str | Holder | None) -> str:
-    """Return what a holder is called by in the status; None, who says nothing, as ``own_name`` says.
+    """Return what a holder is called by in the status; None, who says nothing: as the environment or the host says.
 
     Raises:
-        InvalidState: it is too long.
+        InvalidState: it is too long, or what a variable says is blank.
         TypeError: it is neither a name nor a Holder.
-        ValueError: it is empty.
+        ValueError: it is empty or blank.
     """
     require_holder(holder)
-    if isinstance(holder, Holder):
-        name = f"{holder.kind.value.lower()}/{holder.name}"
+    if holder is None:
+        source, name = _own_name()
+        if not name.strip():
+            raise errors.InvalidState(f"{source}: holder {name!r} is blank")
     else:
-        name = own_name() if holder is None else holder
+        source, name = "", f"{holder.kind.value.lower()}/{holder.name}" if isinstance(holder, Holder) else holder
     if len(name) > MAX_HOLDER:
-        raise errors.InvalidState(f"holder {name[:40]!r}... is longer than {MAX_HOLDER} characters")
+        where = f"{source}: " if source else ""
+        raise errors.InvalidState(f"{where}holder {name[:40]!r}... is longer than {MAX_HOLDER} characters")
     return name
 
 
-def own_name() -> str:
-    """Return what whoever says nothing is called by: as the environment says, or the host's name."""
-    named = (os.environ.get(variable) for variable in ("KONDUCTOR_HOLDER_ID", "HOSTNAME"))
-    return next(filter(None, named), "") or socket.gethostname()
+def _own_name() -> tuple[str, str]:
+    """Return what whoever says nothing is called by, and who says so: a variable, or the host."""
+    named = ((f"${variable}", os.environ.get(variable, "")) for variable in ("KONDUCTOR_HOLDER_ID", "HOSTNAME"))
+    return next((one for one in named if one[1]), ("the host's name", socket.gethostname()))

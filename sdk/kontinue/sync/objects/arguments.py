@@ -60,17 +60,18 @@ def require_number(name: str, value: int, *, least: int | None = None) -> None:
 
 
 def require_text(name: str, value: object, example: str, *, kinds: type | tuple[type, ...] = str) -> None:
-    """Refuse what is neither None nor a text, or of ``kinds``, and a text that is empty: None alone is the default.
+    """Refuse what is neither None nor a text, or of ``kinds``, and a text of nothing or blanks: None is the default.
 
     Raises:
         TypeError: it is something else.
-        ValueError: it is empty.
+        ValueError: it is empty or blank.
     """
     if value is None:
         return
     require_type(name, value, kinds, example)
-    if value == "":
-        raise ValueError(f"{name}='': it is empty; is a variable not set? Leave it out for the default")
+    if isinstance(value, str) and not value.strip():
+        what = "blank" if value else "empty"
+        raise ValueError(f"{name}={value!r}: it is {what}; is a variable not set? Leave it out for the default")
 
 
 def require_holder(value: object) -> None:

@@ -75,6 +75,8 @@ async def test_an_argument_of_another_type_is_named(kind: type[Any], call: Calla
 
 WRONG: list[tuple[type[Any], Callable[[Any], Awaitable[Any]], str]] = [
     (Mutex, lambda one: one.lock(holder=""), "holder='': it is empty"),
+    (Mutex, lambda one: one.lock(holder=" \t"), r"holder=' \t': it is blank"),
+    (WaitGroup, lambda one: one.add(operation_id=" "), "operation_id=' ': it is blank"),
     (Mutex, lambda one: one.unlock(holder=""), "holder='': it is empty"),
     (Mutex, lambda one: one.held(holder="").begin(), "holder='': it is empty"),
     (RWMutex, lambda one: one.rlock(holder=""), "holder='': it is empty"),
