@@ -9,6 +9,7 @@ hands what is asked for to the supervisor, which talks to the server. Something 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Final
 
 import msgspec
@@ -135,6 +136,13 @@ def release_call(hold: Call, **options: Any) -> Call:
     assert isinstance(held, PrimitiveRequest)  # noqa: S101
     request = PrimitiveRequest(held.kind, held.name, "release", msgspec.json.encode(options), hold.id, None)
     return Call(RecordKind.RELEASE, hold.name, request, digest=hold.id, line=line_of_caller())
+
+
+def left_of(limit: timedelta | None) -> timedelta | None:
+    """Return how long to wait: what is left of a time that is over is negative, and is 0, as in ``kontinue.sync``."""
+    # What is no duration is refused by whoever starts the timer.
+    is_over = isinstance(limit, timedelta) and limit < timedelta()
+    return timedelta() if is_over else limit
 
 
 def _call(

@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from datetime import timedelta
 from typing import Any, Concatenate, Literal, NamedTuple, ParamSpec, TypeAlias, TypeVar, overload
 
-from kontinue import durable_calls, job_calls, poll_calls
+from kontinue import durable_calls, job_calls, poll_calls, primitive_calls
 from kontinue.children import SyncChild
 from kontinue.definition import FunctionDefinition, SyncContextMarker
 from kontinue.errors import DefinitionError, WaitTimeout
@@ -294,7 +294,7 @@ class SyncExecutionContext(SyncPrimitives, SyncContextMarker):
         return call.result()
 
     def _limited(self, call: Call, timeout: timedelta | None) -> Any:
-        with self._limit(timeout, call.name):
+        with self._limit(primitive_calls.left_of(timeout), call.name):
             return self._outcome(call)
 
     def _result_of(self, child: SyncChild[Any], timeout: timedelta | None) -> Any:

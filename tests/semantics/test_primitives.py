@@ -299,6 +299,46 @@ def impatient_sync(ctx: SyncExecutionContext) -> str:
         return "not in time"
 
 
+def late_limits(ctx: Any) -> list[Any]:
+    late = timedelta(seconds=-1)
+    scopes = [ctx.mutex("m", timeout=late), ctx.rwmutex("r").write(timeout=late), ctx.rwmutex("r").read(timeout=late)]
+    return [*scopes, ctx.semaphore("s", timeout=late), ctx.lease("l", timeout=late)]
+
+
+@app.function
+async def late(ctx: ExecutionContext) -> list[str]:
+    said: list[str] = []
+    for one in ctx.wait_group("w"), ctx.barrier("b"), ctx.gate("g"):
+        try:
+            await one.wait(timeout=timedelta(seconds=-1))
+        except WaitTimeout as error:
+            said.append(str(error))
+    for scope in late_limits(ctx):
+        try:
+            async with scope:
+                pass
+        except WaitTimeout as error:
+            said.append(str(error))
+    return said
+
+
+@app.function
+def late_sync(ctx: SyncExecutionContext) -> list[str]:
+    said: list[str] = []
+    for one in ctx.wait_group("w"), ctx.barrier("b"), ctx.gate("g"):
+        try:
+            one.wait(timeout=timedelta(seconds=-1))
+        except WaitTimeout as error:
+            said.append(str(error))
+    for scope in late_limits(ctx):
+        try:
+            with scope:
+                pass
+        except WaitTimeout as error:
+            said.append(str(error))
+    return said
+
+
 @app.function
 async def races(ctx: ExecutionContext) -> int:
     async def holds() -> None:
@@ -646,3 +686,21 @@ async def test_what_was_granted_to_a_branch_that_is_given_up_is_given_back(env: 
     await env.advance(MINUTE / 2)
     assert [await mutex.is_locked() for mutex in mutexes] == [False, False]
     assert await run.result() in (0, 1)
+
+
+@pytest.mark.parametrize("function", [late, late_sync], ids=["async", "sync"])
+async def test_a_limit_that_is_over_is_none_at_all(env: TestEnvironment, function: Any) -> None:
+    """What is left of a time that is over, which is negative, is 0, as in ``kontinue.sync``."""
+    env.use(app)
+    group, mutex, rwmutex = WaitGroup("w", env.client), Mutex("m", env.client), RWMutex("r", env.client)
+    semaphore, lease = Semaphore("s", env.client), Lease("l", env.client)
+    await Barrier("b", env.client).create(2)
+    await Gate("g", env.client).create(["Job/x=Complete"])
+    for one in group, mutex, rwmutex, semaphore, lease:
+        await one.create()
+    await group.add()
+    for take in mutex.lock, rwmutex.lock, semaphore.acquire, lease.acquire:
+        await take(holder="somebody")
+    said = await (await env.spawn(function)).result()
+    names = ["WaitGroup/w", "Barrier/b", "Gate/g", "Mutex/m", "RWMutex/r", "RWMutex/r", "Semaphore/s", "Lease/l"]
+    assert said == [f"{name} took longer than 0:00:00" for name in names]
