@@ -212,18 +212,18 @@ async def test_python_refuses_what_cannot_be_meant(world: World):
         await subject.create()
     nobody = Holder(kind=HolderKind.POD, name="missing")
     for asking, error in (
-        (Mutex("y", client).create(ttl=-SOON), errors.Invalid),
+        (Mutex("y", client).create(ttl=-SOON), ValueError),
         (Semaphore("y", client).create(0), errors.Invalid),
         (Semaphore("y", client).create(5001), errors.Invalid),
         (Barrier("y", client).create(-1), errors.Invalid),
         (Barrier("y", client).create(2, quorum=3), errors.Invalid),
-        (Barrier("y", client).create(timeout=-SOON), errors.Invalid),
+        (Barrier("y", client).create(timeout=-SOON), ValueError),
         (mutex.lock(holder="h" * 300), errors.InvalidState),
-        (mutex.lock(ttl=-SOON, holder="a", timeout=SOON), errors.Invalid),
+        (mutex.lock(ttl=-SOON, holder="a", timeout=SOON), ValueError),
         (mutex.lock(holder=nobody), errors.NotFound),
         (mutex.unlock(holder="a"), errors.InvalidState),
         (semaphore.acquire(holder="h" * 300), errors.InvalidState),
-        (semaphore.acquire(ttl=-SOON), errors.Invalid),
+        (semaphore.acquire(ttl=-SOON), ValueError),
         (semaphore.acquire(bound_to=nobody), errors.NotFound),
         (semaphore.release("nobody"), errors.NotFound),
         (barrier.arrive("h" * 300), errors.InvalidState),
