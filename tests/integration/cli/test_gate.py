@@ -189,7 +189,7 @@ async def test_what_cannot_be_is_1_and_changes_nothing(call: Call, world: World)
         assert (await call("gate", "create", "n" * length, "--condition", f"Job/{'n' * length}=Complete")).code == 0
     many = [word for number in range(65) for word in ("--condition", f"Job/{number}=Complete")]
     for words, why in (
-        (["", "--condition", "Job/a=Complete"], "required"),
+        (["", "--condition", "Job/a=Complete"], "'' is no name of an object of kind Gate"),
         (["UPPER", "--condition", "Job/a=Complete"], "RFC 1123"),
         (["n" * 254, "--condition", "Job/a=Complete"], "no more than 253"),
         (["go", "--condition", "Job/UPPER=Complete"], "spec.conditions[0].name"),
