@@ -20,7 +20,7 @@ from runners import SimulatedPool
 from timeline import ProcessLoop, Timeline
 
 from kontinue.errors import KontinueError
-from kontinue.kube import backoff, http, reflector
+from kontinue.kube import http, jitter
 from kontinue.kube.config import KubeConfig
 from kontinue_engine.errors import StartupError
 from kontinue_engine.kube.lease import HeldLease, LeaseLost
@@ -205,8 +205,7 @@ def _held_lease(*arguments: Any, **named: Any) -> HeldLease:
 @contextlib.contextmanager
 def installed(seed: int) -> Iterator[None]:
     """Replace the operating system of replicas, for as long as a world exists."""
-    backoff._shared_rng.seed(seed)
-    reflector._rng.seed(seed)
+    jitter.rng.seed(seed)
     config = KubeConfig(server="http://simulated", namespace="ns")
     identity = functools.partial(lambda shard, *, build: _running().identity(shard, build=build))
     with contextlib.ExitStack() as stack:

@@ -21,6 +21,10 @@ WORLDS_AT_ONCE = 30
 PURE_FOR_EACH = 35
 MUTANT_SEEDS = 120
 PURE_MUTANT_SEEDS = 1000
+PATIENCE_S = 600
+"""The longest take half a minute of a processor that other tests want, too."""
+
+pytestmark = pytest.mark.timeout(PATIENCE_S + 60)
 
 
 def simulate(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -29,7 +33,7 @@ def simulate(*arguments: object) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=115,
+        timeout=PATIENCE_S,
         env={**os.environ, "PYTHONHASHSEED": "0"},
     )
 
