@@ -110,8 +110,8 @@ def _fields(lease: Lease, now: datetime) -> dict[str, Any]:
 
 
 def _scope(lease: Lease) -> str:
-    scope = coordinators.scope_of(lease)
-    return {None: "unknown", labels.ALL_NAMESPACES: "all"}.get(scope, scope or "unknown")
+    scope = coordinators.scope_of(lease) or "unknown"
+    return "all" if scope == labels.ALL_NAMESPACES else scope
 
 
 def _works(lease: Lease, now: datetime) -> str:

@@ -10,10 +10,10 @@ from datetime import timedelta
 import msgspec
 
 from kontinue import errors
-from kontinue.api import durations
 from kontinue.api.konductor import counting
 from kontinue.api.konductor.counting import Counted, Write
 from kontinue.api.konductor.wait_groups import WaitGroup
+from kontinue.sync.objects.waiting import unanswered
 
 
 class Attempt(msgspec.Struct, frozen=True):
@@ -80,6 +80,5 @@ def unknown(error: errors.ApiError) -> errors.ApiError:
 
 def uncounted(error: errors.ApiError, namespace: str, name: str, *, within_s: float) -> errors.Unavailable:
     """Return the error of who gives up before a write: the server has not answered, for so long."""
-    over = durations.format_(timedelta(seconds=round(within_s)))
-    told = f"WaitGroup {namespace}/{name}: the API server has not answered within {over}, and nothing was counted"
-    return errors.Unavailable(f"{told}: {error}")
+    told = unanswered(f"WaitGroup {namespace}/{name}", timedelta(seconds=round(within_s)))
+    return errors.Unavailable(f"{told}, and nothing was counted: {error}")
