@@ -148,13 +148,14 @@ async def _done(client: Client, held: dict[str, Any], *, name: str, from_s: floa
 async def _write(client: Client, held: dict[str, Any], *, name: str, from_s: float, until_s: float) -> Answer:
     """Write the status conditionally, each time what the answer before has shown: with nobody else, nothing is lost."""
     del held
-    stored = orjson.loads(await client.kube.send(requests.get(requests.WAIT_GROUPS, NAMESPACE, name)))
+    transport = CountingTransport(client.kube)  # as who is compared with it
+    stored = orjson.loads(await transport.send(requests.get(requests.WAIT_GROUPS, NAMESPACE, name)))
 
     async def write() -> None:
         nonlocal stored
         stored["status"]["counter"] -= 1
         request = requests.replace_status(requests.WAIT_GROUPS, NAMESPACE, name, orjson.dumps(stored))
-        stored = orjson.loads(await client.kube.send(request))
+        stored = orjson.loads(await transport.send(request))
 
     return await _repeated(write, from_s, until_s)
 

@@ -68,6 +68,19 @@ async def test_processes_that_soon_have_finished_do_not_wait_for_each_other_for_
 
 @pytest.mark.slow
 @virtual_time
+async def test_processes_that_finish_with_their_turns_are_not_waited_for_again_and_again():
+    """It looks as if they came again: those who were left waited for all of them before each turn."""
+    stored = Slow(WaitGroupStatus(counter=PLENTY))
+    times = turns.FIRST_IN_A_ROW + int(turns.LONGEST_TURN_S / WRITE_S) - 1
+    await asyncio.gather(*(count(stored, times) for _ in range(24)))
+    written = 24 * times
+    assert stored.group.counter == PLENTY - written
+    assert len(stored.sent) < 3 * written
+    assert elapsed_s() < 3 * WRITE_S * written
+
+
+@pytest.mark.slow
+@virtual_time
 async def test_nobody_of_many_processes_waits_longer_than_for_a_turn_of_each_other():
     """Turns come in order, whoever began when."""
     stored = Slow(WaitGroupStatus(counter=PLENTY))

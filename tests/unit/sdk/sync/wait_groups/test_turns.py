@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kontinue.sync.wait_groups.turns import (
+    FIRST_IN_A_ROW,
     FIRST_PAUSE,
     GAP,
     HANDED_OVER,
@@ -23,7 +24,7 @@ from kontinue.sync.wait_groups.turns import (
     Turns,
 )
 
-WRITE_S = 0.004
+WRITE_S = 0.002
 TURN_S = (IN_A_ROW + HANDED_OVER) * WRITE_S
 COME_S = HANDED_OVER * WRITE_S / 2
 
@@ -100,7 +101,7 @@ def test_a_turn_is_announced_as_it_lasts():
     """Whoever writes once announces nothing; whoever goes on is not waited for longer than he has written."""
     process = Process()
     process.writes_at_once(4)
-    assert process.writers == [f"me.4+{round(2 * WRITE_S * 1e6)}"]
+    assert process.writers == [f"me.4+{round(4 * WRITE_S * 1e6)}"]
     process.writes_at_once(IN_A_ROW_ALONE - 5)
     assert process.writers == [f"me.63+{round(WRITE_S * 1e6)}"]
     process.writes_at_once(1)
@@ -145,6 +146,22 @@ def test_where_writes_take_long_a_turn_has_fewer_of_them():
     assert process.turns.goes_on(process.now_s)
     process.writes(took_s=0.05)
     assert not process.turns.goes_on(process.now_s)
+
+
+def test_who_comes_has_a_short_turn_first():
+    """All who come at the same time soon have had one, and then there is an order."""
+    process = Process()
+    process.others_write("a", goes_on_for_s=0.0)
+    assert process.asks() == 0.0
+    assert process.reads() == 0.0
+    process.writes()
+    process.writes_at_once(FIRST_IN_A_ROW - 1)
+    assert process.writers[-1] == f"me.{1 + FIRST_IN_A_ROW}+0"
+    assert process.asks() == pytest.approx(SURE * (FIRST_IN_A_ROW + HANDED_OVER) * WRITE_S), "theirs is short, too"
+    process.others_write("a", goes_on_for_s=0.0)
+    assert process.reads() == 0.0
+    process.writes()
+    process.writes_at_once(IN_A_ROW - 1)
 
 
 def test_turns_come_in_the_order_of_the_latest_writes():
@@ -200,16 +217,51 @@ def test_who_was_interrupted_in_its_turn_has_left_the_order():
 
 
 def test_who_does_not_come_for_its_turn_leaves_the_order():
-    """As soon as those who are left have had theirs as often as with it."""
+    """As soon as somebody who stood behind it has had one: it would be waited for in vain again and again."""
+    process = Process()
+    process.has_turn_among("gone", "late", "a", "b")
+    for other in ("gone", "late", "a", "b"):
+        process.others_write(other, goes_on_for_s=0.0)
+    process.others_write("me", goes_on_for_s=0.0)
+    process.others_write("b", goes_on_for_s=0.0)
+    process.reads()
+    process.others_write("a", goes_on_for_s=0.0)
+    assert process.reads() == 0.0, "gone and late stood before a"
+    process.others_write("me", goes_on_for_s=0.0)
+    process.others_write("late", goes_on_for_s=0.0)
+    process.others_write("a", goes_on_for_s=0.0)
+    process.others_write("me", goes_on_for_s=0.0)
+    process.others_write("a", goes_on_for_s=0.0)
+    assert process.reads() == pytest.approx(SURE * TURN_S), "late has come, and is waited for again"
+
+
+def test_in_a_group_that_was_made_again_there_is_an_order_again():
+    """Its writes are numbered from 1, lower than those who were overtaken had."""
     process = Process()
     process.has_turn_among("gone", "a")
-    process.others_write("gone", goes_on_for_s=0.0)
     process.others_write("me", goes_on_for_s=0.0)
-    process.others_write("a", goes_on_for_s=0.0, times=IN_A_ROW)
+    process.others_write("a", goes_on_for_s=0.0)
+    process.reads()
+    process.count, process.writers = 0, []
+    process.others_write("a", goes_on_for_s=0.0)
+    process.others_write("me", goes_on_for_s=0.0)
+    process.others_write("b", goes_on_for_s=0.0)
     assert process.reads() == pytest.approx(SURE * TURN_S)
-    process.now_s += TURN_S
-    process.others_write("a", goes_on_for_s=0.0, times=2 * IN_A_ROW)
-    assert process.reads() == 0.0
+
+
+def test_who_comes_is_in_more_of_a_hurry_the_more_turns_it_has_lost():
+    """It has no place in the order; a conflict, which it may cause, makes it patient again."""
+    process = Process()
+    process.asks()
+    process.others_write("a", goes_on_for_s=0.02)
+    process.conflicts()
+    late_s = FIRST_PAUSE / 4 * WRITE_S
+    for looks in (1, 2, 3):
+        process.others_write("a", goes_on_for_s=0.02)
+        assert process.reads() == pytest.approx(0.02 + late_s / looks)
+    process.conflicts()
+    process.others_write("a", goes_on_for_s=0.02)
+    assert process.reads() == pytest.approx(0.02 + 2 * late_s)
 
 
 def test_a_single_write_of_somebody_else_does_not_end_a_turn():
@@ -275,13 +327,13 @@ def test_one_slow_write_is_hardly_believed_and_a_quick_one_soon():
     """Who comes too soon reads once more; who comes too late has left the object to nobody."""
     process = Process()
     process.writes_at_once(2)
-    assert process.turns.goes_on_for_s() == pytest.approx(1.5 * WRITE_S)
+    assert process.turns.goes_on_for_s() == pytest.approx(3 * WRITE_S)
     process.asks()
     process.writes(took_s=9 * WRITE_S)
-    assert process.turns.goes_on_for_s() == pytest.approx(2 * 1.5 * WRITE_S)
+    assert process.turns.goes_on_for_s() == pytest.approx(4 * 1.5 * WRITE_S)
     process.asks()
     process.writes(took_s=0.5 * WRITE_S)
-    assert process.turns.goes_on_for_s() == pytest.approx(2.5 * WRITE_S)
+    assert process.turns.goes_on_for_s() == pytest.approx(5 * WRITE_S)
 
 
 def test_before_anything_was_measured_a_write_is_taken_to_last_some_milliseconds():
