@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import orjson
 
 from bench.objects import NAMESPACE
@@ -121,31 +122,40 @@ class CountingTransport:
         return await self._send(request, **options)
 
 
-async def _repeated(act: Callable[[], Awaitable[object]], from_s: float, until_s: float) -> Answer:
+class Times(msgspec.Struct):
+    """When something is repeated, and when it is counted how often it has ended."""
+
+    begin_s: float
+    from_s: float
+    until_s: float
+
+
+async def _repeated(act: Callable[[], Awaitable[object]], times: Times) -> Answer:
     """Do something until it is time; what has begun ends, which takes its time, but is not one of ``count``."""
     latencies_ms: list[float] = []
-    count = 0
-    await asyncio.sleep(from_s - time.monotonic())
-    while (begun_s := time.monotonic()) < until_s:
+    first = count = 0
+    await asyncio.sleep(times.begin_s - time.monotonic())
+    while (begun_s := time.monotonic()) < times.until_s:
         await act()
         ended_s = time.monotonic()
         latencies_ms.append((ended_s - begun_s) * 1e3)
-        count += ended_s < until_s
-    return {"latencies_ms": latencies_ms, "count": count}
+        first += ended_s < times.from_s
+        count += times.from_s <= ended_s < times.until_s
+    return {"latencies_ms": latencies_ms, "first": first, "count": count}
 
 
-async def _done(client: Client, held: dict[str, Any], *, name: str, from_s: float, until_s: float) -> Answer:
+async def _done(client: Client, held: dict[str, Any], *, name: str, **times: float) -> Answer:
     """Count down, one after the other."""
     if name not in held:
         counting = CountingTransport(client.kube)
         held[name] = counting, WaitGroup(name, Client.from_kube(counting, NAMESPACE))
     counting, group = held[name]
     before = counting.sent
-    answer = await _repeated(group.done, from_s, until_s)
+    answer = await _repeated(group.done, Times(**times))
     return {**answer, "requests": counting.sent - before}
 
 
-async def _write(client: Client, held: dict[str, Any], *, name: str, from_s: float, until_s: float) -> Answer:
+async def _write(client: Client, held: dict[str, Any], *, name: str, **times: float) -> Answer:
     """Write the status conditionally, each time what the answer before has shown: with nobody else, nothing is lost."""
     del held
     transport = CountingTransport(client.kube)  # as who is compared with it
@@ -157,10 +167,10 @@ async def _write(client: Client, held: dict[str, Any], *, name: str, from_s: flo
         request = requests.replace_status(requests.WAIT_GROUPS, NAMESPACE, name, orjson.dumps(stored))
         stored = orjson.loads(await transport.send(request))
 
-    return await _repeated(write, from_s, until_s)
+    return await _repeated(write, Times(**times))
 
 
-async def _read_and_write(client: Client, held: dict[str, Any], *, name: str, from_s: float, until_s: float) -> Answer:
+async def _read_and_write(client: Client, held: dict[str, Any], *, name: str, **times: float) -> Answer:
     """Read the status and write it conditionally, and at once again until that is not refused."""
     del held
 
@@ -173,7 +183,7 @@ async def _read_and_write(client: Client, held: dict[str, Any], *, name: str, fr
                 await client.kube.send(request)
                 return
 
-    return await _repeated(write, from_s, until_s)
+    return await _repeated(write, Times(**times))
 
 
 async def _done_once(client: Client, held: dict[str, Any], *, name: str) -> Answer:

@@ -33,7 +33,9 @@ CLIENTS = 32
 COUNT_S = 2.0
 """How long is counted, or written, at a time."""
 TOGETHER_S = {"local": 4.0, "kube": 10.0}
-"""How long it is done by many: the first second is another one than those in which they know of each other."""
+"""How long it is counted that many do it, after they have begun."""
+FIRST_S = {"local": 2.0, "kube": 5.0}
+"""How long before that they do it already: they get to know each other, and it is told apart."""
 BEGIN_S = 0.3
 """Between an order and its begin, by when all have heard of it."""
 PLENTY = 1_000_000
@@ -44,6 +46,7 @@ COUNTING = (
     "raw_per_s",
     "bare_c32_per_s",
     *(f"done_c{n}_{value}" for n in (1, CLIENTS) for value in ("per_s", "vs_raw")),
+    f"done_c{CLIENTS}_first_vs_raw",
 )
 HANDING = ("waitgroup_wake", "semaphore_handover", "mutex_handover")
 
@@ -107,12 +110,14 @@ class Counted(msgspec.Struct):
 
     Attributes:
         per_s: how often, all together.
+        first_per_s: how often before that, when they began.
         latencies_ms: of each call.
         least: how often the client that was served worst has done it.
         requests_each: that one call took.
     """
 
     per_s: float
+    first_per_s: float
     latencies_ms: list[float]
     least: int
     requests_each: float
@@ -129,11 +134,11 @@ async def _counting(server: str, client: Client, started: list[Peer], rounds: in
     counted: dict[str, list[Counted]] = {kind: [] for kind in kinds}
     for _ in range(rounds):
         for kind, (verb, count) in kinds.items():
-            length_s = COUNT_S if count == 1 else TOGETHER_S[server]
-            counted[kind].append(await count_for(length_s, verb, name, started[:count]))
+            length_s, first_s = (COUNT_S, 0.0) if count == 1 else (TOGETHER_S[server], FIRST_S[server])
+            counted[kind].append(await count_for(length_s, verb, name, started[:count], first_s=first_s))
     rates = {kind: statistics.median(one.per_s for one in of_kind) for kind, of_kind in counted.items()}
     alone = f"one WaitGroup that remembers {CLIENTS} writers, median of {rounds}, for {COUNT_S:g} s"
-    together = f"{alone}, where there are {CLIENTS} for {TOGETHER_S[server]:g} s"
+    together = f"{alone}, where there are {CLIENTS} for {TOGETHER_S[server]:g} s after the first {FIRST_S[server]:g} s"
     figures = [
         figure(f"{prefix}_raw_per_s", rates["raw"], f"{alone}: conditional writes by one bare client"),
         figure(
@@ -145,27 +150,27 @@ async def _counting(server: str, client: Client, started: list[Peer], rounds: in
     for count in (1, CLIENTS):
         of_kind = counted[f"c{count}"]
         note = f"{together}; {count} client processes, one done after the other; {described(of_kind)}"
-        ratios = [one.per_s / raw.per_s for one, raw in zip(of_kind, counted["raw"], strict=True)]
         figures.append(figure(f"{prefix}_done_c{count}_per_s", rates[f"c{count}"], note))
-        figures.append(
-            figure(
-                f"{prefix}_done_c{count}_vs_raw",
-                statistics.median(ratios),
-                f"{note}; {prefix}_raw_per_s in the same round",
-            )
-        )
-    return figures
+        pairs = list(zip(of_kind, counted["raw"], strict=True))
+        note = f"{note}; {prefix}_raw_per_s in the same round"
+        ratio = statistics.median(one.per_s / raw.per_s for one, raw in pairs)
+        figures.append(figure(f"{prefix}_done_c{count}_vs_raw", ratio, note))
+    ratio = statistics.median(one.first_per_s / raw.per_s for one, raw in pairs)
+    note = f"{note}; here in the first {FIRST_S[server]:g} s, as all begin at once"
+    return [*figures, figure(f"{prefix}_done_c{CLIENTS}_first_vs_raw", ratio, note)]
 
 
-async def count_for(length_s: float, verb: str, name: str, clients: list[Peer]) -> Counted:
-    """Have clients do something to a WaitGroup for so long, one after the other each and all at once."""
-    from_s = time.monotonic() + BEGIN_S
-    orders = (one.does(verb, name=name, from_s=from_s, until_s=from_s + length_s) for one in clients)
+async def count_for(length_s: float, verb: str, name: str, clients: list[Peer], *, first_s: float = 0.0) -> Counted:
+    """Have clients do something to a WaitGroup, one after the other each, before and while it is counted how often."""
+    begin_s = time.monotonic() + BEGIN_S
+    times = {"begin_s": begin_s, "from_s": begin_s + first_s, "until_s": begin_s + first_s + length_s}
+    orders = (one.does(verb, name=name, **times) for one in clients)
     answers = await asyncio.gather(*orders)
     latencies = [one_ms for answer in answers for one_ms in answer["latencies_ms"]]
     counts = [answer["count"] for answer in answers]
     requests = sum(answer.get("requests", 0) for answer in answers)
-    return Counted(sum(counts) / length_s, latencies, min(counts), requests / len(latencies))
+    first_per_s = sum(answer["first"] for answer in answers) / first_s if first_s else 0.0
+    return Counted(sum(counts) / length_s, first_per_s, latencies, min(counts), requests / len(latencies))
 
 
 def described(counted: list[Counted]) -> str:
