@@ -111,9 +111,9 @@ class Counted(msgspec.Struct):
     Attributes:
         per_s: how often, all together.
         first_per_s: how often before that, when they began.
-        latencies_ms: of each call.
+        latencies_ms: of each call, also of those before, and of those that ended afterwards.
         least: how often the client that was served worst has done it.
-        requests_each: that one call took.
+        requests_each: that one call took, of the same ones.
     """
 
     per_s: float
@@ -149,15 +149,18 @@ async def _counting(server: str, client: Client, started: list[Peer], rounds: in
     ]
     for count in (1, CLIENTS):
         of_kind = counted[f"c{count}"]
-        note = f"{together}; {count} client processes, one done after the other; {described(of_kind)}"
-        figures.append(figure(f"{prefix}_done_c{count}_per_s", rates[f"c{count}"], note))
+        who = f"{count} client processes that have counted there before, one done after the other"
+        note = f"{together}; {who}; {described(of_kind)}"
+        in_round = f"{prefix}_raw_per_s in the same round"
         pairs = list(zip(of_kind, counted["raw"], strict=True))
-        note = f"{note}; {prefix}_raw_per_s in the same round"
         ratio = statistics.median(one.per_s / raw.per_s for one, raw in pairs)
-        figures.append(figure(f"{prefix}_done_c{count}_vs_raw", ratio, note))
-    ratio = statistics.median(one.first_per_s / raw.per_s for one, raw in pairs)
-    note = f"{note}; here in the first {FIRST_S[server]:g} s, as all begin at once"
-    return [*figures, figure(f"{prefix}_done_c{CLIENTS}_first_vs_raw", ratio, note)]
+        figures.append(figure(f"{prefix}_done_c{count}_per_s", rates[f"c{count}"], note))
+        figures.append(figure(f"{prefix}_done_c{count}_vs_raw", ratio, f"{note}; {in_round}"))
+        if count > 1:
+            ratio = statistics.median(one.first_per_s / raw.per_s for one, raw in pairs)
+            note = f"{alone}: the first {FIRST_S[server]:g} s of {who}, all at once; {in_round}"
+            figures.append(figure(f"{prefix}_done_c{count}_first_vs_raw", ratio, note))
+    return figures
 
 
 async def count_for(length_s: float, verb: str, name: str, clients: list[Peer], *, first_s: float = 0.0) -> Counted:
@@ -180,8 +183,8 @@ def described(counted: list[Counted]) -> str:
     requests = statistics.median(one.requests_each for one in counted)
     least = min(one.least for one in counted)
     return (
-        f"p50 {p50_ms:.1f} ms, p99 {p99_ms:.0f} ms, at most {max(all_ms):.0f} ms, {requests:.2f} requests each, "
-        f"no client less than {least}"
+        f"no client less than {least}; of all calls, also before and after: p50 {p50_ms:.1f} ms, p99 {p99_ms:.0f} ms, "
+        f"at most {max(all_ms):.0f} ms, {requests:.2f} requests each"
     )
 
 

@@ -75,14 +75,14 @@ class Turns:
         """How many others took turns when ours began."""
         self._left = 0
         """Writes of our turn that are still to come."""
-        self._longest = FIRST_IN_A_ROW
-        """Writes of our latest turn, at the most. Those of others, who mostly came with us, are taken to be as long."""
+        self._in_a_row = FIRST_IN_A_ROW
+        """Writes of our latest turn, at the most. Those of others are taken to be as long: many come together."""
         self._done = 0
         """Writes of our turn so far."""
         self._conflicts = 0
         """Since our last write."""
         self._looks = 0
-        """At turns of others, since our last write or conflict."""
+        """Since our last conflict, each at the turn of somebody else."""
         self._ended_s = float("-inf")
         self._looked_s = 0.0
         self._looked_at: Write | None = None
@@ -106,7 +106,7 @@ class Turns:
 
     def goes_on_for_s(self) -> float | None:
         """Return how long writes are to follow the next one, as others are told; None: no more are known of."""
-        if not self._has_more:
+        if not self._has_more or not self._left:  # out of turn: time was up before our turn came
             return None
         # Who stops is not waited for longer than its turn has lasted.
         return min(max(0, self._left - 1), self._done + 1) * self._write_s
@@ -132,9 +132,9 @@ class Turns:
             if pause_s:
                 self._looks += 1
                 return pause_s
-        is_alone = not (others or theirs or self._conflicts)
+        is_alone = self._has_more and not (others or theirs or self._conflicts)
         self._others = others
-        self._longest = IN_A_ROW if self._has_more else FIRST_IN_A_ROW
+        self._in_a_row = IN_A_ROW if self._has_more else FIRST_IN_A_ROW
         self._left = IN_A_ROW_ALONE if is_alone else self._most_in_a_row()
         self._done = 0
         return 0.0
@@ -159,7 +159,7 @@ class Turns:
         """
         is_next = self._has_more and self._done > 0 and not self._conflicts
         self._measured(now_s - self._ended_s if is_next else took_s)
-        self._conflicts = self._looks = 0
+        self._conflicts = 0
         self._left = max(0, self._left - 1)
         self._done += 1
         self._ended_s = now_s
@@ -181,7 +181,7 @@ class Turns:
             self._waited = {}
         for write in writes:
             stood = self._waited.get(write.writer, write.number)
-            if write.number != stood and write.goes_on_for_s is not None:
+            if write.number > stood and write.goes_on_for_s is not None:
                 self._overtaken = max(self._overtaken, stood)
         self._waited = {write.writer: write.number for write in writes if write.goes_on_for_s == 0.0}
 
@@ -203,16 +203,17 @@ class Turns:
         if self._has_more:
             come_s = HANDED_OVER * self._write_s * self._random() if theirs_s else 0.0
             return theirs_s + come_s + self._turns_s(before)
-        # Most of many come late, some soon, as those do who have turns; and the sooner, the longer it has been in vain.
-        late_s = self._backoff_s() * self._random() / (self._looks + 1)
-        return theirs_s + late_s if theirs_s and self._conflicts else 0.0
+        if not (theirs_s and self._conflicts):
+            return 0.0
+        # Most of many come late, some soon, as those do who have turns; and sooner after each look that came too late.
+        return theirs_s + self._backoff_s() * self._random() / (self._looks + 1)
 
     def _turns_s(self, turns: int) -> float:
         turn_s = (self._most_in_a_row() + HANDED_OVER) * self._write_s
         return SURE * min(turns, TURNS_AHEAD) * turn_s
 
     def _most_in_a_row(self) -> int:
-        return min(self._longest, max(1, int(LONGEST_TURN_S / self._write_s)))
+        return min(self._in_a_row, max(1, int(LONGEST_TURN_S / self._write_s)))
 
     def _backoff_s(self) -> float:
         bound = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(self._conflicts - 1, 8))

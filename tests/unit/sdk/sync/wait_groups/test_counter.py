@@ -89,10 +89,11 @@ async def test_after_a_turn_the_status_is_read_again():
     """Others were left time to write: what our last write left is probably old."""
     stored = StoredWaitGroup()
     subject = counter_of(stored)
-    for _ in range(turns.IN_A_ROW_ALONE + 1):
+    written = (turns.FIRST_IN_A_ROW, turns.IN_A_ROW_ALONE, 1)
+    for _ in range(sum(written)):
         await subject.count(ADD)
-    assert stored.group.counter == turns.IN_A_ROW_ALONE + 1
-    assert stored.sent == ["GET", *["PUT"] * turns.IN_A_ROW_ALONE, "GET", "PUT"]
+    assert stored.group.counter == sum(written)
+    assert stored.sent == [method for count in written for method in ("GET", *["PUT"] * count)]
 
 
 async def test_what_is_refused_is_judged_by_the_newest_status():

@@ -73,6 +73,13 @@ class Process:
                 assert self.reads() == 0.0
             self.writes()
 
+    def comes(self) -> None:
+        """Have the short turn with which a process comes, the gap after it, and the first write of the next turn."""
+        self.writes_at_once(FIRST_IN_A_ROW)
+        self.now_s += self.asks()
+        assert self.reads() == 0.0
+        self.writes()
+
     def has_turn_among(self, *others: str) -> float:
         """Have a turn after those of others; return what is left to them when the next write is asked for."""
         self.writes_at_once(1)
@@ -89,7 +96,8 @@ class Process:
 def test_who_is_alone_leaves_a_gap_now_and_then():
     """Somebody who comes must not starve; it is short, as nobody is known to wait."""
     process = Process()
-    process.writes_at_once(IN_A_ROW_ALONE)
+    process.comes()
+    process.writes_at_once(IN_A_ROW_ALONE - 1)
     assert process.asks() == pytest.approx(GAP * WRITE_S)
     process.now_s += GAP * WRITE_S
     assert process.reads() == 0.0
@@ -100,12 +108,13 @@ def test_who_is_alone_leaves_a_gap_now_and_then():
 def test_a_turn_is_announced_as_it_lasts():
     """Whoever writes once announces nothing; whoever goes on is not waited for longer than he has written."""
     process = Process()
-    process.writes_at_once(4)
-    assert process.writers == [f"me.4+{round(4 * WRITE_S * 1e6)}"]
+    process.comes()
+    process.writes_at_once(3)
+    assert process.writers == [f"me.8+{round(4 * WRITE_S * 1e6)}"]
     process.writes_at_once(IN_A_ROW_ALONE - 5)
-    assert process.writers == [f"me.63+{round(WRITE_S * 1e6)}"]
+    assert process.writers == [f"me.67+{round(WRITE_S * 1e6)}"]
     process.writes_at_once(1)
-    assert process.writers == ["me.64+0"]
+    assert process.writers == ["me.68+0"]
     assert Process().turns.goes_on_for_s() is None
 
 
@@ -148,20 +157,31 @@ def test_where_writes_take_long_a_turn_has_fewer_of_them():
     assert not process.turns.goes_on(process.now_s)
 
 
-def test_who_comes_has_a_short_turn_first():
+@pytest.mark.parametrize("others", [(), ("a",)], ids=["alone", "among others"])
+def test_who_comes_has_a_short_turn_first(others: tuple[str, ...]):
     """All who come at the same time soon have had one, and then there is an order."""
     process = Process()
-    process.others_write("a", goes_on_for_s=0.0)
-    assert process.asks() == 0.0
-    assert process.reads() == 0.0
-    process.writes()
-    process.writes_at_once(FIRST_IN_A_ROW - 1)
-    assert process.writers[-1] == f"me.{1 + FIRST_IN_A_ROW}+0"
-    assert process.asks() == pytest.approx(SURE * (FIRST_IN_A_ROW + HANDED_OVER) * WRITE_S), "theirs is short, too"
-    process.others_write("a", goes_on_for_s=0.0)
+    for other in others:
+        process.others_write(other, goes_on_for_s=0.0)
+    process.writes_at_once(FIRST_IN_A_ROW)
+    assert process.writers[-1] == f"me.{len(others) + FIRST_IN_A_ROW}+0"
+    theirs_s = SURE * len(others) * (FIRST_IN_A_ROW + HANDED_OVER) * WRITE_S
+    assert process.asks() == pytest.approx(max(GAP * WRITE_S, theirs_s)), "theirs are short, too"
+    for other in others:
+        process.others_write(other, goes_on_for_s=0.0)
     assert process.reads() == 0.0
     process.writes()
     process.writes_at_once(IN_A_ROW - 1)
+
+
+def test_a_write_out_of_turn_announces_nothing():
+    """Its time was up: it has not had its turn, and nobody of those who are before it has missed theirs."""
+    process = Process()
+    process.has_turn_among("a", "b")
+    process.others_write("a", goes_on_for_s=0.02)
+    assert process.reads()
+    process.writes()
+    assert process.writers[-1] == f"me.{process.count}"
 
 
 def test_turns_come_in_the_order_of_the_latest_writes():
@@ -235,22 +255,48 @@ def test_who_does_not_come_for_its_turn_leaves_the_order():
     assert process.reads() == pytest.approx(SURE * TURN_S), "late has come, and is waited for again"
 
 
-def test_in_a_group_that_was_made_again_there_is_an_order_again():
-    """Its writes are numbered from 1, lower than those who were overtaken had."""
+def test_who_writes_once_has_overtaken_nobody():
+    """It had no turn: those who stood before it are waited for."""
     process = Process()
-    process.has_turn_among("gone", "a")
-    process.others_write("me", goes_on_for_s=0.0)
+    process.has_turn_among("a", "b")
     process.others_write("a", goes_on_for_s=0.0)
+    process.others_write("b", goes_on_for_s=0.0)
+    process.others_write("me", goes_on_for_s=0.0)
     process.reads()
-    process.count, process.writers = 0, []
+    process.others_write("b")
+    process.others_write("c", goes_on_for_s=0.0)
+    assert process.reads() == pytest.approx(SURE * TURN_S), "a, but neither b nor, behind us, c"
+
+
+def test_of_two_who_have_overtaken_the_later_one_counts():
+    """Whatever the order in which they have written since."""
+    process = Process()
+    process.has_turn_among("gone", "a", "lost", "b")
+    process.others_write("me", goes_on_for_s=0.0)
+    process.reads()
+    process.others_write("b", goes_on_for_s=0.0)
     process.others_write("a", goes_on_for_s=0.0)
     process.others_write("me", goes_on_for_s=0.0)
     process.others_write("b", goes_on_for_s=0.0)
-    assert process.reads() == pytest.approx(SURE * TURN_S)
+    assert process.reads() == pytest.approx(SURE * TURN_S), "a; gone stood before it, and lost before b"
 
 
-def test_who_comes_is_in_more_of_a_hurry_the_more_turns_it_has_lost():
-    """It has no place in the order; a conflict, which it may cause, makes it patient again."""
+def test_in_a_group_that_was_made_again_there_is_an_order_again():
+    """Its writes are numbered from 1, lower than those of who waited for a turn, or was overtaken, had."""
+    process = Process()
+    process.has_turn_among("gone", "a", "b")
+    process.others_write("me", goes_on_for_s=0.0)
+    process.others_write("a", goes_on_for_s=0.0)
+    process.reads()
+    for _ in range(2):
+        process.count, process.writers = 0, []
+        for other in ("a", "b", "me", "a", "c"):
+            process.others_write(other, goes_on_for_s=0.0)
+        assert process.reads() == pytest.approx(SURE * TURN_S), "b"
+
+
+def test_who_comes_is_in_more_of_a_hurry_the_more_often_it_came_too_late():
+    """The next turn had begun already; a conflict, which it may cause, makes it patient again."""
     process = Process()
     process.asks()
     process.others_write("a", goes_on_for_s=0.02)
@@ -267,7 +313,7 @@ def test_who_comes_is_in_more_of_a_hurry_the_more_turns_it_has_lost():
 def test_a_single_write_of_somebody_else_does_not_end_a_turn():
     """The others have been told that it goes on."""
     process = Process()
-    process.writes_at_once(3)
+    process.comes()
     process.asks()
     process.others_write("once")
     assert process.conflicts() == 0.0
@@ -326,7 +372,8 @@ def test_how_long_a_write_takes_is_learnt_from_others_too():
 def test_one_slow_write_is_hardly_believed_and_a_quick_one_soon():
     """Who comes too soon reads once more; who comes too late has left the object to nobody."""
     process = Process()
-    process.writes_at_once(2)
+    process.comes()
+    process.writes_at_once(1)
     assert process.turns.goes_on_for_s() == pytest.approx(3 * WRITE_S)
     process.asks()
     process.writes(took_s=9 * WRITE_S)
