@@ -104,7 +104,7 @@ class Connections:
                     server_hostname=endpoint.tls_server_name or None,
                 )
         except OSError as error:
-            raise ConnectError(f"{endpoint.authority}: {error or 'no connection in time'}") from error
+            raise ConnectError(f"{endpoint.authority}: {str(error) or 'no connection in time'}") from error
         if not connection.is_usable:
             raise ConnectError(f"{endpoint.authority}: closed at once")
         try:

@@ -21,6 +21,7 @@ class KubeConfig(msgspec.Struct, frozen=True, kw_only=True):
         client_key_data: PEM of its key.
         insecure: whether the server's certificate goes unchecked.
         tls_server_name: name expected in the server's certificate, if not the URL's.
+        impersonation: headers, names and values, by which one acts as somebody else (kubeconfig's ``as``).
         source: where this came from, for people.
     """
 
@@ -33,6 +34,7 @@ class KubeConfig(msgspec.Struct, frozen=True, kw_only=True):
     client_key_data: str = ""
     insecure: bool = False
     tls_server_name: str = ""
+    impersonation: tuple[tuple[str, str], ...] = ()
     source: str = ""
 
     @property

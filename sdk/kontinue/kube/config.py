@@ -16,7 +16,7 @@ import socket
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, TypeVar, cast
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import msgspec
 
@@ -29,6 +29,8 @@ SERVICE_ACCOUNT_DIR: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount
 DEV_STATE: Final = "dev.json"
 """Beside the kubeconfig: what ``kontinue dev`` says about its processes."""
 DEV_KUBECONFIG: Final = Path(".kontinue") / "kubeconfig"
+_HEADER_CHARACTERS: Final = "!#$&'*+-.^_`|~"
+"""Of names of headers, beside letters and digits (RFC 9110); others are percent-encoded, and so is ``%``."""
 _PROBE_S: Final = 0.5
 """A server on loopback accepts at once or not at all."""
 
@@ -179,8 +181,14 @@ class _User(msgspec.Struct, frozen=True, rename="kebab"):
     client_certificate_data: str | None = None
     client_key: str | None = None
     client_key_data: str | None = None
+    username: str | None = None
+    password: str | None = None
     exec: object = None
     auth_provider: object = None
+    as_: str | None = msgspec.field(name="as", default=None)
+    as_uid: str | None = None
+    as_groups: list[str] | None = None
+    as_user_extra: dict[str, list[str]] | None = None
 
 
 class _Context(msgspec.Struct, frozen=True):
@@ -236,9 +244,16 @@ def _from_files(paths: list[Path], context: str | None, why: str) -> KubeConfig:
     if chosen.user:
         user_path, named_user = _entry([(path, file.users) for path, file in files], "user", chosen.user, source)
         user = named_user.user or user
+    if user.username or user.password:
+        raise ConfigError(
+            f"{source}: user {chosen.user!r} has a username and password: basic authentication is not supported, "
+            "nor is it by Kubernetes since 1.19"
+        )
+    impersonation = _impersonation(user, f"{source}: user {chosen.user!r}")
     namespace = chosen.namespace or "default"
     if user.exec or user.auth_provider:
-        return _through_kubernetes(user_path, name, namespace, source)
+        found = _through_kubernetes(user_path, name, namespace, source)
+        return msgspec.structs.replace(found, impersonation=impersonation)
     if not cluster.server:
         raise ConfigError(f"{source}: cluster {cluster_name!r} has no server")
     token_path = user_path.parent / user.token_file if user.token_file else None
@@ -257,10 +272,24 @@ def _from_files(paths: list[Path], context: str | None, why: str) -> KubeConfig:
             client_key_data=_pem(user.client_key_data, user.client_key, user_path),
             insecure=bool(cluster.insecure_skip_tls_verify),
             tls_server_name=cluster.tls_server_name or "",
+            impersonation=impersonation,
             source=source,
         )
     except (OSError, ValueError) as error:
         raise ConfigError(f"{source}: {error}") from error
+
+
+def _impersonation(user: _User, whose: str) -> tuple[tuple[str, str], ...]:
+    """Return the headers by which a user acts as somebody else, as client-go sends them."""
+    others = [("Impersonate-Uid", user.as_uid)] if user.as_uid else []
+    others += [("Impersonate-Group", group) for group in user.as_groups or ()]
+    for key, values in (user.as_user_extra or {}).items():
+        others += [(f"Impersonate-Extra-{quote(key, safe=_HEADER_CHARACTERS)}", value) for value in values]
+    if user.as_:
+        return ("Impersonate-User", user.as_), *others
+    if others:
+        raise ConfigError(f"{whose} says as which uid, groups or extra to act, but not as which user (as)")
+    return ()
 
 
 def _read(path: Path) -> _File:

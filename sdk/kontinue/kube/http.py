@@ -45,7 +45,7 @@ class KubeTransport:
         config: which server, and who asks.
         user_agent: as the server logs it.
         max_in_flight: requests at a time; watches are not counted.
-        impersonate: act as this user.
+        impersonate: act as this user, and not as the configuration says.
         before_write: awaited before each try of a request that may change something, also when it is tried again.
 
     Raises:
@@ -74,8 +74,7 @@ class KubeTransport:
             "User-Agent": user_agent,
             "Accept-Encoding": "identity",
         }
-        if impersonate:
-            self._static_headers["Impersonate-User"] = impersonate
+        self._impersonation = (("Impersonate-User", impersonate),) if impersonate else config.impersonation
         self._token = config.token
         self._token_read_at: float | None = None
         self._token_lock = asyncio.Lock()
@@ -210,15 +209,15 @@ class KubeTransport:
         return b"%b%bContent-Length: %d\r\n\r\n%b" % (line, headers, len(body), body)
 
     def _header_lines(self, content_type: str, accept: str) -> bytes:
-        headers = {**self._static_headers, "Accept": accept}
+        headers = [*self._static_headers.items(), *self._impersonation, ("Accept", accept)]
         if content_type:
-            headers["Content-Type"] = content_type
+            headers.append(("Content-Type", content_type))
         if self._token:
-            headers["Authorization"] = f"Bearer {self._token}"
-        for name, value in headers.items():
+            headers.append(("Authorization", f"Bearer {self._token}"))
+        for name, value in headers:
             if any(ord(character) < 32 or character == "\x7f" for character in value):
                 raise errors.ConfigError(f"the header {name} would contain a line end or another control character")
-        return "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode()
+        return "".join(f"{name}: {value}\r\n" for name, value in headers).encode()
 
     async def _renew_token(self, *, stale: str) -> None:
         """Ask the source for a token, unless somebody else replaced ``stale`` meanwhile."""

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from api_server import ApiServer
+from kontinue.kube import requests
 from kontinue.sync import Barrier
 from kontinue_engine.cli import koncli, main
 from looked_after import World
@@ -77,6 +78,18 @@ async def test_who_was_not_counted_yet_is_told_no_number(call: Call):
     for _ in range(2):
         assert await call("arrive", "start", "a") == Said(0, f"{NAME} arrived, not counted yet\n", "")
     assert json.loads((await call("arrive", "start", "a", "-o", "json")).out)["counted"] is False
+
+
+async def test_who_comes_when_it_is_open_is_told_no_number_that_leaves_him_out(call: Call, api_server: ApiServer):
+    """He need not wait until he is counted, either."""
+    await call("create", "start", "--expected", "2")
+    transport = api_server.transport()
+    status = {"status": {"phase": "Open", "arrived": 2, "arrivals": ["a", "b"]}}
+    patch = requests.merge_patch(requests.BARRIERS, api_server.namespace, "start", status, subresource="status")
+    await transport.send(patch)
+    await transport.close()
+    for words in ((), ("--wait-for-update",)):
+        assert await call("arrive", "start", "z", *words) == Said(0, f"{NAME} arrived, not counted yet\n", "")
 
 
 async def test_programs_read_fields(call: Call, start: Barrier, api_server: ApiServer):

@@ -64,6 +64,7 @@ async def test_who_keeps_a_lease_works(
     header, row = (line.split() for line in said[1].splitlines())
     assert (said[0], header) == (code, ["NAMESPACE", "HOLDER", "SCOPE", "RENEWED", "WORKS"])
     assert (row[:2], row[-1]) == ([api_server.namespace, "pod-1"], works)
+    assert said[2].startswith("None of them has renewed its Lease in time: ") == (works == "no")
     (fields,) = json.loads((await call(api_server, capsys, "-o", "json"))[1])
     assert (fields["holder"], fields["works"]) == ("pod-1", works == "yes")
 

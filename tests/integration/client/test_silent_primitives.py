@@ -218,6 +218,21 @@ async def test_who_cannot_give_back_a_lock_says_that_he_may_have_it() -> None:
         assert (await Mutex("free", found.other).status()).holder == "me"
 
 
+@virtual_time
+async def test_who_cannot_leave_the_queue_says_that_he_is_passed_over() -> None:
+    """He stands there, for all who look; nobody waits for him."""
+    async with world() as found:
+        waits = asyncio.create_task(Mutex("x", found.other).lock(holder="first"))
+        await asyncio.sleep(0.5)
+        ends_s = elapsed_s() + LIMIT_S
+        found.transport.is_silent = lambda _, request: request.method == "PUT" and elapsed_s() >= ends_s
+        with pytest.raises(errors.WaitTimeout, match="1 other waits before; me could not be withdrawn from the queue"):
+            await Mutex("x", found.client).lock(timeout=LIMIT, holder="me")
+        waits.cancel()
+        await asyncio.wait([waits])
+        assert "me" in await found.left_behind()
+
+
 @pytest.mark.parametrize("kind", [Semaphore, Lease])
 @virtual_time
 async def test_who_cannot_withdraw_says_what_is_left(kind: Any) -> None:

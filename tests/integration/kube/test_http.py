@@ -1,6 +1,7 @@
 """The transport over real sockets, against a server that answers as told."""
 
 import asyncio
+import socket
 import time
 from collections import deque
 
@@ -30,7 +31,7 @@ class ScriptedServer:
 
     async def handle(self, request):
         body = await request.read()
-        self.seen.append((request.method, request.raw_path, dict(request.headers), body))
+        self.seen.append((request.method, request.raw_path, request.headers, body))
         self.connections.add(request.transport)
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
@@ -370,9 +371,33 @@ async def test_a_token_that_ran_out_is_renewed_once(server):
     await subject.close()
 
 
+async def test_a_server_that_takes_connections_and_says_nothing_is_told_so():
+    """Without a certificate there is no connection: nothing was sent."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        subject = KubeTransport(KubeConfig(server=f"https://127.0.0.1:{port}", insecure=True), user_agent="tests")
+        with pytest.raises(
+            errors.Unavailable, match=rf"no answer from the API server: 127.0.0.1:{port}: no connection in"
+        ):
+            await subject.send(GET, retries=False, timeout_s=0.05)
+        await subject.close()
+
+
 async def test_impersonation_is_a_header(server):
     """The server decides whether it is allowed."""
     subject = KubeTransport(KubeConfig(server=server.url), user_agent="tests", impersonate="ada")
     await subject.send(GET)
     await subject.close()
     assert server.seen[0][2]["Impersonate-User"] == "ada"
+
+
+async def test_who_acts_as_somebody_else_by_configuration_does_so_in_each_request(server):
+    """Several groups are several lines. A user that a program names takes the place of all of it, as in kubectl."""
+    asked = (("Impersonate-User", "bob"), ("Impersonate-Group", "a"), ("Impersonate-Group", "b"))
+    config = KubeConfig(server=server.url, impersonation=asked)
+    for impersonate in ("", "ada"):
+        subject = KubeTransport(config, user_agent="tests", impersonate=impersonate)
+        await subject.send(GET)
+        await subject.close()
+    sent = [[one for one in headers.items() if "Impersonate" in one[0]] for _, _, headers, _ in server.seen]
+    assert sent == [list(asked), [("Impersonate-User", "ada")]]

@@ -95,7 +95,10 @@ def arrive(
             limited = connection.client.with_timeout(limit if wait and limit else None)
             arrival = await BarrierClient(name, limited).arrive(arrived or holder or None)
             if wait_for_update:
-                await client.wait_until(lambda found: _counts(found, arrival.spec.holder), timeout=update_limit)
+                await client.wait_until(
+                    lambda found: found.status.phase is BarrierPhase.OPEN or _counts(found, arrival.spec.holder),
+                    timeout=update_limit,
+                )
             if wait:
                 left = _left(limit, loop.time() - begun_s)
                 with progress:
@@ -159,7 +162,7 @@ def describe(found: Barrier, now: datetime) -> str:
 def _counts(found: Barrier, holder: str) -> bool:
     told = found.status
     is_cut = len(told.arrivals) < (told.arrived or 0)  # so many that not all are named
-    return told.phase is BarrierPhase.OPEN or holder in told.arrivals or is_cut
+    return holder in told.arrivals or is_cut
 
 
 def _left(limit: timedelta | None, spent_s: float) -> timedelta | None:

@@ -46,12 +46,12 @@ def command(
             namespace = "" if options.all_namespaces else connection.namespace
         now = datetime.now(UTC)
         _show(options, found, now)
-        return _judge(options, [one for one in found if coordinators.is_kept(one, now)], namespace)
+        return _judge(options, found, [one for one in found if coordinators.is_kept(one, now)], namespace)
 
     run(main)
 
 
-def _judge(options: GlobalOptions, working: list[Lease], namespace: str) -> int:
+def _judge(options: GlobalOptions, found: list[Lease], working: list[Lease], namespace: str) -> int:
     """Return the exit code, and say on stderr what the table does not: who is missing, or not known."""
     known = {coordinators.looks_after(one, namespace) for one in working}
     if True in known or (working and not namespace):
@@ -65,7 +65,10 @@ def _judge(options: GlobalOptions, working: list[Lease], namespace: str) -> int:
         missing, dev = f"None of them looks after namespace {namespace}: there nobody", "has one of its own namespace"
     else:
         start = coordinators.how_to_start(options.flags())
-        missing, dev = "No coordinator keeps a Lease that you may see: if none works, nobody", "has one"
+        none = (
+            "None of them has renewed its Lease in time" if found else "No coordinator keeps a Lease that you may see"
+        )
+        missing, dev = f"{none}: if none works, nobody", "has one"
     what = f"{missing} grants permits and Leases, or opens Barriers and Gates"
     print(f"{what}. kontinue dev {dev}; else {start}.", file=sys.stderr)
     return NOT_FOUND

@@ -133,6 +133,9 @@ class Locker(Generic[T]):
             has_left = stays or not wish.is_asked or await self._leave(claim)
             if isinstance(error, errors.Unavailable) and wish.is_turn and not has_left:
                 raise errors.Unavailable(f"{error}; it may be held by {claim.holder} now") from error
+            if isinstance(error, errors.WaitTimeout) and not has_left:
+                left = f"{claim.holder} could not be withdrawn from the queue, and is passed over there"
+                raise errors.WaitTimeout(f"{error}; {left}") from error
             raise
 
     async def leave(self, id: str) -> None:  # noqa: A002 - the wire's word
@@ -333,7 +336,8 @@ class Locker(Generic[T]):
         if wish.seen is None or wish.is_turn:
             return unanswered(self._what, limit)
         ids = [one.id for one in self._kind.locks_of(wish.seen).waiters]
-        place = f", {ids.index(claim.id)} others wait before" if claim.id in ids[1:] else ""
+        before = ids.index(claim.id) if claim.id in ids else 0
+        place = f", {before} {'other waits' if before == 1 else 'others wait'} before" if before else ""
         after = f"was not to be had within {durations.format_(limit)}"
         return errors.WaitTimeout(f"{self._what} {after}: it {self._who(wish.seen)}{place}")
 

@@ -186,6 +186,56 @@ def test_a_proxy_is_refused_rather_than_bypassed(tmp_path, home):
         load_config(kubeconfig=path, environ=home)
 
 
+def test_who_acts_as_somebody_else_has_no_rights_of_his_own(tmp_path, home):
+    """A kubeconfig that lowers its rights by ``as`` would otherwise have all of them, and nobody would be told."""
+    user = {
+        "token": "t",
+        "as": "bob",
+        "as-uid": "7",
+        "as-groups": ["view", "team: a"],
+        "as-user-extra": {"example.org/scopes%": ["read", "list"]},
+    }
+    found = load_config(kubeconfig=kubeconfig(tmp_path / "a", "http://a", user=user), environ=home)
+    assert found.impersonation == (
+        ("Impersonate-User", "bob"),
+        ("Impersonate-Uid", "7"),
+        ("Impersonate-Group", "view"),
+        ("Impersonate-Group", "team: a"),
+        ("Impersonate-Extra-example.org%2Fscopes%25", "read"),
+        ("Impersonate-Extra-example.org%2Fscopes%25", "list"),
+    )
+    assert load_config(kubeconfig=kubeconfig(tmp_path / "b", "http://b"), environ=home).impersonation == ()
+
+
+def test_a_plugin_may_get_the_credentials_of_who_acts_as_somebody_else(tmp_path, home):
+    """The official client, which runs it, knows nothing of ``as``."""
+    pytest.importorskip("kubernetes")
+    status = {"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": {"token": "t"}}
+    plugin = {"apiVersion": status["apiVersion"], "command": "echo", "args": [json.dumps(status)]}
+    plugin["interactiveMode"] = "Never"
+    path = kubeconfig(tmp_path / "a", "http://a", user={"exec": plugin, "as": "bob"})
+    found = load_config(kubeconfig=path, environ=home)
+    assert (found.token, found.impersonation) == ("t", (("Impersonate-User", "bob"),))
+
+
+@pytest.mark.parametrize(
+    ("user", "message"),
+    [
+        ({"token": "t", "as-groups": ["view"]}, "user 'u' says as which uid, groups or extra to act, but not as which"),
+        (
+            {"username": "ada", "password": "secret"},
+            "user 'u' has a username and password: basic authentication is not",
+        ),
+    ],
+)
+def test_what_a_user_of_a_kubeconfig_cannot_have_is_refused(user, message, tmp_path, home):
+    """He would be somebody else for the server: the one who has the token, or nobody."""
+    path = kubeconfig(tmp_path / "a", "http://a", user=user)
+    with pytest.raises(ConfigError, match=message) as caught:
+        load_config(kubeconfig=path, environ=home)
+    assert "secret" not in str(caught.value)
+
+
 def test_the_address_of_a_server_shows_no_secret():
     """The local server's token stands in the path of its URL."""
     assert config.KubeConfig(server="http://127.0.0.1:6470/secret-token").address == "http://127.0.0.1:6470"
