@@ -162,9 +162,11 @@ def _can_have_it(request: LeaseRequest) -> bool:
 
 def _is_finished(lease: Lease, request: LeaseRequest, now: datetime) -> bool:
     """Tell whether a request is over and need not be kept. The Lease may be seen late, its token says how late."""
+    held = lease.status
     if request.is_granted:
-        of_this = (request.metadata.uid, request.status.token)
-        return lease.status.token >= request.status.token and of_this != (lease.status.request_uid, lease.status.token)
+        # Somebody who takes it away by hand empties the holder alone.
+        holds = held.holder and (request.metadata.uid, request.status.token) == (held.request_uid, held.token)
+        return held.token >= request.status.token and not holds
     kept_until = _kept_until(request)
     return kept_until is not None and kept_until <= now
 

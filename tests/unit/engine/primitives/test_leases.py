@@ -76,6 +76,18 @@ def test_a_fresh_one_is_available():
     assert look(settled(lease())) == Plan()
 
 
+def test_a_request_whose_lease_was_taken_away_by_hand_is_deleted():
+    """By emptying the holder, as locks are taken away: it would stand there as granted until somebody else asks."""
+    held = told("a", 3)
+    taken_away = lease(token=3, request=held.metadata.name, request_uid=held.metadata.uid, phase=LeasePhase.HELD)
+    plan = look(taken_away, held)
+    assert plan.delete == (held,)
+    assert plan.status is not None
+    assert (plan.status.phase, plan.status.token) == (LeasePhase.AVAILABLE, 3)
+    seen_late = lease(token=2)
+    assert look(seen_late, held).delete == ()
+
+
 def test_a_grant_is_told_only_once_it_is_stored():
     """Else two coordinators could tell of one each."""
     asking = request("a", ttl="1h")
