@@ -22,7 +22,7 @@ import msgspec
 
 from kontinue.errors import ConfigError
 from kontinue.kube._kube_config import KubeConfig as KubeConfig
-from kontinue.kube.official_client import read_configuration
+from kontinue.kube.official_client import NO_BASIC_AUTHENTICATION, read_configuration
 from kontinue.naming import MAX_NAME_LENGTH, is_dns_label
 
 SERVICE_ACCOUNT_DIR: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
@@ -245,10 +245,7 @@ def _from_files(paths: list[Path], context: str | None, why: str) -> KubeConfig:
         user_path, named_user = _entry([(path, file.users) for path, file in files], "user", chosen.user, source)
         user = named_user.user or user
     if user.username or user.password:
-        raise ConfigError(
-            f"{source}: user {chosen.user!r} has a username and password: basic authentication is not supported, "
-            "nor is it by Kubernetes since 1.19"
-        )
+        raise ConfigError(f"{source}: user {chosen.user!r} has a username and password: {NO_BASIC_AUTHENTICATION}")
     impersonation = _impersonation(user, f"{source}: user {chosen.user!r}")
     namespace = chosen.namespace or "default"
     if user.exec or user.auth_provider:

@@ -18,6 +18,7 @@ from kontinue.errors import ConfigError
 from kontinue.kube._kube_config import KubeConfig
 
 SOURCE: Final = "the ApiClient given"
+NO_BASIC_AUTHENTICATION: Final = "basic authentication is not supported, nor is it by Kubernetes since 1.19"
 _IMPERSONATE_USER: Final = "impersonate-user"
 _NOT_CARRIED: Final = ("impersonate-", "authorization", "cookie", "proxy-authorization")
 """Starts of the names of headers that change who asks."""
@@ -65,7 +66,7 @@ def read_configuration(configuration: Any, namespace: str, source: str) -> KubeC
         ConfigError: it does what this client cannot do, or a file that it names cannot be read.
     """
     if configuration.username or configuration.password:
-        raise ConfigError(f"{source}: basic authentication is not supported, nor is it by Kubernetes since 1.19")
+        raise ConfigError(f"{source}: {NO_BASIC_AUTHENTICATION}")
     if getattr(configuration, "assert_hostname", None) is False and configuration.verify_ssl:
         raise ConfigError(
             f"{source}: assert_hostname=False is not supported; tls_server_name says which name the certificate has"
