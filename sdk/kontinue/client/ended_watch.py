@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Coroutine
 from contextlib import aclosing
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from kontinue import errors
 from kontinue.api.v1alpha1 import ENDED_PHASES, Execution, Phase
+from kontinue.client.shared_task import SharedTask
 from kontinue.kube import requests
 from kontinue.kube.answers import reader
 from kontinue.kube.reflector import REFUSALS, Listed, Reflector
@@ -54,7 +56,9 @@ class EndedWatch:
         self._is_open = False
         self._known_from: int | None = None
         """Everything that ended after this resourceVersion was seen and is remembered; None: nothing is sure."""
-        self._task: asyncio.Task[None] | None = None
+        self._task = SharedTask(
+            self._begin, name=f"kontinue waits in {namespace}", is_needed=lambda: bool(self._waiters)
+        )
         self._idle: asyncio.TimerHandle | None = None
         self._checks = asyncio.Semaphore(CHECKS_AT_ONCE)
         self._retried: OrderedDict[str, int] = OrderedDict()
@@ -112,9 +116,8 @@ class EndedWatch:
         """Stop watching; waits under way raise InvalidState."""
         if self._idle is not None:
             self._idle.cancel()
-        task, self._task = self._task, None
+        task = self._task.stop()
         if task is not None:
-            task.cancel()
             await asyncio.wait((task,))
         self._fail(errors.InvalidState("the client was closed during a wait"))
 
@@ -129,19 +132,21 @@ class EndedWatch:
         if self._idle is not None:
             self._idle.cancel()
             self._idle = None
-        if self._task is None or self._task.done():
-            self._is_open = False
-            self._known_from = None
-            self._recent.clear()
-            self._task = asyncio.create_task(self._run(), name=f"kontinue waits in {self._namespace}")
+        if not self._task.is_running:
+            self._task.start()
 
     def _linger(self) -> None:
         def stop() -> None:
-            if self._task is not None and not self._waiters:
-                self._task.cancel()
-                self._task = None
+            if not self._waiters:
+                self._task.stop()
 
         self._idle = asyncio.get_running_loop().call_later(LINGER_S, stop)
+
+    def _begin(self) -> Coroutine[Any, Any, None]:
+        self._is_open = False
+        self._known_from = None
+        self._recent.clear()
+        return self._run()
 
     async def _run(self) -> None:
         reflector = Reflector(

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Generic, TypeVar
 
 from kontinue import errors
+from kontinue.client.shared_task import SharedTask
 from kontinue.kube.reflector import HasMetadata
 from kontinue.kube.requests import Resource
 from kontinue.kube.transport import Transport
@@ -39,7 +40,7 @@ class Followed(Generic[T]):
         self._namespace = namespace
         self._name = name
         self._users = 0
-        self._task: asyncio.Task[None] | None = None
+        self._task = SharedTask(self._follow, name=f"kontinue follows {name}", is_needed=lambda: self._users > 0)
         self._latest: T | None = None
         self._failure: Exception | None = None
         self._news = asyncio.Event()
@@ -48,7 +49,7 @@ class Followed(Generic[T]):
         """Watch from now on."""
         if self._users == 0 or self._failure is not None:
             self._latest = self._failure = None
-            self._task = asyncio.create_task(self._follow(), name=f"kontinue follows {self._name}")
+            self._task.start()
         self._users += 1
 
     async def __aexit__(
@@ -56,9 +57,8 @@ class Followed(Generic[T]):
     ) -> None:
         """Stop watching unless others do."""
         self._users -= 1
-        if self._users == 0 and self._task is not None:
-            self._task.cancel()
-            self._task = None
+        if self._users == 0:
+            self._task.stop()
 
     async def newer(self, than: T, *, within_s: float | None) -> T:
         """Return the first state that is newer than ``than``; ``than`` itself if there is none in time.

@@ -15,6 +15,7 @@ import msgspec
 
 from kontinue import errors
 from kontinue.api.konductor.wait_groups import WaitGroup
+from kontinue.client.shared_task import SharedTask
 from kontinue.kube import requests
 from kontinue.kube.answers import reader
 from kontinue.kube.transport import Transport
@@ -58,7 +59,7 @@ class Following:
         self._name = name
         self._retry_for_s = retry_for_s
         self._waiters: list[_Waiter] = []
-        self._task: asyncio.Task[None] | None = None
+        self._task = SharedTask(self._follow, name=f"kontinue waits for {name}", is_needed=lambda: bool(self._waiters))
         self._has_asked = False
         """Whether the list of the watch under way may be older than a wait that begins now."""
 
@@ -88,10 +89,10 @@ class Following:
         waiter = _Waiter(asyncio.get_running_loop().create_future(), for_first_add, on_progress=on_progress)
         self._waiters.append(waiter)
         try:
-            if self._task is None or self._task.done():
+            if not self._task.is_running:
                 self.latest = None
                 self._has_asked = False
-                self._task = asyncio.create_task(self._follow(), name=f"kontinue waits for {self._name}")
+                self._task.start()
             if not self._has_asked:
                 waiter.needs_list = True
             else:
@@ -102,9 +103,8 @@ class Following:
             self._waiters.remove(waiter)
             if not waiter.ended.cancel() and not waiter.ended.cancelled():
                 waiter.ended.exception()  # seen, whether or not somebody awaited it
-            if not self._waiters and self._task is not None:
-                self._task.cancel()
-                self._task = None
+            if not self._waiters:
+                self._task.stop()
 
     async def _follow(self) -> None:
         self._has_asked = True

@@ -68,8 +68,8 @@ class WaitGroup(Stored[StoredWaitGroup]):
             delta: what to add.
             holder: bind it to a Pod or an Execution of the namespace, whose end releases it. Without a uid it is the
                 one that has the name now.
-            operation_id: repeat an operation with the same id, also from another process, and it counts once. None: it
-                is not repeated.
+            operation_id: repeat an operation with the same id, also from another process, and it counts once. Its delta
+                must be the same; that its holder is, is not checked. None: it is not repeated.
             clamp: stop at 0 instead of raising.
 
         Raises:

@@ -276,3 +276,18 @@ async def test_what_had_ended_before_somebody_attached_is_found(is_forgotten):
         assert (await watch.wait("x", uid="uid-x", version=str(version))).metadata.name == "x"
     waiting.cancel()
     await watch.close()
+
+
+@virtual_time
+async def test_waits_go_on_when_a_program_has_cancelled_all_its_tasks():
+    """What has ended meanwhile is read."""
+    world = World()
+    watch = EndedWatch(world, "ns")
+    world.objects = {"x": obj("x", 5, "Executing")}
+    wait = asyncio.ensure_future(watch.wait("x"))
+    await settle()
+    world.objects = {"x": obj("x", 6)}
+    for task in asyncio.all_tasks() - {asyncio.current_task(), wait}:
+        task.cancel()
+    assert (await wait).phase == "Completed"
+    await watch.close()

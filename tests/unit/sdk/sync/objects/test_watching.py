@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import msgspec
 import pytest
 
 from kontinue import errors
@@ -70,3 +72,19 @@ async def test_who_may_not_watch_is_shown_what_he_may_list():
     seen: list[Mutex] = []
     await shown(transport, requests.MUTEXES, "default", "x", Mutex, seen.append)
     assert [one.metadata.name for one in seen] == ["x"]
+
+
+async def test_an_object_is_followed_on_when_a_program_has_cancelled_all_its_tasks():
+    """Who follows it was perhaps not cancelled."""
+    seen = Mutex(metadata=ObjectMeta(name="x", resource_version="1"), spec=MutexSpec())
+    transport = ScriptedTransport()
+    transport.answer = lambda _: b'{"metadata":{"resourceVersion":"1"},"items":[%b]}' % msgspec.json.encode(seen)
+    followed = Followed(transport, requests.MUTEXES, Mutex, "default", "x")
+    async with followed:
+        newer = asyncio.create_task(followed.newer(seen, within_s=None))
+        while not transport.watched:
+            await asyncio.sleep(0)
+        seen = Mutex(metadata=ObjectMeta(name="x", resource_version="2"), spec=MutexSpec())
+        for task in asyncio.all_tasks() - {asyncio.current_task(), newer}:
+            task.cancel()
+        assert await newer == seen

@@ -54,3 +54,19 @@ async def test_waits_that_begin_together_need_one_list():
     ended = await asyncio.gather(*(following.until_done(for_first_add=False) for _ in range(100)))
     assert {one.counter for one in ended} == {0}
     assert len(transport.sent) == len(transport.watched) == 1
+
+
+async def test_waits_go_on_when_a_program_has_cancelled_all_its_tasks():
+    """Who waits was perhaps not cancelled."""
+    waiting = WaitGroup(metadata=ObjectMeta(name="jobs", resource_version="5"), status=WaitGroupStatus(counter=1))
+    transport = ScriptedTransport()
+    transport.answer = lambda _: b'{"metadata":{"resourceVersion":"5"},"items":[%b]}' % msgspec.json.encode(waiting)
+    following = Following(transport, "default", "jobs", retry_for_s=1.0)
+    wait = asyncio.create_task(following.until_done(for_first_add=False))
+    while not transport.watched:
+        await asyncio.sleep(0)
+    watching = next(one for one in asyncio.all_tasks() if one.get_name().startswith("kontinue waits"))
+    watching.cancel()
+    waiting = WaitGroup(metadata=ObjectMeta(name="jobs", resource_version="6"), status=WaitGroupStatus(counter=0))
+    assert (await wait).counter == 0
+    assert watching.cancelled()
