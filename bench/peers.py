@@ -123,10 +123,10 @@ class CountingTransport:
 
 
 class Times(msgspec.Struct):
-    """When something is repeated, and when it is counted how often it has ended."""
+    """From when until when something is repeated, and when its begin, which is told apart, is over."""
 
     begin_s: float
-    from_s: float
+    first_until_s: float
     until_s: float
 
 
@@ -139,8 +139,8 @@ async def _repeated(act: Callable[[], Awaitable[object]], times: Times) -> Answe
         await act()
         ended_s = time.monotonic()
         latencies_ms.append((ended_s - begun_s) * 1e3)
-        first += ended_s < times.from_s
-        count += times.from_s <= ended_s < times.until_s
+        first += ended_s < times.first_until_s
+        count += ended_s < times.until_s
     return {"latencies_ms": latencies_ms, "first": first, "count": count}
 
 

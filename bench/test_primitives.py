@@ -24,6 +24,6 @@ def test_what_several_rounds_were_like_is_told_in_one_line() -> None:
         Counted(per_s=2, first_per_s=1, latencies_ms=[5.0, 700.0], least=4, requests_each=3.0),
     ]
     assert described(rounds) == (
-        "no client less than 3; of all calls, also before and after: p50 1.0 ms, p99 5 ms, at most 700 ms, "
-        "2.50 requests each"
+        "no client less than 3; of all calls, also those that ended afterwards: p50 1.0 ms, p99 5 ms, "
+        "at most 700 ms, 2.50 requests each"
     )

@@ -45,7 +45,7 @@ class Counted(msgspec.Struct, frozen=True):
     """What became of several operations that were applied together.
 
     Attributes:
-        status: to be written; the same as before if nothing changes.
+        status: to be written; that of before, itself, if nothing changes.
         answers: for each operation the counter after it, or why it was refused.
     """
 
@@ -106,9 +106,9 @@ def count(
             changed = _remembered(changed, one)
         status = changed
         answers.append(status.counter or 0)
-    if status != before:
-        status = _written(status, Write(writer, status.write_count + 1, goes_on_for_s))
-    return Counted(status, answers)
+    if status == before:
+        return Counted(before, answers)
+    return Counted(_written(status, Write(writer, status.write_count + 1, goes_on_for_s)), answers)
 
 
 def has_counted(status: WaitGroupStatus, write: Write) -> bool:
@@ -148,22 +148,7 @@ def may_have_forgotten_operations(status: WaitGroupStatus) -> bool:
 
 def settled(status: WaitGroupStatus) -> WaitGroupStatus:
     """Return the status with all that follows from the counter: a person may have edited it, or written it alone."""
-    counter = max(0, status.counter or 0)
-    held = 0
-    holders: list[WaitGroupHolder] = []
-    for one in status.holders:
-        kept = min(one.count, counter - held)
-        held += kept
-        if kept:
-            holders.append(msgspec.structs.replace(one, count=kept))
-    return msgspec.structs.replace(
-        status,
-        counter=counter,
-        phase=WaitGroupPhase.WAITING if counter else WaitGroupPhase.DONE,
-        added=max(status.added, counter),
-        holders=holders,
-        done_at=None if counter else status.done_at,
-    )
+    return _at(status, max(0, status.counter or 0), added=status.added, rounds=status.rounds)
 
 
 def released(status: WaitGroupStatus, gone: Collection[str]) -> WaitGroupStatus:
@@ -240,13 +225,27 @@ def _with_holder(status: WaitGroupStatus, holder: Holder, held: int) -> WaitGrou
 
 def _with_counter(status: WaitGroupStatus, counter: int) -> WaitGroupStatus:
     before = status.counter or 0
-    return settled(
-        msgspec.structs.replace(
-            status,
-            counter=counter,
-            added=status.added + max(0, counter - before),
-            rounds=status.rounds + (1 if before and not counter else 0),
-        )
+    added = status.added + max(0, counter - before)
+    return _at(status, counter, added=added, rounds=status.rounds + (1 if before and not counter else 0))
+
+
+def _at(status: WaitGroupStatus, counter: int, *, added: int, rounds: int) -> WaitGroupStatus:
+    """Return the status with a counter, and all that follows from that."""
+    held = 0
+    holders: list[WaitGroupHolder] = []
+    for one in status.holders:
+        kept = min(one.count, counter - held)
+        held += kept
+        if kept:
+            holders.append(msgspec.structs.replace(one, count=kept))
+    return msgspec.structs.replace(
+        status,
+        counter=counter,
+        phase=WaitGroupPhase.WAITING if counter else WaitGroupPhase.DONE,
+        added=max(added, counter),
+        rounds=rounds,
+        holders=holders,
+        done_at=None if counter else status.done_at,
     )
 
 

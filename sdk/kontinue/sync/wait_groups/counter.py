@@ -18,6 +18,7 @@ from kontinue import errors
 from kontinue.api.konductor import counting
 from kontinue.api.konductor.counting import Counted, Operation
 from kontinue.api.konductor.wait_groups import WaitGroup
+from kontinue.client.shared_task import SharedTask
 from kontinue.kube import errors as kube_errors
 from kontinue.kube import jitter, requests
 from kontinue.kube.answers import reader
@@ -62,7 +63,8 @@ class Counter:
     _seen: WaitGroup | None
     """As our last write left it; None after a conflict or somebody else's turn, when it is probably old."""
     _is_writing: bool
-    _task: asyncio.Task[None] | None
+    """One of those who have asked is writing; the task may be instead."""
+    _task: SharedTask
 
     def __init__(
         self,
@@ -93,14 +95,25 @@ class Counter:
         """
         if self._pid != os.getpid():
             self._begin_in_this_process()
+        if self._is_writing or self._task.is_running:
+            return await self._ask(operation)
+        self._is_writing = True
+        try:
+            # In no task of its own: that would cost as much CPU as all the rest.
+            (answer,) = await self._write([operation])
+        except BaseException:
+            self._begin_as_another_writer()
+            raise
+        finally:
+            self._write_what_was_asked_meanwhile()
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def _ask(self, operation: Operation) -> int:
+        """Have an operation carried out with the next write."""
         asked = _Asked(operation, asyncio.get_running_loop().create_future())
         self._asked.append(asked)
-        if not self._is_writing:
-            self._is_writing = True
-            try:
-                await self._write_next()  # in no task of its own: that would cost as much CPU as all the rest
-            finally:
-                self._write_what_was_asked_meanwhile()
         try:
             return await asked.answer
         finally:
@@ -108,36 +121,39 @@ class Counter:
                 self._asked.remove(asked)
 
     def _write_what_was_asked_meanwhile(self) -> None:
-        self._is_writing = bool(self._asked)
-        if self._is_writing:
-            self._task = asyncio.create_task(self._write_all(), name=f"kontinue counts {self._name}")
+        self._is_writing = False
+        if self._asked:
+            self._task.start()
 
     async def _write_all(self) -> None:
-        try:
-            while self._asked:
-                await self._write_next()
-        finally:
-            self._is_writing = False
+        while self._asked:
+            await self._write_next()
 
     async def _write_next(self) -> None:
         batch, self._asked = self._asked, []
         try:
-            await self._write(batch)
+            answers = await self._write([one.operation for one in batch])
         except Exception as error:  # noqa: BLE001 - whatever it is, those who asked must hear of it
             self._begin_as_another_writer()
-            _tell(batch, [error] * len(batch))
-        except asyncio.CancelledError:
+            answers = [error] * len(batch)
+        except asyncio.CancelledError:  # of the task: those who have asked were perhaps not
             self._begin_as_another_writer()
-            for one in batch:
-                one.answer.cancel()
+            what = f"WaitGroup {self._namespace}/{self._name}"
+            given_up = unknown(errors.Unavailable(f"{what}: the task that writes it was cancelled by this program"))
+            _tell(batch, [given_up] * len(batch))
             raise
+        _tell(batch, answers)
 
     def _begin_in_this_process(self) -> None:
         """A fork is another writer, and nothing of what its parent writes is its own."""
         self._pid = os.getpid()
         self._asked = []
         self._is_writing = False
-        self._task = None
+        self._task = SharedTask(
+            self._write_all,
+            name=f"kontinue counts {self._name}",
+            is_needed=lambda: bool(self._asked) and not self._is_writing,
+        )
         self._begin_as_another_writer()
 
     def _begin_as_another_writer(self) -> None:
@@ -146,50 +162,49 @@ class Counter:
         self._writer = self._new_writer()
         self._turns = Turns(self._writer, random=self._random)
 
-    async def _write(self, batch: Sequence[_Asked]) -> None:
-        """Apply a batch to the newest status there is, until it is written or nothing is to be written."""
-        operations = [one.operation for one in batch]
+    async def _write(self, operations: Sequence[Operation]) -> Sequence[int | Exception]:
+        """Apply them to the newest status there is, until that or nothing is written; return the answers."""
         asked_s = _now_s()
         ends_s = asked_s + self._retry_for_s
         yields_until_s = asked_s + min(self._retry_for_s * MOST_LEFT_TO_OTHERS, LONGEST_LEFT_TO_OTHERS_S)
-        if not self._turns.goes_on(asked_s):
+        pause_s = self._turns.asked(asked_s)
+        if pause_s is not None:
             self._seen = None
-        await _pause(self._turns.asked(asked_s), until_s=yields_until_s)
-        backoff = Backoff(first_s=FIRST_PAUSE_S, cap_s=LONGEST_PAUSE_S)
+            await _pause(pause_s, until_s=yields_until_s)
+        backoff: Backoff | None = None
         last: Attempt | None = None
+        writer = self._writer
         while True:
             is_current = self._seen is None
             group = self._seen or await self._read(ends_s, last)
             self._seen = None
-            if last is not None and last.was_carried_out(group, writer=self._writer):
-                _tell(batch, last.counted.answers)
-                return
+            if last is not None and last.was_carried_out(group, writer=writer):
+                return last.counted.answers
             if is_current and await _pause(self._turns.pause_s(_now_s(), group.status.writers), until_s=yields_until_s):
                 continue
-            counted = counting.count(
-                group.status, operations, writer=self._writer, goes_on_for_s=self._turns.goes_on_for_s()
-            )
-            if counted.status == group.status:
+            goes_on_for_s = self._turns.goes_on_for_s()
+            counted = counting.count(group.status, operations, writer=writer, goes_on_for_s=goes_on_for_s)
+            if counted.status is group.status:
                 if is_current:
-                    _tell(batch, counted.answers)
-                    return
+                    return counted.answers
                 continue  # what was refused is judged by the newest status, not by the one that we remember
             begun_s = _now_s()
             try:
-                self._seen = await self._replace(group, counted, ends_s)
+                self._seen = await self._replace(group, counted, left_s=ends_s - begun_s)
             except (errors.Conflict, errors.Unavailable) as error:
                 is_lost = isinstance(error, errors.Unavailable) and not kube_errors.was_not_processed(error)
                 last = Attempt(group, counted, is_lost or (last is not None and last.may_still_come(group)))
                 self._give_up_after(ends_s, error, last)
+                backoff = backoff or Backoff(first_s=FIRST_PAUSE_S, cap_s=LONGEST_PAUSE_S)
                 await _pause(self._pause_after_s(error, backoff, begun_s), until_s=ends_s)
             except errors.ApiError as error:
                 if last is None or not last.may_still_come(group):
                     raise
                 raise unknown(error) from error
             else:
-                self._turns.written(_now_s(), took_s=_now_s() - begun_s)
-                _tell(batch, counted.answers)
-                return
+                written_s = _now_s()
+                self._turns.written(written_s, took_s=written_s - begun_s)
+                return counted.answers
 
     def _pause_after_s(self, error: errors.ApiError, backoff: Backoff, begun_s: float) -> float:
         if isinstance(error, errors.Conflict):
@@ -216,12 +231,11 @@ class Counter:
                 raise uncounted(error, self._namespace, self._name, within_s=spent_s) from error
             raise
 
-    async def _replace(self, group: WaitGroup, counted: Counted, ends_s: float) -> WaitGroup:
+    async def _replace(self, group: WaitGroup, counted: Counted, *, left_s: float) -> WaitGroup:
         body = msgspec.structs.replace(group, status=counted.status)
         request = requests.replace_status(requests.WAIT_GROUPS, self._namespace, self._name, body)
-        timeout_s = _try_s(ends_s - _now_s())
         # Sent once: only so is it known whether an answer got lost.
-        return _decode(await self._transport.send(request, retries=False, repeatable=False, timeout_s=timeout_s))
+        return _decode(await self._transport.send(request, retries=False, repeatable=False, timeout_s=_try_s(left_s)))
 
 
 def _now_s() -> float:
@@ -230,7 +244,8 @@ def _now_s() -> float:
 
 async def _pause(pause_s: float, *, until_s: float) -> bool:
     """Leave it to others, but not for ever; tell whether there was a pause."""
-    pause_s = min(pause_s, until_s - _now_s())
+    if pause_s > 0:
+        pause_s = min(pause_s, until_s - _now_s())
     if pause_s <= 0:
         return False
     await asyncio.sleep(pause_s)

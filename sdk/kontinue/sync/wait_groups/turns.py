@@ -56,7 +56,7 @@ once more, who comes too late has left the object to nobody."""
 class Turns:
     """Turns of one process on one object.
 
-    For each write: ``asked``; then, unless the turn ``goes_on``, ``pause_s`` for what was read, until that is 0; then
+    For each write: ``asked``; then, unless our turn goes on, ``pause_s`` for what was read, until that is 0; then
     ``goes_on_for_s`` for what is written, and ``written`` or ``pause_after_conflict_s``.
 
     Args:
@@ -84,25 +84,27 @@ class Turns:
         self._looks = 0
         """Since our last conflict, each at the turn of somebody else."""
         self._ended_s = float("-inf")
-        self._looked_s = 0.0
-        self._looked_at: Write | None = None
+        self._newest: Write | None = None
         """The newest write, when what is to be written next was looked at before."""
+        self._newest_s = 0.0
+        """When it was seen first."""
+        self._looked_s = 0.0
+        """When it was seen last."""
         self._waited: dict[str, int] = {}
         """Who waited for its next turn when the object was read last, and the number of its latest write."""
         self._overtaken = 0
         """Whose latest write has this number or a lower one did not come for its turn."""
 
-    def asked(self, now_s: float) -> float:
-        """Note that something is to be written; return how long to leave it to others before it is read."""
-        self._has_more = now_s - self._ended_s <= AT_ONCE * self._write_s
-        self._looked_at = None
-        if self.goes_on(now_s) or not self._has_more:
-            return 0.0
-        return max(GAP * self._write_s, self._turns_s(self._others))
+    def asked(self, now_s: float) -> float | None:
+        """Note that something is to be written; return how long to leave it to others before it is read.
 
-    def goes_on(self, now_s: float) -> bool:
-        """Tell whether the next write belongs to a turn that has begun: it is built on our last one."""
-        return self._left > 0 and now_s - self._ended_s <= LONGEST_TURN_S
+        None: it need not be read, our turn goes on.
+        """
+        self._has_more = now_s - self._ended_s <= AT_ONCE * self._write_s
+        self._newest = None
+        if self._goes_on(now_s):
+            return None
+        return max(GAP * self._write_s, self._turns_s(self._others)) if self._has_more else 0.0
 
     def goes_on_for_s(self) -> float | None:
         """Return how long writes are to follow the next one, as others are told; None: no more are known of."""
@@ -123,7 +125,7 @@ class Turns:
         last = writes[-1] if writes else None
         stands_still = self._look(now_s, last)
         theirs = last.goes_on_for_s if last is not None and last.writer != self._writer else None
-        if self.goes_on(now_s) and theirs is None:
+        if self._goes_on(now_s) and theirs is None:
             return 0.0
         before, others = self._order(writes)
         self._left = 0
@@ -164,15 +166,21 @@ class Turns:
         self._done += 1
         self._ended_s = now_s
 
+    def _goes_on(self, now_s: float) -> bool:
+        """Tell whether the next write belongs to a turn that has begun: it is built on our last one."""
+        return self._left > 0 and now_s - self._ended_s <= LONGEST_TURN_S
+
     def _look(self, now_s: float, last: Write | None) -> bool:
         """Note what was read; tell whether nobody has written for a while, as far as has been seen."""
-        before, passed_s = self._looked_at, now_s - self._looked_s
-        self._looked_at, self._looked_s = last, now_s
-        if before is None or last is None:
-            return False
-        if last.number - before.number >= MANY:
+        before, passed_s = self._newest, now_s - self._looked_s
+        self._newest, self._looked_s = last, now_s
+        if last is None or last != before:
+            self._newest_s = now_s
+        elif now_s - self._newest_s >= STOOD_STILL * self._write_s:
+            return True
+        if before is not None and last is not None and last.number - before.number >= MANY:
             self._measured(passed_s / (last.number - before.number))
-        return last == before and passed_s >= STOOD_STILL * self._write_s
+        return False
 
     def _note_overtaken(self, writes: Sequence[Write]) -> None:
         """Note who has not come for its turn: somebody who stood behind it has had one since the last look."""

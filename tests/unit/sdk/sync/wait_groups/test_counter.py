@@ -582,6 +582,40 @@ async def test_who_is_cancelled_as_it_writes_keeps_nobody_else_from_it():
     assert first.cancelled()
 
 
+def writing() -> asyncio.Task[None] | None:
+    """Return the task that writes what was asked for meanwhile."""
+    tasks = (one for one in asyncio.all_tasks() if one.get_name().startswith("kontinue counts"))
+    return next(tasks, None)
+
+
+@pytest.mark.parametrize("has_begun", [True, False], ids=["under way", "before its first step"])
+async def test_a_program_that_cancels_all_its_tasks_keeps_nobody_from_counting(has_begun: bool):
+    """Not all who count are cancelled: who is not hears that it is not known, or is counted."""
+    stored = Gated()
+    subject = counter_of(stored)
+    first, second = (asyncio.create_task(subject.count(ADD)) for _ in range(2))
+    await stored.is_held.wait()
+    stored.is_held.clear()
+    stored.may_go_on.set()
+    while (cancelled := writing()) is None:
+        await asyncio.sleep(0)
+    stored.may_go_on.clear()
+    if has_begun:
+        await stored.is_held.wait()
+    third = asyncio.create_task(subject.count(ADD))
+    cancelled.cancel()
+    stored.may_go_on.set()
+    assert await first == 1
+    if has_begun:
+        with pytest.raises(errors.Unavailable, match="was cancelled by this program; whether it was counted is not"):
+            await second
+        assert await third == stored.group.counter
+    else:
+        assert {await second, await third} == {2, 3}
+    assert await subject.count(ADD) == stored.group.counter
+    assert cancelled.cancelled()
+
+
 @given(st.data())
 def test_processes_that_lose_answers_and_conflict_count_each_operation_once(data: st.DataObject):
     """Whatever gets lost on the way there or back: in the end exactly what was asked for is counted."""

@@ -50,7 +50,12 @@ class Process:
         self.writers.append(f"{writer}.{self.count}{text}")
 
     def asks(self) -> float:
-        return self.turns.asked(self.now_s)
+        """Return for how long it is left to others; 0 also if our turn goes on."""
+        return self.turns.asked(self.now_s) or 0.0
+
+    def goes_on(self, *, after_s: float = 0.0) -> bool:
+        """Ask for the next write; tell whether our turn goes on."""
+        return self.turns.asked(self.now_s + after_s) is None
 
     def reads(self) -> float:
         return self.turns.pause_s(self.now_s, self.writers)
@@ -68,8 +73,8 @@ class Process:
     def writes_at_once(self, times: int) -> None:
         """Write as long as a turn goes on."""
         for _ in range(times):
-            assert self.asks() == 0.0
-            if not self.turns.goes_on(self.now_s):
+            if not self.goes_on():
+                assert self.asks() == 0.0
                 assert self.reads() == 0.0
             self.writes()
 
@@ -134,8 +139,8 @@ def test_what_was_written_a_while_ago_is_read_again_before_the_next_write():
     """It is probably old."""
     process = Process()
     process.writes_at_once(2)
-    assert process.turns.goes_on(process.now_s + LONGEST_TURN_S)
-    assert not process.turns.goes_on(process.now_s + LONGEST_TURN_S + 0.001)
+    assert process.goes_on(after_s=LONGEST_TURN_S)
+    assert not process.goes_on(after_s=LONGEST_TURN_S + 0.001)
 
 
 def test_among_others_a_turn_is_shorter_and_left_for_theirs():
@@ -152,9 +157,9 @@ def test_where_writes_take_long_a_turn_has_fewer_of_them():
     process.conflicts(took_s=0.05)
     process.reads()
     process.writes(took_s=0.05)
-    assert process.turns.goes_on(process.now_s)
+    assert process.goes_on()
     process.writes(took_s=0.05)
-    assert not process.turns.goes_on(process.now_s)
+    assert not process.goes_on()
 
 
 @pytest.mark.parametrize("others", [(), ("a",)], ids=["alone", "among others"])
@@ -224,6 +229,19 @@ def test_a_look_that_comes_soon_proves_no_standstill():
     process.reads()
     process.now_s += (STOOD_STILL - 0.5) * WRITE_S
     assert process.reads()
+
+
+def test_looks_that_come_soon_prove_a_standstill_together():
+    """Each is short where little has been announced: who has stopped would be waited for as long as it may."""
+    process = Process()
+    process.asks()
+    process.others_write("gone", goes_on_for_s=WRITE_S / 2)
+    process.conflicts()
+    begun_s = process.now_s
+    while pause_s := process.reads():
+        process.now_s += pause_s
+        assert process.now_s - begun_s < 10 * WRITE_S
+    assert process.now_s - begun_s >= STOOD_STILL * WRITE_S
 
 
 def test_who_was_interrupted_in_its_turn_has_left_the_order():
@@ -319,7 +337,7 @@ def test_a_single_write_of_somebody_else_does_not_end_a_turn():
     assert process.conflicts() == 0.0
     assert process.reads() == 0.0
     process.writes()
-    assert process.turns.goes_on(process.now_s)
+    assert process.goes_on()
 
 
 def test_a_turn_of_somebody_else_ends_ours():
@@ -330,7 +348,7 @@ def test_a_turn_of_somebody_else_ends_ours():
     process.others_write("a", goes_on_for_s=0.02)
     process.conflicts()
     assert process.reads() == pytest.approx(0.02 + COME_S)
-    assert not process.turns.goes_on(process.now_s)
+    assert not process.goes_on()
 
 
 def test_pauses_after_conflicts_grow_with_their_number_and_with_the_time_of_a_write():
@@ -411,7 +429,7 @@ def test_nobody_is_ever_kept_from_writing_for_long(events: list[tuple[str, float
         pauses = [process.asks()]
         if writer:
             process.others_write(writer, goes_on_for_s=goes_on_for_s)
-        if not process.turns.goes_on(process.now_s):
+        if not process.goes_on():
             pauses.append(process.reads())
         if event == "conflict":
             pauses.append(process.conflicts(took_s=took_s))
