@@ -18,6 +18,7 @@ from kontinue.client.ended_watch import EndedWatch
 from kontinue.client.results import error_of
 from kontinue.kube import requests
 from kontinue.kube.answers import reader
+from kontinue.kube.errors import CLOSED
 from kontinue.kube.reflector import REFUSALS, Listed, Reflector
 from kontinue.kube.transport import Transport
 from kontinue.kube.watch import Changed
@@ -51,6 +52,7 @@ class Waits:
         """Return the Execution when it is in a wanted phase, has ended, or is blocked.
 
         Raises:
+            InvalidState: the client was closed.
             NotFound: it does not exist, or was deleted.
             ApiError: the server refuses to be watched.
         """
@@ -59,7 +61,12 @@ class Waits:
             if watch is None:
                 watch = self._ended[target.namespace] = EndedWatch(self._transport, target.namespace)
             return await self._wait_for_end(target, watch, accepts_blocked=Phase.BLOCKED in (wanted or ()))
-        return await self._wait_alone(target, {*wanted, *ENDED_PHASES})
+        try:
+            return await self._wait_alone(target, {*wanted, *ENDED_PHASES})
+        except errors.Unavailable as error:
+            if error.reason == CLOSED:
+                raise errors.InvalidState("the client was closed during a wait") from error
+            raise
 
     async def _wait_for_end(self, target: Target, watch: EndedWatch, *, accepts_blocked: bool) -> Execution:
         """Blocked is no end, and a watch may be late: what it was some time ago is no answer."""

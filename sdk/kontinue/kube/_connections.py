@@ -11,7 +11,8 @@ import ssl
 from collections.abc import Callable
 from typing import Final
 
-from kontinue.errors import InvalidState
+from kontinue.errors import InvalidState, Unavailable
+from kontinue.kube import errors as kube_errors
 from kontinue.kube._connection import Connection, StaleConnectionError
 from kontinue.kube._endpoint import Endpoint
 from kontinue.kube._response import Response
@@ -88,6 +89,7 @@ class Connections:
         Raises:
             ConnectError: it was refused, did not answer in time, or is not the server it should be.
             ConfigError: the certificates cannot be used.
+            Unavailable: it was closed.
         """
         self._check_open()
         loop = asyncio.get_running_loop()
@@ -109,7 +111,7 @@ class Connections:
             raise ConnectError(f"{endpoint.authority}: closed at once")
         try:
             self._check_open()
-        except ConnectError:
+        except Unavailable:
             connection.abort()
             raise
         self._open.add(connection)
@@ -137,7 +139,7 @@ class Connections:
 
     def _check_open(self) -> None:
         if self.is_closed:
-            raise ConnectError("the transport is closed")
+            raise kube_errors.closed()
 
     def _take_idle(self, loop: asyncio.AbstractEventLoop, now_s: float) -> Connection | None:
         while self._idle:

@@ -24,6 +24,8 @@ TOO_LARGE_MESSAGES: Final = ("request is too large", "message larger than max")
 """etcd refuses objects past 1.5 MiB, its client those past 2 MiB: a 500 that no retry will cure."""
 NOT_SENT: Final = "NotSent"
 """Reason of an ``Unavailable`` whose request never left this process."""
+CLOSED: Final = "Closed"
+"""The same, because the client was closed: whoever asks again is not answered either."""
 NOT_TRUSTED: Final = "NotTrusted"
 """The same, because the server's certificate is not one that is trusted: asking again would not help."""
 
@@ -130,6 +132,14 @@ def from_status(
     return class_(message, status=code, reason=answer.reason, retry_after_s=retry_after_s, remedy=remedy)
 
 
+def closed() -> errors.Unavailable:
+    """Return the error for a request of a client that was closed before; it is the program's fault, not the server's.
+
+    Not ``InvalidState``: of a write that was tried before nobody knows whether it was carried out.
+    """
+    return errors.Unavailable("this client is closed: make another one", reason=CLOSED)
+
+
 def no_answer(request: str, cause: BaseException, *, sent: bool = True) -> errors.Unavailable:
     """Return the error for a request that got no answer: refused, cut or timed out.
 
@@ -163,7 +173,7 @@ def check_json(request: str, body: bytes) -> None:
 
 def is_worth_retrying(error: errors.ApiError) -> bool:
     """Tell whether the same request may well succeed a moment later."""
-    if not isinstance(error, errors.Unavailable) or error.reason == NOT_TRUSTED:
+    if not isinstance(error, errors.Unavailable) or error.reason in {NOT_TRUSTED, CLOSED}:
         return False
     if error.status == 0 or error.status in TRANSIENT_STATUSES:
         return True
@@ -172,7 +182,7 @@ def is_worth_retrying(error: errors.ApiError) -> bool:
 
 def was_not_processed(error: errors.ApiError) -> bool:
     """Tell whether the server surely did not act: then even a create may be repeated."""
-    return error.status == 429 or error.reason == NOT_SENT
+    return error.status == 429 or error.reason in {NOT_SENT, CLOSED}
 
 
 def _is_broken(status: int, body: bytes) -> bool:

@@ -20,6 +20,7 @@ from kontinue import errors
 from kontinue.api.meta import ListMeta, ObjectMeta
 from kontinue.kube import jitter, requests, watch
 from kontinue.kube.backoff import Backoff
+from kontinue.kube.errors import CLOSED
 from kontinue.kube.requests import Resource
 from kontinue.kube.transport import Transport
 from kontinue.kube.watch import Changed
@@ -142,6 +143,9 @@ class Reflector(Generic[T]):
         """Yield the selection, then its changes in the server's order, until closed or cancelled.
 
         Close it (``contextlib.aclosing``) when leaving early.
+
+        Raises:
+            ApiError: one of those that are fatal; or Unavailable: the transport was closed.
         """
         loop = asyncio.get_running_loop()
         backoff = Backoff()
@@ -170,7 +174,7 @@ class Reflector(Generic[T]):
                 self.last_error = error
             except errors.ApiError as error:
                 self.last_error = error
-                if isinstance(error, self._fatal):
+                if isinstance(error, self._fatal) or error.reason == CLOSED:
                     raise
                 level = logging.DEBUG if is_told else logging.WARNING
                 _log.log(level, "watch of %s failed, trying again: %s", self._resource.plural, error)

@@ -193,6 +193,18 @@ async def test_a_wait_for_a_phase_on_the_way(client, worker):
         await client.wait_for_execution(handle, until=["Suspended"])
 
 
+@pytest.mark.parametrize("until", [[Phase.EXECUTING], None], ids=["a phase on the way", "the end"])
+async def test_a_wait_ends_when_its_client_is_closed(api_server, client, worker, until):
+    """Nobody will answer it any more, however long it waits."""
+    handle = await client.spawn(build, "x")
+    other = Client(ClientOptions(kubeconfig=str(api_server.kubeconfig), qps=None))
+    wait = asyncio.ensure_future(other.wait_for_execution(handle.name, until=until))
+    await asyncio.sleep(0.5)
+    await other.close()
+    with pytest.raises(errors.InvalidState, match="the client was closed during a wait"):
+        await wait
+
+
 async def test_a_wait_for_nothing_says_so(client, worker):
     """Unknown and deleted Executions end a wait."""
     with pytest.raises(errors.NotFound, match=f"no Execution 'none' in namespace '{client.namespace}'"):

@@ -14,6 +14,7 @@ from typing import Final, TypeVar
 from kontinue import errors
 from kontinue.api import durations
 from kontinue.kube.backoff import CAP_S, Backoff
+from kontinue.kube.errors import CLOSED
 from kontinue.kube.reflector import HasMetadata
 from kontinue.sync.objects.followed import Followed
 
@@ -97,6 +98,9 @@ async def insisted(renew: Callable[[float], Awaitable[T]], *, ttl: timedelta) ->
     Args:
         renew: sends it once, told how many seconds one request may take.
         ttl: of what is renewed.
+
+    Raises:
+        ApiError: the server refuses; or Unavailable: the client was closed.
     """
     ttl_s = ttl.total_seconds()
     backoff = Backoff(cap_s=min(CAP_S, ttl_s * LONGEST_PAUSE))
@@ -104,6 +108,8 @@ async def insisted(renew: Callable[[float], Awaitable[T]], *, ttl: timedelta) ->
         try:
             return await renew(max(LEAST_TRY_S, ttl_s * LONGEST_TRY))
         except errors.Unavailable as error:
+            if error.reason == CLOSED:
+                raise
             await asyncio.sleep(backoff.next_s(at_least_s=error.retry_after_s))
 
 
