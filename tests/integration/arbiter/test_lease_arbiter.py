@@ -293,7 +293,8 @@ async def test_who_stops_waiting_withdraws(world: World, lease: Lease):
             await task
         assert list(await phases(lease)) == ["me"]
         await lease.release(held)
-        assert (await lease.acquire(timeout=LONG)).token == 2
+        # Not always the next one: a coordinator that hears late that somebody has gone has granted it to him first.
+        assert (await lease.acquire(timeout=LONG)).token > held.token
 
 
 class Blindfold(KubeTransport):

@@ -230,10 +230,21 @@ async def test_a_lock_that_is_lost_to_its_holder_alone_is_given_back(
     assert not await mutex.is_locked()
 
 
+async def test_a_wait_ends_when_its_client_is_closed(mutex: Mutex, transport: KubeTransport, api_server: ApiServer):
+    """Nobody will answer it any more, however long it waits; it is not the server's fault."""
+    other = api_server.transport()
+    await mutex.lock(holder="a")
+    waiting = asyncio.create_task(of(other, api_server).lock(holder="b"))
+    await eventually(lambda: waits(mutex, "b"))
+    await other.close()
+    with pytest.raises(errors.Unavailable, match="this client is closed: make another one"):
+        await waiting
+
+
 async def test_a_holder_that_is_cancelled_while_he_unlocks_unlocks(
     mutex: Mutex, api_server: ApiServer, monkeypatch: pytest.MonkeyPatch
 ):
-    """A second Ctrl-C does not keep it locked."""
+    """A second Ctrl-C does not keep it locked: he leaves once it is not, before his client is closed."""
     may_go_on, is_leaving = asyncio.Event(), asyncio.Event()
     give_back = Locker.give_back
 
@@ -246,17 +257,16 @@ async def test_a_holder_that_is_cancelled_while_he_unlocks_unlocks(
         async with mutex.held(holder="a"):
             pass
 
-    async def is_free() -> bool:
-        return not await mutex.is_locked()
-
     monkeypatch.setattr(Locker, "give_back", hesitant)
     holding = asyncio.create_task(hold())
     await is_leaving.wait()
     holding.cancel()
+    await asyncio.sleep(0.1)
+    assert not holding.done()
+    may_go_on.set()
     with pytest.raises(asyncio.CancelledError):
         await holding
-    may_go_on.set()
-    await eventually(is_free)
+    assert not await mutex.is_locked()
 
 
 async def test_a_lock_that_is_not_renewed_ends_after_its_ttl(mutex: Mutex):

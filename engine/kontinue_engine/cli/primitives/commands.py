@@ -91,6 +91,7 @@ async def run_command(
     signals.keep()
     loop = asyncio.get_running_loop()
     if is_main := threading.current_thread() is threading.main_thread():
+        usual = signal.getsignal(signal.SIGINT)
         loop.add_signal_handler(signal.SIGINT, signals.receive if own_group else _ignore, signal.SIGINT)
     try:
         with ExitStack() as used:
@@ -111,6 +112,7 @@ async def run_command(
         signals.keep()
         if is_main:
             loop.remove_signal_handler(signal.SIGINT)
+            signal.signal(signal.SIGINT, usual)  # asyncio.run's: what is held is given back before Ctrl-C ends us
 
 
 def exit_code(status: int) -> int:

@@ -19,13 +19,16 @@ T = TypeVar("T")
 @contextmanager
 def within(scope: Keeper[H], thread: EventThread) -> Generator[H]:
     """Hold a lock, or something else, in a ``with``; what the body raises goes first."""
+    is_over = False
     try:
         yield thread.run(scope.begin())
+        is_over = True
+        thread.run(scope.end())
     except BaseException as error:
         with suppress(errors.KontinueError):
-            thread.run(scope.end(error))  # of one that has not begun there is nothing to end
+            # Of one that has not begun, or has ended, there is nothing to end.
+            thread.run(scope.end(None if is_over else error))
         raise
-    thread.run(scope.end())
 
 
 def taken(

@@ -23,6 +23,7 @@ from kontinue.kube.requests import Resource
 from kontinue.kube.transport import Transport
 from kontinue.sync.granted.shapes import Asking, LookedAfter
 from kontinue.sync.holding.holders import found as found_holder
+from kontinue.sync.holding.shielded import shielded
 from kontinue.sync.objects.waiting import unanswered
 from kontinue.sync.objects.watching import Gone, not_looked_after, states
 
@@ -142,9 +143,12 @@ class Asker(Generic[C]):
         course = _Course()
         try:
             async with scope:
-                course.asking = asyncio.ensure_future(self._ask(await prepare()))
-                await asyncio.shield(course.asking)
-                granted = self._accepted(await _while_shown(self._decided(name, exists), show))
+                wanted = await prepare()
+                while course.asking is None or course.asking.cancelled():  # with all tasks of a program, but not we
+                    course.asking = asyncio.ensure_future(self._ask(wanted))
+                    await asyncio.wait([course.asking])
+                course.asking.result()
+                granted = self._accepted(await _while_shown(lambda: self._decided(name, exists), show))
                 course.is_granted = True
                 if confirm is not None:
                     await confirm(granted)
@@ -152,7 +156,7 @@ class Asker(Generic[C]):
         except BaseException as error:
             is_over = isinstance(error, TimeoutError) and scope.expired()
             unseen = asyncio.ensure_future(_is_unseen(exists)) if is_over and course.is_waiting else None
-            is_gone = await asyncio.shield(asyncio.ensure_future(self._withdraw(name, course.asking)))
+            is_gone = await shielded(lambda: self._withdraw(name, course.asking), f"withdrawing {name}")
             if is_over:
                 over = await self._timed_out(limit or timedelta(), unseen, no_wait=no_wait)
                 raise (over if is_gone else type(over)(f"{over}; {self._left_behind(name)}")) from error
@@ -205,6 +209,8 @@ class Asker(Generic[C]):
         if not asking.done():
             asking.cancel()
             await asyncio.wait([asking])
+        elif asking.cancelled():
+            pass  # as if its answer had got lost
         elif isinstance(error := asking.exception(), errors.ApiError) and not isinstance(error, errors.Unavailable):
             return True  # refused; after Unavailable it may be there, whatever the last try was answered
         request = requests.delete(self._resource, self._namespace, name)
@@ -231,22 +237,29 @@ class Asker(Generic[C]):
         return errors.WaitTimeout(f"{self._words.was_held} within {durations.format_(limit)}")
 
 
-async def _while_shown(deciding: Awaitable[T], show: Callable[[], Coroutine[Any, Any, None]] | None) -> T:
+async def _while_shown(
+    decide: Callable[[], Coroutine[Any, Any, T]], show: Callable[[], Coroutine[Any, Any, None]] | None
+) -> T:
     """Return what is decided; meanwhile ``show`` runs, and may end before."""
     if show is None:
-        return await deciding
-    decided, showing = asyncio.ensure_future(deciding), asyncio.ensure_future(show())
+        return await decide()
+    decided, showing = asyncio.ensure_future(decide()), asyncio.ensure_future(show())
     try:
         await asyncio.wait([decided, showing], return_when=asyncio.FIRST_COMPLETED)
-        if not decided.done():
+        if not decided.done() and not showing.cancelled():
             showing.result()
-        return await decided
+        await asyncio.wait([decided])
+        while decided.cancelled():  # with all tasks of a program, but not we
+            decided = asyncio.ensure_future(decide())
+            await asyncio.wait([decided])
+        return decided.result()
     finally:
         for one in (decided, showing):
             one.cancel()
         await asyncio.wait([decided, showing])
-        if not showing.cancelled():
-            showing.exception()  # seen
+        for one in (decided, showing):
+            if not one.cancelled():
+                one.exception()  # seen
 
 
 async def _is_unseen(exists: Callable[[], Awaitable[LookedAfter]]) -> bool:

@@ -5,8 +5,6 @@ Used by ``semaphore`` and its blocking twin, and by workers, which ask for their
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Final, Self
@@ -15,6 +13,7 @@ from kontinue import errors
 from kontinue.api.konductor.semaphores import Permit, PermitSpec, Semaphore
 from kontinue.sync.holding.held import Holding, Keeper
 from kontinue.sync.holding.renewing import Term
+from kontinue.sync.holding.shielded import shielded
 from kontinue.sync.objects.owned import child_meta
 
 SEMAPHORE_LABEL: Final = "semaphore"
@@ -31,12 +30,20 @@ class HeldPermit(Holding):
         term: how long it lasts, from before it was asked for.
     """
 
-    def __init__(self, permit: Permit, release: Callable[[], Awaitable[bool]], term: Term) -> None:
+    def __init__(
+        self,
+        permit: Permit,
+        release: Callable[[], Awaitable[bool]],
+        renew: Callable[[float], Awaitable[Permit]],
+        term: Term,
+    ) -> None:
         super().__init__(permit.spec.holder, term)
         self.name = permit.metadata.name
         self.permit = permit
         self.term = term
+        self._renew = renew
         self._release = release
+        self._has_tried_to_leave = False
 
     async def release(self) -> bool:
         """Give it back; return whether it was still held: False if it has expired, or was taken away, meanwhile.
@@ -56,12 +63,15 @@ class HeldPermit(Holding):
         Raises:
             InvalidState: the block was successful, but the permit had ended meanwhile: others may have had theirs.
         """
-        # Whoever is cancelled here, once more maybe, still gives it back.
-        ending = asyncio.ensure_future(self.release())
-        if kind is not None:
-            with contextlib.suppress(errors.KontinueError):  # then it ends with its ttl
-                await asyncio.shield(ending)
-        elif not await asyncio.shield(ending):
+        try:
+            await shielded(self._leave, f"giving back {permit_name(self.permit)}")
+        except errors.KontinueError:
+            if kind is None:
+                raise  # else it ends with its ttl
+
+    async def _leave(self) -> None:
+        was_tried, self._has_tried_to_leave = self._has_tried_to_leave, True
+        if not await self.release() and not was_tried:  # by what was cut off
             raise _ended(self.permit)
 
 

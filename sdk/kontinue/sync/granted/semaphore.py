@@ -235,17 +235,18 @@ class Semaphore(Stored[StoredSemaphore]):
             ttl = status.expires_at - status.acquired_at
         loop = asyncio.get_running_loop()
         term = Term(permit_name(permit), ttl, since_s, loop.time)
+        renew = self._renewing(permit)
         if ttl is not None and term.is_due:
             since_s = loop.time()
             lost = f"{term.what} was granted, but has ended meanwhile"
             try:
-                permit = await insisted(self._renewing(permit), ttl=ttl)
+                permit = await insisted(renew, ttl=ttl)
             except errors.NotFound as error:
                 raise Missed(lost) from error
             if not permit.is_granted:
                 raise Missed(lost)
             term.renewed(since_s)
-        return HeldPermit(permit, lambda: self._given_back(permit), term)
+        return HeldPermit(permit, lambda: self._given_back(permit), renew, term)
 
     async def _given_back(self, permit: Permit) -> bool:
         meta = permit.metadata
@@ -270,7 +271,7 @@ class Semaphore(Stored[StoredSemaphore]):
                 Followed(self._transport, requests.PERMITS, Permit, self.namespace, held.name),
                 held.permit,
                 is_held=lambda one: one.is_granted,
-                renew=self._renewing(held.permit),
+                renew=held._renew,  # pyright: ignore[reportPrivateUsage] - it does not tell the term
                 term=held.term,
             )
         except TimeoutError:

@@ -16,8 +16,10 @@ from typing import Any, Final, Generic, TypeVar
 
 from kontinue import errors
 from kontinue.client.limits import limit
+from kontinue.client.shared_task import SharedTask
 from kontinue.sync.holding.locker import Locker, Taken
 from kontinue.sync.holding.renewing import Term
+from kontinue.sync.holding.shielded import shielded
 
 DROP_WITHIN_S: Final = 5.0
 """What is lost is tried to be given back for so long. Judgement."""
@@ -91,10 +93,11 @@ class Keeper(abc.ABC, Generic[H]):
         self._on_loss = on_loss
         self._timeout = timeout
         self._held: H | None = None
-        self._keeping: asyncio.Task[None] | None = None
+        self._keeping: SharedTask | None = None
         self._body: asyncio.Task[Any] | None = None
         self._cancelling = 0
         self._has_cancelled = False
+        self._has_tried_to_release = False
 
     @abc.abstractmethod
     async def take(self) -> H:
@@ -102,7 +105,7 @@ class Keeper(abc.ABC, Generic[H]):
 
     @abc.abstractmethod
     async def keep(self, held: H) -> str:
-        """Renew it until it is lost; return why."""
+        """Renew it until it is lost; return why. Called again where a program has cancelled it, and holds it still."""
 
     @abc.abstractmethod
     async def release(self, held: H, error: BaseException | None) -> None:
@@ -122,7 +125,13 @@ class Keeper(abc.ABC, Generic[H]):
     async def begin(self) -> H:
         """Take it, and keep it from now on; without ``async with``, look at ``check()`` of what is returned."""
         held = self._held = await self.take()
-        self._keeping = asyncio.create_task(self._keep(held), name=f"kontinue keeps it for {held.holder}")
+        self._has_tried_to_release = False
+        self._keeping = SharedTask(
+            lambda: self._keep(held),
+            name=f"kontinue keeps it for {held.holder}",
+            is_needed=lambda: self._body is not None and not self._body.done(),
+        )
+        self._keeping.start()
         return held
 
     async def end(self, error: BaseException | None = None) -> None:
@@ -134,11 +143,15 @@ class Keeper(abc.ABC, Generic[H]):
         Raises:
             LockLost: it was lost meanwhile.
             ApiError: it could not be released.
+            CancelledError: the caller was cancelled, and it was given back before, if that is possible.
         """
-        held, keeping = self._held, self._keeping
+        held = self._held
+        keeping = self._keeping.stop() if self._keeping is not None else None
         if held is None or keeping is None:
             return
-        keeping.cancel()
+        await shielded(lambda: self._end(held, keeping, error), f"giving back what {held.holder} holds")
+
+    async def _end(self, held: H, keeping: asyncio.Task[None], error: BaseException | None) -> None:
         await asyncio.wait([keeping])
         lost = held._lost  # pyright: ignore[reportPrivateUsage]
         if lost:  # a ttl that is over while nobody else has it yet is no loss: giving it back tells
@@ -149,15 +162,13 @@ class Keeper(abc.ABC, Generic[H]):
             keeping.result()  # what the callback has raised
         if lost:
             raise errors.LockLost(lost)
+        was_tried, self._has_tried_to_release = self._has_tried_to_release, True
         try:
-            # Whoever is cancelled here, once more maybe, still gives it back.
-            await asyncio.shield(asyncio.ensure_future(self._given_back(held, error)))
-        except (errors.Held, errors.InvalidState, errors.NotFound) as error:
-            raise errors.LockLost(f"{error}: it has ended before it was released") from error
-
-    async def _given_back(self, held: H, error: BaseException | None) -> None:
-        async with limit(self._timeout, f"what {held.holder} holds is released", writes=True):
-            await self.release(held, error)
+            async with limit(self._timeout, f"what {held.holder} holds is released", writes=True):
+                await self.release(held, error)
+        except (errors.Held, errors.InvalidState, errors.NotFound) as failure:
+            if not was_tried:  # else it was probably given back by that
+                raise errors.LockLost(f"{failure}: it has ended before it was released") from failure
 
     async def __aenter__(self) -> H:
         """Take it, and keep it from now on."""

@@ -22,6 +22,7 @@ from kontinue.kube.reflector import HasMetadata
 from kontinue.kube.requests import Resource
 from kontinue.kube.transport import Transport
 from kontinue.sync.holding.renewing import Term, insisted, renewed_until_lost
+from kontinue.sync.holding.shielded import shielded
 from kontinue.sync.objects.changes import Changes
 from kontinue.sync.objects.followed import Followed
 from kontinue.sync.objects.waiting import unanswered, until_over
@@ -130,7 +131,9 @@ class Locker(Generic[T]):
             raise  # nothing was written
         except BaseException as error:
             stays = keeps_place and not isinstance(error, errors.WaitTimeout)
-            has_left = stays or not wish.is_asked or await self._leave(claim)
+            has_left = stays or not wish.is_asked
+            if not has_left:
+                has_left = await shielded(lambda: self._leave(claim), f"withdrawing {claim.holder} from {self._what}")
             if isinstance(error, errors.Unavailable) and wish.is_turn and not has_left:
                 raise errors.Unavailable(f"{error}; it may be held by {claim.holder} now") from error
             if isinstance(error, errors.WaitTimeout) and not has_left:

@@ -114,17 +114,24 @@ class Changes(Generic[T]):
 
 
 async def settled(sending: Coroutine[Any, Any, AnswerT]) -> AnswerT:
-    """Return the answer to a write; whoever is cancelled waits for it, as he may be about to undo what it does."""
+    """Return the answer to a write; whoever is cancelled waits for it, as he may be about to undo what it does.
+
+    Raises:
+        Unavailable: a program has cancelled all tasks of its loop, but not the caller's.
+    """
     task = asyncio.ensure_future(sending)
     task.add_done_callback(_seen)
     try:
-        return await asyncio.shield(task)
+        await asyncio.wait([task])
     except asyncio.CancelledError:
         try:
             await asyncio.wait([task], timeout=SETTLE_S)
         finally:
             task.cancel()
         raise
+    if task.cancelled():
+        raise errors.Unavailable("the write was cancelled by this program, and may have been carried out")
+    return task.result()
 
 
 def _seen(task: asyncio.Future[Any]) -> None:

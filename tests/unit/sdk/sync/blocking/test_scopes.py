@@ -6,7 +6,8 @@ import asyncio
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
+from typing import Any, TypeVar
 
 import pytest
 
@@ -14,6 +15,8 @@ from kontinue import errors
 from kontinue.client.event_thread import EventThread
 from kontinue.sync.blocking.scopes import taken, within
 from kontinue.sync.holding.held import Holding, Keeper
+
+T = TypeVar("T")
 
 
 @pytest.fixture
@@ -38,8 +41,8 @@ def press_ctrl_c() -> None:
     signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
 
-class Kept(Keeper[Holding]):
-    """Interrupts its caller when it is taken; says what happens to it."""
+class Lasting(Keeper[Holding]):
+    """Says what happens to it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -47,7 +50,6 @@ class Kept(Keeper[Holding]):
 
     async def take(self) -> Holding:
         self.happened.append("taken")
-        press_ctrl_c()
         return Holding("a")
 
     async def keep(self, held: Holding) -> str:
@@ -61,6 +63,14 @@ class Kept(Keeper[Holding]):
         self.happened.append("dropped")
 
 
+class Kept(Lasting):
+    """Interrupts its caller when it is taken."""
+
+    async def take(self) -> Holding:
+        press_ctrl_c()
+        return await super().take()
+
+
 @pytest.mark.usefixtures("_uninterrupted")
 def test_a_scope_whose_caller_is_interrupted_when_it_has_begun_ends(thread: EventThread) -> None:
     """Else it would be renewed for as long as the client lives, with nobody in it."""
@@ -68,6 +78,29 @@ def test_a_scope_whose_caller_is_interrupted_when_it_has_begun_ends(thread: Even
     with pytest.raises(KeyboardInterrupt), within(scope, thread):
         scope.happened.append("entered")
     assert scope.happened == ["taken", "released after KeyboardInterrupt()"]
+
+
+class Interrupted(EventThread):
+    """Is interrupted when it is called for the second time, before it has begun with that."""
+
+    calls = 0
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        self.calls += 1
+        if self.calls == 2:
+            coroutine.close()
+            raise KeyboardInterrupt
+        return super().run(coroutine)
+
+
+def test_a_scope_whose_caller_is_interrupted_before_it_ends_ends_all_the_same() -> None:
+    """His block was successful, but nobody has given it back."""
+    thread = Interrupted()
+    scope = Lasting()
+    with pytest.raises(KeyboardInterrupt), within(scope, thread):
+        scope.happened.append("entered")
+    thread.close()
+    assert scope.happened == ["taken", "entered", "released after None"]
 
 
 @pytest.mark.usefixtures("_uninterrupted")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
@@ -12,7 +13,9 @@ import pytest
 from kontinue import errors
 from kontinue.api.konductor.semaphores import (
     Permit,
+    PermitPhase,
     PermitSpec,
+    PermitStatus,
     Semaphore,
     SemaphorePhase,
     SemaphoreSpec,
@@ -103,3 +106,30 @@ async def test_who_lacks_a_coordinator_is_told_how_to_start_one_for_the_namespac
     transport.answer = lambda request: listed if request.method == "GET" else b"{}"
     with pytest.raises(errors.WaitTimeout, match=f"`kontinue coordinator {said}"):
         await asker(transport, namespace).granted("p", prepare, limit=timedelta(seconds=5), exists=exists)
+
+
+@pytest.mark.parametrize("shows", [True, False])
+async def test_who_waits_goes_on_when_a_program_has_cancelled_all_its_tasks(shows: bool):
+    """He was not cancelled himself, and keeps his place."""
+    transport = ScriptedTransport()
+    granted = msgspec.structs.replace(PERMIT, status=PermitStatus(phase=PermitPhase.GRANTED))
+    stored = PERMIT
+    transport.answer = lambda request: (
+        b'{"metadata":{"resourceVersion":"1"},"items":[%b]}' % msgspec.json.encode(stored)
+        if request.method == "GET"
+        else b"{}"
+    )
+
+    async def show() -> None:
+        await asyncio.Event().wait()
+
+    waiting = asyncio.create_task(
+        asker(transport).granted("p", prepare, limit=None, exists=exists, show=show if shows else None)
+    )
+    while not transport.watched:
+        await asyncio.sleep(0)
+    stored = granted
+    for task in asyncio.all_tasks() - {asyncio.current_task(), waiting}:
+        task.cancel()
+    transport.emit(b'{"type":"MODIFIED","object":%b}' % msgspec.json.encode(granted))
+    assert (await waiting).is_granted

@@ -64,3 +64,56 @@ async def test_a_callback_that_raises_does_not_keep_the_body_going():
         await body(scope)
     assert len(scope.dropped) == 1
     assert asyncio.current_task().cancelling() == 0  # type: ignore[union-attr]
+
+
+class Lasting(Failing):
+    """Is renewed for ever."""
+
+    begins = 0
+
+    async def keep(self, held: Holding) -> str:
+        self.begins += 1
+        await asyncio.Event().wait()
+        raise AssertionError("it never ends")
+
+    async def release(self, held: Holding, error: BaseException | None) -> None:
+        self.dropped.append(held)
+
+
+async def test_what_is_held_is_renewed_when_a_program_has_cancelled_all_its_tasks():
+    """Its body was perhaps not cancelled, and would lose it unheard."""
+    scope = Lasting()
+    async with scope:
+        for begins in (1, 2, 3):
+            await asyncio.sleep(0.001)
+            assert scope.begins == begins
+            for task in asyncio.all_tasks() - {asyncio.current_task()}:
+                task.cancel()
+    assert len(scope.dropped) == 1
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+class TakenAway(Lasting):
+    """Is somebody else's when it is released."""
+
+    async def release(self, held: Holding, error: BaseException | None) -> None:
+        raise errors.InvalidState("nobody holds it")
+
+
+@pytest.mark.parametrize("turns", range(4))
+async def test_a_loss_is_told_although_a_program_cancels_all_its_tasks_before_it_is_released(turns: int):
+    """Nothing was sent that could have released it."""
+    leaves = asyncio.Event()
+
+    async def leave() -> None:
+        async with TakenAway():
+            leaves.set()
+
+    leaving = asyncio.create_task(leave())
+    await leaves.wait()
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    for task in asyncio.all_tasks() - {asyncio.current_task(), leaving}:
+        task.cancel()
+    with pytest.raises(errors.LockLost, match="nobody holds it: it has ended before it was released"):
+        await leaving
