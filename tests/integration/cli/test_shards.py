@@ -12,10 +12,13 @@ import pytest
 from kontinue.api import labels
 from kontinue.client import Client, ClientOptions
 from kontinue.kube import requests
-from replica import LEASE_S, Replica, replicas
+from replica import Replica, replicas
 from startable import StartableServer, startable
 
 pytestmark = pytest.mark.slow
+
+LEASE_S = 15
+"""A replica may stand still for 10 s before its work is moved, as it does where a disk hangs."""
 
 Kontinue = Any  # the class is in conftest, which importlib mode does not let us import
 WaitUntil = Callable[..., None]
@@ -39,7 +42,8 @@ def beside(kontinue: Kontinue, server: StartableServer) -> Kontinue:
 
 def replicas_of(kontinue: Kontinue, server: StartableServer, *shards: str) -> Any:
     folder: Path = kontinue.folder
-    return replicas(folder, server.kubeconfig, "app:app", folder, *shards)
+    options = ("--lease-duration", str(LEASE_S))
+    return replicas(folder, server.kubeconfig, "app:app", folder, *shards, options=options)
 
 
 def group_of(kontinue: Kontinue) -> dict[str, Any]:

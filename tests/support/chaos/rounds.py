@@ -21,7 +21,7 @@ from kontinue_engine.kube.memo_pages import with_whole_memo
 
 ALL_READY_SHARE = 0.8
 """Of the rounds begin with every replica ready; the others strike while the last fault is being mended."""
-SETTLED_S, BUSY_S = 30.0, 5.0
+SETTLED_S, BUSY_S = 120.0, 5.0
 
 
 @dataclasses.dataclass(frozen=True)

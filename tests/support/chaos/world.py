@@ -26,7 +26,7 @@ from startable import KubeStartable, LocalStartable, StartableServer, startable
 
 SHARDS = ("w-0", "w-1", "w-2")
 NAMESPACE = "default"
-READY_S = 60.0
+READY_S = 120.0
 POLL_S = 0.02
 
 _decode_lease = msgspec.json.Decoder(Lease).decode
