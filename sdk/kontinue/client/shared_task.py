@@ -12,7 +12,7 @@ class SharedTask:
 
     Programs cancel all tasks of their loop, as by ``for task in asyncio.all_tasks(): task.cancel()``, but perhaps not
     those that wait for this one, which they know nothing of: these would wait for ever. So it begins again where
-    somebody else than its owner has cancelled it, as long as it is needed.
+    somebody else than its owner has cut it off, as long as it is needed.
 
     Args:
         work: what it does.
@@ -46,5 +46,10 @@ class SharedTask:
         return task
 
     def _begin_again(self, ended: asyncio.Task[None]) -> None:
-        if ended is self._task and ended.cancelled() and self._is_needed():
+        if ended is self._task and was_cut_off(ended) and self._is_needed():
             self.start()
+
+
+def was_cut_off(ended: asyncio.Task[Any]) -> bool:
+    """Tell whether it was cancelled, or a Ctrl-C has hit one of its steps, after which a loop may be run again."""
+    return ended.cancelled() or isinstance(ended.exception(), KeyboardInterrupt)

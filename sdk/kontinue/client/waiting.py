@@ -56,20 +56,20 @@ class Waits:
             NotFound: it does not exist, or was deleted.
             ApiError: the server refuses to be watched.
         """
-        if wanted is None or all(phase in ENDED_PHASES for phase in wanted):
-            watch = self._ended.get(target.namespace)
-            if watch is None:
-                watch = self._ended[target.namespace] = EndedWatch(self._transport, target.namespace)
-            return await self._wait_for_end(target, watch, accepts_blocked=Phase.BLOCKED in (wanted or ()))
         try:
+            if wanted is None or all(phase in ENDED_PHASES for phase in wanted):
+                return await self._wait_for_end(target, accepts_blocked=Phase.BLOCKED in (wanted or ()))
             return await self._wait_alone(target, {*wanted, *ENDED_PHASES})
         except errors.Unavailable as error:
             if error.reason == CLOSED:
                 raise errors.InvalidState("the client was closed during a wait") from error
             raise
 
-    async def _wait_for_end(self, target: Target, watch: EndedWatch, *, accepts_blocked: bool) -> Execution:
+    async def _wait_for_end(self, target: Target, *, accepts_blocked: bool) -> Execution:
         """Blocked is no end, and a watch may be late: what it was some time ago is no answer."""
+        watch = self._ended.get(target.namespace)
+        if watch is None:
+            watch = self._ended[target.namespace] = EndedWatch(self._transport, target.namespace)
         version = target.version
         while True:
             found = await watch.wait(target.name, uid=target.uid, version=version)

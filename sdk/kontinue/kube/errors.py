@@ -181,7 +181,11 @@ def is_worth_retrying(error: errors.ApiError) -> bool:
 
 
 def was_not_processed(error: errors.ApiError) -> bool:
-    """Tell whether the server surely did not act: then even a create may be repeated."""
+    """Tell whether the server surely did not act: then even a create may be repeated.
+
+    Args:
+        error: of one try; of several, one before may have been carried out.
+    """
     return error.status == 429 or error.reason in {NOT_SENT, CLOSED}
 
 

@@ -203,6 +203,8 @@ async def test_a_wait_ends_when_its_client_is_closed(api_server, client, worker,
     await other.close()
     with pytest.raises(errors.InvalidState, match="the client was closed during a wait"):
         await wait
+    with pytest.raises(errors.InvalidState, match="the client was closed during a wait"):
+        await other.wait_for_execution(handle.name, until=until)
 
 
 async def test_a_wait_for_nothing_says_so(client, worker):

@@ -112,7 +112,8 @@ async def run_command(
         signals.keep()
         if is_main:
             loop.remove_signal_handler(signal.SIGINT)
-            signal.signal(signal.SIGINT, usual)  # asyncio.run's: what is held is given back before Ctrl-C ends us
+            if usual is not None:  # Python's; asyncio.run's has what is held given back before Ctrl-C ends us
+                signal.signal(signal.SIGINT, usual)
 
 
 def exit_code(status: int) -> int:

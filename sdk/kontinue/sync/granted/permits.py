@@ -43,7 +43,6 @@ class HeldPermit(Holding):
         self.term = term
         self._renew = renew
         self._release = release
-        self._has_tried_to_leave = False
 
     async def release(self) -> bool:
         """Give it back; return whether it was still held: False if it has expired, or was taken away, meanwhile.
@@ -63,16 +62,19 @@ class HeldPermit(Holding):
         Raises:
             InvalidState: the block was successful, but the permit had ended meanwhile: others may have had theirs.
         """
+        tries = 0
+
+        async def leave() -> None:
+            nonlocal tries
+            tries += 1
+            if not await self.release() and tries == 1:  # else it was probably given back by what was cut off
+                raise _ended(self.permit)
+
         try:
-            await shielded(self._leave, f"giving back {permit_name(self.permit)}")
+            await shielded(leave, f"giving back {permit_name(self.permit)}")
         except errors.KontinueError:
             if kind is None:
                 raise  # else it ends with its ttl
-
-    async def _leave(self) -> None:
-        was_tried, self._has_tried_to_leave = self._has_tried_to_leave, True
-        if not await self.release() and not was_tried:  # by what was cut off
-            raise _ended(self.permit)
 
 
 class PermitScope(Keeper[HeldPermit]):

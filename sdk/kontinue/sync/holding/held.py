@@ -149,19 +149,21 @@ class Keeper(abc.ABC, Generic[H]):
         keeping = self._keeping.stop() if self._keeping is not None else None
         if held is None or keeping is None:
             return
-        await shielded(lambda: self._end(held, keeping, error), f"giving back what {held.holder} holds")
+        lost = await shielded(lambda: self._end(held, keeping, error), f"giving back what {held.holder} holds")
+        if not keeping.cancelled():
+            keeping.result()  # what the callback has raised; a SystemExit ends the loop where a task raises it
+        if lost:
+            raise errors.LockLost(lost)
 
-    async def _end(self, held: H, keeping: asyncio.Task[None], error: BaseException | None) -> None:
+    async def _end(self, held: H, keeping: asyncio.Task[None], error: BaseException | None) -> str:
+        """Return why it was lost, if so."""
         await asyncio.wait([keeping])
         lost = held._lost  # pyright: ignore[reportPrivateUsage]
         if lost:  # a ttl that is over while nobody else has it yet is no loss: giving it back tells
             with suppress(errors.KontinueError, TimeoutError):  # mostly it is over; if not, nobody is to wait for it
                 async with asyncio.timeout(DROP_WITHIN_S):
                     await self.drop(held)
-        if not keeping.cancelled():
-            keeping.result()  # what the callback has raised
-        if lost:
-            raise errors.LockLost(lost)
+            return lost
         was_tried, self._has_tried_to_release = self._has_tried_to_release, True
         try:
             async with limit(self._timeout, f"what {held.holder} holds is released", writes=True):
@@ -169,6 +171,7 @@ class Keeper(abc.ABC, Generic[H]):
         except (errors.Held, errors.InvalidState, errors.NotFound) as failure:
             if not was_tried:  # else it was probably given back by that
                 raise errors.LockLost(f"{failure}: it has ended before it was released") from failure
+        return ""
 
     async def __aenter__(self) -> H:
         """Take it, and keep it from now on."""

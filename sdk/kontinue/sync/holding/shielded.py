@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar
 
 from kontinue import errors
+from kontinue.client.shared_task import was_cut_off
 
 T = TypeVar("T")
 
@@ -25,7 +26,7 @@ async def shielded(work: Callable[[], Coroutine[Any, Any, T]], what: str) -> T:
     Work that is cut off, as by a program that cancels all tasks of its loop when it ends, is begun again.
 
     Args:
-        work: begins it; it ends within a limit of its own.
+        work: begins it; it ends within a limit of its own, and raises no SystemExit: in a task that ends the loop.
         what: is done, for people: the name of its task.
 
     Raises:
@@ -49,10 +50,10 @@ async def shielded(work: Callable[[], Coroutine[Any, Any, T]], what: str) -> T:
                 cancelled = error
         if limit is not None:
             limit.cancel()
-        if not _was_cut_off(task) or loop.time() >= ends_s:
+        if not was_cut_off(task) or loop.time() >= ends_s:
             break
         ends_s = min(ends_s, loop.time() + LAST_TRIES_S)
-    failure = task.exception() if not _was_cut_off(task) else errors.Unavailable(f"{what} was cut off by this program")
+    failure = task.exception() if not was_cut_off(task) else errors.Unavailable(f"{what} was cut off by this program")
     if cancelled is None:
         if failure is not None:
             raise failure
@@ -60,7 +61,3 @@ async def shielded(work: Callable[[], Coroutine[Any, Any, T]], what: str) -> T:
     if failure is not None:
         _log.warning("%s has failed: %s", what, failure)
     raise cancelled
-
-
-def _was_cut_off(task: asyncio.Task[Any]) -> bool:
-    return task.cancelled() or isinstance(task.exception(), KeyboardInterrupt | SystemExit)

@@ -136,10 +136,10 @@ class Counter:
         except Exception as error:  # noqa: BLE001 - whatever it is, those who asked must hear of it
             self._begin_as_another_writer()
             answers = [error] * len(batch)
-        except asyncio.CancelledError:  # of the task: those who have asked were perhaps not
+        except BaseException:  # a cancel or a Ctrl-C of the task: those who have asked have perhaps heard of neither
             self._begin_as_another_writer()
             what = f"WaitGroup {self._namespace}/{self._name}"
-            given_up = unknown(errors.Unavailable(f"{what}: the task that writes it was cancelled by this program"))
+            given_up = unknown(errors.Unavailable(f"{what}: the task that writes it was cut off by this program"))
             _tell(batch, [given_up] * len(batch))
             raise
         _tell(batch, answers)

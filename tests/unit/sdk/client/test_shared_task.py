@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Literal
 
 import pytest
 
@@ -21,6 +22,13 @@ class Work:
     async def _do(self) -> None:
         self.begins += 1
         await self.may_end.wait()
+
+
+class Interrupting(asyncio.Event):
+    """Is hit by a Ctrl-C."""
+
+    async def wait(self) -> Literal[True]:
+        raise KeyboardInterrupt
 
 
 def cancel_all() -> None:
@@ -96,3 +104,30 @@ async def test_who_has_finished_does_not_begin_again():
     await settle()
     assert work.begins == 1
     assert not work.task.is_running
+
+
+def test_who_is_hit_by_a_ctrl_c_begins_again_in_a_loop_that_goes_on():
+    """As notebooks run theirs; those who wait were not hit."""
+    work = Work()
+    work.may_end = Interrupting()
+    loop = asyncio.new_event_loop()
+
+    async def begin() -> None:
+        work.task.start()
+        await settle()
+
+    async def end() -> None:
+        ended = work.task.stop()
+        assert ended is not None
+        await asyncio.wait([ended])
+
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            loop.run_until_complete(begin())
+        work.may_end = asyncio.Event()
+        loop.run_until_complete(settle())
+        assert work.begins == 2
+        assert work.task.is_running
+        loop.run_until_complete(end())
+    finally:
+        loop.close()

@@ -6,10 +6,13 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 
 import msgspec
+import pytest
 
+from kontinue import errors
 from kontinue.api.konductor.semaphores import (
     Permit,
     PermitPhase,
+    PermitSpec,
     PermitStatus,
     SemaphoreSpec,
 )
@@ -20,6 +23,8 @@ from kontinue.api.meta import ObjectMeta
 from kontinue.client import Client
 from kontinue.kube.requests import Request
 from kontinue.sync import Semaphore
+from kontinue.sync.granted.permits import HeldPermit
+from kontinue.sync.holding.renewing import Term
 from scripted_transport import ScriptedTransport
 from virtual_time import virtual_time
 
@@ -65,3 +70,23 @@ async def test_renewals_are_numbered_on_when_a_program_has_cancelled_all_its_tas
             task.cancel()
         await asyncio.sleep(TTL.total_seconds())
         assert transport.renewals == [1, 2, 3, 4, 5, 6]
+
+
+@virtual_time
+async def test_who_works_in_a_second_block_with_a_permit_that_was_given_back_hears_of_it():
+    """Others may have had theirs meanwhile."""
+    permit = Permit(metadata=ObjectMeta(name="db-1"), spec=PermitSpec(semaphore="db", holder="me"))
+    were_there = [True, False]
+
+    async def release() -> bool:
+        return were_there.pop(0)
+
+    async def renew(timeout_s: float) -> Permit:
+        return permit
+
+    held = HeldPermit(permit, release, renew, Term("it", None, 0.0, asyncio.get_running_loop().time))
+    async with held:
+        pass
+    with pytest.raises(errors.InvalidState, match="ended"):
+        async with held:
+            pass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 
 import pytest
 
@@ -64,6 +65,63 @@ async def test_a_callback_that_raises_does_not_keep_the_body_going():
         await body(scope)
     assert len(scope.dropped) == 1
     assert asyncio.current_task().cancelling() == 0  # type: ignore[union-attr]
+
+
+class Outer(Keeper[Holding]):
+    """Held around another one; says what has happened."""
+
+    def __init__(self, said: list[str]) -> None:
+        super().__init__()
+        self.said = said
+
+    async def take(self) -> Holding:
+        return Holding("me, around it")
+
+    async def keep(self, held: Holding) -> str:
+        await asyncio.Event().wait()
+        raise AssertionError("it never ends")
+
+    async def release(self, held: Holding, error: BaseException | None) -> None:
+        await asyncio.sleep(0)
+        self.said.append("outer one released")
+
+    async def drop(self, held: Holding) -> None:
+        raise AssertionError("it is not lost")
+
+
+def test_a_callback_that_exits_has_all_that_is_held_given_back():
+    """It unwinds the body like what any other code raises there: raised by a task it would end the loop at once."""
+    said: list[str] = []
+    inner = Expiring(lambda held: sys.exit(3))
+
+    async def main() -> None:
+        try:
+            async with Outer(said):
+                await body(inner)
+        finally:
+            said.append("program ended")
+
+    with pytest.raises(SystemExit) as exited:
+        asyncio.run(main())
+    assert exited.value.code == 3
+    assert len(inner.dropped) == 1
+    assert said == ["outer one released", "program ended"]
+
+
+class Interrupted(Outer):
+    """A Ctrl-C hits a step of its renewals."""
+
+    async def keep(self, held: Holding) -> str:
+        await asyncio.sleep(0)
+        raise KeyboardInterrupt
+
+
+def test_a_ctrl_c_in_renewals_has_what_is_held_given_back():
+    """It was not lost by that."""
+    said: list[str] = []
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(body(Interrupted(said)))
+    assert said == ["outer one released"]
 
 
 class Lasting(Failing):

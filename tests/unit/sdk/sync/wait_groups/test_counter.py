@@ -607,7 +607,7 @@ async def test_a_program_that_cancels_all_its_tasks_keeps_nobody_from_counting(h
     stored.may_go_on.set()
     assert await first == 1
     if has_begun:
-        with pytest.raises(errors.Unavailable, match="was cancelled by this program; whether it was counted is not"):
+        with pytest.raises(errors.Unavailable, match="was cut off by this program; whether it was counted is not"):
             await second
         assert await third == stored.group.counter
     else:
