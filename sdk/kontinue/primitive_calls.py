@@ -29,6 +29,9 @@ ONCE: Final = "Once"
 LEASE: Final = "Lease"
 GATE: Final = "Gate"
 
+LEAST_WAIT: Final = timedelta(seconds=1)
+"""By when what is free, open or done has been had. Judgement: hundreds of times what a server takes for it."""
+
 
 class Held(msgspec.Struct, frozen=True):
     """Something that an Execution holds.
@@ -138,11 +141,13 @@ def release_call(hold: Call, **options: Any) -> Call:
     return Call(RecordKind.RELEASE, hold.name, request, digest=hold.id, line=line_of_caller())
 
 
-def left_of(limit: timedelta | None) -> timedelta | None:
-    """Return how long to wait: what is left of a time that is over is negative, and is 0, as in ``kontinue.sync``."""
+def waiting_time(limit: timedelta | None) -> timedelta | None:
+    """Return how long to wait: as long as asking may take, at least.
+
+    So 0 and what is left of a time that is over, which is negative, still get what is free, as in ``kontinue.sync``.
+    """
     # What is no duration is refused by whoever starts the timer.
-    is_over = isinstance(limit, timedelta) and limit < timedelta()
-    return timedelta() if is_over else limit
+    return LEAST_WAIT if isinstance(limit, timedelta) and limit < LEAST_WAIT else limit
 
 
 def _call(

@@ -300,7 +300,7 @@ class AsyncPrimitives(ContextBase[AsyncPort]):
 def _asked(port: AsyncPort, call: Call, timeout: timedelta | None) -> Coroutine[object, None, Any]:
     port.open(call)
     outcome = port.outcome(call)
-    return outcome if timeout is None else waited(outcome, calls.left_of(timeout), call.name)
+    return outcome if timeout is None else waited(outcome, calls.waiting_time(timeout), call.name)
 
 
 def _watched(port: AsyncPort, call: Call, timeout: timedelta | None) -> Coroutine[object, None, Any]:

@@ -294,7 +294,7 @@ class SyncExecutionContext(SyncPrimitives, SyncContextMarker):
         return call.result()
 
     def _limited(self, call: Call, timeout: timedelta | None) -> Any:
-        with self._limit(primitive_calls.left_of(timeout), call.name):
+        with self._limit(primitive_calls.waiting_time(timeout), call.name):
             return self._outcome(call)
 
     def _result_of(self, child: SyncChild[Any], timeout: timedelta | None) -> Any:

@@ -689,8 +689,8 @@ async def test_what_was_granted_to_a_branch_that_is_given_up_is_given_back(env: 
 
 
 @pytest.mark.parametrize("function", [late, late_sync], ids=["async", "sync"])
-async def test_a_limit_that_is_over_is_none_at_all(env: TestEnvironment, function: Any) -> None:
-    """What is left of a time that is over, which is negative, is 0, as in ``kontinue.sync``."""
+async def test_a_limit_that_is_over_waits_for_nobody(env: TestEnvironment, function: Any) -> None:
+    """What is left of a time that is over is negative: a second, in which it is asked for."""
     env.use(app)
     group, mutex, rwmutex = WaitGroup("w", env.client), Mutex("m", env.client), RWMutex("r", env.client)
     semaphore, lease = Semaphore("s", env.client), Lease("l", env.client)
@@ -703,4 +703,19 @@ async def test_a_limit_that_is_over_is_none_at_all(env: TestEnvironment, functio
         await take(holder="somebody")
     said = await (await env.spawn(function)).result()
     names = ["WaitGroup/w", "Barrier/b", "Gate/g", "Mutex/m", "RWMutex/r", "RWMutex/r", "Semaphore/s", "Lease/l"]
-    assert said == [f"{name} took longer than 0:00:00" for name in names]
+    assert said == [f"{name} took longer than 0:00:01" for name in names]
+
+
+@pytest.mark.parametrize("function", [late, late_sync], ids=["async", "sync"])
+async def test_what_is_free_open_or_done_is_had_with_a_limit_that_is_over(env: TestEnvironment, function: Any) -> None:
+    """As in ``kontinue.sync``: who computes what is left of his time does not miss what is there."""
+    env.use(app)
+    for one in (WaitGroup("w", env.client), Mutex("m", env.client), RWMutex("r", env.client)):
+        await one.create()
+    for one in (Semaphore("s", env.client), Lease("l", env.client)):
+        await one.create()
+    barrier, gate = Barrier("b", env.client), Gate("g", env.client)
+    await barrier.create(1)
+    await barrier.arrive("somebody")
+    await gate.create(["Barrier/b=Open"])
+    assert await (await env.spawn(function)).result() == []
