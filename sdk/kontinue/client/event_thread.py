@@ -138,9 +138,17 @@ class EventThread:
             running.set_result(asyncio.get_running_loop())
             await self._stop.wait()
 
+        def run() -> None:
+            with asyncio.Runner() as runner:  # cancels what is left when it ends, and closes generators and the loop
+                loop = runner.get_loop()
+                living = loop.create_task(live())
+                while not living.done():
+                    # What callbacks raise ends a loop if it is one of these; it is told to whoever waits for the task.
+                    with suppress(SystemExit, KeyboardInterrupt):
+                        loop.run_until_complete(living)
+
         self._pid = os.getpid()
-        # asyncio.run cancels what is left when it ends, and closes generators and the loop.
-        self._thread = threading.Thread(target=lambda: asyncio.run(live()), name="kontinue client", daemon=True)
+        self._thread = threading.Thread(target=run, name="kontinue client", daemon=True)
         self._thread.start()
         self._loop = running.result()
         return self._loop

@@ -339,6 +339,54 @@ async def test_a_lost_lock_cancels_its_body_and_is_told(mutex: Mutex, transport:
     assert holding.cancelling() == 0
 
 
+async def test_who_holds_something_while_his_client_is_closed_hears_what_is_left_of_it(
+    mutex: Mutex, api_server: ApiServer
+):
+    """It is nobody's fault but the program's, and without a ttl it stays so."""
+    other = api_server.transport()
+
+    async def hold() -> None:
+        async with of(other, api_server).held(holder="a"):
+            is_inside.set()
+            await asyncio.Event().wait()
+
+    is_inside = asyncio.Event()
+    holding = asyncio.create_task(hold())
+    await is_inside.wait()
+    await other.close()
+    with pytest.raises(errors.LockLost, match=r"this client is closed: .*; a could not give it back"):
+        await holding
+    assert (await mutex.status()).holder == "a"
+
+
+async def test_a_callback_of_a_loss_that_exits_ends_the_program_of_a_thread_with_its_status(
+    mutex: Mutex, api_server: ApiServer
+):
+    """At the end of its block; the thread that serves it, and perhaps others, goes on."""
+
+    def use() -> None:
+        with SyncClient(ClientOptions(kubeconfig=str(api_server.kubeconfig))) as client:
+            subject = SyncMutex("deploy", client, namespace=api_server.namespace)
+            with pytest.raises(SystemExit) as exited, subject.held(holder="a", on_loss=leave):
+                lose(subject)
+            assert exited.value.code == 7
+            subject.create()
+            with subject.held(holder="b") as lock:
+                assert lock.token == 1
+
+    has_heard = threading.Event()
+
+    def lose(subject: SyncMutex) -> None:
+        subject.delete()
+        assert has_heard.wait(60)
+
+    def leave(lock: Lock) -> None:
+        has_heard.set()
+        sys.exit(7)
+
+    await asyncio.to_thread(use)
+
+
 class SilentWrites(KubeTransport):
     """Gets no answer to what it writes, once ``is_silent``."""
 

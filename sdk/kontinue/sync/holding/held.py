@@ -9,7 +9,6 @@ from __future__ import annotations
 import abc
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Final, Generic, TypeVar
@@ -160,9 +159,13 @@ class Keeper(abc.ABC, Generic[H]):
         await asyncio.wait([keeping])
         lost = held._lost  # pyright: ignore[reportPrivateUsage]
         if lost:  # a ttl that is over while nobody else has it yet is no loss: giving it back tells
-            with suppress(errors.KontinueError, TimeoutError):  # mostly it is over; if not, nobody is to wait for it
-                async with asyncio.timeout(DROP_WITHIN_S):
+            try:
+                async with asyncio.timeout(DROP_WITHIN_S):  # mostly it is over; if not, nobody is to wait for it
                     await self.drop(held)
+            except (errors.Held, errors.InvalidState, errors.NotFound):
+                pass  # it is not there any more
+            except (errors.KontinueError, TimeoutError):
+                lost += f"; {held.holder} could not give it back"
             return lost
         was_tried, self._has_tried_to_release = self._has_tried_to_release, True
         try:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -36,6 +37,29 @@ def test_it_returns_and_raises_what_the_coroutine_does(thread):
     assert thread.is_running
     with pytest.raises(ZeroDivisionError):
         thread.run(_raise(ZeroDivisionError()))
+
+
+@pytest.mark.parametrize("error", [SystemExit(7), KeyboardInterrupt()], ids=["exit", "interrupt"])
+def test_what_a_callback_raises_to_end_the_program_ends_no_call_of_others(thread, error):
+    """It is raised by the call that it belongs to; asyncio lets go of its loop at that."""
+    begun = threading.Event()
+    may_end = []
+
+    async def wait():
+        begun.set()
+        while not may_end:
+            await asyncio.sleep(0.001)
+        return "waited"
+
+    with ThreadPoolExecutor(1) as others:
+        waiting = others.submit(thread.run, wait())
+        assert begun.wait(60)
+        with pytest.raises(type(error)) as raised:
+            thread.run(_raise(error))
+        assert raised.value is error
+        may_end.append(True)
+        assert waiting.result(60) == "waited"
+    assert thread.run(_return(5)) == 5
 
 
 def test_an_interrupt_cancels_the_call_and_goes_on_when_it_has_ended(thread):
