@@ -156,6 +156,8 @@ class KubeTransport:
             while chunk := await connection.read():
                 yield chunk
         except (OSError, ResponseError) as error:
+            if self._connections.is_closed:
+                raise kube_errors.closed() from error
             raise kube_errors.no_answer(what, error) from error
         finally:
             connection.abort()

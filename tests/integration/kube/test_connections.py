@@ -496,6 +496,23 @@ def test_a_stream_that_is_left_early_is_closed(run):
     run(scenario())
 
 
+def test_a_stream_of_a_transport_that_is_closed_says_so(run):
+    """Whoever reads it is not to take the server for one that is away, and ask again."""
+
+    async def scenario():
+        endless = after_request(CHUNKED, b"3\r\n{}\n\r\n", then_close=False)
+        async with connected(endless) as (_, transport):
+            watch = transport.stream(GET)
+            assert await anext(watch) == b"{}"
+            reading = asyncio.ensure_future(anext(watch))
+            await asyncio.sleep(0)
+            await transport.close()
+            with pytest.raises(errors.Unavailable, match="this client is closed: make another one"):
+                await reading
+
+    run(scenario())
+
+
 def test_what_a_stream_brought_before_it_was_cut_is_delivered(run):
     """Then the cut is told; a stream never takes a connection of the requests."""
 
