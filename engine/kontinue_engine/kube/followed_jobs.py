@@ -1,7 +1,8 @@
 """Internal. Jobs and Pods that the Executions of a group have started: which there are, which have ended.
 
 Informer handler, one for each kind, started by ``controllers.jobs`` when the first one is asked for. Keeps a few words
-of each object; whoever waits for one is told that there is news of it, and reads it. Told of a deletion, too.
+of each object; whoever waits for one is told that there is news of it, and reads it. Told of a deletion, too; not that
+one has appeared as it was created: its creator was told so by the answer, and the watch may say it any time later.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class FollowedJobs:
 
     Args:
         kind: ``Job`` or ``Pod``.
-        on_news: told of each that has appeared, changed in what is kept of it, or is gone.
+        on_news: told of each that changed in what is kept of it, has appeared and is held up or has ended, or is gone.
         on_listed: told when all are known anew: what came and went meanwhile was never seen.
     """
 
@@ -71,12 +72,15 @@ class FollowedJobs:
     def on_event(self, type: EventType, obj: JobView) -> None:  # noqa: A002 - the wire's word
         """Take one change. DELETED says that it is gone, or has lost its label."""
         one = _followed(obj)
+        known = self._by_name.get(one.name)
         if type == "DELETED":
             self._remove(one.name)
-        elif self._by_name.get(one.name) == one:
+        elif known == one:
             return
         else:
             self._put(one)
+            if known is None and not one.has_ended and not one.held_up_by:
+                return
         self._on_news(self.kind, one)
 
     def _put(self, one: FollowedJob) -> None:

@@ -447,10 +447,16 @@ async def test_a_suspended_job_takes_no_time_of_the_attempt_and_says_why(world: 
 
 
 async def test_one_that_was_evicted_is_dispatched_again_when_its_job_ends(world: World, api_server: ApiServer) -> None:
-    """It waits without an activation: nobody asks, so the watch has to tell."""
+    """It waits without an activation: nobody asks, so the watch has to tell; not the list that it begins with."""
+    first = await world.start("first")
+    await parked(world, start_job(first), first)
+    (job,) = await job_answers.started(world.client, world.namespace, requests.JOBS)
+    await world.client.send(requests.delete(requests.JOBS, world.namespace, job["metadata"]["name"]))
+    assert "was deleted" in (await refused(world)).message
     activate = await world.start("a")
     await parked(world, start_job(activate), activate)
-    (job,) = await job_answers.started(world.client, world.namespace, requests.JOBS)
+    found = await job_answers.owned(world.client, world.namespace, requests.JOBS)
+    (job,) = [one for one in found if one["metadata"]["name"].startswith("a-")]
     world.controller.activations.on_lost(
         activate.activation, was_active=False, was_alone=False, reason=LostReason.EVICTED, message=""
     )
@@ -458,7 +464,7 @@ async def test_one_that_was_evicted_is_dispatched_again_when_its_job_ends(world:
     assert entry is not None
     await eventually(lambda: entry.rest is Rest.DORMANT)
     await job_answers.end_job(api_server, world.client, job)
-    await soon(lambda: len(world.runners.submitted) == 2)
+    await soon(lambda: len(world.runners.submitted) == 3)
     again = world.runners.submitted[-1]
     world.on_frame(frames.Running(again.activation))
     world.on_frame(start_job(again))

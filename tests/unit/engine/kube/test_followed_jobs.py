@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from kontinue.kube.watch import EventType
@@ -9,10 +11,11 @@ from kontinue_engine.kube.followed_jobs import FollowedJob, FollowedJobs
 from kontinue_engine.kube.job_views import JobView
 
 
-def job(name: str, *, owner: str = "a", phase: str = "Running") -> JobView:
+def job(name: str, *, owner: str = "a", phase: str = "Running", gates: Sequence[str] = ()) -> JobView:
     reference = {"apiVersion": "v1", "kind": "Execution", "name": owner, "uid": f"uid-{owner}"}
     meta = {"name": name, "uid": f"uid-{name}", "ownerReferences": [reference]}
-    return msgspec.convert({"metadata": meta, "status": {"phase": phase}}, JobView)
+    spec = {"schedulingGates": [{"name": gate} for gate in gates]}
+    return msgspec.convert({"metadata": meta, "spec": spec, "status": {"phase": phase}}, JobView)
 
 
 def unended(jobs: FollowedJobs, owner: str) -> set[str]:
@@ -35,11 +38,24 @@ def test_those_of_an_execution_that_have_not_ended_are_known_after_every_change(
         ("DELETED", job("4", owner="b")),
         ("DELETED", job("5")),
         ("ADDED", job("6")),
-        ("ADDED", job("6")),
+        ("MODIFIED", job("6")),
     ]
     for type_, one in changes:
         jobs.on_event(type_, one)
     assert (unended(jobs, "a"), unended(jobs, "b")) == ({"6"}, {"2"})
-    assert news == ["Pod", "1", "2", "4", "5", "6"]
+    assert news == ["Pod", "1", "2", "4", "5"]
     jobs.on_list([job("2", owner="b")], initial=False)
     assert (unended(jobs, "a"), unended(jobs, "b")) == (set(), {"2"})
+
+
+def test_one_that_appears_is_news_only_if_it_has_ended_or_may_not_start() -> None:
+    """Whoever has created it knows it from the answer; the watch may be late, and would wake him for nothing."""
+    news: list[str] = []
+    jobs = FollowedJobs("Pod", on_news=lambda _, one: news.append(one.name), on_listed=news.append)
+    jobs.on_event("ADDED", job("1"))
+    jobs.on_event("ADDED", job("2", phase="Failed"))
+    jobs.on_event("ADDED", job("3", phase="Pending", gates=["room"]))
+    assert news == ["2", "3"]
+    jobs.on_event("MODIFIED", job("1", phase="Succeeded"))
+    jobs.on_event("MODIFIED", job("3", phase="Pending"))
+    assert news == ["2", "3", "1", "3"]
