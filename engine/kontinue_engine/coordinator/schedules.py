@@ -29,6 +29,7 @@ from kontinue.api.v1alpha1 import (
 )
 from kontinue.kube import requests
 from kontinue.kube.backoff import Backoff
+from kontinue.kube.reflector import HasMetadata
 from kontinue.kube.transport import Transport
 from kontinue.kube.watch import EventType
 from kontinue_engine.clock import Clock
@@ -225,7 +226,7 @@ class ScheduleDuty:
                 return Report("Warning", "NotStarted", f"something else is called {name}: this occurrence is missed")
         except _PERMANENT as error:
             return Report("Warning", "NotStarted", f"Execution {name} is refused: {error}")
-        self._runs.on_event("ADDED", run)
+        self._runs.on_answer(run)
         _log.info(
             "started",
             execution=name,
@@ -247,8 +248,21 @@ class ScheduleDuty:
             written = _decode_schedule(await self._transport.send(request))
         except (errors.Conflict, errors.NotFound):
             return False
-        self._schedules.on_event("MODIFIED", written)
+        self._schedules.on_answer(written)
         return True
+
+
+class _Progress:
+    """How far a watch has come: what a write answers that is not newer was shown, and perhaps what came after."""
+
+    def __init__(self) -> None:
+        self._version = 0
+
+    def note(self, obj: HasMetadata) -> None:
+        self._version = max(self._version, int(obj.metadata.resource_version))
+
+    def covers(self, obj: HasMetadata) -> bool:
+        return int(obj.metadata.resource_version) <= self._version
 
 
 class _Schedules:
@@ -257,6 +271,7 @@ class _Schedules:
     def __init__(self, queue: WorkQueue[str]) -> None:
         self._queue = queue
         self._by_uid: dict[str, ScheduledExecution] = {}
+        self._progress = _Progress()
 
     def get(self, uid: str) -> ScheduledExecution | None:
         return self._by_uid.get(uid)
@@ -264,10 +279,19 @@ class _Schedules:
     def on_list(self, objects: Sequence[ScheduledExecution], *, initial: bool) -> None:
         del initial
         self._by_uid = {schedule.metadata.uid: schedule for schedule in objects}
-        for uid in self._by_uid:
+        for uid, schedule in self._by_uid.items():
+            self._progress.note(schedule)
             self._queue.add(uid)
 
     def on_event(self, type: EventType, obj: ScheduledExecution) -> None:  # noqa: A002 - the wire's word
+        self._progress.note(obj)
+        self._take(type, obj)
+
+    def on_answer(self, obj: ScheduledExecution) -> None:
+        if not self._progress.covers(obj):
+            self._take("MODIFIED", obj)
+
+    def _take(self, type: EventType, obj: ScheduledExecution) -> None:  # noqa: A002 - the wire's word
         uid = obj.metadata.uid
         known = self._by_uid.get(uid)
         if known is not None and int(obj.metadata.resource_version) < int(known.metadata.resource_version):
@@ -287,6 +311,7 @@ class _Runs:
         self._queue = queue
         self._run_of = run_of
         self._by_schedule: dict[str, dict[str, ScheduledRun]] = {}
+        self._progress = _Progress()
 
     def of(self, schedule: str) -> list[Run]:
         return [self._run_of(run) for run in self._by_schedule.get(schedule, {}).values()]
@@ -301,6 +326,14 @@ class _Runs:
             self._queue.add(uid)
 
     def on_event(self, type: EventType, obj: ScheduledRun) -> None:  # noqa: A002 - the wire's word
+        self._progress.note(obj)
+        self._take(type, obj)
+
+    def on_answer(self, obj: ScheduledRun) -> None:
+        if not self._progress.covers(obj):
+            self._take("ADDED", obj)
+
+    def _take(self, type: EventType, obj: ScheduledRun) -> None:  # noqa: A002 - the wire's word
         for uid in _owners(obj):
             runs = self._by_schedule.setdefault(uid, {})
             if type == "DELETED":

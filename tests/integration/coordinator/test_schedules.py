@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -121,6 +121,13 @@ class World:
                 await asyncio.sleep(0.02)
 
 
+def posted_name(request: requests.Request) -> str:
+    """Return the name of the Execution that a request creates, or nothing."""
+    if request.method != "POST" or not request.path.endswith("/executions"):
+        return ""
+    return msgspec.json.decode(request.body, type=Execution).metadata.name
+
+
 @pytest.fixture
 async def world(api_server: ApiServer) -> AsyncIterator[World]:
     transport = api_server.transport()
@@ -205,5 +212,61 @@ async def test_many_that_are_due_at_once_are_started_beside_each_other(world: Wo
             await asyncio.sleep(0.01)
     gate.set()
     for name in names:
-        await world.until(name, lambda one: one.status.next_schedule_time != before)
+        await world.until(
+            name, lambda one: one.status.next_schedule_time is not None and one.status.next_schedule_time > before
+        )
     assert len(await world.executions()) == len(names)
+
+
+async def test_a_run_that_has_ended_before_its_start_is_answered_is_not_taken_for_one_that_goes_on(
+    world: World,
+) -> None:
+    """The watch has shown its end by then, and shows it once: with ``Forbid`` nothing would ever be started again."""
+    await world.create("other", historyLimit=0)
+    await world.create("s", concurrencyPolicy="Forbid")
+    await world.next_minute("other")
+    (other,) = await world.executions()
+    send = world.transport.send
+
+    async def answer_late(request: requests.Request, **options: Any) -> bytes:
+        answer = await send(request, **options)
+        if (name := posted_name(request)).startswith("s-"):
+            world.transport.send = send  # type: ignore[method-assign]
+            await world.finish(name)
+            await world.finish(other)
+            while other in await world.executions():  # its schedule keeps none: its end was shown, and that came later
+                await asyncio.sleep(0.01)
+        return answer
+
+    world.transport.send = answer_late  # type: ignore[method-assign]
+    await world.next_minute("s")
+    await world.until("s", lambda one: not one.status.active)
+    await world.next_minute("s")
+    assert len([name for name in await world.executions() if name.startswith("s-")]) == 2
+
+
+async def test_a_schedule_that_was_deleted_before_its_status_is_answered_starts_nothing_more(world: World) -> None:
+    """The watch has shown that by then, and shows it once."""
+    due = (await world.create("s")).status.next_schedule_time
+    assert due is not None
+    send, is_deleted, started = world.transport.send, asyncio.Event(), set[str]()
+
+    async def answer_late(request: requests.Request, **options: Any) -> bytes:
+        started.add(posted_name(request))
+        answer = await send(request, **options)
+        if request.method == "PUT" and request.path.endswith("/s/status"):
+            await send(requests.delete(requests.SCHEDULED_EXECUTIONS, world.namespace, "s"))
+            await world.create("other")  # this is seen by the leader, so the deletion was, too
+            world.clock.time += timedelta(minutes=2)
+            is_deleted.set()
+        return answer
+
+    world.transport.send = answer_late  # type: ignore[method-assign]
+    world.clock.time = due
+    patch = {"metadata": {"annotations": {"told": "now"}}}
+    await send(requests.merge_patch(requests.SCHEDULED_EXECUTIONS, world.namespace, "s", patch))
+    async with asyncio.timeout(SOON_S):
+        await is_deleted.wait()
+    for _ in range(2):
+        await world.next_minute("other")
+    assert len({name for name in started if name.startswith("s-")}) == 1
