@@ -51,7 +51,7 @@ async def follow(
                 async for tree in trees:
                     progress.show(tree)
                     execution = tree.root.execution
-                    if execution is not None and execution.phase in until:
+                    if execution is not None and has_come_to(execution, until):
                         # Its children come by another watch, which may be a moment behind.
                         progress.show(await connection.client.get_tree(name))
                         return execution
@@ -61,10 +61,15 @@ async def follow(
     raise NotFound(f"Execution {name!r} was deleted from namespace {connection.namespace}", status=404)
 
 
+def has_come_to(execution: Execution, phases: Collection[Phase]) -> bool:
+    """Tell whether it is in one of the phases; the end of an attempt does not count once another one is asked for."""
+    return execution.phase in phases and not execution.is_retry_requested
+
+
 async def _look(connection: Connection, name: str, progress: Progress, until: Collection[Phase]) -> Execution:
     tree = await connection.client.get_tree(name)
     progress.show(tree)
-    if tree.root.execution is None or tree.root.execution.phase not in until:
+    if tree.root.execution is None or not has_come_to(tree.root.execution, until):
         raise TimeoutError
     return tree.root.execution
 

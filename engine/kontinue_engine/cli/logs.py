@@ -27,6 +27,7 @@ from kontinue_engine.cli import exit_codes
 from kontinue_engine.cli.connection import Connection, connect, run
 from kontinue_engine.cli.dev.log_files import rotated_path
 from kontinue_engine.cli.execution_tree import executions_of
+from kontinue_engine.cli.following import has_come_to
 from kontinue_engine.cli.log_lines import format_log_line, parse_log_line
 from kontinue_engine.cli.options import GlobalOptions, NameArgument, OutputFormat, global_options, note
 from kontinue_engine.cli.pod_lines import LAST_LINES_S, PodLines, begin_of, jobs_of, workers_of
@@ -235,6 +236,9 @@ class _Printing:
                 await asyncio.sleep(_POLL_S)
             watching.cancel()
             await pods.end()
+            if tails is not None:
+                await asyncio.sleep(_LATE_S)
+                _print_new(self._options, self._lines, tails.read())
         sys.stdout.flush()
 
     def _follow_pods(self, tree: ExecutionTree, pods: _FollowedPods, *, with_workers: bool) -> None:
@@ -295,7 +299,7 @@ class _Latest:
         """Take each state, until the watch ends."""
         async for tree in watcher:
             self.tree = tree
-            if tree.root.phase in ENDED_PHASES:
+            if tree.root.execution is not None and has_come_to(tree.root.execution, ENDED_PHASES):
                 self.ended.set()
             else:
                 self.ended.clear()
