@@ -38,7 +38,7 @@ POLL_S: Final = 2.0
 """How often a foreign Lease is looked at while waiting. Judgement."""
 RELEASE_TRIES: Final = 3
 """A renewal that was canceled may still be carried out, and somebody may edit the Lease: each costs a try."""
-RELEASE_S: Final = 3.0
+RELEASE_S: Final = 5.0
 """How long a release may take: who stops a process waits, and a Lease that is not given back runs out. Judgement."""
 FENCE_POLL_S: Final = 0.1
 """How often who waits to write looks whether it may. Judgement: an outage that led there took half a minute."""
@@ -301,23 +301,23 @@ class HeldLease:
 
     async def _give_back(self) -> None:
         for tries_left in reversed(range(RELEASE_TRIES)):
-            lease = await self._fetch(retries=False)
+            lease = await self._fetch(retries=False, timeout_s=RELEASE_S)
             if lease is None or not leases.is_held_by(lease, self._me):
                 return
             free = msgspec.structs.replace(lease.spec, holder_identity="", renew_time=self._micro_time())
             try:
-                await self._replace(msgspec.structs.replace(lease, spec=free))
+                await self._replace(msgspec.structs.replace(lease, spec=free), timeout_s=RELEASE_S)
                 return
             except errors.Conflict:
                 if not tries_left:
                     raise
 
-    async def _fetch(self, *, retries: bool = True) -> Lease | None:
+    async def _fetch(self, *, retries: bool = True, timeout_s: float | None = None) -> Lease | None:
         try:
             body = await self._transport.send(
                 requests.get(requests.LEASES, self._namespace, self.name),
                 retries=retries,
-                timeout_s=self._times.renew_s,
+                timeout_s=timeout_s or self._times.renew_s,
             )
         except errors.NotFound:
             return None
@@ -382,18 +382,23 @@ class HeldLease:
             annotations=self._annotations(lease.metadata.annotations),
         )
         return await self._write(
-            requests.create(requests.LEASES, self._namespace, Lease(metadata=metadata, spec=lease.spec))
+            requests.create(requests.LEASES, self._namespace, Lease(metadata=metadata, spec=lease.spec)),
+            self._renewal_limit_s,
         )
 
-    async def _replace(self, lease: Lease) -> Lease:
-        return await self._write(requests.replace(requests.LEASES, self._namespace, self.name, lease))
+    async def _replace(self, lease: Lease, *, timeout_s: float | None = None) -> Lease:
+        return await self._write(
+            requests.replace(requests.LEASES, self._namespace, self.name, lease), timeout_s or self._renewal_limit_s
+        )
 
-    async def _write(self, request: Request) -> Lease:
-        # One try, shorter than the time left: a renewal that hangs must not hide that the Lease ran out.
-        limit_s = self._times.renew_s
-        if self.remaining_s > 0:
-            limit_s = max(1.0, min(limit_s, self.remaining_s))
-        return _decode(await self._transport.send(request, retries=False, timeout_s=limit_s))
+    @property
+    def _renewal_limit_s(self) -> float:
+        """Shorter than the time left: a renewal that hangs must not hide that the Lease ran out."""
+        left_s, limit_s = self.remaining_s, self._times.renew_s
+        return max(1.0, min(limit_s, left_s)) if left_s > 0 else limit_s
+
+    async def _write(self, request: Request, timeout_s: float) -> Lease:
+        return _decode(await self._transport.send(request, retries=False, timeout_s=timeout_s))
 
     def _micro_time(self) -> datetime:
         return leases.micro_time(self._clock.now())
