@@ -109,7 +109,7 @@ async def test_a_wait_tells_how_many_are_missing(world: World, start: Barrier):
         with pytest.raises(errors.WaitTimeout, match="1 of 2 have arrived"):
             await start.wait(timeout=timedelta())
         with pytest.raises(errors.WaitTimeout):
-            await start.wait(timeout=timedelta(seconds=2))
+            await start.wait(timeout=timedelta(seconds=6))
         waiting = asyncio.create_task(start.wait(timeout=LONG))
         await asyncio.sleep(0)
         await start.delete()

@@ -79,7 +79,7 @@ async def leaving(kind: str, subject: Any, *, after: int) -> asyncio.Task[None]:
 
 async def is_free(world: World, subject: Any) -> bool:
     """Tell whether others may have it: now, but for a coordinator that is to see it."""
-    for _ in range(100 if isinstance(subject, Lease | Semaphore) else 1):
+    for _ in range(1200 if isinstance(subject, Lease | Semaphore) else 1):
         if (await type(subject)(subject.name, world.client).status()).phase.value in FREE:
             return True
         await asyncio.sleep(0.05)

@@ -28,7 +28,7 @@ from polling import eventually
 
 LONG = timedelta(seconds=60)
 NOW = timedelta()
-BRIEF = timedelta(seconds=2)
+BRIEF = timedelta(seconds=6)
 """Long enough for the server to answer."""
 
 
@@ -278,14 +278,14 @@ async def test_it_ends_with_its_pod_or_execution(world: World, lease: Lease):
 
 
 async def _are_told(world: World, number: int) -> bool:
-    return len(await world.events("HolderGone")) == number
+    return len(await world.events("HolderGone")) >= number  # of who was told late, and asked again, once more
 
 
 async def test_who_stops_waiting_withdraws(world: World, lease: Lease):
     """By the timeout, or by being cancelled; the next one is not held up."""
     async with world.looked_after():
         held = await lease.acquire(holder="me", timeout=LONG)
-        with pytest.raises(errors.WaitTimeout, match="was not free within 2s"):
+        with pytest.raises(errors.WaitTimeout, match="was not free within 6s"):
             await lease.acquire(timeout=BRIEF)
         task = await queued(lease, "cancelled", behind=0)
         task.cancel()

@@ -24,7 +24,7 @@ from looked_after import LosesAnswers, World, start_coordinator
 from polling import eventually
 
 LONG = timedelta(seconds=60)
-SHORT = timedelta(seconds=2)
+SHORT = timedelta(seconds=6)
 """Long enough for the server to answer."""
 
 
@@ -283,7 +283,7 @@ async def test_a_permit_ends_with_its_pod_or_execution(world: World):
 
 
 async def _are_told(world: World, number: int) -> bool:
-    return len(await world.events("HolderGone")) == number
+    return len(await world.events("HolderGone")) >= number  # of who was told late, and asked again, once more
 
 
 async def test_who_only_tries_is_denied_at_once(world: World):
@@ -301,7 +301,7 @@ async def test_who_stops_waiting_withdraws(world: World):
     subject = await semaphore(world, 1)
     async with world.looked_after():
         held = await subject.acquire(timeout=LONG)
-        with pytest.raises(errors.WaitTimeout, match="was free within 2s"):
+        with pytest.raises(errors.WaitTimeout, match="was free within 6s"):
             await subject.acquire(timeout=SHORT)
         await eventually(lambda: _waits(subject, 0))
         task = await queued(subject, "cancelled", behind=0)

@@ -137,8 +137,9 @@ async def test_attach_waits_for_the_one_that_exists(client, worker):
         await client.spawn("build", {"target": "a"}, options=SpawnOptions(name="once"))
 
 
-async def test_hundreds_of_waits_share_one_watch_and_read_almost_nothing(counted, kube, worker):
+async def test_hundreds_of_waits_share_one_watch_and_read_almost_nothing(counted, kube, worker, monkeypatch):
     """Those spawned after the watch began cost no read at all."""
+    monkeypatch.setattr("kontinue.client.ended_watch.LINGER_S", 600.0)
     first = await counted.spawn(build, "first")
     waiting = asyncio.ensure_future(first.result())
     await worker.write(first.name, Phase.COMPLETED, result=[])

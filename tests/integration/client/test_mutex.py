@@ -17,6 +17,7 @@ import pytest
 
 from api_server import ApiServer
 from kontinue import errors
+from kontinue.api.konductor import locking
 from kontinue.api.konductor.locking import CLOCKS_DIFFER, Claim, left
 from kontinue.api.konductor.mutexes import MUTEXES, MutexPhase
 from kontinue.client import Client, ClientOptions, SyncClient
@@ -100,8 +101,11 @@ async def test_a_lock_is_unlocked_by_its_holder_only(mutex: Mutex):
     await mutex.unlock(holder="host")
 
 
-async def test_who_waits_takes_it_in_the_order_of_asking(transport: KubeTransport, api_server: ApiServer):
+async def test_who_waits_takes_it_in_the_order_of_asking(
+    transport: KubeTransport, api_server: ApiServer, monkeypatch: pytest.MonkeyPatch
+):
     """However many processes they are."""
+    monkeypatch.setattr(locking, "TAKE_WITHIN", LONG)  # who is slower is passed over
     mutexes = [of(transport, api_server) for _ in range(4)]
     await mutexes[0].create()
     held = await mutexes[0].lock(holder="first")
@@ -149,8 +153,8 @@ async def test_two_clients_never_hold_it_at_once(api_server: ApiServer):
 async def test_who_gives_up_leaves_the_queue(mutex: Mutex):
     """By a timeout, which names the holder, or by a cancel."""
     held = await mutex.lock(holder="a")
-    with pytest.raises(errors.WaitTimeout, match="was not to be had within 2s: it is held by a"):
-        await mutex.lock(holder="b", timeout=timedelta(seconds=2))  # long enough to hear who has it
+    with pytest.raises(errors.WaitTimeout, match="was not to be had within 6s: it is held by a"):
+        await mutex.lock(holder="b", timeout=timedelta(seconds=6))  # long enough to hear who has it
     waiting = asyncio.create_task(mutex.lock(holder="c", timeout=LONG))
     await eventually(lambda: waits(mutex, "c"))
     waiting.cancel()
@@ -434,7 +438,7 @@ class LateLoss(KubeTransport):
         body = await super().send(request, **options)
         if request.method == "PUT" and self.is_first:
             self.is_first = False
-            await asyncio.sleep(2.1)
+            await asyncio.sleep(6.1)
             raise errors.Unavailable("no answer")
         return body
 
@@ -442,7 +446,7 @@ class LateLoss(KubeTransport):
 async def test_who_hears_late_that_he_has_it_renews_it_before_he_begins(mutex: Mutex, api_server: ApiServer):
     """His ttl is over by then, by his own clock and by that of others: they may be about to take it."""
     transport = LateLoss(api_server.config, user_agent="tests")
-    async with of(transport, api_server).held(ttl=timedelta(seconds=2), timeout=LONG) as lock:
+    async with of(transport, api_server).held(ttl=timedelta(seconds=6), timeout=LONG) as lock:
         await asyncio.sleep(0.01)
         assert not lock.is_lost
     assert not await mutex.is_locked()

@@ -109,7 +109,7 @@ async def test_who_does_not_wait_is_told_who_does_it(once: Once):
         with pytest.raises(errors.Held, match="is held by me"):
             await once.do(nothing, timeout=timedelta())
         with pytest.raises(errors.WaitTimeout, match="it is held by me"):
-            await once.do(nothing, timeout=timedelta(seconds=2))  # long enough to hear who does it
+            await once.do(nothing, timeout=timedelta(seconds=6))  # long enough to hear who does it
 
     assert await once.do(work, holder="me")
 

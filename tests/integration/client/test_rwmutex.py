@@ -10,6 +10,7 @@ import pytest
 
 from api_server import ApiServer
 from kontinue import errors
+from kontinue.api.konductor import locking
 from kontinue.client import Client, ClientOptions, SyncClient
 from kontinue.kube.http import KubeTransport
 from kontinue.sync import RWMutex, RWMutexPhase, SyncRWMutex
@@ -59,8 +60,9 @@ async def test_readers_share_it_and_a_writer_has_it_alone(mutex: RWMutex):
     assert (await mutex.get()).status.phase is RWMutexPhase.UNLOCKED
 
 
-async def test_a_writer_is_not_starved_by_readers_that_come_later(mutex: RWMutex):
+async def test_a_writer_is_not_starved_by_readers_that_come_later(mutex: RWMutex, monkeypatch: pytest.MonkeyPatch):
     """They wait behind him, and read together after him."""
+    monkeypatch.setattr(locking, "TAKE_WITHIN", LONG)  # who is slower is passed over
     first = await mutex.rlock(holder="first")
     order: list[str] = []
 

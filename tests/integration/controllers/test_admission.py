@@ -16,9 +16,11 @@ from kontinue.api import labels
 from kontinue.api.meta import Lease
 from kontinue.api.v1alpha1 import Execution, Phase
 from kontinue.kube import requests
+from kontinue_engine.controllers import admission
 from kontinue_engine.lifecycle.conditions import is_stopped
 from kontinue_engine.lifecycle.observed import SHARDED_EPOCH
 from kontinue_engine.lifecycle.starting import EPOCHS_PER_GRANT
+from kontinue_engine.sharding import mutexes
 from kontinue_engine.sharding.mutexes import Contender, Grant
 from kontinue_engine.sharding.views import granted
 from kontinue_engine.wire import frames
@@ -88,8 +90,10 @@ def request_child(world: World, parent: frames.Activate, name: str, *, mutex: st
     world.on_frame(frames.StepRequested(parent.activation, "0", command))
 
 
-async def test_a_mutex_costs_two_writes(world: World) -> None:
+async def test_a_mutex_costs_two_writes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its Lease is created and deleted; the Execution is written no more often than any other."""
+    monkeypatch.setattr(admission, "TELL_AFTER_MS", 600_000)  # what does not come soon is told, and asked for again
+    monkeypatch.setattr(mutexes, "SEEN_AGAIN_S", 600.0)
     sent: list[requests.Request] = []
     send = world.transport.send
 
@@ -288,15 +292,19 @@ async def test_the_next_replica_finds_holder_and_queue_as_they_were(api_server: 
 
 
 @pytest.mark.slow
-async def test_a_mutex_whose_holder_ended_with_its_replica_is_found_and_given_on(api_server: ApiServer) -> None:
+async def test_a_mutex_whose_holder_ended_with_its_replica_is_found_and_given_on(
+    api_server: ApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The replica wrote the end, and died before it deleted the Lease."""
     async with replica(api_server) as world:
         await world.create("a", mutex="m")
         activate = await world.run("a")
         world.leases.book.forget(LEASE)  # so that it deletes nothing
+        monkeypatch.setattr(mutexes, "SEEN_AGAIN_S", 600.0)  # nor does its duty as a leader
         complete(world, activate)
         await world.phase("a", Phase.COMPLETED)
         assert await lease_of(world) is not None
+    monkeypatch.undo()
     async with replica(api_server, "two") as world:
         await world.create("b", mutex="m")
         complete(world, await world.run("b"))

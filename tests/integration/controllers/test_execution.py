@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from itertools import pairwise
 from typing import Any
 
@@ -245,7 +246,7 @@ async def start_elsewhere(world: World, parent: frames.Activate, *names: str) ->
     for step, name in enumerate(names):
         command = frames.CreateChild(name, "far", b"{}", "digest", group="elsewhere")
         world.on_frame(frames.StepRequested(parent.activation, str(step), command))
-        await world.phase(name, Phase.PENDING)
+        await eventually(lambda name=name: name in world.controller.offspring.abroad._children)
         status = {"status": {"phase": "Executing", "owner": {"shard": "x", "incarnation": "x", "epoch": 1}}}
         await world.transport.send(
             requests.merge_patch(requests.EXECUTIONS, world.namespace, name, status, subresource="status")
@@ -611,16 +612,17 @@ async def test_a_sleeping_execution_costs_nothing_at_a_restart_and_wakes_in_time
     """Found Suspended with a timer, it is claimed only when the timer fires."""
     async with replica(api_server, "one") as world:
         activate = await world.start("e")
-        world.on_frame(frames.StepRequested(activate.activation, "0", frames.StartTimer(9_000)))
+        world.on_frame(frames.StepRequested(activate.activation, "0", frames.StartTimer(3_600_000)))
         world.on_frame(frames.Waiting(activate.activation, [frames.WaitingItem("Timer", "nap", "0")]))
         asleep = await world.phase("e", Phase.SUSPENDED)
     async with replica(api_server, "two") as world:
         await world.start("later")
         assert [one.execution for one in world.runners.submitted] == ["later"]
         assert (await world.get("e")).metadata.resource_version == asleep.metadata.resource_version
+        world.let_pass(timedelta(hours=1), "e")
         activate = await world.run("e")
         assert activate.resumption == 1
-        world.on_frame(frames.StepRequested(activate.activation, "0", frames.StartTimer(9_000)))
+        world.on_frame(frames.StepRequested(activate.activation, "0", frames.StartTimer(3_600_000)))
         await eventually(lambda: bool(world.runners.sent_of(frames.StepArrived)))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
 from typing import Any
 
 import msgspec
@@ -171,7 +172,13 @@ async def test_a_job_takes_two_writes_of_its_execution_and_one_of_its_own(world:
     """Suspended, then the record together with Executing; no write for what is seen meanwhile."""
     activate = await world.start("a")
     before = await api_server.writes()
-    await parked(world, start_job(activate), activate)
+    request = start_job(activate)
+    world.on_frame(request)
+    entry = world.entries.by_name("a")
+    assert entry is not None
+    await eventually(lambda: entry.jobs[STEP].exists)
+    world.on_frame(waiting(activate, request.command))
+    await world.phase("a", Phase.SUSPENDED)
     (job,) = await job_answers.started(world.client, world.namespace, requests.JOBS)
     await job_answers.end_job(api_server, world.client, job)
     await arrived(world)
@@ -425,8 +432,9 @@ async def test_the_next_attempt_waits_until_the_job_that_the_last_one_gave_up_is
 
 async def test_a_suspended_job_takes_no_time_of_the_attempt_and_says_why(world: World, api_server: ApiServer) -> None:
     """As Kueue does: it is suspended until there is room. ``waitingFor`` tells, and forgets when it is admitted."""
-    activate = await world.start("a", timeout={"attempt": "1s"})
+    activate = await world.start("a", timeout={"attempt": "1h"})
     await parked(world, start_job(activate, suspend=True), activate)
+    world.let_pass(timedelta(hours=2), "a")
 
     async def message() -> str:
         (item,) = (await world.get("a")).status.waiting_for

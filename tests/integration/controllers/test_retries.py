@@ -97,7 +97,7 @@ async def test_while_it_waits_it_says_until_when(world: World) -> None:
     waiting = await world.phase("e", Phase.BACKOFF)
     (timer,) = waiting.status.waiting_for
     assert (timer.kind, timer.name, timer.until is not None) == ("Timer", "attempt 2", True)
-    assert world.entries.by_activation(first.activation) is None
+    await eventually(lambda: world.entries.by_activation(first.activation) is None)
     assert waiting.status.attempts[0].error is not None
 
 

@@ -258,8 +258,7 @@ def test_an_idle_connection_that_was_closed_is_replaced(run):
         async with connected(after_request(OK)) as (server, transport):
             await transport.send(GET)
             await until(lambda: all(task.done() for task in server.tasks))
-            for _ in range(5):  # turns of the loop, in which the client hears of it
-                await asyncio.sleep(0.002)
+            await until(lambda: not any(one.is_usable for one in transport._connections._idle))
             await transport.send(CREATE, retries=False)
             assert server.opened == 2
 

@@ -176,7 +176,8 @@ async def test_a_watch_that_does_not_begin_is_noticed(server, transport, monkeyp
     server.script.append(stay)
     with pytest.raises(errors.Unavailable, match="it took too long"):
         _ = [line async for line in transport.stream(GET)]
-    server.script.append(lines(b"{}\n", then=lambda _: asyncio.sleep(0.8)))
+    monkeypatch.setattr("kontinue.kube.http.REQUEST_S", 3.0)
+    server.script.append(lines(b"{}\n", then=lambda _: asyncio.sleep(3.3)))
     assert [line async for line in transport.stream(GET)] == [b"{}"]
 
 

@@ -89,9 +89,10 @@ async def test_an_async_step_that_ends_the_process_is_to_blame(start_pool: Any, 
 
 
 async def test_suspects_run_again_alone_and_only_the_poisonous_one_is_lost_again(
-    start_pool: Any, tmp_path: Any
+    start_pool: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The innocent ones complete, and nobody is to be charged but who was alone."""
+    monkeypatch.setattr("kontinue_engine.pool.runner_process.ALONE_PARKED_S", 60.0)
     running = await start_pool(FUNCTIONS)
     recording = asyncio.create_task(_record_steps(running))
     go = str(tmp_path / "go")

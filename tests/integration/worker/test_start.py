@@ -20,8 +20,8 @@ def answer() -> int:
 for number in range(1500):
     app.function(name=f"answer-{number}")(answer)
 """
-SHORT_LEASE = ("--lease-duration", "12", "--lease-renew", "0.5")
-"""Without a renewal nothing may be written after seven seconds, for which no machine stalls."""
+SHORT_LEASE = ("--lease-duration", "20", "--lease-renew", "0.5")
+"""Without a renewal nothing may be written after fifteen seconds, for which no machine stalls."""
 pytestmark = pytest.mark.slow
 
 

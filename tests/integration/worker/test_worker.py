@@ -53,7 +53,6 @@ def test_another_replica_stands_by_and_takes_over(place: Any) -> None:
         (("--group", ""), "StartupError", "'' cannot be used: it must be 1 to 63 characters"),
         (("--shard", ""), "StartupError", "shard id '' cannot be used: it must be 1 to 63 characters"),
         (("--shard", "a/b"), "StartupError", "shard id 'a/b' cannot be used"),
-        (("--group", "other"), "FunctionOwnedError", "is owned by worker group g"),
         (("--namespace", "nowhere"), "StartupError", "Create the namespace"),
         (("--context", "nothing"), "ConfigError", "nothing"),
     ],
@@ -65,6 +64,17 @@ def test_what_cannot_start_exits_with_1_and_one_line(place: Any, options: Any, e
     (line,) = worker.lines()
     assert (line["level"], line["event"], line["error"]) == ("error", "worker cannot run", error)
     assert says in line["message"]
+
+
+def test_a_function_of_another_group_is_not_taken(place: Any) -> None:
+    """Neither at once nor later: the other group may be asleep."""
+    first = place.start().ready()
+    assert first.stop() == 0
+    worker = place.start("--group", "other")
+    assert worker.process.wait(60) == 1
+    (line,) = worker.lines()
+    assert (line["event"], line["error"]) == ("worker cannot run", "FunctionOwnedError")
+    assert "is owned by worker group g" in line["message"]
 
 
 def test_an_app_that_does_not_import_exits_with_1_and_its_traceback(place: Any) -> None:
