@@ -26,6 +26,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -239,17 +240,16 @@ async def run_disturbed(client: Client, dev: Dev | Worker, *, passes: int) -> tu
     say("second run, disturbed" + (f" (each file read {passes} times: this machine is fast)" if passes > 1 else ""))
     started_s = time.monotonic()
     handle = await client.spawn(index, str(DISTURBED), passes=passes)
+    await progress(client, handle, KILL_RUNNER_AT)
+    first = await kill_busy_runner()
+    await progress(client, handle, KILL_WORKER_AT)
+    worker = dev.state()["worker_pid"]
     async with asyncio.TaskGroup() as watchers:
-        await progress(client, handle, KILL_RUNNER_AT)
-        runner = busy_runner()
-        first = watchers.create_task(kill(runner, f"runner {runner}", lost_with_runner))
-        await progress(client, handle, KILL_WORKER_AT)
-        worker = dev.state()["worker_pid"]
         second = watchers.create_task(kill(worker, f"worker {worker} with its runners", lost_with_worker))
         result = await handle.result(timeout=timedelta(seconds=RUN_S))
         say(f"  done in {since(started_s)}")
     await check_once(client, handle)
-    return result, [first.result(), second.result()]
+    return result, [first, second.result()]
 
 
 async def progress(client: Client, handle: ExecutionHandle[Index], share: float) -> None:
@@ -265,8 +265,18 @@ async def progress(client: Client, handle: ExecutionHandle[Index], share: float)
     raise DemoError(f"the run did not get to {share:.0%} within {RUN_S:g} s")
 
 
-async def kill(pid: int, what: str, lost: Callable[[list[dict[str, Any]]], set[str]]) -> Kill:
-    """SIGKILL a process and wait until the work that it held runs again."""
+async def kill_busy_runner() -> Kill:
+    """SIGKILL runners until one had work: for a moment between two parts it has none."""
+    while True:
+        runner = busy_runner()
+        killed = await kill(runner, f"runner {runner}", partial(lost_with_runner, runner))
+        if killed.executions:
+            return killed
+        say(f"  runner {runner} had nothing to do in that moment: another one")
+
+
+async def kill(pid: int, what: str, lost: Callable[[list[dict[str, Any]]], set[str] | None]) -> Kill:
+    """SIGKILL a process and wait until the work that it held, if any, runs again."""
     at_s = time.time()
     os.kill(pid, signal.SIGKILL)
     say(f"  SIGKILL to {what}")
@@ -276,8 +286,12 @@ async def kill(pid: int, what: str, lost: Callable[[list[dict[str, Any]]], set[s
         await asyncio.sleep(0.05)
         lines = log_lines(at_s)
         names = lost(lines)
+        if names is None:
+            continue
+        if not names:
+            return Kill(what, 0, "", "")
         resumed = [line for line in lines if line["event"] == "resumed running" and line["execution"] in names]
-        if resumed and names == {line["execution"] for line in resumed}:
+        if names == {line["execution"] for line in resumed}:
             took = [f"{(time_of(line) - at_s) * 1000:.0f} ms" for line in resumed]
             say(f"  resumed after {took[0]}: {', '.join(line['execution'] for line in resumed)}")
             mark(Mark(round(time_of(resumed[0]) * 1000), "resume", f"work of {what} runs again after {took[0]}"))
@@ -285,17 +299,21 @@ async def kill(pid: int, what: str, lost: Callable[[list[dict[str, Any]]], set[s
     raise DemoError(f"not everything was resumed within {RESUME_S:g} s after {what} was killed; see {shown(LOG)}")
 
 
-def lost_with_runner(lines: list[dict[str, Any]]) -> set[str]:
-    """Return the Executions that the worker says it lost with a runner."""
-    return {line["execution"] for line in lines if line.get("reason") == "RunnerCrashed" and "execution" in line}
+def lost_with_runner(pid: int, lines: list[dict[str, Any]]) -> set[str] | None:
+    """Return the Executions that the worker says it lost with a runner; None until it has surely said so."""
+    ended = next((line for line in lines if line["event"] == "runner ended" and line["runner"] == pid), None)
+    names = {line["execution"] for line in lines if line.get("reason") == "RunnerCrashed" and "execution" in line}
+    return names if names or (ended is not None and time.time() - time_of(ended) > SETTLE_S) else None
 
 
-def lost_with_worker(lines: list[dict[str, Any]]) -> set[str]:
-    """Return the Executions that the next worker says it found running; empty until it has surely said so."""
+def lost_with_worker(lines: list[dict[str, Any]]) -> set[str] | None:
+    """Return the Executions that the next worker says it found running, as the root was; None until it has said so."""
     ready = next((number for number, line in enumerate(lines) if line["event"] == "worker ready"), None)
     if ready is None or time.time() - time_of(lines[ready]) < SETTLE_S:
-        return set()
-    return {line["execution"] for line in lines[ready:] if line.get("reason") == "Resumed" and "execution" in line}
+        return None
+    return {
+        line["execution"] for line in lines[ready:] if line.get("reason") == "Resumed" and "execution" in line
+    } or None
 
 
 def busy_runner() -> int:
