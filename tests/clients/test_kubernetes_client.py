@@ -128,7 +128,7 @@ def test_a_watch_from_nowhere_begins_with_what_is_there(core: kubernetes.client.
     seen = [
         (event["type"], event["object"].metadata.name)
         for event in watch.stream(
-            core.list_namespaced_config_map, namespace, label_selector="x=y", timeout_seconds=1, _request_timeout=20
+            core.list_namespaced_config_map, namespace, label_selector="x=y", timeout_seconds=5, _request_timeout=60
         )
     ]
     assert seen[0] == ("ADDED", "a")
@@ -149,7 +149,7 @@ def test_the_dynamic_client_discovers_and_applies(client: kubernetes.client.ApiC
     labels = {"metadata": {"name": "a", "labels": {"x": "y"}}}
     executions.patch(body=labels, namespace=namespace, content_type="application/merge-patch+json")
     assert [item.metadata.labels.x for item in executions.get(namespace=namespace).items] == ["y"]
-    first = next(iter(executions.watch(namespace=namespace, timeout=5)))
+    first = next(iter(executions.watch(namespace=namespace, timeout=int(PATIENCE_S))))
     assert (first["type"], first["object"].metadata.name) == ("ADDED", "a")
     assert executions.delete(name="a", namespace=namespace).status == "Success"
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from api import Api, execution
+from watched import events_of
 
 EXECUTIONS = "kontinue.cloud/v1alpha1/executions"
 
@@ -197,10 +198,9 @@ async def test_a_watch_sees_the_last_content_at_the_revision_of_the_delete(api: 
     created = await _create(api, labels={"x": "y"})
     since = created["metadata"]["resourceVersion"]
     await api.send("DELETE", api.path(EXECUTIONS, "a"))
-    events = [
-        e async for e in api.watch(api.path(EXECUTIONS) + f"?watch=true&resourceVersion={since}&timeoutSeconds=3")
-    ]
-    assert [event["type"] for event in events] == ["DELETED"]
+    await _create(api, "end")
+    events = await events_of(api, f"{api.path(EXECUTIONS)}?watch=true&resourceVersion={since}", 2)
+    assert [event["type"] for event in events] == ["DELETED", "ADDED"]
     metadata = events[0]["object"]["metadata"]
     assert int(metadata["resourceVersion"]) > int(since)
     assert (metadata["labels"], metadata["uid"]) == ({"x": "y"}, created["metadata"]["uid"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from api import JSON_PATCH, MERGE_PATCH, Api, execution
+from watched import events_of
 
 EXECUTIONS = "kontinue.cloud/v1alpha1/executions"
 HOLD = "example.com/hold"
@@ -57,10 +58,9 @@ async def test_removing_the_last_finalizer_deletes_the_object(api: Api) -> None:
         status, body = await api.send("PATCH", path, {"metadata": {"finalizers": left}}, content_type=MERGE_PATCH)
         assert (status, body["metadata"].get("finalizers", [])) == (200, left)
     assert (await api.send("GET", path))[0] == 404
-    events = [
-        e async for e in api.watch(api.path(EXECUTIONS) + f"?watch=true&resourceVersion={since}&timeoutSeconds=3")
-    ]
-    assert [event["type"] for event in events] == ["MODIFIED", "MODIFIED", "DELETED"]
+    await api.send("POST", api.path(EXECUTIONS), execution("end"))
+    events = await events_of(api, f"{api.path(EXECUTIONS)}?watch=true&resourceVersion={since}", 4)
+    assert [event["type"] for event in events] == ["MODIFIED", "MODIFIED", "DELETED", "ADDED"]
     versions = [int(event["object"]["metadata"]["resourceVersion"]) for event in events]
     assert versions == sorted(set(versions))
 

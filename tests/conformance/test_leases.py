@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from api import MERGE_PATCH, Api
+from watched import events_of
 
 LEASES = "coordination.k8s.io/v1/leases"
 WRITERS = 12
@@ -125,6 +126,6 @@ async def test_a_watch_sees_every_holder_in_turn(api: Api) -> None:
     for holder in range(1, 6):
         current["spec"]["holderIdentity"] = str(holder)
         _, current = await api.send("PUT", api.path(LEASES, "a"), current)
-    path = api.path(LEASES) + f"?watch=true&resourceVersion={since}&timeoutSeconds=3"
-    events = [event async for event in api.watch(path)]
-    assert [event["object"]["spec"]["holderIdentity"] for event in events] == ["1", "2", "3", "4", "5"]
+    await api.send("POST", api.path(LEASES), {"metadata": {"name": "end"}, "spec": {"holderIdentity": "end"}})
+    events = await events_of(api, f"{api.path(LEASES)}?watch=true&resourceVersion={since}", 6)
+    assert [event["object"]["spec"]["holderIdentity"] for event in events] == ["1", "2", "3", "4", "5", "end"]

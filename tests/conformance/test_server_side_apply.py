@@ -12,6 +12,7 @@ import yaml
 import crds
 from api import MERGE_PATCH, Api, execution
 from applying import applied, apply, conflicts, entry, fields
+from watched import events_of
 
 EXECUTIONS = "kontinue.cloud/v1alpha1/executions"
 TEXT = {"type": "string"}
@@ -614,7 +615,5 @@ async def test_what_is_told_by_a_watch_is_what_was_answered(api: Api) -> None:
     created = await applied(api, path(api), execution("a"))
     version = created["metadata"]["resourceVersion"]
     updated = await applied(api, path(api), execution("a", metadata={"labels": {"x": "1"}}), "two")
-    query = f"watch=true&timeoutSeconds=5&resourceVersion={version}"
-    async for event in api.watch(f"{api.path(EXECUTIONS)}?{query}"):
-        assert (event["type"], event["object"]) == ("MODIFIED", updated)
-        break
+    (event,) = await events_of(api, f"{api.path(EXECUTIONS)}?watch=true&resourceVersion={version}", 1)
+    assert (event["type"], event["object"]) == ("MODIFIED", updated)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from api import MERGE_PATCH, Api, execution, unique
+from watched import events_of
 
 EXECUTIONS = "kontinue.cloud/v1alpha1/executions"
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
@@ -261,12 +262,13 @@ async def test_a_watch_of_metadata_tells_of_changes_without_content(api: Api) ->
     await api.send("PATCH", api.path(EXECUTIONS, "a", "status"), status, content_type=MERGE_PATCH)
     await api.send("DELETE", api.path(EXECUTIONS, "a"))
     before = int(created["metadata"]["resourceVersion"])
-    path = f"{api.path(EXECUTIONS)}?watch=1&timeoutSeconds=3&resourceVersion={before}"
-    events = [event async for event in api.watch(path, Accept=METADATA)]
-    assert [event["type"] for event in events] == ["MODIFIED", "DELETED"]
-    for event in events:
+    await api.send("POST", api.path(EXECUTIONS), execution("b"))
+    path = f"{api.path(EXECUTIONS)}?watch=1&resourceVersion={before}"
+    events = await events_of(api, path, 3, Accept=METADATA)
+    assert [event["type"] for event in events] == ["MODIFIED", "DELETED", "ADDED"]
+    for event, name in zip(events, "aab", strict=True):
         assert set(event["object"]) == {"kind", "apiVersion", "metadata"}
-        assert (event["object"]["kind"], event["object"]["metadata"]["name"]) == ("PartialObjectMetadata", "a")
+        assert (event["object"]["kind"], event["object"]["metadata"]["name"]) == ("PartialObjectMetadata", name)
 
 
 async def test_a_write_answers_in_the_form_asked_for(api: Api) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from api import JSON_PATCH, MERGE_PATCH, Api, execution
+from watched import events_of
 
 EXECUTIONS = "kontinue.cloud/v1alpha1/executions"
 LEASES = "coordination.k8s.io/v1/leases"
@@ -232,9 +233,8 @@ async def test_a_write_that_changes_nothing_is_none(api: Api, path: str, create:
         assert (status, answer["metadata"]["resourceVersion"]) == (200, created["metadata"]["resourceVersion"])
     _, updated = await api.send("PATCH", path, {"metadata": {"labels": {"a": "1"}}}, content_type=MERGE_PATCH)
     since = created["metadata"]["resourceVersion"]
-    async for event in api.watch(f"{api.path(EXECUTIONS)}?watch=true&resourceVersion={since}&timeoutSeconds=5"):
-        assert (event["type"], event["object"]) == ("MODIFIED", updated)
-        break
+    (event,) = await events_of(api, f"{api.path(EXECUTIONS)}?watch=true&resourceVersion={since}", 1)
+    assert (event["type"], event["object"]) == ("MODIFIED", updated)
 
 
 async def test_config_maps_that_do_not_change_keep_their_revision(api: Api) -> None:

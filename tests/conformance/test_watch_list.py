@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from api import MERGE_PATCH, Api, execution, unique
+from watched import events_of
 
 EXECUTIONS = "kontinue.cloud/v1alpha1/executions"
 INITIAL = "sendInitialEvents=true&resourceVersionMatch=NotOlderThan"
@@ -73,7 +74,12 @@ async def test_a_watch_list_shows_its_selection(api: Api) -> None:
 async def test_a_watch_list_without_bookmarks_has_no_end_mark(api: Api) -> None:
     """Its initial events alone."""
     await _create(api, "a")
-    assert [event["type"] for event in await _all(api, INITIAL)] == ["ADDED"]
+    path = f"{api.path(EXECUTIONS)}?watch=1&timeoutSeconds=60&{INITIAL}"
+    async with contextlib.aclosing(api.watch(path)) as events:
+        told = [await anext(events)]
+        await _create(api, "b")
+        told.append(await anext(events))
+    assert [(event["type"], event["object"]["metadata"]["name"]) for event in told] == [("ADDED", "a"), ("ADDED", "b")]
 
 
 async def test_a_watch_without_a_revision_that_allows_bookmarks_is_a_watch_list(api: Api) -> None:
@@ -93,9 +99,9 @@ async def test_a_watch_that_wants_no_initial_events_begins_after_its_revision(ap
     path = f"{api.path(EXECUTIONS)}?resourceVersion={last}&resourceVersionMatch=NotOlderThan"
     assert (await api.send("GET", path))[0] == 200
     no = "sendInitialEvents=false&resourceVersionMatch=NotOlderThan"
-    versions = ("", "&resourceVersion=0", f"&resourceVersion={first}")
-    found = await asyncio.gather(*(_all(api, no + version) for version in versions))
-    assert [[event["object"]["metadata"]["name"] for event in events] for events in found] == [[], [], ["b"]]
+    assert await asyncio.gather(_all(api, no), _all(api, f"{no}&resourceVersion=0")) == [[], []]
+    (event,) = await events_of(api, f"{api.path(EXECUTIONS)}?watch=1&{no}&resourceVersion={first}", 1)
+    assert event["object"]["metadata"]["name"] == "b"
 
 
 async def test_a_watch_list_goes_on_without_a_gap_on_the_same_connection(api: Api) -> None:
@@ -123,7 +129,7 @@ async def test_bookmarks_tell_a_quiet_watch_where_to_go_on(api: Api) -> None:
     """
     rev = await _create(api, "a")
     await _create(api, "b")
-    watch = asyncio.create_task(_all(api, f"timeoutSeconds=4&resourceVersion={rev}&allowWatchBookmarks=true"))
+    watch = asyncio.create_task(_all(api, f"resourceVersion={rev}&allowWatchBookmarks=true"))
     elsewhere = api.path(EXECUTIONS, namespace="default")
     while not watch.done():
         name = unique("elsewhere")

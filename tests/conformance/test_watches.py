@@ -10,6 +10,7 @@ from urllib.parse import quote
 import pytest
 
 from api import MERGE_PATCH, Api, execution, unique
+from watched import events_of
 
 EXECUTIONS = "kontinue.cloud/v1alpha1/executions"
 END = "zz-end"
@@ -42,13 +43,7 @@ async def _rev(api: Api, plural: str = EXECUTIONS, **where: Any) -> str:
 
 async def _events(api: Api, query: str, count: int, plural: str = EXECUTIONS, **where: Any) -> list[Any]:
     """Return the first ``count`` events of a watch."""
-    found = []
-    async with contextlib.aclosing(api.watch(f"{api.path(plural, **where)}?watch=1&{query}")) as events:
-        async for event in events:
-            found.append(event)
-            if len(found) == count:
-                break
-    return found
+    return await events_of(api, f"{api.path(plural, **where)}?watch=1&{query}", count)
 
 
 async def _all(api: Api, query: str, *, phase: str = "", **where: Any) -> list[Any]:
@@ -191,12 +186,15 @@ async def test_one_object_is_watched_by_its_name(api: Api) -> None:
     rev = (await _create(api, "a"))["metadata"]["resourceVersion"]
     await _create(api, "b")
     await _set_phase(api, "a", "Executing")
-    selected = (f"resourceVersion={rev}&fieldSelector=metadata.name%3Da", "fieldSelector=metadata.name%3Db")
-    events = await asyncio.gather(*(_second(api, query) for query in selected))
-    assert [_told(found) for found in events] == [[("MODIFIED", "a")], [("ADDED", "b")]]
+    assert _told(await _events(api, "fieldSelector=metadata.name%3Db", 1)) == [("ADDED", "b")]
     status, read = await api.send("GET", f"{api.path(EXECUTIONS, 'a')}?watch=true&timeoutSeconds=1")
     assert (status, read["kind"]) == (200, "Execution")
     assert (await api.send("GET", f"{api.path(EXECUTIONS, 'zz')}?watch=true"))[0] == 404
+    for name in "ba":
+        await api.send("DELETE", api.path(EXECUTIONS, name))
+    for name, before in (("a", "MODIFIED"), ("b", "ADDED")):
+        events = await _events(api, f"resourceVersion={rev}&fieldSelector=metadata.name%3D{name}", 2)
+        assert _told(events) == [(before, name), ("DELETED", name)]
 
 
 async def test_a_watch_across_namespaces_sees_all_of_them(api: Api) -> None:
@@ -234,7 +232,8 @@ async def test_a_watch_of_the_future_is_silent_until_then(api: Api) -> None:
 async def test_a_watch_ends_when_its_time_is_over(api: Api) -> None:
     """Cleanly, so that the client goes on where it was; a negative time is over at once."""
     await _create(api, "a")
-    assert _told(await _second(api, "")) == [("ADDED", "a")]
+    path = f"{api.path(EXECUTIONS)}?watch=1&timeoutSeconds=5"
+    assert _told([event async for event in api.watch(path)]) == [("ADDED", "a")]
     path = f"{api.path(EXECUTIONS)}?watch=1&resourceVersion={await _rev(api)}&timeoutSeconds=-1"
     assert [event async for event in api.watch(path)] == []
     for wrong in ("soon", "1.5", str(2**63)):

@@ -97,6 +97,11 @@ def patient(folder: str) -> int:
     return stumble(folder, "patient", 1)
 
 
+@app.function(retry=RetryPolicy(retries=3, backoff=timedelta(minutes=10)))
+def very_patient(folder: str) -> int:
+    return stumble(folder, "very patient", 1)
+
+
 @app.function
 def lasting(folder: str, what: str, times: int) -> int:
     """Runs until there is a file that says that it may end."""

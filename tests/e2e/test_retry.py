@@ -137,7 +137,7 @@ async def test_a_person_retries_with_an_edit(client: Client, transport: KubeTran
 
 async def test_a_canceled_one_goes_on_where_it_was(client: Client, tmp_path: Path) -> None:
     """Once its code has been stopped; what it had recorded, it keeps."""
-    handle = await client.spawn("patient", {"folder": str(tmp_path)}, result=int)
+    handle = await client.spawn("very_patient", {"folder": str(tmp_path)}, result=int)
     waiting = await in_phase(client, handle.name, Phase.BACKOFF)
     assert waiting.status.waiting_for[0].until is not None
     await client.cancel(handle)

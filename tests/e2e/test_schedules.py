@@ -151,9 +151,9 @@ async def office(tmp_path: Path, own_server: StartableServer) -> AsyncIterator[O
 async def test_what_is_due_runs_and_says_which_occurrence_it_is(office: Office, sharding: bool) -> None:
     """With the schedule's arguments and defaults; the status tells the last one and the next one."""
     office.gate.touch()
+    written_before = office.schedules_written()
     office.worker("w-0", sharding=sharding)
     await office.create("books", executionDefaults={"retry": {"retries": 2}, "ttl": {"deleteAfter": "720h"}})
-    written_before = office.schedules_written()
     await office.make_due("books", THIS_YEAR)
     run = await office.only_run("books")
     ended = await office.client.wait_for_execution(run.metadata.name)
@@ -169,8 +169,9 @@ async def test_what_is_due_runs_and_says_which_occurrence_it_is(office: Office, 
     assert schedule.status.next_schedule_time is not None
     assert schedule.status.next_schedule_time > datetime.now(UTC)
     assert [(one.type, one.status) for one in schedule.status.conditions] == [("Ready", "True")]
-    by_us = 1
-    assert office.schedules_written() - written_before - by_us == 2
+    by_us, first_status = 2, 1
+    # A real server counts a request a little after its answer.
+    await eventually(lambda: office.schedules_written() - written_before - by_us - first_status == 2)
 
 
 async def test_an_occurrence_is_started_once_by_whoever_leads(office: Office) -> None:

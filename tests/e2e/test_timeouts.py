@@ -35,7 +35,7 @@ def limits(*, attempt: float | None = None, overall: float | None = None) -> Tim
 @pytest.mark.parametrize("function", ["spin", "wait_for_thread"])
 async def test_code_that_nobody_can_stop_is_killed_and_tried_again(client: Client, notes: Path, function: str) -> None:
     """CPU-bound code at once, a step in a thread after the grace; neither is charged a crash."""
-    options = SpawnOptions(timeout=limits(attempt=2), retry=ONCE_MORE)
+    options = SpawnOptions(timeout=limits(attempt=10), retry=ONCE_MORE)
     handle = await client.spawn(function, {"file": str(notes), "good_try": 2}, result=str, options=options)
     assert await handle.result(timeout=SOON) == "done"
     ended = await client.get(handle.name)
@@ -46,7 +46,7 @@ async def test_code_that_nobody_can_stop_is_killed_and_tried_again(client: Clien
 
 async def test_a_thread_does_not_outlive_its_attempt(client: Client, notes: Path) -> None:
     """When the Execution has stopped, nothing of it runs any more: not even a step that was given up."""
-    options = SpawnOptions(timeout=limits(attempt=2))
+    options = SpawnOptions(timeout=limits(attempt=10))
     handle = await client.spawn("wait_for_thread", {"file": str(notes), "good_try": 2}, options=options)
     ended = await stopped(client, handle.name)
     assert (ended.phase, ended.status.reason) == (Phase.FAILED, "AttemptTimeout")
@@ -58,7 +58,7 @@ async def test_a_thread_does_not_outlive_its_attempt(client: Client, notes: Path
 
 async def test_a_deadline_takes_children_along_and_leaves_time_to_clean_up(client: Client, notes: Path) -> None:
     """Final at once; stopped when everything has ended."""
-    options = SpawnOptions(timeout=limits(overall=8), name="limited")
+    options = SpawnOptions(timeout=limits(overall=15), name="limited")
     handle = await client.spawn("build", {"file": str(notes)}, options=options)
     ended = await client.wait_for_execution(handle, timeout=SOON)
     assert (ended.phase, ended.status.reason) == (Phase.FAILED, "OverallTimeout")
@@ -74,12 +74,12 @@ async def test_a_deadline_that_passes_while_nobody_lives_strikes_first(
     """Whoever comes back runs nothing of what is over, neither of the Execution nor of its attempt."""
     spinning = [
         await client.spawn("spin_with_context", {"file": str(notes)}, options=SpawnOptions(timeout=policy))
-        for policy in (limits(overall=8), limits(attempt=8))
+        for policy in (limits(overall=15), limits(attempt=15))
     ]
     await eventually(lambda: notes.exists() and len(notes.read_text().splitlines()) == 2)
     for handle in spinning:
         await client.wait_for_execution(handle, until=[Phase.EXECUTING], timeout=SOON)
-    over = datetime.now(UTC) + timedelta(seconds=8)
+    over = datetime.now(UTC) + timedelta(seconds=15)
     for replica in pair:
         replica.kill()
     await eventually(lambda: datetime.now(UTC) > over)

@@ -18,6 +18,7 @@ from kontinue_engine.cli.main import VERBS
 pytestmark = pytest.mark.slow
 
 Kontinue = Any  # the class is in conftest, which importlib mode does not let us import
+WaitUntil = Callable[..., None]
 
 
 def candidates(kontinue: Kontinue, *words: str) -> list[str]:
@@ -25,6 +26,18 @@ def candidates(kontinue: Kontinue, *words: str) -> list[str]:
     done = kontinue("__complete", "--", *words)
     assert done.returncode == 0, done.stderr
     return [line.split("\t")[0] for line in done.stdout.splitlines()]
+
+
+def offered(wait_until: WaitUntil, kontinue: Kontinue, *words: str) -> list[str]:
+    """What may stand there, once the server has answered in time: a line is not held up for long."""
+    found: list[str] = []
+
+    def is_answered() -> bool:
+        found[:] = candidates(kontinue, *words)
+        return found != []
+
+    wait_until("candidates", is_answered)
+    return found
 
 
 def test_verbs_options_and_their_values_are_completed(kontinue: Kontinue) -> None:
@@ -37,27 +50,26 @@ def test_verbs_options_and_their_values_are_completed(kontinue: Kontinue) -> Non
     assert candidates(kontinue, "completion", "") == ["bash", "zsh", "fish"]
 
 
-def test_names_come_from_the_server(shared: Kontinue) -> None:
+def test_names_come_from_the_server(shared: Kontinue, wait_until: WaitUntil) -> None:
     """Of Executions and of functions, in the namespace that the line says."""
     name = shared("execute", "--detach", "greet", "-p", "name=Ada").stdout.strip()
-    assert candidates(shared, "get", name[:-3]) == [name]
-    assert candidates(shared, "-q", "describe", "other", name[:-3]) == [name]
+    assert offered(wait_until, shared, "get", name[:-3]) == [name]
+    assert offered(wait_until, shared, "-q", "describe", "other", name[:-3]) == [name]
     assert candidates(shared, "get", "-n", "elsewhere", name[:-3]) == []
-    assert candidates(shared, "execute", "gre") == ["greet"]
+    assert offered(wait_until, shared, "execute", "gre") == ["greet"]
 
 
-def test_only_names_are_offered_that_the_verb_can_do_something_with(
-    shared: Kontinue, wait_until: Callable[..., None]
-) -> None:
+def test_only_names_are_offered_that_the_verb_can_do_something_with(shared: Kontinue, wait_until: WaitUntil) -> None:
     """What has ended cannot be canceled or skipped, what runs not retried, and what waits for nothing not resumed."""
     shared("execute", "-q", "greet", "-p", "name=Ada", "--name", "offer-done")
     shared("execute", "-q", "fail", "-p", "message=no", "--name", "offer-failed")
     assert shared("execute", "-q", "approve", "--name", "offer-asks", "--detach").returncode == 0
     assert shared("execute", "-q", "nap", "-p", "seconds=600", "--name", "offer-sleeps", "--detach").returncode == 0
-    assert candidates(shared, "get", "offer-") == ["offer-asks", "offer-done", "offer-failed", "offer-sleeps"]
-    assert candidates(shared, "cancel", "offer-") == ["offer-asks", "offer-sleeps"]
-    assert candidates(shared, "skip", "offer-") == ["offer-asks", "offer-sleeps"]
-    assert candidates(shared, "retry", "offer-") == ["offer-failed"]
+    every = ["offer-asks", "offer-done", "offer-failed", "offer-sleeps"]
+    assert offered(wait_until, shared, "get", "offer-") == every
+    assert offered(wait_until, shared, "cancel", "offer-") == ["offer-asks", "offer-sleeps"]
+    assert offered(wait_until, shared, "skip", "offer-") == ["offer-asks", "offer-sleeps"]
+    assert offered(wait_until, shared, "retry", "offer-") == ["offer-failed"]
     wait_until("its Suspension", lambda: "offer-asks" in candidates(shared, "resume", "offer-"))
     assert {"offer-done", "offer-failed"}.isdisjoint(candidates(shared, "resume", "offer-"))
     shared("cancel", "offer-asks", "offer-sleeps")
@@ -88,7 +100,7 @@ def test_koncli_completes_its_own_verbs(tmp_path: Path) -> None:
 
 def test_nothing_is_said_where_no_server_is(kontinue: Kontinue) -> None:
     """An error has no place on a line that somebody types."""
-    done = kontinue("__complete", "--", "get", "--kubeconfig", "gone", "")
+    done = kontinue.run("__complete", "--", "get", "--kubeconfig", "gone", "")
     assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "", "")
 
 

@@ -272,9 +272,10 @@ def test_replicas_share_the_work_of_a_group(
     ]
     assert sorted(shards) == ["worker-0", "worker-0", "worker-1", "worker-1"]
     for name, shard in zip(names, shards, strict=True):
-        assert name in (dev.data_dir / "logs" / f"{shard}.jsonl").read_text()
-        assert "greeting" in kontinue("logs", name).stdout
-    assert re.search(r"^worker-1 .*greeting", dev.output.read_text(), re.MULTILINE)
+        log = dev.data_dir / "logs" / f"{shard}.jsonl"
+        wait_until("its line", lambda name=name, log=log: name in log.read_text())
+        wait_until("its output", lambda name=name: "greeting" in kontinue("logs", name).stdout)
+    wait_until("a line", lambda: re.search(r"^worker-1 .*greeting", dev.output.read_text(), re.MULTILINE))
 
     killed = state.workers[1].pid
     os.kill(killed, signal.SIGKILL)

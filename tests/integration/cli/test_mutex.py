@@ -19,6 +19,7 @@ from api_server import ApiServer
 from kontinue.client import Client
 from kontinue.sync import Mutex, RWMutex
 from kontinue_engine.cli import koncli
+from notices import without_notices
 from polling import eventually
 from process_state import is_running
 
@@ -45,9 +46,7 @@ def call(api_server: ApiServer, capsys: pytest.CaptureFixture[str], monkeypatch:
         arguments = ["mutex", verb, "--kubeconfig", str(api_server.kubeconfig), *others]
         code = await asyncio.to_thread(koncli.main, arguments)
         captured = capsys.readouterr()
-        # A machine that is slow enough is told of on stderr, see cli.connection.
-        err = [line for line in captured.err.splitlines(keepends=True) if not line.startswith("no answer from")]
-        return Said(code, captured.out, "".join(err))
+        return Said(code, captured.out, without_notices(captured.err))
 
     return run
 
@@ -108,8 +107,8 @@ async def test_what_goes_wrong_has_a_code_of_its_own(call: Call, mutex: Mutex):
     assert (await call("lock", "deploy", "--timeout", "0")).code == 5
     said = await call("unlock", "deploy")
     assert (said.code, "is held by you, not by me" in said.err) == (5, True)
-    said = await call("lock", "deploy", "--timeout", "2s")  # long enough to hear who has it
-    assert (said.code, "was not to be had within 2s: it is held by you" in said.err) == (3, True)
+    said = await call("lock", "deploy", "--timeout", "10s")  # long enough to hear who has it
+    assert (said.code, "was not to be had within 10s: it is held by you" in said.err) == (3, True)
     assert "Mutex deploy: held by you, 1 waiting\n" in said.err
     assert (await call("unlock", "deploy", "--holder", "you", "--token", "7")).code == 5
     assert (await call("lock", "deploy", "--holder", "pod/nobody")).code == 2

@@ -15,6 +15,7 @@ from kontinue.client import Client
 from kontinue.kube import requests
 from kontinue.sync import Lock, Once
 from kontinue_engine.cli import koncli
+from notices import without_notices
 
 NAME = "onces.konductor.io/migrate"
 
@@ -38,9 +39,7 @@ def call(api_server: ApiServer, capsys: pytest.CaptureFixture[str], monkeypatch:
         arguments = ["once", verb, "--kubeconfig", str(api_server.kubeconfig), *words]
         code = await asyncio.to_thread(koncli.main, arguments)
         captured = capsys.readouterr()
-        # A machine that is slow enough is told of on stderr, see cli.connection.
-        err = [line for line in captured.err.splitlines(keepends=True) if not line.startswith("no answer from")]
-        return Said(code, captured.out, "".join(err))
+        return Said(code, captured.out, without_notices(captured.err))
 
     return run
 
@@ -102,7 +101,7 @@ async def test_what_goes_wrong_has_a_code_of_its_own(call: Call, once: Once):
 
     async def work(_: Lock) -> None:
         assert (await call("do", "migrate", "--timeout", "0", "--", "true")).code == 5
-        said = await call("do", "migrate", "--timeout", "2s", "--", "true")  # long enough to hear of it
+        said = await call("do", "migrate", "--timeout", "10s", "--", "true")  # long enough to hear of it
         assert (said.code, "Once migrate: you does it, 1 waiting" in said.err) == (3, True)
 
     assert await once.do(work, holder="you")

@@ -13,6 +13,7 @@ from kontinue.api import labels
 from kontinue.api.konductor import group
 from kontinue.kube import requests
 from kontinue_engine.cli import koncli
+from notices import without_notices
 
 
 async def call(api_server: ApiServer, capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
@@ -20,7 +21,7 @@ async def call(api_server: ApiServer, capsys: pytest.CaptureFixture[str], *words
     given = ["--kubeconfig", str(api_server.kubeconfig), "operator", "--operator-namespace", api_server.namespace]
     code = await asyncio.to_thread(koncli.main, [*given, *words])
     said = capsys.readouterr()
-    return code, said.out, said.err
+    return code, said.out, without_notices(said.err)
 
 
 async def create_lease(api_server: ApiServer, renewed: datetime, **notes: str) -> None:

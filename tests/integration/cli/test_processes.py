@@ -47,7 +47,7 @@ def test_server_and_worker_run_without_dev(
     assert {"worker ready", "output", "worker stopped"} <= {json.loads(line)["event"] for line in out.splitlines()}
 
 
-def test_logs_are_followed_to_the_end(kontinue: Kontinue, dev: Dev) -> None:
+def test_logs_are_followed_to_the_end(kontinue: Kontinue, dev: Dev, wait_until: WaitUntil) -> None:
     """The lines of children are there, those of others are not, and it returns when the Execution has ended."""
     kontinue("execute", "-q", "greet", "-p", "name=stranger")
     name = kontinue("execute", "--detach", "rounds", "-p", 'names=["a", "b", "c"]').stdout.strip()
@@ -56,8 +56,13 @@ def test_logs_are_followed_to_the_end(kontinue: Kontinue, dev: Dev) -> None:
     for greeted in ("a", "b", "c"):
         assert done.stdout.count(f"| greeting {greeted}\n") == 1
     assert "stranger" not in done.stdout
-    as_json = [json.loads(line) for line in kontinue("logs", name, "-o", "json").stdout.splitlines()]
-    assert [line["text"] for line in as_json if line["event"] == "output"] == [f"greeting {x}" for x in "abc"]
+
+    def texts() -> list[str]:
+        as_json = [json.loads(line) for line in kontinue("logs", name, "-o", "json").stdout.splitlines()]
+        return [line["text"] for line in as_json if line["event"] == "output"]
+
+    wait_until("all lines", lambda: len(texts()) >= 3)
+    assert texts() == [f"greeting {x}" for x in "abc"]
 
 
 def test_changed_code_blocks_with_both_sides_and_exit_code_5(

@@ -12,6 +12,7 @@ import pytest
 from kontinue.api import labels
 from kontinue.client import Client, ClientOptions
 from kontinue.kube import requests
+from notices import is_notice
 from replica import Replica, replicas
 from startable import StartableServer, startable
 
@@ -92,7 +93,8 @@ def test_an_execution_of_a_group_that_nobody_runs_is_described_as_such(beside: K
 def test_it_goes_on_looking_until_ctrl_c(beside: Kontinue) -> None:
     """With -w, as a table only."""
     process = beside.start("shards", "-w", "--group", "nobody")
-    seen = [process.stderr.readline() for _ in range(2)]
+    lines = (line for line in process.stderr if not is_notice(line))
+    seen = [next(lines) for _ in range(2)]
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
     assert process.returncode == 130

@@ -153,7 +153,7 @@ async def test_a_write_that_is_not_answered_leaves_nothing_behind(
         return True
 
     proxy.is_silent = is_first
-    found = await codes(through(proxy, api_server, tmp_path), "5s")
+    found = await codes(through(proxy, api_server, tmp_path), "20s")
     told = {kind: {code for call, code in found.items() if call.startswith(f"{kind} ")} for kind in koncli.WAITS}
     # Of two that ask by an object one was not answered. Who asks for a lock has seen whose it is.
     assert told == {kind: {1, 3} if kind in ("barrier", "lease", "semaphore") else {3} for kind in koncli.WAITS}

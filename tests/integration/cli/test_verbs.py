@@ -3,6 +3,7 @@
 import json
 import re
 import signal
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import yaml
 pytestmark = pytest.mark.slow
 
 Kontinue = Any  # the class is in conftest, which importlib mode does not let us import
+WaitUntil = Callable[..., None]
 
 
 def execute_detached(kontinue: Kontinue, *arguments: str) -> str:
@@ -29,7 +31,7 @@ def test_execute_prints_the_result_alone_on_stdout(shared: Kontinue) -> None:
 
 def test_quiet_leaves_stderr_empty(shared: Kontinue) -> None:
     """For scripts."""
-    done = shared("execute", "-q", "greet", "--args", '{"name": "Ada"}')
+    done = shared.run("execute", "-q", "greet", "--args", '{"name": "Ada"}')
     assert (done.stdout, done.stderr) == ('"hello Ada"\n', "")
 
 
@@ -122,26 +124,26 @@ def test_a_long_history_is_described_whole(shared: Kontinue) -> None:
     assert described.count("first_step") == 100
 
 
-def test_a_tree_is_logged(shared: Kontinue) -> None:
+def test_a_tree_is_logged(shared: Kontinue, wait_until: WaitUntil) -> None:
     """What the children printed."""
     name = shared("execute", "--detach", "party", "-p", 'names=["a", "b"]').stdout.strip()
     assert shared("wait", name).stdout == "Completed\n"
-    logs = shared("logs", name)
-    assert sorted(line.rpartition("| ")[2] for line in logs.stdout.splitlines() if "|" in line) == [
-        "greeting a",
-        "greeting b",
-    ]
+
+    def lines() -> list[str]:
+        return sorted(line.rpartition("| ")[2] for line in shared("logs", name).stdout.splitlines() if "|" in line)
+
+    wait_until("both lines", lambda: len(lines()) >= 2)
+    assert lines() == ["greeting a", "greeting b"]
 
 
-def test_retry_runs_it_again(shared: Kontinue) -> None:
+def test_retry_runs_it_again(shared: Kontinue, wait_until: WaitUntil) -> None:
     """By name or by a selection; what has not ended badly is an error that says so."""
     shared("execute", "fail", "-p", "message=no", "--name", "tried", "--quiet")
     done = shared("retry", "tried", "--children", "all")
     assert (done.returncode, done.stdout) == (0, "executions.kontinue.cloud/tried retry requested\n")
     assert shared("wait", "tried").returncode == 3
-    text = shared("describe", "tried").stdout
-    assert "Attempts (2)" in text
-    assert "RetryRequested" in text
+    assert "Attempts (2)" in shared("describe", "tried").stdout
+    wait_until("its Event", lambda: "RetryRequested" in shared("describe", "tried").stdout)
     assert "attempt 1" in shared("tree", "tried").stdout
     refused = shared("retry", "-l", "kontinue.cloud/function=fail")
     assert (refused.returncode, "confirm with -y" in refused.stderr) == (1, True)
@@ -188,9 +190,9 @@ def test_several_are_waited_for_together(shared: Kontinue) -> None:
     )
     done = shared("wait", one, failed, one)
     assert (done.returncode, done.stdout) == (3, f"{one} Completed\n{failed} Failed\n{one} Completed\n")
-    done = shared("wait", one, sleeper, "--timeout", "3s")  # long enough to hear of the one
+    done = shared("wait", one, sleeper, "--timeout", "10s")  # long enough to hear of the one
     assert (done.returncode, done.stdout) == (124, f"{one} Completed\n")
-    assert f"timeout: {sleeper} has not ended within 3.0s" in done.stderr
+    assert f"timeout: {sleeper} has not ended within 10s" in done.stderr
     done = shared("wait", one, sleeper, one, "--timeout", "0")
     assert (done.returncode, done.stdout) == (124, f"{one} Completed\n")
     assert f"timeout: {sleeper} has not ended and goes on" in done.stderr
@@ -241,7 +243,7 @@ def test_a_refused_connection_is_one_message(shared: Kontinue) -> None:
     text = shared.kubeconfig.read_text()
     port = re.search(r"server: \S+?:(\d+)", text)[1]
     (shared.folder / "gone").write_text(text.replace(f":{port}", ":1"))
-    done = shared("get", "--kubeconfig", "gone")
+    done = shared.run("get", "--kubeconfig", "gone")
     assert done.returncode == 1
     notice, error = done.stderr.split("\n", 1)
     assert re.fullmatch(r"no answer from https?://127\.0\.0\.1:1 yet, still trying", notice)
