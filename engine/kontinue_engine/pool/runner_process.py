@@ -25,9 +25,8 @@ from kontinue_engine.pool.options import Colour, LostReason, RunnerState
 from kontinue_engine.wire import frames, framing
 from kontinue_engine.wire.session import RunnerSession
 
-_EXIT_CODE_WAIT_S: Final = 5.0
-"""How long to wait for the zygote to say how a dead runner ended: a millisecond, unless the machine has no time for it.
-Without it, nobody can tell a crash from what the kernel killed for its memory. Judgement."""
+_EXIT_CODE_WAIT_S: Final = 0.5
+"""How long to wait for the zygote to say how a dead runner ended; it answers within a millisecond unless it hangs."""
 
 ALONE_PARKED_S: Final = 1.0
 """How long one that runs alone must be parked before others are started beside it. Judgement: what a replayed function
