@@ -267,12 +267,17 @@ async def progress(client: Client, handle: ExecutionHandle[Index], share: float)
 
 async def kill_busy_runner() -> Kill:
     """SIGKILL runners until one had work: for a moment between two parts it has none."""
-    while True:
-        runner = busy_runner()
+    deadline, tried = time.monotonic() + RUN_S, set[int]()
+    while time.monotonic() < deadline:
+        if (runner := busy_runner()) in tried:
+            await asyncio.sleep(0.05)
+            continue
+        tried.add(runner)
         killed = await kill(runner, f"runner {runner}", partial(lost_with_runner, runner))
         if killed.executions:
             return killed
         say(f"  runner {runner} had nothing to do in that moment: another one")
+    raise DemoError(f"no runner had anything to do within {RUN_S:g} s")
 
 
 async def kill(pid: int, what: str, lost: Callable[[list[dict[str, Any]]], set[str] | None]) -> Kill:

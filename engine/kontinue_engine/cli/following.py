@@ -1,7 +1,7 @@
 """Internal. Follows an Execution to its end while showing its tree; and says how it ended.
 
-Used by ``execute``, ``tree -w`` and ``wait``. What is followed is never changed: leaving by Ctrl-C or a timeout lets it
-go on.
+Used by ``execute``, ``tree -w`` and ``wait``; ``logs -f`` asks it what an end is. What is followed is never changed:
+leaving by Ctrl-C or a timeout lets it go on.
 """
 
 from __future__ import annotations

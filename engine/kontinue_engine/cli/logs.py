@@ -234,11 +234,13 @@ class _Printing:
                 if is_over:
                     break
                 await asyncio.sleep(_POLL_S)
-            watching.cancel()
             await pods.end()
-            if tails is not None:
+            if tails is not None and latest.tree is not None:
                 await asyncio.sleep(_LATE_S)
                 _print_new(self._options, self._lines, tails.read())
+                for fields in self._lines.learn(latest.tree):  # children are shown by a watch of their own
+                    self._print_one(fields)
+            watching.cancel()
         sys.stdout.flush()
 
     def _follow_pods(self, tree: ExecutionTree, pods: _FollowedPods, *, with_workers: bool) -> None:
@@ -288,7 +290,7 @@ class _Latest:
     """The newest state of a watched tree.
 
     Attributes:
-        ended: the Execution has ended, or is gone.
+        ended: the Execution has ended, and is not to be run again, or is gone.
     """
 
     def __init__(self) -> None:

@@ -226,7 +226,8 @@ class ScheduleDuty:
                 return Report("Warning", "NotStarted", f"something else is called {name}: this occurrence is missed")
         except _PERMANENT as error:
             return Report("Warning", "NotStarted", f"Execution {name} is refused: {error}")
-        self._runs.on_answer(run)
+        if run.metadata.labels.get(labels.WORKER_GROUP) == self._group:  # else it is none that the watch shows
+            self._runs.on_answer(run)
         _log.info(
             "started",
             execution=name,
@@ -253,7 +254,7 @@ class ScheduleDuty:
 
 
 class _Progress:
-    """How far a watch has come: what a write answers that is not newer was shown, and perhaps what came after."""
+    """How far a watch has come: an answer about what it follows was shown by then, and perhaps what came after."""
 
     def __init__(self) -> None:
         self._version = 0

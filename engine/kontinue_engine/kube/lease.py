@@ -38,7 +38,7 @@ POLL_S: Final = 2.0
 """How often a foreign Lease is looked at while waiting. Judgement."""
 RELEASE_TRIES: Final = 3
 """A renewal that was canceled may still be carried out, and somebody may edit the Lease: each costs a try."""
-RELEASE_S: Final = 5.0
+RELEASE_S: Final = 3.0
 """How long a release may take: who stops a process waits, and a Lease that is not given back runs out. Judgement."""
 FENCE_POLL_S: Final = 0.1
 """How often who waits to write looks whether it may. Judgement: an outage that led there took half a minute."""
