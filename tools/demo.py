@@ -316,9 +316,8 @@ def lost_with_worker(lines: list[dict[str, Any]]) -> set[str] | None:
     ready = next((number for number, line in enumerate(lines) if line["event"] == "worker ready"), None)
     if ready is None or time.time() - time_of(lines[ready]) < SETTLE_S:
         return None
-    return {
-        line["execution"] for line in lines[ready:] if line.get("reason") == "Resumed" and "execution" in line
-    } or None
+    names = {line["execution"] for line in lines[ready:] if line.get("reason") == "Resumed" and "execution" in line}
+    return names or None
 
 
 def busy_runner() -> int:

@@ -1,7 +1,7 @@
 """Internal. Follows an Execution to its end while showing its tree; and says how it ended.
 
-Used by ``execute``, ``tree -w`` and ``wait``; ``logs -f`` asks it what an end is. What is followed is never changed:
-leaving by Ctrl-C or a timeout lets it go on.
+Used by ``execute``, ``tree -w`` and ``wait``. What is followed is never changed: leaving by Ctrl-C or a timeout lets it
+go on.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from contextlib import aclosing
 from datetime import timedelta
 
 from kontinue.api.v1alpha1 import ENDED_PHASES, Execution, Phase
+from kontinue.client.ended_watch import has_come_to
 from kontinue.client.tree import ExecutionTree
 from kontinue.errors import ApiError, NotFound, Unavailable
 from kontinue_engine.cli import exit_codes
@@ -59,11 +60,6 @@ async def follow(
     finally:
         progress.close()
     raise NotFound(f"Execution {name!r} was deleted from namespace {connection.namespace}", status=404)
-
-
-def has_come_to(execution: Execution, phases: Collection[Phase]) -> bool:
-    """Tell whether it is in one of the phases; the end of an attempt does not count once another one is asked for."""
-    return execution.phase in phases and not execution.is_retry_requested
 
 
 async def _look(connection: Connection, name: str, progress: Progress, until: Collection[Phase]) -> Execution:

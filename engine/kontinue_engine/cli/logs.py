@@ -20,6 +20,7 @@ import msgspec
 import typer
 
 from kontinue.api.v1alpha1 import ENDED_PHASES
+from kontinue.client.ended_watch import has_come_to
 from kontinue.client.tree import ExecutionTree
 from kontinue.client.tree_watcher import TreeWatcher
 from kontinue.errors import ConfigError, KontinueError, NotFound
@@ -27,7 +28,6 @@ from kontinue_engine.cli import exit_codes
 from kontinue_engine.cli.connection import Connection, connect, run
 from kontinue_engine.cli.dev.log_files import rotated_path
 from kontinue_engine.cli.execution_tree import executions_of
-from kontinue_engine.cli.following import has_come_to
 from kontinue_engine.cli.log_lines import format_log_line, parse_log_line
 from kontinue_engine.cli.options import GlobalOptions, NameArgument, OutputFormat, global_options, note
 from kontinue_engine.cli.pod_lines import LAST_LINES_S, PodLines, begin_of, jobs_of, workers_of

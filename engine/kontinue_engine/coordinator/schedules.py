@@ -7,10 +7,11 @@ says so. Level-based: a write that met something newer, or failed, only means th
 
 from __future__ import annotations
 
+import abc
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 import msgspec
 
@@ -43,6 +44,8 @@ from kontinue_engine.lifecycle.retention import is_archived, ttl_of
 from kontinue_engine.schedules.deciding import Observed, Report, Run, decide, name_of
 from kontinue_engine.sharding.views import PlacedStatus, created_s_of
 from kontinue_engine.telemetry.logs import get_logger
+
+T = TypeVar("T", bound=HasMetadata)
 
 LOOK_AGAIN_S: Final = 60.0
 """Longest time between two looks at a schedule that waits for a time: clocks are set. Judgement."""
@@ -253,44 +256,42 @@ class ScheduleDuty:
         return True
 
 
-class _Progress:
-    """How far a watch has come: an answer about what it follows was shown by then, and perhaps what came after."""
+class _Followed(abc.ABC, Generic[T]):
+    """What a watch shows, and what this leader's writes are answered: also late, when it has shown what came after."""
 
     def __init__(self) -> None:
-        self._version = 0
+        self._shown = 0
 
-    def note(self, obj: HasMetadata) -> None:
-        self._version = max(self._version, int(obj.metadata.resource_version))
+    def on_event(self, type: EventType, obj: T) -> None:  # noqa: A002 - the wire's word
+        self._shown = max(self._shown, int(obj.metadata.resource_version))
+        self._take(type, obj)
 
-    def covers(self, obj: HasMetadata) -> bool:
-        return int(obj.metadata.resource_version) <= self._version
+    def on_answer(self, obj: T) -> None:
+        """Take an object of the watch's selection, unless it has come as far."""
+        if int(obj.metadata.resource_version) > self._shown:
+            self._take("MODIFIED", obj)
+
+    @abc.abstractmethod
+    def _take(self, type: EventType, obj: T) -> None:  # noqa: A002 - the wire's word
+        ...
 
 
-class _Schedules:
+class _Schedules(_Followed[ScheduledExecution]):
     """What the watch has shown, and what this leader has written since."""
 
     def __init__(self, queue: WorkQueue[str]) -> None:
+        super().__init__()
         self._queue = queue
         self._by_uid: dict[str, ScheduledExecution] = {}
-        self._progress = _Progress()
 
     def get(self, uid: str) -> ScheduledExecution | None:
         return self._by_uid.get(uid)
 
     def on_list(self, objects: Sequence[ScheduledExecution], *, initial: bool) -> None:
         del initial
-        self._by_uid = {schedule.metadata.uid: schedule for schedule in objects}
-        for uid, schedule in self._by_uid.items():
-            self._progress.note(schedule)
-            self._queue.add(uid)
-
-    def on_event(self, type: EventType, obj: ScheduledExecution) -> None:  # noqa: A002 - the wire's word
-        self._progress.note(obj)
-        self._take(type, obj)
-
-    def on_answer(self, obj: ScheduledExecution) -> None:
-        if not self._progress.covers(obj):
-            self._take("MODIFIED", obj)
+        self._by_uid = {}
+        for schedule in objects:
+            self.on_event("ADDED", schedule)
 
     def _take(self, type: EventType, obj: ScheduledExecution) -> None:  # noqa: A002 - the wire's word
         uid = obj.metadata.uid
@@ -305,14 +306,14 @@ class _Schedules:
             self._queue.add(uid)
 
 
-class _Runs:
+class _Runs(_Followed[ScheduledRun]):
     """The Executions of schedules, by the uid of their schedule."""
 
     def __init__(self, queue: WorkQueue[str], run_of: Callable[[ScheduledRun], Run]) -> None:
+        super().__init__()
         self._queue = queue
         self._run_of = run_of
         self._by_schedule: dict[str, dict[str, ScheduledRun]] = {}
-        self._progress = _Progress()
 
     def of(self, schedule: str) -> list[Run]:
         return [self._run_of(run) for run in self._by_schedule.get(schedule, {}).values()]
@@ -325,14 +326,6 @@ class _Runs:
             self.on_event("ADDED", run)
         for uid in had:
             self._queue.add(uid)
-
-    def on_event(self, type: EventType, obj: ScheduledRun) -> None:  # noqa: A002 - the wire's word
-        self._progress.note(obj)
-        self._take(type, obj)
-
-    def on_answer(self, obj: ScheduledRun) -> None:
-        if not self._progress.covers(obj):
-            self._take("ADDED", obj)
 
     def _take(self, type: EventType, obj: ScheduledRun) -> None:  # noqa: A002 - the wire's word
         for uid in _owners(obj):

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Coroutine
+from collections.abc import Collection, Coroutine
 from contextlib import aclosing
 from typing import Any, Final
 
 import msgspec
 
 from kontinue import errors
-from kontinue.api.v1alpha1 import ENDED_PHASES, Execution, Phase
+from kontinue.api.v1alpha1 import ENDED_PHASES, TERMINAL_PHASES, Execution, Phase
 from kontinue.client.shared_task import SharedTask
 from kontinue.kube import requests
 from kontinue.kube.answers import reader
@@ -37,6 +37,11 @@ MAX_REMEMBERED_BYTES: Final = 16 * 1024
 CHECKS_AT_ONCE: Final = 16
 
 _decode: Final = reader(Execution)
+
+
+def has_come_to(execution: Execution, phases: Collection[Phase]) -> bool:
+    """Tell whether it is in one of the phases; the end of an attempt does not count once another one is asked for."""
+    return execution.phase in phases and not execution.is_retry_requested
 
 
 class _Waiter(msgspec.Struct, eq=False):
@@ -109,8 +114,7 @@ class EndedWatch:
     def _has_ended(self, execution: Execution, *, with_blocked: bool) -> bool:
         meta = execution.metadata
         is_old = meta.resource_version.isdecimal() and int(meta.resource_version) < self._retried.get(meta.uid, 0)
-        is_end = execution.phase.is_terminal or (execution.phase is Phase.BLOCKED and with_blocked)
-        return is_end and not execution.is_retry_requested and not is_old
+        return has_come_to(execution, ENDED_PHASES if with_blocked else TERMINAL_PHASES) and not is_old
 
     async def close(self) -> None:
         """Stop watching; waits under way raise InvalidState."""

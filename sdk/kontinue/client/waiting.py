@@ -14,7 +14,7 @@ import msgspec
 
 from kontinue import errors
 from kontinue.api.v1alpha1 import ENDED_PHASES, TERMINAL_PHASES, Execution, Phase
-from kontinue.client.ended_watch import EndedWatch
+from kontinue.client.ended_watch import EndedWatch, has_come_to
 from kontinue.client.results import error_of
 from kontinue.kube import requests
 from kontinue.kube.answers import reader
@@ -108,7 +108,7 @@ class Waits:
                     case Listed(objects=[found]) | Changed(type="ADDED" | "MODIFIED", object=found):
                         if target.uid and found.metadata.uid != target.uid:
                             raise errors.NotFound(f"Execution {target} was deleted and created again", status=404)
-                        if found.phase in wanted and not found.is_retry_requested:
+                        if has_come_to(found, wanted):
                             return found
                     case Listed() | Changed():
                         raise errors.NotFound(

@@ -35,8 +35,7 @@ async def test_nothing_is_lost_or_doubled_and_nobody_is_inside_beside_others(pla
     The counter ends at exactly 0, never more than five hold a permit, and fencing tokens grow.
     """
     assert (await crowds.dones(place, "jobs")).violations == []
-    held = await crowds.permits(place, "db", hold_s=30 * HOLD_S)
-    assert held.violations == []
-    assert 1 < held.most <= crowds.PERMITS  # who hears late of his permit may find another one gone
+    held = await crowds.permits(place, "db", hold_s=1)  # long enough for five to have heard of theirs
+    assert (held.violations, held.most) == ([], crowds.PERMITS)
     assert (await crowds.mutex(place, "deploy", clients=10, hold_s=HOLD_S)).violations == []
     assert (await crowds.readers_and_writers(place, "catalog", clients=30, hold_s=HOLD_S)).violations == []

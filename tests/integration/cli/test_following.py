@@ -6,38 +6,34 @@ import asyncio
 import json
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from api_server import ApiServer
-from kontinue.api import labels
 from kontinue.api.v1alpha1 import Phase
-from kontinue.kube import requests
 from kontinue_engine.cli import logs
 from kontinue_engine.cli.connection import Connection, connect
 from kontinue_engine.cli.following import follow
 from kontinue_engine.cli.options import GlobalOptions
 from kontinue_engine.cli.progress import NoProgress
+from played_worker import PlayedWorker, build
 
 pytestmark = pytest.mark.slow
-
-STOPPED = {"type": "Stopped", "status": "True", "reason": "Failed", "message": ""}
 
 
 async def test_the_end_of_the_attempt_before_is_not_the_end_that_is_waited_for(api_server: ApiServer) -> None:
     """``kontinue retry x && kontinue wait x``: the worker may hear of the retry later than we ask."""
     async with connect(options_of(api_server)) as connection:
-        await create(connection)
-        await set_status(connection, phase="Failed", conditions=[STOPPED])
+        worker = await spawned(connection)
+        await worker.write("x", Phase.FAILED)
         assert (await follow(connection, "x", NoProgress(None))).phase is Phase.FAILED
         await connection.client.retry_execution("x")
         for limit in (timedelta(), timedelta(seconds=1)):
             with pytest.raises(TimeoutError):
                 await follow(connection, "x", NoProgress(None), limit=limit)
         following = asyncio.create_task(follow(connection, "x", NoProgress(None)))
-        await set_status(connection, phase="Pending", observedRetries=1, conditions=[])
-        await set_status(connection, phase="Completed")
+        await worker.write("x", Phase.PENDING, observed_retries=1)
+        await worker.write("x", Phase.COMPLETED)
         assert (await following).phase is Phase.COMPLETED
 
 
@@ -60,9 +56,9 @@ async def test_the_last_lines_of_a_log_file_may_come_after_the_end(
 
     monkeypatch.setattr(asyncio, "sleep", sleep_until_printed)
     async with connect(options_of(api_server)) as connection:
-        await create(connection)
+        worker = await spawned(connection)
         print_line("first words")
-        await set_status(connection, phase="Completed")
+        await worker.write("x", Phase.COMPLETED)
         await logs._Printing(connection, options_of(api_server), "x", tmp_path).follow()
     assert [line.partition("| ")[2] for line in capsys.readouterr().out.splitlines()] == ["first words", "last words"]
 
@@ -72,20 +68,9 @@ def options_of(api_server: ApiServer) -> GlobalOptions:
     return GlobalOptions(kubeconfig=str(api_server.kubeconfig), namespace=api_server.namespace)
 
 
-async def create(connection: Connection) -> None:
-    """Create an Execution that no worker takes."""
-    body = {
-        "apiVersion": labels.API_VERSION,
-        "kind": "Execution",
-        "metadata": {"name": "x", "labels": {labels.WORKER_GROUP: "g"}},
-        "spec": {"function": "f", "arguments": {}},
-    }
-    await connection.transport.send(requests.create(requests.EXECUTIONS, connection.namespace, body))
-
-
-async def set_status(connection: Connection, **status: Any) -> None:
-    """Write what a worker would."""
-    patch = requests.merge_patch(
-        requests.EXECUTIONS, connection.namespace, "x", {"status": status}, subresource="status"
-    )
-    await connection.transport.send(patch)
+async def spawned(connection: Connection) -> PlayedWorker:
+    """Start x, and return who plays its worker."""
+    worker = PlayedWorker(connection.transport, connection.namespace)
+    await worker.register()
+    await connection.client.spawn(build.options(name="x"), "amd64")
+    return worker

@@ -66,6 +66,11 @@ def waiting(activate: frames.Activate, command: Any) -> frames.Waiting:
 async def parked(world: World, request: frames.StepRequested, activate: frames.Activate) -> None:
     """Ask for a Job, wait for nothing else, and wait until that is written."""
     world.on_frame(request)
+    await parked_for(world, request, activate)
+
+
+async def parked_for(world: World, request: frames.StepRequested, activate: frames.Activate) -> None:
+    """Wait for nothing but what was asked for, and wait until that is written."""
     world.on_frame(waiting(activate, request.command))
     found = await world.phase(activate.execution, Phase.SUSPENDED)
     assert [(item.kind, item.name) for item in found.status.waiting_for] == [
@@ -177,8 +182,7 @@ async def test_a_job_takes_two_writes_of_its_execution_and_one_of_its_own(world:
     entry = world.entries.by_name("a")
     assert entry is not None
     await eventually(lambda: entry.jobs[STEP].exists)
-    world.on_frame(waiting(activate, request.command))
-    await world.phase("a", Phase.SUSPENDED)
+    await parked_for(world, request, activate)
     (job,) = await job_answers.started(world.client, world.namespace, requests.JOBS)
     await job_answers.end_job(api_server, world.client, job)
     await arrived(world)

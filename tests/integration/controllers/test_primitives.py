@@ -150,6 +150,7 @@ async def test_what_an_attempt_has_not_been_told_is_given_back_with_it(world: Wo
         return not await mutex.is_locked()
 
     await eventually(is_free)
+    await eventually(lambda: len(world.controller._primitives) == 0)
 
 
 async def test_what_is_given_up_although_it_is_recorded_is_not_held(world: World) -> None:

@@ -47,7 +47,7 @@ async def test_of_many_in_one_process_one_holds_it_and_hands_it_over(transport, 
     successor = lease_of(transport, api_server.namespace, "next")
     await successor.acquire()
     assert not successor.dead_predecessor
-    assert successor.remaining_s > 0
+    assert successor.remaining_s > 30
 
 
 async def test_what_a_holder_says_of_itself_is_stored_at_once_and_ends_with_its_tenure(transport, api_server):

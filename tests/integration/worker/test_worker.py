@@ -73,7 +73,7 @@ def test_a_function_of_another_group_is_not_taken(place: Any) -> None:
     worker = place.start("--group", "other")
     assert worker.process.wait(60) == 1
     (line,) = worker.lines()
-    assert (line["event"], line["error"]) == ("worker cannot run", "FunctionOwnedError")
+    assert (line["level"], line["event"], line["error"]) == ("error", "worker cannot run", "FunctionOwnedError")
     assert "is owned by worker group g" in line["message"]
 
 
